@@ -1,0 +1,92 @@
+"""Keep a PostgreSQL/pgvector table embedded: chunks of text go in, correct vectors and a healthy index come out.
+
+Names are imported when first used, so that ``import embedding_assets`` loads neither torch nor Dagster.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from embedding_assets.config import EmbeddingConfig, Settings, get_settings
+    from embedding_assets.errors import (
+        ConfigurationError,
+        DatabaseError,
+        DatabasePermissionError,
+        DatabaseUnavailableError,
+        DocumentError,
+        EmbeddingAssetsError,
+        ModelUnavailableError,
+        PgvectorError,
+        ProviderError,
+        SpaceMismatchError,
+    )
+    from embedding_assets.generator import EmbeddingGenerator
+    from embedding_assets.models import DocumentMetadata, EmbeddingCost, EmbeddingStats, ProcessedChunk
+    from embedding_assets.planning import PrefixRange
+    from embedding_assets.search import SearchResult, search
+    from embedding_assets.service import EmbeddingService
+    from embedding_assets.spaces import VectorSpace
+
+_HOMES = {
+    "ConfigurationError": "errors",
+    "DatabaseError": "errors",
+    "DatabasePermissionError": "errors",
+    "DatabaseUnavailableError": "errors",
+    "DocumentError": "errors",
+    "DocumentMetadata": "models",
+    "EmbeddingAssetsError": "errors",
+    "EmbeddingConfig": "config",
+    "EmbeddingCost": "models",
+    "EmbeddingGenerator": "generator",
+    "EmbeddingService": "service",
+    "EmbeddingStats": "models",
+    "ModelUnavailableError": "errors",
+    "PgvectorError": "errors",
+    "PrefixRange": "planning",
+    "ProcessedChunk": "models",
+    "ProviderError": "errors",
+    "SearchResult": "search",
+    "Settings": "config",
+    "SpaceMismatchError": "errors",
+    "VectorSpace": "spaces",
+    "get_settings": "config",
+    "search": "search",
+}
+
+__all__ = [
+    "ConfigurationError",
+    "DatabaseError",
+    "DatabasePermissionError",
+    "DatabaseUnavailableError",
+    "DocumentError",
+    "DocumentMetadata",
+    "EmbeddingAssetsError",
+    "EmbeddingConfig",
+    "EmbeddingCost",
+    "EmbeddingGenerator",
+    "EmbeddingService",
+    "EmbeddingStats",
+    "ModelUnavailableError",
+    "PgvectorError",
+    "PrefixRange",
+    "ProcessedChunk",
+    "ProviderError",
+    "SearchResult",
+    "Settings",
+    "SpaceMismatchError",
+    "VectorSpace",
+    "get_settings",
+    "search",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(importlib.import_module(f"embedding_assets.{_HOMES[name]}"), name)
+    raise AttributeError(f"module 'embedding_assets' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,201 @@
+"""Settings, read from the environment (prefix ``EMBEDDING_``) and validated before any work starts."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Literal
+
+import platformdirs
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from embedding_assets.errors import ConfigurationError
+
+__all__ = [
+    "DEFAULT_MODEL_NAME",
+    "DEFAULT_MODEL_REVISION",
+    "DatabaseConfig",
+    "EmbeddingConfig",
+    "IndexConfig",
+    "LoggingConfig",
+    "Settings",
+    "get_settings",
+]
+
+DEFAULT_MODEL_NAME = "sentence-transformers/all-mpnet-base-v2"
+DEFAULT_MODEL_REVISION = "e8c3b32edf5434bc2275fc9bab85f82640a19130"
+
+
+def _default_data_dir() -> Path:
+    # PostgreSQL never runs as root: the embedded server then gets a system user of its own, which must be able to
+    # enter every parent of the data folder. A private home is no place for that.
+    if hasattr(os, "geteuid") and os.geteuid() == 0:
+        return Path("/var/lib/embedding_assets")
+    return Path(platformdirs.user_data_dir("embedding_assets", appauthor=False))
+
+
+class _EnvironmentSettings(BaseSettings):
+    model_config = SettingsConfigDict(extra="ignore", frozen=True, env_ignore_empty=True, protected_namespaces=())
+
+
+class DatabaseConfig(_EnvironmentSettings):
+    """Which PostgreSQL, and how to talk to it."""
+
+    model_config = SettingsConfigDict(env_prefix="EMBEDDING_DATABASE_")
+
+    url: SecretStr | None = Field(
+        None, description="PostgreSQL connection URL. Unset: the embedded server under `EMBEDDING_DATA_DIR`."
+    )
+    pool_size: int = Field(5, ge=4, le=64, description="Most connections a process opens.")
+    connect_timeout_seconds: int = Field(10, ge=1, le=300, description="How long to wait for a connection.")
+    retry_seconds: float = Field(
+        30.0, ge=0, le=3600, description="How long transient failures (lost connection, deadlock) are retried."
+    )
+
+
+class EmbeddingConfig(_EnvironmentSettings):
+    """What is embedded, by which model, in which portions."""
+
+    model_config = SettingsConfigDict(env_prefix="EMBEDDING_")
+
+    provider: Literal["local"] = Field("local", description="Who computes the vectors.")
+    model_name: str = Field(
+        DEFAULT_MODEL_NAME,
+        min_length=1,
+        description="Hugging Face model or a folder. Unset: the model the table is already embedded with, "
+        "else the default.",
+    )
+    model_revision: str | None = Field(
+        None, description="Commit of the model repository. Unset: pinned for the default model, else `main`."
+    )
+    dimensions: int = Field(768, ge=1, le=2000, description="Length of a vector; must be the model's.")
+    max_seq_length: int = Field(
+        384, ge=8, le=32768, description="Tokens of a text that are read; the rest is cut off and counted."
+    )
+    device: str = Field(
+        "auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description="`auto` (CUDA, then MPS, then CPU) or one of them."
+    )
+    batch_size: int = Field(32, ge=1, le=512, description="Most texts in one forward pass.")
+    batch_tokens: int | None = Field(
+        None, ge=64, description="Most padded tokens in one forward pass. Unset: 1,024 on a CPU, 32,768 on a GPU."
+    )
+    window_size: int = Field(2048, ge=1, le=100_000, description="Chunks fetched and ordered by length together.")
+    commit_seconds: float = Field(2.0, gt=0, le=600, description="Embedded chunks are committed at least this often.")
+    max_attempts: int = Field(3, ge=1, le=100, description="Failures of one chunk before it is quarantined.")
+    retry_delay_seconds: float = Field(
+        300.0, ge=0, description="Wait before a failed chunk is tried again; doubles with each attempt."
+    )
+    prefix_length: Literal[1, 2] = Field(1, description="Hex characters of `chunk_hash` in a partition key.")
+    new_space: bool = Field(
+        False, description="Allow another model than the table's: its vectors get a column and an index of their own."
+    )
+    throughput_floor: float = Field(10.0, ge=0, description="Chunks per second below which the check warns.")
+    coverage_floor: float = Field(1.0, ge=0, le=1, description="Share of chunks embedded below which the check warns.")
+    recall_floor: float = Field(0.9, ge=0, le=1, description="recall@10 below which the check warns.")
+    chunk_tokens: int = Field(256, ge=16, le=32768, description="Most tokens of a chunk made by `load`, header included.")
+    chunk_overlap: int = Field(0, ge=0, description="Tokens that neighbouring chunks share.")
+    hub_timeout_seconds: float = Field(5.0, gt=0, le=300, description="Longest wait for an answer of the model hub.")
+
+    @field_validator("prefix_length", mode="before")
+    @classmethod
+    def _integer_from_text(cls, value: object) -> object:
+        return int(value) if isinstance(value, str) and value.strip().isdigit() else value
+
+    @model_validator(mode="after")
+    def _overlap_is_smaller_than_a_chunk(self) -> EmbeddingConfig:
+        if self.chunk_overlap >= self.chunk_tokens // 2:
+            raise ValueError("EMBEDDING_CHUNK_OVERLAP must be less than half of EMBEDDING_CHUNK_TOKENS")
+        return self
+
+    @property
+    def pinned_revision(self) -> str | None:
+        """The revision to load: the configured one, or the pinned one of the default model."""
+        if self.model_revision is None and self.model_name == DEFAULT_MODEL_NAME:
+            return DEFAULT_MODEL_REVISION
+        return self.model_revision
+
+
+class IndexConfig(_EnvironmentSettings):
+    """The HNSW index (https://github.com/pgvector/pgvector#hnsw)."""
+
+    model_config = SettingsConfigDict(env_prefix="EMBEDDING_INDEX_")
+
+    m: int = Field(16, ge=2, le=100, description="Links of a node in the graph.")
+    ef_construction: int = Field(64, ge=4, le=1000, description="Candidates examined while building.")
+    ef_search: int = Field(40, ge=1, le=1000, description="Candidates examined while searching.")
+    operator_class: Literal["vector_cosine_ops", "vector_ip_ops", "vector_l2_ops"] = Field(
+        "vector_cosine_ops", description="Distance the index serves."
+    )
+    memory_mb: int = Field(1024, ge=64, le=1_000_000, description="Most `maintenance_work_mem` for a build.")
+    workers: int = Field(2, ge=0, le=64, description="Parallel workers for a build.")
+
+    @model_validator(mode="after")
+    def _graph_is_buildable(self) -> IndexConfig:
+        if self.ef_construction < 2 * self.m:
+            raise ValueError("EMBEDDING_INDEX_EF_CONSTRUCTION must be at least twice EMBEDDING_INDEX_M")
+        return self
+
+
+class LoggingConfig(_EnvironmentSettings):
+    """How the command line logs; inside Dagster its own handlers decide."""
+
+    model_config = SettingsConfigDict(env_prefix="EMBEDDING_LOG_")
+
+    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("WARNING", description="Least severity that is shown.")
+    format: Literal["json", "text"] = Field("json", description="One JSON object a line, or plain text.")
+
+
+class Settings(_EnvironmentSettings):
+    """Everything that can be set, in groups."""
+
+    model_config = SettingsConfigDict(env_prefix="EMBEDDING_")
+
+    data_dir: Path = Field(
+        default_factory=_default_data_dir, description="Folder of the embedded server, Dagster's home and demo model."
+    )
+    database: DatabaseConfig = Field(default_factory=DatabaseConfig)
+    embedding: EmbeddingConfig = Field(default_factory=EmbeddingConfig)
+    index: IndexConfig = Field(default_factory=IndexConfig)
+    logging: LoggingConfig = Field(default_factory=LoggingConfig)
+
+    @field_validator("data_dir")
+    @classmethod
+    def _absolute(cls, value: Path) -> Path:
+        return value.expanduser().absolute()
+
+
+def get_settings() -> Settings:
+    """Read the settings from the environment.
+
+    Raises:
+        ConfigurationError: a variable is malformed; the message names each one and what it accepts.
+    """
+    groups: dict[str, BaseSettings] = {}
+    problems: list[str] = []
+    for name, group in (
+        ("database", DatabaseConfig),
+        ("embedding", EmbeddingConfig),
+        ("index", IndexConfig),
+        ("logging", LoggingConfig),
+    ):
+        try:
+            groups[name] = group()
+        except ValidationError as error:
+            problems += describe_validation_error(error, str(group.model_config["env_prefix"]))
+    if problems:
+        raise ConfigurationError("\n".join(problems))
+    return Settings(**groups)  # type: ignore[arg-type]
+
+
+def describe_validation_error(error: ValidationError, prefix: str) -> list[str]:
+    """One line for each invalid variable: its name, what it accepts, and what it got unless that may be secret."""
+    lines = []
+    for item in error.errors(include_url=False, include_context=False):
+        if not item["loc"]:
+            lines.append(item["msg"].removeprefix("Value error, "))
+            continue
+        variable = prefix + "_".join(str(part) for part in item["loc"]).upper()
+        got = "" if variable.endswith("_URL") else f" (got {str(item['input'])[:80]!r})"
+        lines.append(f"{variable}: {item['msg']}{got}")
+    return lines

@@ -1,0 +1,1 @@
+"""Local inference: model files, device, tokens, batches on the device."""

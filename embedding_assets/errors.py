@@ -1,0 +1,68 @@
+"""Every error this package raises on purpose.
+
+    EmbeddingAssetsError
+    ├── ConfigurationError           a setting is missing, malformed or contradicts another
+    │   └── SpaceMismatchError       the settings describe another vector space than the table holds
+    ├── DatabaseError                PostgreSQL refused or failed
+    │   ├── DatabaseUnavailableError it cannot be reached, or was lost and did not come back
+    │   ├── DatabasePermissionError  the role lacks a right
+    │   └── PgvectorError            the extension is missing or too old
+    ├── ModelUnavailableError        the model is neither cached nor reachable, or its files cannot be used
+    ├── ProviderError                a provider failed for a reason that is not one text's fault
+    └── DocumentError                a document cannot become chunks
+
+Messages name settings, hashes, files and counts, and say what to do next. They never contain chunk text or secrets.
+"""
+
+__all__ = [
+    "ConfigurationError",
+    "DatabaseError",
+    "DatabasePermissionError",
+    "DatabaseUnavailableError",
+    "DocumentError",
+    "EmbeddingAssetsError",
+    "ModelUnavailableError",
+    "PgvectorError",
+    "ProviderError",
+    "SpaceMismatchError",
+]
+
+
+class EmbeddingAssetsError(Exception):
+    """Base of all errors of this package."""
+
+
+class ConfigurationError(EmbeddingAssetsError):
+    """A setting is missing, malformed or contradicts another; the message names the environment variable."""
+
+
+class SpaceMismatchError(ConfigurationError):
+    """The settings describe another vector space than the one that owns the column."""
+
+
+class DatabaseError(EmbeddingAssetsError):
+    """PostgreSQL refused or failed; what was committed before stays."""
+
+
+class DatabaseUnavailableError(DatabaseError):
+    """PostgreSQL cannot be reached, or was lost and did not come back in time."""
+
+
+class DatabasePermissionError(DatabaseError):
+    """The database role lacks a right that the message names."""
+
+
+class PgvectorError(DatabaseError):
+    """The pgvector extension is missing or older than this package needs."""
+
+
+class ModelUnavailableError(EmbeddingAssetsError):
+    """The model is neither cached nor reachable, or its files cannot be used safely."""
+
+
+class ProviderError(EmbeddingAssetsError):
+    """A provider failed for a reason that is not one text's fault; the run stops, nothing is recorded against chunks."""
+
+
+class DocumentError(EmbeddingAssetsError):
+    """A document cannot become chunks; the message names file and line."""

@@ -1,0 +1,184 @@
+"""The records that cross the library's edge: chunks, their documents, the statistics of a run."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from typing import Annotated, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, model_validator
+
+__all__ = ["DocumentMetadata", "EmbeddingCost", "EmbeddingStats", "PrefixStats", "ProcessedChunk"]
+
+
+def _storable_text(value: str) -> str:
+    if "\x00" in value:
+        raise ValueError("contains a NUL character, which PostgreSQL cannot store")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise ValueError("contains a lone surrogate, which is not valid Unicode") from None
+    return value
+
+
+def _not_blank(value: str) -> str:
+    if not value.strip():
+        raise ValueError("is empty or blank")
+    return value
+
+
+def _finite(value: list[float]) -> list[float]:
+    if not all(map(math.isfinite, value)):
+        raise ValueError("contains NaN or infinity")
+    return value
+
+
+StorableText = Annotated[str, AfterValidator(_storable_text)]
+Vector = Annotated[list[float], AfterValidator(_finite)]
+
+
+class _Record(BaseModel):
+    # hide_input_in_errors: a validation error must not carry chunk text into a log.
+    model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
+
+
+class DocumentMetadata(_Record):
+    """Where a chunk comes from. Further fields are kept, searchable with ``--where key=value``.
+
+    Attributes:
+        source: what identifies the document: a path, a URL, any stable name. Loading it again replaces its chunks.
+        title: what a person would call it.
+        digest: fingerprint of the document's content and the way it was split.
+    """
+
+    model_config = ConfigDict(frozen=True, hide_input_in_errors=True, extra="allow")
+    __pydantic_extra__: dict[str, JsonValue] = Field(init=False)
+
+    source: StorableText = Field(min_length=1)
+    title: StorableText = ""
+    digest: str = ""
+
+
+class ProcessedChunk(_Record):
+    """One row of ``knowledge_base``.
+
+    Attributes:
+        chunk_hash: lowercase hex, unique; its first characters choose the partition.
+        chunk_text: the text; never blank.
+        context_header: the headings above the text; embedded in front of it.
+        metadata: the document's.
+        chunk_index: position in the document, from 0.
+        total_chunks: chunks of the document.
+        token_count: tokens of header and text in the model's own counting; 0 if not counted.
+        embedding: the vector, or None until embedded.
+    """
+
+    chunk_hash: str = Field(pattern=r"^[0-9a-f]{2,128}$")
+    chunk_text: Annotated[StorableText, AfterValidator(_not_blank)]
+    context_header: StorableText = ""
+    metadata: DocumentMetadata
+    chunk_index: int = Field(0, ge=0)
+    total_chunks: int = Field(1, ge=1)
+    token_count: int = Field(0, ge=0)
+    embedding: Vector | None = None
+
+    @model_validator(mode="after")
+    def _index_lies_in_document(self) -> Self:
+        if self.chunk_index >= self.total_chunks:
+            raise ValueError(f"chunk_index {self.chunk_index} is not below total_chunks {self.total_chunks}")
+        return self
+
+    @classmethod
+    def create_from_chunk(
+        cls,
+        chunk_text: str,
+        metadata: DocumentMetadata,
+        *,
+        context_header: str = "",
+        chunk_index: int = 0,
+        total_chunks: int = 1,
+        token_count: int = 0,
+        occurrence: int = 0,
+        chunk_hash: str | None = None,
+    ) -> Self:
+        """Make a chunk, deriving ``chunk_hash`` from what it says and where it stands.
+
+        The hash covers source, header, text and ``occurrence`` (how many equal chunks precede this one in its
+        document), not the position: a chunk that only moved keeps its hash, and with it its vector.
+
+        Raises:
+            pydantic.ValidationError: blank text, NUL, lone surrogates, a hash that is not lowercase hex.
+        """
+        if chunk_hash is None:
+            parts = (metadata.source, context_header, chunk_text, str(occurrence))
+            # "surrogatepass" only so that validation below, not hashing, is what reports a lone surrogate.
+            chunk_hash = hashlib.sha256("\x00".join(parts).encode("utf-8", "surrogatepass")).hexdigest()
+        return cls(
+            chunk_hash=chunk_hash,
+            chunk_text=chunk_text,
+            context_header=context_header,
+            metadata=metadata,
+            chunk_index=chunk_index,
+            total_chunks=total_chunks,
+            token_count=token_count,
+        )
+
+
+class PrefixStats(_Record):
+    """What a run did in one partition."""
+
+    embedded: int = 0
+    failed: int = 0
+    skipped: int = 0
+    truncated: int = 0
+    tokens: int = 0
+
+
+class EmbeddingStats(_Record):
+    """What a run did.
+
+    Attributes:
+        space: name of the vector space written to.
+        embedded: chunks whose vector was committed.
+        failed: chunks recorded in ``embedding_failures``.
+        skipped: chunks edited or deleted while they were being embedded; the edited ones are pending again.
+        truncated: chunks longer than the model reads.
+        tokens: tokens read, after truncation, special tokens included.
+        seconds: wall-clock time from the first fetch to the last commit, without loading the model.
+        model_load_seconds: 0 when the model was already in memory.
+        peak_memory_bytes: highest resident memory of the process so far.
+        device: e.g. ``cpu`` or ``cuda:0``.
+        busy_prefixes: partitions left to another run that holds them.
+        prefixes: the counts by partition key.
+    """
+
+    space: str
+    embedded: int = 0
+    failed: int = 0
+    skipped: int = 0
+    truncated: int = 0
+    tokens: int = 0
+    seconds: float = 0.0
+    model_load_seconds: float = 0.0
+    peak_memory_bytes: int = 0
+    device: str = ""
+    busy_prefixes: list[str] = Field(default_factory=list)
+    prefixes: dict[str, PrefixStats] = Field(default_factory=dict)
+
+    @property
+    def processed(self) -> int:
+        """Chunks that were taken up, whatever came of them."""
+        return self.embedded + self.failed + self.skipped
+
+    @property
+    def chunks_per_second(self) -> float:
+        """Embedded chunks per second of ``seconds``; 0 when nothing was embedded."""
+        return self.embedded / self.seconds if self.seconds > 0 else 0.0
+
+
+class EmbeddingCost(_Record):
+    """What a service's calls have cost so far."""
+
+    texts: int = 0
+    tokens: int = 0
+    usd: float = 0.0

@@ -1,0 +1,166 @@
+"""Plans, made purely: which texts share a batch, which prefixes share a run, what a backlog will take."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+__all__ = [
+    "BUCKETS",
+    "EXACT_SEARCH_ROWS",
+    "BacklogEstimate",
+    "PrefixRange",
+    "all_prefixes",
+    "bucket_of",
+    "group_prefixes",
+    "halve",
+    "plan_batches",
+    "plan_index",
+]
+
+BUCKETS = 256
+"""Locks are taken by the first two hex characters, whatever the partition length, so that runs with different ones agree."""
+
+EXACT_SEARCH_ROWS = 10_000
+"""Up to here a search without an index still answers in milliseconds, so dropping one disturbs nobody."""
+
+
+@dataclass(frozen=True, slots=True)
+class PrefixRange:
+    """A contiguous range of prefixes of ``chunk_hash``, both ends included, each of one or two hex characters."""
+
+    first: str
+    last: str
+
+    def __post_init__(self) -> None:
+        for prefix in (self.first, self.last):
+            if not 1 <= len(prefix) <= 2 or any(c not in "0123456789abcdef" for c in prefix):
+                raise ValueError(f"prefix {prefix!r} is not one or two lowercase hex characters")
+        if self.buckets.start >= self.buckets.stop:
+            raise ValueError(f"prefix range {self.first}-{self.last} is empty: its ends are in the wrong order")
+
+    @classmethod
+    def parse(cls, text: str) -> PrefixRange:
+        """Read ``0-f``, ``0...f`` or a single prefix such as ``a`` or ``3c``."""
+        first, _, last = text.strip().lower().replace("...", "-").partition("-")
+        return cls(first, last or first)
+
+    @property
+    def buckets(self) -> range:
+        """The lock buckets covered: values of the first two hex characters."""
+        return range(int(self.first.ljust(2, "0"), 16), int(self.last.ljust(2, "f"), 16) + 1)
+
+    def __str__(self) -> str:
+        return self.first if self.first == self.last else f"{self.first}-{self.last}"
+
+
+def bucket_of(chunk_hash: str) -> int:
+    """The lock bucket of a hash: the value of its first two hex characters."""
+    return int(chunk_hash[:2].ljust(2, "0"), 16)
+
+
+def all_prefixes(length: int) -> list[str]:
+    """Every prefix of ``length`` hex characters, ascending: 16 or 256 of them."""
+    return [format(value, f"0{length}x") for value in range(16**length)]
+
+
+def bucket_bounds(start: int, stop: int) -> tuple[str, str]:
+    """The half-open range of hashes, in byte order, that buckets ``start`` to ``stop - 1`` cover."""
+    # "0" and "00" both open the first bucket; "g" is what follows every hex string.
+    lower = format(start, "02x").removesuffix("0") if start % 16 == 0 else format(start, "02x")
+    upper = "g" if stop >= BUCKETS else format(stop, "02x").removesuffix("0") if stop % 16 == 0 else format(stop, "02x")
+    return lower, upper
+
+
+def contiguous(values: Iterable[int]) -> list[range]:
+    """Ascending numbers as the fewest ranges."""
+    ranges: list[range] = []
+    for value in values:
+        if ranges and ranges[-1].stop == value:
+            ranges[-1] = range(ranges[-1].start, value + 1)
+        else:
+            ranges.append(range(value, value + 1))
+    return ranges
+
+
+def group_prefixes(prefixes: Sequence[str], most: int, *, blocked: frozenset[str] = frozenset()) -> list[PrefixRange]:
+    """Cover ascending prefixes of one length with at most ``most`` ranges, bridging the narrowest gaps first.
+
+    A range never covers a prefix in ``blocked``, even if that takes more ranges than ``most``.
+    """
+    if not prefixes:
+        return []
+    length = len(prefixes[0])
+    wanted = contiguous(sorted(int(prefix, 16) for prefix in prefixes if prefix not in blocked))
+    closed = sorted(int(prefix, 16) for prefix in blocked)
+
+    def gap(index: int) -> int | None:
+        left, right = wanted[index].stop, wanted[index + 1].start
+        return None if any(left <= value < right for value in closed) else right - left
+
+    while len(wanted) > most:
+        gaps = [(width, index) for index in range(len(wanted) - 1) if (width := gap(index)) is not None]
+        if not gaps:
+            break
+        _, index = min(gaps)
+        wanted[index : index + 2] = [range(wanted[index].start, wanted[index + 1].stop)]
+    form = f"0{length}x"
+    return [PrefixRange(format(r.start, form), format(r.stop - 1, form)) for r in wanted]
+
+
+def plan_batches(token_counts: Sequence[int], *, max_tokens: int, max_texts: int) -> list[list[int]]:
+    """Group texts into batches of nearly equal length.
+
+    Padding makes a batch cost its longest text times its size, so texts are sorted by length, longest first (memory
+    peaks at the start, where an overflow is cheapest), and a batch is closed before it passes either bound.
+
+    Args:
+        token_counts: tokens of each text.
+        max_tokens: padded tokens in a batch; a single longer text is a batch of its own.
+        max_texts: texts in a batch.
+
+    Returns:
+        Batches of indices into ``token_counts``; every index exactly once.
+    """
+    order = sorted(range(len(token_counts)), key=token_counts.__getitem__, reverse=True)
+    batches: list[list[int]] = []
+    width = 0
+    for index in order:
+        if not batches or len(batches[-1]) >= max_texts or (len(batches[-1]) + 1) * width > max_tokens:
+            batches.append([])
+            width = max(1, token_counts[index])
+        batches[-1].append(index)
+    return batches
+
+
+def halve(batch: list[int]) -> tuple[list[int], list[int]]:
+    """Split a batch of at least two in the middle."""
+    middle = len(batch) // 2
+    return batch[:middle], batch[middle:]
+
+
+def plan_index(*, embedded: int, pending: int) -> Literal["keep", "defer"]:
+    """Whether to load with the index in place.
+
+    ``defer`` drops it before the load and builds it once afterwards, which is some ten times cheaper a row. That is
+    worth it when more is coming than is there, and harmless while a search without an index is quick.
+    """
+    return "defer" if pending > embedded and embedded < EXACT_SEARCH_ROWS else "keep"
+
+
+@dataclass(frozen=True, slots=True)
+class BacklogEstimate:
+    """What embedding the backlog will take.
+
+    Attributes:
+        chunks: pending chunks that are due.
+        tokens: their tokens; chunks without a stored count are taken at a quarter of a token a byte.
+        seconds: at the rate of recent runs; None before the first.
+        usd: what the provider will bill.
+    """
+
+    chunks: int
+    tokens: int
+    seconds: float | None
+    usd: float

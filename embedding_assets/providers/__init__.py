@@ -1,0 +1,1 @@
+"""Who computes vectors, behind one protocol."""

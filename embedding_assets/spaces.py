@@ -1,0 +1,84 @@
+"""The identity of a vector space: what must agree for two vectors to be comparable."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import asdict, dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["UNIT_LENGTH_TOLERANCE", "VectorSpace"]
+
+UNIT_LENGTH_TOLERANCE: Final = 1e-3
+
+
+@dataclass(frozen=True, slots=True)
+class VectorSpace:
+    """One provider, model, revision, dimensions, normalization, prompt and input length.
+
+    Compute precision and batch size are no part of it: they change a vector by rounding only.
+
+    Attributes:
+        provider: who computes the vectors, e.g. ``local``.
+        model: the model's name.
+        revision: the exact version of its weights: a repository commit or a content hash.
+        dimensions: length of a vector.
+        normalized: whether the model returns unit vectors.
+        prompt: text put before every document.
+        max_tokens: tokens of a text that are read; the rest is cut off.
+    """
+
+    provider: str
+    model: str
+    revision: str
+    dimensions: int
+    normalized: bool
+    prompt: str
+    max_tokens: int
+
+    @property
+    def name(self) -> str:
+        """A readable name, unique to this identity, e.g. ``local-all-mpnet-base-v2-768-1a2b3c4d``."""
+        return f"{self.provider}-{self._short_model}-{self.dimensions}-{self._digest}"
+
+    @property
+    def slug(self) -> str:
+        """``name`` as part of an SQL identifier: at most 33 of the characters a–z, 0–9 and _."""
+        return f"{re.sub(r'[^a-z0-9]+', '_', self._short_model.lower())[:24].strip('_')}_{self._digest}"
+
+    @property
+    def _short_model(self) -> str:
+        return self.model.rstrip("/").rpartition("/")[2]
+
+    @property
+    def _digest(self) -> str:
+        identity = "\x1f".join(f"{key}={value!r}" for key, value in sorted(asdict(self).items()))
+        return hashlib.sha256(identity.encode()).hexdigest()[:8]
+
+    def differences(self, other: VectorSpace) -> list[str]:
+        """The names of the attributes in which two spaces differ."""
+        mine, theirs = asdict(self), asdict(other)
+        return [key for key in mine if mine[key] != theirs[key]]
+
+    def find_invalid(self, vectors: NDArray[np.float32]) -> dict[int, str]:
+        """Which rows of ``vectors``, shape (n, any), must not be stored in this space, and why.
+
+        Returns:
+            Row index → ``wrong_dimensions``, ``not_finite``, ``zero_vector`` or ``not_unit_length``.
+        """
+        if vectors.ndim != 2 or vectors.shape[1] != self.dimensions:
+            return dict.fromkeys(range(len(vectors)), "wrong_dimensions")
+        # float64: the squares of large float32 components overflow, and would pass for infinite ones.
+        norms = np.linalg.norm(vectors.astype(np.float64), axis=1)
+        invalid: dict[int, str] = {}
+        for row in np.flatnonzero(~np.isfinite(vectors).all(axis=1)):
+            invalid[int(row)] = "not_finite"
+        for row in np.flatnonzero(norms == 0):
+            invalid[int(row)] = "zero_vector"
+        if self.normalized:
+            for row in np.flatnonzero(np.abs(norms - 1) > UNIT_LENGTH_TOLERANCE):
+                invalid.setdefault(int(row), "not_unit_length")
+        return invalid
