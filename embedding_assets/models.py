@@ -8,7 +8,12 @@ from typing import Annotated, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, model_validator
 
-__all__ = ["DocumentMetadata", "EmbeddingCost", "EmbeddingStats", "PrefixStats", "ProcessedChunk"]
+__all__ = ["DocumentMetadata", "EmbeddingCost", "EmbeddingStats", "PrefixStats", "ProcessedChunk", "embedded_text"]
+
+
+def embedded_text(context_header: str, chunk_text: str) -> str:
+    """The text a model reads for a chunk: the headings it stands under, then the chunk itself."""
+    return f"{context_header}\n{chunk_text}" if context_header else chunk_text
 
 
 def _storable_text(value: str) -> str:
