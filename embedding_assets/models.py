@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, model_validator
 
@@ -51,9 +51,10 @@ class DocumentMetadata(_Record):
     """Where a chunk comes from. Further fields are kept, searchable with ``--where key=value``.
 
     Attributes:
-        source: what identifies the document: a path, a URL, any stable name. Loading it again replaces its chunks.
+        source: what a reader is told: a path, a URL, any stable name.
         title: what a person would call it.
-        digest: fingerprint of the document's content and the way it was split.
+        origin: what was loaded, if that is more than ``source``, e.g. the file of many rows. Loading it again replaces
+            all its chunks.
     """
 
     model_config = ConfigDict(frozen=True, hide_input_in_errors=True, extra="allow")
@@ -62,6 +63,12 @@ class DocumentMetadata(_Record):
     source: StorableText = Field(min_length=1)
     title: StorableText = ""
     digest: str = ""
+    origin: StorableText = ""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _origin_defaults_to_source(cls, values: Any) -> Any:
+        return {**values, "origin": values.get("origin") or values.get("source")} if isinstance(values, dict) else values
 
 
 class ProcessedChunk(_Record):
@@ -108,14 +115,14 @@ class ProcessedChunk(_Record):
     ) -> Self:
         """Make a chunk, deriving ``chunk_hash`` from what it says and where it stands.
 
-        The hash covers source, header, text and ``occurrence`` (how many equal chunks precede this one in its
+        The hash covers origin, source, header, text and ``occurrence`` (how many equal chunks precede this one in its
         document), not the position: a chunk that only moved keeps its hash, and with it its vector.
 
         Raises:
             pydantic.ValidationError: blank text, NUL, lone surrogates, a hash that is not lowercase hex.
         """
         if chunk_hash is None:
-            parts = (metadata.source, context_header, chunk_text, str(occurrence))
+            parts = (metadata.origin, metadata.source, context_header, chunk_text, str(occurrence))
             # "surrogatepass" only so that validation below, not hashing, is what reports a lone surrogate.
             chunk_hash = hashlib.sha256("\x00".join(parts).encode("utf-8", "surrogatepass")).hexdigest()
         return cls(

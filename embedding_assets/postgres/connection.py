@@ -1,0 +1,218 @@
+"""Connections: a pool with health checks, transactions that are retried where that is safe, errors one can act on."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import psycopg
+import tenacity
+from pgvector.psycopg import register_vector
+from psycopg import errors as pg
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg_pool import ConnectionPool, PoolTimeout
+
+from embedding_assets.config import DatabaseConfig, Settings
+from embedding_assets.errors import DatabaseError, DatabasePermissionError, DatabaseUnavailableError
+from embedding_assets.postgres.embedded import start_embedded_server
+from embedding_assets.postgres.schema import migrate
+
+__all__ = ["Connection", "Database", "open_database", "resolve_url"]
+
+logger = logging.getLogger(__name__)
+
+Connection = psycopg.Connection[tuple[Any, ...]]
+T = TypeVar("T")
+
+# SQLSTATE classes and codes (https://www.postgresql.org/docs/current/errcodes-appendix.html) that may pass by
+# themselves: connection exceptions, serialization failure and deadlock, too many connections, server going down or
+# not up yet, lock not available.
+_TRANSIENT = re.compile(r"^(08...|40001|40P01|53300|57P01|57P02|57P03|55P03)$")
+
+
+def resolve_url(settings: Settings) -> str:
+    """The connection string to use: the configured one, or that of the embedded server, which is then started."""
+    if settings.database.url is not None:
+        return settings.database.url.get_secret_value()
+    return start_embedded_server(settings.data_dir)
+
+
+class Database:
+    """A pool of connections to one PostgreSQL database.
+
+    Every unit of work is a function of a connection that runs in one transaction. It may run more than once, so it
+    must not have effects outside the database.
+    """
+
+    def __init__(self, url: str, config: DatabaseConfig) -> None:
+        self._config = config
+        try:
+            self._conninfo = make_conninfo(
+                url, connect_timeout=config.connect_timeout_seconds, application_name="embedding_assets"
+            )
+        except psycopg.ProgrammingError:
+            # The driver's message repeats the string, password included.
+            raise DatabaseError(
+                "EMBEDDING_DATABASE_URL is not a PostgreSQL connection string; "
+                "write it as postgresql://user:password@host:5432/database"
+            ) from None
+        self._pool: ConnectionPool[Connection] | None = None
+
+    def __repr__(self) -> str:
+        return f"Database({self.address})"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+
+    @property
+    def address(self) -> str:
+        """Where this is, without the password: ``user@host:port/database``."""
+        parts = conninfo_to_dict(self._conninfo)
+        host, port = parts.get("host") or "localhost", parts.get("port") or 5432
+        return f"{parts.get('user') or 'default user'}@{host}:{port}/{parts.get('dbname') or 'default database'}"
+
+    def connect(self, *, autocommit: bool = False) -> Connection:
+        """Open a connection outside the pool, waiting up to ``retry_seconds`` for the server.
+
+        Raises:
+            DatabaseUnavailableError: the server cannot be reached or refuses the login.
+        """
+        try:
+            return self._retrying()(psycopg.connect, self._conninfo, autocommit=autocommit)
+        except psycopg.Error as error:
+            raise self._translated(error) from None
+
+    def run(self, work: Callable[[Connection], T]) -> T:
+        """Run ``work`` in a transaction, again after a transient failure.
+
+        If the connection is lost while committing, PostgreSQL is asked what became of the transaction; ``work`` is
+        repeated only when it did not commit.
+
+        Raises:
+            DatabaseUnavailableError: the failure did not pass within ``retry_seconds``.
+            DatabaseError: PostgreSQL refused.
+        """
+        try:
+            return self._retrying()(self._run_once, work)
+        except (psycopg.Error, PoolTimeout) as error:
+            raise self._translated(error) from None
+
+    def close(self) -> None:
+        """Close the pool; a later call opens it again."""
+        if self._pool is not None:
+            self._pool.close()
+            self._pool = None
+
+    def _run_once(self, work: Callable[[Connection], T]) -> T:
+        if self._pool is None:
+            self._pool = self._open_pool()
+        with self._pool.connection() as connection:
+            result = work(connection)
+            row = connection.execute("SELECT pg_current_xact_id_if_assigned()::text").fetchone()
+            transaction = row[0] if row else None
+            try:
+                connection.commit()
+            except psycopg.OperationalError:
+                if transaction is None or not self._has_committed(transaction):
+                    raise
+        return result
+
+    def _has_committed(self, transaction: str) -> bool:
+        def ask() -> str | None:
+            with self.connect(autocommit=True) as connection:
+                row = connection.execute("SELECT pg_xact_status(%s::text::xid8)", [transaction]).fetchone()
+            return row[0] if row else None
+
+        # Still in progress: the server has not yet noticed that its client is gone.
+        status = tenacity.Retrying(
+            stop=tenacity.stop_after_delay(self._config.retry_seconds),
+            wait=tenacity.wait_fixed(0.2),
+            retry=tenacity.retry_if_result(lambda status: status == "in progress"),
+            retry_error_callback=lambda state: "unknown",
+        )(ask)
+        if status == "unknown":
+            raise DatabaseUnavailableError(f"{self.address}: a transaction was left in doubt; run again to go on")
+        return status == "committed"
+
+    def _open_pool(self) -> ConnectionPool[Connection]:
+        self.connect().close()  # a pool only says that it timed out; this says why
+        return ConnectionPool(
+            self._conninfo,
+            min_size=1,
+            max_size=self._config.pool_size,
+            timeout=self._config.connect_timeout_seconds,
+            check=ConnectionPool.check_connection,
+            configure=_register_types,
+            open=True,
+        )
+
+    def _retrying(self) -> tenacity.Retrying:
+        return tenacity.Retrying(
+            stop=tenacity.stop_after_delay(self._config.retry_seconds),
+            wait=tenacity.wait_random_exponential(multiplier=0.1, max=5),
+            retry=tenacity.retry_if_exception(_is_transient),
+            before_sleep=_log_retry,
+            reraise=True,
+        )
+
+    def _translated(self, error: Exception) -> DatabaseError:
+        # Only the primary message: details of a violated constraint would quote the row.
+        diagnostic = getattr(error, "diag", None)
+        message = (diagnostic and diagnostic.message_primary) or _first_line(error)
+        if isinstance(error, pg.InsufficientPrivilege):
+            return DatabasePermissionError(f"{self.address}: {message}; grant the right or use another role")
+        if isinstance(error, psycopg.OperationalError | PoolTimeout):
+            return DatabaseUnavailableError(
+                f"{self.address} did not answer within {self._config.retry_seconds:g} s: {message}; "
+                "check that the server runs and what EMBEDDING_DATABASE_URL says"
+            )
+        return DatabaseError(f"{self.address}: {message} (SQLSTATE {getattr(error, 'sqlstate', None)})")
+
+
+def _first_line(error: Exception) -> str:
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+
+
+def _is_transient(error: BaseException) -> bool:
+    if isinstance(error, PoolTimeout):
+        return True
+    if not isinstance(error, psycopg.Error):
+        return False
+    if error.sqlstate:
+        return bool(_TRANSIENT.match(error.sqlstate))
+    # Without a SQLSTATE the server did not answer at all. A refused login has none either while connecting.
+    return isinstance(error, psycopg.OperationalError) and not re.search(
+        r"authentication failed|does not exist|no password supplied|no pg_hba.conf entry", str(error)
+    )
+
+
+def _log_retry(state: tenacity.RetryCallState) -> None:
+    error = state.outcome.exception() if state.outcome else None
+    logger.warning(
+        "database failure may pass, trying again",
+        extra={"attempt": state.attempt_number, "sqlstate": getattr(error, "sqlstate", None)},
+    )
+
+
+def _register_types(connection: Connection) -> None:
+    register_vector(connection)
+    connection.commit()
+
+
+@contextmanager
+def open_database(settings: Settings) -> Iterator[Database]:
+    """The configured database, started if it is the embedded one, its schema up to date; closed at the end.
+
+    Raises:
+        DatabaseError: it cannot be reached, lacks pgvector, or refuses what is needed.
+    """
+    with Database(resolve_url(settings), settings.database) as database:
+        migrate(database)
+        yield database

@@ -1,0 +1,79 @@
+"""Chunks that could not be embedded: recorded by hash and code, retried later, quarantined in the end."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from embedding_assets.config import EmbeddingConfig
+    from embedding_assets.postgres.connection import Connection, Database
+
+__all__ = ["Failure", "list_failures", "record_failures", "retry_failures"]
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """One chunk's failures in one space."""
+
+    chunk_hash: str
+    space: str
+    error_code: str
+    attempts: int
+    last_failed_at: datetime
+    retry_at: datetime
+    quarantined: bool
+    source: str
+
+
+def record_failures(database: Database, space_name: str, codes: Mapping[str, str], config: EmbeddingConfig) -> None:
+    """Count one more failure for each chunk in ``codes`` (hash → error code).
+
+    The wait before the next attempt doubles with every failure; after ``max_attempts`` the chunk is quarantined.
+    A chunk that was deleted in the meantime is left out.
+    """
+    query = """
+        INSERT INTO embedding_failures AS f (chunk_hash, space, error_code, attempts, retry_at, quarantined)
+        SELECT chunk_hash, %(space)s, code, 1, now() + %(delay)s * interval '1 second', 1 >= %(most)s
+        FROM unnest(%(hashes)s::text[], %(codes)s::text[]) AS failed (chunk_hash, code)
+        JOIN knowledge_base k USING (chunk_hash)
+        ORDER BY chunk_hash
+        ON CONFLICT (chunk_hash, space) DO UPDATE SET
+            error_code = excluded.error_code,
+            attempts = f.attempts + 1,
+            last_failed_at = now(),
+            retry_at = now() + %(delay)s * least(power(2, f.attempts), 1e6) * interval '1 second',
+            quarantined = f.attempts + 1 >= %(most)s
+    """
+    parameters = {
+        "space": space_name,
+        "hashes": list(codes),
+        "codes": list(codes.values()),
+        "delay": config.retry_delay_seconds,
+        "most": config.max_attempts,
+    }
+
+    def work(connection: Connection) -> None:
+        connection.execute(query, parameters)
+
+    if codes:
+        database.run(work)
+
+
+def list_failures(database: Database, *, limit: int = 1000) -> list[Failure]:
+    """Recorded failures, quarantined ones first, then the latest."""
+    query = """
+        SELECT chunk_hash, space, error_code, attempts, last_failed_at, retry_at, quarantined,
+               coalesce(document_metadata ->> 'source', '')
+        FROM embedding_failures JOIN knowledge_base USING (chunk_hash)
+        ORDER BY quarantined DESC, last_failed_at DESC, chunk_hash LIMIT %s
+    """
+    rows = database.run(lambda connection: connection.execute(query, [limit]).fetchall())
+    return [Failure(*row) for row in rows]
+
+
+def retry_failures(database: Database) -> int:
+    """Make every failed chunk due at once and give it its attempts back; returns how many."""
+    return database.run(lambda connection: connection.execute("DELETE FROM embedding_failures").rowcount)

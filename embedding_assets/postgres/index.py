@@ -1,0 +1,239 @@
+"""Indexes: built without blocking readers or writers, described, measured against exact search."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from psycopg import Error, sql
+
+from embedding_assets.config import IndexConfig
+from embedding_assets.errors import DatabaseError
+from embedding_assets.postgres.locks import hold
+
+if TYPE_CHECKING:
+    from embedding_assets.postgres.connection import Connection, Database
+    from embedding_assets.postgres.spaces import SpaceRecord
+
+__all__ = ["DISTANCE_OPERATORS", "IndexState", "RecallSample", "build_vector_index", "describe_index", "drop_index",
+           "ensure_index", "measure_recall"]
+
+logger = logging.getLogger(__name__)
+
+DISTANCE_OPERATORS: Final = {
+    "vector_cosine_ops": sql.SQL("<=>"),
+    "vector_ip_ops": sql.SQL("<#>"),
+    "vector_l2_ops": sql.SQL("<->"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class IndexState:
+    """What PostgreSQL knows of an HNSW index."""
+
+    name: str
+    exists: bool
+    valid: bool = False
+    size_bytes: int = 0
+    operator_class: str = ""
+    m: int = 0
+    ef_construction: int = 0
+
+    def matches(self, config: IndexConfig) -> bool:
+        """Whether it is usable and was built as configured."""
+        return self.valid and (self.operator_class, self.m, self.ef_construction) == (
+            config.operator_class,
+            config.m,
+            config.ef_construction,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class RecallSample:
+    """Recall of the index, measured on stored vectors.
+
+    Attributes:
+        queries: vectors asked for their nearest neighbours.
+        recall: share of the true ``k`` nearest that the index returned; None without an index or enough vectors.
+        index_used: whether the planner chose the index.
+        p50_milliseconds: median latency of the queries that were answered by the index.
+    """
+
+    queries: int
+    recall: float | None
+    index_used: bool
+    p50_milliseconds: float | None
+
+
+def ensure_index(
+    database: Database, name: str, definition: sql.Composable, *, settings: dict[str, str] | None = None
+) -> bool:
+    """Build index ``name`` unless a valid one exists; one process builds, others wait for it.
+
+    CONCURRENTLY, so neither readers nor writers are blocked; what a failed build left behind is dropped first.
+
+    Args:
+        database: where.
+        name: of the index.
+        definition: what follows the name in CREATE INDEX.
+        settings: server parameters for the build.
+
+    Returns:
+        Whether it was built.
+    """
+    with database.connect(autocommit=True) as connection:
+        if _is_valid(connection, name):
+            return False
+        with hold(connection, f"index {name}"):
+            valid = _is_valid(connection, name)
+            if valid:
+                return False
+            try:
+                if valid is False:
+                    drop_index(connection, name)
+                for parameter, value in (settings or {}).items():
+                    connection.execute("SELECT set_config(%s, %s, false)", [parameter, value])
+                connection.execute(sql.SQL("CREATE INDEX CONCURRENTLY {} {}").format(sql.Identifier(name), definition))
+            except Error as error:
+                raise DatabaseError(f"index {name} was not built: {error.diag.message_primary}") from None
+    return True
+
+
+def drop_index(connection: Connection, name: str) -> None:
+    """Drop an index without blocking readers; the connection must be in autocommit mode."""
+    connection.execute(sql.SQL("DROP INDEX CONCURRENTLY IF EXISTS {}").format(sql.Identifier(name)))
+
+
+def build_vector_index(database: Database, record: SpaceRecord, config: IndexConfig) -> float | None:
+    """Build the HNSW index of a space, or build it anew when it is invalid or not as configured.
+
+    Returns:
+        Seconds the build took; None if there was nothing to do.
+    """
+    state = describe_index(database, record.index)
+    if state.matches(config):
+        return None
+    if state.exists and state.valid:
+        logger.info("index differs from its configuration and is built anew", extra={"index": record.index})
+        with database.connect(autocommit=True) as connection:
+            drop_index(connection, record.index)
+    started = time.monotonic()
+    built = ensure_index(
+        database,
+        record.index,
+        sql.SQL("ON knowledge_base USING hnsw ({} {}) WITH (m = {}, ef_construction = {})").format(
+            sql.Identifier(record.column),
+            sql.Identifier(config.operator_class),
+            sql.Literal(config.m),
+            sql.Literal(config.ef_construction),
+        ),
+        settings={
+            "maintenance_work_mem": f"{config.memory_mb}MB",
+            "max_parallel_maintenance_workers": str(config.workers),
+        },
+    )
+    return time.monotonic() - started if built else None
+
+
+def describe_index(database: Database, name: str) -> IndexState:
+    """The state of an index; ``exists`` is False when there is none of that name."""
+    query = """
+        SELECT i.indisvalid, pg_relation_size(c.oid), o.opcname, coalesce(c.reloptions, '{}')
+        FROM pg_class c
+        JOIN pg_index i ON i.indexrelid = c.oid
+        JOIN pg_opclass o ON o.oid = i.indclass[0]
+        WHERE c.oid = to_regclass(quote_ident(%s))
+    """
+    row = database.run(lambda connection: connection.execute(query, [name]).fetchone())
+    if row is None:
+        return IndexState(name, exists=False)
+    options = dict(option.split("=", 1) for option in row[3])
+    # An option that was left to its default is not recorded; these are pgvector's.
+    return IndexState(
+        name,
+        exists=True,
+        valid=row[0],
+        size_bytes=row[1],
+        operator_class=row[2],
+        m=int(options.get("m", 16)),
+        ef_construction=int(options.get("ef_construction", 64)),
+    )
+
+
+def measure_recall(
+    database: Database, record: SpaceRecord, config: IndexConfig, *, k: int = 10, queries: int = 100
+) -> RecallSample:
+    """Compare the index with exact search for a random sample of stored vectors.
+
+    A query's own row is left out. Equal distances count as equally right, so duplicates do not lower the recall.
+    Method: https://github.com/pgvector/pgvector#monitoring
+    """
+    return database.run(lambda connection: _measure_recall(connection, record, config, k, queries))
+
+
+def _measure_recall(
+    connection: Connection, record: SpaceRecord, config: IndexConfig, k: int, queries: int
+) -> RecallSample:
+    column = sql.Identifier(record.column)
+    sample = _sample(connection, column, queries)
+    neighbours = sql.SQL(
+        "SELECT {column} {operator} %(vector)s FROM knowledge_base WHERE {column} IS NOT NULL "
+        "ORDER BY {column} {operator} %(vector)s LIMIT %(limit)s"
+    ).format(column=column, operator=DISTANCE_OPERATORS[config.operator_class])
+    if len(sample) <= k:
+        return RecallSample(len(sample), None, index_used=False, p50_milliseconds=None)
+    found = right = 0
+    latencies: list[float] = []
+    index_used = record.index in _plan(connection, neighbours, sample[0], k, config)
+    if not index_used:
+        return RecallSample(len(sample), None, index_used=False, p50_milliseconds=None)
+    for vector in sample:
+        parameters = {"vector": vector, "limit": k + 1}
+        _approximate(connection, config, k)
+        started = time.perf_counter()
+        approximate = [row[0] for row in connection.execute(neighbours, parameters).fetchall()]
+        latencies.append((time.perf_counter() - started) * 1000)
+        connection.execute("SET LOCAL enable_indexscan = off")
+        exact = [row[0] for row in connection.execute(neighbours, parameters).fetchall()]
+        # The first of both is the row itself, at distance 0 (or the most negative inner product).
+        limit = exact[-1] + 1e-6
+        right += sum(distance <= limit for distance in approximate[1 : k + 1])
+        found += len(exact) - 1
+    return RecallSample(len(sample), right / found, index_used=True, p50_milliseconds=sorted(latencies)[len(sample) // 2])
+
+
+def _sample(connection: Connection, column: sql.Identifier, size: int) -> list[Any]:
+    """Stored vectors from a random place in hash order: hashes are uniform, and sorting by chance would read it all."""
+    start = secrets.token_hex(4)
+    vectors: list[Any] = []
+    for comparison in (">=", "<"):
+        vectors += connection.execute(
+            sql.SQL(
+                'SELECT {0} FROM knowledge_base WHERE {0} IS NOT NULL AND chunk_hash COLLATE "C" {1} %s '
+                'ORDER BY chunk_hash COLLATE "C" LIMIT %s'
+            ).format(column, sql.SQL(comparison)),
+            [start, size - len(vectors)],
+        ).fetchall()
+    return [row[0] for row in vectors]
+
+
+def _approximate(connection: Connection, config: IndexConfig, k: int) -> None:
+    connection.execute("SET LOCAL enable_indexscan = on")
+    connection.execute("SELECT set_config('hnsw.ef_search', %s, true)", [str(max(config.ef_search, k + 1))])
+
+
+def _plan(connection: Connection, query: sql.Composed, vector: Any, k: int, config: IndexConfig) -> str:
+    _approximate(connection, config, k)
+    rows = connection.execute(sql.SQL("EXPLAIN ") + query, {"vector": vector, "limit": k + 1}).fetchall()
+    return "\n".join(row[0] for row in rows)
+
+
+def _is_valid(connection: Connection, name: str) -> bool | None:
+    """None when there is no such index."""
+    row = connection.execute(
+        "SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass(quote_ident(%s))", [name]
+    ).fetchone()
+    return row[0] if row else None

@@ -1,0 +1,86 @@
+"""Advisory locks: one migration, one index build, one run for a prefix at a time, across all processes."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final
+
+from psycopg import OperationalError
+
+from embedding_assets.errors import DatabaseUnavailableError
+
+if TYPE_CHECKING:
+    from embedding_assets.postgres.connection import Connection, Database
+
+__all__ = ["PrefixLocks", "hold"]
+
+_POLL_SECONDS: Final = 0.2
+
+
+@contextmanager
+def hold(connection: Connection, name: str) -> Iterator[None]:
+    """Hold the session lock ``name`` on an autocommit connection, waiting for it as long as it takes.
+
+    Polls: a statement that blocks keeps a snapshot open, for which a concurrent index build of the lock's holder
+    would wait in turn.
+    """
+    key = _number(name, 8)
+    while connection.execute("SELECT pg_try_advisory_lock(%s)", [key]).fetchone() != (True,):
+        time.sleep(_POLL_SECONDS)
+    try:
+        yield
+    finally:
+        if not connection.closed:
+            connection.execute("SELECT pg_advisory_unlock(%s)", [key])
+
+
+class PrefixLocks:
+    """The lock buckets (first two hex characters of ``chunk_hash``) that this run holds in one space.
+
+    The locks belong to a connection of their own, so they end with the process, however it ends.
+    """
+
+    def __init__(self, database: Database, space_name: str) -> None:
+        self._connection: Connection = database.connect(autocommit=True)
+        self._space = _number(f"space {space_name}", 4)
+
+    def acquire(self, buckets: range) -> list[int]:
+        """Take those of ``buckets`` that no other run holds; returns them, ascending."""
+        rows = self._connection.execute(
+            "SELECT bucket FROM generate_series(%s::int, %s::int) AS bucket "
+            "WHERE pg_try_advisory_lock(%s::int, bucket) ORDER BY bucket",
+            [buckets.start, buckets.stop - 1, self._space],
+        ).fetchall()
+        return [row[0] for row in rows]
+
+    def release(self, buckets: range) -> None:
+        """Give back buckets that are done, so that another run may take them."""
+        self._connection.execute(
+            "SELECT pg_advisory_unlock(%s::int, bucket) FROM generate_series(%s::int, %s::int) AS bucket",
+            [self._space, buckets.start, buckets.stop - 1],
+        )
+
+    def check(self) -> None:
+        """Make sure the locks are still held.
+
+        Raises:
+            DatabaseUnavailableError: the connection, and with it the locks, was lost.
+        """
+        try:
+            self._connection.execute("SELECT 1")
+        except OperationalError:
+            raise DatabaseUnavailableError(
+                "the connection that held this run's locks was lost; what was committed stays, run again to go on"
+            ) from None
+
+    def close(self) -> None:
+        """Give back everything."""
+        self._connection.close()
+
+
+def _number(name: str, size: int) -> int:
+    digest = hashlib.sha256(f"embedding_assets {name}".encode()).digest()
+    return int.from_bytes(digest[:size], "big", signed=True)

@@ -1,0 +1,63 @@
+"""What past runs did: the source of throughput checks and of estimates."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from psycopg import sql
+
+if TYPE_CHECKING:
+    from embedding_assets.models import EmbeddingStats
+    from embedding_assets.postgres.connection import Connection, Database
+
+__all__ = ["RunRecord", "latest_run", "record_run"]
+
+_FIELDS = (
+    "embedded", "failed", "skipped", "truncated", "tokens",
+    "seconds", "model_load_seconds", "peak_memory_bytes", "device",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecord:
+    """A finished run; units as in EmbeddingStats."""
+
+    finished_at: datetime
+    embedded: int
+    failed: int
+    skipped: int
+    truncated: int
+    tokens: int
+    seconds: float
+    model_load_seconds: float
+    peak_memory_bytes: int
+    device: str
+
+    @property
+    def chunks_per_second(self) -> float:
+        """Embedded chunks per second, without loading the model."""
+        return self.embedded / self.seconds if self.seconds > 0 else 0.0
+
+
+def record_run(database: Database, stats: EmbeddingStats) -> None:
+    """Keep the statistics of a run that took up at least one chunk."""
+    query = sql.SQL("INSERT INTO embedding_runs (space, {}) VALUES ({})").format(
+        sql.SQL(", ").join(map(sql.Identifier, _FIELDS)), sql.SQL(", ").join(sql.Placeholder() * (len(_FIELDS) + 1))
+    )
+
+    def work(connection: Connection) -> None:
+        connection.execute(query, [stats.space, *(getattr(stats, name) for name in _FIELDS)])
+
+    if stats.processed:
+        database.run(work)
+
+
+def latest_run(database: Database, space_name: str, *, at_least: int = 1) -> RunRecord | None:
+    """The latest run that embedded ``at_least`` chunks: fewer say little about speed."""
+    query = sql.SQL(
+        "SELECT finished_at, {} FROM embedding_runs WHERE space = %s AND embedded >= %s ORDER BY id DESC LIMIT 1"
+    ).format(sql.SQL(", ").join(map(sql.Identifier, _FIELDS)))
+    row = database.run(lambda connection: connection.execute(query, [space_name, at_least]).fetchone())
+    return RunRecord(*row) if row else None

@@ -1,0 +1,139 @@
+"""The schema's version: checked by everything that starts, brought up to date when it is behind."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from psycopg import errors as pg
+
+from embedding_assets.errors import ConfigurationError, DatabasePermissionError, PgvectorError
+from embedding_assets.postgres.locks import hold
+
+if TYPE_CHECKING:
+    import sqlalchemy
+
+    from embedding_assets.postgres.connection import Connection, Database
+
+__all__ = ["MINIMUM_PGVECTOR", "VERSION_TABLE", "migrate"]
+
+MINIMUM_PGVECTOR: Final = (0, 8, 4)
+"""Parallel builds and vacuum of HNSW indexes were mended in 0.8.2 to 0.8.4."""
+
+MINIMUM_POSTGRESQL: Final = 130_000
+"""pg_current_xact_id and friends, on which safe retries rest, came with 13."""
+
+VERSION_TABLE: Final = "embedding_schema_version"
+HEAD: Final = "0001"
+
+
+def migrate(database: Database) -> bool:
+    """Bring the schema to the current version; adopts a ``knowledge_base`` that already exists.
+
+    Safe when several processes start at once: one migrates, the others wait for it.
+
+    Returns:
+        Whether anything had to be done.
+
+    Raises:
+        PgvectorError: the extension is missing or too old.
+        DatabasePermissionError: the role may not do what is needed.
+        ConfigurationError: an existing table cannot be adopted, or the schema is newer than this package.
+    """
+    with database.connect(autocommit=True) as connection:
+        if _current_version(connection) == HEAD:
+            _check_pgvector(connection)
+            return False
+        # On a connection of its own: Alembic commits and reconnects as it likes.
+        with hold(connection, "migrate"):
+            version = _current_version(connection)
+            if version == HEAD:
+                return False
+            if version is not None and version > HEAD:
+                raise ConfigurationError(
+                    f"the database has schema version {version}, this package knows {HEAD}; upgrade embedding-assets"
+                )
+            _ensure_pgvector(connection, database.address)
+            _upgrade(database)
+    return True
+
+
+def _current_version(connection: Connection) -> str | None:
+    if connection.execute("SELECT to_regclass(%s)", [VERSION_TABLE]).fetchone() == (None,):
+        return None
+    row = connection.execute(f"SELECT version_num FROM {VERSION_TABLE}").fetchone()  # type: ignore[arg-type]  # noqa: S608
+    return row[0] if row else None
+
+
+def _ensure_pgvector(connection: Connection, address: str) -> None:
+    server = connection.info.server_version
+    if server < MINIMUM_POSTGRESQL:
+        raise ConfigurationError(f"{address} runs PostgreSQL {server // 10_000}; version 13 or newer is needed")
+    installed = connection.execute("SELECT 1 FROM pg_extension WHERE extname = 'vector'").fetchone()
+    if not installed:
+        try:
+            connection.execute("CREATE EXTENSION IF NOT EXISTS vector")
+        except pg.InsufficientPrivilege:
+            raise DatabasePermissionError(
+                f"{address}: this role may not install pgvector; "
+                "have an administrator run CREATE EXTENSION vector in this database"
+            ) from None
+        except (pg.UndefinedFile, pg.FeatureNotSupported):
+            raise PgvectorError(
+                f"{address}: the server has no pgvector; install pgvector 0.8.4 or newer there "
+                "(https://github.com/pgvector/pgvector#installation)"
+            ) from None
+    _check_pgvector(connection)
+
+
+def _check_pgvector(connection: Connection) -> None:
+    row = connection.execute("SELECT extversion FROM pg_extension WHERE extname = 'vector'").fetchone()
+    if row is None:
+        raise PgvectorError("the pgvector extension was removed from the database; run CREATE EXTENSION vector")
+    version = tuple(int(part) for part in row[0].split(".") if part.isdigit())
+    if version < MINIMUM_PGVECTOR:
+        raise PgvectorError(
+            f"pgvector {row[0]} is older than 0.8.4; install a newer one on the server, "
+            "then run ALTER EXTENSION vector UPDATE"
+        )
+
+
+def _upgrade(database: Database) -> None:
+    import alembic.command
+    import alembic.config
+    import sqlalchemy
+
+    engine = sqlalchemy.create_engine(
+        "postgresql+psycopg://", creator=database.connect, poolclass=sqlalchemy.pool.NullPool
+    )
+    config = alembic.config.Config()
+    config.set_main_option("script_location", "embedding_assets.postgres:migrations")
+    with engine.connect() as connection:
+        config.attributes["connection"] = connection
+        try:
+            alembic.command.upgrade(config, HEAD)
+        except sqlalchemy.exc.DBAPIError as error:
+            raise _translated(error, database.address) from None
+
+
+def _translated(error: sqlalchemy.exc.DBAPIError, address: str) -> Exception:
+    origin = error.orig
+    if isinstance(origin, pg.InsufficientPrivilege):
+        return DatabasePermissionError(
+            f"{address}: {origin.diag.message_primary}; the role must own knowledge_base or be able to create tables "
+            "in the schema (GRANT USAGE, CREATE ON SCHEMA … TO …)"
+        )
+    if isinstance(origin, pg.UniqueViolation):
+        return ConfigurationError(
+            f"{address}: knowledge_base.chunk_hash has duplicates, so the table cannot be adopted; remove them first"
+        )
+    return error
+
+
+def run_alembic(connection: sqlalchemy.Connection) -> None:
+    """Called by the migration environment: run what is due on this connection, in one transaction."""
+    from alembic import context
+
+    context.configure(connection=connection, version_table=VERSION_TABLE, transactional_ddl=True)
+    with context.begin_transaction():
+        context.run_migrations()
+    connection.commit()

@@ -1,0 +1,135 @@
+"""Vectors from a sentence-transformers model in this process."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+import numpy as np
+
+from embedding_assets.config import EmbeddingConfig
+from embedding_assets.encoder.device import default_batch_tokens, is_out_of_memory
+from embedding_assets.encoder.files import ModelFiles
+from embedding_assets.encoder.model import LoadedModel, TokenizedText, get_model
+from embedding_assets.errors import ConfigurationError, ProviderError
+from embedding_assets.planning import halve, plan_batches
+from embedding_assets.providers.base import EmbeddedBatch
+from embedding_assets.spaces import VectorSpace
+
+__all__ = ["LocalProvider", "local_space"]
+
+logger = logging.getLogger(__name__)
+
+_PROBE: Final = "The quick brown fox jumps over the lazy dog."
+
+
+def local_space(files: ModelFiles, config: EmbeddingConfig) -> VectorSpace:
+    """The vector space that these files span under these settings; reads configuration files only.
+
+    Raises:
+        ConfigurationError: ``EMBEDDING_DIMENSIONS`` is not what the model makes.
+    """
+    dimensions = files.dimensions or config.dimensions
+    if dimensions != config.dimensions:
+        raise ConfigurationError(
+            f"EMBEDDING_DIMENSIONS is {config.dimensions}, but {files.name} makes vectors of {dimensions}; "
+            f"set EMBEDDING_DIMENSIONS={dimensions} or choose another EMBEDDING_MODEL_NAME"
+        )
+    return VectorSpace(
+        provider="local",
+        model=files.name,
+        revision=files.revision,
+        dimensions=dimensions,
+        normalized=files.normalized,
+        prompt=files.prompt,
+        max_tokens=files.max_tokens(config.max_seq_length),
+    )
+
+
+class LocalProvider:
+    """Embeds on this machine's CPU or GPU; loads the model when it is first needed."""
+
+    def __init__(self, files: ModelFiles, config: EmbeddingConfig) -> None:
+        self.space = local_space(files, config)
+        self._files = files
+        self._config = config
+        self._loaded: LoadedModel | None = None
+
+    @property
+    def device(self) -> str:
+        """The torch device; empty before the model is loaded."""
+        return self._loaded.device if self._loaded else ""
+
+    def load(self) -> float:
+        """Load the model unless this process has it; returns the seconds spent.
+
+        Raises:
+            ModelUnavailableError: its files cannot be used.
+            ConfigurationError: the device is missing, or the model's dimensions are not what its files say.
+        """
+        if self._loaded is not None:
+            return 0.0
+        model = get_model(self._files, device=self._config.device, max_tokens=self.space.max_tokens)
+        if model.dimensions != self.space.dimensions:
+            raise ConfigurationError(
+                f"EMBEDDING_DIMENSIONS is {self.space.dimensions}, but {self.space.model} makes {model.dimensions}"
+            )
+        self._loaded = model
+        return model.load_seconds
+
+    def embed(self, texts: Sequence[str], *, query: bool = False) -> Iterator[EmbeddedBatch]:
+        """Embed texts in batches of similar length, longest first.
+
+        Raises:
+            ProviderError: the model fails on any text.
+        """
+        self.load()
+        model, prompt = self._model, self._files.query_prompt if query else self.space.prompt
+        tokenized = model.tokenize(texts, prompt)
+        batches = plan_batches(
+            [len(text.ids) for text in tokenized],
+            max_tokens=self._config.batch_tokens or default_batch_tokens(model.device),
+            max_texts=self._config.batch_size,
+        )
+        for batch in batches:
+            yield from self._encode(batch, tokenized, prompt)
+
+    @property
+    def _model(self) -> LoadedModel:
+        if self._loaded is None:
+            raise ProviderError("the model is not loaded")
+        return self._loaded
+
+    def _encode(self, batch: list[int], tokenized: list[TokenizedText], prompt: str) -> Iterator[EmbeddedBatch]:
+        try:
+            vectors = self._model.encode([tokenized[index] for index in batch], prompt)
+        except (RuntimeError, ValueError, IndexError, MemoryError) as error:
+            if len(batch) == 1:
+                yield self._isolated(batch[0], error)
+                return
+            logger.warning("batch failed, halving it", extra={"texts": len(batch), "error": type(error).__name__})
+        else:
+            yield EmbeddedBatch(
+                indices=batch,
+                vectors=vectors,
+                token_counts=[len(tokenized[index].ids) for index in batch],
+                truncated=[tokenized[index].truncated for index in batch],
+            )
+            return
+        # Outside the handler: the exception's traceback would keep the failed batch's memory alive.
+        for half in halve(batch):
+            yield from self._encode(half, tokenized, prompt)
+
+    def _isolated(self, index: int, error: Exception) -> EmbeddedBatch:
+        """The text is at fault if the model still works on another one; otherwise the model is."""
+        code = "out_of_memory" if is_out_of_memory(error) else "encoding_failed"
+        try:
+            self._model.encode(self._model.tokenize([_PROBE]))
+        except (RuntimeError, ValueError, IndexError, MemoryError) as broken:
+            raise ProviderError(
+                f"model {self.space.model} fails on any text on {self.device} ({type(broken).__name__}); "
+                "check the device's memory and drivers, or set EMBEDDING_DEVICE=cpu"
+            ) from broken
+        empty = np.empty((0, self.space.dimensions), dtype=np.float32)
+        return EmbeddedBatch(indices=[], vectors=empty, token_counts=[], truncated=[], errors={index: code})

@@ -1,0 +1,91 @@
+"""A question to its nearest chunks, asked in the space that serves searches."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from embedding_assets.config import Settings, get_settings
+from embedding_assets.errors import ConfigurationError, ProviderError
+from embedding_assets.postgres.connection import open_database
+from embedding_assets.postgres.spaces import serving_space
+from embedding_assets.postgres.vectors import nearest_chunks
+from embedding_assets.providers.factory import provider_for
+
+if TYPE_CHECKING:
+    from embedding_assets.postgres.connection import Database
+
+__all__ = ["SearchResult", "search"]
+
+
+@dataclass(frozen=True, slots=True)
+class SearchResult:
+    """A chunk and how near it is to the query.
+
+    Attributes:
+        score: similarity, higher is nearer: the cosine for ``vector_cosine_ops``, the inner product for
+            ``vector_ip_ops``, the negative distance for ``vector_l2_ops``.
+    """
+
+    chunk_hash: str
+    score: float
+    source: str
+    title: str
+    context_header: str
+    text: str
+    metadata: dict[str, Any]
+
+
+def search(
+    query: str,
+    *,
+    k: int = 5,
+    where: dict[str, str] | None = None,
+    settings: Settings | None = None,
+    database: Database | None = None,
+) -> list[SearchResult]:
+    """The ``k`` chunks nearest to ``query``, nearest first.
+
+    Args:
+        query: a question in plain words.
+        k: how many, at least 1.
+        where: only chunks whose document metadata has these values, compared as text.
+        settings: default: from the environment.
+        database: default: the configured one, opened for this call.
+
+    Raises:
+        ConfigurationError: nothing was embedded yet, or the query is blank.
+    """
+    settings = settings or get_settings()
+    if not query.strip():
+        raise ConfigurationError("the query is empty")
+    with ExitStack() as stack:
+        database = database or stack.enter_context(open_database(settings))
+        record = serving_space(database)
+        if record is None:
+            raise ConfigurationError(
+                "nothing is embedded yet; run `embedding-assets load PATH`, then `embedding-assets embed`"
+            )
+        provider = provider_for(settings, record)
+        [batch] = provider.embed([query], query=True)
+        if not batch.indices:
+            raise ProviderError(f"the query cannot be embedded: {batch.errors[0]}")
+        rows = nearest_chunks(database, record, batch.vectors[0], k=k, where=where or {}, index=settings.index)
+    similarity = {
+        "vector_cosine_ops": lambda distance: 1 - distance,
+        "vector_ip_ops": lambda distance: -distance,
+        "vector_l2_ops": lambda distance: -distance,
+    }[settings.index.operator_class]
+    return [
+        SearchResult(
+            chunk_hash=chunk_hash,
+            score=similarity(distance),
+            source=metadata.get("source", ""),
+            title=metadata.get("title", ""),
+            context_header=header,
+            text=text,
+            metadata=metadata,
+        )
+        for chunk_hash, text, header, metadata, distance in rows
+    ]
