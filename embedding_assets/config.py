@@ -164,6 +164,18 @@ class Settings(_EnvironmentSettings):
     def _absolute(cls, value: Path) -> Path:
         return value.expanduser().absolute()
 
+    def with_embedding(self, **changes: object) -> Settings:
+        """A copy with other embedding settings, validated; they count as explicitly set.
+
+        Raises:
+            ConfigurationError: a value is not acceptable.
+        """
+        try:
+            changed = EmbeddingConfig(**{**self.embedding.model_dump(exclude_unset=True), **changes})
+        except ValidationError as error:
+            raise ConfigurationError("\n".join(describe_validation_error(error, "EMBEDDING_"))) from None
+        return self.model_copy(update={"embedding": changed})
+
 
 def get_settings() -> Settings:
     """Read the settings from the environment.

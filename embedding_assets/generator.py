@@ -80,9 +80,7 @@ class EmbeddingGenerator:
         """
         settings = self._settings
         if batch_size is not None:
-            changed = type(settings.embedding).model_validate({**settings.embedding.model_dump(exclude_unset=True),
-                                                               "batch_size": batch_size})
-            settings = settings.model_copy(update={"embedding": changed})
+            settings = settings.with_embedding(batch_size=batch_size)
         with ExitStack() as stack:
             database = self._database or stack.enter_context(open_database(settings))
             record = open_space(settings, database)

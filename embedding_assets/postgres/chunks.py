@@ -22,7 +22,9 @@ __all__ = [
     "PendingChunk",
     "count_backlog",
     "count_backlog_tokens",
+    "count_chunks",
     "count_pending_by_prefix",
+    "due_in_range",
     "due_prefixes",
     "fetch_pending",
     "store_chunks",
@@ -246,4 +248,22 @@ def count_backlog_tokens(database: Database, record: SpaceRecord) -> int:
     ).format(column=sql.Identifier(record.column), is_hex=_IS_HEX, not_blocked=_NOT_BLOCKED)
     parameters = {"most": record.space.max_tokens, "space": record.space.name}
     row: Any = database.run(lambda connection: connection.execute(query, parameters).fetchone())
+    return int(row[0])
+
+
+def due_in_range(database: Database, record: SpaceRecord, buckets: range) -> int:
+    """How many chunks of these buckets a run started now would take up."""
+    lower, upper = bucket_bounds(buckets.start, buckets.stop)
+    query = sql.SQL(
+        "SELECT count(*) FROM knowledge_base k WHERE {column} IS NULL "
+        'AND chunk_hash COLLATE "C" >= %(lower)s AND chunk_hash COLLATE "C" < %(upper)s AND {is_hex} AND {not_blocked}'
+    ).format(column=sql.Identifier(record.column), is_hex=_IS_HEX, not_blocked=_NOT_BLOCKED)
+    parameters = {"lower": lower, "upper": upper, "space": record.space.name}
+    row: Any = database.run(lambda connection: connection.execute(query, parameters).fetchone())
+    return int(row[0])
+
+
+def count_chunks(database: Database) -> int:
+    """All chunks, whatever their state."""
+    row: Any = database.run(lambda connection: connection.execute("SELECT count(*) FROM knowledge_base").fetchone())
     return int(row[0])

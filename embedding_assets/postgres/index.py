@@ -58,13 +58,13 @@ class RecallSample:
     Attributes:
         queries: vectors asked for their nearest neighbours.
         recall: share of the true ``k`` nearest that the index returned; None without an index or enough vectors.
-        index_used: whether the planner chose the index.
+        planner_uses_index: whether PostgreSQL picks the index by itself; in a small table it rightly does not.
         p50_milliseconds: median latency of the queries that were answered by the index.
     """
 
     queries: int
     recall: float | None
-    index_used: bool
+    planner_uses_index: bool
     p50_milliseconds: float | None
 
 
@@ -97,6 +97,7 @@ def ensure_index(
                 for parameter, value in (settings or {}).items():
                     connection.execute("SELECT set_config(%s, %s, false)", [parameter, value])
                 connection.execute(sql.SQL("CREATE INDEX CONCURRENTLY {} {}").format(sql.Identifier(name), definition))
+                connection.execute("ANALYZE knowledge_base")
             except Error as error:
                 raise DatabaseError(f"index {name} was not built: {error.diag.message_primary}") from None
     return True
@@ -184,25 +185,27 @@ def _measure_recall(
         "ORDER BY {column} {operator} %(vector)s LIMIT %(limit)s"
     ).format(column=column, operator=DISTANCE_OPERATORS[config.operator_class])
     if len(sample) <= k:
-        return RecallSample(len(sample), None, index_used=False, p50_milliseconds=None)
+        return RecallSample(len(sample), None, planner_uses_index=False, p50_milliseconds=None)
+    planner_uses_index = record.index in _plan(connection, neighbours, sample[0], k, config)
+    connection.execute("SET LOCAL enable_seqscan = off")
+    if record.index not in _plan(connection, neighbours, sample[0], k, config):
+        return RecallSample(len(sample), None, planner_uses_index=False, p50_milliseconds=None)
     found = right = 0
     latencies: list[float] = []
-    index_used = record.index in _plan(connection, neighbours, sample[0], k, config)
-    if not index_used:
-        return RecallSample(len(sample), None, index_used=False, p50_milliseconds=None)
     for vector in sample:
         parameters = {"vector": vector, "limit": k + 1}
         _approximate(connection, config, k)
+        connection.execute("SET LOCAL enable_seqscan = off")
         started = time.perf_counter()
         approximate = [row[0] for row in connection.execute(neighbours, parameters).fetchall()]
         latencies.append((time.perf_counter() - started) * 1000)
-        connection.execute("SET LOCAL enable_indexscan = off")
+        connection.execute("SET LOCAL enable_indexscan = off; SET LOCAL enable_seqscan = on")
         exact = [row[0] for row in connection.execute(neighbours, parameters).fetchall()]
         # The first of both is the row itself, at distance 0 (or the most negative inner product).
         limit = exact[-1] + 1e-6
         right += sum(distance <= limit for distance in approximate[1 : k + 1])
         found += len(exact) - 1
-    return RecallSample(len(sample), right / found, index_used=True, p50_milliseconds=sorted(latencies)[len(sample) // 2])
+    return RecallSample(len(sample), right / found, planner_uses_index, sorted(latencies)[len(sample) // 2])
 
 
 def _sample(connection: Connection, column: sql.Identifier, size: int) -> list[Any]:

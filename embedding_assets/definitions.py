@@ -1,0 +1,27 @@
+"""Everything Dagster loads: ``-m embedding_assets.definitions``."""
+
+from dagster import Definitions, in_process_executor
+
+from embedding_assets.defs.assets import chunk_embeddings, chunks_pending, pgvector_index_health
+from embedding_assets.defs.checks import embedding_checks, index_checks
+from embedding_assets.defs.jobs import embedding_job
+from embedding_assets.defs.resources import EmbeddingProviderResource, ModelResource, PostgresResource
+from embedding_assets.defs.schedules import nightly_schedule
+from embedding_assets.defs.sensors import new_chunks_sensor
+
+_model = ModelResource()
+
+defs = Definitions(
+    assets=[chunks_pending, chunk_embeddings, pgvector_index_health],
+    asset_checks=[embedding_checks, index_checks],
+    resources={
+        "postgres": PostgresResource(),
+        "model": _model,
+        "embedding_provider": EmbeddingProviderResource(model=_model),
+    },
+    jobs=[embedding_job],
+    sensors=[new_chunks_sensor],
+    schedules=[nightly_schedule],
+    # In one process the steps share one model and pay for loading definitions once.
+    executor=in_process_executor,
+)

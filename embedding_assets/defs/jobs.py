@@ -1,0 +1,31 @@
+"""The job that sensor and schedule run."""
+
+from dagster import AssetSelection, define_asset_job
+
+__all__ = ["IN_PROGRESS", "embedding_job", "range_tags"]
+
+from dagster import DagsterRunStatus
+
+from embedding_assets.planning import PrefixRange
+
+embedding_job = define_asset_job(
+    "embed_chunks",
+    selection=AssetSelection.assets("chunks_pending", "chunk_embeddings", "pgvector_index_health"),
+    description="Count the backlog, embed it, look after the index.",
+)
+
+IN_PROGRESS = [
+    DagsterRunStatus.QUEUED,
+    DagsterRunStatus.NOT_STARTED,
+    DagsterRunStatus.STARTING,
+    DagsterRunStatus.STARTED,
+    DagsterRunStatus.CANCELING,
+]
+
+
+def range_tags(prefixes: PrefixRange) -> dict[str, str]:
+    """Tags that make one run of a range of partitions."""
+    return {
+        "dagster/asset_partition_range_start": prefixes.first,
+        "dagster/asset_partition_range_end": prefixes.last,
+    }

@@ -1,0 +1,23 @@
+"""The nightly run over all partitions: picks up retries that are due and looks after the index."""
+
+from dagster import DefaultScheduleStatus, RunRequest, ScheduleEvaluationContext, schedule
+
+from embedding_assets.defs.jobs import embedding_job, range_tags
+from embedding_assets.defs.partitions import prefix_partitions
+from embedding_assets.planning import PrefixRange
+
+__all__ = ["nightly_schedule"]
+
+
+@schedule(
+    job=embedding_job,
+    cron_schedule="0 2 * * *",
+    default_status=DefaultScheduleStatus.RUNNING,
+    description="Every partition, at two in the morning.",
+)
+def nightly_schedule(context: ScheduleEvaluationContext) -> RunRequest:
+    """One run over the whole range."""
+    return RunRequest(
+        run_key=context.scheduled_execution_time.isoformat(),
+        tags=range_tags(PrefixRange(prefix_partitions.get_first_partition_key(), prefix_partitions.get_last_partition_key())),
+    )

@@ -1,0 +1,107 @@
+"""The state of a table, measured and judged: for the command line and the asset checks."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from embedding_assets.health import (
+    THROUGHPUT_MINIMUM_CHUNKS,
+    Verdict,
+    judge_coverage,
+    judge_hashes,
+    judge_index,
+    judge_quarantine,
+    judge_recall,
+    judge_throughput,
+    judge_vectors,
+)
+from embedding_assets.postgres.chunks import Backlog, count_backlog, count_chunks
+from embedding_assets.postgres.index import IndexState, describe_index, measure_recall
+from embedding_assets.postgres.runs import RunRecord, latest_run
+from embedding_assets.postgres.spaces import SpaceRecord, list_spaces
+from embedding_assets.postgres.vectors import check_stored_vectors
+
+if TYPE_CHECKING:
+    from embedding_assets.config import Settings
+    from embedding_assets.postgres.connection import Database
+
+__all__ = ["SpaceStatus", "TableStatus", "inspect_table", "judge_embeddings", "judge_vector_index"]
+
+
+@dataclass(frozen=True, slots=True)
+class SpaceStatus:
+    """One vector space of the table."""
+
+    record: SpaceRecord
+    backlog: Backlog
+    index: IndexState
+    latest_run: RunRecord | None
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            "name": self.record.space.name,
+            "provider": self.record.space.provider,
+            "model": self.record.space.model,
+            "revision": self.record.space.revision,
+            "column": self.record.column,
+            "dimensions": self.record.space.dimensions,
+            "serving": self.record.serving,
+            "embedded": self.backlog.embedded,
+            "pending": self.backlog.pending,
+            "waiting": self.backlog.waiting,
+            "quarantined": self.backlog.quarantined,
+            "unreachable": self.backlog.unreachable,
+            "index": {
+                "name": self.index.name,
+                "exists": self.index.exists,
+                "valid": self.index.valid,
+                "size_bytes": self.index.size_bytes,
+            },
+            "latest_run": asdict(self.latest_run) if self.latest_run else None,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class TableStatus:
+    """The table and its vector spaces, oldest first."""
+
+    chunks: int
+    spaces: list[SpaceStatus]
+
+
+def inspect_table(database: Database) -> TableStatus:
+    """Count what is in the table; measures nothing that costs more than a scan of an index."""
+    spaces = [
+        SpaceStatus(
+            record=record,
+            backlog=count_backlog(database, record),
+            index=describe_index(database, record.index),
+            latest_run=latest_run(database, record.space.name),
+        )
+        for record in list_spaces(database)
+    ]
+    return TableStatus(spaces[0].backlog.chunks if spaces else count_chunks(database), spaces)
+
+
+def judge_embeddings(database: Database, record: SpaceRecord, settings: Settings) -> list[Verdict]:
+    """Verdicts on the vectors of a space and on its backlog."""
+    backlog = count_backlog(database, record)
+    run = latest_run(database, record.space.name, at_least=THROUGHPUT_MINIMUM_CHUNKS)
+    return [
+        judge_vectors(check_stored_vectors(database, record), record.space.dimensions),
+        judge_throughput(run, settings.embedding),
+        judge_coverage(backlog, settings.embedding),
+        judge_quarantine(backlog),
+        judge_hashes(backlog),
+    ]
+
+
+def judge_vector_index(database: Database, record: SpaceRecord, settings: Settings) -> list[Verdict]:
+    """Verdicts on the index of a space; measures its recall."""
+    backlog = count_backlog(database, record)
+    return [
+        judge_index(describe_index(database, record.index), settings.index, backlog.embedded),
+        judge_recall(measure_recall(database, record, settings.index), settings.embedding),
+    ]
