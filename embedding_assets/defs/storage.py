@@ -1,0 +1,48 @@
+"""Where Dagster keeps runs and events: the same PostgreSQL as the table, in a schema of its own."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from dagster._config.config_schema import UserConfigSchema
+from dagster._serdes import ConfigurableClassData
+from dagster_postgres import DagsterPostgresStorage
+
+from embedding_assets.config import get_settings
+from embedding_assets.postgres.connection import Database, resolve_url
+from embedding_assets.postgres.namespace import own_schema
+from embedding_assets.postgres.url import normalize_url, with_search_path
+
+__all__ = ["SCHEMA", "EmbeddingAssetsStorage"]
+
+SCHEMA: Final = "dagster"
+
+
+class EmbeddingAssetsStorage(DagsterPostgresStorage):
+    """Dagster's PostgreSQL storage, found through this package's settings instead of dagster.yaml.
+
+    The configuration is empty, so the instance reference that Dagster hands to other processes carries no password.
+    """
+
+    @classmethod
+    def config_type(cls) -> UserConfigSchema:
+        return {}
+
+    @classmethod
+    def from_config_value(
+        cls,
+        inst_data: ConfigurableClassData | None,
+        config_value: Any,  # noqa: ARG003
+    ) -> EmbeddingAssetsStorage:
+        """Connect to the configured PostgreSQL, or start the embedded one, and make the tables that are missing.
+
+        Raises:
+            ConfigurationError: a setting is malformed.
+            DatabaseUnavailableError: the server cannot be reached or started.
+            DatabasePermissionError: the role may not have the schema.
+        """
+        settings = get_settings()
+        url = normalize_url(resolve_url(settings), connect_timeout=settings.database.connect_timeout_seconds)
+        # Alone, because dagster-postgres creates its tables one by one and takes the first for all of them.
+        with own_schema(Database(url, settings.database), SCHEMA):
+            return cls(postgres_url=with_search_path(url, SCHEMA), inst_data=inst_data)
