@@ -93,7 +93,9 @@ class EmbeddingConfig(_EnvironmentSettings):
     throughput_floor: float = Field(10.0, ge=0, description="Chunks per second below which the check warns.")
     coverage_floor: float = Field(1.0, ge=0, le=1, description="Share of chunks embedded below which the check warns.")
     recall_floor: float = Field(0.9, ge=0, le=1, description="recall@10 below which the check warns.")
-    chunk_tokens: int = Field(256, ge=16, le=32768, description="Most tokens of a chunk made by `load`, header included.")
+    chunk_tokens: int = Field(
+        256, ge=16, le=32768, description="Most tokens of a chunk made by `load`, header included."
+    )
     chunk_overlap: int = Field(0, ge=0, description="Tokens that neighbouring chunks share.")
     hub_timeout_seconds: float = Field(5.0, gt=0, le=300, description="Longest wait for an answer of the model hub.")
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise, zip_longest
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -47,7 +48,7 @@ ACCEPTED_SUFFIXES = (*MARKDOWN_SUFFIXES, *PLAIN_SUFFIXES, *JSONL_SUFFIXES, *CSV_
 
 # Either read into a place of their own, or computed anew for every chunk.
 _RESERVED_FIELDS = frozenset({"chunk_hash", "context_header", "title", "source", "origin"}) | frozenset(
-    {"chunk_index", "total_chunks", "token_count", "embedding", "digest"}
+    {"chunk_index", "total_chunks", "token_count", "embedding"}
 )
 _TITLE_SEARCH_CHARACTERS = 20_000
 _HEADING_CHARACTERS = 500
@@ -89,11 +90,12 @@ class Document:
     """One text and where it comes from.
 
     Attributes:
-        metadata: its ``digest`` is left empty; the splitter sets it.
+        metadata: rows of one file share their ``origin``, the file.
         text: never blank.
         markdown: whether headings in the text are headings.
         chunk_hash: given if the document already is a chunk, which is then kept whole.
         context_header: what stands above the whole text.
+        file_digest: of a row: fingerprint of the whole file and of how it is read.
     """
 
     metadata: DocumentMetadata
@@ -101,6 +103,7 @@ class Document:
     markdown: bool
     chunk_hash: str | None = None
     context_header: str = ""
+    file_digest: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,10 +210,18 @@ def _read_file(path: Path, text_column: str | None) -> Iterator[Document | Rejec
         if suffix in MARKDOWN_SUFFIXES + PLAIN_SUFFIXES:
             yield _read_text(path, markdown=suffix in MARKDOWN_SUFFIXES)
             return
+        digest = _file_digest(path, text_column)
         for line, row in _rows(path, suffix, text_column):
-            yield _row_result(path, line, row, text_column)
+            result = _row_result(path, line, row, text_column)
+            yield result if isinstance(result, Rejection) else replace(result, file_digest=digest)
     except OSError as error:
         yield Rejection(source, None, f"cannot be read: {error.strerror}")
+
+
+def _file_digest(path: Path, text_column: str | None) -> str:
+    with path.open("rb") as stream:
+        content = hashlib.file_digest(stream, "sha256").hexdigest()
+    return f"{content}:{text_column or ''}"
 
 
 def _read_text(path: Path, *, markdown: bool) -> Document | Rejection:
@@ -426,26 +437,28 @@ def _row_result(path: Path, line: int | None, row: Row | str, text_column: str |
     if isinstance(row, str):
         return Rejection(source, line, row)
     try:
-        return _row_document(path, line, row, text_column)
+        return _row_document(path, row, text_column)
     except _RowError as error:
         return Rejection(source, line, str(error))
     except RecursionError:
         return Rejection(source, line, _TOO_DEEP)
 
 
-def _row_document(path: Path, line: int | None, row: Row, text_column: str | None) -> Document:
+def _row_document(path: Path, row: Row, text_column: str | None) -> Document:
     text_name, text = _row_text(row, text_column)
     title = _row_string(row, "title")
     header = _row_string(row, "context_header")
     chunk_hash = _row_string(row, "chunk_hash")
-    name = _row_string(row, "id") or f"L{line}"
+    identity = _row_string(row, "id")
     fields = {
         _storable(key, key): kept
         for key, value in row.items()
         if key not in _RESERVED_FIELDS and key != text_name and (kept := _json_value(value, key)) not in (None, "")
     }
     file = path.as_posix()
-    fields |= {"source": _row_string(row, "source") or f"{file}#{name}", "title": title or path.stem, "origin": file}
+    # Not the line: a row inserted above would give all that follow another hash.
+    source = _row_string(row, "source") or (f"{file}#{identity}" if identity else file)
+    fields |= {"source": source, "title": title or path.stem, "origin": file}
     try:
         metadata = DocumentMetadata.model_validate(fields)
     except ValidationError:

@@ -61,7 +61,7 @@ class ModelUnavailableError(EmbeddingAssetsError):
 
 
 class ProviderError(EmbeddingAssetsError):
-    """A provider failed for a reason that is not one text's fault; the run stops, nothing is recorded against chunks."""
+    """A provider failed, and not because of one text; the run stops, nothing is recorded against chunks."""
 
 
 class DocumentError(EmbeddingAssetsError):

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from embedding_assets.config import Settings, get_settings
+from embedding_assets.logs import correlate
 from embedding_assets.models import EmbeddingStats, PrefixStats
 from embedding_assets.planning import PrefixRange, contiguous
 from embedding_assets.postgres.chunks import PendingChunk, fetch_pending
@@ -70,7 +71,7 @@ class EmbeddingGenerator:
         """Embed until nothing is due in the range.
 
         Args:
-            batch_size: most texts in one forward pass, 1–512; default ``EMBEDDING_BATCH_SIZE``.
+            batch_size: most texts in one forward pass, 1 to 512; default ``EMBEDDING_BATCH_SIZE``.
 
         Returns:
             What was done. Chunks that failed alone are counted and recorded, not raised.
@@ -85,7 +86,15 @@ class EmbeddingGenerator:
             database = self._database or stack.enter_context(open_database(settings))
             record = open_space(settings, database)
             provider = self._provider or provider_for(settings, record)
-            return _Run(settings, database, record, provider, self._prefixes, self._on_progress).execute()
+            stack.enter_context(correlate())
+            return _Run(
+                settings=settings,
+                database=database,
+                record=record,
+                provider=provider,
+                prefixes=self._prefixes,
+                on_progress=self._on_progress,
+            ).execute()
 
 
 class _Portion:
@@ -107,6 +116,7 @@ class _Run:
 
     def __init__(
         self,
+        *,
         settings: Settings,
         database: Database,
         record: SpaceRecord,
@@ -114,7 +124,6 @@ class _Run:
         prefixes: PrefixRange,
         on_progress: Callable[[int], None],
     ) -> None:
-        self._settings = settings
         self._config = settings.embedding
         self._database = database
         self._record = record
@@ -134,7 +143,11 @@ class _Run:
             held = locks.acquire(self._prefixes.buckets)
             busy = sorted(set(self._prefixes.buckets) - set(held))
             if busy:
-                logger.warning("prefixes are held by another run and left to it", extra={"buckets": len(busy)})
+                logger.warning(
+                    "%d of %d hash ranges are held by another run and left to it",
+                    len(busy),
+                    len(self._prefixes.buckets),
+                )
             fetcher = stack.enter_context(ThreadPoolExecutor(1, "fetch"))
             writer = stack.enter_context(ThreadPoolExecutor(1, "write"))
             for window in self._windows(held, fetcher):
@@ -146,7 +159,14 @@ class _Run:
             self._finish_write()
         stats = self._stats(time.monotonic() - started - load_seconds, load_seconds, busy)
         record_run(self._database, stats)
-        logger.info("run finished", extra=stats.model_dump(exclude={"prefixes"}))
+        logger.info(
+            "run finished: %d embedded, %d failed, %d skipped, %.1f chunks/s",
+            stats.embedded,
+            stats.failed,
+            stats.skipped,
+            stats.chunks_per_second,
+            extra=stats.model_dump(exclude={"prefixes"}),
+        )
         return stats
 
     def _windows(self, held: list[int], fetcher: ThreadPoolExecutor) -> Iterator[list[PendingChunk]]:
@@ -208,10 +228,11 @@ class _Run:
             self._count(chunk.chunk_hash)["embedded" if chunk.chunk_hash in written else "skipped"] += 1
         for chunk_hash, code in self._written_portion.failed.items():
             self._count(chunk_hash)["failed"] += 1
-            logger.warning("chunk failed", extra={"chunk_hash": chunk_hash, "error_code": code})
-        logger.info(
-            "portion committed", extra={"embedded": len(written), "failed": len(self._written_portion.failed)}
-        )
+            logger.warning(
+                "chunk %s failed: %s", chunk_hash, code, extra={"chunk_hash": chunk_hash, "error_code": code}
+            )
+        failed = len(self._written_portion.failed)
+        logger.info("committed %d vectors", len(written), extra={"embedded": len(written), "failed": failed})
 
     def _count(self, chunk_hash: str) -> Counter[str]:
         return self._counts.setdefault(chunk_hash[: self._config.prefix_length], Counter())

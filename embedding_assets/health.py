@@ -125,8 +125,8 @@ def judge_hashes(backlog: Backlog) -> Verdict:
         blocking=False,
         description="every pending chunk lies in a partition"
         if passed
-        else f"{backlog.unreachable:,} pending chunks have a chunk_hash that is not lowercase hex, so no partition ever "
-        "reaches them. Find them with: SELECT chunk_hash FROM knowledge_base WHERE chunk_hash !~ '^[0-9a-f]{2,}$'",
+        else f"{backlog.unreachable:,} pending chunks have a chunk_hash that is not lowercase hex, so no partition "
+        "ever reaches them. Find them by: chunk_hash !~ '^[0-9a-f]{2,}$'",
         numbers={"unreachable": backlog.unreachable},
     )
 
@@ -170,7 +170,7 @@ def judge_recall(sample: RecallSample, config: EmbeddingConfig) -> Verdict:
         "recall",
         passed,
         blocking=False,
-        description=f"recall@10 is {sample.recall:.3f} over {sample.queries} queries, the floor is {config.recall_floor}"
+        description=f"recall@10 is {sample.recall:.3f} in {sample.queries} queries, the floor is {config.recall_floor}"
         + ("" if passed else ". Raise EMBEDDING_INDEX_EF_SEARCH, or EMBEDDING_INDEX_M and rebuild"),
         numbers={
             "recall_at_10": round(sample.recall, 4),

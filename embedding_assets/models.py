@@ -62,13 +62,14 @@ class DocumentMetadata(_Record):
 
     source: StorableText = Field(min_length=1)
     title: StorableText = ""
-    digest: str = ""
     origin: StorableText = ""
 
     @model_validator(mode="before")
     @classmethod
     def _origin_defaults_to_source(cls, values: Any) -> Any:
-        return {**values, "origin": values.get("origin") or values.get("source")} if isinstance(values, dict) else values
+        return (
+            {**values, "origin": values.get("origin") or values.get("source")} if isinstance(values, dict) else values
+        )
 
 
 class ProcessedChunk(_Record):

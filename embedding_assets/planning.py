@@ -20,7 +20,7 @@ __all__ = [
 ]
 
 BUCKETS = 256
-"""Locks are taken by the first two hex characters, whatever the partition length, so that runs with different ones agree."""
+"""Locks are taken by the first two hex characters, so that runs with different partition lengths agree."""
 
 EXACT_SEARCH_ROWS = 10_000
 """Up to here a search without an index still answers in milliseconds, so dropping one disturbs nobody."""

@@ -72,15 +72,10 @@ def search(
         if not batch.indices:
             raise ProviderError(f"the query cannot be embedded: {batch.errors[0]}")
         rows = nearest_chunks(database, record, batch.vectors[0], k=k, where=where or {}, index=settings.index)
-    similarity = {
-        "vector_cosine_ops": lambda distance: 1 - distance,
-        "vector_ip_ops": lambda distance: -distance,
-        "vector_l2_ops": lambda distance: -distance,
-    }[settings.index.operator_class]
     return [
         SearchResult(
             chunk_hash=chunk_hash,
-            score=similarity(distance),
+            score=_similarity(distance, settings.index.operator_class),
             source=metadata.get("source", ""),
             title=metadata.get("title", ""),
             context_header=header,
@@ -89,3 +84,8 @@ def search(
         )
         for chunk_hash, text, header, metadata, distance in rows
     ]
+
+
+def _similarity(distance: float, operator_class: str) -> float:
+    # pgvector's distances: 1 - cosine, the negative inner product, the Euclidean distance.
+    return 1 - distance if operator_class == "vector_cosine_ops" else -distance

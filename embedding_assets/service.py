@@ -27,7 +27,9 @@ class EmbeddingService:
         settings: default: from the environment.
     """
 
-    def __init__(self, provider: Literal["local"] | EmbeddingProvider = "local", settings: Settings | None = None):
+    def __init__(
+        self, provider: Literal["local"] | EmbeddingProvider = "local", settings: Settings | None = None
+    ) -> None:
         self._provider = create_provider(settings or get_settings()) if isinstance(provider, str) else provider
         self._texts = 0
         self._tokens = 0

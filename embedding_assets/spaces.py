@@ -46,7 +46,7 @@ class VectorSpace:
 
     @property
     def slug(self) -> str:
-        """``name`` as part of an SQL identifier: at most 33 of the characters a–z, 0–9 and _."""
+        """``name`` as part of an SQL identifier: at most 33 of lowercase letters, digits and _."""
         return f"{re.sub(r'[^a-z0-9]+', '_', self._short_model.lower())[:24].strip('_')}_{self._digest}"
 
     @property

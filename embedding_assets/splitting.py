@@ -67,8 +67,13 @@ class Splitter:
         self._manner = [SPLITTER_VERSION, chunk_tokens, chunk_overlap, fingerprint]
 
     def digest(self, document: Document) -> str:
-        """Fingerprint of all that the chunks of a document depend on; equal to the one before: nothing to split."""
-        metadata = document.metadata.model_dump(mode="json", exclude={"digest"})
+        """Fingerprint of all that the chunks of a document depend on; equal to the one before: nothing to split.
+
+        For a row it is that of its whole file, whose rows are loaded together.
+        """
+        if document.file_digest:
+            return hashlib.sha256(json.dumps([*self._manner, document.file_digest]).encode()).hexdigest()
+        metadata = document.metadata.model_dump(mode="json")
         parts = [document.text, document.context_header, document.markdown, document.chunk_hash, metadata]
         return hashlib.sha256(json.dumps([*self._manner, *parts], sort_keys=True).encode()).hexdigest()
 
@@ -78,7 +83,6 @@ class Splitter:
         Raises:
             pydantic.ValidationError: the document is a chunk that cannot be stored.
         """
-        metadata = document.metadata.model_copy(update={"digest": self.digest(document)})
         if document.chunk_hash is None:
             pieces = self._fitting([piece for section in _sections(document) for piece in self._section(*section)])
         else:
@@ -90,7 +94,7 @@ class Splitter:
             chunks.append(
                 ProcessedChunk.create_from_chunk(
                     piece.text,
-                    metadata,
+                    document.metadata,
                     context_header=piece.header,
                     chunk_index=index,
                     total_chunks=len(pieces),

@@ -121,7 +121,6 @@ Change Log
     assert document.metadata.model_dump() == {
         "source": "dist:some-package",
         "title": "Some_Package",
-        "digest": "",
         "origin": "dist:some-package",
         "kind": "distribution",
         "version": "1.0",

@@ -1,1 +1,12 @@
 """The Dagster layer: thin definitions over the library."""
+
+import logging
+import warnings
+
+from dagster import BetaWarning
+
+# Known and accepted; three warnings above the output of every command say nothing to a user.
+warnings.filterwarnings("ignore", category=BetaWarning, message=r"Parameter `(backfill_policy|pool)`")
+
+# Dagster's handlers take what this package's loggers let through.
+logging.getLogger("embedding_assets").setLevel(logging.INFO)

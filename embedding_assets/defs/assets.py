@@ -31,9 +31,7 @@ def chunks_pending(
         record = embedding_provider.open_space(database)
         backlog, estimate = estimate_backlog(database, record)
         plan = prepare_index(database, record, backlog)
-        by_prefix = count_pending_by_prefix(
-            database, record, embedding_provider.settings().embedding.prefix_length
-        )
+        by_prefix = count_pending_by_prefix(database, record, embedding_provider.settings().embedding.prefix_length)
     context.log.info("%d chunks are due in space %s", backlog.due, record.space.name)
     return MaterializeResult(
         metadata={

@@ -1,12 +1,10 @@
 """The job that sensor and schedule run."""
 
-from dagster import AssetSelection, define_asset_job
-
-__all__ = ["IN_PROGRESS", "embedding_job", "range_tags"]
-
-from dagster import DagsterRunStatus
+from dagster import AssetSelection, DagsterRunStatus, define_asset_job
 
 from embedding_assets.planning import PrefixRange
+
+__all__ = ["IN_PROGRESS", "embedding_job", "range_tags"]
 
 embedding_job = define_asset_job(
     "embed_chunks",

@@ -14,19 +14,19 @@ class ProgressLog:
     def __init__(self, log: Logger, total: int) -> None:
         self._log = log
         self._total = total
-        self._done = 0
+        self._done = self._first = 0
         self._started = self._last = time.monotonic()
 
     def __call__(self, chunks: int) -> None:
-        if not self._done:
-            self._started = time.monotonic()
-        self._done += chunks
         now = time.monotonic()
+        if not self._first:
+            # The time before the first chunks went into loading the model.
+            self._first, self._started = chunks, now
+        self._done += chunks
         if now - self._last < _EVERY_SECONDS and self._done < self._total:
             return
         self._last = now
-        rate = self._done / max(now - self._started, 1e-9)
-        left = max(self._total - self._done, 0) / rate if rate else 0.0
-        self._log.info(
-            "%d of %d chunks, %.1f chunks/s, %.0f s left", self._done, max(self._total, self._done), rate, left
-        )
+        total = max(self._total, self._done)
+        rate = (self._done - self._first) / (now - self._started) if now > self._started else 0.0
+        pace = f", {rate:.1f} chunks/s, {(total - self._done) / rate:.0f} s left" if rate else ""
+        self._log.info("%d of %d chunks%s", self._done, total, pace)

@@ -19,7 +19,8 @@ class PostgresResource(ConfigurableResource):  # type: ignore[type-arg]
     """A pool of connections to the database with ``knowledge_base``."""
 
     url: str | None = Field(
-        None, description="Connection URL, best given as an EnvVar. Unset: EMBEDDING_DATABASE_URL, else embedded."
+        default=None,
+        description="Connection URL, best given as an EnvVar. Unset: EMBEDDING_DATABASE_URL, else embedded.",
     )
 
     @contextmanager
@@ -36,10 +37,10 @@ class PostgresResource(ConfigurableResource):  # type: ignore[type-arg]
 class ModelResource(ConfigurableResource):  # type: ignore[type-arg]
     """The model of this process: loaded at first use, once, and shared by all steps that run in the process."""
 
-    model_name: str | None = Field(None, description="Unset: EMBEDDING_MODEL_NAME.")
-    model_revision: str | None = Field(None, description="Unset: EMBEDDING_MODEL_REVISION.")
-    device: str | None = Field(None, description="auto, cpu, mps, cuda or cuda:N. Unset: EMBEDDING_DEVICE.")
-    batch_size: int | None = Field(None, description="1 to 512. Unset: EMBEDDING_BATCH_SIZE.")
+    model_name: str | None = Field(default=None, description="Unset: EMBEDDING_MODEL_NAME.")
+    model_revision: str | None = Field(default=None, description="Unset: EMBEDDING_MODEL_REVISION.")
+    device: str | None = Field(default=None, description="auto, cpu, mps, cuda or cuda:N. Unset: EMBEDDING_DEVICE.")
+    batch_size: int | None = Field(default=None, description="1 to 512. Unset: EMBEDDING_BATCH_SIZE.")
 
     def settings(self) -> Settings:
         """The settings from the environment with what is set here."""
@@ -59,8 +60,8 @@ class EmbeddingProviderResource(ConfigurableResource):  # type: ignore[type-arg]
     """Who computes the vectors, and into which vector space."""
 
     model: ResourceDependency[ModelResource]
-    provider: str | None = Field(None, description="Unset: EMBEDDING_PROVIDER.")
-    new_space: bool | None = Field(None, description="Unset: EMBEDDING_NEW_SPACE.")
+    provider: str | None = Field(default=None, description="Unset: EMBEDDING_PROVIDER.")
+    new_space: bool | None = Field(default=None, description="Unset: EMBEDDING_NEW_SPACE.")
 
     def settings(self) -> Settings:
         """The settings that the model resource and this one describe."""

@@ -17,7 +17,7 @@ __all__ = ["nightly_schedule"]
 )
 def nightly_schedule(context: ScheduleEvaluationContext) -> RunRequest:
     """One run over the whole range."""
+    keys = prefix_partitions.get_partition_keys()
     return RunRequest(
-        run_key=context.scheduled_execution_time.isoformat(),
-        tags=range_tags(PrefixRange(prefix_partitions.get_first_partition_key(), prefix_partitions.get_last_partition_key())),
+        run_key=context.scheduled_execution_time.isoformat(), tags=range_tags(PrefixRange(keys[0], keys[-1]))
     )

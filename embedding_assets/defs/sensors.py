@@ -42,7 +42,9 @@ def new_chunks_sensor(context: SensorEvaluationContext, postgres: PostgresResour
     length = get_settings().embedding.prefix_length
     failed_since = _seconds_since_failure(context)
     if failed_since is not None and failed_since < PAUSE_AFTER_FAILURE_SECONDS:
-        return SkipReason(f"the latest run failed {failed_since:.0f} s ago; next try after {PAUSE_AFTER_FAILURE_SECONDS} s")
+        return SkipReason(
+            f"the latest run failed {failed_since:.0f} s ago; next try after {PAUSE_AFTER_FAILURE_SECONDS} s"
+        )
     prefixes = all_prefixes(length)
     with postgres.open() as database:
         record = serving_space(database)

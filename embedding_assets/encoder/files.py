@@ -40,7 +40,9 @@ class ModelFiles:
     @cached_property
     def modules(self) -> list[tuple[str, Path]]:
         """The model's layers in order: class name and folder."""
-        return [(module["type"].rpartition(".")[2], self.path / module["path"]) for module in self._json("modules.json")]
+        return [
+            (module["type"].rpartition(".")[2], self.path / module["path"]) for module in self._json("modules.json")
+        ]
 
     @cached_property
     def dimensions(self) -> int | None:
@@ -132,9 +134,7 @@ def _from_hub(name: str, revision: str | None, timeout_seconds: float) -> Path:
         logger.info("model is not cached, asking the hub", extra={"model": name})
     try:
         _reach_hub(timeout_seconds)
-        return Path(
-            snapshot_download(name, revision=revision, allow_patterns=_PATTERNS, etag_timeout=timeout_seconds)
-        )
+        return Path(snapshot_download(name, revision=revision, allow_patterns=_PATTERNS, etag_timeout=timeout_seconds))
     except GatedRepoError:
         raise ModelUnavailableError(f"model {name} needs a login: run `hf auth login`, then try again") from None
     except (RepositoryNotFoundError, RevisionNotFoundError):

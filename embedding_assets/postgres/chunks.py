@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -27,8 +27,8 @@ __all__ = [
     "due_in_range",
     "due_prefixes",
     "fetch_pending",
+    "is_unchanged",
     "store_chunks",
-    "unchanged_documents",
 ]
 
 _LOADED_COLUMNS = sql.SQL(", ").join(
@@ -101,15 +101,13 @@ class LoadedDocument:
     hashes: frozenset[str]
 
 
-def unchanged_documents(database: Database, digests: Mapping[str, str]) -> set[str]:
-    """Which of these origins (origin → digest) are loaded as they are now, with all their chunks still there."""
+def is_unchanged(database: Database, origin: str, digest: str) -> bool:
+    """Whether a document is loaded as it is now, with all its chunks still there."""
     query = """
-        SELECT d.origin FROM loaded_documents d
-        JOIN unnest(%s::text[], %s::text[]) AS given (origin, digest) USING (origin, digest)
-        WHERE d.chunks = (SELECT count(*) FROM knowledge_base k WHERE k.document_metadata ->> 'origin' = d.origin)
+        SELECT 1 FROM loaded_documents d WHERE d.origin = %s AND d.digest = %s
+        AND d.chunks = (SELECT count(*) FROM knowledge_base k WHERE k.document_metadata ->> 'origin' = d.origin)
     """
-    parameters = [list(digests), list(digests.values())]
-    return {row[0] for row in database.run(lambda connection: connection.execute(query, parameters).fetchall())}
+    return database.run(lambda connection: connection.execute(query, [origin, digest]).fetchone()) is not None
 
 
 def store_chunks(

@@ -20,6 +20,7 @@ from embedding_assets.config import DatabaseConfig, Settings
 from embedding_assets.errors import DatabaseError, DatabasePermissionError, DatabaseUnavailableError
 from embedding_assets.postgres.embedded import start_embedded_server
 from embedding_assets.postgres.schema import migrate
+from embedding_assets.postgres.url import normalize_url
 
 __all__ = ["Connection", "Database", "open_database", "resolve_url"]
 
@@ -37,7 +38,7 @@ _TRANSIENT = re.compile(r"^(08...|40001|40P01|53300|57P01|57P02|57P03|55P03)$")
 def resolve_url(settings: Settings) -> str:
     """The connection string to use: the configured one, or that of the embedded server, which is then started."""
     if settings.database.url is not None:
-        return settings.database.url.get_secret_value()
+        return normalize_url(settings.database.url.get_secret_value())
     return start_embedded_server(settings.data_dir)
 
 
@@ -50,16 +51,9 @@ class Database:
 
     def __init__(self, url: str, config: DatabaseConfig) -> None:
         self._config = config
-        try:
-            self._conninfo = make_conninfo(
-                url, connect_timeout=config.connect_timeout_seconds, application_name="embedding_assets"
-            )
-        except psycopg.ProgrammingError:
-            # The driver's message repeats the string, password included.
-            raise DatabaseError(
-                "EMBEDDING_DATABASE_URL is not a PostgreSQL connection string; "
-                "write it as postgresql://user:password@host:5432/database"
-            ) from None
+        self._conninfo = make_conninfo(
+            url, connect_timeout=config.connect_timeout_seconds, application_name="embedding_assets"
+        )
         self._pool: ConnectionPool[Connection] | None = None
 
     def __repr__(self) -> str:
@@ -100,9 +94,10 @@ class Database:
             DatabaseError: PostgreSQL refused.
         """
         try:
-            return self._retrying()(self._run_once, work)
+            result: T = self._retrying()(self._run_once, work)
         except (psycopg.Error, PoolTimeout) as error:
             raise self._translated(error) from None
+        return result
 
     def close(self) -> None:
         """Close the pool; a later call opens it again."""
@@ -135,7 +130,7 @@ class Database:
             stop=tenacity.stop_after_delay(self._config.retry_seconds),
             wait=tenacity.wait_fixed(0.2),
             retry=tenacity.retry_if_result(lambda status: status == "in progress"),
-            retry_error_callback=lambda state: "unknown",
+            retry_error_callback=lambda _: "unknown",
         )(ask)
         if status == "unknown":
             raise DatabaseUnavailableError(f"{self.address}: a transaction was left in doubt; run again to go on")
@@ -195,9 +190,9 @@ def _is_transient(error: BaseException) -> bool:
 
 def _log_retry(state: tenacity.RetryCallState) -> None:
     error = state.outcome.exception() if state.outcome else None
+    code = getattr(error, "sqlstate", None) or type(error).__name__
     logger.warning(
-        "database failure may pass, trying again",
-        extra={"attempt": state.attempt_number, "sqlstate": getattr(error, "sqlstate", None)},
+        "database failure %s may pass, trying again (attempt %d)", code, state.attempt_number, extra={"sqlstate": code}
     )
 
 

@@ -18,8 +18,16 @@ if TYPE_CHECKING:
     from embedding_assets.postgres.connection import Connection, Database
     from embedding_assets.postgres.spaces import SpaceRecord
 
-__all__ = ["DISTANCE_OPERATORS", "IndexState", "RecallSample", "build_vector_index", "describe_index", "drop_index",
-           "ensure_index", "measure_recall"]
+__all__ = [
+    "DISTANCE_OPERATORS",
+    "IndexState",
+    "RecallSample",
+    "build_vector_index",
+    "describe_index",
+    "drop_index",
+    "ensure_index",
+    "measure_recall",
+]
 
 logger = logging.getLogger(__name__)
 

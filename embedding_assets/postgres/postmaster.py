@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any, Final, cast
 from urllib.parse import quote
 
-import psutil  # type: ignore[import-untyped]
+import psutil
 
 from embedding_assets.errors import ConfigurationError, DatabaseUnavailableError
 from embedding_assets.postgres.system_user import SystemUser

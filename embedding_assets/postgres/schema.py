@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from psycopg import errors as pg
+from psycopg import sql
 
 from embedding_assets.errors import ConfigurationError, DatabasePermissionError, PgvectorError
 from embedding_assets.postgres.locks import hold
@@ -60,7 +61,7 @@ def migrate(database: Database) -> bool:
 def _current_version(connection: Connection) -> str | None:
     if connection.execute("SELECT to_regclass(%s)", [VERSION_TABLE]).fetchone() == (None,):
         return None
-    row = connection.execute(f"SELECT version_num FROM {VERSION_TABLE}").fetchone()  # type: ignore[arg-type]  # noqa: S608
+    row = connection.execute(sql.SQL("SELECT version_num FROM {}").format(sql.Identifier(VERSION_TABLE))).fetchone()
     return row[0] if row else None
 
 

@@ -109,9 +109,9 @@ def _register(connection: Connection, space: VectorSpace, *, new_space: bool, cl
         record = SpaceRecord(space, "embedding", "idx_knowledge_embedding", serving=True)
         _claim_first_column(connection, space, claim_vectors=claim_vectors)
     connection.execute(
-        sql.SQL(
-            "INSERT INTO embedding_spaces (name, {}, column_name, index_name, serving) VALUES ({}, {})"
-        ).format(_ATTRIBUTES, sql.Placeholder(), sql.SQL(", ").join(sql.Placeholder() * (len(fields(VectorSpace)) + 3))),
+        sql.SQL("INSERT INTO embedding_spaces (name, {}, column_name, index_name, serving) VALUES ({}, {})").format(
+            _ATTRIBUTES, sql.Placeholder(), sql.SQL(", ").join(sql.Placeholder() * (len(fields(VectorSpace)) + 3))
+        ),
         [space.name, *astuple(space), record.column, record.index, record.serving],
     )
     return record
@@ -122,7 +122,7 @@ def _claim_first_column(connection: Connection, space: VectorSpace, *, claim_vec
         "SELECT atttypmod, EXISTS (SELECT 1 FROM knowledge_base WHERE embedding IS NOT NULL) "
         "FROM pg_attribute WHERE attrelid = 'knowledge_base'::regclass AND attname = 'embedding'"
     ).fetchone()
-    dimensions, has_vectors = row if row else (-1, False)
+    dimensions, has_vectors = row or (-1, False)
     if has_vectors and dimensions != space.dimensions:
         raise ConfigurationError(
             f"EMBEDDING_DIMENSIONS: column embedding holds vectors of {dimensions} dimensions, "

@@ -79,8 +79,7 @@ def _write(
         ).format(column=sql.Identifier(record.column))
     ).fetchall()
     connection.execute(
-        "DELETE FROM embedding_failures f USING incoming_vectors i "
-        "WHERE f.chunk_hash = i.chunk_hash AND f.space = %s",
+        "DELETE FROM embedding_failures f USING incoming_vectors i WHERE f.chunk_hash = i.chunk_hash AND f.space = %s",
         [record.space.name],
     )
     return {row[0] for row in written}
@@ -120,10 +119,14 @@ def nearest_chunks(
 
     With a filter the index is scanned on until enough rows pass it (hnsw.iterative_scan, pgvector 0.8).
     """
-    conditions = [sql.SQL("{} IS NOT NULL").format(sql.Identifier(record.column))]
+    conditions: list[sql.Composable] = [sql.SQL("{} IS NOT NULL").format(sql.Identifier(record.column))]
     parameters: dict[str, Any] = {"vector": Vector(vector), "k": k}
     for number, (key, value) in enumerate(where.items()):
-        conditions.append(sql.SQL(f"document_metadata ->> %(key{number})s = %(value{number})s"))  # noqa: S608
+        conditions.append(
+            sql.SQL("document_metadata ->> {} = {}").format(
+                sql.Placeholder(f"key{number}"), sql.Placeholder(f"value{number}")
+            )
+        )
         parameters |= {f"key{number}": key, f"value{number}": value}
     query = sql.SQL(
         "SELECT chunk_hash, chunk_text, context_header, document_metadata, {column} {operator} %(vector)s AS distance "

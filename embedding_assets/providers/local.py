@@ -108,7 +108,7 @@ class LocalProvider:
             if len(batch) == 1:
                 yield self._isolated(batch[0], error)
                 return
-            logger.warning("batch failed, halving it", extra={"texts": len(batch), "error": type(error).__name__})
+            logger.warning("a batch of %d texts failed (%s), halving it", len(batch), type(error).__name__)
         else:
             yield EmbeddedBatch(
                 indices=batch,

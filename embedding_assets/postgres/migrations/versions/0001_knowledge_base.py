@@ -117,16 +117,13 @@ def upgrade() -> None:
 
 
 def _check_adopted_columns() -> None:
-    found = dict(
-        op.get_bind()
-        .execute(
-            sa.text(
-                "SELECT attname, format_type(atttypid, NULL) FROM pg_attribute "
-                "WHERE attrelid = 'knowledge_base'::regclass AND attnum > 0 AND NOT attisdropped"
-            )
+    rows = op.get_bind().execute(
+        sa.text(
+            "SELECT attname, format_type(atttypid, NULL) FROM pg_attribute "
+            "WHERE attrelid = 'knowledge_base'::regclass AND attnum > 0 AND NOT attisdropped"
         )
-        .fetchall()
     )
+    found: dict[str, str] = {name: kind for name, kind in rows}  # noqa: C416 (rows are not tuples to a type checker)
     expected = {
         "chunk_hash": {"text", "character varying"},
         "chunk_text": {"text", "character varying"},

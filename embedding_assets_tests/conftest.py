@@ -1,0 +1,93 @@
+"""Fixtures: a real PostgreSQL with pgvector for the session, a fresh migrated database for each test."""
+
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+from psycopg.conninfo import make_conninfo
+
+from embedding_assets.config import DatabaseConfig, Settings, get_settings
+from embedding_assets.encoder.demo_model import NAME as DEMO_MODEL
+from embedding_assets.postgres.connection import Database, open_database
+from embedding_assets.postgres.embedded import start_embedded_server, stop_embedded_server
+from embedding_assets.postgres.schema import migrate
+from embedding_assets.postgres.url import normalize_url
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """One folder for all sessions: cluster and demo model are made once. Short, for the socket's path."""
+    folder = Path("/tmp") / f"embedding_assets_tests-{os.geteuid()}"
+    folder.mkdir(mode=0o755, exist_ok=True)
+    folder.chmod(0o755)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def server_url(data_dir: Path) -> Iterator[str]:
+    """A superuser's URL of the session's server."""
+    yield start_embedded_server(data_dir)
+    stop_embedded_server(data_dir)
+
+
+@pytest.fixture(scope="session")
+def template(server_url: str) -> Iterator[str]:
+    """Name of a migrated database to copy."""
+    name = f"template_{uuid.uuid4().hex}"
+    _execute(server_url, f"CREATE DATABASE {name}")
+    with Database(make_conninfo(server_url, dbname=name), DatabaseConfig()) as database:
+        migrate(database)
+    yield name
+    _execute(server_url, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def empty_url(server_url: str) -> Iterator[str]:
+    """A database without any table or extension."""
+    name = f"test_{uuid.uuid4().hex}"
+    _execute(server_url, f"CREATE DATABASE {name}")
+    yield normalize_url(make_conninfo(server_url, dbname=name))
+    _execute(server_url, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def database_url(server_url: str, template: str) -> Iterator[str]:
+    """A migrated database of its own for each test."""
+    name = f"test_{uuid.uuid4().hex}"
+    _execute(server_url, f"CREATE DATABASE {name} TEMPLATE {template}")
+    yield normalize_url(make_conninfo(server_url, dbname=name))
+    _execute(server_url, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch, data_dir: Path) -> None:
+    """No setting of the person who runs the tests; no network; the demo model instead of the default."""
+    for name in list(os.environ):
+        if name.startswith(("EMBEDDING_", "DAGSTER_")):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("EMBEDDING_DATA_DIR", str(data_dir))
+    monkeypatch.setenv("EMBEDDING_MODEL_NAME", DEMO_MODEL)
+    monkeypatch.setenv("EMBEDDING_DATABASE_RETRY_SECONDS", "5")
+
+
+@pytest.fixture
+def settings(database_url: str, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """Settings that lead to this test's database and the demo model."""
+    monkeypatch.setenv("EMBEDDING_DATABASE_URL", database_url)
+    return get_settings()
+
+
+@pytest.fixture
+def database(settings: Settings) -> Iterator[Database]:
+    """This test's database, opened."""
+    with open_database(settings) as database:
+        yield database
+
+
+def _execute(url: str, statement: str) -> None:
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(statement)  # type: ignore[arg-type]

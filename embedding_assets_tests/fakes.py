@@ -1,0 +1,72 @@
+"""A provider without a model, and chunks without documents."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embedding_assets.postgres.connection import Database
+from embedding_assets.providers.base import EmbeddedBatch
+from embedding_assets.spaces import VectorSpace
+
+FAKE_SPACE = VectorSpace("fake", "fake/hashing", "1", 768, True, "", 256)
+
+
+def hash_of(text: str) -> str:
+    """The chunk_hash that ``insert_chunks`` gives a text."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def vector_of(text: str, dimensions: int = 768) -> NDArray[np.float32]:
+    """A unit vector that is the text's own: every text has its one right vector."""
+    seed = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
+    vector = np.random.default_rng(seed).standard_normal(dimensions).astype(np.float32)
+    unit: NDArray[np.float32] = vector / np.linalg.norm(vector)
+    return unit
+
+
+def insert_chunks(database: Database, texts: Sequence[str], **fields: object) -> list[str]:
+    """Insert texts as pending chunks; returns their hashes."""
+    names = ["chunk_hash", "chunk_text", *fields]
+    statement = f"INSERT INTO knowledge_base ({', '.join(names)}) VALUES ({', '.join(['%s'] * len(names))})"
+    database.run(
+        lambda connection: connection.cursor().executemany(  # type: ignore[arg-type]
+            statement, [[hash_of(text), text, *fields.values()] for text in texts]
+        )
+    )
+    return [hash_of(text) for text in texts]
+
+
+class FakeProvider:
+    """Embeds by hashing, in batches of ``batch_size``; ``spoil`` may change or replace a batch before it is returned."""
+
+    def __init__(
+        self,
+        *,
+        batch_size: int = 16,
+        spoil: Callable[[list[str], EmbeddedBatch], EmbeddedBatch] | None = None,
+        space: VectorSpace = FAKE_SPACE,
+    ) -> None:
+        self.space = space
+        self.device = "fake"
+        self.seen: list[str] = []
+        self._batch_size = batch_size
+        self._spoil = spoil
+
+    def load(self) -> float:
+        return 0.0
+
+    def embed(self, texts: Sequence[str], *, query: bool = False) -> Iterator[EmbeddedBatch]:
+        for start in range(0, len(texts), self._batch_size):
+            portion = list(texts[start : start + self._batch_size])
+            self.seen += portion
+            batch = EmbeddedBatch(
+                indices=list(range(start, start + len(portion))),
+                vectors=np.stack([vector_of(text, self.space.dimensions) for text in portion]),
+                token_counts=[len(text.split()) for text in portion],
+                truncated=[False] * len(portion),
+            )
+            yield self._spoil(portion, batch) if self._spoil else batch
