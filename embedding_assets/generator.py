@@ -23,11 +23,11 @@ from embedding_assets.postgres.connection import Database, open_database
 from embedding_assets.postgres.failures import record_failures
 from embedding_assets.postgres.locks import PrefixLocks
 from embedding_assets.postgres.runs import record_run
+from embedding_assets.postgres.spaces import SpaceRecord, register_space
 from embedding_assets.postgres.vectors import write_vectors
 from embedding_assets.providers.factory import open_space, provider_for
 
 if TYPE_CHECKING:
-    from embedding_assets.postgres.spaces import SpaceRecord
     from embedding_assets.providers.base import EmbeddedBatch, EmbeddingProvider
 
 __all__ = ["EmbeddingGenerator"]
@@ -84,8 +84,12 @@ class EmbeddingGenerator:
             settings = settings.with_embedding(batch_size=batch_size)
         with ExitStack() as stack:
             database = self._database or stack.enter_context(open_database(settings))
-            record = open_space(settings, database)
-            provider = self._provider or provider_for(settings, record)
+            if self._provider is None:
+                record = open_space(settings, database)
+                provider = provider_for(settings, record)
+            else:
+                provider = self._provider
+                record = register_space(database, provider.space, new_space=settings.embedding.new_space)
             stack.enter_context(correlate())
             return _Run(
                 settings=settings,
