@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterator, Sequence
 from typing import Final
 
 import numpy as np
 
 from embedding_assets.config import EmbeddingConfig
+from embedding_assets.encoder.allocator import trim
 from embedding_assets.encoder.device import default_batch_tokens, is_out_of_memory
 from embedding_assets.encoder.files import ModelFiles
 from embedding_assets.encoder.model import LoadedModel, TokenizedText, get_model
@@ -21,6 +23,7 @@ __all__ = ["LocalProvider", "local_space"]
 
 logger = logging.getLogger(__name__)
 
+_TRIM_EVERY_BATCHES: Final = 5
 _PROBE: Final = "The quick brown fox jumps over the lazy dog."
 
 
@@ -70,13 +73,15 @@ class LocalProvider:
         """
         if self._loaded is not None:
             return 0.0
+        started = time.monotonic()
         model = get_model(self._files, device=self._config.device, max_tokens=self.space.max_tokens)
         if model.dimensions != self.space.dimensions:
             raise ConfigurationError(
                 f"EMBEDDING_DIMENSIONS is {self.space.dimensions}, but {self.space.model} makes {model.dimensions}"
             )
         self._loaded = model
-        return model.load_seconds
+        # Not the model's own time: it may have been in memory already.
+        return time.monotonic() - started
 
     def embed(self, texts: Sequence[str], *, query: bool = False) -> Iterator[EmbeddedBatch]:
         """Embed texts in batches of similar length, longest first.
@@ -86,14 +91,19 @@ class LocalProvider:
         """
         self.load()
         model, prompt = self._model, self._files.query_prompt if query else self.space.prompt
-        tokenized = model.tokenize(texts, prompt)
+        tokenized, errors = self._tokenize(texts, prompt)
+        if errors:
+            yield self._failed(errors)
+        readable = [index for index in range(len(texts)) if index not in errors]
         batches = plan_batches(
-            [len(text.ids) for text in tokenized],
+            [len(tokenized[index].ids) for index in readable],
             max_tokens=self._config.batch_tokens or default_batch_tokens(model.device),
             max_texts=self._config.batch_size,
         )
-        for batch in batches:
-            yield from self._encode(batch, tokenized, prompt)
+        for number, batch in enumerate(batches, start=1):
+            yield from self._encode([readable[position] for position in batch], tokenized, prompt)
+            if number % _TRIM_EVERY_BATCHES == 0:
+                trim()
 
     @property
     def _model(self) -> LoadedModel:
@@ -101,7 +111,24 @@ class LocalProvider:
             raise ProviderError("the model is not loaded")
         return self._loaded
 
-    def _encode(self, batch: list[int], tokenized: list[TokenizedText], prompt: str) -> Iterator[EmbeddedBatch]:
+    def _tokenize(self, texts: Sequence[str], prompt: str) -> tuple[dict[int, TokenizedText], dict[int, str]]:
+        """The tokens of each text, and the error codes of those that have none, e.g. for a lone surrogate."""
+        try:
+            return dict(enumerate(self._model.tokenize(texts, prompt))), {}
+        except Exception as error:  # noqa: BLE001 (the tokenizers raise nothing more specific)
+            logger.warning("%d texts could not be tokenized together (%s)", len(texts), type(error).__name__)
+        tokenized: dict[int, TokenizedText] = {}
+        errors: dict[int, str] = {}
+        for index, text in enumerate(texts):
+            try:
+                [tokenized[index]] = self._model.tokenize([text], prompt)
+            except Exception:  # noqa: BLE001
+                errors[index] = "tokenizing_failed"
+        if not tokenized:
+            self._check_model()
+        return tokenized, errors
+
+    def _encode(self, batch: list[int], tokenized: dict[int, TokenizedText], prompt: str) -> Iterator[EmbeddedBatch]:
         try:
             vectors = self._model.encode([tokenized[index] for index in batch], prompt)
         except (RuntimeError, ValueError, IndexError, MemoryError) as error:
@@ -124,12 +151,18 @@ class LocalProvider:
     def _isolated(self, index: int, error: Exception) -> EmbeddedBatch:
         """The text is at fault if the model still works on another one; otherwise the model is."""
         code = "out_of_memory" if is_out_of_memory(error) else "encoding_failed"
+        self._check_model()
+        return self._failed({index: code})
+
+    def _check_model(self) -> None:
         try:
             self._model.encode(self._model.tokenize([_PROBE]))
-        except (RuntimeError, ValueError, IndexError, MemoryError) as broken:
+        except Exception as broken:
             raise ProviderError(
                 f"model {self.space.model} fails on any text on {self.device} ({type(broken).__name__}); "
                 "check the device's memory and drivers, or set EMBEDDING_DEVICE=cpu"
             ) from broken
+
+    def _failed(self, errors: dict[int, str]) -> EmbeddedBatch:
         empty = np.empty((0, self.space.dimensions), dtype=np.float32)
-        return EmbeddedBatch(indices=[], vectors=empty, token_counts=[], truncated=[], errors={index: code})
+        return EmbeddedBatch(indices=[], vectors=empty, token_counts=[], truncated=[], errors=errors)

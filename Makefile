@@ -1,0 +1,41 @@
+# Everything runs in .venv, which the first target that needs it makes.
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+
+.PHONY: help demo test ui check bench-memory clean
+
+help: ## Show what there is to make
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
+
+demo: $(INSTALLED) ## Load real text, embed it through Dagster, check it, ask it three questions
+	@$(BIN)/embedding-assets demo
+
+ui: $(INSTALLED) ## Serve the Dagster UI on the demo's state: http://127.0.0.1:3000
+	@$(BIN)/embedding-assets ui
+
+test: $(INSTALLED) ## Run all tests with coverage
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
+
+check: $(INSTALLED) ## Lint, types, borders between layers
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench-memory: $(INSTALLED) ## Measure peak memory with a full-size model
+	$(BIN)/python benchmarks/memory.py
+
+clean: ## Remove .venv and caches; the data folder stays
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .coverage*
+
+$(INSTALLED): pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed; set PYTHON to it: make PYTHON=python3.12 demo"; exit 1; }
+	@test -x $(BIN)/python || { echo "Making .venv"; $(PYTHON) -m venv .venv; }
+	@echo "Installing (some minutes the first time)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[demo,dev]'
+	@touch $@
