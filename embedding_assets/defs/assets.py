@@ -1,5 +1,7 @@
 """The three assets: what is pending, the vectors, the health of the index."""
 
+import platform
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from dagster import AssetExecutionContext, BackfillPolicy, MaterializeResult, MetadataValue, asset
@@ -10,9 +12,13 @@ from embedding_assets.defs.partitions import prefix_partitions
 from embedding_assets.defs.progress import ProgressLog
 from embedding_assets.defs.resources import EmbeddingProviderResource, PostgresResource
 from embedding_assets.generator import EmbeddingGenerator
+from embedding_assets.logs import correlate
+from embedding_assets.models import PrefixStats
 from embedding_assets.planning import PrefixRange
 from embedding_assets.postgres.chunks import count_pending_by_prefix, due_in_range
+from embedding_assets.postgres.connection import Database
 from embedding_assets.postgres.index import build_vector_index, describe_index, measure_recall
+from embedding_assets.postgres.turns import take_turn
 
 __all__ = ["chunk_embeddings", "chunks_pending", "pgvector_index_health"]
 
@@ -27,7 +33,7 @@ def chunks_pending(
     context: AssetExecutionContext, postgres: PostgresResource, embedding_provider: EmbeddingProviderResource
 ) -> MaterializeResult[Any]:
     """Chunks without a vector: how many, what embedding them takes, and whether the index waits for the load."""
-    with postgres.open() as database:
+    with correlate(context.run_id), postgres.open() as database:
         record = embedding_provider.open_space(database)
         backlog, estimate = estimate_backlog(database, record)
         plan = prepare_index(database, record, backlog)
@@ -43,7 +49,8 @@ def chunks_pending(
             "quarantined": backlog.quarantined,
             "unreachable": backlog.unreachable,
             "tokens": estimate.tokens,
-            "estimated_minutes": round((estimate.seconds or 0.0) / 60, 2),
+            # Unknown before the first run of some size.
+            **({} if estimate.seconds is None else {"estimated_minutes": round(estimate.seconds / 60, 2)}),
             "estimated_usd": estimate.usd,
             "index_plan": f"{plan.decision}: {plan.reason}",
             "by_prefix": prefix_table({prefix: {"pending": count} for prefix, count in by_prefix.items()}),
@@ -57,8 +64,6 @@ def chunks_pending(
     deps=[chunks_pending],
     partitions_def=prefix_partitions,
     backfill_policy=BackfillPolicy.single_run(),
-    # One at a time: two models on one device only slow each other down.
-    pool="embedding_model",
 )
 def chunk_embeddings(
     context: AssetExecutionContext, postgres: PostgresResource, embedding_provider: EmbeddingProviderResource
@@ -66,15 +71,20 @@ def chunk_embeddings(
     """Vectors of the chunks whose hash begins with the partition's characters, written to ``knowledge_base``."""
     keys = context.partition_key_range
     prefixes = PrefixRange(keys.start, keys.end)
-    with postgres.open() as database:
+    with correlate(context.run_id), postgres.open() as database:
         record = embedding_provider.open_space(database)
-        stats = EmbeddingGenerator(
+        due = due_in_range(database, record, prefixes.buckets)
+        generator = EmbeddingGenerator(
             embedding_provider.settings(),
             prefixes=prefixes,
             database=database,
-            on_progress=ProgressLog(context.log, total=due_in_range(database, record, prefixes.buckets)),
-        ).generate_embeddings_batch()
-    for prefix, counts in stats.prefixes.items():
+            on_progress=ProgressLog(context.log, total=due),
+        )
+        with _turn(context, database) if due else nullcontext():
+            stats = generator.generate_embeddings_batch()
+    # Every partition, or Dagster would show those without work the numbers of the whole run.
+    for prefix in context.partition_keys:
+        counts = stats.prefixes.get(prefix, PrefixStats())
         context.add_asset_metadata(metadata=counts.model_dump(), partition_key=prefix)
     return MaterializeResult(metadata=run_metadata(stats))
 
@@ -90,7 +100,7 @@ def pgvector_index_health(
 ) -> MaterializeResult[Any]:
     """The HNSW index: built when it is missing, invalid or not as configured, then measured against exact search."""
     config = embedding_provider.settings().index
-    with postgres.open() as database:
+    with correlate(context.run_id), postgres.open() as database:
         record = embedding_provider.open_space(database)
         build_seconds = build_vector_index(database, record, config)
         state = describe_index(database, record.index)
@@ -102,4 +112,16 @@ def pgvector_index_health(
             "space": MetadataValue.text(record.space.name),
             **vector_index_metadata(state, recall, build_seconds),
         }
+    )
+
+
+def _turn(context: AssetExecutionContext, database: Database) -> AbstractContextManager[None]:
+    """One run a machine at a time: two models on one device only slow each other down.
+
+    Not a pool: its slot outlives a run that is killed, and without a daemon every later run would wait for ever.
+    """
+    return take_turn(
+        database,
+        f"model on {platform.node()}",
+        on_wait=lambda: context.log.info("another run on this machine is embedding; waiting for it"),
     )

@@ -2,11 +2,12 @@
 
 from collections.abc import Iterable, Iterator
 
-from dagster import AssetCheckResult, AssetCheckSeverity, AssetCheckSpec, multi_asset_check
+from dagster import AssetCheckExecutionContext, AssetCheckResult, AssetCheckSeverity, AssetCheckSpec, multi_asset_check
 
 from embedding_assets.defs.assets import chunk_embeddings, pgvector_index_health
 from embedding_assets.defs.resources import EmbeddingProviderResource, PostgresResource
 from embedding_assets.health import Verdict
+from embedding_assets.logs import correlate
 from embedding_assets.status import judge_embeddings, judge_vector_index
 
 __all__ = ["embedding_checks", "index_checks"]
@@ -31,10 +32,10 @@ def _spec(asset: object, name: str, description: str, *, blocking: bool = False)
     ]
 )
 def embedding_checks(
-    postgres: PostgresResource, embedding_provider: EmbeddingProviderResource
+    context: AssetCheckExecutionContext, postgres: PostgresResource, embedding_provider: EmbeddingProviderResource
 ) -> Iterator[AssetCheckResult]:
     """Verdicts on the stored vectors and the backlog."""
-    with postgres.open() as database:
+    with correlate(context.run.run_id), postgres.open() as database:
         record = embedding_provider.open_space(database)
         verdicts = judge_embeddings(database, record, embedding_provider.settings())
     yield from _results(verdicts)
@@ -47,10 +48,10 @@ def embedding_checks(
     ]
 )
 def index_checks(
-    postgres: PostgresResource, embedding_provider: EmbeddingProviderResource
+    context: AssetCheckExecutionContext, postgres: PostgresResource, embedding_provider: EmbeddingProviderResource
 ) -> Iterator[AssetCheckResult]:
     """Verdicts on the vector index."""
-    with postgres.open() as database:
+    with correlate(context.run.run_id), postgres.open() as database:
         record = embedding_provider.open_space(database)
         verdicts = judge_vector_index(database, record, embedding_provider.settings())
     yield from _results(verdicts)

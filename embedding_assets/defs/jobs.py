@@ -4,7 +4,7 @@ from dagster import AssetSelection, DagsterRunStatus, define_asset_job
 
 from embedding_assets.planning import PrefixRange
 
-__all__ = ["IN_PROGRESS", "embedding_job", "range_tags"]
+__all__ = ["IN_PROGRESS", "STARTED", "embedding_job", "range_tags"]
 
 embedding_job = define_asset_job(
     "embed_chunks",
@@ -12,13 +12,9 @@ embedding_job = define_asset_job(
     description="Count the backlog, embed it, look after the index.",
 )
 
-IN_PROGRESS = [
-    DagsterRunStatus.QUEUED,
-    DagsterRunStatus.NOT_STARTED,
-    DagsterRunStatus.STARTING,
-    DagsterRunStatus.STARTED,
-    DagsterRunStatus.CANCELING,
-]
+STARTED = [DagsterRunStatus.STARTING, DagsterRunStatus.STARTED, DagsterRunStatus.CANCELING]
+
+IN_PROGRESS = [DagsterRunStatus.QUEUED, DagsterRunStatus.NOT_STARTED, *STARTED]
 
 
 def range_tags(prefixes: PrefixRange) -> dict[str, str]:

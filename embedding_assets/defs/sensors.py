@@ -8,6 +8,7 @@ from dagster import (
     DagsterRun,
     DagsterRunStatus,
     DefaultSensorStatus,
+    RunRecord,
     RunRequest,
     RunsFilter,
     SensorEvaluationContext,
@@ -17,11 +18,12 @@ from dagster import (
 )
 
 from embedding_assets.config import get_settings
-from embedding_assets.defs.jobs import IN_PROGRESS, embedding_job, range_tags
+from embedding_assets.defs.jobs import IN_PROGRESS, STARTED, embedding_job, range_tags
 from embedding_assets.defs.resources import PostgresResource
 from embedding_assets.planning import PrefixRange, all_prefixes, group_prefixes
-from embedding_assets.postgres.chunks import due_prefixes
-from embedding_assets.postgres.spaces import serving_space
+from embedding_assets.postgres.chunks import count_chunks, due_prefixes
+from embedding_assets.postgres.connection import Database
+from embedding_assets.postgres.spaces import SpaceRecord, serving_space
 
 __all__ = ["new_chunks_sensor"]
 
@@ -29,6 +31,9 @@ MOST_RUNS = 8
 """Runs asked for at a time; narrow gaps between prefixes are bridged to stay below."""
 
 PAUSE_AFTER_FAILURE_SECONDS = 600
+
+SILENT_SECONDS = 900
+"""A started run that has not logged anything for so long is dead, or done with embedding and building the index."""
 
 
 @sensor(
@@ -47,8 +52,7 @@ def new_chunks_sensor(context: SensorEvaluationContext, postgres: PostgresResour
         )
     prefixes = all_prefixes(length)
     with postgres.open() as database:
-        record = serving_space(database)
-        due = due_prefixes(database, record, prefixes) if record else prefixes
+        due = _due(database, serving_space(database), prefixes)
     if not due:
         return SkipReason("no chunk is due")
     busy = frozenset(prefix for run in _runs_in_progress(context) for prefix in _prefixes_of(run, prefixes))
@@ -58,12 +62,27 @@ def new_chunks_sensor(context: SensorEvaluationContext, postgres: PostgresResour
     return SensorResult(run_requests=[RunRequest(tags=range_tags(prefixes)) for prefixes in ranges])
 
 
+def _due(database: Database, record: SpaceRecord | None, prefixes: list[str]) -> list[str]:
+    if record is None:
+        # Nothing was ever embedded, so there is no partial index to probe yet.
+        return prefixes if count_chunks(database) else []
+    return due_prefixes(database, record, prefixes)
+
+
 def _runs_in_progress(context: SensorEvaluationContext) -> Iterator[DagsterRun]:
     # Not by job name: runs started from the command line have another.
-    for run in context.instance.get_runs(RunsFilter(statuses=IN_PROGRESS)):
+    for record in context.instance.get_run_records(RunsFilter(statuses=IN_PROGRESS)):
+        run = record.dagster_run
         selection = run.asset_selection
-        if run.job_name == embedding_job.name or (selection and AssetKey("chunk_embeddings") in selection):
+        embeds = AssetKey("chunk_embeddings") in selection if selection else run.job_name == embedding_job.name
+        if embeds and (run.status not in STARTED or time.time() - _last_sign(context, record) < SILENT_SECONDS):
             yield run
+
+
+def _last_sign(context: SensorEvaluationContext, record: RunRecord) -> float:
+    # Dagster goes on to call a run started when it was killed on the command line, or with the whole machine.
+    logs = context.instance.event_log_storage.get_logs_for_run(record.dagster_run.run_id, limit=1, ascending=False)
+    return max([record.update_timestamp.timestamp(), *(entry.timestamp for entry in logs)])
 
 
 def _prefixes_of(run: DagsterRun, prefixes: list[str]) -> list[str]:
