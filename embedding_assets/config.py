@@ -8,7 +8,7 @@ from typing import Literal
 
 import platformdirs
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from embedding_assets.errors import ConfigurationError
 
@@ -84,7 +84,7 @@ class EmbeddingConfig(_EnvironmentSettings):
     commit_seconds: float = Field(2.0, gt=0, le=600, description="Embedded chunks are committed at least this often.")
     max_attempts: int = Field(3, ge=1, le=100, description="Failures of one chunk before it is quarantined.")
     retry_delay_seconds: float = Field(
-        300.0, ge=0, description="Wait before a failed chunk is tried again; doubles with each attempt."
+        300.0, ge=0, le=604_800, description="Wait before a failed chunk is tried again; doubles with each attempt."
     )
     prefix_length: Literal[1, 2] = Field(1, description="Hex characters of `chunk_hash` in a partition key.")
     new_space: bool = Field(
@@ -164,7 +164,10 @@ class Settings(_EnvironmentSettings):
     @field_validator("data_dir")
     @classmethod
     def _absolute(cls, value: Path) -> Path:
-        return value.expanduser().absolute()
+        try:
+            return value.expanduser().absolute()
+        except RuntimeError as error:  # ~ of a user without a home
+            raise ValueError(str(error)) from None
 
     def with_embedding(self, **changes: object) -> Settings:
         """A copy with other embedding settings, validated; they count as explicitly set.
@@ -199,7 +202,15 @@ def get_settings() -> Settings:
             problems += describe_validation_error(error, str(group.model_config["env_prefix"]))
     if problems:
         raise ConfigurationError("\n".join(problems))
-    return Settings(**groups)  # type: ignore[arg-type]
+    try:
+        return Settings(**groups)  # type: ignore[arg-type]
+    except ValidationError as error:
+        raise ConfigurationError("\n".join(describe_validation_error(error, "EMBEDDING_"))) from None
+    except SettingsError:
+        names = ", ".join(f"EMBEDDING_{name.upper()}" for name in groups if f"EMBEDDING_{name.upper()}" in os.environ)
+        raise ConfigurationError(
+            f"{names} is not a setting but the beginning of several, e.g. EMBEDDING_INDEX_M; unset it"
+        ) from None
 
 
 def describe_validation_error(error: ValidationError, prefix: str) -> list[str]:

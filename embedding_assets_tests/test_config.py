@@ -1,0 +1,220 @@
+"""Settings: bounds, names in errors, secrets kept, defaults as promised."""
+
+import traceback
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+
+from embedding_assets.config import (
+    DEFAULT_MODEL_NAME,
+    DEFAULT_MODEL_REVISION,
+    DatabaseConfig,
+    EmbeddingConfig,
+    IndexConfig,
+    LoggingConfig,
+    Settings,
+    get_settings,
+)
+from embedding_assets.errors import ConfigurationError
+
+
+@pytest.fixture(autouse=True)
+def no_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("EMBEDDING_MODEL_NAME")
+    monkeypatch.delenv("EMBEDDING_DATABASE_RETRY_SECONDS")
+
+
+DEFAULTS = [
+    ("embedding", "provider", "local"),
+    ("embedding", "model_name", "sentence-transformers/all-mpnet-base-v2"),
+    ("embedding", "model_revision", None),
+    ("embedding", "dimensions", 768),
+    ("embedding", "max_seq_length", 384),
+    ("embedding", "device", "auto"),
+    ("embedding", "batch_size", 32),
+    ("embedding", "throughput_floor", 10.0),
+    ("embedding", "prefix_length", 1),
+    ("embedding", "new_space", False),
+    ("index", "m", 16),
+    ("index", "ef_construction", 64),
+    ("index", "operator_class", "vector_cosine_ops"),
+    ("database", "url", None),
+    ("logging", "format", "json"),
+]
+
+
+@pytest.mark.parametrize(("group", "name", "value"), DEFAULTS)
+def test_defaults(group: str, name: str, value: object):
+    assert getattr(getattr(get_settings(), group), name) == value
+
+
+def test_the_default_model_is_pinned():
+    assert EmbeddingConfig().pinned_revision == DEFAULT_MODEL_REVISION
+    assert len(DEFAULT_MODEL_REVISION) == 40
+    assert EmbeddingConfig(model_name="other/model").pinned_revision is None
+    assert EmbeddingConfig(model_name="other/model", model_revision="abc").pinned_revision == "abc"
+    assert EmbeddingConfig(model_name=DEFAULT_MODEL_NAME, model_revision="abc").pinned_revision == "abc"
+
+
+# Variable, accepted values, refused values.
+BOUNDS = [
+    ("EMBEDDING_PROVIDER", ["local"], ["magic"]),
+    ("EMBEDDING_BATCH_SIZE", ["1", "512"], ["0", "513", "-1", "many", "1.5"]),
+    ("EMBEDDING_DIMENSIONS", ["1", "2000"], ["0", "2001"]),
+    ("EMBEDDING_MAX_SEQ_LENGTH", ["8", "32768"], ["7", "32769"]),
+    ("EMBEDDING_DEVICE", ["auto", "cpu", "mps", "cuda", "cuda:3"], ["gpu", "cuda:", "cuda:x", "CPU", "cpu:0"]),
+    ("EMBEDDING_BATCH_TOKENS", ["64"], ["63"]),
+    ("EMBEDDING_WINDOW_SIZE", ["1", "100000"], ["0", "100001"]),
+    ("EMBEDDING_COMMIT_SECONDS", ["0.1", "600"], ["0", "601", "nan", "inf"]),
+    ("EMBEDDING_MAX_ATTEMPTS", ["1", "100"], ["0", "101"]),
+    ("EMBEDDING_RETRY_DELAY_SECONDS", ["0", "604800"], ["-1", "604801", "inf", "nan"]),
+    ("EMBEDDING_PREFIX_LENGTH", ["1", "2"], ["0", "3", "x"]),
+    ("EMBEDDING_NEW_SPACE", ["true", "0"], ["perhaps"]),
+    ("EMBEDDING_THROUGHPUT_FLOOR", ["0"], ["-1"]),
+    ("EMBEDDING_COVERAGE_FLOOR", ["0", "1"], ["1.1"]),
+    ("EMBEDDING_RECALL_FLOOR", ["0", "1"], ["-0.1"]),
+    ("EMBEDDING_CHUNK_TOKENS", ["16", "32768"], ["15", "32769"]),
+    ("EMBEDDING_CHUNK_OVERLAP", ["0", "127"], ["-1"]),
+    ("EMBEDDING_HUB_TIMEOUT_SECONDS", ["0.1", "300"], ["0", "301"]),
+    ("EMBEDDING_DATABASE_POOL_SIZE", ["4", "64"], ["3", "65"]),
+    ("EMBEDDING_DATABASE_CONNECT_TIMEOUT_SECONDS", ["1", "300"], ["0", "301"]),
+    ("EMBEDDING_DATABASE_RETRY_SECONDS", ["0", "3600"], ["-1", "3601"]),
+    ("EMBEDDING_INDEX_M", ["2", "32"], ["1", "101"]),
+    ("EMBEDDING_INDEX_EF_CONSTRUCTION", ["32", "1000"], ["3", "1001"]),
+    ("EMBEDDING_INDEX_EF_SEARCH", ["1", "1000"], ["0", "1001"]),
+    ("EMBEDDING_INDEX_OPERATOR_CLASS", ["vector_ip_ops", "vector_l2_ops"], ["halfvec_ip_ops"]),
+    ("EMBEDDING_INDEX_MEMORY_MB", ["64"], ["63"]),
+    ("EMBEDDING_INDEX_WORKERS", ["0", "64"], ["-1", "65"]),
+    ("EMBEDDING_LOG_LEVEL", ["DEBUG", "ERROR"], ["LOUD"]),
+    ("EMBEDDING_LOG_FORMAT", ["json", "text"], ["xml"]),
+]
+
+
+@pytest.mark.parametrize(("variable", "value"), [(v, value) for v, accepted, _ in BOUNDS for value in accepted])
+def test_accepted(variable: str, value: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv(variable, value)
+    get_settings()
+
+
+@pytest.mark.parametrize(("variable", "value"), [(v, value) for v, _, refused in BOUNDS for value in refused])
+def test_refused_with_the_variable_named(variable: str, value: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(ConfigurationError) as caught:
+        get_settings()
+    lines = str(caught.value).splitlines()
+    assert [line.split(":")[0] for line in lines] == [variable]
+    assert repr(value) in lines[0]
+
+
+def test_every_setting_has_bounds_to_test_or_is_free():
+    free = {"EMBEDDING_MODEL_NAME", "EMBEDDING_MODEL_REVISION", "EMBEDDING_DATA_DIR", "EMBEDDING_DATABASE_URL"}
+    named = {
+        f"{group.model_config['env_prefix']}{field}".upper()
+        for group in (DatabaseConfig, EmbeddingConfig, IndexConfig, LoggingConfig)
+        for field in group.model_fields
+    }
+    assert named - free == {variable for variable, _, _ in BOUNDS}
+
+
+def test_all_problems_at_once(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("EMBEDDING_BATCH_SIZE", "0")
+    monkeypatch.setenv("EMBEDDING_INDEX_M", "1")
+    monkeypatch.setenv("EMBEDDING_LOG_LEVEL", "LOUD")
+    with pytest.raises(ConfigurationError) as caught:
+        get_settings()
+    assert len(str(caught.value).splitlines()) == 3
+
+
+def test_empty_variables_are_unset(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("EMBEDDING_BATCH_SIZE", "")
+    monkeypatch.setenv("EMBEDDING_DATABASE_URL", "")
+    settings = get_settings()
+    assert settings.embedding.batch_size == 32
+    assert settings.database.url is None
+    assert settings.embedding.model_fields_set == set()
+
+
+@pytest.mark.parametrize(
+    ("variables", "message"),
+    [
+        ({"EMBEDDING_CHUNK_TOKENS": "64", "EMBEDDING_CHUNK_OVERLAP": "32"}, "EMBEDDING_CHUNK_OVERLAP"),
+        ({"EMBEDDING_INDEX_M": "33"}, "EMBEDDING_INDEX_EF_CONSTRUCTION must be at least twice EMBEDDING_INDEX_M"),
+        ({"EMBEDDING_INDEX": "m16"}, "EMBEDDING_INDEX is not a setting but the beginning of several"),
+        ({"EMBEDDING_DATA_DIR": "~nobody-of-this-name/data"}, "EMBEDDING_DATA_DIR: "),
+    ],
+)
+def test_contradictions(variables: dict[str, str], message: str, monkeypatch: pytest.MonkeyPatch):
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigurationError) as caught:
+        get_settings()
+    assert str(caught.value).startswith(message)
+
+
+def test_overlap_just_below_half_is_accepted():
+    assert EmbeddingConfig(chunk_tokens=64, chunk_overlap=31).chunk_overlap == 31
+
+
+def test_secrets_stay_secret(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("EMBEDDING_DATABASE_URL", "postgresql://u:s3cret@h/d")
+    settings = get_settings()
+    for shown in (repr(settings), str(settings), repr(settings.database), settings.model_dump_json()):
+        assert "s3cret" not in shown
+    assert settings.database.url == SecretStr("postgresql://u:s3cret@h/d")
+
+    monkeypatch.setenv("EMBEDDING_DATABASE_POOL_SIZE", "0")
+    with pytest.raises(ConfigurationError) as caught:
+        get_settings()
+    assert "s3cret" not in "".join(traceback.format_exception(caught.value))
+
+
+def test_a_secret_of_the_wrong_type_is_not_quoted():
+    from pydantic import ValidationError
+
+    from embedding_assets.config import describe_validation_error
+
+    with pytest.raises(ValidationError) as caught:
+        DatabaseConfig(url=["s3cret"])  # type: ignore[arg-type]
+    assert describe_validation_error(caught.value, "EMBEDDING_DATABASE_") == [
+        "EMBEDDING_DATABASE_URL: Input should be a valid string"
+    ]
+
+
+def test_long_values_are_cut_in_errors(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("EMBEDDING_DEVICE", "x" * 1000)
+    with pytest.raises(ConfigurationError) as caught:
+        get_settings()
+    assert len(str(caught.value)) < 300
+
+
+def test_settings_cannot_be_changed():
+    with pytest.raises(ValueError, match="frozen"):
+        get_settings().embedding.batch_size = 2
+
+
+def test_with_embedding_validates_and_leaves_the_original():
+    settings = get_settings()
+    changed = settings.with_embedding(batch_size=7)
+    assert (settings.embedding.batch_size, changed.embedding.batch_size) == (32, 7)
+    assert changed.embedding.model_fields_set == {"batch_size"}
+    assert changed.with_embedding(window_size=9).embedding.model_fields_set == {"batch_size", "window_size"}
+    with pytest.raises(ConfigurationError, match="EMBEDDING_BATCH_SIZE"):
+        settings.with_embedding(batch_size=0)
+
+
+def test_data_dir_is_absolute(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("EMBEDDING_DATA_DIR", "here")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert get_settings().data_dir == tmp_path / "here"
+    assert Settings(data_dir=Path("~/there")).data_dir == tmp_path / "there"
+
+
+def test_default_data_dir(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv("EMBEDDING_DATA_DIR")
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    assert get_settings().data_dir == Path("/var/lib/embedding_assets")
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    assert get_settings().data_dir.name == "embedding_assets"
+    assert get_settings().data_dir.is_relative_to(Path.home())
