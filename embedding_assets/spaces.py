@@ -46,8 +46,11 @@ class VectorSpace:
 
     @property
     def slug(self) -> str:
-        """``name`` as part of an SQL identifier: at most 33 of lowercase letters, digits and _."""
-        return f"{re.sub(r'[^a-z0-9]+', '_', self._short_model.lower())[:24].strip('_')}_{self._digest}"
+        """``name`` as part of an SQL identifier: at most 31 of lowercase letters, digits and _.
+
+        ``idx_knowledge_embedding_<slug>_pending`` then has the 63 characters that PostgreSQL keeps.
+        """
+        return f"{re.sub(r'[^a-z0-9]+', '_', self._short_model.lower())[:22].strip('_')}_{self._digest}"
 
     @property
     def _short_model(self) -> str:
@@ -71,6 +74,8 @@ class VectorSpace:
         """
         if vectors.ndim != 2 or vectors.shape[1] != self.dimensions:
             return dict.fromkeys(range(len(vectors)), "wrong_dimensions")
+        with np.errstate(over="ignore", under="ignore"):
+            vectors = vectors.astype(np.float32, copy=False)  # as it will be stored
         # float64: the squares of large float32 components overflow, and would pass for infinite ones.
         norms = np.linalg.norm(vectors.astype(np.float64), axis=1)
         invalid: dict[int, str] = {}
