@@ -6,7 +6,7 @@ import hashlib
 import math
 from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, ValidationInfo, model_validator
 
 __all__ = ["DocumentMetadata", "EmbeddingCost", "EmbeddingStats", "PrefixStats", "ProcessedChunk", "embedded_text"]
 
@@ -32,14 +32,30 @@ def _not_blank(value: str) -> str:
     return value
 
 
-def _finite(value: list[float]) -> list[float]:
+def _storable_json(value: Any) -> None:
+    if isinstance(value, str):
+        _storable_text(value)
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise ValueError("contains NaN or infinity, which JSON cannot express")
+    elif isinstance(value, dict):
+        for item in (*value, *value.values()):
+            _storable_json(item)
+    elif isinstance(value, list):
+        for item in value:
+            _storable_json(item)
+
+
+def _valid_vector(value: list[float], info: ValidationInfo) -> list[float]:
     if not all(map(math.isfinite, value)):
         raise ValueError("contains NaN or infinity")
+    dimensions = (info.context or {}).get("dimensions", len(value))
+    if len(value) != dimensions:
+        raise ValueError(f"has {len(value)} dimensions, not {dimensions}")
     return value
 
 
 StorableText = Annotated[str, AfterValidator(_storable_text)]
-Vector = Annotated[list[float], AfterValidator(_finite)]
+Vector = Annotated[list[float], Field(min_length=1, max_length=2000), AfterValidator(_valid_vector)]
 
 
 class _Record(BaseModel):
@@ -71,6 +87,11 @@ class DocumentMetadata(_Record):
             {**values, "origin": values.get("origin") or values.get("source")} if isinstance(values, dict) else values
         )
 
+    @model_validator(mode="after")
+    def _extras_are_storable(self) -> Self:
+        _storable_json(self.__pydantic_extra__)
+        return self
+
 
 class ProcessedChunk(_Record):
     """One row of ``knowledge_base``.
@@ -83,7 +104,8 @@ class ProcessedChunk(_Record):
         chunk_index: position in the document, from 0.
         total_chunks: chunks of the document.
         token_count: tokens of header and text in the model's own counting; 0 if not counted.
-        embedding: the vector, or None until embedded.
+        embedding: the vector, 1 to 2,000 finite numbers, or None until embedded. Validated with
+            ``context={"dimensions": n}`` it must have exactly ``n``.
     """
 
     chunk_hash: str = Field(pattern=r"^[0-9a-f]{2,128}$")
