@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Final
+from typing import Any, Final
 
 from embedding_assets.config import LoggingConfig
 
@@ -17,8 +17,9 @@ __all__ = ["configure_logging", "correlate"]
 
 _run_id: ContextVar[str] = ContextVar("embedding_assets_run_id", default="")
 
-_PASSWORD_IN_URL: Final = re.compile(r"(://[^:/?#\s]*:)[^@\s]+@")
-_PASSWORD_IN_DSN: Final = re.compile(r"(\bpassword\s*=\s*)('(?:[^'\\]|\\.)*'|\S+)", re.IGNORECASE)
+# Up to the last @ of the word: one in a password should be percent-encoded, but often is not.
+_PASSWORD_IN_URL: Final = re.compile(r"(://[^:/?#\s]*:)(?:(?!://)\S)+@")
+_PASSWORD_IN_DSN: Final = re.compile(r"(\b(?:ssl)?password\s*=\s*)('(?:[^'\\]|\\.)*'|\S+)", re.IGNORECASE)
 
 
 @contextmanager
@@ -34,20 +35,9 @@ def correlate(run_id: str | None = None) -> Iterator[str]:
 
 def configure_logging(config: LoggingConfig) -> None:
     """Send this package's logs, and warnings of others, to standard error."""
-    from pythonjsonlogger.json import JsonFormatter
-
     handler = logging.StreamHandler(sys.stderr)
-    handler.addFilter(_prepare)
-    if config.format == "json":
-        handler.setFormatter(
-            JsonFormatter(
-                "{asctime}{levelname}{name}{message}{run_id}",
-                style="{",
-                rename_fields={"asctime": "time", "levelname": "level", "name": "logger"},
-            )
-        )
-    else:
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    handler.addFilter(_add_run_id)
+    handler.setFormatter(_json_formatter() if config.format == "json" else _TextFormatter())
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     logging.getLogger("embedding_assets").setLevel(config.level)
 
@@ -57,7 +47,37 @@ def redact(text: str) -> str:
     return _PASSWORD_IN_DSN.sub(r"\1***", _PASSWORD_IN_URL.sub(r"\1***@", text))
 
 
-def _prepare(record: logging.LogRecord) -> bool:
+def _redacted(value: Any) -> Any:
+    if isinstance(value, str):
+        return redact(value)
+    if isinstance(value, dict):
+        return {key: _redacted(item) for key, item in value.items()}
+    return [_redacted(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def _add_run_id(record: logging.LogRecord) -> bool:
     record.run_id = _run_id.get()
-    record.msg, record.args = redact(record.getMessage()), None
     return True
+
+
+# Redacted when formatted, not in a filter: tracebacks are part of it, and other handlers keep the record as it was.
+class _TextFormatter(logging.Formatter):
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname)s %(run_id)s %(name)s: %(message)s")
+
+    def format(self, record: logging.LogRecord) -> str:
+        return redact(super().format(record))
+
+
+def _json_formatter() -> logging.Formatter:
+    from pythonjsonlogger.json import JsonFormatter
+
+    class RedactingFormatter(JsonFormatter):
+        def process_log_record(self, log_data: dict[str, Any]) -> dict[str, Any]:
+            return {key: _redacted(value) for key, value in super().process_log_record(log_data).items()}
+
+    return RedactingFormatter(
+        "{asctime}{levelname}{name}{message}{run_id}",
+        style="{",
+        rename_fields={"asctime": "time", "levelname": "level", "name": "logger"},
+    )
