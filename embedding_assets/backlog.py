@@ -51,7 +51,7 @@ def measure_tokens_per_second(
     provider.load()
     started = time.monotonic()
     tokens = sum(sum(batch.token_counts) for batch in provider.embed([chunk.text for chunk in sample]))
-    return tokens / (time.monotonic() - started)
+    return tokens / max(time.monotonic() - started, 1e-9)
 
 
 def prepare_index(database: Database, record: SpaceRecord, backlog: Backlog) -> IndexPlan:

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
+from contextvars import copy_context
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,6 +26,7 @@ from embedding_assets.postgres.locks import PrefixLocks
 from embedding_assets.postgres.runs import record_run
 from embedding_assets.postgres.spaces import SpaceRecord, register_space
 from embedding_assets.postgres.vectors import write_vectors
+from embedding_assets.providers.base import embed_checked
 from embedding_assets.providers.factory import open_space, provider_for
 
 if TYPE_CHECKING:
@@ -140,11 +142,11 @@ class _Run:
 
     def execute(self) -> EmbeddingStats:
         load_seconds = 0.0
-        locks = PrefixLocks(self._database, self._record.space.name)
         started = time.monotonic()
         with ExitStack() as stack:
-            stack.callback(locks.close)
-            held = locks.acquire(self._prefixes.buckets)
+            self._locks = PrefixLocks(self._database, self._record.space.name)
+            stack.callback(self._locks.close)
+            held = self._locks.acquire(self._prefixes.buckets)
             busy = sorted(set(self._prefixes.buckets) - set(held))
             if busy:
                 logger.warning(
@@ -158,7 +160,7 @@ class _Run:
                 if not load_seconds:
                     # Only now: a range without work must not pay for loading a model.
                     load_seconds = self._provider.load()
-                locks.check()
+                self._locks.check()
                 self._embed_window(window, writer)
             self._finish_write()
         stats = self._stats(time.monotonic() - started - load_seconds, load_seconds, busy)
@@ -176,9 +178,10 @@ class _Run:
     def _windows(self, held: list[int], fetcher: ThreadPoolExecutor) -> Iterator[list[PendingChunk]]:
         """Windows of due chunks in hash order; while one is worked on, the next is fetched."""
         for buckets in contiguous(held):
-            future = fetcher.submit(self._fetch, buckets, "")
+            # In copies of the context, so that what the helper threads log carries the run's id.
+            future = fetcher.submit(copy_context().run, self._fetch, buckets, "")
             while window := future.result():
-                future = fetcher.submit(self._fetch, buckets, window[-1].chunk_hash)
+                future = fetcher.submit(copy_context().run, self._fetch, buckets, window[-1].chunk_hash)
                 yield window
 
     def _fetch(self, buckets: range, after: str) -> list[PendingChunk]:
@@ -186,8 +189,13 @@ class _Run:
 
     def _embed_window(self, window: list[PendingChunk], writer: ThreadPoolExecutor) -> None:
         portion = _Portion()
-        for batch in self._provider.embed([chunk.text for chunk in window]):
-            self._collect(window, batch, portion)
+        # ``load`` refuses blank texts, but an adopted table may hold them; a vector of nothing would match anything.
+        readable = [chunk for chunk in window if chunk.text and chunk.text.strip()]
+        if blank := {chunk.chunk_hash for chunk in window} - {chunk.chunk_hash for chunk in readable}:
+            portion.failed |= dict.fromkeys(sorted(blank), "blank_text")
+            self._on_progress(len(blank))
+        for batch in embed_checked(self._provider, [chunk.text for chunk in readable]):
+            self._collect(readable, batch, portion)
             self._on_progress(len(batch.indices) + len(batch.errors))
             overdue = time.monotonic() - portion.begun >= self._config.commit_seconds
             if portion.size >= COMMIT_CHUNKS or (overdue and portion.size):
@@ -197,12 +205,8 @@ class _Run:
             self._submit(portion, writer)
 
     def _collect(self, window: list[PendingChunk], batch: EmbeddedBatch, portion: _Portion) -> None:
-        invalid = self._provider.space.find_invalid(batch.vectors) if batch.indices else {}
         for row, index in enumerate(batch.indices):
             chunk = window[index]
-            if row in invalid:
-                portion.failed[chunk.chunk_hash] = invalid[row]
-                continue
             portion.chunks.append(chunk)
             portion.vectors.append(batch.vectors[row])
             counts = self._count(chunk.chunk_hash)
@@ -215,7 +219,9 @@ class _Run:
         """Write in the background; at most one write is under way, so memory stays bounded."""
         self._finish_write()
         self._written_portion = portion
-        self._pending_write = writer.submit(self._write, portion)
+        self._pending_write = writer.submit(copy_context().run, self._write, portion)
+        # After handing over what is embedded: if the locks are gone, another run may be at the same chunks.
+        self._locks.check()
 
     def _write(self, portion: _Portion) -> set[str]:
         record_failures(self._database, self._record.space.name, portion.failed, self._config)

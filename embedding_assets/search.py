@@ -11,6 +11,7 @@ from embedding_assets.errors import ConfigurationError, ProviderError
 from embedding_assets.postgres.connection import open_database
 from embedding_assets.postgres.spaces import serving_space
 from embedding_assets.postgres.vectors import nearest_chunks
+from embedding_assets.providers.base import embed_checked
 from embedding_assets.providers.factory import provider_for
 
 if TYPE_CHECKING:
@@ -55,11 +56,14 @@ def search(
         database: default: the configured one, opened for this call.
 
     Raises:
-        ConfigurationError: nothing was embedded yet, or the query is blank.
+        ConfigurationError: nothing was embedded yet, the query is blank, or ``k`` is less than 1.
+        ProviderError: the query cannot be embedded.
     """
     settings = settings or get_settings()
     if not query.strip():
         raise ConfigurationError("the query is empty")
+    if k < 1:
+        raise ConfigurationError(f"k is {k}, but a search returns at least 1 chunk")
     with ExitStack() as stack:
         database = database or stack.enter_context(open_database(settings))
         record = serving_space(database)
@@ -68,8 +72,8 @@ def search(
                 "nothing is embedded yet; run `embedding-assets load PATH`, then `embedding-assets embed`"
             )
         provider = provider_for(settings, record)
-        [batch] = provider.embed([query], query=True)
-        if not batch.indices:
+        [batch] = embed_checked(provider, [query], query=True)
+        if batch.errors:
             raise ProviderError(f"the query cannot be embedded: {batch.errors[0]}")
         rows = nearest_chunks(database, record, batch.vectors[0], k=k, where=where or {}, index=settings.index)
     return [

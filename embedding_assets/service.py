@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Sequence
 from typing import Literal
 
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from embedding_assets.config import Settings, get_settings
 from embedding_assets.errors import ProviderError
 from embedding_assets.models import EmbeddingCost
-from embedding_assets.providers.base import EmbeddingProvider
+from embedding_assets.providers.base import EmbeddingProvider, embed_checked
 from embedding_assets.providers.factory import create_provider
 from embedding_assets.spaces import VectorSpace
 
@@ -33,6 +34,7 @@ class EmbeddingService:
         self._provider = create_provider(settings or get_settings()) if isinstance(provider, str) else provider
         self._texts = 0
         self._tokens = 0
+        self._counting = threading.Lock()
 
     @property
     def space(self) -> VectorSpace:
@@ -68,14 +70,12 @@ class EmbeddingService:
 
     def _embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         vectors = np.empty((len(texts), self.space.dimensions), dtype=np.float32)
-        for batch in self._provider.embed(texts):
-            errors = dict(batch.errors)
-            if batch.indices:
-                errors |= {batch.indices[row]: code for row, code in self.space.find_invalid(batch.vectors).items()}
-            if errors:
-                index, code = min(errors.items())
+        for batch in embed_checked(self._provider, texts):
+            if batch.errors:
+                index, code = min(batch.errors.items())
                 raise ProviderError(f"text {index} of {len(texts)} cannot be embedded: {code}")
             vectors[batch.indices] = batch.vectors
-            self._tokens += sum(batch.token_counts)
-        self._texts += len(texts)
+            with self._counting:
+                self._texts += len(batch.indices)
+                self._tokens += sum(batch.token_counts)
         return vectors

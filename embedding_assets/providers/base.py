@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from embedding_assets.errors import ProviderError
 from embedding_assets.spaces import VectorSpace
 
-__all__ = ["EmbeddedBatch", "EmbeddingProvider"]
+__all__ = ["EmbeddedBatch", "EmbeddingProvider", "embed_checked"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,3 +60,49 @@ class EmbeddingProvider(Protocol):
             ProviderError: nothing more can be embedded now.
         """
         ...
+
+
+def embed_checked(provider: EmbeddingProvider, texts: Sequence[str], *, query: bool = False) -> Iterator[EmbeddedBatch]:
+    """As ``provider.embed``, but every vector is fit for the provider's space: what is not becomes an error.
+
+    Raises:
+        ProviderError: nothing more can be embedded now, or the provider answers for a text twice.
+    """
+    missing = set(range(len(texts)))
+    for batch in provider.embed(texts, query=query):
+        checked = _checked(batch, provider.space)
+        answered = [*checked.indices, *checked.errors]
+        if len(set(answered)) < len(answered) or not missing.issuperset(answered):
+            raise ProviderError(
+                f"provider {provider.space.provider} answered for a text twice or for none it was given"
+            )
+        missing.difference_update(answered)
+        yield checked
+    if missing:
+        yield _failed(dict.fromkeys(sorted(missing), "no_vector"), provider.space)
+
+
+def _checked(batch: EmbeddedBatch, space: VectorSpace) -> EmbeddedBatch:
+    if not batch.indices:
+        return batch
+    if {len(batch.vectors), len(batch.token_counts), len(batch.truncated)} != {len(batch.indices)}:
+        # Which vector is whose cannot be told.
+        return _failed(batch.errors | dict.fromkeys(batch.indices, "wrong_vector_count"), space)
+    invalid = space.find_invalid(batch.vectors)
+    if not invalid:
+        return batch
+    rows = [row for row in range(len(batch.indices)) if row not in invalid]
+    if not rows:
+        return _failed(batch.errors | {batch.indices[row]: code for row, code in invalid.items()}, space)
+    return replace(
+        batch,
+        indices=[batch.indices[row] for row in rows],
+        vectors=batch.vectors[rows],
+        token_counts=[batch.token_counts[row] for row in rows],
+        truncated=[batch.truncated[row] for row in rows],
+        errors=batch.errors | {batch.indices[row]: code for row, code in invalid.items()},
+    )
+
+
+def _failed(errors: dict[int, str], space: VectorSpace) -> EmbeddedBatch:
+    return EmbeddedBatch([], np.empty((0, space.dimensions), dtype=np.float32), [], [], errors)

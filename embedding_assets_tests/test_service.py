@@ -1,0 +1,124 @@
+"""Texts to vectors without a table."""
+
+import asyncio
+import threading
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from embedding_assets import EmbeddingService, ProviderError
+from embedding_assets.providers.base import EmbeddedBatch
+from embedding_assets_tests.fakes import FAKE_SPACE, FakeProvider, vector_of
+
+
+async def test_vectors_are_plain_lists_in_the_order_of_the_texts():
+    service = EmbeddingService(FakeProvider(batch_size=2))
+    texts = [f"text {number}" for number in range(7)]
+    vectors = await service.batch_generate(texts)
+    assert type(vectors) is list
+    assert {type(vector) for vector in vectors} == {list}
+    assert {type(number) for vector in vectors for number in vector} == {float}
+    np.testing.assert_array_equal(np.array(vectors, dtype=np.float32), [vector_of(text) for text in texts])
+    assert await service.generate("text 3") == vectors[3]
+    assert service.space == FAKE_SPACE
+
+
+async def test_batches_in_any_order_are_put_in_order():
+    class Backwards(FakeProvider):
+        def embed(self, texts, *, query=False):  # type: ignore[no-untyped-def]
+            return reversed(list(super().embed(texts, query=query)))
+
+    vectors = await EmbeddingService(Backwards(batch_size=2)).batch_generate(["a", "b", "c", "d", "e"])
+    np.testing.assert_array_equal(np.array(vectors, dtype=np.float32), [vector_of(text) for text in "abcde"])
+
+
+async def test_no_texts_no_vectors():
+    assert await EmbeddingService(FakeProvider()).batch_generate([]) == []
+
+
+@pytest.mark.parametrize("blank", ["", " \n\t"])
+async def test_blank_texts_are_named_by_position(blank: str):
+    provider = FakeProvider()
+    service = EmbeddingService(provider)
+    with pytest.raises(ValueError, match="text 1 of 3 is empty or blank"):
+        await service.batch_generate(["a", blank, "b"])
+    with pytest.raises(ValueError, match="text 0 of 1 is empty"):
+        await service.generate(blank)
+    assert provider.seen == []
+
+
+def nan_at(row: int):  # type: ignore[no-untyped-def]
+    def spoil(texts: list[str], batch: EmbeddedBatch) -> EmbeddedBatch:
+        batch.vectors[row, 0] = np.nan
+        return batch
+
+    return spoil
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (nan_at(2), "text 2 of 3 cannot be embedded: not_finite"),
+        (lambda _, b: replace(b, vectors=b.vectors * 2), "text 0 of 3 cannot be embedded: not_unit_length"),
+        (lambda _, b: replace(b, vectors=b.vectors[:, :5]), "text 0 of 3 cannot be embedded: wrong_dimensions"),
+        (lambda _, b: replace(b, vectors=b.vectors[:2]), "text 0 of 3 cannot be embedded: wrong_vector_count"),
+        (
+            lambda _, b: replace(
+                b, indices=[0, 2], vectors=b.vectors[:2], token_counts=[1, 1], truncated=[False] * 2, errors={1: "bad"}
+            ),
+            "text 1 of 3 cannot be embedded: bad",
+        ),
+        (
+            lambda _, b: replace(b, indices=[0, 2], vectors=b.vectors[:2], token_counts=[1, 1], truncated=[False] * 2),
+            "text 1 of 3 cannot be embedded: no_vector",
+        ),
+        (lambda _, b: replace(b, indices=[0, 1, 1]), "answered for a text twice"),
+        (lambda _, b: replace(b, indices=[0, 1, 3]), "or for none it was given"),
+    ],
+)
+async def test_bad_vectors_are_refused_without_the_text(spoil, message: str):  # type: ignore[no-untyped-def]
+    service = EmbeddingService(FakeProvider(spoil=spoil))
+    with pytest.raises(ProviderError, match=message) as caught:
+        await service.batch_generate(["canary one", "canary two", "canary three"])
+    assert "canary" not in str(caught.value)
+
+
+class SlowProvider(FakeProvider):
+    def embed(self, texts, *, query=False):  # type: ignore[no-untyped-def]
+        for batch in super().embed(texts, query=query):
+            time.sleep(0.05)
+            yield batch
+
+
+async def test_the_event_loop_keeps_serving():
+    service = EmbeddingService(SlowProvider(batch_size=1))
+    work = asyncio.create_task(service.batch_generate(["a"] * 6))
+    ticks = 0
+    while not work.done():
+        await asyncio.sleep(0.01)
+        ticks += 1
+    assert len(await work) == 6
+    assert ticks >= 10
+
+
+async def test_concurrent_calls_keep_apart_and_count_together():
+    service = EmbeddingService(FakeProvider(batch_size=1))
+    texts = [[f"call {call} text {number}" for number in range(20)] for call in range(8)]
+    answers = await asyncio.gather(*(service.batch_generate(group) for group in texts))
+    for group, vectors in zip(texts, answers, strict=True):
+        np.testing.assert_array_equal(np.array(vectors, dtype=np.float32), [vector_of(text) for text in group])
+    cost = service.get_cost()
+    assert (cost.texts, cost.tokens, cost.usd) == (160, 640, 0.0)
+
+
+async def test_calls_run_in_parallel_threads():
+    meeting = threading.Barrier(2, timeout=10)
+
+    def meet(texts: list[str], batch: EmbeddedBatch) -> EmbeddedBatch:
+        meeting.wait()
+        return batch
+
+    service = EmbeddingService(FakeProvider(spoil=meet))
+    await asyncio.gather(service.generate("a"), service.generate("b"))
