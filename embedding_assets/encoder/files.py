@@ -15,9 +15,11 @@ from tokenizers import Tokenizer
 from embedding_assets.encoder import demo_model
 from embedding_assets.errors import ConfigurationError, ModelUnavailableError
 
-__all__ = ["ModelFiles", "locate_model"]
+__all__ = ["ModelFiles", "is_folder", "locate_model"]
 
 logger = logging.getLogger(__name__)
+
+_IF_DAMAGED: Final = "if the folder is damaged, remove it so that it is fetched again"
 
 # Weights as safetensors only: the other formats can execute code when they are read.
 _PATTERNS: Final = ["*.json", "*.txt", "*.model", "*.safetensors", "*/config.json", "*/*.safetensors"]
@@ -40,9 +42,17 @@ class ModelFiles:
     @cached_property
     def modules(self) -> list[tuple[str, Path]]:
         """The model's layers in order: class name and folder."""
-        return [
-            (module["type"].rpartition(".")[2], self.path / module["path"]) for module in self._json("modules.json")
-        ]
+        try:
+            return [
+                (module["type"].rpartition(".")[2], self.path / module["path"]) for module in self._json("modules.json")
+            ]
+        except (KeyError, TypeError, AttributeError):
+            raise ModelUnavailableError(f"{self.path / 'modules.json'} does not describe a model") from None
+
+    @property
+    def transformer(self) -> Path:
+        """Folder of the transformer's configuration, weights and tokenizer."""
+        return next((folder for kind, folder in self.modules if kind == "Transformer"), self.path)
 
     @cached_property
     def dimensions(self) -> int | None:
@@ -50,7 +60,7 @@ class ModelFiles:
         size: int | None = None
         for kind, folder in self.modules:
             if kind == "Transformer":
-                size = _read_json(self.path / "config.json").get("hidden_size")
+                size = _read_json(folder / "config.json").get("hidden_size")
             elif kind == "Dense":
                 size = _read_json(folder / "config.json").get("out_features")
             elif kind not in ("Pooling", "Normalize", "Dropout", "LayerNorm"):
@@ -74,16 +84,21 @@ class ModelFiles:
 
     def max_tokens(self, limit: int) -> int:
         """Tokens of a text that are read: the model's own limit, at most ``limit``."""
-        own = self._json("sentence_bert_config.json").get("max_seq_length")
-        positions = self._json("config.json").get("max_position_embeddings")
+        own = _read_json(self.transformer / "sentence_bert_config.json").get("max_seq_length")
+        # Where the model does not say, its tokenizer does; some models have more positions than they can use.
+        own = own or _read_json(self.transformer / "tokenizer_config.json").get("model_max_length")
+        positions = _read_json(self.transformer / "config.json").get("max_position_embeddings")
         return min(limit, *(int(value) for value in (own, positions) if value))
 
     def tokenizer(self) -> Tokenizer:
         """The model's tokenizer, without truncation or padding."""
-        file = self.path / "tokenizer.json"
+        file = self.transformer / "tokenizer.json"
         if not file.is_file():
             raise ModelUnavailableError(f"model {self.name} has no tokenizer.json; choose another EMBEDDING_MODEL_NAME")
-        tokenizer = Tokenizer.from_file(str(file))
+        try:
+            tokenizer: Tokenizer = Tokenizer.from_file(str(file))
+        except Exception:  # noqa: BLE001 (the library raises nothing more specific)
+            raise ModelUnavailableError(f"{file} cannot be read as a tokenizer; {_IF_DAMAGED}") from None
         tokenizer.no_truncation()
         tokenizer.no_padding()
         return tokenizer
@@ -105,7 +120,7 @@ def locate_model(name: str, revision: str | None, *, data_dir: Path, timeout_sec
     """
     if name == demo_model.NAME:
         files = ModelFiles(name, demo_model.REVISION, demo_model.build(data_dir / "models"))
-    elif Path(name).expanduser().is_dir():
+    elif is_folder(name):
         path = Path(name).expanduser().resolve()
         if revision is not None:
             raise ConfigurationError("EMBEDDING_MODEL_REVISION has no meaning for a model folder; unset it")
@@ -115,6 +130,14 @@ def locate_model(name: str, revision: str | None, *, data_dir: Path, timeout_sec
         files = ModelFiles(name, path.name, path)
     _check_usable(files)
     return files
+
+
+def is_folder(name: str) -> bool:
+    """Whether a model's name is that of an existing folder."""
+    try:
+        return Path(name).expanduser().is_dir()
+    except (OSError, RuntimeError, ValueError):  # too long for a file system, ~ of nobody, NUL
+        return False
 
 
 def _from_hub(name: str, revision: str | None, timeout_seconds: float) -> Path:
@@ -133,7 +156,7 @@ def _from_hub(name: str, revision: str | None, timeout_seconds: float) -> Path:
     except FileNotFoundError:
         logger.info("model is not cached, asking the hub", extra={"model": name})
     try:
-        _reach_hub(timeout_seconds)
+        _reach_hub(name, revision, timeout_seconds)
         return Path(snapshot_download(name, revision=revision, allow_patterns=_PATTERNS, etag_timeout=timeout_seconds))
     except GatedRepoError:
         raise ModelUnavailableError(f"model {name} needs a login: run `hf auth login`, then try again") from None
@@ -152,21 +175,22 @@ def _from_hub(name: str, revision: str | None, timeout_seconds: float) -> Path:
         ) from error
 
 
-def _reach_hub(timeout_seconds: float) -> None:
-    """Fail within seconds where the hub does not answer: the client's own retries take minutes."""
-    from huggingface_hub import constants, get_session
+def _reach_hub(name: str, revision: str | None, timeout_seconds: float) -> None:
+    """Fail within seconds where the hub does not answer: the download itself retries for minutes or waits forever."""
+    from huggingface_hub import HfApi, constants
 
     if constants.HF_HUB_OFFLINE:
         raise ConnectionError("HF_HUB_OFFLINE is set")
-    get_session().head(constants.ENDPOINT, timeout=timeout_seconds)
+    HfApi().model_info(name, revision=revision, timeout=timeout_seconds)
 
 
 def _check_usable(files: ModelFiles) -> None:
     if not (files.path / "modules.json").is_file():
         raise ModelUnavailableError(f"{files.name} is no sentence-transformers model: it has no modules.json")
     for kind, folder in files.modules:
-        weights = files.path if kind == "Transformer" else folder
-        if kind in ("Transformer", "Dense", "LayerNorm") and not list(weights.glob("*.safetensors")):
+        # A layer of a kind unknown here has weights if it has a file of some other format.
+        weighted = kind in ("Transformer", "Dense", "LayerNorm") or any(folder.glob("*.bin"))
+        if weighted and not any(folder.glob("*.safetensors" if kind == "Transformer" else "model.safetensors")):
             raise ModelUnavailableError(
                 f"model {files.name} has no safetensors weights for its {kind} layer; other formats can run code when "
                 "they are read and are not loaded. Convert the model or choose another EMBEDDING_MODEL_NAME"
@@ -184,4 +208,9 @@ def _content_revision(path: Path) -> str:
 
 
 def _read_json(file: Path) -> Any:
-    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    if not file.is_file():
+        return {}
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except ValueError:
+        raise ModelUnavailableError(f"{file} is not valid JSON; {_IF_DAMAGED}") from None

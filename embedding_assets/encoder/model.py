@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tokenizers import Tokenizer
+from tokenizers import Encoding, Tokenizer
 
 from embedding_assets.encoder.device import resolve_device
 from embedding_assets.encoder.files import ModelFiles
@@ -25,6 +25,7 @@ __all__ = ["LoadedModel", "TokenizedText", "get_model", "release_models"]
 logger = logging.getLogger(__name__)
 
 _TOKENIZED_TOGETHER = 128
+_USUAL_CHARACTERS_PER_TOKEN = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +49,6 @@ class LoadedModel:
         started = time.monotonic()
         self.device = resolve_device(device)
         self._model = _load(files, self.device)
-        self._transformer: Any = self._model[0]
         self._model.max_seq_length = max_tokens
         backend = getattr(self._model.tokenizer, "backend_tokenizer", None)
         if not isinstance(backend, Tokenizer):
@@ -59,22 +59,33 @@ class LoadedModel:
         self._tokenizer = Tokenizer.from_str(backend.to_str())
         self._tokenizer.no_padding()
         self._tokenizer.enable_truncation(max_tokens)
+        self._special_ids = set(self._model.tokenizer.all_special_ids)
+        self._usual_characters = _USUAL_CHARACTERS_PER_TOKEN * max_tokens
         self.dimensions = int(self._model.get_embedding_dimension() or 0)
         self.load_seconds = time.monotonic() - started
         logger.info("loaded %s on %s in %.1f s", files.name, self.device, self.load_seconds)
 
     def tokenize(self, texts: Sequence[str], prompt: str = "") -> list[TokenizedText]:
         """Tokens of each text behind ``prompt``, cut to the model's input length."""
-        lower = bool(getattr(self._transformer, "do_lower_case", False))
-        prepared = [f"{prompt}{text.strip()}" for text in texts]
-        if lower:
-            prepared = [text.lower() for text in prepared]
+        prepared = [f"{prompt}{text}" for text in texts]
         tokenized: list[TokenizedText] = []
         # In slices: an Encoding takes some fifty times the memory of its ids.
         for start in range(0, len(prepared), _TOKENIZED_TOGETHER):
-            encodings = self._tokenizer.encode_batch_fast(prepared[start : start + _TOKENIZED_TOGETHER])
-            tokenized += [TokenizedText(encoding.ids, bool(encoding.overflowing)) for encoding in encodings]
+            portion = prepared[start : start + _TOKENIZED_TOGETHER]
+            # Only the beginning of a long text: of 10 MB the tokenizer makes 1 GB, to throw nearly all of it away.
+            encodings = self._tokenizer.encode_batch_fast([text[: self._usual_characters] for text in portion])
+            for text, beginning in zip(portion, encodings, strict=True):
+                encoding = self._extended(text, beginning)
+                tokenized.append(TokenizedText(encoding.ids, bool(encoding.overflowing)))
         return tokenized
+
+    def _extended(self, text: str, encoding: Encoding) -> Encoding:
+        """The encoding of more of the text, until what the model reads ends well before the cut, or of all of it."""
+        size = self._usual_characters
+        while len(text) > size and not (encoding.overflowing and len(encoding.overflowing[0]) == len(encoding)):
+            size *= 8
+            encoding = self._tokenizer.encode(text[:size])
+        return encoding
 
     def encode(self, batch: Sequence[TokenizedText], prompt: str = "") -> NDArray[np.float32]:
         """One forward pass.
@@ -88,8 +99,9 @@ class LoadedModel:
             {"input_ids": [text.ids for text in batch]}, return_tensors="pt"
         ).to(self.device)
         if prompt:
-            # For models whose pooling leaves the prompt out; the closing special token belongs to the text.
-            features["prompt_length"] = len(self._tokenizer.encode(prompt).ids) - 1
+            # For models whose pooling leaves the prompt out; a closing special token belongs to the text.
+            ids = self._tokenizer.encode(prompt).ids
+            features["prompt_length"] = len(ids) - (ids[-1] in self._special_ids)
         with torch.inference_mode():
             output = self._model.forward(features)["sentence_embedding"]
             vectors: NDArray[np.float32] = output.to("cpu", torch.float32).numpy()
@@ -109,6 +121,7 @@ def get_model(files: ModelFiles, *, device: str, max_tokens: int) -> LoadedModel
         ModelUnavailableError: the files cannot be loaded.
         ConfigurationError: the device is not there.
     """
+    device = resolve_device(device)
     key = (str(files.path), files.revision, device, max_tokens)
     with _lock:
         if key not in _models:
@@ -143,7 +156,8 @@ def _load(files: ModelFiles, device: str) -> SentenceTransformer:
             trust_remote_code=False,
             model_kwargs={"use_safetensors": True},
         ).eval()
-    except (OSError, ValueError, RuntimeError, KeyError, ImportError) as error:
+    except Exception as error:
+        # Damaged files make the libraries raise whatever they stumble over.
         raise ModelUnavailableError(
             f"the files of model {files.name} in {files.path} cannot be loaded ({type(error).__name__}: {error}); "
             "if the folder is damaged, remove it so that it is fetched again"

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from embedding_assets.config import Settings
 from embedding_assets.encoder.demo_model import NAME as DEMO_MODEL
-from embedding_assets.encoder.files import ModelFiles, locate_model
+from embedding_assets.encoder.files import ModelFiles, is_folder, locate_model
 from embedding_assets.errors import ConfigurationError
 from embedding_assets.postgres.spaces import SpaceRecord, register_space, serving_space
 from embedding_assets.providers.local import LocalProvider, local_space
@@ -27,10 +27,7 @@ def follow_space(settings: Settings, record: SpaceRecord | None) -> Settings:
     if record is None or settings.embedding.model_fields_set & {"model_name", "model_revision"}:
         return settings
     if record.space.revision.startswith("sha256:"):
-        raise ConfigurationError(
-            f"the table was embedded with model {record.space.model} from a folder; "
-            "set EMBEDDING_MODEL_NAME to that folder"
-        )
+        raise _folder_needed(record)
     return _with_model_of(settings, record.space, keep=settings.embedding.model_fields_set)
 
 
@@ -67,7 +64,10 @@ def provider_for(settings: Settings, record: SpaceRecord) -> EmbeddingProvider:
     Raises:
         ConfigurationError: the settings no longer lead to that space's model.
     """
-    if not record.space.revision.startswith("sha256:"):
+    if record.space.revision.startswith("sha256:"):
+        if not is_folder(settings.embedding.model_name):
+            raise _folder_needed(record)
+    else:
         settings = _with_model_of(settings, record.space, keep=set())
     provider = create_provider(settings)
     if provider.space != record.space:
@@ -77,6 +77,12 @@ def provider_for(settings: Settings, record: SpaceRecord) -> EmbeddingProvider:
             f"lead to {provider.space.name} (differing: {differing}); set EMBEDDING_MODEL_NAME to that model"
         )
     return provider
+
+
+def _folder_needed(record: SpaceRecord) -> ConfigurationError:
+    return ConfigurationError(
+        f"the table was embedded with model {record.space.model} from a folder; set EMBEDDING_MODEL_NAME to that folder"
+    )
 
 
 def _with_model_of(settings: Settings, space: VectorSpace, *, keep: set[str]) -> Settings:
