@@ -9,7 +9,8 @@ from embedding_assets.defs.resources import EmbeddingProviderResource, ModelReso
 from embedding_assets.defs.schedules import nightly_schedule
 from embedding_assets.defs.sensors import new_chunks_sensor
 
-_model = ModelResource()
+# Configured at launch, so that the provider sees what the launchpad sets for the model.
+_model = ModelResource.configure_at_launch()
 
 defs = Definitions(
     assets=[chunks_pending, chunk_embeddings, pgvector_index_health],

@@ -33,7 +33,7 @@ def chunks_pending(
     context: AssetExecutionContext, postgres: PostgresResource, embedding_provider: EmbeddingProviderResource
 ) -> MaterializeResult[Any]:
     """Chunks without a vector: how many, what embedding them takes, and whether the index waits for the load."""
-    with correlate(context.run_id), postgres.open() as database:
+    with correlate(context.run.run_id), postgres.open() as database:
         record = embedding_provider.open_space(database)
         backlog, estimate = estimate_backlog(database, record)
         plan = prepare_index(database, record, backlog)
@@ -71,7 +71,7 @@ def chunk_embeddings(
     """Vectors of the chunks whose hash begins with the partition's characters, written to ``knowledge_base``."""
     keys = context.partition_key_range
     prefixes = PrefixRange(keys.start, keys.end)
-    with correlate(context.run_id), postgres.open() as database:
+    with correlate(context.run.run_id), postgres.open() as database:
         record = embedding_provider.open_space(database)
         due = due_in_range(database, record, prefixes.buckets)
         generator = EmbeddingGenerator(
@@ -100,7 +100,7 @@ def pgvector_index_health(
 ) -> MaterializeResult[Any]:
     """The HNSW index: built when it is missing, invalid or not as configured, then measured against exact search."""
     config = embedding_provider.settings().index
-    with correlate(context.run_id), postgres.open() as database:
+    with correlate(context.run.run_id), postgres.open() as database:
         record = embedding_provider.open_space(database)
         build_seconds = build_vector_index(database, record, config)
         state = describe_index(database, record.index)

@@ -22,8 +22,9 @@ class ProgressLog:
         if not self._first:
             # The time before the first chunks went into loading the model.
             self._first, self._started = chunks, now
+        complete = self._done < self._total <= self._done + chunks
         self._done += chunks
-        if now - self._last < _EVERY_SECONDS and self._done < self._total:
+        if now - self._last < _EVERY_SECONDS and not complete:
             return
         self._last = now
         total = max(self._total, self._done)
