@@ -1,0 +1,306 @@
+import json
+import logging
+import threading
+import time
+from importlib.resources import files
+
+import dagster
+import pytest
+import yaml
+from dagster import AssetKey, DagsterInstance, serialize_value
+
+from embedding_assets import definitions
+from embedding_assets.config import LoggingConfig
+from embedding_assets.definitions import defs
+from embedding_assets.defs.jobs import range_tags
+from embedding_assets.defs.progress import ProgressLog
+from embedding_assets.encoder.demo_model import NAME as DEMO_MODEL
+from embedding_assets.logs import configure_logging
+from embedding_assets.planning import PrefixRange
+from embedding_assets.postgres.turns import take_turn
+from embedding_assets_tests.fakes import hash_of, insert_chunks
+
+CANARY = "xylophonecanary"
+TEXTS = [f"{CANARY} number {n} plays in the park after {n} o'clock" for n in range(60)]
+STEPS = ["chunks_pending", "chunk_embeddings", "embedding_checks", "pgvector_index_health", "index_checks"]
+
+
+@pytest.fixture
+def instance():
+    shipped = yaml.safe_load(files("embedding_assets.defs").joinpath("dagster.yaml").read_text())
+    with DagsterInstance.ephemeral(settings={"python_logs": shipped["python_logs"]}) as instance:
+        yield instance
+
+
+def materialize(instance, *, first="0", last="f", partition=None, **options):
+    assets = [*defs.assets, *defs.asset_checks]
+    return dagster.materialize(
+        assets,
+        instance=instance,
+        resources=defs.resources,
+        partition_key=partition,
+        tags=None if partition else range_tags(PrefixRange(first, last)),
+        **options,
+    )
+
+
+def metadata_of(result, asset, partition=None):
+    """Metadata of an asset's materialization: name to value."""
+    events = [m for m in result.asset_materializations_for_node(asset) if partition in (None, m.partition)]
+    return {name: entry.value for name, entry in events[0].metadata.items()}
+
+
+def error_of(result):
+    [failure] = [event for event in result.all_events if event.is_step_failure]
+    return failure.step_failure_data.error.to_string()
+
+
+def embedded(database):
+    return database.run(lambda c: c.execute("SELECT count(embedding) FROM knowledge_base").fetchone())[0]
+
+
+def test_the_whole_range_in_one_run(database, instance):
+    hashes = insert_chunks(database, TEXTS)
+
+    result = materialize(instance)
+
+    assert result.success
+    assert [e.step_key for e in result.all_events if e.is_step_success] == STEPS
+    assert embedded(database) == 60
+    pending = metadata_of(result, "chunks_pending")
+    assert (pending["chunks"], pending["pending"], pending["embedded"], pending["estimated_usd"]) == (60, 60, 0, 0.0)
+    assert pending["tokens"] > 0
+    assert "estimated_minutes" not in pending, "there is no run yet to judge by"
+    by_prefix = {row.data["prefix"]: row.data["pending"] for row in pending["by_prefix"].records}
+    assert by_prefix == {p: sum(h.startswith(p) for h in hashes) for p in sorted({h[0] for h in hashes})}
+
+    [*all_embeddings] = result.asset_materializations_for_node("chunk_embeddings")
+    assert sorted(m.partition for m in all_embeddings) == list("0123456789abcdef")
+    run = metadata_of(result, "chunk_embeddings")
+    assert sum(row.data["embedded"] for row in run["by_prefix"].records) == 60
+    for name in ("tokens", "seconds", "chunks_per_second", "peak_memory_mb"):
+        assert run[name] > 0, name
+    assert run["model_load_seconds"] >= 0
+
+    health = metadata_of(result, "pgvector_index_health")
+    assert (health["index"], health["valid"], health["m"]) == ("idx_knowledge_embedding", "yes", 16)
+    assert health["recall_at_10"] > 0.9
+    assert health["size_mb"] > 0
+    verdicts = {check.check_name: check.passed for check in result.get_asset_check_evaluations()}
+    assert verdicts == dict.fromkeys(
+        ["finite_dimensions", "throughput", "coverage", "quarantine_empty", "hashes_reachable", "index_valid",
+         "recall"], True
+    )  # fmt: skip
+
+    events = json.dumps([serialize_value(entry) for entry in instance.all_logs(result.run_id)])
+    assert "committed" in events, "the library's own lines are missing"
+    assert CANARY not in events
+
+    again = materialize(instance)
+    assert again.success
+    assert metadata_of(again, "chunk_embeddings")["embedded"] == 0
+    assert metadata_of(again, "chunk_embeddings")["device"] == "none needed", "the model was loaded for nothing"
+
+
+def test_each_partition_shows_its_own_numbers(database, instance):
+    hashes = insert_chunks(database, TEXTS[:8])
+
+    result = materialize(instance)
+
+    for prefix in "0123456789abcdef":
+        expected = sum(chunk_hash.startswith(prefix) for chunk_hash in hashes)
+        assert metadata_of(result, "chunk_embeddings", prefix)["embedded"] == expected, prefix
+
+
+def test_one_partition_or_part_of_the_range(database, instance):
+    hashes = insert_chunks(database, TEXTS)
+
+    assert materialize(instance, partition="3").success
+    assert embedded(database) == sum(h.startswith("3") for h in hashes)
+    assert materialize(instance, first="3", last="9").success
+    assert embedded(database) == sum("3" <= h[0] <= "9" for h in hashes)
+
+
+def test_one_partition_by_its_key_alone(database, instance):
+    insert_chunks(database, TEXTS[:10])
+    key = hash_of(TEXTS[0])[0]
+
+    result = dagster.materialize(
+        [definitions.chunk_embeddings], instance=instance, resources=defs.resources, partition_key=key
+    )
+
+    assert result.success
+    assert embedded(database) == sum(hash_of(t)[0] == hash_of(TEXTS[0])[0] for t in TEXTS[:10])
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "message"),
+    [
+        ("EMBEDDING_MODEL_NAME", "nobody/has-this-model", "nobody/has-this-model"),
+        ("EMBEDDING_DIMENSIONS", "384", "EMBEDDING_DIMENSIONS is 384"),
+        ("EMBEDDING_BATCH_SIZE", "0", "EMBEDDING_BATCH_SIZE: Input should be greater than or equal to 1"),
+        ("EMBEDDING_DATABASE_URL", "postgresql://u:hunter2@127.0.0.1:1/d", "127.0.0.1:1"),
+    ],
+)
+def test_a_wrong_setting_fails_the_run_with_its_message(database, instance, monkeypatch, setting, value, message):
+    insert_chunks(database, TEXTS[:3])
+    monkeypatch.setenv("EMBEDDING_DATABASE_RETRY_SECONDS", "0")
+    monkeypatch.setenv(setting, value)
+
+    result = materialize(instance, raise_on_error=False)
+
+    assert not result.success
+    assert message in error_of(result)
+    assert "hunter2" not in json.dumps([serialize_value(entry) for entry in instance.all_logs(result.run_id)])
+    assert embedded(database) == 0
+
+
+def test_what_the_launchpad_sets_wins(database, instance, monkeypatch):
+    insert_chunks(database, TEXTS[:5])
+    monkeypatch.setenv("EMBEDDING_MODEL_NAME", "nobody/has-this-model")
+    monkeypatch.setenv("EMBEDDING_BATCH_SIZE", "500")
+    sizes = []
+    monkeypatch.setattr(
+        "embedding_assets.providers.local.plan_batches",
+        lambda lengths, **limits: sizes.append(limits["max_texts"]) or [list(range(len(lengths)))],
+    )
+
+    model = {"config": {"batch_size": 2, "model_name": DEMO_MODEL}}
+    result = materialize(instance, run_config={"resources": {"model": model}})
+
+    assert result.success
+    assert sizes == [2]
+
+
+def test_the_launchpad_chooses_the_database(settings, database, empty_url, instance, monkeypatch):
+    insert_chunks(database, TEXTS[:5])
+    url = settings.database.url.get_secret_value()
+    monkeypatch.setenv("EMBEDDING_DATABASE_URL", empty_url)
+
+    assert materialize(instance, run_config={"resources": {"postgres": {"config": {"url": url}}}}).success
+
+    assert embedded(database) == 5
+
+
+def test_a_provider_that_is_unknown_is_refused(database, instance):
+    config = {"resources": {"embedding_provider": {"config": {"provider": "oracle"}}}}
+
+    result = materialize(instance, run_config=config, raise_on_error=False)
+
+    assert "EMBEDDING_PROVIDER" in error_of(result)
+
+
+def test_a_failing_model_fails_the_run_and_keeps_what_is_there(database, instance, monkeypatch):
+    insert_chunks(database, TEXTS[:20])
+
+    def broken(*_):
+        raise RuntimeError(f"no kernel for {TEXTS[0]}")
+
+    monkeypatch.setattr("embedding_assets.encoder.model.LoadedModel.encode", broken)
+
+    result = materialize(instance, raise_on_error=False)
+
+    assert "fails on any text" in error_of(result)
+    assert embedded(database) == 0
+
+
+def test_log_lines_outside_dagster_carry_the_run(database, capfd):
+    insert_chunks(database, TEXTS[:3])
+    root = logging.getLogger()
+    before, level = root.handlers[:], logging.getLogger("embedding_assets").level
+    try:
+        configure_logging(LoggingConfig(level="INFO"))
+        # An instance that leaves Python's loggers alone.
+        with DagsterInstance.ephemeral() as instance:
+            result = materialize(instance)
+    finally:
+        root.handlers[:] = before
+        logging.getLogger("embedding_assets").setLevel(level)
+
+    lines = [json.loads(line) for line in capfd.readouterr().err.splitlines() if line.startswith("{")]
+    finished = [line for line in lines if line["message"].startswith("run finished")]
+    assert [line["run_id"] for line in finished] == [result.run_id]
+    assert {line["run_id"] for line in lines if "committed" in line["message"]} == {result.run_id}
+
+
+def test_runs_on_one_machine_take_turns(database, instance, monkeypatch):
+    insert_chunks(database, TEXTS[:5])
+    monkeypatch.setattr("embedding_assets.defs.assets.platform.node", lambda: "here")
+    monkeypatch.setattr("embedding_assets.postgres.turns._POLL_SECONDS", 0.05)
+    results = []
+    run = threading.Thread(target=lambda: results.append(materialize(instance)))
+    with take_turn(database, "model on here", on_wait=lambda: None):
+        run.start()
+        deadline = time.monotonic() + 30
+        while not waiting_lines(instance):
+            assert time.monotonic() < deadline, "nobody waited"
+            time.sleep(0.05)
+        assert embedded(database) == 0
+    run.join(60)
+
+    assert results[0].success
+    assert embedded(database) == 5
+
+
+def waiting_lines(instance):
+    messages = [entry.user_message for run in instance.get_runs() for entry in instance.all_logs(run.run_id)]
+    return [message for message in messages if "another run on this machine is embedding" in message]
+
+
+def test_a_run_without_work_does_not_wait(database, instance, monkeypatch):
+    monkeypatch.setattr("embedding_assets.defs.assets.platform.node", lambda: "here")
+
+    with take_turn(database, "model on here", on_wait=lambda: None):
+        assert materialize(instance).success
+
+
+def test_a_turn_that_is_taken_is_mentioned_again_after_a_while(database, monkeypatch):
+    monkeypatch.setattr("embedding_assets.postgres.turns._REMIND_SECONDS", 0.1)
+    monkeypatch.setattr("embedding_assets.postgres.turns._POLL_SECONDS", 0.05)
+    mentions = []
+
+    def second():
+        with take_turn(database, "x", on_wait=lambda: mentions.append(time.monotonic())):
+            pass
+
+    waiter = threading.Thread(target=second)
+    with take_turn(database, "x", on_wait=lambda: pytest.fail("nobody has it")):
+        waiter.start()
+        time.sleep(0.6)
+    waiter.join(10)
+
+    assert not waiter.is_alive()
+    assert len(mentions) >= 2
+
+
+def test_asset_keys_have_no_prefix():
+    assert {key for asset in defs.assets for key in asset.keys} == {
+        AssetKey("chunks_pending"), AssetKey("chunk_embeddings"), AssetKey("pgvector_index_health"),
+    }  # fmt: skip
+
+
+class Lines:
+    def __init__(self):
+        self.lines = []
+
+    def info(self, message, *arguments):
+        self.lines.append(message % arguments)
+
+
+def test_progress_is_a_line_now_and_then_and_one_at_the_end(monkeypatch):
+    now = 0.0
+    monkeypatch.setattr("embedding_assets.defs.progress.time.monotonic", lambda: now)
+    log = Lines()
+    progress = ProgressLog(log, total=100)
+
+    for now in (5.0, 6.0, 11.0, 12.0, 22.0, 25.0):  # noqa: B007 (read by the clock)
+        progress(10)
+    for now in (26.0, 27.0, 28.0, 29.0):  # noqa: B007
+        progress(10)
+    progress(0)
+
+    assert log.lines == [
+        "30 of 100 chunks, 3.3 chunks/s, 21 s left",
+        "50 of 100 chunks, 2.4 chunks/s, 21 s left",
+        "100 of 100 chunks, 3.8 chunks/s, 0 s left",
+    ]

@@ -1,0 +1,191 @@
+"""Each check is shown failing by breaking the thing it watches."""
+
+import hashlib
+
+import dagster
+import pytest
+from dagster import AssetCheckSeverity, AssetKey, DagsterInstance
+
+from embedding_assets.definitions import defs
+from embedding_assets.defs.jobs import range_tags
+from embedding_assets.models import EmbeddingStats
+from embedding_assets.planning import PrefixRange
+from embedding_assets.postgres.index import RecallSample, build_vector_index
+from embedding_assets.postgres.runs import record_run
+from embedding_assets.providers.factory import open_space
+from embedding_assets_tests.fakes import insert_chunks, vector_of
+
+ONE = "(SELECT min(chunk_hash) FROM knowledge_base)"
+
+
+@pytest.fixture
+def filled(settings, database):
+    """Thirty chunks with vectors and an index, as a run leaves them; the space's record."""
+    record = open_space(settings, database)
+    texts = [f"text {n}" for n in range(30)]
+    hashes = insert_chunks(database, texts)
+    rows = [(str(vector_of(text).tolist()), chunk_hash) for text, chunk_hash in zip(texts, hashes, strict=True)]
+    database.run(
+        lambda c: c.cursor().executemany("UPDATE knowledge_base SET embedding = %s::vector WHERE chunk_hash = %s", rows)
+    )
+    build_vector_index(database, record, settings.index)
+    return record
+
+
+def execute(database, statement, *parameters):
+    database.run(lambda connection: connection.execute(statement, parameters))
+
+
+def evaluate():
+    """Evaluate the checks alone, as the UI's "Evaluate" does: name to evaluation."""
+    with DagsterInstance.ephemeral() as instance:
+        result = dagster.materialize(
+            [*defs.assets, *defs.asset_checks],
+            instance=instance,
+            resources=defs.resources,
+            selection=dagster.AssetSelection.all_asset_checks(),
+            raise_on_error=False,  # a blocking check that fails
+        )
+    return {evaluation.check_name: evaluation for evaluation in result.get_asset_check_evaluations()}
+
+
+def failing():
+    return {name: evaluation for name, evaluation in evaluate().items() if not evaluation.passed}
+
+
+def test_all_is_well(filled):
+    evaluations = evaluate()
+
+    assert len(evaluations) == 7
+    assert all(evaluation.passed and evaluation.description for evaluation in evaluations.values())
+    assert evaluations["finite_dimensions"].metadata["checked"].value == 30
+    assert evaluations["recall"].metadata["recall_at_10"].value > 0.9
+
+
+def test_nothing_was_ever_loaded(settings, database):
+    assert failing() == {}
+
+
+@pytest.mark.parametrize(
+    ("fault", "number"),
+    [
+        ("array_fill(0, ARRAY[768])::vector", "zero"),
+        ("array_fill(1, ARRAY[768])::vector", "not_unit_length"),
+    ],
+)
+def test_a_faulty_vector(filled, database, fault, number):
+    execute(database, f"UPDATE knowledge_base SET embedding = {fault} WHERE chunk_hash = {ONE}")
+
+    [evaluation] = [e for name, e in failing().items() if name == "finite_dimensions"]
+
+    assert evaluation.metadata[number].value == 1
+    assert evaluation.severity is AssetCheckSeverity.ERROR
+    assert "set them to NULL" in evaluation.description
+
+
+def test_a_vector_of_another_length(filled, database):
+    execute(database, "DROP INDEX idx_knowledge_embedding")
+    execute(database, "ALTER TABLE knowledge_base ALTER COLUMN embedding TYPE vector")
+    execute(database, f"UPDATE knowledge_base SET embedding = '[1]' WHERE chunk_hash = {ONE}")
+
+    assert failing()["finite_dimensions"].metadata["wrong_dimensions"].value == 1
+
+
+def test_a_slow_run(filled, database, monkeypatch):
+    record_run(database, EmbeddingStats(space=filled.space.name, embedded=300, seconds=10, device="cpu"))
+    assert "throughput" not in failing()
+    monkeypatch.setenv("EMBEDDING_THROUGHPUT_FLOOR", "30.5")
+
+    evaluation = failing()["throughput"]
+
+    assert evaluation.metadata["chunks_per_second"].value == 30.0
+    assert evaluation.severity is AssetCheckSeverity.WARN
+
+
+def test_low_coverage(filled, database, monkeypatch):
+    insert_chunks(database, ["one more"])
+
+    assert set(failing()) == {"coverage"}
+    assert failing()["coverage"].metadata["pending"].value == 1
+    monkeypatch.setenv("EMBEDDING_COVERAGE_FLOOR", "0.9")
+    assert failing() == {}
+
+
+def test_a_quarantined_chunk(filled, database):
+    [chunk_hash] = insert_chunks(database, ["one more"])
+    execute(
+        database,
+        "INSERT INTO embedding_failures (chunk_hash, space, error_code, attempts, retry_at, quarantined) "
+        "VALUES (%s, %s, 'encoding_failed', 3, now(), true)",
+        chunk_hash,
+        filled.space.name,
+    )
+
+    evaluation = failing()["quarantine_empty"]
+
+    assert evaluation.metadata["quarantined"].value == 1
+    assert "embedding-assets failures --retry" in evaluation.description
+
+
+def test_a_hash_that_no_partition_reaches(filled, database):
+    upper = hashlib.sha256(b"x").hexdigest().upper()
+    execute(database, "INSERT INTO knowledge_base (chunk_hash, chunk_text) VALUES (%s, 'x')", upper)
+
+    assert failing()["hashes_reachable"].metadata["unreachable"].value == 1
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        ("DROP INDEX idx_knowledge_embedding", "does not exist"),
+        ("UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'idx_knowledge_embedding'::regclass", "is invalid"),
+    ],
+)
+def test_an_index_that_is_missing_or_broken(filled, database, fault, message):
+    execute(database, fault)
+
+    evaluation = failing()["index_valid"]
+
+    assert message in evaluation.description
+    assert evaluation.severity is AssetCheckSeverity.ERROR
+
+
+def test_an_index_that_is_not_as_configured(filled, monkeypatch):
+    monkeypatch.setenv("EMBEDDING_INDEX_M", "8")
+
+    assert "was built with vector_cosine_ops, m=16" in failing()["index_valid"].description
+
+
+def test_low_recall(filled, monkeypatch):
+    # A real index over 30 vectors finds everything.
+    sample = RecallSample(30, 0.5, planner_uses_index=True, p50_milliseconds=1.0)
+    monkeypatch.setattr("embedding_assets.status.measure_recall", lambda *_: sample)
+
+    evaluation = failing()["recall"]
+
+    assert evaluation.metadata["recall_at_10"].value == 0.5
+    assert evaluation.severity is AssetCheckSeverity.WARN
+
+
+def test_faulty_vectors_keep_the_index_from_being_built(filled, database):
+    execute(database, "DROP INDEX idx_knowledge_embedding")
+    execute(
+        database, f"UPDATE knowledge_base SET embedding = array_fill(0, ARRAY[768])::vector WHERE chunk_hash = {ONE}"
+    )
+
+    with DagsterInstance.ephemeral() as instance:
+        result = dagster.materialize(
+            [*defs.assets, *defs.asset_checks],
+            instance=instance,
+            resources=defs.resources,
+            tags=range_tags(PrefixRange("0", "f")),
+            raise_on_error=False,
+        )
+
+    assert not result.success
+    assert {event.asset_key for event in result.get_asset_materialization_events()} == {
+        AssetKey("chunks_pending"),
+        AssetKey("chunk_embeddings"),
+    }
+    exists = database.run(lambda c: c.execute("SELECT to_regclass('idx_knowledge_embedding')").fetchone())
+    assert exists == (None,)

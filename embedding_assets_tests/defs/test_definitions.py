@@ -1,0 +1,96 @@
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from dagster import AssetKey, DefaultScheduleStatus, DefaultSensorStatus
+
+from embedding_assets.definitions import defs
+
+CHECKOUT = Path(__file__).parents[2]
+
+DESCRIBE = """
+import json, sys
+from embedding_assets.definitions import defs
+assets = defs.resolve_asset_graph()
+keys = defs.resolve_assets_def("chunk_embeddings").partitions_def.get_partition_keys()
+print(json.dumps({
+    "partitions": [len(keys), keys[0], keys[-1]],
+    "heavy": sorted({"torch", "transformers", "sentence_transformers", "openai"} & set(sys.modules)),
+}))
+"""
+
+
+def test_what_is_defined():
+    graph = defs.resolve_asset_graph()
+    repository = defs.get_repository_def()
+
+    assert {key.to_user_string(): sorted(p.to_user_string() for p in graph.get(key).parent_keys)
+            for key in graph.get_all_asset_keys()} == {
+        "chunks_pending": [],
+        "chunk_embeddings": ["chunks_pending"],
+        "pgvector_index_health": ["chunk_embeddings"],
+    }  # fmt: skip
+    assert sorted(f"{key.asset_key.to_user_string()}:{key.name}" for key in graph.asset_check_keys) == [
+        "chunk_embeddings:coverage",
+        "chunk_embeddings:finite_dimensions",
+        "chunk_embeddings:hashes_reachable",
+        "chunk_embeddings:quarantine_empty",
+        "chunk_embeddings:throughput",
+        "pgvector_index_health:index_valid",
+        "pgvector_index_health:recall",
+    ]
+    assert [job.name for job in repository.get_all_jobs() if not job.name.startswith("__")] == ["embed_chunks"]
+    assert [(s.name, s.default_status) for s in repository.sensor_defs] == [
+        ("new_chunks_sensor", DefaultSensorStatus.RUNNING)
+    ]
+    assert [(s.name, s.cron_schedule, s.default_status) for s in repository.schedule_defs] == [
+        ("nightly_schedule", "0 2 * * *", DefaultScheduleStatus.RUNNING)
+    ]
+    assert set(repository.get_top_level_resources()) == {"postgres", "model", "embedding_provider"}
+
+
+def test_partitions_are_the_hex_characters():
+    graph = defs.resolve_asset_graph()
+
+    assert graph.get(AssetKey("chunk_embeddings")).partitions_def.get_partition_keys() == list("0123456789abcdef")
+    assert not graph.get(AssetKey("chunks_pending")).is_partitioned
+    assert not graph.get(AssetKey("pgvector_index_health")).is_partitioned
+
+
+def test_everything_is_described():
+    graph = defs.resolve_asset_graph()
+
+    assert all(graph.get(key).description for key in graph.get_all_asset_keys())
+    assert all(graph.get_check_spec(key).description for key in graph.asset_check_keys)
+    repository = defs.get_repository_def()
+    named = [*repository.sensor_defs, *repository.schedule_defs, repository.get_job("embed_chunks")]
+    assert all(item.description for item in named)
+
+
+def test_only_the_check_on_vectors_blocks():
+    graph = defs.resolve_asset_graph()
+
+    assert [key.name for key in graph.asset_check_keys if graph.get_check_spec(key).blocking] == ["finite_dimensions"]
+
+
+def test_loading_with_two_characters_prints_nothing_and_loads_no_model_library():
+    loaded = subprocess.run(
+        [sys.executable, "-c", DESCRIBE],
+        env=os.environ | {"EMBEDDING_PREFIX_LENGTH": "2"},
+        cwd=CHECKOUT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert loaded.stderr == ""
+    assert json.loads(loaded.stdout) == {"partitions": [256, "00", "ff"], "heavy": []}
+
+
+def test_no_asset_uses_a_pool():
+    """A slot of a pool outlives a run that is killed; without a daemon the next run would wait for ever."""
+    graph = defs.resolve_asset_graph()
+
+    assert not [key for key in graph.get_all_asset_keys() if graph.get(key).pools]

@@ -1,0 +1,208 @@
+import time
+
+import pytest
+from dagster import AssetKey, DagsterInstance, DagsterRunStatus, SensorResult, SkipReason, build_sensor_context
+from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
+from dagster._core.test_utils import create_run_for_test
+
+from embedding_assets.defs import sensors
+from embedding_assets.defs.resources import PostgresResource
+from embedding_assets.defs.sensors import MOST_RUNS, PAUSE_AFTER_FAILURE_SECONDS, SILENT_SECONDS, new_chunks_sensor
+from embedding_assets.errors import DatabaseUnavailableError
+from embedding_assets.providers.factory import open_space
+
+STARTED, QUEUED = DagsterRunStatus.STARTED, DagsterRunStatus.QUEUED
+
+
+@pytest.fixture
+def instance():
+    with DagsterInstance.ephemeral() as instance:
+        yield instance
+
+
+@pytest.fixture
+def table(settings, database):
+    """The database, in which a space is registered."""
+    open_space(settings, database)
+    return database
+
+
+def insert(database, prefixes):
+    """A pending chunk under each prefix."""
+    database.run(
+        lambda c: c.cursor().executemany(
+            "INSERT INTO knowledge_base (chunk_hash, chunk_text) VALUES (%s, 'x')",
+            [[p.ljust(64, "0")] for p in prefixes],
+        )
+    )
+
+
+def tick(instance):
+    """The ranges asked for, or the reason for asking nothing."""
+    with build_sensor_context(instance=instance, resources={"postgres": PostgresResource()}) as context:
+        outcome = new_chunks_sensor(context)
+    if isinstance(outcome, SkipReason):
+        return outcome.skip_message
+    assert isinstance(outcome, SensorResult)
+    tags = [request.tags for request in outcome.run_requests]
+    return [f"{t['dagster/asset_partition_range_start']}-{t['dagster/asset_partition_range_end']}" for t in tags]
+
+
+def add_run(instance, first=None, last=None, *, status=STARTED, job="embed_chunks", assets=None, partition=None):
+    tags = {"dagster/partition": partition} if partition else {}
+    if first:
+        tags = {"dagster/asset_partition_range_start": first, "dagster/asset_partition_range_end": last}
+    selection = frozenset(map(AssetKey, assets)) if assets else None
+    repository = RemoteRepositoryOrigin(RegisteredCodeLocationOrigin("location"), "repository")
+    return create_run_for_test(
+        instance,
+        job_name=job,
+        status=status,
+        tags=tags,
+        asset_selection=selection,
+        remote_job_origin=RemoteJobOrigin(repository, job),
+    )
+
+
+def test_nothing_is_due(table, instance):
+    assert tick(instance) == "no chunk is due"
+
+
+def test_an_empty_table_that_was_never_embedded_asks_for_nothing(database, instance):
+    assert tick(instance) == "no chunk is due"
+
+
+def test_a_table_that_was_never_embedded_asks_for_everything(database, instance):
+    insert(database, ["7"])
+
+    assert tick(instance) == ["0-f"]
+
+
+def test_only_the_prefixes_concerned(table, instance):
+    insert(table, ["0", "1", "2", "9", "f"])
+
+    assert tick(instance) == ["0-2", "9-9", "f-f"]
+
+
+def test_what_is_quarantined_or_waits_or_is_no_hex_is_not_due(table, instance):
+    insert(table, ["0", "1", "2", "G"])
+    table.run(
+        lambda c: c.execute(
+            "INSERT INTO embedding_failures (chunk_hash, space, error_code, attempts, retry_at, quarantined) "
+            "SELECT chunk_hash, name, 'x', 1, now() + interval '1 h', chunk_hash ^@ '1' "
+            "FROM knowledge_base, embedding_spaces WHERE chunk_hash ^@ '0' OR chunk_hash ^@ '1'"
+        )
+    )
+
+    assert tick(instance) == ["2-2"]
+
+
+def test_with_prefixes_of_two_characters(table, instance, monkeypatch):
+    monkeypatch.setenv("EMBEDDING_PREFIX_LENGTH", "2")
+    insert(table, ["0a", "0b", "f0"])
+
+    assert tick(instance) == ["0a-0b", "f0-f0"]
+
+
+IMPLICIT = {"job": "__ASSET_JOB", "assets": ["chunk_embeddings"]}
+
+
+@pytest.mark.parametrize(
+    ("run", "expected"),
+    [
+        ({"first": "0", "last": "7"}, ["8-f"]),
+        ({"first": "0", "last": "7", "status": QUEUED}, ["8-f"]),
+        ({"first": "0", "last": "7", "status": DagsterRunStatus.SUCCESS}, ["0-f"]),
+        ({"first": "0", "last": "7", **IMPLICIT}, ["8-f"]),
+        ({"first": "0", "last": "7", "job": "__ASSET_JOB", "assets": ["chunks_pending"]}, ["0-f"]),
+        ({"first": "0", "last": "7", "job": "other"}, ["0-f"]),
+        ({"assets": ["pgvector_index_health"]}, ["0-f"]),
+        ({"partition": "4", **IMPLICIT}, ["0-3", "5-f"]),
+        ({"first": "40", "last": "4f"}, ["0-3", "5-f"]),
+        ({"first": "0", "last": "f"}, "16 prefixes have due chunks; runs for all of them are in progress"),
+        ({}, "16 prefixes have due chunks; runs for all of them are in progress"),
+    ],
+    ids=[
+        "started", "queued", "finished", "command line", "another asset", "another job", "index only", "one partition",
+        "other prefix length", "whole range", "no range",
+    ],
+)  # fmt: skip
+def test_a_run_in_progress_keeps_just_its_prefixes(table, instance, run, expected):
+    insert(table, "0123456789abcdef")
+    add_run(instance, **run)
+
+    assert tick(instance) == expected
+
+
+def test_the_next_tick_does_not_ask_for_what_is_queued(table, instance):
+    insert(table, ["0", "1", "2", "9", "f"])
+    for requested in tick(instance):
+        add_run(instance, *requested.split("-"), status=QUEUED)
+
+    assert "runs for all of them are in progress" in tick(instance)
+
+
+def test_a_run_that_was_killed_does_not_block_for_ever(table, instance, monkeypatch):
+    insert(table, ["3"])
+    run = add_run(instance, "0", "f")
+    now = time.time()
+
+    monkeypatch.setattr(sensors.time, "time", lambda: now + SILENT_SECONDS - 5)
+    assert "in progress" in tick(instance)
+    monkeypatch.setattr(sensors.time, "time", lambda: now + SILENT_SECONDS + 5)
+    assert tick(instance) == ["3-3"]
+    instance.report_engine_event("a sign of life", run)
+    monkeypatch.setattr(sensors.time, "time", lambda: now + SILENT_SECONDS - 5)
+    assert "in progress" in tick(instance)
+
+
+def test_a_run_that_is_queued_for_long_still_blocks(table, instance, monkeypatch):
+    insert(table, ["3"])
+    add_run(instance, "0", "f", status=QUEUED)
+    now = time.time()
+    monkeypatch.setattr(sensors.time, "time", lambda: now + 10 * SILENT_SECONDS)
+
+    assert "in progress" in tick(instance)
+
+
+def test_after_a_failure_it_pauses(table, instance, monkeypatch):
+    insert(table, ["3"])
+    run = add_run(instance, "0", "f")
+    instance.report_run_failed(run)
+    assert "the latest run failed" in tick(instance)
+
+    now = time.time()
+    monkeypatch.setattr(sensors.time, "time", lambda: now + PAUSE_AFTER_FAILURE_SECONDS + 1)
+    assert tick(instance) == ["3-3"]
+
+
+def test_a_success_after_a_failure_ends_the_pause(table, instance):
+    insert(table, ["3"])
+    instance.report_run_failed(add_run(instance, "0", "f"))
+    add_run(instance, "0", "f", status=DagsterRunStatus.SUCCESS)
+
+    assert tick(instance) == ["3-3"]
+
+
+def test_many_gaps_are_bridged_but_not_those_in_progress(table, instance, monkeypatch):
+    monkeypatch.setenv("EMBEDDING_PREFIX_LENGTH", "2")
+    insert(table, [format(n, "02x") for n in range(0, 256, 2)])
+    ranges = tick(instance)
+    assert len(ranges) == MOST_RUNS
+    assert (ranges[0][:2], ranges[-1][3:]) == ("00", "fe")
+
+    add_run(instance, "80", "8f")
+    ranges = tick(instance)
+    assert len(ranges) == MOST_RUNS
+    assert not [r for r in ranges if r[:2] <= "8f" and r[3:] >= "80"]
+
+
+def test_a_database_that_is_away_is_said_in_one_line(instance, monkeypatch):
+    monkeypatch.setenv("EMBEDDING_DATABASE_URL", "postgresql://u:hunter2@127.0.0.1:1/d")
+    monkeypatch.setenv("EMBEDDING_DATABASE_RETRY_SECONDS", "0")
+
+    with pytest.raises(DatabaseUnavailableError, match=r"127\.0\.0\.1:1.* EMBEDDING_DATABASE_URL") as caught:
+        tick(instance)
+
+    assert "\n" not in str(caught.value)
+    assert "hunter2" not in str(caught.value)
