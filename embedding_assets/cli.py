@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -70,7 +71,10 @@ def load(
     text_column: Annotated[str | None, typer.Option(help="Field with the text in JSONL, CSV and Parquet.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Load documents as chunks. Loading a file again adds nothing; a changed file replaces only what changed."""
+    """Load documents as chunks. Loading a file again adds nothing; a changed file replaces only what changed.
+
+    What cannot be loaded is named and the rest goes on; the exit status is 1 only when nothing at all could be loaded.
+    """
     from embedding_assets.documents import Rejection, read_documents
     from embedding_assets.loading import configured_splitter, load_documents
     from embedding_assets.postgres.connection import open_database
@@ -90,9 +94,11 @@ def load(
         if as_json:
             _print_json({**asdict(report), "rejections": [asdict(rejection) for rejection in rejections]})
         else:
-            out.print(terminal.load_line(report), highlight=False)
+            out.print(terminal.load_line(report), highlight=False, soft_wrap=True)
             if report.added:
                 out.print("Next: [bold]embedding-assets embed[/bold]")
+    if rejections and not report.documents:
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -132,7 +138,7 @@ def estimate(as_json: Json = False) -> None:
         if as_json:
             _print_json({"space": record.space.name, "pending": backlog.pending, **asdict(plan)})
         else:
-            out.print(terminal.estimate_line(record.space.name, plan), highlight=False)
+            out.print(terminal.estimate_line(record.space.name, plan), highlight=False, soft_wrap=True)
 
 
 @app.command()
@@ -150,8 +156,8 @@ def embed(
     from embedding_assets.postgres.index import build_vector_index
     from embedding_assets.providers.factory import open_space
 
+    wanted = _prefix_range(prefixes)
     with _session() as settings, open_database(settings) as database:
-        wanted = _prefix_range(prefixes)
         record = open_space(settings, database)
         if index:
             prepare_index(database, record, count_backlog(database, record))
@@ -268,7 +274,7 @@ def _conditions(where: list[str]) -> dict[str, str]:
 
 
 def _print_json(value: Any) -> None:
-    text = json.dumps(value, default=str)
+    text = json.dumps(value, default=datetime.isoformat)
     if out.is_terminal:
         out.print_json(text)
     else:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import signal
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -107,20 +109,31 @@ def _materialize(settings: Settings, database: Database, record: SpaceRecord, to
     with log.open("wb") as stream, terminal.bar(console, "embedding", total) as advance:
         run = start_materialization(settings, stream)
         done = 0
-        while run.poll() is None:
-            time.sleep(_POLL_SECONDS)
-            now = total - min(total, count_backlog(database, record).due)
-            advance(now - done)
-            done = now
+        try:
+            while run.poll() is None:
+                time.sleep(_POLL_SECONDS)
+                now = total - min(total, count_backlog(database, record).due)
+                advance(now - done)
+                done = now
+        except BaseException:
+            # Ctrl-C reaches both processes, another signal or error only this one: neither may leave the run behind.
+            run.send_signal(signal.SIGINT)
+            run.wait()
+            raise
     if run.returncode != 0:
-        raise EmbeddingAssetsError(f"the Dagster run failed with status {run.returncode}; see {log}")
+        raise EmbeddingAssetsError(f"the Dagster run failed with status {run.returncode}{_cause(log)}; see {log}")
+
+
+def _cause(log: Path) -> str:
+    """This package's own error in the log, if that is what ended the run."""
+    causes = re.findall(r"^embedding_assets\.errors\.\w+: (.+)$", log.read_text("utf-8", "replace"), re.MULTILINE)
+    return f" ({causes[-1]})" if causes else ""
 
 
 def _summarize(settings: Settings, database: Database, record: SpaceRecord, console: Console) -> None:
     verdicts = judge_embeddings(database, record, settings) + judge_vector_index(database, record, settings)
-    backlog, run, index = count_backlog(database, record), latest_run(database, record.space.name), None
+    backlog, run = count_backlog(database, record), latest_run(database, record.space.name)
     index = describe_index(database, record.index)
-    table = Table(box=None, pad_edge=False, header_style="bold")
     cells = {
         "chunks": f"{backlog.chunks:,}",
         "embedded": f"{backlog.embedded:,}",
@@ -134,10 +147,10 @@ def _summarize(settings: Settings, database: Database, record: SpaceRecord, cons
             "peak memory": f"{run.peak_memory_bytes / 1e6:,.0f} MB",
         }
     cells |= {"index": f"{index.size_bytes / 1e6:.1f} MB", "recall@10": _recall(verdicts)}
-    for name in cells:
-        table.add_column(name, justify="right")
-    table.add_row(*cells.values())
-    console.print(Rule("What the run did"), table, Rule("Asset checks"), terminal.verdicts_view(verdicts))
+    table = terminal.pairs()
+    for row in cells.items():
+        table.add_row(*row)
+    console.print(Rule("The table and its latest run"), table, Rule("Asset checks"), terminal.verdicts_view(verdicts))
 
 
 def _recall(verdicts: list[Verdict]) -> str:

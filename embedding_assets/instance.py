@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 from importlib.resources import files
-from pathlib import Path
 from typing import IO
 
 from embedding_assets.config import Settings
@@ -36,4 +35,4 @@ def start_materialization(settings: Settings, log: IO[bytes]) -> subprocess.Pope
 
 def ui_command(host: str, port: int) -> list[str]:
     """The command that serves the Dagster UI with its daemon."""
-    return [str(Path(sys.executable).with_name("dagster")), "dev", "-m", _MODULE, "-h", host, "-p", str(port)]
+    return [sys.executable, "-m", "dagster", "dev", "-m", _MODULE, "-h", host, "-p", str(port)]

@@ -37,6 +37,7 @@ __all__ = [
     "estimate_line",
     "failures_view",
     "load_line",
+    "pairs",
     "results_view",
     "run_view",
     "spinner",
@@ -151,7 +152,7 @@ def run_view(stats: EmbeddingStats, index_seconds: float | None) -> RenderableTy
     if not stats.processed:
         busy = f" Prefixes {', '.join(stats.busy_prefixes)} are held by another run." if stats.busy_prefixes else ""
         return Text(f"Nothing to embed.{busy}")
-    table = _pairs()
+    table = pairs()
     table.add_row("embedded", f"{stats.embedded:,} chunks, {stats.tokens:,} tokens")
     table.add_row("time", f"{_duration(stats.seconds)}, {stats.chunks_per_second:.1f} chunks/s on {stats.device}")
     table.add_row("model loaded in", f"{stats.model_load_seconds:.1f} s")
@@ -173,13 +174,15 @@ def status_view(table: TableStatus, address: str) -> RenderableType:
     """The table and its spaces."""
     head = Text.assemble((f"{table.chunks:,}", "bold"), f" chunks in knowledge_base ({address})")
     if not table.spaces:
-        return Group(head, Text("Nothing is embedded yet. Next: embedding-assets load PATH && embedding-assets embed"))
+        return Group(
+            head, Text("Nothing is embedded yet. Next: embedding-assets " + ("embed" if table.chunks else "load PATH"))
+        )
     return Group(head, *(Padding(_space_view(space), (1, 0, 0, 0)) for space in table.spaces))
 
 
 def _space_view(space: SpaceStatus) -> Table:
     backlog, run, index = space.backlog, space.latest_run, space.index
-    table = _pairs(space.record.space.name + (" (serves searches)" if space.record.serving else ""))
+    table = pairs(space.record.space.name + (" (serves searches)" if space.record.serving else ""))
     share = backlog.embedded / backlog.chunks if backlog.chunks else 1.0
     table.add_row("model", f"{space.record.space.model}, {space.record.space.dimensions} dimensions")
     table.add_row("column", space.record.column)
@@ -241,7 +244,8 @@ def verdicts_view(verdicts: Sequence[Verdict]) -> RenderableType:
     return table
 
 
-def _pairs(title: str | None = None) -> Table:
+def pairs(title: str | None = None) -> Table:
+    """A table of names and values."""
     table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, show_header=False)
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
