@@ -9,13 +9,14 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from contextvars import copy_context
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from embedding_assets.config import Settings, get_settings
+from embedding_assets.errors import EmbeddingAssetsError
 from embedding_assets.logs import correlate
 from embedding_assets.models import EmbeddingStats, PrefixStats
 from embedding_assets.planning import PrefixRange, contiguous
@@ -110,7 +111,12 @@ class _Portion:
         self.chunks: list[PendingChunk] = []
         self.vectors: list[np.ndarray[tuple[int, ...], np.dtype[np.float32]]] = []
         self.failed: dict[str, str] = {}
+        self.failed_versions: dict[str, int] = {}
         self.begun = time.monotonic()
+
+    def fail(self, chunk: PendingChunk, code: str) -> None:
+        self.failed[chunk.chunk_hash] = code
+        self.failed_versions[chunk.chunk_hash] = chunk.text_version
 
     @property
     def size(self) -> int:
@@ -156,12 +162,18 @@ class _Run:
                 )
             fetcher = stack.enter_context(ThreadPoolExecutor(1, "fetch"))
             writer = stack.enter_context(ThreadPoolExecutor(1, "write"))
-            for window in self._windows(held, fetcher):
-                if not load_seconds:
-                    # Only now: a range without work must not pay for loading a model.
-                    load_seconds = self._provider.load()
-                self._locks.check()
-                self._embed_window(window, writer)
+            try:
+                for window in self._windows(held, fetcher):
+                    if not load_seconds:
+                        # Only now: a range without work must not pay for loading a model.
+                        load_seconds = self._provider.load()
+                    self._locks.check()
+                    self._embed_window(window, writer)
+            except BaseException:
+                # What is on its way will be committed, so the log must say so too.
+                with suppress(EmbeddingAssetsError):
+                    self._finish_write()
+                raise
             self._finish_write()
         stats = self._stats(time.monotonic() - started - load_seconds, load_seconds, busy)
         record_run(self._database, stats)
@@ -190,10 +202,11 @@ class _Run:
     def _embed_window(self, window: list[PendingChunk], writer: ThreadPoolExecutor) -> None:
         portion = _Portion()
         # ``load`` refuses blank texts, but an adopted table may hold them; a vector of nothing would match anything.
-        readable = [chunk for chunk in window if chunk.text and chunk.text.strip()]
-        if blank := {chunk.chunk_hash for chunk in window} - {chunk.chunk_hash for chunk in readable}:
-            portion.failed |= dict.fromkeys(sorted(blank), "blank_text")
-            self._on_progress(len(blank))
+        readable = [chunk for chunk in window if chunk.text.strip()]
+        for chunk in window:
+            if not chunk.text.strip():
+                portion.fail(chunk, "blank_text")
+        self._on_progress(portion.size)
         for batch in embed_checked(self._provider, [chunk.text for chunk in readable]):
             self._collect(readable, batch, portion)
             self._on_progress(len(batch.indices) + len(batch.errors))
@@ -213,7 +226,7 @@ class _Run:
             counts["tokens"] += batch.token_counts[row]
             counts["truncated"] += batch.truncated[row]
         for index, code in batch.errors.items():
-            portion.failed[window[index].chunk_hash] = code
+            portion.fail(window[index], code)
 
     def _submit(self, portion: _Portion, writer: ThreadPoolExecutor) -> None:
         """Write in the background; at most one write is under way, so memory stays bounded."""
@@ -224,7 +237,13 @@ class _Run:
         self._locks.check()
 
     def _write(self, portion: _Portion) -> set[str]:
-        record_failures(self._database, self._record.space.name, portion.failed, self._config)
+        record_failures(
+            self._database,
+            self._record.space.name,
+            portion.failed,
+            self._config,
+            text_versions=portion.failed_versions,
+        )
         if not portion.chunks:
             return set()
         return write_vectors(self._database, self._record, portion.chunks, np.stack(portion.vectors))
