@@ -88,7 +88,7 @@ class ModelFiles:
         # Where the model does not say, its tokenizer does; some models have more positions than they can use.
         own = own or _read_json(self.transformer / "tokenizer_config.json").get("model_max_length")
         positions = _read_json(self.transformer / "config.json").get("max_position_embeddings")
-        return min(limit, *(int(value) for value in (own, positions) if value))
+        return min(int(value) for value in (limit, own, positions) if value)
 
     def tokenizer(self) -> Tokenizer:
         """The model's tokenizer, without truncation or padding."""
@@ -142,7 +142,13 @@ def is_folder(name: str) -> bool:
 
 def _from_hub(name: str, revision: str | None, timeout_seconds: float) -> Path:
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import GatedRepoError, HFValidationError, RepositoryNotFoundError, RevisionNotFoundError
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HfHubHTTPError,
+        HFValidationError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
 
     if "/" not in name:
         name = f"sentence-transformers/{name}"
@@ -166,6 +172,10 @@ def _from_hub(name: str, revision: str | None, timeout_seconds: float) -> Path:
             "check EMBEDDING_MODEL_NAME and EMBEDDING_MODEL_REVISION"
         ) from None
     except Exception as error:
+        if isinstance(error, HfHubHTTPError) and error.response.status_code in (401, 403):
+            raise ModelUnavailableError(
+                f"the hub refuses access to model {name}; run `hf auth login`, or check HF_TOKEN, then try again"
+            ) from None
         # The hub client raises whatever its HTTP library raises; all of it means "could not be fetched".
         raise ModelUnavailableError(
             f"model {name} is neither cached nor could it be fetched ({type(error).__name__}). Fetch it where there is "

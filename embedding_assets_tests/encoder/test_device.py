@@ -1,0 +1,65 @@
+"""Which device computes."""
+
+import pytest
+import torch
+
+from embedding_assets.encoder.device import default_batch_tokens, is_out_of_memory, resolve_device
+from embedding_assets.errors import ConfigurationError
+
+
+@pytest.fixture
+def devices(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    cuda, mps = request.param
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda > 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: cuda)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
+
+
+@pytest.mark.usefixtures("devices")
+@pytest.mark.parametrize(
+    ("devices", "requested", "device"),
+    [
+        ((0, False), "auto", "cpu"),
+        ((0, True), "auto", "mps"),
+        ((2, True), "auto", "cuda:0"),
+        ((2, True), "cpu", "cpu"),
+        ((2, True), "mps", "mps"),
+        ((2, False), "cuda", "cuda:0"),
+        ((2, False), "cuda:1", "cuda:1"),
+    ],
+    indirect=["devices"],
+)
+def test_chosen_or_forced(requested: str, device: str):
+    assert resolve_device(requested) == device
+
+
+@pytest.mark.usefixtures("devices")
+@pytest.mark.parametrize(
+    ("devices", "requested"),
+    [((0, False), "cuda"), ((0, False), "mps"), ((2, False), "cuda:2"), ((1, True), "cuda:1")],
+    indirect=["devices"],
+)
+def test_forced_but_absent(requested: str):
+    with pytest.raises(
+        ConfigurationError, match=f"EMBEDDING_DEVICE: {requested} is not available here .* use auto or cpu"
+    ):
+        resolve_device(requested)
+
+
+@pytest.mark.parametrize(
+    ("error", "verdict"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate"), True),
+        (MemoryError(), True),
+        (RuntimeError("MPS backend out of memory (MPS allocated: 1 GB)"), True),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate"), True),
+        (RuntimeError("shapes cannot be multiplied"), False),
+        (ValueError("out of memory"), False),
+    ],
+)
+def test_is_out_of_memory(error: Exception, verdict: bool):
+    assert is_out_of_memory(error) is verdict
+
+
+def test_default_batch_tokens():
+    assert default_batch_tokens("cpu") < default_batch_tokens("cuda:0") == default_batch_tokens("mps")

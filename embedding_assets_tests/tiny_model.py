@@ -1,0 +1,39 @@
+"""Real sentence-transformers models with random weights, small enough to be made for a test."""
+
+import string
+from pathlib import Path
+
+DIMENSIONS = 32
+POSITIONS = 64
+PROMPTS = {"query": "find: ", "document": "text: "}
+
+
+def save_tiny_model(folder: Path, *, normalize: bool = True, prompts: dict[str, str] | None = None) -> Path:
+    """A one-layer BERT that spells words letter by letter and reads ``POSITIONS`` tokens."""
+    import torch
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.base.modules import Normalize, Transformer
+    from sentence_transformers.sentence_transformer.modules import Pooling
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+    from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    special = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
+    letters = string.ascii_lowercase + string.punctuation + string.digits
+    vocabulary = [*special.values(), *letters, *(f"##{letter}" for letter in letters)]
+    tokenizer = Tokenizer(models.WordPiece({token: id_ for id_, token in enumerate(vocabulary)}, unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer()
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    base = folder.with_name(f"{folder.name}-transformer")
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_max_length=POSITIONS, **special).save_pretrained(base)
+    torch.manual_seed(7)
+    sizes = {"hidden_size": DIMENSIONS, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2}
+    BertModel(BertConfig(vocab_size=len(vocabulary), max_position_embeddings=POSITIONS, **sizes)).save_pretrained(base)
+    modules = [Transformer(str(base)), Pooling(DIMENSIONS, "mean"), *([Normalize()] if normalize else [])]
+    model = SentenceTransformer(modules=modules, prompts=prompts or {}, device="cpu")
+    model.save(str(folder), create_model_card=False)
+    return folder
