@@ -15,6 +15,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from embedding_assets import terminal
 from embedding_assets.config import Settings, get_settings
@@ -62,7 +63,8 @@ def migrate(as_json: Json = False) -> None:
         if as_json:
             _print_json({"changed": changed, "version": HEAD})
         else:
-            out.print(f"The schema {'is now' if changed else 'was already'} at version {HEAD} ({database.address}).")
+            state = "is now" if changed else "was already"
+            out.print(f"The schema {state} at version {HEAD} ({escape(database.address)}).", soft_wrap=True)
 
 
 @app.command()
@@ -159,8 +161,9 @@ def embed(
     wanted = _prefix_range(prefixes)
     with _session() as settings, open_database(settings) as database:
         record = open_space(settings, database)
+        backlog = count_backlog(database, record)
         if index:
-            prepare_index(database, record, count_backlog(database, record))
+            prepare_index(database, record, backlog)
         total = due_in_range(database, record, wanted.buckets)
         try:
             with terminal.bar(err, "embedding", total, quiet=as_json or not total) as advance:
@@ -171,7 +174,8 @@ def embed(
             left = due_in_range(database, record, wanted.buckets)
             err.print(f"Stopped: {total - left:,} chunks are committed, {left:,} are left. Run it again to go on.")
             raise typer.Exit(130) from None
-        built = build_vector_index(database, record, settings.index) if index and stats.embedded else None
+        # Also after a run without work: one that was killed may have left the table without its index.
+        built = build_vector_index(database, record, settings.index) if index and backlog.chunks else None
         if as_json:
             _print_json({**stats.model_dump(), "chunks_per_second": stats.chunks_per_second, "index_seconds": built})
         else:
@@ -249,7 +253,11 @@ def main() -> None:
 @contextmanager
 def _session() -> Iterator[Settings]:
     settings = get_settings()
-    configure_logging(settings.logging)
+    logs = settings.logging
+    if err.is_terminal and "format" not in logs.model_fields_set:
+        # Among progress bars and messages, a person reads these lines.
+        logs = logs.model_copy(update={"format": "text"})
+    configure_logging(logs)
     with correlate():
         try:
             yield settings

@@ -53,18 +53,20 @@ def run_demo(settings: Settings, paths: list[Path], console: Console) -> None:
         EmbeddingAssetsError: a step failed; the message says where the details are.
     """
     with open_database(settings) as database:
-        console.print(f"PostgreSQL: {database.address}", highlight=False)
+        console.print(f"PostgreSQL: {database.address}", markup=False, highlight=False)
         settings, explanation = choose_model(settings, database)
         if explanation:
-            console.print(f"[yellow]{explanation}[/yellow]", highlight=False)
+            console.print(explanation, style="yellow", markup=False, highlight=False)
         _load(settings, database, paths, console)
         record = open_space(settings, database)
-        console.print(f"Vector space: {record.space.name}", highlight=False)
+        console.print(f"Vector space: {record.space.name}", markup=False, highlight=False)
         backlog, _ = estimate_backlog(database, record)
-        if backlog.due:
+        if not backlog.due:
+            console.print(
+                f"Nothing to embed: {backlog.embedded:,} of {backlog.chunks:,} chunks have their vectors already."
+            )
+        if backlog.due or (backlog.chunks and not describe_index(database, record.index).matches(settings.index)):
             _materialize(settings, database, record, backlog.due, console)
-        else:
-            console.print(f"Nothing to embed: all {backlog.embedded:,} chunks have their vectors already.")
         _summarize(settings, database, record, console)
         _ask(settings, database, console)
     _say_what_next(console)
@@ -106,12 +108,14 @@ def _materialize(settings: Settings, database: Database, record: SpaceRecord, to
     """Through Dagster, in a process of its own; progress is read from the table."""
     log = settings.data_dir / "demo.log"
     console.print("Materializing chunks_pending, chunk_embeddings and pgvector_index_health in one Dagster run.")
-    with log.open("wb") as stream, terminal.bar(console, "embedding", total) as advance:
+    with log.open("wb") as stream, terminal.bar(console, "embedding", total, quiet=not total) as advance:
         run = start_materialization(settings, stream)
         done = 0
         try:
-            while run.poll() is None:
+            ended = False
+            while not ended:
                 time.sleep(_POLL_SECONDS)
+                ended = run.poll() is not None
                 now = total - min(total, count_backlog(database, record).due)
                 advance(now - done)
                 done = now

@@ -35,4 +35,6 @@ def start_materialization(settings: Settings, log: IO[bytes]) -> subprocess.Pope
 
 def ui_command(host: str, port: int) -> list[str]:
     """The command that serves the Dagster UI with its daemon."""
-    return [sys.executable, "-m", "dagster", "dev", "-m", _MODULE, "-h", host, "-p", str(port)]
+    # Its successor, `dg dev`, wants a project's checkout.
+    quiet = "ignore:Function `dev_command` is superseded"
+    return [sys.executable, "-W", quiet, "-m", "dagster", "dev", "-m", _MODULE, "-h", host, "-p", str(port)]

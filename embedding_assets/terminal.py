@@ -84,15 +84,17 @@ class _PlainProgress:
     def __call__(self, amount: int) -> None:
         if not amount:
             return
+        complete = self._done < self._total <= self._done + amount
         self._done += amount
         now = time.monotonic()
-        if now - self._last < _PLAIN_EVERY_SECONDS and self._done < self._total:
+        if now - self._last < _PLAIN_EVERY_SECONDS and not complete:
             return
         self._last = now
         rate = self._done / max(now - self._started, 1e-9)
         left = max(0, self._total - self._done) / rate if rate else 0
+        total = max(self._done, self._total)
         self._console.print(
-            f"{self._title}: {self._done:,} of {self._total:,} chunks, {rate:.1f} chunks/s, {left:.0f} s left",
+            f"{self._title}: {self._done:,} of {total:,} chunks, {rate:.1f} chunks/s, {left:.0f} s left",
             highlight=False,
         )
 
@@ -130,8 +132,8 @@ def spinner(console: Console, title: str, *, quiet: bool = False) -> Iterator[No
 def load_line(report: LoadReport) -> str:
     """What loading did, in one sentence."""
     parts = [
-        f"{report.documents:,} documents ({report.unchanged:,} unchanged)",
-        f"{report.added:,} chunks added",
+        f"{_counted(report.documents, 'document')} ({report.unchanged:,} unchanged)",
+        f"{_counted(report.added, 'chunk')} added",
         f"{report.removed:,} removed",
     ]
     if report.rejected:
@@ -142,16 +144,18 @@ def load_line(report: LoadReport) -> str:
 def estimate_line(space: str, plan: BacklogEstimate) -> str:
     """What the backlog will take, in one sentence."""
     if not plan.chunks:
-        return f"Nothing is due in space {space}."
+        return f"Nothing is due in space {escape(space)}."
     duration = "an unknown time" if plan.seconds is None else f"about {_duration(plan.seconds)}"
-    return f"{plan.chunks:,} chunks, {plan.tokens:,} tokens: {duration}, ${plan.usd:.2f} (space {space})."
+    size = f"{_counted(plan.chunks, 'chunk')}, {plan.tokens:,} tokens"
+    return f"{size}: {duration}, ${plan.usd:.2f} (space {escape(space)})."
 
 
 def run_view(stats: EmbeddingStats, index_seconds: float | None) -> RenderableType:
     """The outcome of a run."""
     if not stats.processed:
         busy = f" Prefixes {', '.join(stats.busy_prefixes)} are held by another run." if stats.busy_prefixes else ""
-        return Text(f"Nothing to embed.{busy}")
+        built = "" if index_seconds is None else f" The index was built in {index_seconds:.1f} s."
+        return Text(f"Nothing to embed.{busy}{built}")
     table = pairs()
     table.add_row("embedded", f"{stats.embedded:,} chunks, {stats.tokens:,} tokens")
     table.add_row("time", f"{_duration(stats.seconds)}, {stats.chunks_per_second:.1f} chunks/s on {stats.device}")
@@ -182,9 +186,9 @@ def status_view(table: TableStatus, address: str) -> RenderableType:
 
 def _space_view(space: SpaceStatus) -> Table:
     backlog, run, index = space.backlog, space.latest_run, space.index
-    table = pairs(space.record.space.name + (" (serves searches)" if space.record.serving else ""))
+    table = pairs(escape(space.record.space.name) + (" (serves searches)" if space.record.serving else ""))
     share = backlog.embedded / backlog.chunks if backlog.chunks else 1.0
-    table.add_row("model", f"{space.record.space.model}, {space.record.space.dimensions} dimensions")
+    table.add_row("model", f"{escape(space.record.space.model)}, {space.record.space.dimensions} dimensions")
     table.add_row("column", space.record.column)
     table.add_row("embedded", f"{_meter(share)} {backlog.embedded:,} ({share:.1%})")
     waiting = f", {backlog.waiting:,} wait for a retry" if backlog.waiting else ""
@@ -250,6 +254,10 @@ def pairs(title: str | None = None) -> Table:
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
     return table
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def _meter(share: float, width: int = 20) -> str:
