@@ -76,18 +76,22 @@ def search(
         if batch.errors:
             raise ProviderError(f"the query cannot be embedded: {batch.errors[0]}")
         rows = nearest_chunks(database, record, batch.vectors[0], k=k, where=where or {}, index=settings.index)
-    return [
-        SearchResult(
-            chunk_hash=chunk_hash,
-            score=_similarity(distance, settings.index.operator_class),
-            source=metadata.get("source", ""),
-            title=metadata.get("title", ""),
-            context_header=header,
-            text=text,
-            metadata=metadata,
-        )
-        for chunk_hash, text, header, metadata, distance in rows
-    ]
+    return [_result(row, settings.index.operator_class) for row in rows]
+
+
+def _result(row: tuple[Any, ...], operator_class: str) -> SearchResult:
+    chunk_hash, text, header, metadata, distance = row
+    if not isinstance(metadata, dict):  # an adopted table may hold any JSON
+        metadata = {}
+    return SearchResult(
+        chunk_hash=chunk_hash,
+        score=_similarity(distance, operator_class),
+        source=str(metadata.get("source", "")),
+        title=str(metadata.get("title", "")),
+        context_header=header,
+        text=text,
+        metadata=metadata,
+    )
 
 
 def _similarity(distance: float, operator_class: str) -> float:

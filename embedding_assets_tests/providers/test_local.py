@@ -1,0 +1,206 @@
+"""Vectors from a model in this process: batches that fail, texts that fail, models that fail."""
+
+import logging
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from embedding_assets.config import EmbeddingConfig
+from embedding_assets.encoder.files import locate_model
+from embedding_assets.encoder.model import LoadedModel, TokenizedText
+from embedding_assets.errors import ConfigurationError, ProviderError
+from embedding_assets.providers.local import LocalProvider, local_space
+from embedding_assets_tests.tiny_model import DIMENSIONS, POSITIONS, PROMPTS
+
+Encode = Callable[[LoadedModel, Sequence[TokenizedText], str], NDArray[np.float32]]
+REAL_ENCODE = LoadedModel.encode
+
+
+def provider(folder: Path, **changes: object) -> LocalProvider:
+    files = locate_model(str(folder), None, data_dir=folder, timeout_seconds=1)
+    return LocalProvider(files, EmbeddingConfig(**{"dimensions": DIMENSIONS, "device": "cpu", **changes}))  # type: ignore[arg-type]
+
+
+def embedded(
+    local: LocalProvider, texts: list[str], *, query: bool = False
+) -> tuple[dict[int, np.ndarray], dict[int, str]]:
+    vectors: dict[int, np.ndarray] = {}
+    errors: dict[int, str] = {}
+    for batch in local.embed(texts, query=query):
+        assert len(batch.indices) == len(batch.vectors) == len(batch.token_counts) == len(batch.truncated)
+        vectors |= dict(zip(batch.indices, batch.vectors, strict=True))
+        errors |= batch.errors
+    return vectors, errors
+
+
+@pytest.fixture
+def encode_with(monkeypatch: pytest.MonkeyPatch) -> Callable[[Encode], None]:
+    return lambda replacement: monkeypatch.setattr(LoadedModel, "encode", replacement)
+
+
+TEXTS = [f"{'word ' * (number % 7)}number {number}" for number in range(40)]
+
+
+def test_space(tiny: Path, prompted: Path):
+    space = provider(tiny).space
+    assert (space.provider, space.model, space.dimensions, space.normalized) == ("local", "tiny", DIMENSIONS, True)
+    assert (space.prompt, space.max_tokens) == ("", POSITIONS)
+    assert space.revision.startswith("sha256:")
+    other = provider(prompted, max_seq_length=16).space
+    assert (other.normalized, other.prompt, other.max_tokens) == (False, PROMPTS["document"], 16)
+
+
+def test_dimensions_that_are_not_the_models(tiny: Path):
+    files = locate_model(str(tiny), None, data_dir=tiny, timeout_seconds=1)
+    with pytest.raises(
+        ConfigurationError, match=r"EMBEDDING_DIMENSIONS is 768, but tiny makes vectors of 32; set .*=32"
+    ):
+        local_space(files, EmbeddingConfig())
+
+
+def test_dimensions_that_only_the_loaded_model_knows(tiny: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("embedding_assets.encoder.files.ModelFiles.dimensions", None)
+    assert provider(tiny, dimensions=DIMENSIONS).load() >= 0
+    with pytest.raises(ConfigurationError, match="EMBEDDING_DIMENSIONS is 33, but tiny makes 32"):
+        provider(tiny, dimensions=33).load()
+
+
+def test_loading_is_timed_once(tiny: Path):
+    first, second = provider(tiny, max_seq_length=33), provider(tiny, max_seq_length=33)
+    assert first.device == ""
+    assert first.load() > 0
+    assert first.load() == 0
+    assert first.device == "cpu"
+    # The same model in another provider: in memory already, so next to no time.
+    assert second.load() < 0.05
+
+
+def test_batches_hold_both_bounds_and_every_text_comes_back(tiny: Path):
+    local = provider(tiny, batch_size=5, batch_tokens=64)
+    seen: list[int] = []
+    for batch in local.embed(TEXTS):
+        assert 1 <= len(batch.indices) <= 5
+        assert len(batch.indices) == 1 or len(batch.indices) * max(batch.token_counts) <= 64
+        assert np.allclose(np.linalg.norm(batch.vectors, axis=1), 1, atol=1e-4)
+        seen += batch.indices
+    assert sorted(seen) == list(range(len(TEXTS)))
+
+
+def test_truncation_is_told(tiny: Path):
+    [batch] = provider(tiny).embed(["a", "many words " * 40])
+    assert dict(zip(batch.indices, batch.truncated, strict=True)) == {0: False, 1: True}
+    assert dict(zip(batch.indices, batch.token_counts, strict=True)) == {0: 3, 1: POSITIONS}
+
+
+def test_queries_have_a_prompt_of_their_own(prompted: Path):
+    local = provider(prompted)
+    document, query = (embedded(local, ["text"], query=query)[0][0] for query in (False, True))
+    assert not np.allclose(document, query, atol=1e-3)
+    # What the prompts stand for: find: text
+    as_document = embedded(provider(prompted), ["text"])[0][0]
+    np.testing.assert_allclose(document, as_document, atol=1e-6)
+
+
+def test_out_of_memory_halves_the_batch(
+    tiny: Path, encode_with: Callable[[Encode], None], caplog: pytest.LogCaptureFixture
+):
+    expected, _ = embedded(provider(tiny), TEXTS)
+    sizes: list[int] = []
+
+    def small_memory(model: LoadedModel, batch: Sequence[TokenizedText], prompt: str = "") -> NDArray[np.float32]:
+        sizes.append(len(batch))
+        if len(batch) > 3:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return REAL_ENCODE(model, batch, prompt)
+
+    encode_with(small_memory)
+    vectors, errors = embedded(provider(tiny), TEXTS)
+    assert errors == {}
+    assert max(sizes) > 3
+    assert sorted(vectors) == list(range(len(TEXTS)))
+    for index, vector in vectors.items():
+        np.testing.assert_allclose(vector, expected[index], atol=1e-5)
+    assert "OutOfMemoryError" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory"), "out_of_memory"),
+        (MemoryError(), "out_of_memory"),
+        (RuntimeError("index out of range in self"), "encoding_failed"),
+        (IndexError("index out of range in self"), "encoding_failed"),
+        (ValueError("strange"), "encoding_failed"),
+    ],
+)
+def test_a_text_that_fails_alone_is_isolated(
+    error: Exception, code: str, tiny: Path, encode_with: Callable[[Encode], None]
+):
+    local = provider(tiny)
+    local.load()
+    [bad] = local._model.tokenize([TEXTS[17]])
+
+    def fragile(model: LoadedModel, batch: Sequence[TokenizedText], prompt: str = "") -> NDArray[np.float32]:
+        if bad in batch:
+            raise error
+        return REAL_ENCODE(model, batch, prompt)
+
+    encode_with(fragile)
+    vectors, errors = embedded(local, TEXTS)
+    assert errors == {17: code}
+    assert sorted(vectors) == [index for index in range(len(TEXTS)) if index != 17]
+
+
+@pytest.mark.parametrize("error", [RuntimeError("driver gone"), torch.OutOfMemoryError("CUDA out of memory")])
+def test_a_model_that_fails_on_everything_stops_the_run(
+    error: Exception, tiny: Path, encode_with: Callable[[Encode], None]
+):
+    def broken(model: LoadedModel, batch: Sequence[TokenizedText], prompt: str = "") -> NDArray[np.float32]:
+        raise error
+
+    local = provider(tiny)
+    local.load()
+    encode_with(broken)
+    with pytest.raises(ProviderError, match=r"model tiny fails on any text on cpu .* or set EMBEDDING_DEVICE=cpu"):
+        embedded(local, TEXTS)
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit()])
+def test_a_stop_is_not_a_failure(error: BaseException, tiny: Path, encode_with: Callable[[Encode], None]):
+    def stopped(model: LoadedModel, batch: Sequence[TokenizedText], prompt: str = "") -> NDArray[np.float32]:
+        raise error
+
+    local = provider(tiny)
+    local.load()
+    encode_with(stopped)
+    with pytest.raises(type(error)):
+        embedded(local, TEXTS)
+
+
+def test_a_text_that_has_no_tokens_to_read_is_isolated(tiny: Path, caplog: pytest.LogCaptureFixture):
+    caplog.set_level(logging.DEBUG)
+    texts = ["good", "canary \ud800 lone surrogate", "also good"]
+    vectors, errors = embedded(provider(tiny), texts)
+    assert sorted(vectors) == [0, 2]
+    assert errors == {1: "tokenizing_failed"}
+    assert embedded(provider(tiny), ["\ud800"]) == ({}, {0: "tokenizing_failed"})
+    assert "canary" not in caplog.text
+
+
+def test_a_tokenizer_that_fails_on_everything_stops_the_run(tiny: Path, monkeypatch: pytest.MonkeyPatch):
+    def broken(*_: object) -> list[TokenizedText]:
+        raise RuntimeError("broken")
+
+    local = provider(tiny)
+    local.load()
+    monkeypatch.setattr(LoadedModel, "tokenize", broken)
+    with pytest.raises(ProviderError, match="model tiny fails on any text"):
+        embedded(local, ["a", "b"])
+
+
+def test_no_texts(tiny: Path):
+    assert embedded(provider(tiny), []) == ({}, {})

@@ -1,0 +1,99 @@
+"""What is pending, what it will take, and whether the index waits."""
+
+import pytest
+
+from embedding_assets import EmbeddingGenerator
+from embedding_assets.backlog import estimate_backlog, measure_tokens_per_second, prepare_index
+from embedding_assets.config import Settings
+from embedding_assets.models import EmbeddingStats
+from embedding_assets.postgres.chunks import count_backlog
+from embedding_assets.postgres.connection import Database
+from embedding_assets.postgres.index import build_vector_index, describe_index
+from embedding_assets.postgres.runs import record_run
+from embedding_assets.postgres.spaces import SpaceRecord, register_space
+from embedding_assets_tests.fakes import FAKE_SPACE, FakeProvider, insert_chunks
+
+
+@pytest.fixture
+def record(database: Database) -> SpaceRecord:
+    return register_space(database, FAKE_SPACE)
+
+
+def texts(count: int, stem: str = "text") -> list[str]:
+    return [f"{stem} {number:03}" for number in range(count)]
+
+
+def embed(settings: Settings, database: Database) -> None:
+    EmbeddingGenerator(settings, database=database, provider=FakeProvider()).generate_embeddings_batch()
+
+
+def test_nothing_pending(database: Database, record: SpaceRecord):
+    backlog, plan = estimate_backlog(database, record, tokens_per_second=100)
+    assert (backlog.due, plan.chunks, plan.tokens, plan.seconds, plan.usd) == (0, 0, 0, 0, 0)
+    assert measure_tokens_per_second(database, record, FakeProvider()) is None
+
+
+def test_tokens_are_counted_or_guessed(database: Database, record: SpaceRecord):
+    insert_chunks(database, texts(10), token_count=7)
+    insert_chunks(database, texts(2, "long"), token_count=1000)  # the model reads 256
+    insert_chunks(database, texts(5, "uncounted"))  # 13 bytes: a quarter of a token each, rounded up
+    _, plan = estimate_backlog(database, record)
+    assert (plan.chunks, plan.tokens) == (17, 10 * 7 + 2 * 256 + 5 * 4)
+    assert plan.seconds is None
+    _, plan = estimate_backlog(database, record, tokens_per_second=100)
+    assert plan.seconds == pytest.approx(plan.tokens / 100)
+
+
+@pytest.mark.parametrize(("embedded", "seconds", "expected"), [(200, 4.0, 10.0), (99, 4.0, None), (200, 0.0, None)])
+def test_the_rate_is_that_of_the_latest_run_of_some_size(
+    embedded: int, seconds: float, expected: float | None, database: Database, record: SpaceRecord
+):
+    insert_chunks(database, texts(10), token_count=100)
+    record_run(database, EmbeddingStats(space=record.space.name, embedded=embedded, tokens=400, seconds=seconds))
+    record_run(database, EmbeddingStats(space=record.space.name, embedded=3, tokens=1, seconds=1.0))
+    assert estimate_backlog(database, record)[1].seconds == expected
+
+
+def test_measuring_embeds_a_few_and_writes_nothing(settings: Settings, database: Database, record: SpaceRecord):
+    insert_chunks(database, texts(100))
+    provider = FakeProvider()
+    rate = measure_tokens_per_second(database, record, provider, chunks=20)
+    assert rate is not None
+    assert rate > 0
+    assert len(provider.seen) == 20
+    assert count_backlog(database, record).embedded == 0
+
+
+def test_failed_chunks_are_not_due(settings: Settings, database: Database, record: SpaceRecord):
+    insert_chunks(database, texts(10), token_count=7)
+    bad = FakeProvider(spoil=lambda _, batch: (batch.vectors.__setitem__(slice(0, 4), 0), batch)[1])
+    EmbeddingGenerator(settings, database=database, provider=bad).generate_embeddings_batch()
+    backlog, plan = estimate_backlog(database, record)
+    assert (backlog.chunks, backlog.embedded, backlog.pending, backlog.waiting, backlog.due) == (10, 6, 4, 4, 0)
+    assert (plan.chunks, plan.tokens) == (0, 0)
+
+
+def test_a_first_load_goes_without_an_index(database: Database, record: SpaceRecord):
+    insert_chunks(database, texts(30))
+    plan = prepare_index(database, record, count_backlog(database, record))
+    assert plan.decision == "defer"
+    assert plan.reason == "30 chunks to load, 0 in the index: loaded without an index, built afterwards"
+
+
+def test_a_large_load_drops_the_index_and_a_small_one_keeps_it(
+    settings: Settings, database: Database, record: SpaceRecord
+):
+    insert_chunks(database, texts(30))
+    embed(settings, database)
+    build_vector_index(database, record, settings.index)
+    insert_chunks(database, texts(5, "few"))
+    plan = prepare_index(database, record, count_backlog(database, record))
+    assert plan.decision == "keep"
+    assert "5 chunks to load, 30 in the index: the index stays" in plan.reason
+    assert describe_index(database, record.index).valid
+
+    insert_chunks(database, texts(60, "many"))
+    plan = prepare_index(database, record, count_backlog(database, record))
+    assert plan.decision == "defer"
+    assert "the index waits for the load" in plan.reason
+    assert not describe_index(database, record.index).exists

@@ -1,0 +1,136 @@
+"""The state of a table: numbers and verdicts, each check shown failing on the real database."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from embedding_assets import EmbeddingGenerator
+from embedding_assets.config import IndexConfig, Settings
+from embedding_assets.models import EmbeddingStats
+from embedding_assets.postgres.connection import Database
+from embedding_assets.postgres.index import build_vector_index
+from embedding_assets.postgres.runs import record_run
+from embedding_assets.postgres.spaces import SpaceRecord, register_space
+from embedding_assets.status import inspect_table, judge_embeddings, judge_vector_index
+from embedding_assets_tests.fakes import FAKE_SPACE, FakeProvider, insert_chunks
+
+TEXTS = [f"text {number}" for number in range(120)]
+
+
+@pytest.fixture
+def record(settings: Settings, database: Database) -> SpaceRecord:
+    """A space in which all of ``TEXTS`` are embedded and indexed."""
+    insert_chunks(database, TEXTS)
+    EmbeddingGenerator(settings, database=database, provider=FakeProvider()).generate_embeddings_batch()
+    record = register_space(database, FAKE_SPACE)
+    build_vector_index(database, record, settings.index)
+    return record
+
+
+def execute(database: Database, statement: str) -> None:
+    database.run(lambda connection: connection.execute(statement))  # type: ignore[arg-type]
+
+
+def verdicts(database: Database, record: SpaceRecord, settings: Settings) -> dict[str, bool]:
+    found = [*judge_embeddings(database, record, settings), *judge_vector_index(database, record, settings)]
+    return {verdict.name: verdict.passed for verdict in found}
+
+
+def test_an_empty_table(database: Database):
+    table = inspect_table(database)
+    assert (table.chunks, table.spaces) == (0, [])
+    insert_chunks(database, TEXTS[:3])
+    assert inspect_table(database).chunks == 3
+
+
+def test_numbers(database: Database, record: SpaceRecord, settings: Settings):
+    insert_chunks(database, ["new one", "new two"])
+    other = register_space(database, replace(FAKE_SPACE, dimensions=32), new_space=True)
+    table = inspect_table(database)
+    assert table.chunks == 122
+    first, second = (space.as_dict() for space in table.spaces)
+    assert first["name"] == record.space.name
+    assert (first["column"], first["dimensions"], first["serving"]) == ("embedding", 768, True)
+    assert (first["embedded"], first["pending"], first["quarantined"]) == (120, 2, 0)
+    assert first["index"]["name"] == "idx_knowledge_embedding"
+    assert first["index"]["valid"] is True
+    assert first["index"]["size_bytes"] > 0
+    assert first["latest_run"]["embedded"] == 120
+    assert (second["name"], second["serving"], second["embedded"]) == (other.space.name, False, 0)
+    assert second["index"] == {"name": other.index, "exists": False, "valid": False, "size_bytes": 0}
+    assert second["latest_run"] is None
+    assert json.loads(json.dumps(first, default=str))["provider"] == "fake"
+
+
+def test_all_is_well(database: Database, record: SpaceRecord, settings: Settings):
+    assert verdicts(database, record, settings) == {
+        "finite_dimensions": True,
+        "throughput": True,
+        "coverage": True,
+        "quarantine_empty": True,
+        "hashes_reachable": True,
+        "index_valid": True,
+        "recall": True,
+    }
+
+
+_TEXT_3 = "WHERE chunk_text = 'text 3'"
+DAMAGE = [
+    ("finite_dimensions", f"UPDATE knowledge_base SET embedding = array_fill(0, ARRAY[768])::vector {_TEXT_3}"),
+    ("finite_dimensions", f"UPDATE knowledge_base SET embedding = array_fill(1, ARRAY[768])::vector {_TEXT_3}"),
+    ("coverage", f"UPDATE knowledge_base SET embedding = NULL {_TEXT_3}"),
+    ("coverage", f"UPDATE knowledge_base SET chunk_text = 'edited' {_TEXT_3}"),
+    (
+        "quarantine_empty",
+        "INSERT INTO embedding_failures (chunk_hash, space, error_code, attempts, retry_at, quarantined) "
+        "SELECT 'abab', name, 'odd', 3, now(), true FROM embedding_spaces",
+    ),
+    ("hashes_reachable", "INSERT INTO knowledge_base (chunk_hash, chunk_text) VALUES ('XYZ', 'odd')"),
+    ("index_valid", "DROP INDEX idx_knowledge_embedding"),
+    ("index_valid", "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'idx_knowledge_embedding'::regclass"),
+]
+
+
+@pytest.mark.parametrize(("check", "damage"), DAMAGE)
+def test_each_check_fails_on_its_damage(
+    check: str, damage: str, database: Database, record: SpaceRecord, settings: Settings
+):
+    if check == "quarantine_empty":
+        execute(database, "INSERT INTO knowledge_base (chunk_hash, chunk_text) VALUES ('abab', 'odd')")
+    assert verdicts(database, record, settings)[check]
+    execute(database, damage)
+    found = verdicts(database, record, settings)
+    assert not found[check]
+    accompanying = {"hashes_reachable": {"coverage"}, "quarantine_empty": {"coverage"}}.get(check, set())
+    assert {name for name, passed in found.items() if not passed} == {check} | accompanying
+
+
+def test_another_index_configuration(database: Database, record: SpaceRecord, settings: Settings):
+    other = settings.model_copy(update={"index": IndexConfig(m=8)})
+    assert not verdicts(database, record, other)["index_valid"]
+
+
+def test_a_slow_run(database: Database, record: SpaceRecord, settings: Settings):
+    record_run(database, EmbeddingStats(space=record.space.name, embedded=100, seconds=60.0, device="cpu"))
+    assert not verdicts(database, record, settings)["throughput"]
+    # Later runs of a few chunks say nothing about speed.
+    record_run(database, EmbeddingStats(space=record.space.name, embedded=1, seconds=0.01, device="cpu"))
+    assert not verdicts(database, record, settings)["throughput"]
+
+
+def test_poor_recall(settings: Settings, database: Database):
+    insert_chunks(database, [f"text {number}" for number in range(800)])
+    EmbeddingGenerator(settings, database=database, provider=FakeProvider()).generate_embeddings_batch()
+    record = register_space(database, FAKE_SPACE)
+    [_, recall] = judge_vector_index(database, record, settings)
+    assert recall.passed
+    assert recall.description.startswith("not measured")
+
+    # The sparsest graph, over random vectors that have no near neighbours.
+    poor = settings.model_copy(update={"index": IndexConfig(m=2, ef_construction=4, ef_search=1)})
+    build_vector_index(database, record, poor.index)
+    [index, recall] = judge_vector_index(database, record, poor)
+    assert index.passed
+    assert not recall.passed
+    assert recall.numbers["queries"] == 100
