@@ -8,7 +8,7 @@ from embedding_assets.errors import ConfigurationError
 
 __all__ = ["default_batch_tokens", "is_out_of_memory", "resolve_device"]
 
-_CPU_BATCH_TOKENS: Final = 1_024
+_CPU_BATCH_TOKENS: Final = 512
 """Keeps a full-size MPNet below 1 GB of resident memory: eager attention needs the square of the length."""
 
 _GPU_BATCH_TOKENS: Final = 32_768

@@ -7,18 +7,18 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from tokenizers import Encoding, Tokenizer
+from tokenizers import Encoding
 
 from embedding_assets.encoder.device import resolve_device
 from embedding_assets.encoder.files import ModelFiles
 from embedding_assets.errors import ModelUnavailableError
 
 if TYPE_CHECKING:
-    from sentence_transformers import SentenceTransformer
+    from embedding_assets.encoder.layers import Layers
 
 __all__ = ["LoadedModel", "TokenizedText", "get_model", "release_models"]
 
@@ -48,20 +48,11 @@ class LoadedModel:
     def __init__(self, files: ModelFiles, device: str, max_tokens: int) -> None:
         started = time.monotonic()
         self.device = resolve_device(device)
-        self._model = _load(files, self.device)
-        self._model.max_seq_length = max_tokens
-        backend = getattr(self._model.tokenizer, "backend_tokenizer", None)
-        if not isinstance(backend, Tokenizer):
-            raise ModelUnavailableError(
-                f"model {files.name} has no fast tokenizer; choose another EMBEDDING_MODEL_NAME"
-            )
-        # A copy: truncation is a state of the tokenizer, and callers must not change each other's.
-        self._tokenizer = Tokenizer.from_str(backend.to_str())
-        self._tokenizer.no_padding()
+        self._layers = _load(files).to(self.device)
+        self._tokenizer = self._layers.tokenizer
         self._tokenizer.enable_truncation(max_tokens)
-        self._special_ids = set(self._model.tokenizer.all_special_ids)
         self._usual_characters = _USUAL_CHARACTERS_PER_TOKEN * max_tokens
-        self.dimensions = int(self._model.get_embedding_dimension() or 0)
+        self.dimensions = self.encode(self.tokenize(["dimensions"])).shape[1]
         self.load_seconds = time.monotonic() - started
         logger.info("loaded %s on %s in %.1f s", files.name, self.device, self.load_seconds)
 
@@ -95,17 +86,23 @@ class LoadedModel:
         """
         import torch
 
-        features: dict[str, Any] = self._model.tokenizer.pad(
-            {"input_ids": [text.ids for text in batch]}, return_tensors="pt"
-        ).to(self.device)
-        if prompt:
-            # For models whose pooling leaves the prompt out; a closing special token belongs to the text.
-            ids = self._tokenizer.encode(prompt).ids
-            features["prompt_length"] = len(ids) - (ids[-1] in self._special_ids)
+        width = max(len(text.ids) for text in batch)
+        input_ids = torch.full((len(batch), width), self._layers.pad_id)
+        attention_mask = torch.zeros((len(batch), width), dtype=torch.long)
+        for row, text in enumerate(batch):
+            input_ids[row, : len(text.ids)] = torch.tensor(text.ids)
+            attention_mask[row, : len(text.ids)] = 1
         with torch.inference_mode():
-            output = self._model.forward(features)["sentence_embedding"]
+            output = self._layers(input_ids.to(self.device), attention_mask.to(self.device), self._tokens_of(prompt))
             vectors: NDArray[np.float32] = output.to("cpu", torch.float32).numpy()
         return vectors
+
+    def _tokens_of(self, prompt: str) -> int:
+        """Tokens that a prompt takes at the beginning of a text; a closing special token belongs to the text."""
+        if not prompt:
+            return 0
+        encoding = self._tokenizer.encode(prompt)
+        return len(encoding) - encoding.special_tokens_mask[-1]
 
 
 _models: dict[tuple[str, str, str, int], LoadedModel] = {}
@@ -142,20 +139,11 @@ def release_models() -> None:
         torch.cuda.empty_cache()
 
 
-def _load(files: ModelFiles, device: str) -> SentenceTransformer:
-    import transformers
-    from sentence_transformers import SentenceTransformer
+def _load(files: ModelFiles) -> Layers:
+    from embedding_assets.encoder.layers import load_layers
 
-    # A progress bar of its own would tear the command line's.
-    transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
-        return SentenceTransformer(
-            str(files.path),
-            device=device,
-            local_files_only=True,
-            trust_remote_code=False,
-            model_kwargs={"use_safetensors": True},
-        ).eval()
+        return load_layers(files)
     except Exception as error:
         # Damaged files make the libraries raise whatever they stumble over.
         raise ModelUnavailableError(

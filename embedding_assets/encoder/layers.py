@@ -1,0 +1,199 @@
+"""The layers of a sentence-transformers model, put together without importing that package.
+
+Importing it brings its training code with it: some 120 MB and several seconds in every process. Models whose layers are
+all known here, which most are, need none of that; the others are loaded by the package itself (encoder/model.py).
+File formats: https://sbert.net/docs/sentence_transformer/usage/custom_models.html
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import torch
+from safetensors.torch import load_file
+from tokenizers import Tokenizer
+from torch import Tensor, nn
+from torch.nn import functional
+
+from embedding_assets.encoder.files import ModelFiles
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+
+__all__ = ["Layers", "load_layers"]
+
+# Encoders that AutoModel loads as they are; others, such as T5, want only a part of what it would load.
+_ENCODERS: Final = {"albert", "bert", "camembert", "distilbert", "electra", "modernbert", "mpnet", "roberta",
+                    "xlm-roberta"}  # fmt: skip
+_POOLING_MODES: Final = {"mean", "cls", "max"}
+_NAMES_OF_FEATURES: Final = {"module_input_name", "module_output_name"}
+
+
+class Layers(nn.Module):
+    """From token ids to vectors.
+
+    Attributes:
+        tokenizer: the model's, without truncation or padding.
+        pad_id: the token that fills up shorter texts of a batch.
+    """
+
+    tokenizer: Tokenizer
+    pad_id: int
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor, prompt_tokens: int) -> Tensor:
+        """Vectors, shape (texts, dimensions), of token ids and mask, both of shape (texts, tokens)."""
+        raise NotImplementedError
+
+
+class _KnownLayers(Layers):
+    def __init__(self, transformer: nn.Module, layers: list[nn.Module], tokenizer: Tokenizer, pad_id: int) -> None:
+        super().__init__()
+        self.tokenizer, self.pad_id = tokenizer, pad_id
+        self._transformer = transformer
+        self._pooling, *rest = layers
+        self._rest = nn.Sequential(*rest)
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor, prompt_tokens: int) -> Tensor:  # noqa: ARG002
+        tokens = self._transformer(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+        vectors: Tensor = self._rest(self._pooling(tokens, attention_mask))
+        return vectors
+
+
+class _PackageLayers(Layers):
+    def __init__(self, model: SentenceTransformer) -> None:
+        super().__init__()
+        backend = getattr(model.tokenizer, "backend_tokenizer", None)
+        if not isinstance(backend, Tokenizer):
+            raise ValueError("it has no fast tokenizer")
+        # A copy: truncation is a state of the tokenizer.
+        self.tokenizer = Tokenizer.from_str(backend.to_str())
+        self.tokenizer.no_padding()
+        self.tokenizer.no_truncation()
+        self.pad_id = int(model.tokenizer.pad_token_id or 0)
+        self._model = model
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor, prompt_tokens: int) -> Tensor:
+        features: dict[str, Any] = {"input_ids": input_ids, "attention_mask": attention_mask}
+        if prompt_tokens:
+            # For models whose pooling leaves the prompt out.
+            features["prompt_length"] = prompt_tokens
+        vectors: Tensor = self._model.forward(features)["sentence_embedding"]
+        return vectors
+
+
+def load_layers(files: ModelFiles) -> Layers:
+    """The model in float32 on the CPU, in evaluation mode.
+
+    Raises:
+        Exception: the files are damaged; the libraries raise whatever they stumble over.
+    """
+    import transformers
+
+    # A progress bar of its own would tear the command line's.
+    transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    return (_known_layers(files) or _package_layers(files)).eval()
+
+
+def _package_layers(files: ModelFiles) -> Layers:
+    from sentence_transformers import SentenceTransformer
+
+    model = SentenceTransformer(
+        str(files.path),
+        device="cpu",
+        local_files_only=True,
+        trust_remote_code=False,
+        model_kwargs={"use_safetensors": True},
+    )
+    return _PackageLayers(model)
+
+
+class _Pooling(nn.Module):
+    def __init__(self, mode: str) -> None:
+        super().__init__()
+        self._mode = mode
+
+    def forward(self, tokens: Tensor, attention_mask: Tensor) -> Tensor:
+        if self._mode == "cls":
+            return tokens[:, 0]
+        mask = attention_mask.unsqueeze(-1).to(tokens.dtype)
+        if self._mode == "max":
+            return tokens.masked_fill(mask == 0, float("-inf")).amax(dim=1)
+        return (tokens * mask).sum(dim=1) / mask.sum(dim=1).clamp(min=1e-9)
+
+
+class _Normalize(nn.Module):
+    def forward(self, vectors: Tensor) -> Tensor:
+        return functional.normalize(vectors, p=2, dim=1)
+
+
+def _known_layers(files: ModelFiles) -> Layers | None:
+    kinds = [kind for kind, _ in files.modules]
+    if kinds[:2] != ["Transformer", "Pooling"] or not _is_plain_encoder(files.transformer):
+        return None
+    layers: list[nn.Module] = []
+    for kind, folder in files.modules[1:]:
+        layer = _build_layer(kind, folder)
+        if layer is None:
+            return None
+        layers.append(layer)
+    pad_id = _read_json(files.transformer / "config.json").get("pad_token_id")
+    return _KnownLayers(_build_transformer(files.transformer), layers, files.tokenizer(), int(pad_id or 0))
+
+
+def _is_plain_encoder(path: Path) -> bool:
+    config, sentence_config = _read_json(path / "config.json"), _read_json(path / "sentence_bert_config.json")
+    task = sentence_config.get("transformer_task", "feature-extraction")
+    return (
+        config.get("model_type") in _ENCODERS
+        and "auto_map" not in config
+        and task == "feature-extraction"
+        and not sentence_config.get("do_lower_case", False)
+    )
+
+
+def _build_transformer(path: Path) -> nn.Module:
+    from transformers import AutoModel
+
+    model: nn.Module = AutoModel.from_pretrained(
+        path, local_files_only=True, trust_remote_code=False, use_safetensors=True, dtype=torch.float32
+    )
+    return model
+
+
+def _build_layer(kind: str, folder: Path) -> nn.Module | None:
+    config = _read_json(folder / "config.json")
+    if kind == "Pooling":
+        mode = _pooling_mode(config)
+        return _Pooling(mode) if mode in _POOLING_MODES and config.get("include_prompt", True) else None
+    if kind == "Dense":
+        return _build_dense(config, folder)
+    return _Normalize() if kind == "Normalize" and not set(config) - _NAMES_OF_FEATURES else None
+
+
+def _pooling_mode(config: dict[str, Any]) -> str | None:
+    """The one mode that is on; both spellings occur: ``pooling_mode`` and one flag for each mode."""
+    if "pooling_mode" in config:
+        mode = config["pooling_mode"]
+        return mode if isinstance(mode, str) else None
+    prefix = "pooling_mode_"
+    flags = [name.removeprefix(prefix) for name, on in config.items() if name.startswith(prefix) and on]
+    modes = [name.removesuffix("_tokens").removesuffix("_token") for name in flags] or ["mean"]
+    return modes[0] if len(modes) == 1 else None
+
+
+def _build_dense(config: dict[str, Any], folder: Path) -> nn.Module | None:
+    known = {"in_features", "out_features", "bias", "activation_function"}
+    activation = config.get("activation_function", "torch.nn.modules.activation.Tanh")
+    kind = getattr(nn, activation.rpartition(".")[2], None) if activation.startswith("torch.nn.modules.") else None
+    if set(config) - known - _NAMES_OF_FEATURES or kind is None:
+        return None
+    linear = nn.Linear(config["in_features"], config["out_features"], bias=config.get("bias", True))
+    weights = load_file(folder / "model.safetensors")
+    linear.load_state_dict({name.removeprefix("linear."): tensor.float() for name, tensor in weights.items()})
+    return nn.Sequential(linear, kind())
+
+
+def _read_json(file: Path) -> dict[str, Any]:
+    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
