@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import re
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -14,7 +15,7 @@ import tenacity
 from pgvector.psycopg import register_vector
 from psycopg import errors as pg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
-from psycopg_pool import ConnectionPool, PoolTimeout
+from psycopg_pool import ConnectionPool
 
 from embedding_assets.config import DatabaseConfig, Settings
 from embedding_assets.errors import DatabaseError, DatabasePermissionError, DatabaseUnavailableError
@@ -33,6 +34,16 @@ T = TypeVar("T")
 # themselves: connection exceptions, serialization failure and deadlock, too many connections, server going down or
 # not up yet, lock not available.
 _TRANSIENT = re.compile(r"^(08...|40001|40P01|53300|57P01|57P02|57P03|55P03)$")
+
+# What a server says that was reached and does not let us in. While connecting there is no SQLSTATE to go by.
+_REFUSED_LOGIN = re.compile(
+    r"authentication failed|does not exist|no password supplied|no pg_hba.conf entry|permission denied for database"
+    r"|not permitted to log in|does not support SSL"
+)
+
+# Errors whose message quotes a value, which may be chunk text; those of triggers and functions may say anything.
+_QUOTING = re.compile(r"^(22003|22007|22008|22P02)$")
+_RAISED = re.compile(r"^P0...$")
 
 
 def resolve_url(settings: Settings) -> str:
@@ -55,6 +66,7 @@ class Database:
             url, connect_timeout=config.connect_timeout_seconds, application_name="embedding_assets"
         )
         self._pool: ConnectionPool[Connection] | None = None
+        self._pool_lock = threading.Lock()
 
     def __repr__(self) -> str:
         return f"Database({self.address})"
@@ -81,7 +93,20 @@ class Database:
         try:
             return self._retrying()(psycopg.connect, self._conninfo, autocommit=autocommit)
         except psycopg.Error as error:
-            raise self._translated(error) from None
+            raise self.translate(error) from None
+
+    @contextmanager
+    def session(self) -> Iterator[Connection]:
+        """An autocommit connection outside the pool, for session locks and for what no transaction allows.
+
+        Raises:
+            DatabaseError: what psycopg raised inside, in this package's terms.
+        """
+        with closing(self.connect(autocommit=True)) as connection:
+            try:
+                yield connection
+            except psycopg.Error as error:
+                raise self.translate(error) from None
 
     def run(self, work: Callable[[Connection], T]) -> T:
         """Run ``work`` in a transaction, again after a transient failure.
@@ -95,20 +120,23 @@ class Database:
         """
         try:
             result: T = self._retrying()(self._run_once, work)
-        except (psycopg.Error, PoolTimeout) as error:
-            raise self._translated(error) from None
+        except psycopg.Error as error:
+            raise self.translate(error) from None
         return result
 
     def close(self) -> None:
         """Close the pool; a later call opens it again."""
-        if self._pool is not None:
-            self._pool.close()
-            self._pool = None
+        with self._pool_lock:
+            pool, self._pool = self._pool, None
+        if pool is not None:
+            pool.close()
 
     def _run_once(self, work: Callable[[Connection], T]) -> T:
-        if self._pool is None:
-            self._pool = self._open_pool()
-        with self._pool.connection() as connection:
+        with self._pool_lock:
+            if self._pool is None:
+                self._pool = self._open_pool()
+            pool = self._pool
+        with pool.connection() as connection:
             result = work(connection)
             row = connection.execute("SELECT pg_current_xact_id_if_assigned()::text").fetchone()
             transaction = row[0] if row else None
@@ -120,10 +148,17 @@ class Database:
         return result
 
     def _has_committed(self, transaction: str) -> bool:
-        def ask() -> str | None:
-            with self.connect(autocommit=True) as connection:
-                row = connection.execute("SELECT pg_xact_status(%s::text::xid8)", [transaction]).fetchone()
-            return row[0] if row else None
+        def ask() -> str:
+            try:
+                with closing(self.connect(autocommit=True)) as connection:
+                    row = connection.execute("SELECT pg_xact_status(%s::text::xid8)", [transaction]).fetchone()
+            except pg.InvalidParameterValue:
+                return (
+                    "aborted"  # an id the server has yet to give out: it crashed before it wrote anything of this one
+                )
+            except psycopg.OperationalError:
+                return "in progress"  # lost again; raised, it would repeat the transaction in doubt
+            return (row and row[0]) or "unknown"
 
         # Still in progress: the server has not yet noticed that its client is gone.
         status = tenacity.Retrying(
@@ -132,7 +167,7 @@ class Database:
             retry=tenacity.retry_if_result(lambda status: status == "in progress"),
             retry_error_callback=lambda _: "unknown",
         )(ask)
-        if status == "unknown":
+        if status not in ("committed", "aborted"):
             raise DatabaseUnavailableError(f"{self.address}: a transaction was left in doubt; run again to go on")
         return status == "committed"
 
@@ -157,35 +192,49 @@ class Database:
             reraise=True,
         )
 
-    def _translated(self, error: Exception) -> DatabaseError:
-        # Only the primary message: details of a violated constraint would quote the row.
-        diagnostic = getattr(error, "diag", None)
-        message = (diagnostic and diagnostic.message_primary) or _first_line(error)
+    def translate(self, error: psycopg.Error) -> DatabaseError:
+        """The error of this package that says in one line what to do, without a row's content or the password."""
+        message = _public_message(error)
         if isinstance(error, pg.InsufficientPrivilege):
             return DatabasePermissionError(f"{self.address}: {message}; grant the right or use another role")
-        if isinstance(error, psycopg.OperationalError | PoolTimeout):
+        if _is_refused_login(error):
+            kind = DatabasePermissionError if "permission denied" in message else DatabaseUnavailableError
+            return kind(f"{self.address} refused the login: {message}; check what EMBEDDING_DATABASE_URL says")
+        if _is_transient(error):
             return DatabaseUnavailableError(
-                f"{self.address} did not answer within {self._config.retry_seconds:g} s: {message}; "
+                f"{self.address} cannot be reached, or was lost and did not come back within "
+                f"{self._config.retry_seconds:g} s: {message}; "
                 "check that the server runs and what EMBEDDING_DATABASE_URL says"
             )
-        return DatabaseError(f"{self.address}: {message} (SQLSTATE {getattr(error, 'sqlstate', None)})")
+        return DatabaseError(f"{self.address}: {message} (SQLSTATE {error.sqlstate})")
 
 
-def _first_line(error: Exception) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+def _public_message(error: psycopg.Error) -> str:
+    # Only the primary message: the detail of a violated constraint would quote the row.
+    text = error.diag.message_primary or next(iter(str(error).strip().splitlines()), type(error).__name__)
+    code = error.sqlstate or ""
+    if _RAISED.match(code):
+        return "a trigger or function of the database raised an exception"
+    if _QUOTING.match(code):
+        text = re.sub(r'".*"', '"…"', text, flags=re.DOTALL)
+    return " ".join(text.split())
+
+
+def _is_refused_login(error: BaseException) -> bool:
+    return (
+        isinstance(error, psycopg.OperationalError)
+        and not error.sqlstate
+        and _REFUSED_LOGIN.search(str(error)) is not None
+    )
 
 
 def _is_transient(error: BaseException) -> bool:
-    if isinstance(error, PoolTimeout):
-        return True
     if not isinstance(error, psycopg.Error):
         return False
     if error.sqlstate:
         return bool(_TRANSIENT.match(error.sqlstate))
-    # Without a SQLSTATE the server did not answer at all. A refused login has none either while connecting.
-    return isinstance(error, psycopg.OperationalError) and not re.search(
-        r"authentication failed|does not exist|no password supplied|no pg_hba.conf entry", str(error)
-    )
+    # Without a SQLSTATE the server did not answer at all.
+    return isinstance(error, psycopg.OperationalError) and not _is_refused_login(error)
 
 
 def _log_retry(state: tenacity.RetryCallState) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any, Final, LiteralString
 
 from psycopg import OperationalError
 
@@ -15,7 +16,13 @@ from embedding_assets.errors import DatabaseUnavailableError
 if TYPE_CHECKING:
     from embedding_assets.postgres.connection import Connection, Database
 
-__all__ = ["PrefixLocks", "hold"]
+__all__ = ["TABLE_LOCK", "PrefixLocks", "hold"]
+
+logger = logging.getLogger(__name__)
+
+TABLE_LOCK: Final = "knowledge_base"
+"""Held while the table's indexes or columns change. Two such statements at once would wait for each other: the one for
+a lock on the table, with a snapshot open, the other (CONCURRENTLY) for the end of that snapshot."""
 
 _POLL_SECONDS: Final = 0.2
 
@@ -28,19 +35,25 @@ def hold(connection: Connection, name: str) -> Iterator[None]:
     would wait in turn.
     """
     key = _number(name, 8)
+    waits = False
     while connection.execute("SELECT pg_try_advisory_lock(%s)", [key]).fetchone() != (True,):
+        if not waits:
+            logger.info("waiting for another process that holds the lock %r", name)
+        waits = True
         time.sleep(_POLL_SECONDS)
     try:
         yield
     finally:
-        if not connection.closed:
+        # A lost connection has released it, and must not hide what was raised inside.
+        with suppress(OperationalError):
             connection.execute("SELECT pg_advisory_unlock(%s)", [key])
 
 
 class PrefixLocks:
     """The lock buckets (first two hex characters of ``chunk_hash``) that this run holds in one space.
 
-    The locks belong to a connection of their own, so they end with the process, however it ends.
+    The locks belong to a connection of their own, so they end with the process, however it ends. Advisory locks are the
+    whole database's, so the table's oid is part of the key: another schema may have a table of the same name.
     """
 
     def __init__(self, database: Database, space_name: str) -> None:
@@ -48,18 +61,27 @@ class PrefixLocks:
         self._space = _number(f"space {space_name}", 4)
 
     def acquire(self, buckets: range) -> list[int]:
-        """Take those of ``buckets`` that no other run holds; returns them, ascending."""
-        rows = self._connection.execute(
+        """Take those of ``buckets`` that no other run holds; returns them, ascending.
+
+        Raises:
+            DatabaseUnavailableError: the connection was lost.
+        """
+        rows = self._execute(
             "SELECT bucket FROM generate_series(%s::int, %s::int) AS bucket "
-            "WHERE pg_try_advisory_lock(%s::int, bucket) ORDER BY bucket",
+            "WHERE pg_try_advisory_lock(%s::int # hashoid('knowledge_base'::regclass), bucket) ORDER BY bucket",
             [buckets.start, buckets.stop - 1, self._space],
-        ).fetchall()
+        )
         return [row[0] for row in rows]
 
     def release(self, buckets: range) -> None:
-        """Give back buckets that are done, so that another run may take them."""
-        self._connection.execute(
-            "SELECT pg_advisory_unlock(%s::int, bucket) FROM generate_series(%s::int, %s::int) AS bucket",
+        """Give back buckets that are done, so that another run may take them.
+
+        Raises:
+            DatabaseUnavailableError: the connection was lost.
+        """
+        self._execute(
+            "SELECT pg_advisory_unlock(%s::int # hashoid('knowledge_base'::regclass), bucket) "
+            "FROM generate_series(%s::int, %s::int) AS bucket",
             [self._space, buckets.start, buckets.stop - 1],
         )
 
@@ -69,16 +91,19 @@ class PrefixLocks:
         Raises:
             DatabaseUnavailableError: the connection, and with it the locks, was lost.
         """
-        try:
-            self._connection.execute("SELECT 1")
-        except OperationalError:
-            raise DatabaseUnavailableError(
-                "the connection that held this run's locks was lost; what was committed stays, run again to go on"
-            ) from None
+        self._execute("SELECT 1")
 
     def close(self) -> None:
         """Give back everything."""
         self._connection.close()
+
+    def _execute(self, query: LiteralString, parameters: list[int] | None = None) -> list[tuple[Any, ...]]:
+        try:
+            return self._connection.execute(query, parameters).fetchall()
+        except OperationalError:
+            raise DatabaseUnavailableError(
+                "the connection that held this run's locks was lost; what was committed stays, run again to go on"
+            ) from None
 
 
 def _number(name: str, size: int) -> int:
