@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from psycopg import errors as pg
 from psycopg import sql
 
-from embedding_assets.errors import ConfigurationError, DatabasePermissionError, PgvectorError
+from embedding_assets.errors import ConfigurationError, DatabaseError, DatabasePermissionError, PgvectorError
 from embedding_assets.postgres.locks import hold
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def migrate(database: Database) -> bool:
         DatabasePermissionError: the role may not do what is needed.
         ConfigurationError: an existing table cannot be adopted, or the schema is newer than this package.
     """
-    with database.connect(autocommit=True) as connection:
+    with database.session() as connection:
         if _current_version(connection) == HEAD:
             _check_pgvector(connection)
             return False
@@ -54,7 +54,7 @@ def migrate(database: Database) -> bool:
                     f"the database has schema version {version}, this package knows {HEAD}; upgrade embedding-assets"
                 )
             _ensure_pgvector(connection, database.address)
-            _upgrade(database)
+            _upgrade(database, _schema_of_table(connection))
     return True
 
 
@@ -62,6 +62,15 @@ def _current_version(connection: Connection) -> str | None:
     if connection.execute("SELECT to_regclass(%s)", [VERSION_TABLE]).fetchone() == (None,):
         return None
     row = connection.execute(sql.SQL("SELECT version_num FROM {}").format(sql.Identifier(VERSION_TABLE))).fetchone()
+    return row[0] if row else None
+
+
+def _schema_of_table(connection: Connection) -> str | None:
+    """Where an existing ``knowledge_base`` is, else where new tables go, as an SQL identifier."""
+    row = connection.execute(
+        "SELECT coalesce((SELECT relnamespace::regnamespace::text FROM pg_class "
+        "WHERE oid = to_regclass('knowledge_base')), quote_ident(current_schema()))"
+    ).fetchone()
     return row[0] if row else None
 
 
@@ -87,7 +96,10 @@ def _ensure_pgvector(connection: Connection, address: str) -> None:
 
 
 def _check_pgvector(connection: Connection) -> None:
-    row = connection.execute("SELECT extversion FROM pg_extension WHERE extname = 'vector'").fetchone()
+    row = connection.execute(
+        "SELECT extversion, extnamespace::regnamespace::text, to_regtype('vector') IS NOT NULL "
+        "FROM pg_extension WHERE extname = 'vector'"
+    ).fetchone()
     if row is None:
         raise PgvectorError("the pgvector extension was removed from the database; run CREATE EXTENSION vector")
     version = tuple(int(part) for part in row[0].split(".") if part.isdigit())
@@ -96,16 +108,29 @@ def _check_pgvector(connection: Connection) -> None:
             f"pgvector {row[0]} is older than 0.8.4; install a newer one on the server, "
             "then run ALTER EXTENSION vector UPDATE"
         )
+    if not row[2]:
+        raise PgvectorError(
+            f"pgvector is installed in schema {row[1]}, where it is not found; add that schema to the role's "
+            "search_path (ALTER ROLE … SET search_path = …) and GRANT USAGE on it"
+        )
 
 
-def _upgrade(database: Database) -> None:
+def _upgrade(database: Database, schema: str | None) -> None:
     import alembic.command
     import alembic.config
     import sqlalchemy
 
-    engine = sqlalchemy.create_engine(
-        "postgresql+psycopg://", creator=database.connect, poolclass=sqlalchemy.pool.NullPool
-    )
+    def connect() -> Connection:
+        connection = database.connect()
+        # Everything goes beside the table, also where the search path would create it elsewhere.
+        connection.execute(
+            "SELECT set_config('search_path', concat_ws(', ', %s::text, current_setting('search_path')), false)",
+            [schema],
+        )
+        connection.commit()
+        return connection
+
+    engine = sqlalchemy.create_engine("postgresql+psycopg://", creator=connect, poolclass=sqlalchemy.pool.NullPool)
     config = alembic.config.Config()
     config.set_main_option("script_location", "embedding_assets.postgres:migrations")
     with engine.connect() as connection:
@@ -113,21 +138,23 @@ def _upgrade(database: Database) -> None:
         try:
             alembic.command.upgrade(config, HEAD)
         except sqlalchemy.exc.DBAPIError as error:
-            raise _translated(error, database.address) from None
+            raise _translated(error.orig, database) from None
 
 
-def _translated(error: sqlalchemy.exc.DBAPIError, address: str) -> Exception:
-    origin = error.orig
-    if isinstance(origin, pg.InsufficientPrivilege):
+def _translated(error: BaseException | None, database: Database) -> DatabaseError | ConfigurationError:
+    address = database.address
+    if isinstance(error, pg.InsufficientPrivilege):
         return DatabasePermissionError(
-            f"{address}: {origin.diag.message_primary}; the role must own knowledge_base or be able to create tables "
+            f"{address}: {error.diag.message_primary}; the role must own knowledge_base or be able to create tables "
             "in the schema (GRANT USAGE, CREATE ON SCHEMA … TO …)"
         )
-    if isinstance(origin, pg.UniqueViolation):
+    if isinstance(error, pg.UniqueViolation):
         return ConfigurationError(
             f"{address}: knowledge_base.chunk_hash has duplicates, so the table cannot be adopted; remove them first"
         )
-    return error
+    if isinstance(error, pg.Error):
+        return database.translate(error)
+    return DatabaseError(f"{address}: the schema was not brought up to date ({type(error).__name__})")
 
 
 def run_alembic(connection: sqlalchemy.Connection) -> None:

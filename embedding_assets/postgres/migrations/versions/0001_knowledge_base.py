@@ -28,6 +28,7 @@ ALTER TABLE knowledge_base
     ADD COLUMN IF NOT EXISTS text_version bigint NOT NULL DEFAULT 0
 """
 
+# embedding_failures has the collation of the table's hashes, or a join could not use its index.
 _TABLES = """
 CREATE TABLE embedding_spaces (
     name text PRIMARY KEY,
@@ -46,7 +47,8 @@ CREATE TABLE embedding_spaces (
 CREATE UNIQUE INDEX idx_embedding_spaces_serving ON embedding_spaces (serving) WHERE serving;
 
 CREATE TABLE embedding_failures (
-    chunk_hash text NOT NULL REFERENCES knowledge_base (chunk_hash) ON DELETE CASCADE ON UPDATE CASCADE,
+    chunk_hash text COLLATE {collation} NOT NULL
+        REFERENCES knowledge_base (chunk_hash) ON DELETE CASCADE ON UPDATE CASCADE,
     space text NOT NULL REFERENCES embedding_spaces (name) ON DELETE CASCADE,
     error_code text NOT NULL,
     attempts integer NOT NULL,
@@ -81,19 +83,20 @@ CREATE TABLE embedding_runs (
 CREATE INDEX idx_embedding_runs_space ON embedding_runs (space, id DESC)
 """
 
-# The function reads which columns hold vectors when it runs, so a new space needs no new trigger. Its search_path is
-# fixed, since whoever edits a chunk may have another one.
+# The function reads which columns hold vectors when it runs, so a new space needs no new trigger. Whoever edits a chunk
+# may have another search_path, and rights on knowledge_base alone.
 _TRIGGER = """
-CREATE OR REPLACE FUNCTION knowledge_base_text_changed() RETURNS trigger LANGUAGE plpgsql SET search_path FROM CURRENT
+CREATE OR REPLACE FUNCTION knowledge_base_text_changed() RETURNS trigger LANGUAGE plpgsql
+    SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     no_vectors jsonb;
 BEGIN
-    SELECT coalesce(jsonb_object_agg(column_name, NULL), '{}') || '{"embedding": null}'
-        INTO no_vectors FROM embedding_spaces;
+    SELECT coalesce(jsonb_object_agg(column_name, NULL), '{{}}') || '{{"embedding": null}}'
+        INTO no_vectors FROM {schema}.embedding_spaces;
     NEW := jsonb_populate_record(NEW, no_vectors);
     NEW.text_version := OLD.text_version + 1;
-    DELETE FROM embedding_failures WHERE chunk_hash = OLD.chunk_hash;
+    DELETE FROM {schema}.embedding_failures WHERE chunk_hash = OLD.chunk_hash;
     RETURN NEW;
 END
 $$;
@@ -112,8 +115,20 @@ def upgrade() -> None:
     if not _has_unique_hash():
         op.execute("CREATE UNIQUE INDEX idx_knowledge_chunk_hash ON knowledge_base (chunk_hash)")
     op.execute("CREATE INDEX IF NOT EXISTS idx_knowledge_origin ON knowledge_base ((document_metadata ->> 'origin'))")
-    for statements in (_TABLES, _TRIGGER):
-        op.execute(statements)
+    schema, collation = _schema_and_collation()
+    op.execute(_TABLES.format(collation=collation))
+    op.execute(_TRIGGER.format(schema=schema))
+
+
+def _schema_and_collation() -> tuple[str, str]:
+    """As SQL identifiers: where the table is, and how its hashes are compared."""
+    query = """
+        SELECT c.relnamespace::regnamespace::text, attcollation::regcollation::text
+        FROM pg_attribute JOIN pg_class c ON c.oid = attrelid
+        WHERE attrelid = 'knowledge_base'::regclass AND attname = 'chunk_hash'
+    """
+    schema, collation = op.get_bind().execute(sa.text(query)).one()
+    return schema, collation
 
 
 def _check_adopted_columns() -> None:
@@ -133,21 +148,28 @@ def _check_adopted_columns() -> None:
         "total_chunks": {"integer", "bigint", "smallint"},
         "token_count": {"integer", "bigint", "smallint"},
         "embedding": {"vector"},
+        "text_version": {"bigint", "integer"},
     }
-    problems = [f"it has no column {name}" for name in ("chunk_hash", "chunk_text") if name not in found]
+    kind = (
+        op.get_bind().execute(sa.text("SELECT relkind FROM pg_class WHERE oid = 'knowledge_base'::regclass")).scalar()
+    )
+    problems = [] if kind == "r" else ["it is not an ordinary table"]
+    problems += [f"it has no column {name}" for name in ("chunk_hash", "chunk_text") if name not in found]
     problems += [
         f"column {name} is {found[name]}, not {' or '.join(sorted(types))}"
         for name, types in expected.items()
         if name in found and found[name] not in types
     ]
+    if _has_unique_hash(immediate=False):
+        problems.append("its unique constraint on chunk_hash is deferrable")
     if problems:
         raise ConfigurationError(f"the existing table knowledge_base cannot be adopted: {'; '.join(problems)}")
 
 
-def _has_unique_hash() -> bool:
+def _has_unique_hash(*, immediate: bool = True) -> bool:
     query = """
         SELECT 1 FROM pg_index JOIN pg_attribute a ON a.attrelid = indrelid AND a.attnum = indkey[0]
         WHERE indrelid = 'knowledge_base'::regclass AND indisunique AND indisvalid AND indnatts = 1
-          AND indpred IS NULL AND a.attname = 'chunk_hash'
+          AND indimmediate = :immediate AND indpred IS NULL AND a.attname = 'chunk_hash'
     """
-    return op.get_bind().execute(sa.text(query)).first() is not None
+    return op.get_bind().execute(sa.text(query), {"immediate": immediate}).first() is not None
