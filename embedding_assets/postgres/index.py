@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import secrets
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -12,7 +13,7 @@ from psycopg import Error, sql
 
 from embedding_assets.config import IndexConfig
 from embedding_assets.errors import DatabaseError
-from embedding_assets.postgres.locks import hold
+from embedding_assets.postgres.locks import TABLE_LOCK, hold
 
 if TYPE_CHECKING:
     from embedding_assets.postgres.connection import Connection, Database
@@ -40,7 +41,7 @@ DISTANCE_OPERATORS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class IndexState:
-    """What PostgreSQL knows of an HNSW index."""
+    """What PostgreSQL knows of a vector index."""
 
     name: str
     exists: bool
@@ -49,10 +50,12 @@ class IndexState:
     operator_class: str = ""
     m: int = 0
     ef_construction: int = 0
+    method: str = "hnsw"
 
     def matches(self, config: IndexConfig) -> bool:
         """Whether it is usable and was built as configured."""
-        return self.valid and (self.operator_class, self.m, self.ef_construction) == (
+        return self.valid and (self.method, self.operator_class, self.m, self.ef_construction) == (
+            "hnsw",
             config.operator_class,
             config.m,
             config.ef_construction,
@@ -76,9 +79,7 @@ class RecallSample:
     p50_milliseconds: float | None
 
 
-def ensure_index(
-    database: Database, name: str, definition: sql.Composable, *, settings: dict[str, str] | None = None
-) -> bool:
+def ensure_index(database: Database, name: str, definition: sql.Composable) -> bool:
     """Build index ``name`` unless a valid one exists; one process builds, others wait for it.
 
     CONCURRENTLY, so neither readers nor writers are blocked; what a failed build left behind is dropped first.
@@ -87,76 +88,131 @@ def ensure_index(
         database: where.
         name: of the index.
         definition: what follows the name in CREATE INDEX.
-        settings: server parameters for the build.
 
     Returns:
         Whether it was built.
+
+    Raises:
+        DatabaseError: it could not be built.
     """
-    with database.connect(autocommit=True) as connection:
-        if _is_valid(connection, name):
+    with database.session() as connection:
+        if _describe(connection, name).valid:
             return False
-        with hold(connection, f"index {name}"):
-            valid = _is_valid(connection, name)
-            if valid:
+        with hold(connection, TABLE_LOCK):
+            if _describe(connection, name).valid:
                 return False
-            try:
-                if valid is False:
-                    drop_index(connection, name)
-                for parameter, value in (settings or {}).items():
-                    connection.execute("SELECT set_config(%s, %s, false)", [parameter, value])
-                connection.execute(sql.SQL("CREATE INDEX CONCURRENTLY {} {}").format(sql.Identifier(name), definition))
-                connection.execute("ANALYZE knowledge_base")
-            except Error as error:
-                raise DatabaseError(f"index {name} was not built: {error.diag.message_primary}") from None
+            _build(connection, name, definition)
     return True
 
 
 def drop_index(connection: Connection, name: str) -> None:
-    """Drop an index without blocking readers; the connection must be in autocommit mode."""
-    connection.execute(sql.SQL("DROP INDEX CONCURRENTLY IF EXISTS {}").format(sql.Identifier(name)))
+    """Drop an index without blocking readers; the connection must be in autocommit mode.
+
+    Raises:
+        DatabaseError: it could not be dropped.
+    """
+    try:
+        connection.execute(sql.SQL("DROP INDEX CONCURRENTLY IF EXISTS {}").format(sql.Identifier(name)))
+    except Error as error:
+        raise DatabaseError(f"index {name} was not dropped: {_reason(error)}") from None
 
 
 def build_vector_index(database: Database, record: SpaceRecord, config: IndexConfig) -> float | None:
     """Build the HNSW index of a space, or build it anew when it is invalid or not as configured.
 
+    A valid index serves searches until its successor is complete and takes over its name.
+
     Returns:
         Seconds the build took; None if there was nothing to do.
+
+    Raises:
+        DatabaseError: it could not be built; the index that was there stays.
     """
-    state = describe_index(database, record.index)
+    with database.session() as connection:
+        if _is_settled(connection, record, config):
+            return None
+        with hold(connection, TABLE_LOCK):
+            return _build_vector_index(connection, record, config)
+
+
+def _build_vector_index(connection: Connection, record: SpaceRecord, config: IndexConfig) -> float | None:
+    successor, retired = _transitional_names(record)
+    for name in (successor, retired):
+        drop_index(connection, name)
+    state = _describe(connection, record.index)
     if state.matches(config):
         return None
-    if state.exists and state.valid:
-        logger.info("index differs from its configuration and is built anew", extra={"index": record.index})
-        with database.connect(autocommit=True) as connection:
-            drop_index(connection, record.index)
-    started = time.monotonic()
-    built = ensure_index(
-        database,
-        record.index,
-        sql.SQL("ON knowledge_base USING hnsw ({} {}) WITH (m = {}, ef_construction = {})").format(
-            sql.Identifier(record.column),
-            sql.Identifier(config.operator_class),
-            sql.Literal(config.m),
-            sql.Literal(config.ef_construction),
-        ),
-        settings={
-            "maintenance_work_mem": f"{config.memory_mb}MB",
-            "max_parallel_maintenance_workers": str(config.workers),
-        },
+    definition = sql.SQL("ON knowledge_base USING hnsw ({} {}) WITH (m = {}, ef_construction = {})").format(
+        sql.Identifier(record.column),
+        sql.Identifier(config.operator_class),
+        sql.Literal(config.m),
+        sql.Literal(config.ef_construction),
     )
-    return time.monotonic() - started if built else None
+    settings = {
+        "maintenance_work_mem": f"{config.memory_mb}MB",
+        "max_parallel_maintenance_workers": str(config.workers),
+    }
+    started = time.monotonic()
+    if state.valid:
+        logger.info("index differs from its configuration and is built anew", extra={"index": record.index})
+        _build(connection, successor, definition, settings)
+        # Renaming an index locks neither the table nor its readers.
+        with connection.transaction():
+            _rename(connection, record.index, retired)
+            _rename(connection, successor, record.index)
+        drop_index(connection, retired)
+    else:
+        _build(connection, record.index, definition, settings)
+    return time.monotonic() - started
+
+
+def _transitional_names(record: SpaceRecord) -> tuple[str, str]:
+    """What an index is called while it is built to replace another, and after it was replaced."""
+    return f"{record.index}_new", f"{record.index}_old"
+
+
+def _is_settled(connection: Connection, record: SpaceRecord, config: IndexConfig) -> bool:
+    """Whether the index is as configured, and a replacement that was interrupted left nothing behind."""
+    left_behind = any(_describe(connection, name).exists for name in _transitional_names(record))
+    return not left_behind and _describe(connection, record.index).matches(config)
+
+
+def _build(
+    connection: Connection, name: str, definition: sql.Composable, settings: Mapping[str, str] | None = None
+) -> None:
+    try:
+        drop_index(connection, name)
+        for parameter, value in (settings or {}).items():
+            connection.execute("SELECT set_config(%s, %s, false)", [parameter, value])
+        connection.execute(sql.SQL("CREATE INDEX CONCURRENTLY {} {}").format(sql.Identifier(name), definition))
+        connection.execute("ANALYZE knowledge_base")
+    except Error as error:
+        raise DatabaseError(f"index {name} was not built: {_reason(error)}; run again to try once more") from None
+
+
+def _rename(connection: Connection, name: str, new_name: str) -> None:
+    connection.execute(sql.SQL("ALTER INDEX {} RENAME TO {}").format(sql.Identifier(name), sql.Identifier(new_name)))
+
+
+def _reason(error: Error) -> str:
+    return error.diag.message_primary or "the connection was lost"
 
 
 def describe_index(database: Database, name: str) -> IndexState:
     """The state of an index; ``exists`` is False when there is none of that name."""
+    return database.run(lambda connection: _describe(connection, name))
+
+
+def _describe(connection: Connection, name: str) -> IndexState:
     query = """
-        SELECT i.indisvalid, pg_relation_size(c.oid), o.opcname, coalesce(c.reloptions, '{}')
+        SELECT i.indisvalid, pg_relation_size(c.oid), o.opcname, coalesce(c.reloptions, '{}'), a.amname
         FROM pg_class c
+        JOIN pg_am a ON a.oid = c.relam
         JOIN pg_index i ON i.indexrelid = c.oid
         JOIN pg_opclass o ON o.oid = i.indclass[0]
         WHERE c.oid = to_regclass(quote_ident(%s))
     """
-    row = database.run(lambda connection: connection.execute(query, [name]).fetchone())
+    row = connection.execute(query, [name]).fetchone()
     if row is None:
         return IndexState(name, exists=False)
     options = dict(option.split("=", 1) for option in row[3])
@@ -169,6 +225,7 @@ def describe_index(database: Database, name: str) -> IndexState:
         operator_class=row[2],
         m=int(options.get("m", 16)),
         ef_construction=int(options.get("ef_construction", 64)),
+        method=row[4],
     )
 
 
@@ -194,9 +251,11 @@ def _measure_recall(
     ).format(column=column, operator=DISTANCE_OPERATORS[config.operator_class])
     if len(sample) <= k:
         return RecallSample(len(sample), None, planner_uses_index=False, p50_milliseconds=None)
-    planner_uses_index = record.index in _plan(connection, neighbours, sample[0], k, config)
+    parameters = {"vector": sample[0], "limit": k + 1}
+    _approximate(connection, config, k)
+    planner_uses_index = _uses_index(connection, record.index, neighbours, parameters)
     connection.execute("SET LOCAL enable_seqscan = off")
-    if record.index not in _plan(connection, neighbours, sample[0], k, config):
+    if not _uses_index(connection, record.index, neighbours, parameters):
         return RecallSample(len(sample), None, planner_uses_index=False, p50_milliseconds=None)
     found = right = 0
     latencies: list[float] = []
@@ -205,10 +264,11 @@ def _measure_recall(
         _approximate(connection, config, k)
         connection.execute("SET LOCAL enable_seqscan = off")
         started = time.perf_counter()
-        approximate = [row[0] for row in connection.execute(neighbours, parameters).fetchall()]
+        # Unprepared: the plan of a prepared query is kept when the settings that decide it change.
+        approximate = [row[0] for row in connection.execute(neighbours, parameters, prepare=False).fetchall()]
         latencies.append((time.perf_counter() - started) * 1000)
         connection.execute("SET LOCAL enable_indexscan = off; SET LOCAL enable_seqscan = on")
-        exact = [row[0] for row in connection.execute(neighbours, parameters).fetchall()]
+        exact = [row[0] for row in connection.execute(neighbours, parameters, prepare=False).fetchall()]
         # The first of both is the row itself, at distance 0 (or the most negative inner product).
         limit = exact[-1] + 1e-6
         right += sum(distance <= limit for distance in approximate[1 : k + 1])
@@ -236,15 +296,6 @@ def _approximate(connection: Connection, config: IndexConfig, k: int) -> None:
     connection.execute("SELECT set_config('hnsw.ef_search', %s, true)", [str(max(config.ef_search, k + 1))])
 
 
-def _plan(connection: Connection, query: sql.Composed, vector: Any, k: int, config: IndexConfig) -> str:
-    _approximate(connection, config, k)
-    rows = connection.execute(sql.SQL("EXPLAIN ") + query, {"vector": vector, "limit": k + 1}).fetchall()
-    return "\n".join(row[0] for row in rows)
-
-
-def _is_valid(connection: Connection, name: str) -> bool | None:
-    """None when there is no such index."""
-    row = connection.execute(
-        "SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass(quote_ident(%s))", [name]
-    ).fetchone()
-    return row[0] if row else None
+def _uses_index(connection: Connection, name: str, query: sql.Composed, parameters: dict[str, Any]) -> bool:
+    rows = connection.execute(sql.SQL("EXPLAIN (FORMAT JSON) {}").format(query), parameters, prepare=False).fetchall()
+    return f"'Index Name': {name!r}" in str(rows)

@@ -9,6 +9,7 @@ from psycopg import sql
 
 from embedding_assets.errors import ConfigurationError, SpaceMismatchError
 from embedding_assets.postgres.index import ensure_index
+from embedding_assets.postgres.locks import TABLE_LOCK, hold
 from embedding_assets.spaces import VectorSpace
 
 if TYPE_CHECKING:
@@ -67,9 +68,12 @@ def register_space(
         SpaceMismatchError: the table is embedded in another space and ``new_space`` is off.
         ConfigurationError: column ``embedding`` holds vectors of unknown origin or another length.
     """
-    record = database.run(
-        lambda connection: _register(connection, space, new_space=new_space, claim_vectors=claim_vectors)
-    )
+    record = database.run(lambda connection: _find(connection, space, new_space=new_space))
+    if record is None:
+        with database.session() as session, hold(session, TABLE_LOCK):
+            record = database.run(
+                lambda connection: _register(connection, space, new_space=new_space, claim_vectors=claim_vectors)
+            )
     ensure_index(
         database,
         record.pending_index,
@@ -87,18 +91,22 @@ def _select(connection: Connection) -> list[SpaceRecord]:
     return [SpaceRecord(VectorSpace(*row[:-3]), *row[-3:]) for row in rows]
 
 
+def _find(connection: Connection, space: VectorSpace, *, new_space: bool) -> SpaceRecord | None:
+    """None when the space may be registered."""
+    known = _select(connection)
+    found = next((record for record in known if record.space == space), None)
+    if found is None and known and not new_space:
+        raise SpaceMismatchError(_mismatch(space, known))
+    return found
+
+
 def _register(connection: Connection, space: VectorSpace, *, new_space: bool, claim_vectors: bool) -> SpaceRecord:
-    """Under an exclusive lock on ``embedding_spaces``, so that two first runs agree on one space."""
-    known = {record.space: record for record in _select(connection)}
-    if space in known:
-        return known[space]
-    connection.execute("LOCK TABLE embedding_spaces IN EXCLUSIVE MODE")
-    known = {record.space: record for record in _select(connection)}
-    if space in known:
-        return known[space]
-    if known and not new_space:
-        raise SpaceMismatchError(_mismatch(space, list(known.values())))
-    if known:
+    """Called under the table's lock, so that two first runs agree on one space."""
+    if found := _find(connection, space, new_space=new_space):
+        return found
+    # Changing columns waits for every reader, and new readers behind it: give way and try again rather than block them.
+    connection.execute("SET LOCAL lock_timeout = '2s'")
+    if _select(connection):
         record = SpaceRecord(space, f"embedding_{space.slug}", f"idx_knowledge_embedding_{space.slug}", serving=False)
         connection.execute(
             sql.SQL("ALTER TABLE knowledge_base ADD COLUMN {} vector({})").format(
@@ -119,21 +127,21 @@ def _register(connection: Connection, space: VectorSpace, *, new_space: bool, cl
 
 def _claim_first_column(connection: Connection, space: VectorSpace, *, claim_vectors: bool) -> None:
     row = connection.execute(
-        "SELECT atttypmod, EXISTS (SELECT 1 FROM knowledge_base WHERE embedding IS NOT NULL) "
+        "SELECT atttypmod, (SELECT vector_dims(embedding) FROM knowledge_base WHERE embedding IS NOT NULL LIMIT 1) "
         "FROM pg_attribute WHERE attrelid = 'knowledge_base'::regclass AND attname = 'embedding'"
     ).fetchone()
-    dimensions, has_vectors = row or (-1, False)
-    if has_vectors and dimensions != space.dimensions:
+    declared, stored = row or (-1, None)
+    if stored is not None and stored != space.dimensions:
         raise ConfigurationError(
-            f"EMBEDDING_DIMENSIONS: column embedding holds vectors of {dimensions} dimensions, "
+            f"EMBEDDING_DIMENSIONS: column embedding holds vectors of {stored} dimensions, "
             f"{space.model} makes {space.dimensions}; set EMBEDDING_MODEL_NAME to the model that filled the column"
         )
-    if has_vectors and not claim_vectors:
+    if stored is not None and not claim_vectors:
         raise ConfigurationError(
             "column embedding already holds vectors, but not by which model; set EMBEDDING_MODEL_NAME "
             f"(and EMBEDDING_MODEL_REVISION) to the model that made them, even if it is the default {space.model}"
         )
-    if dimensions != space.dimensions:
+    if declared != space.dimensions:
         connection.execute("DROP INDEX IF EXISTS idx_knowledge_embedding")
         connection.execute(
             sql.SQL("ALTER TABLE knowledge_base ALTER COLUMN embedding TYPE vector({})").format(

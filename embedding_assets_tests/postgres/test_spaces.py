@@ -1,0 +1,153 @@
+"""Each vector space has a column of its own, and nothing else gets in."""
+
+import dataclasses
+import threading
+
+import pytest
+
+from embedding_assets.errors import ConfigurationError, DatabaseUnavailableError, SpaceMismatchError
+from embedding_assets.postgres.index import describe_index
+from embedding_assets.postgres.spaces import list_spaces, register_space, serving_space
+from embedding_assets_tests.fakes import FAKE_SPACE, insert_chunks
+from embedding_assets_tests.postgres.conftest import SMALL_SPACE
+
+OTHER = dataclasses.replace(FAKE_SPACE, model="fake/other", dimensions=12)
+LONG = dataclasses.replace(
+    FAKE_SPACE, model="someone/An-Unreasonably.Long--Name_of_a_model-that-goes-on-and-on-and-on-" + "x" * 60
+)
+
+
+def column_type(execute, column: str) -> str:
+    [(found,)] = execute(
+        "SELECT format_type(atttypid, atttypmod) FROM pg_attribute "
+        "WHERE attrelid = 'knowledge_base'::regclass AND attname = %s",
+        column,
+    )
+    return found
+
+
+def test_the_first_space_owns_the_first_column_and_serves(database):
+    assert serving_space(database) is None
+    record = register_space(database, FAKE_SPACE)
+    assert (record.column, record.index, record.serving) == ("embedding", "idx_knowledge_embedding", True)
+    assert describe_index(database, record.pending_index).valid
+    assert register_space(database, FAKE_SPACE) == record
+    assert serving_space(database) == record
+    assert list_spaces(database) == [record]
+
+
+@pytest.mark.parametrize(
+    ("attribute", "value", "setting"),
+    [
+        ("model", "fake/other", "EMBEDDING_MODEL_NAME"),
+        ("revision", "2", "EMBEDDING_MODEL_REVISION"),
+        ("dimensions", 12, "EMBEDDING_DIMENSIONS"),
+        ("max_tokens", 128, "EMBEDDING_MAX_SEQ_LENGTH"),
+        ("provider", "another", "EMBEDDING_PROVIDER"),
+        ("prompt", "passage: ", "prompt is 'passage: ', the table's is ''"),
+        ("normalized", False, "normalized is False, the table's is True"),
+    ],
+)
+def test_a_space_that_differs_in_anything_is_refused_with_the_way_out(database, attribute, value, setting):
+    register_space(database, FAKE_SPACE)
+    space = dataclasses.replace(FAKE_SPACE, **{attribute: value})
+    with pytest.raises(SpaceMismatchError) as caught:
+        register_space(database, space)
+    message = str(caught.value)
+    assert setting in message
+    assert "EMBEDDING_NEW_SPACE=true" in message
+    assert space.name in message
+    assert FAKE_SPACE.name in message
+    assert len(list_spaces(database)) == 1
+
+
+def test_further_spaces_have_columns_and_indexes_of_their_own(database, execute):
+    first = register_space(database, FAKE_SPACE)
+    records = [register_space(database, space, new_space=True) for space in (OTHER, LONG)]
+    assert [(r.serving, column_type(execute, r.column)) for r in records] == [
+        (False, "vector(12)"),
+        (False, "vector(768)"),
+    ]
+    assert serving_space(database) == first
+    assert list_spaces(database) == [first, *records]
+    names = [name for r in [first, *records] for name in (r.column, r.index, r.pending_index)]
+    assert len({name[:63] for name in names}) == len(names)
+    for record in [first, *records]:
+        assert all(
+            len(name) <= 63 for name in (record.column, record.index, record.pending_index, f"{record.index}_new")
+        )
+        found = execute("SELECT indexrelid::regclass::text FROM pg_index WHERE indexrelid = %s::regclass",
+                        record.pending_index)  # fmt: skip
+        assert found == [(record.pending_index,)]
+    # Known by now, so they need no permission any more.
+    assert register_space(database, OTHER) == records[0]
+
+
+def test_an_empty_column_takes_the_space_s_dimensions(database, execute):
+    insert_chunks(database, ["text"])
+    register_space(database, OTHER)
+    assert column_type(execute, "embedding") == "vector(12)"
+
+
+@pytest.mark.parametrize("declared", ["vector", "vector(8)"])
+def test_a_filled_column_is_taken_only_when_claimed_and_of_the_right_length(database, execute, declared):
+    [chunk_hash] = insert_chunks(database, ["text"])
+    execute(f"ALTER TABLE knowledge_base ALTER COLUMN embedding TYPE {declared}")
+    vector = "[1,0,0,0,0,0,0,0]"
+    execute("UPDATE knowledge_base SET embedding = %s::vector", vector)
+    with pytest.raises(ConfigurationError, match="EMBEDDING_MODEL_NAME"):
+        register_space(database, SMALL_SPACE)
+    with pytest.raises(ConfigurationError, match=r"EMBEDDING_DIMENSIONS.* of 8 dimensions"):
+        register_space(database, OTHER, claim_vectors=True)
+    assert list_spaces(database) == []
+    register_space(database, SMALL_SPACE, claim_vectors=True)
+    assert column_type(execute, "embedding") == "vector(8)"
+    assert execute("SELECT chunk_hash FROM knowledge_base WHERE embedding = %s::vector", vector) == [(chunk_hash,)]
+
+
+def test_first_spaces_registered_at_once_agree_on_one(database):
+    spaces = [dataclasses.replace(SMALL_SPACE, model=f"fake/{number}") for number in range(3)] * 2
+    results = []
+    barrier = threading.Barrier(len(spaces))
+
+    def register(space):
+        barrier.wait(10)
+        try:
+            results.append(register_space(database, space).space)
+        except SpaceMismatchError:
+            results.append(None)
+
+    threads = [threading.Thread(target=register, args=(space,)) for space in spaces]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    [winner] = list_spaces(database)
+    assert results.count(winner.space) == 2
+    assert results.count(None) == 4
+
+
+def test_a_new_column_gives_way_to_readers_and_is_added_when_they_are_gone(database, record, execute):
+    """Whoever reads meanwhile must not queue behind it for long."""
+    insert_chunks(database, ["text"])
+    with database.connect() as reader:
+        reader.execute("SELECT * FROM knowledge_base")
+        with pytest.raises(DatabaseUnavailableError, match="lock timeout"):
+            register_space(_impatient(database), OTHER, new_space=True)
+        thread = threading.Thread(target=register_space, args=(database, OTHER), kwargs={"new_space": True})
+        thread.start()
+        thread.join(0.5)
+        reader.commit()
+    thread.join(20)
+    assert len(list_spaces(database)) == 2
+
+
+def _impatient(database):
+    config = database._config.model_copy(update={"retry_seconds": 0})
+    return type(database)(database._conninfo, config)
+
+
+def test_identity_survives_the_table(database):
+    space = dataclasses.replace(FAKE_SPACE, prompt="Frage: 'äöü' \\ ", revision="sha256:" + "0" * 64)
+    register_space(database, space)
+    assert serving_space(database).space == space
