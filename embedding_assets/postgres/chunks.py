@@ -126,8 +126,11 @@ def store_chunks(
 def _store(
     connection: Connection, chunks: Sequence[ProcessedChunk], completed: Sequence[LoadedDocument]
 ) -> tuple[int, int]:
+    # Not LIKE knowledge_base: an adopted table may have other integer types, and further columns that must be filled.
     connection.execute(
-        "CREATE TEMP TABLE IF NOT EXISTS incoming_chunks (LIKE knowledge_base INCLUDING DEFAULTS) ON COMMIT DELETE ROWS"
+        "CREATE TEMP TABLE IF NOT EXISTS incoming_chunks (chunk_hash text, chunk_text text, context_header text, "
+        "document_metadata jsonb, chunk_index integer, total_chunks integer, token_count integer) "
+        "ON COMMIT DELETE ROWS"
     )
     with connection.cursor().copy(
         sql.SQL("COPY incoming_chunks ({}) FROM STDIN (FORMAT BINARY)").format(_LOADED_COLUMNS)
@@ -161,16 +164,17 @@ def _store(
         "i.token_count)"
     )
     removed = 0
-    for document in completed:
-        removed += connection.execute(
-            "DELETE FROM knowledge_base WHERE document_metadata ->> 'origin' = %s AND NOT chunk_hash = ANY(%s)",
-            [document.origin, list(document.hashes)],
-        ).rowcount
+    for document in sorted(completed, key=lambda document: document.origin):
+        # First, since it waits for another load of the document, whose chunks are then there to be removed.
         connection.execute(
             "INSERT INTO loaded_documents (origin, digest, chunks) VALUES (%s, %s, %s) "
             "ON CONFLICT (origin) DO UPDATE SET digest = excluded.digest, chunks = excluded.chunks, loaded_at = now()",
             [document.origin, document.digest, len(document.hashes)],
         )
+        removed += connection.execute(
+            "DELETE FROM knowledge_base WHERE document_metadata ->> 'origin' = %s AND NOT chunk_hash = ANY(%s)",
+            [document.origin, list(document.hashes)],
+        ).rowcount
     return added, removed
 
 
@@ -184,7 +188,8 @@ def fetch_pending(
     """
     lower, upper = bucket_bounds(buckets.start, buckets.stop)
     query = sql.SQL(
-        "SELECT chunk_hash, chunk_text, context_header, text_version FROM knowledge_base k "
+        "SELECT chunk_hash, coalesce(chunk_text, ''), coalesce(context_header, ''), text_version "
+        "FROM knowledge_base k "
         'WHERE {column} IS NULL AND chunk_hash COLLATE "C" >= %(lower)s AND chunk_hash COLLATE "C" < %(upper)s '
         'AND chunk_hash COLLATE "C" > %(after)s AND {is_hex} AND {not_blocked} '
         'ORDER BY chunk_hash COLLATE "C" LIMIT %(limit)s'
@@ -197,10 +202,11 @@ def fetch_pending(
 def due_prefixes(database: Database, record: SpaceRecord, prefixes: Sequence[str]) -> list[str]:
     """Which prefixes have a chunk that is due: one probe of the partial index for each, however large the table."""
     query = sql.SQL(
-        "SELECT prefix FROM unnest(%(prefixes)s::text[], %(ends)s::text[]) AS p (prefix, stop) WHERE EXISTS ("
+        # LATERAL with LIMIT: EXISTS may become a join of all prefixes with the whole backlog.
+        "SELECT prefix FROM unnest(%(prefixes)s::text[], %(ends)s::text[]) AS p (prefix, stop) CROSS JOIN LATERAL ("
         "SELECT 1 FROM knowledge_base k WHERE {column} IS NULL "
-        'AND chunk_hash COLLATE "C" >= prefix AND chunk_hash COLLATE "C" < stop AND {is_hex} AND {not_blocked}) '
-        "ORDER BY prefix"
+        'AND chunk_hash COLLATE "C" >= prefix AND chunk_hash COLLATE "C" < stop AND {is_hex} AND {not_blocked} '
+        "LIMIT 1) AS due ORDER BY prefix"
     ).format(column=sql.Identifier(record.column), is_hex=_IS_HEX, not_blocked=_NOT_BLOCKED)
     # "g" follows every hex digit, so this closes a prefix of any length.
     parameters = {"prefixes": list(prefixes), "ends": [f"{p}g" for p in prefixes], "space": record.space.name}
@@ -241,7 +247,8 @@ def count_backlog_tokens(database: Database, record: SpaceRecord) -> int:
     """Tokens of the pending chunks; a chunk without a stored count is taken at a quarter of a token a byte."""
     query = sql.SQL(
         "SELECT coalesce(sum(CASE WHEN token_count > 0 THEN least(token_count, %(most)s) "
-        "ELSE least((octet_length(chunk_text) + octet_length(context_header)) / 4 + 1, %(most)s) END), 0)::bigint "
+        "ELSE least((coalesce(octet_length(chunk_text), 0) + coalesce(octet_length(context_header), 0)) / 4 + 1, "
+        "%(most)s) END), 0)::bigint "
         "FROM knowledge_base k WHERE {column} IS NULL AND {is_hex} AND {not_blocked}"
     ).format(column=sql.Identifier(record.column), is_hex=_IS_HEX, not_blocked=_NOT_BLOCKED)
     parameters = {"most": record.space.max_tokens, "space": record.space.name}

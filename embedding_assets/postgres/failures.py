@@ -28,18 +28,30 @@ class Failure:
     source: str
 
 
-def record_failures(database: Database, space_name: str, codes: Mapping[str, str], config: EmbeddingConfig) -> None:
+def record_failures(
+    database: Database,
+    space_name: str,
+    codes: Mapping[str, str],
+    config: EmbeddingConfig,
+    *,
+    text_versions: Mapping[str, int] | None = None,
+) -> None:
     """Count one more failure for each chunk in ``codes`` (hash → error code).
 
     The wait before the next attempt doubles with every failure; after ``max_attempts`` the chunk is quarantined.
-    A chunk that was deleted in the meantime is left out.
+    A chunk that was deleted in the meantime is left out, and so is one whose text is no longer the version in
+    ``text_versions`` (hash → version): the new text has not failed.
     """
     query = """
         INSERT INTO embedding_failures AS f (chunk_hash, space, error_code, attempts, retry_at, quarantined)
         SELECT chunk_hash, %(space)s, code, 1, now() + %(delay)s * interval '1 second', 1 >= %(most)s
-        FROM unnest(%(hashes)s::text[], %(codes)s::text[]) AS failed (chunk_hash, code)
-        JOIN knowledge_base k USING (chunk_hash)
-        ORDER BY chunk_hash
+        FROM (
+            SELECT chunk_hash, code
+            FROM unnest(%(hashes)s::text[], %(codes)s::text[], %(versions)s::bigint[]) AS f (chunk_hash, code, version)
+            JOIN knowledge_base k USING (chunk_hash)
+            WHERE version IS NULL OR version = k.text_version
+            ORDER BY chunk_hash FOR SHARE OF k
+        ) AS failed
         ON CONFLICT (chunk_hash, space) DO UPDATE SET
             error_code = excluded.error_code,
             attempts = f.attempts + 1,
@@ -51,6 +63,7 @@ def record_failures(database: Database, space_name: str, codes: Mapping[str, str
         "space": space_name,
         "hashes": list(codes),
         "codes": list(codes.values()),
+        "versions": [(text_versions or {}).get(chunk_hash) for chunk_hash in codes],
         "delay": config.retry_delay_seconds,
         "most": config.max_attempts,
     }

@@ -117,7 +117,8 @@ def nearest_chunks(
 ) -> list[tuple[Any, ...]]:
     """The ``k`` chunks nearest to ``vector``, nearest first: (hash, text, header, metadata, distance).
 
-    With a filter the index is scanned on until enough rows pass it (hnsw.iterative_scan, pgvector 0.8).
+    With a filter the index is scanned on until enough rows pass it (hnsw.iterative_scan, pgvector 0.8). That ends at
+    hnsw.max_scan_tuples; what then is missing is looked for without the index.
     """
     conditions: list[sql.Composable] = [sql.SQL("{} IS NOT NULL").format(sql.Identifier(record.column))]
     parameters: dict[str, Any] = {"vector": Vector(vector), "k": k}
@@ -129,7 +130,8 @@ def nearest_chunks(
         )
         parameters |= {f"key{number}": key, f"value{number}": value}
     query = sql.SQL(
-        "SELECT chunk_hash, chunk_text, context_header, document_metadata, {column} {operator} %(vector)s AS distance "
+        "SELECT chunk_hash, coalesce(chunk_text, ''), coalesce(context_header, ''), "
+        "coalesce(document_metadata, '{{}}'), {column} {operator} %(vector)s AS distance "
         "FROM knowledge_base WHERE {conditions} ORDER BY distance LIMIT %(k)s"
     ).format(
         column=sql.Identifier(record.column),
@@ -142,6 +144,11 @@ def nearest_chunks(
             "SELECT set_config('hnsw.ef_search', %s, true), set_config('hnsw.iterative_scan', 'strict_order', true)",
             [str(min(1000, max(index.ef_search, k)))],
         )
-        return connection.execute(query, parameters).fetchall()
+        nearest = connection.execute(query, parameters).fetchall()
+        if len(nearest) < k:
+            connection.execute("SET LOCAL enable_indexscan = off")
+            # Unprepared, since a plan that was prepared would be used again.
+            nearest = connection.execute(query, parameters, prepare=False).fetchall()
+        return nearest
 
     return database.run(work)
