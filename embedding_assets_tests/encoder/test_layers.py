@@ -1,0 +1,82 @@
+"""Layers put together here compute what sentence-transformers computes; what is not known is left to that package."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.base.modules import Dense, Normalize
+from sentence_transformers.sentence_transformer.modules import Pooling
+
+from embedding_assets.encoder.files import ModelFiles
+from embedding_assets.encoder.layers import _KnownLayers, _PackageLayers
+from embedding_assets.encoder.model import LoadedModel
+from embedding_assets_tests.tiny_model import DIMENSIONS
+
+TEXTS = ["one", "two words", "a text of some more words, with punctuation.", "x" * 90, "", "ünïcode"]
+
+
+def resaved(folder: Path, target: Path, *layers: torch.nn.Module) -> Path:
+    """The tiny model with other layers behind its transformer."""
+    transformer = SentenceTransformer(str(folder), device="cpu")[0]
+    SentenceTransformer(modules=[transformer, *layers], device="cpu").save(str(target), create_model_card=False)
+    return target
+
+
+@pytest.mark.parametrize(
+    ("layers", "known"),
+    [
+        ([Pooling(DIMENSIONS, "mean"), Normalize()], True),
+        ([Pooling(DIMENSIONS, "cls")], True),
+        ([Pooling(DIMENSIONS, "max"), Normalize()], True),
+        ([Pooling(DIMENSIONS, "mean"), Dense(DIMENSIONS, 48), Normalize()], True),
+        ([Pooling(DIMENSIONS, "mean"), Dense(DIMENSIONS, 16, bias=False, activation_function=torch.nn.GELU())], True),
+        ([Pooling(DIMENSIONS, "weightedmean"), Normalize()], False),
+        ([Pooling(DIMENSIONS, "lasttoken")], False),
+        ([Pooling(DIMENSIONS, ("mean", "max"))], False),
+    ],
+)
+def test_vectors_are_those_of_the_package(
+    layers: list[torch.nn.Module], known: bool, tiny_model: Path, tmp_path: Path
+) -> None:
+    folder = resaved(tiny_model, tmp_path / "changed", *layers)
+    model = LoadedModel(ModelFiles("changed", "1", folder), "cpu", 32)
+    assert isinstance(model._layers, _KnownLayers if known else _PackageLayers)
+    reference = SentenceTransformer(str(folder), device="cpu")
+    reference.max_seq_length = 32
+    np.testing.assert_allclose(model.encode(model.tokenize(TEXTS)), reference.encode(TEXTS), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("file", "key", "value"),
+    [
+        ("config.json", "auto_map", {"AutoModel": "remote.Model"}),
+        ("config.json", "model_type", "t5"),
+        ("sentence_bert_config.json", "do_lower_case", True),
+        ("sentence_bert_config.json", "transformer_task", "fill-mask"),
+    ],
+)
+def test_a_transformer_with_something_unknown_is_not_taken_for_a_plain_one(
+    file: str, key: str, value: object, tiny_model: Path
+) -> None:
+    from embedding_assets.encoder.layers import _is_plain_encoder
+
+    assert _is_plain_encoder(tiny_model)
+    path = tiny_model / file
+    path.write_text(json.dumps({**json.loads(path.read_text()), key: value}))
+    assert not _is_plain_encoder(tiny_model)
+
+
+def test_the_demo_model_needs_no_import_of_the_package(data_dir: Path) -> None:
+    code = (
+        "import sys, pathlib; from embedding_assets.encoder.model import LoadedModel; "
+        "from embedding_assets.encoder.files import locate_model; from embedding_assets.encoder.demo_model import NAME; "
+        f"files = locate_model(NAME, None, data_dir=pathlib.Path({str(data_dir)!r}), timeout_seconds=1); "
+        "model = LoadedModel(files, 'cpu', 256); assert model.encode(model.tokenize(['a'])).shape == (1, 768); "
+        "assert not {'sentence_transformers', 'pandas', 'sklearn'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
