@@ -47,7 +47,7 @@ def real_texts(count: int) -> list[str]:
     for _ in range(count):
         content = chance.choice(files).read_text("utf-8", "replace")
         start = chance.randrange(max(1, len(content) - 10))
-        texts.append(content[start : start + round(10 ** chance.uniform(0.5, 3.6))])
+        texts.append(content[start : start + round(10 ** chance.uniform(0.5, 3.3))])
     return [text for text in texts if text.strip()]
 
 
