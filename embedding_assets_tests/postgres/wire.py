@@ -29,8 +29,8 @@ def proxy(
 
     Args:
         url: of a server that listens on a Unix socket.
-        cuts: in order; each ends the connection on which a client sends the second piece of bytes, having sent the first
-            before: before the second reaches the server, right after, or after the server has answered.
+        cuts: in order; each ends the connection on which a client sends the second bytes after it has sent the first:
+            before the second reach the server, right after, or after the server has answered.
         refusals: in order, one a connection: SQLSTATE and message that it is turned away with.
     """
     path = f"{conninfo_to_dict(url)['host']}/.s.PGSQL.5432"
