@@ -136,7 +136,7 @@ def test_status_for_programs(run, settings, database):
         "quarantined": 0,
     }
     assert expected.items() <= space.items()
-    assert space["name"].startswith("local-all-MiniLM-L6-v2-lifted-768-768-")
+    assert space["name"].startswith("local-all-MiniLM-L6-v2-lifted-768-")
     assert {"name": "idx_knowledge_embedding", "valid": False, "size_bytes": 0}.items() <= space["index"].items()
     assert re.match(r"\d{4}-\d\d-\d\dT", space["latest_run"]["finished_at"])
 

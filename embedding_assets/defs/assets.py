@@ -82,10 +82,11 @@ def chunk_embeddings(
         )
         with _turn(context, database) if due else nullcontext():
             stats = generator.generate_embeddings_batch()
-    # Every partition, or Dagster would show those without work the numbers of the whole run.
+    # Beside the numbers of the whole run, which Dagster gives to each of its partitions.
     for prefix in context.partition_keys:
         counts = stats.prefixes.get(prefix, PrefixStats())
-        context.add_asset_metadata(metadata=counts.model_dump(), partition_key=prefix)
+        own = {f"partition_{name}": count for name, count in counts.model_dump().items()}
+        context.add_asset_metadata(metadata=own, partition_key=prefix)
     return MaterializeResult(metadata=run_metadata(stats))
 
 

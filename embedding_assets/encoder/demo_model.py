@@ -22,7 +22,7 @@ from embedding_assets.errors import ModelUnavailableError
 
 __all__ = ["NAME", "REVISION", "build"]
 
-NAME: Final = "demo/all-MiniLM-L6-v2-lifted-768"
+NAME: Final = "demo/all-MiniLM-L6-v2-lifted"
 REVISION: Final = "53aa51172d14-lift1"
 
 _WEIGHTS_SHA256: Final = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"

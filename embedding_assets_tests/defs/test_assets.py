@@ -109,7 +109,7 @@ def test_each_partition_shows_its_own_numbers(database, instance):
 
     for prefix in "0123456789abcdef":
         expected = sum(chunk_hash.startswith(prefix) for chunk_hash in hashes)
-        assert metadata_of(result, "chunk_embeddings", prefix)["embedded"] == expected, prefix
+        assert metadata_of(result, "chunk_embeddings", prefix)["partition_embedded"] == expected, prefix
 
 
 def test_one_partition_or_part_of_the_range(database, instance):
