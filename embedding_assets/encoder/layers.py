@@ -156,9 +156,19 @@ def _is_plain_encoder(path: Path) -> bool:
 def _build_transformer(path: Path) -> nn.Module:
     from transformers import AutoModel
 
-    model: nn.Module = AutoModel.from_pretrained(
-        path, local_files_only=True, trust_remote_code=False, use_safetensors=True, dtype=torch.float32
+    model: nn.Module
+    model, loading = AutoModel.from_pretrained(
+        path,
+        local_files_only=True,
+        trust_remote_code=False,
+        use_safetensors=True,
+        dtype=torch.float32,
+        output_loading_info=True,
     )
+    # The library would go on with random ones. The pooler is not used here, and often left out.
+    missing = sorted(name for name in loading["missing_keys"] if not name.startswith("pooler."))
+    if missing:
+        raise ValueError(f"{len(missing)} weights are missing, e.g. {missing[0]}")
     return model
 
 

@@ -74,7 +74,8 @@ def test_a_transformer_with_something_unknown_is_not_taken_for_a_plain_one(
 def test_the_demo_model_needs_no_import_of_the_package(data_dir: Path) -> None:
     code = (
         "import sys, pathlib; from embedding_assets.encoder.model import LoadedModel; "
-        "from embedding_assets.encoder.files import locate_model; from embedding_assets.encoder.demo_model import NAME; "
+        "from embedding_assets.encoder.files import locate_model; "
+        "from embedding_assets.encoder.demo_model import NAME; "
         f"files = locate_model(NAME, None, data_dir=pathlib.Path({str(data_dir)!r}), timeout_seconds=1); "
         "model = LoadedModel(files, 'cpu', 256); assert model.encode(model.tokenize(['a'])).shape == (1, 768); "
         "assert not {'sentence_transformers', 'pandas', 'sklearn'} & set(sys.modules)"

@@ -217,6 +217,28 @@ def test_damaged_weights(damage: bytes, tiny_model: Path):
         LoadedModel(files, "cpu", POSITIONS)
 
 
+def test_weights_that_are_missing_are_not_made_up(tiny_model: Path):
+    from safetensors.torch import load_file, save_file
+
+    weights = load_file(tiny_model / "model.safetensors")
+    kept = {name: tensor for name, tensor in weights.items() if "attention" not in name}
+    save_file(kept, tiny_model / "model.safetensors", metadata={"format": "pt"})
+    files = locate_model(str(tiny_model), None, data_dir=tiny_model, timeout_seconds=1)
+    with pytest.raises(ModelUnavailableError, match=r"cannot be loaded .*10 weights are missing, e.g. encoder"):
+        LoadedModel(files, "cpu", POSITIONS)
+
+
+def test_a_pooler_that_no_layer_uses_may_be_missing(tiny_model: Path):
+    from safetensors.torch import load_file, save_file
+
+    weights = load_file(tiny_model / "model.safetensors")
+    kept = {name: tensor for name, tensor in weights.items() if not name.startswith("pooler.")}
+    assert len(kept) < len(weights)
+    save_file(kept, tiny_model / "model.safetensors", metadata={"format": "pt"})
+    files = locate_model(str(tiny_model), None, data_dir=tiny_model, timeout_seconds=1)
+    assert LoadedModel(files, "cpu", POSITIONS).dimensions == DIMENSIONS
+
+
 def test_a_layer_of_third_parties_is_not_loaded(tiny_model: Path, tmp_path: Path):
     mark = tmp_path / "executed"
     (tiny_model / "custom.py").write_text(f"open({str(mark)!r}, 'w').close()\nclass Layer: pass\n")
