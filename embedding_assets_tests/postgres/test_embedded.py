@@ -170,7 +170,8 @@ def test_leaving_while_others_stay_keeps_the_server(folder):
     assert server_pid(folder) is None
 
 
-def test_the_end_of_the_process_stops_everything(empty):
+def test_the_end_of_the_process_stops_everything(empty, monkeypatch):
+    monkeypatch.setattr(embedded, "_uses", {})  # not the server that the other tests of this session use
     for name in "ab":
         start_embedded_server(empty / name)
 
