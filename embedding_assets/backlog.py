@@ -59,7 +59,7 @@ def prepare_index(database: Database, record: SpaceRecord, backlog: Backlog) -> 
     decision = plan_index(embedded=backlog.embedded, pending=backlog.due)
     exists = describe_index(database, record.index).exists
     if decision == "defer" and exists:
-        with database.connect(autocommit=True) as connection:
+        with database.session() as connection:
             drop_index(connection, record.index)
     counts = f"{backlog.due:,} chunks to load, {backlog.embedded:,} in the index"
     if not exists and backlog.embedded == 0:

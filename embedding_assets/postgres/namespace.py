@@ -26,7 +26,7 @@ def own_schema(database: Database, schema: str) -> Iterator[None]:
         DatabaseUnavailableError: the server cannot be reached.
         DatabasePermissionError: the role may not create or use the schema; the message says what to run.
     """
-    with database.connect(autocommit=True) as connection, hold(connection, f"schema {schema}"):
+    with database.session() as connection, hold(connection, f"schema {schema}"):
         _ensure(connection, database.address, schema)
         yield
 

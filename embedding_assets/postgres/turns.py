@@ -28,7 +28,7 @@ def take_turn(database: Database, name: str, *, on_wait: Callable[[], None]) -> 
         on_wait: called when it has to wait, and again every minute.
     """
     reminded = -_REMIND_SECONDS
-    with database.connect(autocommit=True) as connection:
+    with database.session() as connection:
         query = "SELECT pg_try_advisory_lock(hashtextextended('embedding_assets turn ' || %s, 0))"
         while connection.execute(query, [name]).fetchone() != (True,):
             if time.monotonic() - reminded >= _REMIND_SECONDS:

@@ -2,6 +2,8 @@
 
 import subprocess
 import sys
+import threading
+import time
 
 import psycopg
 import pytest
@@ -18,6 +20,7 @@ from embedding_assets.errors import (
 from embedding_assets.postgres.chunks import count_backlog, fetch_pending, store_chunks
 from embedding_assets.postgres.connection import Database
 from embedding_assets.postgres.failures import list_failures, record_failures
+from embedding_assets.postgres.locks import hold
 from embedding_assets.postgres.schema import migrate
 from embedding_assets.postgres.spaces import register_space
 from embedding_assets.postgres.vectors import nearest_chunks, write_vectors
@@ -214,6 +217,22 @@ def test_pgvector_out_of_sight_is_explained(empty_url):
         migrate(database)
 
 
+def test_a_server_without_pgvector_or_too_old_is_told_what_it_needs(empty_url, monkeypatch):
+    # As PostgreSQL answers where the extension's files are missing.
+    run_sql(
+        empty_url,
+        "CREATE FUNCTION missing() RETURNS event_trigger LANGUAGE plpgsql AS "
+        "$$ BEGIN RAISE 'extension is not available' USING ERRCODE = 'feature_not_supported'; END $$",
+        "CREATE EVENT TRIGGER missing ON ddl_command_start WHEN TAG IN ('CREATE EXTENSION') EXECUTE FUNCTION missing()",
+    )
+    with Database(empty_url, CONFIG) as database:
+        with pytest.raises(PgvectorError, match=r"install pgvector 0.8.4 or newer there"):
+            migrate(database)
+        monkeypatch.setattr("embedding_assets.postgres.schema.MINIMUM_POSTGRESQL", 999_999)
+        with pytest.raises(ConfigurationError, match="version 13 or newer is needed"):
+            migrate(database)
+
+
 def test_a_role_needs_the_rights_and_is_told_which(role, empty_url):
     with Database(as_role(empty_url, role), CONFIG) as database:
         with pytest.raises(DatabasePermissionError, match="CREATE EXTENSION vector"):
@@ -240,6 +259,20 @@ def test_a_connection_lost_while_migrating_is_an_error_of_ours(empty_url, monkey
     monkeypatch.setattr("embedding_assets.postgres.schema._upgrade", cut)
     with Database(empty_url, CONFIG) as database, pytest.raises(DatabaseUnavailableError, match=r"^gone$"):
         migrate(database)
+
+
+def test_who_waited_for_a_migration_does_not_repeat_it(empty_url):
+    results = []
+    with Database(empty_url, CONFIG) as database:
+        with database.session() as connection, hold(connection, "migrate"):
+            threads = [threading.Thread(target=lambda: results.append(migrate(database))) for _ in range(2)]
+            for thread in threads:
+                thread.start()
+            time.sleep(0.3)
+            assert results == []
+        for thread in threads:
+            thread.join(30)
+    assert sorted(results) == [False, True]
 
 
 # In-place edits (the trigger)
