@@ -40,6 +40,9 @@ def main() -> None:
         subprocess.run([sys.executable, __file__, "--make-model", str(folder / "mpnet")], check=True)
         report(measure(arguments.documents))
     finally:
+        from embedding_assets.postgres.embedded import stop_embedded_server
+
+        stop_embedded_server(folder / "data")
         shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -41,7 +41,7 @@ def insert_chunks(database: Database, texts: Sequence[str], **fields: object) ->
 
 
 class FakeProvider:
-    """Embeds by hashing, in batches of ``batch_size``; ``spoil`` may change or replace a batch before it is returned."""
+    """Embeds by hashing, in batches of ``batch_size``; ``spoil`` may change or replace a batch on its way out."""
 
     def __init__(
         self,

@@ -23,7 +23,6 @@ __all__ = ["LocalProvider", "local_space"]
 
 logger = logging.getLogger(__name__)
 
-_TRIM_EVERY_BATCHES: Final = 5
 _PROBE: Final = "The quick brown fox jumps over the lazy dog."
 
 
@@ -100,10 +99,9 @@ class LocalProvider:
             max_tokens=self._config.batch_tokens or default_batch_tokens(model.device),
             max_texts=self._config.batch_size,
         )
-        for number, batch in enumerate(batches, start=1):
+        for batch in batches:
             yield from self._encode([readable[position] for position in batch], tokenized, prompt)
-            if number % _TRIM_EVERY_BATCHES == 0:
-                trim()
+            trim()
 
     @property
     def _model(self) -> LoadedModel:
