@@ -19,7 +19,7 @@ class Answering(FakeProvider):
         super().__init__()
         self._batches = batches
 
-    def embed(self, texts: Sequence[str], *, query: bool = False) -> Iterator[EmbeddedBatch]:  # noqa: ARG002
+    def embed(self, texts: Sequence[str], *, query: bool = False) -> Iterator[EmbeddedBatch]:
         yield from self._batches
 
 
