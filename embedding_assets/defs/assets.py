@@ -1,7 +1,8 @@
 """The three assets: what is pending, the vectors, the health of the index."""
 
 import platform
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from dagster import AssetExecutionContext, BackfillPolicy, MaterializeResult, MetadataValue, asset
@@ -18,7 +19,7 @@ from embedding_assets.planning import PrefixRange
 from embedding_assets.postgres.chunks import count_pending_by_prefix, due_in_range
 from embedding_assets.postgres.connection import Database
 from embedding_assets.postgres.index import build_vector_index, describe_index, measure_recall
-from embedding_assets.postgres.turns import take_turn
+from embedding_assets.postgres.locks import hold
 
 __all__ = ["chunk_embeddings", "chunks_pending", "pgvector_index_health"]
 
@@ -80,7 +81,7 @@ def chunk_embeddings(
             database=database,
             on_progress=ProgressLog(context.log, total=due),
         )
-        with _turn(context, database) if due else nullcontext():
+        with _turn(database) if due else nullcontext():
             stats = generator.generate_embeddings_batch()
     # Beside the numbers of the whole run, which Dagster gives to each of its partitions.
     for prefix in context.partition_keys:
@@ -116,13 +117,11 @@ def pgvector_index_health(
     )
 
 
-def _turn(context: AssetExecutionContext, database: Database) -> AbstractContextManager[None]:
+@contextmanager
+def _turn(database: Database) -> Iterator[None]:
     """One run a machine at a time: two models on one device only slow each other down.
 
     Not a pool: its slot outlives a run that is killed, and without a daemon every later run would wait for ever.
     """
-    return take_turn(
-        database,
-        f"model on {platform.node()}",
-        on_wait=lambda: context.log.info("another run on this machine is embedding; waiting for it"),
-    )
+    with database.session() as connection, hold(connection, f"model on {platform.node()}"):
+        yield

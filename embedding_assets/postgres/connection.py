@@ -153,9 +153,8 @@ class Database:
                 with closing(self.connect(autocommit=True)) as connection:
                     row = connection.execute("SELECT pg_xact_status(%s::text::xid8)", [transaction]).fetchone()
             except pg.InvalidParameterValue:
-                return (
-                    "aborted"  # an id the server has yet to give out: it crashed before it wrote anything of this one
-                )
+                # An id the server has yet to give out: it crashed before it wrote anything of this transaction.
+                return "aborted"
             except psycopg.OperationalError:
                 return "in progress"  # lost again; raised, it would repeat the transaction in doubt
             return (row and row[0]) or "unknown"

@@ -25,21 +25,22 @@ TABLE_LOCK: Final = "knowledge_base"
 a lock on the table, with a snapshot open, the other (CONCURRENTLY) for the end of that snapshot."""
 
 _POLL_SECONDS: Final = 0.2
+_REMIND_SECONDS: Final = 60.0
 
 
 @contextmanager
 def hold(connection: Connection, name: str) -> Iterator[None]:
     """Hold the session lock ``name`` on an autocommit connection, waiting for it as long as it takes.
 
-    Polls: a statement that blocks keeps a snapshot open, for which a concurrent index build of the lock's holder
-    would wait in turn.
+    The lock ends with the process, however that ends. Polls: a statement that blocks keeps a snapshot open, for which
+    a concurrent index build of the lock's holder would wait in turn.
     """
     key = _number(name, 8)
-    waits = False
+    reminded = -_REMIND_SECONDS
     while connection.execute("SELECT pg_try_advisory_lock(%s)", [key]).fetchone() != (True,):
-        if not waits:
+        if time.monotonic() - reminded >= _REMIND_SECONDS:
+            reminded = time.monotonic()
             logger.info("waiting for another process that holds the lock %r", name)
-        waits = True
         time.sleep(_POLL_SECONDS)
     try:
         yield
@@ -72,18 +73,6 @@ class PrefixLocks:
             [buckets.start, buckets.stop - 1, self._space],
         )
         return [row[0] for row in rows]
-
-    def release(self, buckets: range) -> None:
-        """Give back buckets that are done, so that another run may take them.
-
-        Raises:
-            DatabaseUnavailableError: the connection was lost.
-        """
-        self._execute(
-            "SELECT pg_advisory_unlock(%s::int # hashoid('knowledge_base'::regclass), bucket) "
-            "FROM generate_series(%s::int, %s::int) AS bucket",
-            [self._space, buckets.start, buckets.stop - 1],
-        )
 
     def check(self) -> None:
         """Make sure the locks are still held.

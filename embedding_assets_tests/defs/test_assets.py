@@ -17,7 +17,7 @@ from embedding_assets.defs.progress import ProgressLog
 from embedding_assets.encoder.demo_model import NAME as DEMO_MODEL
 from embedding_assets.logs import configure_logging
 from embedding_assets.planning import PrefixRange
-from embedding_assets.postgres.turns import take_turn
+from embedding_assets.postgres.locks import hold
 from embedding_assets_tests.fakes import hash_of, insert_chunks
 
 CANARY = "xylophonecanary"
@@ -226,10 +226,10 @@ def test_log_lines_outside_dagster_carry_the_run(database, capfd):
 def test_runs_on_one_machine_take_turns(database, instance, monkeypatch):
     insert_chunks(database, TEXTS[:5])
     monkeypatch.setattr("embedding_assets.defs.assets.platform.node", lambda: "here")
-    monkeypatch.setattr("embedding_assets.postgres.turns._POLL_SECONDS", 0.05)
+    monkeypatch.setattr("embedding_assets.postgres.locks._POLL_SECONDS", 0.05)
     results = []
     run = threading.Thread(target=lambda: results.append(materialize(instance)))
-    with take_turn(database, "model on here", on_wait=lambda: None):
+    with database.session() as connection, hold(connection, "model on here"):
         run.start()
         deadline = time.monotonic() + 30
         while not waiting_lines(instance):
@@ -244,33 +244,14 @@ def test_runs_on_one_machine_take_turns(database, instance, monkeypatch):
 
 def waiting_lines(instance):
     messages = [entry.user_message for run in instance.get_runs() for entry in instance.all_logs(run.run_id)]
-    return [message for message in messages if "another run on this machine is embedding" in message]
+    return [message for message in messages if "waiting for another process that holds the lock" in message]
 
 
 def test_a_run_without_work_does_not_wait(database, instance, monkeypatch):
     monkeypatch.setattr("embedding_assets.defs.assets.platform.node", lambda: "here")
 
-    with take_turn(database, "model on here", on_wait=lambda: None):
+    with database.session() as connection, hold(connection, "model on here"):
         assert materialize(instance).success
-
-
-def test_a_turn_that_is_taken_is_mentioned_again_after_a_while(database, monkeypatch):
-    monkeypatch.setattr("embedding_assets.postgres.turns._REMIND_SECONDS", 0.1)
-    monkeypatch.setattr("embedding_assets.postgres.turns._POLL_SECONDS", 0.05)
-    mentions = []
-
-    def second():
-        with take_turn(database, "x", on_wait=lambda: mentions.append(time.monotonic())):
-            pass
-
-    waiter = threading.Thread(target=second)
-    with take_turn(database, "x", on_wait=lambda: pytest.fail("nobody has it")):
-        waiter.start()
-        time.sleep(0.6)
-    waiter.join(10)
-
-    assert not waiter.is_alive()
-    assert len(mentions) >= 2
 
 
 def test_asset_keys_have_no_prefix():

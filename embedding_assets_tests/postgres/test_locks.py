@@ -24,11 +24,9 @@ def test_a_bucket_has_one_holder(database):
     assert first.acquire(range(16)) == list(range(16))
     assert second.acquire(range(8, 32)) == list(range(16, 32))
     assert other_space.acquire(range(256)) == list(range(256))
-    first.release(range(4, 12))
-    assert second.acquire(range(16)) == list(range(4, 12))
     first.check()
     first.close()
-    assert second.acquire(range(4)) == list(range(4))
+    assert second.acquire(range(16)) == list(range(16))
     for locks in (second, other_space):
         locks.close()
 
@@ -40,9 +38,8 @@ def test_locks_end_with_their_connection_and_the_holder_notices(database, execut
     for _ in range(2):
         with pytest.raises(DatabaseUnavailableError, match="run again to go on"):
             locks.check()
-    for use in (locks.acquire, locks.release):
-        with pytest.raises(DatabaseUnavailableError, match="locks was lost"):
-            use(range(2))
+    with pytest.raises(DatabaseUnavailableError, match="locks was lost"):
+        locks.acquire(range(2))
     locks.close()
     successor = PrefixLocks(database, "space")
     assert successor.acquire(range(2)) == [0, 1]
@@ -113,3 +110,23 @@ def test_migrations_of_two_databases_do_not_wait_for_each_other(database, empty_
         Database(empty_url, DatabaseConfig()) as other,
     ):
         assert migrate(other)
+
+
+def test_waiting_is_mentioned_again_after_a_while(database, monkeypatch, caplog):
+    monkeypatch.setattr("embedding_assets.postgres.locks._REMIND_SECONDS", 0.1)
+    monkeypatch.setattr("embedding_assets.postgres.locks._POLL_SECONDS", 0.02)
+    caplog.set_level("INFO", logger="embedding_assets")
+
+    def second():
+        with database.session() as connection, hold(connection, "a name"):
+            pass
+
+    waiting = threading.Thread(target=second)
+    with database.session() as connection, hold(connection, "a name"):
+        waiting.start()
+        deadline = time.monotonic() + 30
+        while sum("holds the lock 'a name'" in message for message in caplog.messages) < 2:
+            assert time.monotonic() < deadline, "not mentioned again"
+            time.sleep(0.02)
+    waiting.join(30)
+    assert not waiting.is_alive()
