@@ -180,7 +180,7 @@ def test_text_and_markdown(tmp_path: Path) -> None:
         ("no heading\n", True, "bare"),
     ]
     assert [one.metadata.source for one in documents] == [path.as_posix() for path in (plain, marked, bare)]
-    assert all(one.metadata.digest == "" and one.chunk_hash is None for one in documents)
+    assert all(one.file_digest == "" and one.chunk_hash is None for one in documents)
 
 
 def test_a_row_brings_its_own_fields(tmp_path: Path) -> None:
@@ -209,21 +209,21 @@ def test_a_row_brings_its_own_fields(tmp_path: Path) -> None:
     assert document.metadata.model_dump() == {
         "source": "https://example.org/1",
         "title": "A title",
-        "digest": "",
         "origin": path.as_posix(),
         "id": 7,
         "tags": ["a", {"b": None}],
         "ok": True,
+        "digest": "row's",
     }
 
 
-def test_a_row_is_named_by_source_or_id_or_line(tmp_path: Path) -> None:
+def test_a_row_is_named_by_source_or_id_or_file(tmp_path: Path) -> None:
     path = written(
         tmp_path / "a.jsonl",
         jsonl({"text": "a", "source": "mine"}, {"text": "b", "id": "x"}, {"text": "c", "source": ""}),
     )
     documents, _ = read(path)
-    assert [one.metadata.source for one in documents] == ["mine", f"{path.as_posix()}#x", f"{path.as_posix()}#L3"]
+    assert [one.metadata.source for one in documents] == ["mine", f"{path.as_posix()}#x", path.as_posix()]
     assert [one.metadata.title for one in documents] == ["a", "a", "a"]
     assert [one.context_header for one in documents] == ["", "", ""]
 
@@ -261,13 +261,13 @@ def test_csv_rows_over_several_lines_keep_their_line(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     with path.open("w", newline="", encoding="utf-8-sig") as stream:
         writer = csv.writer(stream)
-        writer.writerows([["text ", "n"], ["one\ntwo", "1"], ["x" * 200_000, ""], ['quoted "word"', "3"]])
+        writer.writerows([["text ", "n"], ["one\ntwo", "1"], ["x" * 200_000, ""], ['quoted "word"', "3"], [" ", "4"]])
 
     documents, rejections = read(path)
 
-    assert not rejections
+    assert [one.line for one in rejections] == [6]
     assert [one.text for one in documents] == ["one\ntwo", "x" * 200_000, 'quoted "word"']
-    assert [one.metadata.source.rpartition("#")[2] for one in documents] == ["L2", "L4", "L5"]
+    assert {one.metadata.source for one in documents} == {path.as_posix()}
     assert [one.metadata.model_dump().get("n") for one in documents] == ["1", None, "3"]
 
 
@@ -289,9 +289,8 @@ def test_parquet(tmp_path: Path) -> None:
 
     assert [one.metadata.model_dump() for one in documents] == [
         {
-            "source": f"{path.as_posix()}#L{row}",
+            "source": path.as_posix(),
             "title": "a",
-            "digest": "",
             "origin": path.as_posix(),
             "day": f"2026-01-0{row}",
         }

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from functools import cache
 from importlib.util import find_spec
 from itertools import pairwise
@@ -79,14 +80,14 @@ def test_plain_text_has_no_headings() -> None:
     assert told(chunks) == [("Mine", "# A\n\ntext")]
 
 
-def test_positions_counts_and_digest() -> None:
+def test_positions_and_counts() -> None:
     made = document("# A\n\n" + "Some words make a sentence. " * 200)
     chunks = USUAL.split(made)
     assert len(chunks) > 3
     assert [chunk.chunk_index for chunk in chunks] == list(range(len(chunks)))
     assert {chunk.total_chunks for chunk in chunks} == {len(chunks)}
     assert [chunk.token_count for chunk in chunks] == [tokens_of(chunk) for chunk in chunks]
-    assert {chunk.metadata.digest for chunk in chunks} == {USUAL.digest(made)}
+    assert all(chunk.metadata == made.metadata for chunk in chunks)
     # Well filled, or the vectors would be of scraps.
     assert min(chunk.token_count for chunk in chunks[:-1]) > 200
 
@@ -202,9 +203,14 @@ def test_the_digest_covers_what_the_chunks_depend_on() -> None:
     ]
     assert len(set(digests)) == len(digests)
     assert all(re.fullmatch("[0-9a-f]{64}", digest) for digest in digests)
-    same = Document(base.metadata.model_copy(update={"digest": "known"}), "text", True)
-    assert USUAL.digest(same) == digests[0]
     assert Splitter(truncating, chunk_tokens=256, chunk_overlap=0).digest(base) == digests[0]
+
+
+def test_the_digest_of_a_row_is_that_of_its_file() -> None:
+    first, second = (replace(document(text), file_digest="f1") for text in ("one", "two"))
+    assert USUAL.digest(first) == USUAL.digest(second)
+    assert USUAL.digest(first) != USUAL.digest(replace(first, file_digest="f2"))
+    assert USUAL.digest(first) != SMALL.digest(first)
 
 
 WORDS = st.sampled_from(
