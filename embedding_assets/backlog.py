@@ -10,6 +10,7 @@ from embedding_assets.health import THROUGHPUT_MINIMUM_CHUNKS
 from embedding_assets.planning import BacklogEstimate, plan_index
 from embedding_assets.postgres.chunks import Backlog, count_backlog, count_backlog_tokens, fetch_pending
 from embedding_assets.postgres.index import describe_index, drop_index
+from embedding_assets.postgres.locks import TABLE_LOCK, hold
 from embedding_assets.postgres.runs import latest_run
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def prepare_index(database: Database, record: SpaceRecord, backlog: Backlog) -> 
     decision = plan_index(embedded=backlog.embedded, pending=backlog.due)
     exists = describe_index(database, record.index).exists
     if decision == "defer" and exists:
-        with database.session() as connection:
+        with database.session() as connection, hold(connection, TABLE_LOCK):
             drop_index(connection, record.index)
     counts = f"{backlog.due:,} chunks to load, {backlog.embedded:,} in the index"
     if not exists and backlog.embedded == 0:

@@ -1,10 +1,14 @@
 """What is pending, what it will take, and whether the index waits."""
 
+import threading
+import time
+
 import pytest
 
 from embedding_assets import EmbeddingGenerator
 from embedding_assets.backlog import estimate_backlog, measure_tokens_per_second, prepare_index
 from embedding_assets.config import Settings
+from embedding_assets.errors import DatabaseError
 from embedding_assets.models import EmbeddingStats
 from embedding_assets.postgres.chunks import count_backlog
 from embedding_assets.postgres.connection import Database
@@ -96,4 +100,35 @@ def test_a_large_load_drops_the_index_and_a_small_one_keeps_it(
     plan = prepare_index(database, record, count_backlog(database, record))
     assert plan.decision == "defer"
     assert "the index waits for the load" in plan.reason
+    assert not describe_index(database, record.index).exists
+
+
+def test_the_drop_waits_for_a_build_that_is_under_way(settings: Settings, database: Database, record: SpaceRecord):
+    insert_chunks(database, texts(30))
+    embed(settings, database)
+    insert_chunks(database, texts(60, "many"))
+    backlog = count_backlog(database, record)
+    outcomes: list[object] = []
+
+    def attempt(work):
+        try:
+            outcomes.append(work())
+        except DatabaseError as error:
+            outcomes.append(error)
+
+    with database.connect() as old:
+        old.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        old.execute("SELECT count(*) FROM knowledge_base")
+        build = threading.Thread(target=attempt, args=[lambda: build_vector_index(database, record, settings.index)])
+        build.start()
+        deadline = time.monotonic() + 30
+        while not describe_index(database, record.index).exists and time.monotonic() < deadline:
+            time.sleep(0.05)
+        drop = threading.Thread(target=attempt, args=[lambda: prepare_index(database, record, backlog).decision])
+        drop.start()
+        time.sleep(1)  # long enough to meet, if the two did not take turns
+        old.commit()
+    build.join(30)
+    drop.join(30)
+    assert [type(outcome) for outcome in outcomes] == [float, str]
     assert not describe_index(database, record.index).exists
