@@ -20,7 +20,8 @@ def dagster_environment(settings: Settings) -> dict[str, str]:
     home = settings.data_dir / "dagster"
     home.mkdir(parents=True, exist_ok=True)
     # Written each time: an upgrade of the package may have changed it.
-    config = files("embedding_assets.defs").joinpath("dagster.yaml").read_text("utf-8")
+    # By way of this package: to name the folder's own would import Dagster, and let its log lines through.
+    config = files("embedding_assets").joinpath("defs", "dagster.yaml").read_text("utf-8")
     (home / "dagster.yaml").write_text(config, "utf-8")
     return {**os.environ, "DAGSTER_HOME": os.environ.get("DAGSTER_HOME", str(home))}
 

@@ -36,6 +36,20 @@ def test_the_home_folder_is_written_anew_and_a_chosen_one_is_kept(settings, tmp_
     assert dagster_environment(settings)["DAGSTER_HOME"] == "/chosen"
 
 
+def test_the_environment_is_made_without_dagster(tmp_path):
+    """Importing the definitions would let the log lines of a run into the command line's output."""
+    program = (
+        "import sys; from embedding_assets.config import get_settings; "
+        "from embedding_assets.instance import dagster_environment; dagster_environment(get_settings()); "
+        "print([name for name in sys.modules if name in ('dagster', 'embedding_assets.defs')])"
+    )
+    environment = {**os.environ, "EMBEDDING_DATA_DIR": str(tmp_path)}
+    result = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True
+    )
+    assert result.stdout == "[]\n"
+
+
 @pytest.mark.parametrize(("length", "expected"), [(1, "0...f"), (2, "00...ff")])
 def test_the_run_covers_all_partitions(settings, tmp_path, monkeypatch, length, expected):
     started = []
