@@ -174,8 +174,10 @@ def embed(
             left = due_in_range(database, record, wanted.buckets)
             err.print(f"Stopped: {total - left:,} chunks are committed, {left:,} are left. Run it again to go on.")
             raise typer.Exit(130) from None
-        # Also after a run without work: one that was killed may have left the table without its index.
-        built = build_vector_index(database, record, settings.index) if index and backlog.chunks else None
+        # Also after a run without work: one that was killed may have left the table without its index. Not while
+        # another run is loading, for which the index may have been left out, and which builds it when it is done.
+        due = index and backlog.chunks and not stats.busy_prefixes
+        built = build_vector_index(database, record, settings.index) if due else None
         if as_json:
             _print_json({**stats.model_dump(), "chunks_per_second": stats.chunks_per_second, "index_seconds": built})
         else:

@@ -12,6 +12,7 @@ import pytest
 from embedding_assets import cli
 from embedding_assets.models import EmbeddingStats
 from embedding_assets.postgres.failures import record_failures
+from embedding_assets.postgres.locks import PrefixLocks
 from embedding_assets.postgres.runs import record_run
 from embedding_assets.providers.factory import open_space
 from embedding_assets_tests.fakes import insert_chunks
@@ -193,6 +194,18 @@ def test_an_index_that_a_killed_run_left_out_is_built(run, settings, database):
 
     assert "The index was built" in run("embed")[1]
     assert run("embed")[1] == "Nothing to embed.\n"
+
+
+def test_the_index_is_left_to_the_run_that_is_still_loading(run, settings, database):
+    insert_chunks(database, [f"text {n}" for n in range(40)])
+    locks = PrefixLocks(database, open_space(settings, database).space.name)
+    locks.acquire(range(16))
+
+    code, out, _ = run("embed", "--json")
+    assert (code, json.loads(out)["busy_prefixes"], json.loads(out)["index_seconds"]) == (0, ["0"], None)
+
+    locks.close()
+    assert json.loads(run("embed", "--json")[1])["index_seconds"] is not None
 
 
 def test_failures_are_listed_and_tried_again(run, settings, database):
