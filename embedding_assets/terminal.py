@@ -157,7 +157,7 @@ def run_view(stats: EmbeddingStats, index_seconds: float | None) -> RenderableTy
         built = "" if index_seconds is None else f" The index was built in {index_seconds:.1f} s."
         return Text(f"Nothing to embed.{busy}{built}")
     table = pairs()
-    table.add_row("embedded", f"{stats.embedded:,} chunks, {stats.tokens:,} tokens")
+    table.add_row("embedded", f"{_counted(stats.embedded, 'chunk')}, {_counted(stats.tokens, 'token')}")
     table.add_row("time", f"{_duration(stats.seconds)}, {stats.chunks_per_second:.1f} chunks/s on {stats.device}")
     table.add_row("model loaded in", f"{stats.model_load_seconds:.1f} s")
     table.add_row("peak memory", f"{stats.peak_memory_bytes / 1e6:,.0f} MB")
@@ -166,7 +166,7 @@ def run_view(stats: EmbeddingStats, index_seconds: float | None) -> RenderableTy
     for name, count, hint in (
         ("truncated", stats.truncated, "longer than the model reads"),
         ("failed", stats.failed, "see embedding-assets failures"),
-        ("skipped", stats.skipped, "edited meanwhile, pending again"),
+        ("skipped", stats.skipped, "edited or deleted meanwhile"),
         ("busy prefixes", len(stats.busy_prefixes), "held by another run"),
     ):
         if count:
@@ -204,8 +204,8 @@ def _space_view(space: SpaceStatus) -> Table:
     if run:
         table.add_row(
             "latest run",
-            f"{run.finished_at:%Y-%m-%d %H:%M} · {run.embedded:,} chunks · {run.chunks_per_second:.1f} chunks/s "
-            f"on {run.device}",
+            f"{run.finished_at:%Y-%m-%d %H:%M} · {_counted(run.embedded, 'chunk')} · "
+            f"{run.chunks_per_second:.1f} chunks/s on {run.device}",
         )
     return table
 
