@@ -41,11 +41,9 @@ class ModelFiles:
 
     @cached_property
     def modules(self) -> list[tuple[str, Path]]:
-        """The model's layers in order: class name and folder."""
+        """The model's layers in order: class name, with its package unless it is sentence-transformers', and folder."""
         try:
-            return [
-                (module["type"].rpartition(".")[2], self.path / module["path"]) for module in self._json("modules.json")
-            ]
+            return [(_kind(module["type"]), self.path / module["path"]) for module in self._json("modules.json")]
         except (KeyError, TypeError, AttributeError):
             raise ModelUnavailableError(f"{self.path / 'modules.json'} does not describe a model") from None
 
@@ -205,6 +203,12 @@ def _check_usable(files: ModelFiles) -> None:
                 f"model {files.name} has no safetensors weights for its {kind} layer; other formats can run code when "
                 "they are read and are not loaded. Convert the model or choose another EMBEDDING_MODEL_NAME"
             )
+
+
+def _kind(type_name: str) -> str:
+    package, _, name = type_name.rpartition(".")
+    # Another package's class of the same name computes something else.
+    return name if package.partition(".")[0] == "sentence_transformers" else type_name
 
 
 def _content_revision(path: Path) -> str:

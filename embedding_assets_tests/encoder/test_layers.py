@@ -1,6 +1,7 @@
 """Layers put together here compute what sentence-transformers computes; what is not known is left to that package."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ from sentence_transformers.base.modules import Dense, Normalize
 from sentence_transformers.sentence_transformer.modules import Pooling
 
 from embedding_assets.encoder.files import ModelFiles
-from embedding_assets.encoder.layers import _KnownLayers, _PackageLayers
+from embedding_assets.encoder.layers import _known_layers, _KnownLayers, _PackageLayers
 from embedding_assets.encoder.model import LoadedModel
 from embedding_assets_tests.tiny_model import DIMENSIONS
 
@@ -69,6 +70,16 @@ def test_a_transformer_with_something_unknown_is_not_taken_for_a_plain_one(
     path = tiny_model / file
     path.write_text(json.dumps({**json.loads(path.read_text()), key: value}))
     assert not _is_plain_encoder(tiny_model)
+
+
+def test_a_layer_of_another_package_is_not_taken_for_one_of_the_same_name(tiny_model: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(tiny_model, tmp_path / "changed"))
+    modules = json.loads((folder / "modules.json").read_text())
+    modules[1]["type"] = "custom_st.Pooling"
+    (folder / "modules.json").write_text(json.dumps(modules))
+    files = ModelFiles("changed", "1", folder)
+    assert files.dimensions is None
+    assert _known_layers(files) is None
 
 
 def test_the_demo_model_needs_no_import_of_the_package(data_dir: Path) -> None:
