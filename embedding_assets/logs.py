@@ -40,6 +40,8 @@ def configure_logging(config: LoggingConfig) -> None:
     handler.setFormatter(_json_formatter() if config.format == "json" else _TextFormatter())
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     logging.getLogger("embedding_assets").setLevel(config.level)
+    # Its warnings repeat, once a connection attempt, what our own retries already tell.
+    logging.getLogger("psycopg.pool").setLevel(logging.ERROR)
 
 
 def redact(text: str) -> str:

@@ -16,7 +16,7 @@ from embedding_assets.generator import EmbeddingGenerator
 from embedding_assets.logs import correlate
 from embedding_assets.models import PrefixStats
 from embedding_assets.planning import PrefixRange
-from embedding_assets.postgres.chunks import count_pending_by_prefix, due_in_range
+from embedding_assets.postgres.chunks import count_pending_by_prefix, due_in_range, has_chunks
 from embedding_assets.postgres.connection import Database
 from embedding_assets.postgres.index import build_vector_index, describe_index, measure_recall
 from embedding_assets.postgres.locks import hold
@@ -35,6 +35,8 @@ def chunks_pending(
 ) -> MaterializeResult[Any]:
     """Chunks without a vector: how many, what embedding them takes, and whether the index waits for the load."""
     with correlate(context.run.run_id), postgres.open() as database:
+        if not has_chunks(database):
+            return _nothing_to_do(context)
         record = embedding_provider.open_space(database)
         backlog, estimate = estimate_backlog(database, record)
         plan = prepare_index(database, record, backlog)
@@ -73,6 +75,8 @@ def chunk_embeddings(
     keys = context.partition_key_range
     prefixes = PrefixRange(keys.start, keys.end)
     with correlate(context.run.run_id), postgres.open() as database:
+        if not has_chunks(database):
+            return _nothing_to_do(context)
         record = embedding_provider.open_space(database)
         due = due_in_range(database, record, prefixes.buckets)
         generator = EmbeddingGenerator(
@@ -103,6 +107,8 @@ def pgvector_index_health(
     """The HNSW index: built when it is missing, invalid or not as configured, then measured against exact search."""
     config = embedding_provider.settings().index
     with correlate(context.run.run_id), postgres.open() as database:
+        if not has_chunks(database):
+            return _nothing_to_do(context)
         record = embedding_provider.open_space(database)
         build_seconds = build_vector_index(database, record, config)
         state = describe_index(database, record.index)
@@ -115,6 +121,12 @@ def pgvector_index_health(
             **vector_index_metadata(state, recall, build_seconds),
         }
     )
+
+
+def _nothing_to_do(context: AssetExecutionContext) -> MaterializeResult[Any]:
+    """An empty table needs no model, so that a fresh checkout runs before one was ever fetched."""
+    context.log.info("knowledge_base is empty; load documents with `embedding-assets load PATH`")
+    return MaterializeResult(metadata={"chunks": 0})
 
 
 @contextmanager

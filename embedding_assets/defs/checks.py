@@ -8,6 +8,7 @@ from embedding_assets.defs.assets import chunk_embeddings, pgvector_index_health
 from embedding_assets.defs.resources import EmbeddingProviderResource, PostgresResource
 from embedding_assets.health import Verdict
 from embedding_assets.logs import correlate
+from embedding_assets.postgres.chunks import has_chunks
 from embedding_assets.status import judge_embeddings, judge_vector_index
 
 __all__ = ["embedding_checks", "index_checks"]
@@ -36,8 +37,11 @@ def embedding_checks(
 ) -> Iterator[AssetCheckResult]:
     """Verdicts on the stored vectors and the backlog."""
     with correlate(context.run.run_id), postgres.open() as database:
-        record = embedding_provider.open_space(database)
-        verdicts = judge_embeddings(database, record, embedding_provider.settings())
+        if has_chunks(database):
+            record = embedding_provider.open_space(database)
+            verdicts = judge_embeddings(database, record, embedding_provider.settings())
+        else:
+            verdicts = _nothing_to_judge(context)
     yield from _results(verdicts)
 
 
@@ -52,9 +56,18 @@ def index_checks(
 ) -> Iterator[AssetCheckResult]:
     """Verdicts on the vector index."""
     with correlate(context.run.run_id), postgres.open() as database:
-        record = embedding_provider.open_space(database)
-        verdicts = judge_vector_index(database, record, embedding_provider.settings())
+        if has_chunks(database):
+            record = embedding_provider.open_space(database)
+            verdicts = judge_vector_index(database, record, embedding_provider.settings())
+        else:
+            verdicts = _nothing_to_judge(context)
     yield from _results(verdicts)
+
+
+def _nothing_to_judge(context: AssetCheckExecutionContext) -> list[Verdict]:
+    """An empty table is in order, and judging it must not need a model."""
+    names = sorted(key.name for key in context.selected_asset_check_keys)
+    return [Verdict(name, passed=True, blocking=False, description="knowledge_base is empty") for name in names]
 
 
 def _results(verdicts: Iterable[Verdict]) -> Iterator[AssetCheckResult]:

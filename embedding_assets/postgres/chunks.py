@@ -27,6 +27,7 @@ __all__ = [
     "due_in_range",
     "due_prefixes",
     "fetch_pending",
+    "has_chunks",
     "is_unchanged",
     "store_chunks",
 ]
@@ -266,6 +267,14 @@ def due_in_range(database: Database, record: SpaceRecord, buckets: range) -> int
     parameters = {"lower": lower, "upper": upper, "space": record.space.name}
     row: Any = database.run(lambda connection: connection.execute(query, parameters).fetchone())
     return int(row[0])
+
+
+def has_chunks(database: Database) -> bool:
+    """Whether there is any chunk, whatever its state."""
+    return (
+        database.run(lambda connection: connection.execute("SELECT 1 FROM knowledge_base LIMIT 1").fetchone())
+        is not None
+    )
 
 
 def count_chunks(database: Database) -> int:

@@ -285,3 +285,14 @@ def test_progress_is_a_line_now_and_then_and_one_at_the_end(monkeypatch):
         "50 of 100 chunks, 2.4 chunks/s, 21 s left",
         "100 of 100 chunks, 3.8 chunks/s, 0 s left",
     ]
+
+
+def test_an_empty_table_needs_no_model(database, instance, monkeypatch):
+    """A fresh checkout without a cached model and without a network."""
+    monkeypatch.setenv("EMBEDDING_MODEL_NAME", "nobody/never-fetched")
+    result = materialize(instance)
+    assert result.success
+    assert metadata_of(result, "chunks_pending") == {"chunks": 0}
+    checks = result.get_asset_check_evaluations()
+    assert len(checks) == 7
+    assert all(check.passed for check in checks)
