@@ -1,14 +1,17 @@
 """Asset checks: the verdicts of embedding_assets.health, shown in Dagster."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from dagster import AssetCheckExecutionContext, AssetCheckResult, AssetCheckSeverity, AssetCheckSpec, multi_asset_check
 
+from embedding_assets.config import Settings
 from embedding_assets.defs.assets import chunk_embeddings, pgvector_index_health
 from embedding_assets.defs.resources import EmbeddingProviderResource, PostgresResource
 from embedding_assets.health import Verdict
 from embedding_assets.logs import correlate
 from embedding_assets.postgres.chunks import has_chunks
+from embedding_assets.postgres.connection import Database
+from embedding_assets.postgres.spaces import SpaceRecord
 from embedding_assets.status import judge_embeddings, judge_vector_index
 
 __all__ = ["embedding_checks", "index_checks"]
@@ -36,13 +39,7 @@ def embedding_checks(
     context: AssetCheckExecutionContext, postgres: PostgresResource, embedding_provider: EmbeddingProviderResource
 ) -> Iterator[AssetCheckResult]:
     """Verdicts on the stored vectors and the backlog."""
-    with correlate(context.run.run_id), postgres.open() as database:
-        if has_chunks(database):
-            record = embedding_provider.open_space(database)
-            verdicts = judge_embeddings(database, record, embedding_provider.settings())
-        else:
-            verdicts = _nothing_to_judge(context)
-    yield from _results(verdicts)
+    yield from _results(_judged(context, postgres, embedding_provider, judge_embeddings))
 
 
 @multi_asset_check(
@@ -55,17 +52,19 @@ def index_checks(
     context: AssetCheckExecutionContext, postgres: PostgresResource, embedding_provider: EmbeddingProviderResource
 ) -> Iterator[AssetCheckResult]:
     """Verdicts on the vector index."""
+    yield from _results(_judged(context, postgres, embedding_provider, judge_vector_index))
+
+
+def _judged(
+    context: AssetCheckExecutionContext,
+    postgres: PostgresResource,
+    embedding_provider: EmbeddingProviderResource,
+    judge: Callable[[Database, SpaceRecord, Settings], list[Verdict]],
+) -> list[Verdict]:
     with correlate(context.run.run_id), postgres.open() as database:
         if has_chunks(database):
-            record = embedding_provider.open_space(database)
-            verdicts = judge_vector_index(database, record, embedding_provider.settings())
-        else:
-            verdicts = _nothing_to_judge(context)
-    yield from _results(verdicts)
-
-
-def _nothing_to_judge(context: AssetCheckExecutionContext) -> list[Verdict]:
-    """An empty table is in order, and judging it must not need a model."""
+            return judge(database, embedding_provider.open_space(database), embedding_provider.settings())
+    # An empty table is in order, and judging it must not need a model.
     names = sorted(key.name for key in context.selected_asset_check_keys)
     return [Verdict(name, passed=True, blocking=False, description="knowledge_base is empty") for name in names]
 
