@@ -3,10 +3,12 @@
 import os
 import uuid
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import psycopg
 import pytest
+from pgvector.psycopg import register_vector
 from psycopg.conninfo import make_conninfo
 
 from embedding_assets.config import DatabaseConfig, Settings, get_settings
@@ -15,6 +17,9 @@ from embedding_assets.postgres.connection import Database, open_database
 from embedding_assets.postgres.embedded import start_embedded_server, stop_embedded_server
 from embedding_assets.postgres.schema import migrate
 from embedding_assets.postgres.url import normalize_url
+
+# Its assertions explain themselves as those of a test do.
+pytest.register_assert_rewrite("embedding_assets_tests.generator_runs")
 
 
 @pytest.fixture(scope="session")
@@ -90,6 +95,14 @@ def database(settings: Settings) -> Iterator[Database]:
     """This test's database, opened."""
     with open_database(settings) as database:
         yield database
+
+
+@pytest.fixture
+def beside(database_url: str) -> Iterator[psycopg.Connection]:
+    """Somebody else's connection to this test's database."""
+    with closing(psycopg.connect(database_url, autocommit=True)) as connection:
+        register_vector(connection)
+        yield connection
 
 
 def _execute(url: str, statement: str) -> None:
