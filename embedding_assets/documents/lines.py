@@ -1,0 +1,41 @@
+"""The lines of a file, of bounded length."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import IO
+
+__all__ = ["MAX_LINE_CHARACTERS", "normalized_newlines", "read_lines"]
+
+MAX_LINE_CHARACTERS = 1_000_000
+"""Longest line, or text of a row. No writing is that long: it is data in a text file, and would be parsed in memory."""
+
+_UTF8_BYTES = 4
+_BOM = b"\xef\xbb\xbf"
+
+
+def read_lines(stream: IO[bytes]) -> Iterator[tuple[int, bytes, bool]]:
+    """Lines with their number and whether they are too long; of such a line only its quoting is kept."""
+    limit = MAX_LINE_CHARACTERS * _UTF8_BYTES
+    number = 0
+    while line := stream.readline(limit + 1):
+        number += 1
+        if number == 1:
+            line = line.removeprefix(_BOM)
+        if len(line) <= MAX_LINE_CHARACTERS:
+            yield number, line, False
+            continue
+        quotes = line.count(b'"')
+        too_long = len(line.decode("utf-8", "replace").rstrip("\r\n")) > MAX_LINE_CHARACTERS
+        rest = line
+        while rest and not rest.endswith(b"\n"):
+            rest = stream.readline(limit)
+            quotes += rest.count(b'"')
+            too_long = too_long or bool(rest)
+        # An odd quote opens or closes a CSV field that other lines belong to.
+        yield number, (b'"\n' if quotes % 2 else b"\n") if too_long else line, too_long
+
+
+def normalized_newlines(text: str) -> str:
+    """The text with every line ending as ``\\n``."""
+    return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text

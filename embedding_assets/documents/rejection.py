@@ -1,0 +1,33 @@
+"""A rejection: what was not loaded, and why."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from embedding_assets.documents.lines import MAX_LINE_CHARACTERS
+
+__all__ = ["EMPTY", "NOT_UTF8", "TOO_DEEP", "TOO_LONG", "Rejection"]
+
+EMPTY = "is empty"
+NOT_UTF8 = "is not valid UTF-8"
+TOO_DEEP = "is nested too deeply"
+TOO_LONG = f"is longer than {MAX_LINE_CHARACTERS:,} characters"
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """Something that could not be loaded.
+
+    Attributes:
+        source: the file.
+        line: line of the file, counted from 1 (row number in Parquet); None if it is the file as a whole.
+        reason: never contains text of the document.
+    """
+
+    source: str
+    line: int | None
+    reason: str
+
+    def __str__(self) -> str:
+        place = self.source if self.line is None else f"{self.source}:{self.line}"
+        return f"{place}: {self.reason}"
