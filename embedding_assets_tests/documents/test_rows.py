@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import csv
+import os
+from datetime import date
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from embedding_assets.documents import MAX_LINE_CHARACTERS
+from embedding_assets_tests.documents.reading import BAD_UTF8, read
+
+
+def test_csv_rows_over_several_lines_keep_their_line(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    with path.open("w", newline="", encoding="utf-8-sig") as stream:
+        writer = csv.writer(stream)
+        writer.writerows([["text ", "n"], ["one\ntwo", "1"], ["x" * 200_000, ""], ['quoted "word"', "3"], [" ", "4"]])
+
+    documents, rejections = read(path)
+
+    assert [one.line for one in rejections] == [6]
+    assert [one.text for one in documents] == ["one\ntwo", "x" * 200_000, 'quoted "word"']
+    assert {one.metadata.source for one in documents} == {path.as_posix()}
+    assert [one.metadata.model_dump().get("n") for one in documents] == ["1", None, "3"]
+
+
+def test_parquet(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    texts = ["one", None, " ", "a\x00", "x" * (MAX_LINE_CHARACTERS + 1), "six"]
+    days = [date(2026, 1, day) for day in range(1, 7)]
+    pq.write_table(pa.table({"text": texts, "day": days, "raw": [b"\x00"] * 6, "rate": [float("nan")] * 6}), path)
+
+    documents, rejections = read(path)
+
+    assert [one.metadata.model_dump() for one in documents] == [
+        {
+            "source": path.as_posix(),
+            "title": "a",
+            "origin": path.as_posix(),
+            "day": f"2026-01-0{row}",
+        }
+        for row in (1, 6)
+    ]
+    assert [(one.line, one.reason) for one in rejections] == [
+        (2, "has an empty 'text'"),
+        (3, "has an empty or blank 'text'"),
+        (4, "contains a NUL character in 'text'"),
+        (5, "is longer than 1,000,000 characters"),
+    ]
+
+
+def test_parquet_without_rows_or_text(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"text": pa.array([], pa.string())}), tmp_path / "a.parquet")
+    pq.write_table(pa.table({"number": [1]}), tmp_path / "b.parquet")
+    documents, (no_rows, no_text) = read(tmp_path)
+    assert not documents
+    assert no_rows.reason == "has no rows"
+    assert "found 'number'" in no_text.reason
+
+
+def test_parquet_values_that_are_no_python_values_cost_only_their_row(tmp_path: Path) -> None:
+    raw = pa.array([b"one", BAD_UTF8, b"three"])
+    text = pa.StringArray.from_buffers(3, *raw.buffers()[1:])
+    pq.write_table(pa.table({"text": text}), tmp_path / "a.parquet")
+    when = pa.array([0, 2**60], pa.timestamp("ms"))
+    pq.write_table(pa.table({"text": ["one", "two"], "when": when}), tmp_path / "b.parquet")
+
+    documents, rejections = read(tmp_path)
+
+    assert [one.text for one in documents] == ["one", "three", "one"]
+    assert [(one.line, one.reason) for one in rejections] == [
+        (2, "is not valid UTF-8"),
+        (2, "holds a value that is out of range"),
+    ]
+
+
+def test_parquet_damaged_inside_keeps_what_precedes(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    texts = [f"{number} {os.urandom(50).hex()}" for number in range(2000)]
+    pq.write_table(pa.table({"text": texts}), path, row_group_size=1000, use_dictionary=False)
+    offset = pq.ParquetFile(path).metadata.row_group(1).column(0).data_page_offset
+    data = bytearray(path.read_bytes())
+    data[offset : offset + 200] = b"\xff" * 200
+    path.write_bytes(data)
+
+    documents, (rejection,) = read(path)
+
+    assert [one.text for one in documents] == texts[: len(documents)]
+    assert rejection.reason in {"is followed by damage", "is not a readable Parquet file"}
