@@ -1,8 +1,11 @@
-"""Fixtures for tests of what speaks SQL: a small vector space, a role without rights."""
+"""Fixtures for tests of what speaks SQL: a small vector space, a role without rights, folders for embedded servers."""
 
 import dataclasses
+import shutil
+import subprocess
 import uuid
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 import psycopg
@@ -11,9 +14,12 @@ from numpy.typing import NDArray
 from pgvector import Vector
 from psycopg.conninfo import make_conninfo
 
+from embedding_assets.postgres import postmaster
 from embedding_assets.postgres.connection import Database
+from embedding_assets.postgres.embedded import start_embedded_server, stop_embedded_server
 from embedding_assets.postgres.spaces import SpaceRecord, register_space
 from embedding_assets_tests.fakes import FAKE_SPACE, hash_of
+from embedding_assets_tests.postgres.servers import make_folder
 
 SMALL_SPACE = dataclasses.replace(FAKE_SPACE, dimensions=8)
 
@@ -46,6 +52,34 @@ def role(server_url: str) -> Iterator[str]:
         connection.execute(f"CREATE ROLE {name} LOGIN")
         yield name
         connection.execute(f"DROP ROLE {name}")
+
+
+@pytest.fixture(scope="session")
+def initialized() -> Iterator[Path]:
+    """PostgreSQL's own folder as a first start leaves it, to copy."""
+    path = make_folder()
+    start_embedded_server(path)
+    stop_embedded_server(path)
+    yield path / "postgres"
+    shutil.rmtree(path)
+
+
+@pytest.fixture
+def empty() -> Iterator[Path]:
+    """A data folder in which nothing was started yet; whatever server it gets is stopped."""
+    path = make_folder()
+    yield path
+    for pid_file in path.rglob("postmaster.pid"):
+        stop_embedded_server(pid_file.parent.parent)
+        postmaster.stop(pid_file.parent)
+    shutil.rmtree(path)
+
+
+@pytest.fixture
+def folder(empty: Path, initialized: Path) -> Path:
+    """A data folder that is made already, to save the second that it takes."""
+    subprocess.run(["cp", "-a", initialized, empty], check=True)
+    return empty
 
 
 def as_role(url: str, role: str, **parameters: str) -> str:
