@@ -8,7 +8,6 @@ import math
 import os
 import platform
 import re
-import resource
 import statistics
 import sys
 from collections.abc import Callable, Mapping
@@ -16,8 +15,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
+from peak import peak_memory_mb
 from rich.console import Console
 from rich.table import Table
+
+__all__ = ["Aim", "Result", "Row", "describe_machine", "interleave", "peak_memory_mb", "print_result", "publish"]
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -117,18 +119,6 @@ def _cpu_field(name: str) -> str:
     path = Path("/proc/cpuinfo")
     match = re.search(rf"^{name}\s*:\s*(.*)$", path.read_text(), re.MULTILINE) if path.exists() else None
     return match[1] if match else ""
-
-
-def peak_memory_mb() -> float:
-    """Highest resident memory of this process so far, megabytes."""
-    status = Path("/proc/self/status")
-    if status.exists():
-        # The peak in getrusage(2) begins with that of the process that started this one.
-        match = re.search(r"^VmHWM:\s*(\d+) kB$", status.read_text(), re.MULTILINE)
-        if match:
-            return int(match[1]) * 1024 / 1e6
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6
 
 
 def interleave(ways: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:

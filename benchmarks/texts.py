@@ -10,6 +10,7 @@ from semantic_text_splitter import TextSplitter
 from embedding_assets.corpus import installed_documents
 
 SHORTEST_CHARACTERS = 50
+MAX_TOKENS = 384
 
 
 def real_chunks(count: int, *, mean_characters: int = 500) -> list[str]:
@@ -47,8 +48,9 @@ def full_size_mpnet(folder: Path) -> None:
     base = folder.with_name(f"{folder.name}-base")
     torch.manual_seed(0)
     MPNetModel(MPNetConfig(vocab_size=30_527)).save_pretrained(base)
-    AutoTokenizer.from_pretrained(demo_model_folder()).save_pretrained(base)
-    transformer = Transformer(str(base), max_seq_length=384)
+    tokenizer = AutoTokenizer.from_pretrained(demo_model_folder(), model_max_length=MAX_TOKENS, max_length=MAX_TOKENS)
+    tokenizer.save_pretrained(base)
+    transformer = Transformer(str(base), max_seq_length=MAX_TOKENS)
     SentenceTransformer(modules=[transformer, Pooling(768, "mean"), Normalize()]).save(str(folder))
 
 
