@@ -56,14 +56,14 @@ class Worker:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self.close()
 
-    def run(self) -> dict[str, Any]:
-        """Do the work once; returns the worker's answer.
+    def run(self, command: str = "run") -> dict[str, Any]:
+        """Do the work, or the one of several that ``command`` names, once; returns the worker's answer.
 
         Raises:
             PeerUnavailableError: the worker failed.
         """
         assert self._process.stdin is not None
-        self._process.stdin.write("run\n")
+        self._process.stdin.write(f"{command}\n")
         self._process.stdin.flush()
         answer = self._answer()
         self.peak_memory_mb = answer["peak_memory_mb"]

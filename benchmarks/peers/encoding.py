@@ -52,12 +52,12 @@ def serve_encoding(load: Callable[[Job], Encode], *packages: str) -> None:
     """
     job = Job(**json.loads(sys.argv[1]))
 
-    def prepare() -> tuple[Answer, Callable[[], Answer]]:
+    def prepare() -> tuple[Answer, Callable[[str], Answer]]:
         texts = json.loads(Path(job.texts).read_text())
         encode = load(job)
         batch_size = _fastest_batch_size(encode, texts[:: max(1, len(texts) // SAMPLE_TEXTS)], job.batch_sizes)
 
-        def run() -> Answer:
+        def work(_: str) -> Answer:
             started = time.perf_counter()
             vectors = np.concatenate(
                 [encode(texts[i : i + portion], batch_size) for i in range(0, len(texts), portion)]
@@ -68,7 +68,7 @@ def serve_encoding(load: Callable[[Job], Encode], *packages: str) -> None:
 
         portion = job.portion or len(texts)
         versions = {name: importlib.metadata.version(name) for name in packages}
-        return {"batch_size": batch_size, "versions": versions}, run
+        return {"batch_size": batch_size, "versions": versions}, work
 
     serve(prepare)
 

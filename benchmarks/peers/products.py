@@ -19,11 +19,11 @@ WIDTHS = ((768, 768), (768, 2304), (768, 3072), (3072, 768))
 TOKENS = {"cpu": (512, 1024, 2048, 4096, 8192), "cuda": (8192, 16_384, 32_768, 65_536)}
 
 
-def prepare() -> tuple[Answer, Callable[[], Answer]]:
+def prepare() -> tuple[Answer, Callable[[str], Answer]]:
     job = json.loads(sys.argv[1])
     dtype = getattr(torch, job["precision"])
 
-    def run() -> Answer:
+    def work(_: str) -> Answer:
         rates = {
             (tokens, width_in, width_out): _flop_per_second(tokens, width_in, width_out, dtype, job["device"])
             for tokens in TOKENS[job["device"]]
@@ -32,8 +32,8 @@ def prepare() -> tuple[Answer, Callable[[], Answer]]:
         shape = max(rates, key=rates.__getitem__)
         return {"seconds": job["flop"] / rates[shape], "flop_per_second": rates[shape], "shape": shape}
 
-    run()  # a CPU that announces what it cannot do ends the process here, before the comparison
-    return {"versions": {"torch": torch.__version__}}, run
+    work("")  # a CPU that announces what it cannot do ends the process here, before the comparison
+    return {"versions": {"torch": torch.__version__}}, work
 
 
 @torch.inference_mode()

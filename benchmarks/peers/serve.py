@@ -11,24 +11,24 @@ from typing import Any
 from peak import peak_memory_mb
 
 Answer = dict[str, Any]
-Prepare = Callable[[], tuple[Answer, Callable[[], Answer]]]
+Prepare = Callable[[], tuple[Answer, Callable[[str], Answer]]]
 
 
 def serve(prepare: Prepare) -> None:
-    """Make ready and say so, then run once for each line on standard input.
+    """Make ready and say so, then work once for each line on standard input.
 
     Args:
-        prepare: returns what to say when ready, and a function that does the work once and returns an answer, which
+        prepare: returns what to say when ready, and a function that does what a line says and returns an answer, which
             gets the peak memory added.
     """
     # Libraries print to standard output too, which is kept for answers.
     with os.fdopen(os.dup(1), "w", buffering=1) as answers:
         os.dup2(2, 1)
         try:
-            facts, run = prepare()
+            facts, work = prepare()
             print(json.dumps(facts), file=answers)
-            for _ in sys.stdin:
-                print(json.dumps(run() | {"peak_memory_mb": peak_memory_mb()}), file=answers)
+            for line in sys.stdin:
+                print(json.dumps(work(line.strip()) | {"peak_memory_mb": peak_memory_mb()}), file=answers)
         except Exception as error:
             lines = str(error).strip().splitlines() or [""]
             print(json.dumps({"error": f"{type(error).__name__}: {lines[0]}"}), file=answers)
