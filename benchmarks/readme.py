@@ -29,7 +29,7 @@ def main() -> None:
 
 
 def render(results_folder: Path) -> str:
-    """What stands between the markers: for each result that is there a table and its aims, when and where it was measured.
+    """What stands between the markers: of each result its table and its aims, when and where it was measured.
 
     Raises:
         SystemExit: nothing was measured yet.
