@@ -216,7 +216,7 @@ def draw(result: Result, path: Path) -> None:
     axes.barh(range(len(rows)), values, height=0.62, color=["#1b7f5c" if row.ours else "#b4bcc4" for row in rows])
     for position, row in enumerate(rows):
         axes.plot(row.rounds, [position] * len(row.rounds), "o", color="#2f3b45", markersize=3, alpha=0.7)
-        text = "could not be run" if row.median is None else number(row.median)
+        text = "not run" if row.median is None else number(row.median)
         end = max([row.median or 0.0, *row.rounds])
         axes.text(
             end + highest * 0.012, position, text, va="center", fontsize=9, fontweight="bold" if row.ours else "normal"
