@@ -11,6 +11,7 @@ import argparse
 import hashlib
 import json
 import shutil
+import statistics
 import sys
 import tempfile
 import time
@@ -150,7 +151,6 @@ def compare(inputs: Inputs, ways: Iterable[Way], rounds: int, *, imitated: bool 
     best = "bfloat16" if device == "cuda" or (cpu_flags() & {"amx_bf16", "avx512_bf16"} and not imitated) else "float32"
     ways = [replace(way, precision=best) if way.precision == "best" else way for way in ways]
     refused: dict[str, str] = {}
-    answers: dict[str, dict[str, object]] = {}
     with ExitStack() as stack:
         workers: dict[str, Worker] = {}
         for way in ways:
@@ -164,8 +164,8 @@ def compare(inputs: Inputs, ways: Iterable[Way], rounds: int, *, imitated: bool 
         def timed(key: str) -> Callable[[], float]:
             def run() -> float:
                 time.sleep(PAUSE_SECONDS)  # until the last one's threads have stopped spinning
-                answers[key] = workers[key].run()
-                return inputs.chunks / float(str(answers[key]["seconds"]))
+                seconds: float = workers[key].run()["seconds"]
+                return inputs.chunks / seconds
 
             return run
 
@@ -175,7 +175,7 @@ def compare(inputs: Inputs, ways: Iterable[Way], rounds: int, *, imitated: bool 
                 label=way.label,
                 rounds=values.get(way.key, []),
                 peak_memory_mb=workers[way.key].peak_memory_mb if way.key in workers and way.key != CEILING else None,
-                note=refused.get(way.key) or remark(way, workers[way.key].facts, answers[way.key], inputs),
+                note=refused.get(way.key) or remark(way, workers[way.key].facts, values[way.key], inputs),
                 ours=way.key == "ours",
             )
             for way in ways
@@ -253,10 +253,10 @@ def export(way: Way, folder: Path) -> Path:
     return out
 
 
-def remark(way: Way, facts: Mapping[str, object], answer: Mapping[str, object], inputs: Inputs) -> str:
+def remark(way: Way, facts: Mapping[str, object], rates: list[float], inputs: Inputs) -> str:
     """What a reader must know of a way that ran."""
     if way.key == CEILING:
-        gflops = float(str(answer["flop_per_second"])) / 1e9
+        gflops = statistics.median(rates) * inputs.flop / inputs.chunks / 1e9
         return f"{way.precision}, {gflops:,.0f} GFLOP/s"
     words = [way.precision] if way.key != "ours" else []
     if way.tuned:
