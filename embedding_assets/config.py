@@ -76,9 +76,13 @@ class EmbeddingConfig(_EnvironmentSettings):
     device: str = Field(
         "auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description="`auto` (CUDA, then MPS, then CPU) or one of them."
     )
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto",
+        description="Number format of the model's layers: `auto` is bfloat16 where that computes faster, else float32.",
+    )
     batch_size: int = Field(32, ge=1, le=512, description="Most texts in one forward pass.")
     batch_tokens: int | None = Field(
-        None, ge=64, description="Most padded tokens in one forward pass. Unset: 512 on a CPU, 32,768 on a GPU."
+        None, ge=64, description="Most padded tokens in one forward pass. Unset: 2,048 on a CPU, 32,768 on a GPU."
     )
     window_size: int = Field(2048, ge=1, le=100_000, description="Chunks fetched and ordered by length together.")
     commit_seconds: float = Field(2.0, gt=0, le=600, description="Embedded chunks are committed at least this often.")

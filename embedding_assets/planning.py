@@ -109,7 +109,9 @@ def group_prefixes(prefixes: Sequence[str], most: int, *, blocked: frozenset[str
     return [PrefixRange(format(r.start, form), format(r.stop - 1, form)) for r in wanted]
 
 
-def plan_batches(token_counts: Sequence[int], *, max_tokens: int, max_texts: int) -> list[list[int]]:
+def plan_batches(
+    token_counts: Sequence[int], *, max_tokens: int, max_texts: int, width_multiple: int = 1
+) -> list[list[int]]:
     """Group texts into batches of nearly equal length.
 
     Padding makes a batch cost its longest text times its size, so texts are sorted by length, longest first (memory
@@ -119,6 +121,7 @@ def plan_batches(token_counts: Sequence[int], *, max_tokens: int, max_texts: int
         token_counts: tokens of each text.
         max_tokens: padded tokens in a batch; a single longer text is a batch of its own.
         max_texts: texts in a batch.
+        width_multiple: the longest text of a batch is padded to a multiple of this.
 
     Returns:
         Batches of indices into ``token_counts``; every index exactly once.
@@ -129,7 +132,7 @@ def plan_batches(token_counts: Sequence[int], *, max_tokens: int, max_texts: int
     for index in order:
         if not batches or len(batches[-1]) >= max_texts or (len(batches[-1]) + 1) * width > max_tokens:
             batches.append([])
-            width = max(1, token_counts[index])
+            width = max(1, -(-token_counts[index] // width_multiple)) * width_multiple
         batches[-1].append(index)
     return batches
 

@@ -1,37 +1,94 @@
-"""Memory that inference has freed, given back to the system."""
+"""Memory of inference: temporaries kept for reuse, what is no longer needed given back to the system."""
 
 from __future__ import annotations
 
 import ctypes
+import mmap
+from collections.abc import Iterator
 from functools import cache
+from pathlib import Path
 from typing import Final
 
-__all__ = ["trim"]
+__all__ = ["Heap", "drop_mapped_pages", "keep_temporaries"]
 
-_KEPT_BYTES: Final = 48 * 2**20
-"""Free memory that the heap may keep: about what the next batch wants again."""
+_GROWTH_BYTES: Final = 96 * 2**20
+"""What the temporaries of one batch of a full-size model take, twice."""
+
+_LARGEST_THRESHOLD: Final = 32 * 2**20
+"""glibc accepts no larger one (DEFAULT_MMAP_THRESHOLD_MAX)."""
+
+_M_TRIM_THRESHOLD: Final = -1
+_M_MMAP_THRESHOLD: Final = -3
+
+_STATUS: Final = Path("/proc/self/statm")
+_MAPPINGS: Final = Path("/proc/self/smaps")
 
 
-class _HeapState(ctypes.Structure):
-    # struct mallinfo2 of glibc: free bytes of the heap are its ninth field.
-    _fields_ = [(f"field{index}", ctypes.c_size_t) for index in range(10)]
+@cache
+def keep_temporaries() -> None:
+    """Keep large temporaries on the heap, so that each batch does not fault its pages in anew; once is enough.
 
-
-def trim() -> None:
-    """Return free heap pages to the kernel once there are many.
-
-    Batches of ever new shapes leave glibc's heap full of holes that it keeps: some 200 MB after a few thousand chunks.
-    Elsewhere this does nothing.
+    Until a program has freed a large block, glibc returns every such block to the kernel at once. Elsewhere this does
+    nothing.
     """
     libc = _glibc()
-    if libc is not None and libc.mallinfo2().field8 > _KEPT_BYTES:
-        libc.malloc_trim(0)
+    if libc is not None:
+        libc.mallopt(_M_MMAP_THRESHOLD, _LARGEST_THRESHOLD)
+        libc.mallopt(_M_TRIM_THRESHOLD, 4 * _LARGEST_THRESHOLD)
+
+
+class Heap:
+    """The process's heap, kept from growing by the holes that batches of ever new shapes leave in it."""
+
+    def __init__(self) -> None:
+        self._trimmed_bytes = 0
+
+    def trim(self) -> None:
+        """Return free pages to the kernel once the process has grown since the last time; elsewhere do nothing.
+
+        Not after every batch: the next one would fault the same pages in again, which takes a third of the speed.
+        """
+        libc = _glibc()
+        if libc is not None and _resident_bytes() > self._trimmed_bytes + _GROWTH_BYTES:
+            libc.malloc_trim(0)
+            self._trimmed_bytes = _resident_bytes()
+
+
+def _resident_bytes() -> int:
+    return int(_STATUS.read_text(encoding="ascii").split()[1]) * mmap.PAGESIZE
+
+
+def drop_mapped_pages(folder: Path) -> None:
+    """Let go of the pages of this process's mappings of safetensors files in ``folder``.
+
+    They are read again, from the page cache, when they are touched. A mapping that was written to is left alone.
+    Elsewhere than on Linux this does nothing.
+    """
+    if not _MAPPINGS.is_file() or not hasattr(mmap, "MADV_DONTNEED"):
+        return
+    # Files in a model cache are links to blobs of other names.
+    files = {str(file.resolve()) for file in folder.glob("*.safetensors")}
+    libc = ctypes.CDLL(None)
+    for start, end in _unwritten_mappings(files):
+        libc.madvise(ctypes.c_void_p(start), ctypes.c_size_t(end - start), mmap.MADV_DONTNEED)
+
+
+def _unwritten_mappings(files: set[str]) -> Iterator[tuple[int, int]]:
+    """Addresses of this process's mappings of ``files`` (format: man 5 proc, /proc/pid/smaps)."""
+    addresses = None
+    for line in _MAPPINGS.read_text(encoding="utf-8", errors="surrogateescape").splitlines():
+        first, _, rest = line.partition(" ")
+        if not first.endswith(":"):
+            start, _, end = first.partition("-")
+            # Permissions, offset, device, inode, path; anonymous mappings have no path.
+            is_wanted = rest.split(maxsplit=4)[-1] in files
+            addresses = (int(start, 16), int(end, 16)) if is_wanted else None
+        elif first == "Anonymous:" and rest.split()[0] == "0" and addresses:
+            # No page of it is a private copy, so nothing is lost.
+            yield addresses
 
 
 @cache
 def _glibc() -> ctypes.CDLL | None:
     libc = ctypes.CDLL(None)
-    if not hasattr(libc, "mallinfo2") or not hasattr(libc, "malloc_trim"):
-        return None
-    libc.mallinfo2.restype = _HeapState
-    return libc
+    return libc if hasattr(libc, "malloc_trim") and _STATUS.is_file() else None

@@ -17,7 +17,10 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 from torch.nn import functional
 
+from embedding_assets.encoder.allocator import drop_mapped_pages
 from embedding_assets.encoder.files import ModelFiles
+from embedding_assets.encoder.fused import FusedTransformer, fuse
+from embedding_assets.encoder.precision import Precision
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -37,27 +40,53 @@ class Layers(nn.Module):
     Attributes:
         tokenizer: the model's, without truncation or padding.
         pad_id: the token that fills up shorter texts of a batch.
+        precision: in which the transformer computes; what follows it computes in float32.
     """
 
     tokenizer: Tokenizer
     pad_id: int
+    precision: Precision
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor, prompt_tokens: int) -> Tensor:
-        """Vectors, shape (texts, dimensions), of token ids and mask, both of shape (texts, tokens)."""
+    def forward(self, input_ids: Tensor, attention_mask: Tensor, *, padded: bool, prompt_tokens: int) -> Tensor:
+        """Vectors, shape (texts, dimensions), of token ids and mask, both of shape (texts, tokens).
+
+        Args:
+            input_ids: token ids.
+            attention_mask: 0 at padding.
+            padded: whether there is any.
+            prompt_tokens: tokens of the prompt at the beginning of each text.
+        """
         raise NotImplementedError
 
 
 class _KnownLayers(Layers):
-    def __init__(self, transformer: nn.Module, layers: list[nn.Module], tokenizer: Tokenizer, pad_id: int) -> None:
+    def __init__(
+        self,
+        transformer: nn.Module,
+        layers: list[nn.Module],
+        tokenizer: Tokenizer,
+        pad_id: int,
+        precision: Precision,
+    ) -> None:
         super().__init__()
-        self.tokenizer, self.pad_id = tokenizer, pad_id
+        self.tokenizer, self.pad_id, self.precision = tokenizer, pad_id, precision
         self._transformer = transformer
         self._pooling, *rest = layers
         self._rest = nn.Sequential(*rest)
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor, prompt_tokens: int) -> Tensor:  # noqa: ARG002
-        tokens = self._transformer(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
-        vectors: Tensor = self._rest(self._pooling(tokens, attention_mask))
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        *,
+        padded: bool,
+        prompt_tokens: int,  # noqa: ARG002
+    ) -> Tensor:
+        if isinstance(self._transformer, FusedTransformer):
+            tokens = self._transformer(input_ids, attention_mask, padded=padded)
+        else:
+            tokens = self._transformer(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+        vectors: Tensor = self._rest(self._pooling(tokens.float(), attention_mask))
         return vectors
 
 
@@ -72,9 +101,18 @@ class _PackageLayers(Layers):
         self.tokenizer.no_padding()
         self.tokenizer.no_truncation()
         self.pad_id = int(model.tokenizer.pad_token_id or 0)
+        # Which of the package's modules may compute in less is not known here.
+        self.precision = "float32"
         self._model = model
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor, prompt_tokens: int) -> Tensor:
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        *,
+        padded: bool,  # noqa: ARG002
+        prompt_tokens: int,
+    ) -> Tensor:
         features: dict[str, Any] = {"input_ids": input_ids, "attention_mask": attention_mask}
         if prompt_tokens:
             # For models whose pooling leaves the prompt out.
@@ -83,8 +121,8 @@ class _PackageLayers(Layers):
         return vectors
 
 
-def load_layers(files: ModelFiles) -> Layers:
-    """The model in float32 on the CPU, in evaluation mode.
+def load_layers(files: ModelFiles, device: str, precision: Precision) -> Layers:
+    """The model on a device, in evaluation mode.
 
     Raises:
         Exception: the files are damaged; the libraries raise whatever they stumble over.
@@ -93,7 +131,7 @@ def load_layers(files: ModelFiles) -> Layers:
 
     # A progress bar of its own would tear the command line's.
     transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    return (_known_layers(files) or _package_layers(files)).eval()
+    return (_known_layers(files, device, precision) or _package_layers(files)).eval().to(device)
 
 
 def _package_layers(files: ModelFiles) -> Layers:
@@ -128,7 +166,7 @@ class _Normalize(nn.Module):
         return functional.normalize(vectors, p=2, dim=1)
 
 
-def _known_layers(files: ModelFiles) -> Layers | None:
+def _known_layers(files: ModelFiles, device: str, precision: Precision) -> Layers | None:
     kinds = [kind for kind, _ in files.modules]
     if kinds[:2] != ["Transformer", "Pooling"] or not _is_plain_encoder(files.transformer):
         return None
@@ -139,7 +177,8 @@ def _known_layers(files: ModelFiles) -> Layers | None:
             return None
         layers.append(layer)
     pad_id = _read_json(files.transformer / "config.json").get("pad_token_id")
-    return _KnownLayers(_build_transformer(files.transformer), layers, files.tokenizer(), int(pad_id or 0))
+    transformer = _build_transformer(files.transformer, device, precision)
+    return _KnownLayers(transformer, layers, files.tokenizer(), int(pad_id or 0), precision)
 
 
 def _is_plain_encoder(path: Path) -> bool:
@@ -153,7 +192,7 @@ def _is_plain_encoder(path: Path) -> bool:
     )
 
 
-def _build_transformer(path: Path) -> nn.Module:
+def _build_transformer(path: Path, device: str, precision: Precision) -> nn.Module:
     from transformers import AutoModel
 
     model: nn.Module
@@ -169,7 +208,10 @@ def _build_transformer(path: Path) -> nn.Module:
     missing = sorted(name for name in loading["missing_keys"] if not name.startswith("pooler."))
     if missing:
         raise ValueError(f"{len(missing)} weights are missing, e.g. {missing[0]}")
-    return model
+    model.eval()
+    dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
+    # The library maps the weights from their file. Once copied, a layer's pages would only count as memory.
+    return fuse(model, dtype, device, after_layer=lambda: drop_mapped_pages(path)) or model.to(dtype)
 
 
 def _build_layer(kind: str, folder: Path) -> nn.Module | None:

@@ -7,20 +7,24 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Encoding
 
-from embedding_assets.encoder.device import resolve_device
+from embedding_assets.encoder.allocator import keep_temporaries
+from embedding_assets.encoder.device import resolve_device, width_multiple
 from embedding_assets.encoder.files import ModelFiles
+from embedding_assets.encoder.precision import Precision, resolve_precision
 from embedding_assets.errors import ModelUnavailableError
 
 if TYPE_CHECKING:
+    import torch
+
     from embedding_assets.encoder.layers import Layers
 
-__all__ = ["LoadedModel", "TokenizedText", "get_model", "release_models"]
+__all__ = ["LoadedModel", "PendingVectors", "TokenizedText", "get_model", "release_models"]
 
 logger = logging.getLogger(__name__)
 
@@ -36,25 +40,55 @@ class TokenizedText:
     truncated: bool
 
 
+@dataclass(frozen=True, slots=True)
+class PendingVectors:
+    """Vectors that a device may still be working on."""
+
+    host: torch.Tensor
+    ready: torch.cuda.Event | None
+
+    def numpy(self) -> NDArray[np.float32]:
+        """Wait for the device; shape (texts, dimensions)."""
+        if self.ready is not None:
+            self.ready.synchronize()
+        vectors: NDArray[np.float32] = self.host.numpy()
+        return vectors
+
+
 class LoadedModel:
     """A sentence-transformers model in memory. All methods may be called from several threads.
 
     Attributes:
         device: torch device, e.g. ``cpu`` or ``cuda:0``.
+        precision: in which the transformer's layers compute.
         dimensions: length of a vector.
+        width_multiple: tokens of the widest text of a batch are rounded up to a multiple of this.
+        lookahead: batches that may be started before the first one's vectors are asked for.
         load_seconds: how long loading took.
     """
 
-    def __init__(self, files: ModelFiles, device: str, max_tokens: int) -> None:
+    def __init__(
+        self,
+        files: ModelFiles,
+        device: str,
+        max_tokens: int,
+        precision: Literal["auto", "float32", "bfloat16"] = "auto",
+    ) -> None:
         started = time.monotonic()
+        keep_temporaries()
         self.device = resolve_device(device)
-        self._layers = _load(files).to(self.device)
+        self._layers = _load(files, self.device, resolve_precision(precision, self.device))
+        self.precision: Precision = self._layers.precision
+        self.width_multiple = width_multiple(self.device, self.precision)
+        # A GPU is never to wait for the host; on a CPU a batch is finished when it has been started.
+        self.lookahead = 2 if self.device.startswith("cuda") else 0
+        self._max_tokens = max_tokens
         self._tokenizer = self._layers.tokenizer
         self._tokenizer.enable_truncation(max_tokens)
         self._usual_characters = _USUAL_CHARACTERS_PER_TOKEN * max_tokens
         self.dimensions = self.encode(self.tokenize(["dimensions"])).shape[1]
         self.load_seconds = time.monotonic() - started
-        logger.info("loaded %s on %s in %.1f s", files.name, self.device, self.load_seconds)
+        logger.info("loaded %s on %s in %s in %.1f s", files.name, self.device, self.precision, self.load_seconds)
 
     def tokenize(self, texts: Sequence[str], prompt: str = "") -> list[TokenizedText]:
         """Tokens of each text behind ``prompt``, cut to the model's input length."""
@@ -84,18 +118,39 @@ class LoadedModel:
         Returns:
             Vectors, shape (len(batch), dimensions), in the order of ``batch``.
         """
+        return self.start(batch, prompt).numpy()
+
+    def start(self, batch: Sequence[TokenizedText], prompt: str = "") -> PendingVectors:
+        """Begin a forward pass; vectors as those of ``encode``, in the order of ``batch``."""
         import torch
 
-        width = max(len(text.ids) for text in batch)
-        input_ids = torch.full((len(batch), width), self._layers.pad_id)
-        attention_mask = torch.zeros((len(batch), width), dtype=torch.long)
+        is_cuda = self.device.startswith("cuda")
+        width = self._width(batch)
+        # Pinned memory, or the copies would wait for the device.
+        input_ids = torch.full((len(batch), width), self._layers.pad_id, pin_memory=is_cuda)
+        attention_mask = torch.zeros((len(batch), width), dtype=torch.long, pin_memory=is_cuda)
         for row, text in enumerate(batch):
             input_ids[row, : len(text.ids)] = torch.tensor(text.ids)
             attention_mask[row, : len(text.ids)] = 1
         with torch.inference_mode():
-            output = self._layers(input_ids.to(self.device), attention_mask.to(self.device), self._tokens_of(prompt))
-            vectors: NDArray[np.float32] = output.to("cpu", torch.float32).numpy()
-        return vectors
+            vectors = self._layers(
+                input_ids.to(self.device, non_blocking=True),
+                attention_mask.to(self.device, non_blocking=True),
+                padded=any(len(text.ids) < width for text in batch),
+                prompt_tokens=self._tokens_of(prompt),
+            )
+            if not is_cuda:
+                return PendingVectors(vectors.to("cpu", torch.float32), None)
+            host = torch.empty(vectors.shape, dtype=torch.float32, pin_memory=True)
+            host.copy_(vectors, non_blocking=True)
+            ready = torch.cuda.Event()  # type: ignore[no-untyped-call]
+            ready.record()
+            return PendingVectors(host, ready)
+
+    def _width(self, batch: Sequence[TokenizedText]) -> int:
+        width = max(len(text.ids) for text in batch)
+        # Not past what the model reads: it may have no positions there.
+        return min(-(-width // self.width_multiple) * self.width_multiple, max(width, self._max_tokens))
 
     def _tokens_of(self, prompt: str) -> int:
         """Tokens that a prompt takes at the beginning of a text; a closing special token belongs to the text."""
@@ -105,24 +160,30 @@ class LoadedModel:
         return len(encoding) - encoding.special_tokens_mask[-1]
 
 
-_models: dict[tuple[str, str, str, int], LoadedModel] = {}
+_models: dict[tuple[str, str, str, int, str], LoadedModel] = {}
 _lock = threading.Lock()
 
 
-def get_model(files: ModelFiles, *, device: str, max_tokens: int) -> LoadedModel:
+def get_model(
+    files: ModelFiles,
+    *,
+    device: str,
+    max_tokens: int,
+    precision: Literal["auto", "float32", "bfloat16"] = "auto",
+) -> LoadedModel:
     """The model of this process, loaded at the first call; concurrent callers wait for one load.
 
     At module level, since every Dagster step sets its resources up anew.
 
     Raises:
         ModelUnavailableError: the files cannot be loaded.
-        ConfigurationError: the device is not there.
+        ConfigurationError: the device is not there, or cannot compute in this precision.
     """
     device = resolve_device(device)
-    key = (str(files.path), files.revision, device, max_tokens)
+    key = (str(files.path), files.revision, device, max_tokens, precision)
     with _lock:
         if key not in _models:
-            _models[key] = LoadedModel(files, device, max_tokens)
+            _models[key] = LoadedModel(files, device, max_tokens, precision)
         return _models[key]
 
 
@@ -139,11 +200,11 @@ def release_models() -> None:
         torch.cuda.empty_cache()
 
 
-def _load(files: ModelFiles) -> Layers:
+def _load(files: ModelFiles, device: str, precision: Precision) -> Layers:
     from embedding_assets.encoder.layers import load_layers
 
     try:
-        return load_layers(files)
+        return load_layers(files, device, precision)
     except Exception as error:
         # Damaged files make the libraries raise whatever they stumble over.
         raise ModelUnavailableError(

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import Final
 
 import numpy as np
 
 from embedding_assets.config import EmbeddingConfig
-from embedding_assets.encoder.allocator import trim
+from embedding_assets.encoder.allocator import Heap
 from embedding_assets.encoder.device import default_batch_tokens, is_out_of_memory
 from embedding_assets.encoder.files import ModelFiles
-from embedding_assets.encoder.model import LoadedModel, TokenizedText, get_model
+from embedding_assets.encoder.model import LoadedModel, PendingVectors, TokenizedText, get_model
 from embedding_assets.errors import ConfigurationError, ProviderError
 from embedding_assets.planning import halve, plan_batches
 from embedding_assets.providers.base import EmbeddedBatch
@@ -22,6 +23,12 @@ from embedding_assets.spaces import VectorSpace
 __all__ = ["LocalProvider", "local_space"]
 
 logger = logging.getLogger(__name__)
+
+_FAILURES: Final = (RuntimeError, ValueError, IndexError, MemoryError)
+"""What a forward pass raises when a text or the memory is at fault."""
+
+_Started = tuple[list[int], PendingVectors | Exception]
+"""A batch of indices, and what became of starting it."""
 
 _PROBE: Final = "The quick brown fox jumps over the lazy dog."
 
@@ -73,7 +80,12 @@ class LocalProvider:
         if self._loaded is not None:
             return 0.0
         started = time.monotonic()
-        model = get_model(self._files, device=self._config.device, max_tokens=self.space.max_tokens)
+        model = get_model(
+            self._files,
+            device=self._config.device,
+            max_tokens=self.space.max_tokens,
+            precision=self._config.precision,
+        )
         if model.dimensions != self.space.dimensions:
             raise ConfigurationError(
                 f"EMBEDDING_DIMENSIONS is {self.space.dimensions}, but {self.space.model} makes {model.dimensions}"
@@ -81,6 +93,11 @@ class LocalProvider:
         self._loaded = model
         # Not the model's own time: it may have been in memory already.
         return time.monotonic() - started
+
+    @property
+    def precision(self) -> str:
+        """In which format the transformer computes; empty before the model is loaded."""
+        return self._loaded.precision if self._loaded else ""
 
     def embed(self, texts: Sequence[str], *, query: bool = False) -> Iterator[EmbeddedBatch]:
         """Embed texts in batches of similar length, longest first.
@@ -98,10 +115,17 @@ class LocalProvider:
             [len(tokenized[index].ids) for index in readable],
             max_tokens=self._config.batch_tokens or default_batch_tokens(model.device),
             max_texts=self._config.batch_size,
+            width_multiple=model.width_multiple,
         )
-        for batch in batches:
-            yield from self._encode([readable[position] for position in batch], tokenized, prompt)
-            trim()
+        in_flight: deque[_Started] = deque()
+        heap = Heap()
+        for positions in batches:
+            in_flight.append(self._start([readable[position] for position in positions], tokenized, prompt))
+            while len(in_flight) > model.lookahead:
+                yield from self._finish(in_flight.popleft(), tokenized, prompt)
+            heap.trim()
+        for started in in_flight:
+            yield from self._finish(started, tokenized, prompt)
 
     @property
     def _model(self) -> LoadedModel:
@@ -126,25 +150,34 @@ class LocalProvider:
             self._check_model()
         return tokenized, errors
 
-    def _encode(self, batch: list[int], tokenized: dict[int, TokenizedText], prompt: str) -> Iterator[EmbeddedBatch]:
+    def _start(self, batch: list[int], tokenized: dict[int, TokenizedText], prompt: str) -> _Started:
         try:
-            vectors = self._model.encode([tokenized[index] for index in batch], prompt)
-        except (RuntimeError, ValueError, IndexError, MemoryError) as error:
-            if len(batch) == 1:
-                yield self._isolated(batch[0], error)
+            return batch, self._model.start([tokenized[index] for index in batch], prompt)
+        except _FAILURES as error:
+            # Its traceback would keep the failed batch's memory alive.
+            return batch, error.with_traceback(None)
+
+    def _finish(self, started: _Started, tokenized: dict[int, TokenizedText], prompt: str) -> Iterator[EmbeddedBatch]:
+        batch, outcome = started
+        if isinstance(outcome, PendingVectors):
+            try:
+                vectors = outcome.numpy()
+            except _FAILURES as error:
+                outcome = error.with_traceback(None)
+            else:
+                yield EmbeddedBatch(
+                    indices=batch,
+                    vectors=vectors,
+                    token_counts=[len(tokenized[index].ids) for index in batch],
+                    truncated=[tokenized[index].truncated for index in batch],
+                )
                 return
-            logger.warning("a batch of %d texts failed (%s), halving it", len(batch), type(error).__name__)
-        else:
-            yield EmbeddedBatch(
-                indices=batch,
-                vectors=vectors,
-                token_counts=[len(tokenized[index].ids) for index in batch],
-                truncated=[tokenized[index].truncated for index in batch],
-            )
+        if len(batch) == 1:
+            yield self._isolated(batch[0], outcome)
             return
-        # Outside the handler: the exception's traceback would keep the failed batch's memory alive.
+        logger.warning("a batch of %d texts failed (%s), halving it", len(batch), type(outcome).__name__)
         for half in halve(batch):
-            yield from self._encode(half, tokenized, prompt)
+            yield from self._finish(self._start(half, tokenized, prompt), tokenized, prompt)
 
     def _isolated(self, index: int, error: Exception) -> EmbeddedBatch:
         """The text is at fault if the model still works on another one; otherwise the model is."""

@@ -79,7 +79,7 @@ def test_a_layer_of_another_package_is_not_taken_for_one_of_the_same_name(tiny_m
     (folder / "modules.json").write_text(json.dumps(modules))
     files = ModelFiles("changed", "1", folder)
     assert files.dimensions is None
-    assert _known_layers(files) is None
+    assert _known_layers(files, "cpu", "float32") is None
 
 
 def test_the_demo_model_needs_no_import_of_the_package(data_dir: Path) -> None:

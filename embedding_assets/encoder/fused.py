@@ -1,0 +1,224 @@
+"""BERT- and MPNet-shaped transformers in fewer, larger passes over memory than the library's own code makes.
+
+One matrix product for query, key and value; fused attention, for MPNet with its relative position bias as an additive
+mask that is built once a batch; on a CPU, weights laid out for oneDNN once instead of at every call, and GELU computed
+while the product is still in cache. What comes out is compared with the library's result when a model is loaded.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any, Final, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+__all__ = ["FusedTransformer", "fuse"]
+
+logger = logging.getLogger(__name__)
+
+# Where the library keeps the projections of a layer's attention, by model type.
+_BERT_NAMES: Final = ("self.query", "self.key", "self.value", "output.dense", "output.LayerNorm")
+_MPNET_NAMES: Final = ("attn.q", "attn.k", "attn.v", "attn.o", "LayerNorm")
+_ATTENTION_NAMES: Final = {
+    "bert": _BERT_NAMES,
+    "camembert": _BERT_NAMES,
+    "mpnet": _MPNET_NAMES,
+    "roberta": _BERT_NAMES,
+    "xlm-roberta": _BERT_NAMES,
+}
+
+_LEAST_COSINE: Final = {torch.float32: 0.99999, torch.bfloat16: 0.995}
+"""How near the states of each token must come to the library's, computed in float32, behind the last layer."""
+
+_PROBE_LENGTHS: Final = (40, 17, 5)
+
+
+class _Linear(Protocol):
+    def __call__(self, x: Tensor) -> Tensor: ...
+
+
+class FusedTransformer(nn.Module):
+    """The transformer of a sentence-transformers model, for inference.
+
+    Args:
+        model: the library's, in float32 on the CPU; its embedding tables are shared, its layers are copied.
+        dtype: in which the layers compute; the embeddings before them stay in float32.
+        packed: lay the weights out for oneDNN; for the CPU only.
+        after_layer: called when a layer has been copied.
+    """
+
+    def __init__(self, model: Any, dtype: torch.dtype, *, packed: bool, after_layer: Callable[[], None]) -> None:
+        super().__init__()
+        self._dtype = dtype
+        self._embeddings = model.embeddings
+        self._bias = _RelativeBias(model.encoder, dtype) if model.config.model_type == "mpnet" else None
+        self._layers = nn.ModuleList()
+        for layer in model.encoder.layer:
+            self._layers.append(_Layer(layer, model.config, dtype, packed=packed))
+            after_layer()
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor, *, padded: bool) -> Tensor:
+        """States of the tokens, shape (texts, tokens, hidden size).
+
+        Args:
+            input_ids: shape (texts, tokens).
+            attention_mask: the same shape, 0 at padding.
+            padded: whether there is any; known to the caller, and asking the device would wait for it.
+        """
+        states = self._embeddings(input_ids=input_ids).to(self._dtype)
+        mask = self._bias(states.shape[1]) if self._bias is not None else None
+        if padded:
+            hidden = (attention_mask == 0)[:, None, None, :]
+            base = states.new_zeros(1, 1, states.shape[1], states.shape[1]) if mask is None else mask
+            mask = base.masked_fill(hidden, float("-inf"))
+        for layer in self._layers:
+            states = layer(states, mask)
+        result: Tensor = states
+        return result
+
+
+class _Layer(nn.Module):
+    def __init__(self, layer: nn.Module, config: Any, dtype: torch.dtype, *, packed: bool) -> None:
+        super().__init__()
+        names = [f"attention.{name}" for name in _ATTENTION_NAMES[config.model_type]]
+        *projections, output, norm = [layer.get_submodule(name) for name in names]
+        self._heads = config.num_attention_heads
+        self._query_key_value = _linear(projections, dtype, packed=packed)
+        self._output = _linear([output], dtype, packed=packed)
+        self._norm = _norm(norm, dtype)
+        self._up = _linear(
+            [layer.get_submodule("intermediate.dense")], dtype, packed=packed, activation=config.hidden_act
+        )
+        self._down = _linear([layer.get_submodule("output.dense")], dtype, packed=packed)
+        self._final_norm = _norm(layer.get_submodule("output.LayerNorm"), dtype)
+
+    def forward(self, states: Tensor, mask: Tensor | None) -> Tensor:
+        texts, tokens, size = states.shape
+        query, key, value = (
+            part.view(texts, tokens, self._heads, -1).transpose(1, 2)
+            for part in self._query_key_value(states).chunk(3, dim=-1)
+        )
+        attended = functional.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+        attended = attended.transpose(1, 2).reshape(texts, tokens, size)
+        states = self._norm(self._output(attended).add_(states))
+        result: Tensor = self._final_norm(self._down(self._up(states)).add_(states))
+        return result
+
+
+class _RelativeBias(nn.Module):
+    """What MPNet adds to the attention scores of two tokens, by their distance."""
+
+    def __init__(self, encoder: Any, dtype: torch.dtype) -> None:
+        super().__init__()
+        self._bucket = encoder.relative_position_bucket
+        weights: Tensor = encoder.relative_attention_bias.weight.detach().to(dtype)
+        self._weights = nn.Parameter(weights, requires_grad=False)
+
+    def forward(self, tokens: int) -> Tensor:
+        """Shape (1, heads, tokens, tokens)."""
+        distances = torch.arange(1 - tokens, tokens, device=self._weights.device)
+        by_distance = self._weights[self._bucket(distances)].t()
+        # Row i looks at distances -i to tokens - 1 - i: windows that move back by one.
+        return by_distance.unfold(1, tokens, 1).flip(1).unsqueeze(0)
+
+
+class _PackedLinear(nn.Module):
+    """A linear layer on weights in oneDNN's own layout: the operators that torch.compile's frozen graphs call."""
+
+    def __init__(self, weight: Tensor, bias: Tensor, activation: str) -> None:
+        super().__init__()
+        # Plain attributes: the layout is opaque, so the tensor cannot be moved or saved.
+        self._weight = torch.ops.mkldnn._reorder_linear_weight(weight)
+        self._bias = bias
+        self._activation = activation
+        self._fused = torch.ops.mkldnn._linear_pointwise
+
+    def forward(self, x: Tensor) -> Tensor:
+        result: Tensor = self._fused(x, self._weight, self._bias, self._activation, [], "none")
+        return result
+
+
+def fuse(
+    model: Any, dtype: torch.dtype, device: str, *, after_layer: Callable[[], None] = lambda: None
+) -> FusedTransformer | None:
+    """The fused counterpart of a transformers model on a device; None for another architecture.
+
+    Args:
+        model: in float32 on the CPU. It is left as it is.
+        dtype: in which the fused layers compute.
+        device: torch device.
+        after_layer: called whenever a layer's weights have been read, so that they can be let go.
+    """
+    if model.config.model_type not in _ATTENTION_NAMES:
+        return None
+    with torch.inference_mode():
+        try:
+            return _checked(model, dtype, device, after_layer)
+        except (AttributeError, NotImplementedError, RuntimeError, TypeError) as error:
+            # Another version of the libraries: names and private operators may have changed.
+            logger.warning(
+                "%s could not be fused (%s: %s); the library's own, slower code computes",
+                model.config.model_type,
+                type(error).__name__,
+                error,
+            )
+            return None
+
+
+def _checked(model: Any, dtype: torch.dtype, device: str, after_layer: Callable[[], None]) -> FusedTransformer | None:
+    input_ids, attention_mask = _probe(model.config)
+    hooks = [layer.register_forward_hook(lambda *_: after_layer()) for layer in model.encoder.layer]
+    expected = model(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+    for hook in hooks:
+        hook.remove()
+    packed = device == "cpu" and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    fused = FusedTransformer(model, dtype, packed=packed, after_layer=after_layer).eval().to(device)
+    states = fused(input_ids.to(device), attention_mask.to(device), padded=True).to("cpu", torch.float32)
+    cosine = functional.cosine_similarity(states, expected, dim=-1)[attention_mask == 1].min().item()
+    if not cosine >= _LEAST_COSINE[dtype]:  # NaN differs too
+        logger.warning(
+            "fused %s differs from the library's result (cosine %.5f); the library's own, slower code computes",
+            model.config.model_type,
+            cosine,
+        )
+        return None
+    return fused
+
+
+def _probe(config: Any) -> tuple[Tensor, Tensor]:
+    """Token ids of a few texts of different lengths, and their mask."""
+    lengths = [min(length, config.max_position_embeddings - 2) for length in _PROBE_LENGTHS]
+    positions = torch.arange(lengths[0])
+    attention_mask = torch.stack([(positions < length).long() for length in lengths])
+    padding = config.pad_token_id or 0
+    ids = (torch.arange(attention_mask.numel()).view_as(attention_mask) * 7919) % config.vocab_size
+    ids = torch.where(ids == padding, (padding + 1) % config.vocab_size, ids)
+    return torch.where(attention_mask == 1, ids, padding), attention_mask
+
+
+def _linear(layers: list[nn.Module], dtype: torch.dtype, *, packed: bool, activation: str | None = None) -> nn.Module:
+    """One linear layer whose outputs are those of ``layers`` side by side, and what follows it."""
+    weight = torch.cat([layer.weight.detach() for layer in layers]).to(dtype)  # type: ignore[operator]
+    bias = torch.cat([layer.bias.detach() for layer in layers]).to(dtype)  # type: ignore[operator]
+    if packed and activation in (None, "gelu"):
+        return _PackedLinear(weight, bias, activation or "none")
+    linear: nn.Module
+    if packed:
+        linear = _PackedLinear(weight, bias, "none")
+    else:
+        linear = nn.Linear(weight.shape[1], weight.shape[0], device="meta")
+        linear.weight, linear.bias = nn.Parameter(weight), nn.Parameter(bias)
+    if activation is None:
+        return linear
+    from transformers.activations import ACT2FN
+
+    return nn.Sequential(linear, ACT2FN[activation])
+
+
+def _norm(norm: nn.Module, dtype: torch.dtype) -> nn.Module:
+    own = nn.LayerNorm(norm.normalized_shape, eps=norm.eps, dtype=dtype)  # type: ignore[arg-type]
+    own.load_state_dict(norm.state_dict())
+    return own

@@ -1,0 +1,101 @@
+"""In which number format the layers compute."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Literal
+
+from embedding_assets.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["Precision", "resolve_precision"]
+
+logger = logging.getLogger(__name__)
+
+Precision = Literal["float32", "bfloat16"]
+
+_WORTHWHILE: Final = 1.3
+"""How many times faster bfloat16 must multiply before the vectors are rounded for it."""
+
+_CPU_DESCRIPTION: Final = Path("/proc/cpuinfo")
+_TILE_LEAF: Final = 0x1D
+"""The part of CPUID that describes the palettes of AMX tiles (Intel SDM volume 2, CPUID)."""
+
+
+def resolve_precision(requested: Literal["auto", "float32", "bfloat16"], device: str) -> Precision:
+    """The precision for ``auto`` on a device, or the one asked for.
+
+    On a GPU that computes in bfloat16 that is what ``auto`` means; on a CPU, what multiplies faster there: AMX makes
+    bfloat16 several times faster than float32, other CPUs know its instructions but run them no faster.
+
+    Raises:
+        ConfigurationError: bfloat16 was asked for where it would crash the process.
+    """
+    import torch
+
+    if requested == "float32":
+        return "float32"
+    if device.startswith("cuda"):
+        return "bfloat16" if requested == "bfloat16" or torch.cuda.is_bf16_supported() else "float32"
+    if device != "cpu":
+        return "bfloat16" if requested == "bfloat16" else "float32"
+    if _tiles_are_broken():
+        if requested == "bfloat16":
+            raise ConfigurationError(
+                "EMBEDDING_PRECISION=bfloat16 would crash: this (virtual) machine announces AMX without describing its "
+                "tiles; set ONEDNN_MAX_CPU_ISA=AVX512_CORE_BF16 as well, or use EMBEDDING_PRECISION=auto"
+            )
+        return "float32"
+    return "bfloat16" if requested == "bfloat16" or _bfloat16_is_faster() else "float32"
+
+
+@cache
+def _bfloat16_is_faster() -> bool:
+    """Time both on a product as large as a layer's; some 50 ms."""
+    import torch
+
+    has_onednn = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    if not has_onednn or not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        return False
+    rates = {dtype: 1 / _product_seconds(dtype) for dtype in (torch.float32, torch.bfloat16)}
+    ratio = rates[torch.bfloat16] / rates[torch.float32]
+    logger.debug("bfloat16 multiplies %.1f times as fast as float32", ratio)
+    return ratio >= _WORTHWHILE
+
+
+def _product_seconds(dtype: torch.dtype) -> float:
+    """The least of several tries: whatever else runs on the machine only ever adds."""
+    import torch
+
+    left, right = torch.ones(512, 768, dtype=dtype), torch.ones(3072, 768, dtype=dtype)
+    seconds = []
+    with torch.inference_mode():
+        for _ in range(5):
+            started = time.perf_counter()
+            torch.nn.functional.linear(left, right)
+            seconds.append(time.perf_counter() - started)
+    return min(seconds)
+
+
+def _tiles_are_broken() -> bool:
+    """Whether oneDNN, which trusts the flag, would use AMX tiles that it cannot configure, and die by SIGILL.
+
+    Some hypervisors pass the flag on but end CPUID before the leaf that describes the tiles.
+    """
+    limit = os.environ.get("ONEDNN_MAX_CPU_ISA", "").upper()
+    if limit and "AMX" not in limit and limit not in ("DEFAULT", "ALL"):
+        return False
+    try:
+        description = _CPU_DESCRIPTION.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return False  # not Linux
+    first_processor = [line.partition(":") for line in description.split("\n\n")[0].splitlines()]
+    fields = {name.strip(): value for name, _, value in first_processor}
+    level = fields.get("cpuid level", "").strip()
+    return "amx_tile" in fields.get("flags", "").split() and level.isdigit() and int(level) < _TILE_LEAF
