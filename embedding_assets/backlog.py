@@ -12,6 +12,7 @@ from embedding_assets.postgres.chunks import Backlog, count_backlog, count_backl
 from embedding_assets.postgres.index import describe_index, drop_index
 from embedding_assets.postgres.locks import TABLE_LOCK, hold
 from embedding_assets.postgres.runs import latest_run
+from embedding_assets.postgres.spaces import pending_index_waits
 
 if TYPE_CHECKING:
     from embedding_assets.postgres.connection import Database
@@ -57,16 +58,24 @@ def measure_tokens_per_second(
 
 def prepare_index(database: Database, record: SpaceRecord, backlog: Backlog) -> IndexPlan:
     """Decide whether the coming load keeps the index; drops it, without blocking readers, when it had better wait."""
-    decision = plan_index(embedded=backlog.embedded, pending=backlog.due)
     exists = describe_index(database, record.index).exists
-    if decision == "defer" and exists:
-        with database.session() as connection, hold(connection, TABLE_LOCK):
-            drop_index(connection, record.index)
-    counts = f"{backlog.due:,} chunks to load, {backlog.embedded:,} in the index"
-    if not exists and backlog.embedded == 0:
-        reason = f"{counts}: loaded without an index, built afterwards"
+    decision = plan_index(embedded=backlog.embedded, pending=backlog.due)
+    if decision == "defer":
+        _drop_indexes(database, record)
+    counts = f"{backlog.due:,} chunks to load, {backlog.embedded:,} embedded"
+    if not exists:
+        decision, reason = "defer", f"{counts}: loaded without an index, built afterwards"
     elif decision == "defer":
         reason = f"{counts}: the index waits for the load and is built once afterwards; until then searches are exact"
     else:
         reason = f"{counts}: the index stays and is extended row by row"
     return IndexPlan(decision, reason)
+
+
+def _drop_indexes(database: Database, record: SpaceRecord) -> None:
+    names = [record.index, *([record.pending_index] if pending_index_waits(database, record) else [])]
+    present = [name for name in names if describe_index(database, name).exists]
+    if present:
+        with database.session() as connection, hold(connection, TABLE_LOCK):
+            for name in present:
+                drop_index(connection, name)

@@ -1,5 +1,6 @@
 """What is pending, what it will take, and whether the index waits."""
 
+import dataclasses
 import threading
 import time
 
@@ -10,7 +11,7 @@ from embedding_assets.backlog import estimate_backlog, measure_tokens_per_second
 from embedding_assets.config import Settings
 from embedding_assets.errors import DatabaseError
 from embedding_assets.models import EmbeddingStats
-from embedding_assets.postgres.chunks import count_backlog
+from embedding_assets.postgres.chunks import count_backlog, fetch_pending
 from embedding_assets.postgres.connection import Database
 from embedding_assets.postgres.index import build_vector_index, describe_index
 from embedding_assets.postgres.runs import record_run
@@ -81,7 +82,32 @@ def test_a_first_load_goes_without_an_index(database: Database, record: SpaceRec
     insert_chunks(database, texts(30))
     plan = prepare_index(database, record, count_backlog(database, record))
     assert plan.decision == "defer"
-    assert plan.reason == "30 chunks to load, 0 in the index: loaded without an index, built afterwards"
+    assert plan.reason == "30 chunks to load, 0 embedded: loaded without an index, built afterwards"
+
+
+def test_a_load_that_was_cut_short_goes_on_without_an_index(
+    settings: Settings, database: Database, record: SpaceRecord
+):
+    insert_chunks(database, texts(30))
+    embed(settings, database)
+    insert_chunks(database, texts(5, "left"))
+    plan = prepare_index(database, record, count_backlog(database, record))
+    assert plan.decision == "defer"
+    assert plan.reason == "5 chunks to load, 30 embedded: loaded without an index, built afterwards"
+
+
+def test_a_further_space_is_loaded_without_any_index_of_its_own(settings: Settings, database: Database):
+    register_space(database, FAKE_SPACE)
+    further = register_space(database, dataclasses.replace(FAKE_SPACE, revision="2"), new_space=True)
+    insert_chunks(database, texts(30))
+    for expected in ("loaded without an index", "the index waits for the load"):
+        assert expected in prepare_index(database, further, count_backlog(database, further)).reason
+        assert not describe_index(database, further.index).exists
+        assert not describe_index(database, further.pending_index).exists
+        assert len(fetch_pending(database, further, range(256), after="", limit=99)) == 30
+        build_vector_index(database, further, settings.index)
+        assert describe_index(database, further.index).valid
+        assert describe_index(database, further.pending_index).valid
 
 
 def test_a_large_load_drops_the_index_and_a_small_one_keeps_it(
@@ -93,7 +119,7 @@ def test_a_large_load_drops_the_index_and_a_small_one_keeps_it(
     insert_chunks(database, texts(5, "few"))
     plan = prepare_index(database, record, count_backlog(database, record))
     assert plan.decision == "keep"
-    assert "5 chunks to load, 30 in the index: the index stays" in plan.reason
+    assert "5 chunks to load, 30 embedded: the index stays" in plan.reason
     assert describe_index(database, record.index).valid
 
     insert_chunks(database, texts(60, "many"))

@@ -149,10 +149,11 @@ def _store(
                     chunk.token_count,
                 )
             )
-    # In hash order, so that two loads of the same document meet its rows in the same order.
+    # In one order, so that two loads of the same document meet its rows in it. Not that of the hashes: neighbours are
+    # embedded together, and the new versions of all rows of a page would not fit into it.
     added = connection.execute(
         sql.SQL(
-            "INSERT INTO knowledge_base ({0}) SELECT {0} FROM incoming_chunks ORDER BY chunk_hash "
+            "INSERT INTO knowledge_base ({0}) SELECT {0} FROM incoming_chunks ORDER BY reverse(chunk_hash) "
             "ON CONFLICT (chunk_hash) DO NOTHING"
         ).format(_LOADED_COLUMNS)
     ).rowcount
@@ -184,8 +185,9 @@ def fetch_pending(
 ) -> list[PendingChunk]:
     """The next chunks without a vector, in hash order, that lie in ``buckets`` and behind ``after``.
 
-    Reads through the partial index, so the cost follows the backlog, not the table. Takes no row locks: a prefix is
-    worked on by one run, and an edit in the meantime is noticed when the vector is written.
+    Reads through the partial index, so the cost follows the backlog, not the table; while a further space has its first
+    load, through the unique one. Takes no row locks: a prefix is worked on by one run, and an edit in the meantime is
+    noticed when the vector is written.
     """
     lower, upper = bucket_bounds(buckets.start, buckets.stop)
     query = sql.SQL(
@@ -196,7 +198,17 @@ def fetch_pending(
         'ORDER BY chunk_hash COLLATE "C" LIMIT %(limit)s'
     ).format(column=sql.Identifier(record.column), is_hex=_IS_HEX, not_blocked=_NOT_BLOCKED)
     parameters = {"lower": lower, "upper": upper, "after": after, "limit": limit, "space": record.space.name}
-    rows = database.run(lambda connection: connection.execute(query, parameters).fetchall())
+
+    def work(connection: Connection) -> list[tuple[Any, ...]]:
+        # In an index's order whatever the statistics say, which lag behind a load: with one of the others every window
+        # would read and sort all that is left.
+        connection.execute(
+            "SELECT set_config('enable_sort', 'off', true), set_config('enable_seqscan', 'off', true), "
+            "set_config('enable_bitmapscan', 'off', true)"
+        )
+        return connection.execute(query, parameters).fetchall()
+
+    rows = database.run(work)
     return [PendingChunk(row[0], embedded_text(row[2], row[1]), row[3]) for row in rows]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import secrets
 import time
 from collections.abc import Mapping
@@ -10,12 +11,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from psycopg import Error, sql
+from psycopg.errors import DiskFull
 
 from embedding_assets.config import IndexConfig
 from embedding_assets.errors import DatabaseError
 from embedding_assets.postgres.locks import TABLE_LOCK, hold
 
 if TYPE_CHECKING:
+    from psycopg.errors import Diagnostic
+
     from embedding_assets.postgres.connection import Connection, Database
     from embedding_assets.postgres.spaces import SpaceRecord
 
@@ -27,10 +31,19 @@ __all__ = [
     "describe_index",
     "drop_index",
     "ensure_index",
+    "ensure_pending_index",
+    "graph_memory_mb",
     "measure_recall",
 ]
 
 logger = logging.getLogger(__name__)
+
+_WORKER_MEMORY_MB: Final = 32
+"""PostgreSQL starts a worker only for this much of maintenance_work_mem, and as much for the leader."""
+
+_PARALLEL_FROM: Final = "256kB"
+"""Size of a table from which its index is built in parallel, a few hundred chunks. PostgreSQL's 8 MB do not count the
+vectors, which are stored out of line."""
 
 DISTANCE_OPERATORS: Final = {
     "vector_cosine_ops": sql.SQL("<=>"),
@@ -101,8 +114,22 @@ def ensure_index(database: Database, name: str, definition: sql.Composable) -> b
         with hold(connection, TABLE_LOCK):
             if _describe(connection, name).valid:
                 return False
-            _build(connection, name, definition)
+            _build(connection, name, definition, {})
+            connection.execute("ANALYZE knowledge_base")
     return True
+
+
+def ensure_pending_index(database: Database, record: SpaceRecord) -> None:
+    """Build the partial index that finds chunks without a vector in a space, unless it is there.
+
+    Raises:
+        DatabaseError: it could not be built.
+    """
+    ensure_index(
+        database,
+        record.pending_index,
+        sql.SQL('ON knowledge_base (chunk_hash COLLATE "C") WHERE {} IS NULL').format(sql.Identifier(record.column)),
+    )
 
 
 def drop_index(connection: Connection, name: str) -> None:
@@ -120,7 +147,8 @@ def drop_index(connection: Connection, name: str) -> None:
 def build_vector_index(database: Database, record: SpaceRecord, config: IndexConfig) -> float | None:
     """Build the HNSW index of a space, or build it anew when it is invalid or not as configured.
 
-    A valid index serves searches until its successor is complete and takes over its name.
+    A valid index serves searches until its successor is complete and takes over its name. The partial index of
+    pending chunks is built first if it had waited for the load.
 
     Returns:
         Seconds the build took; None if there was nothing to do.
@@ -128,6 +156,7 @@ def build_vector_index(database: Database, record: SpaceRecord, config: IndexCon
     Raises:
         DatabaseError: it could not be built; the index that was there stays.
     """
+    ensure_pending_index(database, record)
     with database.session() as connection:
         if _is_settled(connection, record, config):
             return None
@@ -148,11 +177,11 @@ def _build_vector_index(connection: Connection, record: SpaceRecord, config: Ind
         sql.Literal(config.m),
         sql.Literal(config.ef_construction),
     )
-    settings = {
-        "maintenance_work_mem": f"{config.memory_mb}MB",
-        "max_parallel_maintenance_workers": str(config.workers),
-    }
     started = time.monotonic()
+    try:
+        settings = _prepare_build(connection, record, config)
+    except Error as error:
+        raise _not_built(record.index, error) from None
     if state.valid:
         logger.info("index differs from its configuration and is built anew", extra={"index": record.index})
         _build(connection, successor, definition, settings)
@@ -166,6 +195,56 @@ def _build_vector_index(connection: Connection, record: SpaceRecord, config: Ind
     return time.monotonic() - started
 
 
+def _prepare_build(connection: Connection, record: SpaceRecord, config: IndexConfig) -> dict[str, str]:
+    """Clear away what the load left, and choose the settings of the build by what there is to index."""
+    # Every vector written has left a dead row. Now this takes a moment; with the index there it would have to be
+    # scanned too. TRUNCATE would lock out readers.
+    connection.execute("VACUUM (ANALYZE, TRUNCATE false) knowledge_base")
+    row = connection.execute(
+        sql.SQL("SELECT count({}) FROM knowledge_base").format(sql.Identifier(record.column))
+    ).fetchone()
+    rows = row[0] if row else 0
+    wanted = graph_memory_mb(rows, record.space.dimensions, config.m)
+    memory = min(config.memory_mb, max(wanted, _WORKER_MEMORY_MB * (config.workers + 1)))
+    logger.info(
+        "building %s over %d vectors with up to %d workers and %d MB",
+        record.index,
+        rows,
+        config.workers,
+        memory,
+        extra={"index": record.index, "vectors": rows, "memory_mb": memory},
+    )
+
+    def explain(notice: Diagnostic) -> None:
+        if "no longer fits into maintenance_work_mem" in (notice.message_primary or ""):
+            logger.warning(
+                "the graph of %s does not fit into %d MB, which slows its build down; "
+                "set EMBEDDING_INDEX_MEMORY_MB to %d if the database server has that much to spare",
+                record.index,
+                memory,
+                wanted,
+                extra={"index": record.index, "memory_mb": memory, "wanted_mb": wanted},
+            )
+
+    connection.add_notice_handler(explain)
+    return {
+        "client_min_messages": "notice",
+        "maintenance_work_mem": f"{memory}MB",
+        "max_parallel_maintenance_workers": str(config.workers),
+        "min_parallel_table_scan_size": _PARALLEL_FROM,
+    }
+
+
+def graph_memory_mb(rows: int, dimensions: int, m: int) -> int:
+    """Memory in which an HNSW graph is built without being written out half way, in MiB.
+
+    An element of pgvector 0.8 (HnswElementData in src/hnsw.h) takes its vector (8 bytes and 4 a dimension), 2 m
+    neighbours of 16 bytes in the lowest layer, and 200 bytes; the notice that comes when the memory is used up agrees
+    within 5 % for 8 to 2,000 dimensions. A quarter is added for chunks that arrive meanwhile, and 8 MiB for the rest.
+    """
+    return math.ceil(rows * (208 + 4 * dimensions + 32 * m) * 1.25 / 2**20) + 8
+
+
 def _transitional_names(record: SpaceRecord) -> tuple[str, str]:
     """What an index is called while it is built to replace another, and after it was replaced."""
     return f"{record.index}_new", f"{record.index}_old"
@@ -177,17 +256,30 @@ def _is_settled(connection: Connection, record: SpaceRecord, config: IndexConfig
     return not left_behind and _describe(connection, record.index).matches(config)
 
 
-def _build(
-    connection: Connection, name: str, definition: sql.Composable, settings: Mapping[str, str] | None = None
-) -> None:
+def _build(connection: Connection, name: str, definition: sql.Composable, settings: Mapping[str, str]) -> None:
     try:
         drop_index(connection, name)
-        for parameter, value in (settings or {}).items():
+        for parameter, value in settings.items():
             connection.execute("SELECT set_config(%s, %s, false)", [parameter, value])
         connection.execute(sql.SQL("CREATE INDEX CONCURRENTLY {} {}").format(sql.Identifier(name), definition))
-        connection.execute("ANALYZE knowledge_base")
+    except DiskFull as error:
+        if settings.get("max_parallel_maintenance_workers", "0") == "0":
+            raise _not_built(name, error) from None
+        # A parallel build takes its memory from /dev/shm, of which a container has 64 MB unless told otherwise.
+        logger.warning(
+            "no parallel build of %s (%s); trying without workers. In a container give the server more shared memory "
+            "(--shm-size), or set EMBEDDING_INDEX_WORKERS=0",
+            name,
+            _reason(error),
+            extra={"index": name},
+        )
+        _build(connection, name, definition, {**settings, "max_parallel_maintenance_workers": "0"})
     except Error as error:
-        raise DatabaseError(f"index {name} was not built: {_reason(error)}; run again to try once more") from None
+        raise _not_built(name, error) from None
+
+
+def _not_built(name: str, error: Error) -> DatabaseError:
+    return DatabaseError(f"index {name} was not built: {_reason(error)}; run again to try once more")
 
 
 def _rename(connection: Connection, name: str, new_name: str) -> None:

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 from psycopg import sql
 
 from embedding_assets.errors import ConfigurationError, SpaceMismatchError
-from embedding_assets.postgres.index import ensure_index
+from embedding_assets.postgres.index import describe_index, ensure_pending_index
 from embedding_assets.postgres.locks import TABLE_LOCK, hold
 from embedding_assets.spaces import VectorSpace
 
 if TYPE_CHECKING:
     from embedding_assets.postgres.connection import Connection, Database
 
-__all__ = ["SpaceRecord", "list_spaces", "register_space", "serving_space"]
+__all__ = ["SpaceRecord", "list_spaces", "pending_index_waits", "register_space", "serving_space"]
 
 _ATTRIBUTES = sql.SQL(", ").join(sql.Identifier(field.name) for field in fields(VectorSpace))
 
@@ -74,12 +74,25 @@ def register_space(
             record = database.run(
                 lambda connection: _register(connection, space, new_space=new_space, claim_vectors=claim_vectors)
             )
-    ensure_index(
-        database,
-        record.pending_index,
-        sql.SQL('ON knowledge_base (chunk_hash COLLATE "C") WHERE {} IS NULL').format(sql.Identifier(record.column)),
-    )
+    if not pending_index_waits(database, record) or describe_index(database, record.index).exists:
+        ensure_pending_index(database, record)
     return record
+
+
+def pending_index_waits(database: Database, record: SpaceRecord) -> bool:
+    """Whether a space's partial index of pending chunks is left to its first load's end, as its vector index is.
+
+    Where an index names a vector column, PostgreSQL enters every row whose vector is written into all indexes of the
+    table again: into the vector indexes of other spaces too, which is as slow as filling those. Without, the row's new
+    version stays in its page and no index notices (a heap-only tuple). Until then the backlog is most of the table, and
+    the unique index of the hashes finds it, if that has their byte order. The serving space always has its partial
+    index: the sensor probes it, and its first load meets no other vector index.
+    """
+    query = (
+        "SELECT attcollation = '\"C\"'::regcollation FROM pg_attribute "
+        "WHERE attrelid = 'knowledge_base'::regclass AND attname = 'chunk_hash'"
+    )
+    return not record.serving and database.run(lambda connection: connection.execute(query).fetchone()) == (True,)
 
 
 def _select(connection: Connection) -> list[SpaceRecord]:

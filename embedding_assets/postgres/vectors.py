@@ -63,9 +63,16 @@ def write_vectors(
 def _write(
     connection: Connection, record: SpaceRecord, chunks: Sequence[PendingChunk], vectors: NDArray[np.float32]
 ) -> set[str]:
+    # Rows of any size stay in one piece, so that a vector is stored out of line only once, in its column.
     connection.execute(
         "CREATE TEMP TABLE IF NOT EXISTS incoming_vectors (chunk_hash text, text_version bigint, embedding vector) "
-        "ON COMMIT DELETE ROWS"
+        "WITH (toast_tuple_target = 8160) ON COMMIT DELETE ROWS"
+    )
+    # Each row through an index, whatever the planner makes of a table without statistics: other joins read all of
+    # knowledge_base for every portion. Nor is a statement so short worth compiling.
+    connection.execute(
+        "SELECT set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true), "
+        "set_config('jit', 'off', true)"
     )
     with connection.cursor().copy("COPY incoming_vectors FROM STDIN (FORMAT BINARY)") as copy:
         copy.set_types(["text", "int8", "vector"])

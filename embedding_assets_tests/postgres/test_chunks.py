@@ -31,7 +31,7 @@ from embedding_assets.postgres.connection import Database
 from embedding_assets.postgres.failures import record_failures
 from embedding_assets.postgres.schema import migrate
 from embedding_assets.postgres.spaces import register_space
-from embedding_assets_tests.fakes import insert_chunks
+from embedding_assets_tests.fakes import FAKE_SPACE, insert_chunks
 from embedding_assets_tests.postgres.conftest import SMALL_SPACE
 
 
@@ -73,7 +73,9 @@ class PlanRecorder:
         def explained(connection):
             class Explaining:
                 @staticmethod
-                def execute(query, parameters):
+                def execute(query, parameters=None):
+                    if parameters is None:
+                        return connection.execute(query)
                     rows = connection.execute(sql.SQL("EXPLAIN (ANALYZE) {}").format(query), parameters).fetchall()
                     self.plan = "\n".join(row[0] for row in rows)
                     return connection.execute(query, parameters)
@@ -188,6 +190,28 @@ def test_reading_the_backlog_uses_the_partial_index(empty_url, adopted):
         assert loops
         assert float(loops[1]) < 3
         assert int(loops[2]) == 256
+
+
+def test_a_window_is_read_in_order_before_the_table_has_statistics(database, record, execute):
+    execute("ALTER TABLE knowledge_base SET (autovacuum_enabled = off)")
+    execute("INSERT INTO knowledge_base (chunk_hash, chunk_text) SELECT md5(n::text), 'text' "
+            "FROM generate_series(1, 5000) n")  # fmt: skip
+    recorder = PlanRecorder(database)
+    assert len(fetch_pending(recorder, record, range(256), after="", limit=100)) == 100
+    assert "Sort" not in recorder.plan
+    rows = re.search(rf"{record.pending_index}.*actual.*rows=(\S+) loops=1", recorder.plan)
+    assert rows
+    assert float(rows[1]) < 200
+
+
+def test_a_further_space_s_first_load_is_read_through_the_unique_index(database, record, execute):
+    second = register_space(database, FAKE_SPACE, new_space=True)
+    execute("INSERT INTO knowledge_base (chunk_hash, chunk_text, embedding) SELECT md5(n::text), 'text', "
+            "'[1,0,0,0,0,0,0,0]' FROM generate_series(1, 5000) n")  # fmt: skip
+    recorder = PlanRecorder(database)
+    assert len(fetch_pending(recorder, second, range(128, 256), after="90", limit=100)) == 100
+    assert "knowledge_base_pkey" in recorder.plan
+    assert "Sort" not in recorder.plan
 
 
 # Loading

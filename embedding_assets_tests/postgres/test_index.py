@@ -15,6 +15,7 @@ from embedding_assets.postgres.index import (
     describe_index,
     drop_index,
     ensure_index,
+    graph_memory_mb,
     measure_recall,
 )
 from embedding_assets.postgres.spaces import register_space
@@ -154,6 +155,97 @@ def test_a_build_that_fails_leaves_the_index_that_was_there(database, record, ex
     assert describe_index(database, record.index).matches(CONFIG)
     assert build_vector_index(database, record, OTHER) is not None
     assert not describe_index(database, f"{record.index}_new").exists
+
+
+# Memory and workers
+
+REFUSE_WORKERS = """
+CREATE FUNCTION no_shared_memory() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN
+    IF current_setting('max_parallel_maintenance_workers')::integer >= {} THEN
+        RAISE 'could not resize shared memory segment' USING ERRCODE = 'disk_full';
+    END IF;
+END $$
+"""
+
+
+def settings_of_build(database, record, execute, config) -> dict[str, str]:
+    """The settings under which the vector index was built."""
+    execute("CREATE TABLE IF NOT EXISTS seen (name text, setting text)")
+    execute(
+        "CREATE OR REPLACE FUNCTION see() RETURNS event_trigger LANGUAGE plpgsql AS "
+        "$$ BEGIN DELETE FROM seen; INSERT INTO seen SELECT name, current_setting(name) FROM pg_settings; END $$"
+    )
+    execute("CREATE EVENT TRIGGER see ON ddl_command_start WHEN TAG IN ('CREATE INDEX') EXECUTE FUNCTION see()")
+    build_vector_index(database, record, config)
+    execute("DROP EVENT TRIGGER see")
+    execute(f"DROP INDEX {record.index}")
+    return dict(execute("SELECT name, setting FROM seen"))
+
+
+def test_a_build_asks_for_the_memory_and_the_workers_it_can_use(database, record, execute):
+    insert_vectors(database, record, unit_vectors(50))
+    settings = settings_of_build(database, record, execute, IndexConfig(workers=3))
+    assert settings["max_parallel_maintenance_workers"] == "3"
+    assert settings["maintenance_work_mem"] == "128MB"  # PostgreSQL starts no worker for less than 32 MB
+    settings = settings_of_build(database, record, execute, IndexConfig(workers=3, memory_mb=64))
+    assert settings["maintenance_work_mem"] == "64MB"
+
+
+@pytest.mark.parametrize(
+    ("rows", "dimensions", "m", "least", "most"),
+    [
+        (0, 768, 16, 1, 16),
+        # Where the notice came when it was tried, in rows and MiB.
+        (89_840, 8, 16, 64, 96),
+        (17_705, 768, 16, 64, 96),
+        (12_428, 768, 32, 51, 80),
+        (7_681, 2000, 16, 64, 96),
+        (1_000_000, 768, 16, 3_700, 5_000),
+    ],
+)
+def test_the_memory_of_a_graph(rows, dimensions, m, least, most):
+    assert least <= graph_memory_mb(rows, dimensions, m) <= most
+
+
+def test_a_graph_that_does_not_fit_is_built_and_the_setting_named(database, record, caplog):
+    insert_vectors(database, record, unit_vectors(3000))
+    small = IndexConfig(workers=0).model_copy(update={"memory_mb": 1})
+    assert build_vector_index(database, record, small) is not None
+    [warning] = [entry for entry in caplog.records if entry.levelname == "WARNING"]
+    assert "does not fit into 1 MB" in warning.getMessage()
+    assert f"EMBEDDING_INDEX_MEMORY_MB to {graph_memory_mb(3000, 8, 16)}" in warning.getMessage()
+    caplog.clear()
+    build_vector_index(database, record, OTHER)
+    assert "EMBEDDING_INDEX_MEMORY_MB" not in caplog.text
+
+
+@pytest.mark.parametrize(("workers_refused", "built"), [(1, True), (0, False)])
+def test_without_shared_memory_for_workers_it_is_built_by_one_process(
+    database, record, execute, caplog, workers_refused, built
+):
+    insert_vectors(database, record, unit_vectors(20))
+    execute(REFUSE_WORKERS.format(workers_refused))
+    execute("CREATE EVENT TRIGGER no_shared_memory ON ddl_command_start WHEN TAG IN ('CREATE INDEX') "
+            "EXECUTE FUNCTION no_shared_memory()")  # fmt: skip
+    if built:
+        assert build_vector_index(database, record, CONFIG) is not None
+        assert describe_index(database, record.index).matches(CONFIG)
+    else:
+        with pytest.raises(DatabaseError, match="index idx_knowledge_embedding was not built: could not resize"):
+            build_vector_index(database, record, CONFIG)
+    assert "--shm-size" in caplog.text
+    assert "EMBEDDING_INDEX_WORKERS=0" in caplog.text
+
+
+def test_a_build_begins_by_clearing_away_what_the_load_left(database, record, execute):
+    execute("ALTER TABLE knowledge_base SET (autovacuum_enabled = off)")
+    insert_chunks(database, [f"text {number}" for number in range(500)])
+    execute("UPDATE knowledge_base SET embedding = '[1,0,0,0,0,0,0,0]'")
+    build_vector_index(database, record, CONFIG)
+    [(all_visible, pages)] = execute(
+        "SELECT relallvisible, relpages FROM pg_class WHERE oid = 'knowledge_base'::regclass"
+    )
+    assert all_visible == pages > 1
 
 
 def test_a_lost_connection_or_a_missing_right_is_an_error_of_ours(role, database, record, execute, database_url):

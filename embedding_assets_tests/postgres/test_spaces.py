@@ -3,11 +3,15 @@
 import dataclasses
 import threading
 
+import psycopg
 import pytest
 
+from embedding_assets.config import DatabaseConfig, IndexConfig
 from embedding_assets.errors import ConfigurationError, DatabaseUnavailableError, SpaceMismatchError
-from embedding_assets.postgres.index import describe_index
-from embedding_assets.postgres.spaces import list_spaces, register_space, serving_space
+from embedding_assets.postgres.connection import Database
+from embedding_assets.postgres.index import build_vector_index, describe_index, drop_index
+from embedding_assets.postgres.schema import migrate
+from embedding_assets.postgres.spaces import list_spaces, pending_index_waits, register_space, serving_space
 from embedding_assets_tests.fakes import FAKE_SPACE, insert_chunks
 from embedding_assets_tests.postgres.conftest import SMALL_SPACE
 
@@ -76,11 +80,37 @@ def test_further_spaces_have_columns_and_indexes_of_their_own(database, execute)
         assert all(
             len(name) <= 63 for name in (record.column, record.index, record.pending_index, f"{record.index}_new")
         )
-        found = execute("SELECT indexrelid::regclass::text FROM pg_index WHERE indexrelid = %s::regclass",
-                        record.pending_index)  # fmt: skip
-        assert found == [(record.pending_index,)]
+        build_vector_index(database, record, IndexConfig())
+        for name in (record.index, record.pending_index):
+            found = execute("SELECT indexrelid::regclass::text FROM pg_index WHERE indexrelid = %s::regclass", name)
+            assert found == [(name,)]
     # Known by now, so they need no permission any more.
     assert register_space(database, OTHER) == records[0]
+
+
+def test_a_further_space_s_partial_index_comes_with_its_vector_index(database):
+    register_space(database, FAKE_SPACE)
+    record = register_space(database, OTHER, new_space=True)
+    assert pending_index_waits(database, record)
+    assert not describe_index(database, record.pending_index).exists
+    build_vector_index(database, record, IndexConfig())
+    assert describe_index(database, record.pending_index).valid
+    with database.session() as connection:
+        drop_index(connection, record.pending_index)
+    register_space(database, OTHER)
+    assert describe_index(database, record.pending_index).valid
+
+
+def test_where_hashes_are_not_in_byte_order_every_space_has_its_partial_index_at_once(empty_url):
+    with psycopg.connect(empty_url) as connection:
+        connection.execute("CREATE EXTENSION vector")
+        connection.execute("CREATE TABLE knowledge_base (chunk_hash text UNIQUE, chunk_text text)")
+    with Database(empty_url, DatabaseConfig()) as database:
+        migrate(database)
+        register_space(database, FAKE_SPACE)
+        record = register_space(database, OTHER, new_space=True)
+        assert not pending_index_waits(database, record)
+        assert describe_index(database, record.pending_index).valid
 
 
 def test_an_empty_column_takes_the_space_s_dimensions(database, execute):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -9,13 +10,14 @@ from pgvector import Vector
 
 from embedding_assets.config import IndexConfig
 from embedding_assets.errors import DatabaseError
-from embedding_assets.postgres.chunks import fetch_pending
+from embedding_assets.postgres.chunks import fetch_pending, store_chunks
 from embedding_assets.postgres.failures import list_failures, record_failures
 from embedding_assets.postgres.index import build_vector_index
 from embedding_assets.postgres.spaces import SpaceRecord, register_space
 from embedding_assets.postgres.vectors import check_stored_vectors, nearest_chunks, write_vectors
 from embedding_assets_tests.fakes import FAKE_SPACE, insert_chunks
 from embedding_assets_tests.postgres.conftest import insert_vectors, unit_vectors
+from embedding_assets_tests.postgres.test_chunks import chunks_of
 
 CONFIG = IndexConfig()
 
@@ -88,6 +90,53 @@ def test_a_change_that_commits_while_the_write_waits_is_not_overwritten(database
     writer.join(10)
     assert written == [set()]
     assert execute("SELECT count(*) FROM knowledge_base WHERE embedding <> '[1,0,0,0,0,0,0,0]'") == [(0,)]
+
+
+def table_counters(database, execute, *, updates: int) -> dict[str, int]:
+    """What PostgreSQL counted for the table, once it has counted ``updates`` rows; sessions report late."""
+    database.close()
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        rows = execute("SELECT to_jsonb(s) FROM pg_stat_user_tables s WHERE relname = 'knowledge_base'")
+        if rows[0][0]["n_tup_upd"] >= updates:
+            return rows[0][0]
+        time.sleep(0.1)
+    raise AssertionError(rows)
+
+
+@pytest.mark.parametrize("loaded", [True, False], ids=["by us", "by somebody"])
+def test_filling_a_further_space_leaves_the_first_one_s_index_alone(database, record, execute, loaded):
+    execute("ALTER TABLE knowledge_base SET (autovacuum_enabled = off)")
+    if loaded:
+        chunks, document = chunks_of("a.md", [f"{number} {'word ' * 80}" for number in range(600)])
+        store_chunks(database, chunks, [document])
+    else:
+        insert_chunks(database, [f"{number} {'word ' * 80}" for number in range(600)])
+    fill(database, record)
+    build_vector_index(database, record, CONFIG)
+    second = register_space(database, FAKE_SPACE, new_space=True)
+    before = table_counters(database, execute, updates=600)
+    fill(database, second)
+    after = table_counters(database, execute, updates=1200)
+    assert after["n_tup_hot_upd"] - before["n_tup_hot_upd"] > 0.95 * 600
+
+
+def fill(database, record, portion: int = 40) -> None:
+    chunks = fetch_pending(database, record, range(256), after="", limit=1000)
+    vectors = unit_vectors(len(chunks), record.space.dimensions)
+    for start in range(0, len(chunks), portion):
+        part = slice(start, start + portion)
+        assert len(write_vectors(database, record, chunks[part], vectors[part])) == len(chunks[part])
+
+
+def test_a_portion_does_not_read_the_whole_table(database, record, execute):
+    execute("ALTER TABLE knowledge_base SET (autovacuum_enabled = off)")
+    execute("INSERT INTO knowledge_base (chunk_hash, chunk_text) SELECT md5(n::text), 'text' "
+            "FROM generate_series(1, 3000) n")  # fmt: skip
+    before = table_counters(database, execute, updates=0)
+    chunks = fetch_pending(database, record, range(256), after="", limit=1000)
+    write_vectors(database, record, chunks, unit_vectors(1000))
+    assert table_counters(database, execute, updates=1000)["seq_scan"] == before["seq_scan"]
 
 
 def test_a_written_chunk_s_failures_in_that_space_are_forgotten(database, record, settings):

@@ -8,12 +8,13 @@ from embedding_assets.errors import ConfigurationError
 revision = "0001"
 down_revision = None
 
+# Every row is updated once its vector is there; with room in its page the new version leaves all indexes alone.
 _CREATE = """
 CREATE TABLE IF NOT EXISTS knowledge_base (
     chunk_hash text COLLATE "C" PRIMARY KEY,
     chunk_text text NOT NULL,
     embedding vector(768)
-)
+) WITH (fillfactor = 70)
 """
 
 # Columns that an adopted table may lack. text_version tells a writer that the text it embedded has since been edited.
