@@ -281,6 +281,7 @@ class _Run:
             model_load_seconds=load_seconds,
             peak_memory_bytes=peak_memory_bytes(),
             device=self._provider.device,
+            precision=self._provider.precision,
             busy_prefixes=sorted({format(bucket, "02x")[:length] for bucket in busy}),
             prefixes=prefixes,
         )

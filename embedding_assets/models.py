@@ -183,6 +183,7 @@ class EmbeddingStats(_Record):
         model_load_seconds: 0 when the model was already in memory.
         peak_memory_bytes: highest resident memory of the process so far.
         device: e.g. ``cpu`` or ``cuda:0``.
+        precision: number format of the model's layers, e.g. ``bfloat16``; rounding alone depends on it.
         busy_prefixes: partitions left to another run that holds them.
         prefixes: the counts by partition key.
     """
@@ -197,6 +198,7 @@ class EmbeddingStats(_Record):
     model_load_seconds: float = 0.0
     peak_memory_bytes: int = 0
     device: str = ""
+    precision: str = ""
     busy_prefixes: list[str] = Field(default_factory=list)
     prefixes: dict[str, PrefixStats] = Field(default_factory=dict)
 

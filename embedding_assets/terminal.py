@@ -158,7 +158,10 @@ def run_view(stats: EmbeddingStats, index_seconds: float | None) -> RenderableTy
         return Text(f"Nothing to embed.{busy}{built}")
     table = pairs()
     table.add_row("embedded", f"{_counted(stats.embedded, 'chunk')}, {_counted(stats.tokens, 'token')}")
-    table.add_row("time", f"{_duration(stats.seconds)}, {stats.chunks_per_second:.1f} chunks/s on {stats.device}")
+    table.add_row(
+        "time",
+        f"{_duration(stats.seconds)}, {stats.chunks_per_second:.1f} chunks/s on {stats.device} in {stats.precision}",
+    )
     table.add_row("model loaded in", f"{stats.model_load_seconds:.1f} s")
     table.add_row("peak memory", f"{stats.peak_memory_bytes / 1e6:,.0f} MB")
     if index_seconds is not None:
@@ -205,7 +208,7 @@ def _space_view(space: SpaceStatus) -> Table:
         table.add_row(
             "latest run",
             f"{run.finished_at:%Y-%m-%d %H:%M} · {_counted(run.embedded, 'chunk')} · "
-            f"{run.chunks_per_second:.1f} chunks/s on {run.device}",
+            f"{run.chunks_per_second:.1f} chunks/s on {run.device} in {run.precision}",
         )
     return table
 

@@ -52,6 +52,7 @@ class FakeProvider:
     ) -> None:
         self.space = space
         self.device = "fake"
+        self.precision = "exact"
         self.seen: list[str] = []
         self._batch_size = batch_size
         self._spoil = spoil

@@ -32,7 +32,7 @@ def test_everything_is_embedded_and_every_vector_is_its_chunks_own(settings: Set
     assert (stats.embedded, stats.failed, stats.skipped, stats.truncated) == (151, 0, 0, 0)
     assert stats.tokens == 2 * 150 + 6
     assert stats.space == FAKE_SPACE.name
-    assert stats.device == "fake"
+    assert (stats.device, stats.precision) == ("fake", "exact")
     assert stats.seconds > 0
     assert stats.chunks_per_second > 0
     assert stats.peak_memory_bytes > 10_000_000
@@ -43,7 +43,7 @@ def test_everything_is_embedded_and_every_vector_is_its_chunks_own(settings: Set
 
     run = latest_run(database, FAKE_SPACE.name)
     assert run is not None
-    assert (run.embedded, run.tokens, run.device) == (151, stats.tokens, "fake")
+    assert (run.embedded, run.tokens, run.device, run.precision) == (151, stats.tokens, "fake", "exact")
 
 
 def test_a_second_run_has_nothing_to_do_and_loads_no_model(settings: Settings, database: Database):

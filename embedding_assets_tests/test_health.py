@@ -30,7 +30,7 @@ def backlog(**changes: int) -> Backlog:
 
 
 def run(embedded: int, seconds: float) -> RunRecord:
-    return RunRecord(datetime.now(UTC), embedded, 0, 0, 0, 1000, seconds, 1.0, 10**9, "cpu")
+    return RunRecord(datetime.now(UTC), embedded, 0, 0, 0, 1000, seconds, 1.0, 10**9, "cpu", "float32")
 
 
 def index(**changes: object) -> IndexState:

@@ -167,3 +167,17 @@ def test_halves(batch: list[int]):
 )
 def test_plan_index(embedded: int, pending: int, decision: str):
     assert plan_index(embedded=embedded, pending=pending) == decision
+
+
+@pytest.mark.parametrize(
+    ("counts", "width_multiple", "expected"),
+    [
+        ([17, 17, 17], 1, [[0, 1, 2]]),
+        ([17, 17, 17], 16, [[0], [1], [2]]),
+        ([16, 16, 16, 16], 16, [[0, 1, 2], [3]]),
+        ([60], 16, [[0]]),
+        ([0, 0], 16, [[0, 1]]),
+    ],
+)
+def test_the_width_of_a_batch_is_rounded_up(counts: list[int], width_multiple: int, expected: list[list[int]]):
+    assert plan_batches(counts, max_tokens=51, max_texts=9, width_multiple=width_multiple) == expected

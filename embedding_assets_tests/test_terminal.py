@@ -37,7 +37,7 @@ def shown(view, width=80):
 def space_status(**counts):
     backlog = Backlog(**{"chunks": 10, "embedded": 9, "pending": 1, "waiting": 0, "quarantined": 0, "unreachable": 0,
                          **counts})  # fmt: skip
-    run = RunRecord(NOW, 9, 0, 0, 0, 100, 2.0, 1.0, 10**9, "cpu")
+    run = RunRecord(NOW, 9, 0, 0, 0, 100, 2.0, 1.0, 10**9, "cpu", "float32")
     record = SpaceRecord(SPACE, "embedding", "idx_knowledge_embedding", serving=True)
     return SpaceStatus(record, backlog, IndexState("idx_knowledge_embedding", True, True, 2_500_000), run)
 
@@ -135,14 +135,14 @@ def test_an_estimate(plan, line):
 def test_a_run():
     stats = EmbeddingStats(
         space="s", embedded=300, failed=1, skipped=2, truncated=3, tokens=4000, seconds=10.0, model_load_seconds=2.0,
-        peak_memory_bytes=700_000_000, device="cpu", busy_prefixes=["a"],
+        peak_memory_bytes=700_000_000, device="cpu", precision="float32", busy_prefixes=["a"],
     )  # fmt: skip
 
     text = shown(terminal.run_view(stats, 1.25))
 
     for part in (
         "300 chunks, 4,000 tokens",
-        "10.0 s, 30.0 chunks/s on cpu",
+        "10.0 s, 30.0 chunks/s on cpu in float32",
         "700 MB",
         "1.2 s",
         "embedding-assets failures",

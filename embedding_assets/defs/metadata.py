@@ -17,6 +17,7 @@ def run_metadata(stats: EmbeddingStats) -> dict[str, _Value]:
     return {
         "space": stats.space,
         "device": stats.device or "none needed",
+        "precision": stats.precision or "none needed",
         "embedded": stats.embedded,
         "failed": stats.failed,
         "skipped": stats.skipped,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
@@ -34,10 +34,6 @@ _LEAST_COSINE: Final = {torch.float32: 0.99999, torch.bfloat16: 0.995}
 """How near the states of each token must come to the library's, computed in float32, behind the last layer."""
 
 _PROBE_LENGTHS: Final = (40, 17, 5)
-
-
-class _Linear(Protocol):
-    def __call__(self, x: Tensor) -> Tensor: ...
 
 
 class FusedTransformer(nn.Module):

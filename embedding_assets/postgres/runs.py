@@ -16,7 +16,7 @@ __all__ = ["RunRecord", "latest_run", "record_run"]
 
 _FIELDS = (
     "embedded", "failed", "skipped", "truncated", "tokens",
-    "seconds", "model_load_seconds", "peak_memory_bytes", "device",
+    "seconds", "model_load_seconds", "peak_memory_bytes", "device", "precision",
 )  # fmt: skip
 
 
@@ -34,6 +34,7 @@ class RunRecord:
     model_load_seconds: float
     peak_memory_bytes: int
     device: str
+    precision: str
 
     @property
     def chunks_per_second(self) -> float:

@@ -47,6 +47,11 @@ class EmbeddingProvider(Protocol):
         """Where it computes, for the record of a run."""
         ...
 
+    @property
+    def precision(self) -> str:
+        """In which number format it computes, for the record of a run; empty where that is not known."""
+        ...
+
     def load(self) -> float:
         """Make ready, e.g. load the model; returns the seconds this took, 0 if it was ready."""
         ...

@@ -9,7 +9,7 @@ from embedding_assets.postgres.index import IndexState, RecallSample
 def test_statistics_are_numbers_that_dagster_can_draw():
     stats = EmbeddingStats(
         space="s", embedded=30, failed=1, skipped=2, truncated=3, tokens=400, seconds=1.5, model_load_seconds=2.25,
-        peak_memory_bytes=700_000_000, device="cpu", busy_prefixes=["a", "b"],
+        peak_memory_bytes=700_000_000, device="cpu", precision="float32", busy_prefixes=["a", "b"],
         prefixes={"0": PrefixStats(embedded=30, failed=1, skipped=2, truncated=3, tokens=400)},
     )  # fmt: skip
 

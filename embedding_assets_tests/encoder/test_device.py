@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from embedding_assets.encoder.device import default_batch_tokens, is_out_of_memory, resolve_device
+from embedding_assets.encoder.device import default_batch_tokens, is_out_of_memory, resolve_device, width_multiple
+from embedding_assets.encoder.precision import Precision
 from embedding_assets.errors import ConfigurationError
 
 
@@ -63,3 +64,11 @@ def test_is_out_of_memory(error: Exception, verdict: bool):
 
 def test_default_batch_tokens():
     assert default_batch_tokens("cpu") < default_batch_tokens("cuda:0") == default_batch_tokens("mps")
+
+
+@pytest.mark.parametrize(
+    ("device", "precision", "multiple"),
+    [("cpu", "float32", 1), ("cpu", "bfloat16", 16), ("cuda:0", "float32", 16), ("cuda:0", "bfloat16", 16)],
+)
+def test_width_multiple(device: str, precision: Precision, multiple: int):
+    assert width_multiple(device, precision) == multiple

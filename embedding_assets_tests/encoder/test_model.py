@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 
 from embedding_assets.encoder.files import ModelFiles, locate_model
-from embedding_assets.encoder.model import LoadedModel, get_model, release_models
+from embedding_assets.encoder.model import LoadedModel, TokenizedText, get_model, release_models
 from embedding_assets.errors import ConfigurationError, ModelUnavailableError
 from embedding_assets_tests.tiny_model import DIMENSIONS, POSITIONS, PROMPTS, save_tiny_model
 
@@ -109,6 +109,18 @@ def test_the_order_within_a_batch_is_kept(demo: LoadedModel):
     together = demo.encode(demo.tokenize(texts))
     alone = np.concatenate([demo.encode(demo.tokenize([text])) for text in texts])
     assert cosines(together, alone).min() >= 0.9999
+
+
+@pytest.mark.parametrize(("tokens", "width"), [(1, 16), (16, 16), (17, 32), (49, 50), (50, 50)])
+def test_a_batch_is_padded_for_matrix_units_but_not_past_the_positions(
+    tokens: int, width: int, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+):
+    model = LoadedModel(ModelFiles("tiny", "1", tiny_model), "cpu", 50, "float32")
+    text = TokenizedText([5] * tokens, truncated=False)
+    expected = model.encode([text])
+    monkeypatch.setattr(model, "width_multiple", 16)
+    assert model._width([text]) == width
+    np.testing.assert_allclose(model.encode([text]), expected, atol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from embedding_assets_tests.fakes import FAKE_SPACE
 
 
 def stats(record, **fields) -> EmbeddingStats:
-    return EmbeddingStats(space=record.space.name, device="fake", **fields)
+    return EmbeddingStats(space=record.space.name, device="fake", precision="exact", **fields)
 
 
 def test_the_latest_run_of_some_size(database, record, execute):
@@ -31,6 +31,6 @@ def test_the_latest_run_of_some_size(database, record, execute):
     assert latest_run(database, record.space.name).chunks_per_second == 0
     run = latest_run(database, record.space.name, at_least=100)
     assert (run.embedded, run.failed, run.skipped, run.truncated) == (300, 1, 2, 3)
-    assert (run.tokens, run.peak_memory_bytes, run.device) == (10**10, 10**10, "fake")
+    assert (run.tokens, run.peak_memory_bytes, run.device, run.precision) == (10**10, 10**10, "fake", "exact")
     assert (run.seconds, run.model_load_seconds, run.chunks_per_second) == (1.5, 0.5, pytest.approx(200))
     assert latest_run(database, record.space.name, at_least=301) is None

@@ -11,13 +11,17 @@ from numpy.typing import NDArray
 
 from embedding_assets.config import EmbeddingConfig
 from embedding_assets.encoder.files import locate_model
-from embedding_assets.encoder.model import LoadedModel, TokenizedText
+from embedding_assets.encoder.model import LoadedModel, PendingVectors, TokenizedText
 from embedding_assets.errors import ConfigurationError, ProviderError
 from embedding_assets.providers.local import LocalProvider, local_space
 from embedding_assets_tests.tiny_model import DIMENSIONS, POSITIONS, PROMPTS
 
 Encode = Callable[[LoadedModel, Sequence[TokenizedText], str], NDArray[np.float32]]
-REAL_ENCODE = LoadedModel.encode
+REAL_START = LoadedModel.start
+
+
+def real_encode(model: LoadedModel, batch: Sequence[TokenizedText], prompt: str = "") -> NDArray[np.float32]:
+    return REAL_START(model, batch, prompt).numpy()
 
 
 def provider(folder: Path, **changes: object) -> LocalProvider:
@@ -39,7 +43,13 @@ def embedded(
 
 @pytest.fixture
 def encode_with(monkeypatch: pytest.MonkeyPatch) -> Callable[[Encode], None]:
-    return lambda replacement: monkeypatch.setattr(LoadedModel, "encode", replacement)
+    def replace(replacement: Encode) -> None:
+        def start(model: LoadedModel, batch: Sequence[TokenizedText], prompt: str = "") -> PendingVectors:
+            return PendingVectors(torch.from_numpy(replacement(model, batch, prompt)), None)
+
+        monkeypatch.setattr(LoadedModel, "start", start)
+
+    return replace
 
 
 TEXTS = [f"{'word ' * (number % 7)}number {number}" for number in range(40)]
@@ -115,7 +125,7 @@ def test_out_of_memory_halves_the_batch(
         sizes.append(len(batch))
         if len(batch) > 3:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return REAL_ENCODE(model, batch, prompt)
+        return real_encode(model, batch, prompt)
 
     encode_with(small_memory)
     vectors, errors = embedded(provider(tiny), TEXTS)
@@ -147,7 +157,7 @@ def test_a_text_that_fails_alone_is_isolated(
     def fragile(model: LoadedModel, batch: Sequence[TokenizedText], prompt: str = "") -> NDArray[np.float32]:
         if bad in batch:
             raise error
-        return REAL_ENCODE(model, batch, prompt)
+        return real_encode(model, batch, prompt)
 
     encode_with(fragile)
     vectors, errors = embedded(local, TEXTS)

@@ -1,0 +1,105 @@
+"""In which number format the layers compute."""
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from embedding_assets.encoder import precision
+from embedding_assets.encoder.precision import resolve_precision
+from embedding_assets.errors import ConfigurationError
+
+TILES = "flags\t\t: fpu avx512_bf16 amx_bf16 amx_tile amx_int8"
+NO_TILES = "flags\t\t: fpu avx512_bf16"
+
+
+def describe(level: int, flags: str) -> str:
+    processor = f"processor\t: 0\ncpuid level\t: {level}\n{flags}\nbugs\t\t:\n"
+    return f"{processor}\n{processor}"
+
+
+@pytest.fixture
+def cpu(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A described processor, on which bfloat16 multiplies as many times as fast as float32."""
+    description, ratio = request.param
+    (tmp_path / "cpuinfo").write_text(description)
+    monkeypatch.setattr(precision, "_CPU_DESCRIPTION", tmp_path / "cpuinfo")
+    seconds = {torch.float32: 1.0, torch.bfloat16: 1 / ratio}
+    monkeypatch.setattr(precision, "_product_seconds", seconds.__getitem__)
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: True, raising=False)
+    monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
+    precision._bfloat16_is_faster.cache_clear()
+    yield
+    precision._bfloat16_is_faster.cache_clear()
+
+
+@pytest.mark.usefixtures("cpu")
+@pytest.mark.parametrize(
+    ("cpu", "requested", "chosen"),
+    [
+        ((describe(32, TILES), 6.0), "auto", "bfloat16"),
+        ((describe(32, TILES), 6.0), "float32", "float32"),
+        ((describe(28, NO_TILES), 0.5), "auto", "float32"),
+        ((describe(28, NO_TILES), 1.1), "auto", "float32"),
+        ((describe(28, NO_TILES), 1.9), "auto", "bfloat16"),
+        ((describe(28, NO_TILES), 0.5), "bfloat16", "bfloat16"),
+        ((describe(28, TILES), 6.0), "auto", "float32"),
+        (("Features: asimd bf16\n", 2.0), "auto", "bfloat16"),
+        (("", 2.0), "auto", "bfloat16"),
+    ],
+    indirect=["cpu"],
+)
+def test_what_multiplies_faster_or_was_asked_for(requested: str, chosen: str):
+    assert resolve_precision(requested, "cpu") == chosen
+
+
+@pytest.mark.usefixtures("cpu")
+@pytest.mark.parametrize("cpu", [(describe(28, TILES), 6.0)], indirect=True)
+def test_tiles_without_a_description_would_crash(monkeypatch: pytest.MonkeyPatch):
+    with pytest.raises(ConfigurationError, match=r"EMBEDDING_PRECISION=bfloat16 would crash.*ONEDNN_MAX_CPU_ISA"):
+        resolve_precision("bfloat16", "cpu")
+
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX512_CORE_AMX")
+    with pytest.raises(ConfigurationError):
+        resolve_precision("bfloat16", "cpu")
+
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX512_CORE_BF16")
+    assert resolve_precision("bfloat16", "cpu") == "bfloat16", "without tiles it is slow but works"
+
+
+@pytest.mark.usefixtures("cpu")
+@pytest.mark.parametrize("cpu", [(describe(28, NO_TILES), 1.0)], indirect=True)
+def test_no_description_of_the_cpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.setattr(precision, "_CPU_DESCRIPTION", tmp_path / "absent")
+
+    assert resolve_precision("bfloat16", "cpu") == "bfloat16"
+
+
+@pytest.mark.parametrize(
+    ("device", "supported", "requested", "chosen"),
+    [
+        ("cuda:0", True, "auto", "bfloat16"),
+        ("cuda:0", False, "auto", "float32"),
+        ("cuda:0", False, "bfloat16", "bfloat16"),
+        ("cuda:0", True, "float32", "float32"),
+        ("mps", False, "auto", "float32"),
+        ("mps", False, "bfloat16", "bfloat16"),
+    ],
+)
+def test_other_devices(device: str, supported: bool, requested: str, chosen: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: supported)
+
+    assert resolve_precision(requested, device) == chosen
+
+
+def test_this_machine_is_measured(caplog: pytest.LogCaptureFixture):
+    precision._bfloat16_is_faster.cache_clear()
+    with caplog.at_level(logging.DEBUG, precision.__name__):
+        chosen = resolve_precision("auto", "cpu")
+
+    assert chosen in ("float32", "bfloat16")
+    if "bfloat16 multiplies" in caplog.text:
+        ratio = float(caplog.text.split("multiplies ")[1].split()[0])
+        assert (chosen == "bfloat16") == (ratio >= 1.3) or ratio == pytest.approx(1.3, abs=0.06)

@@ -1,0 +1,96 @@
+"""Batches on their way through a device, and in its number format."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from sentence_transformers import SentenceTransformer
+
+from embedding_assets.config import EmbeddingConfig
+from embedding_assets.encoder.demo_model import NAME as DEMO_MODEL
+from embedding_assets.encoder.files import locate_model
+from embedding_assets.encoder.model import LoadedModel, PendingVectors, TokenizedText
+from embedding_assets.providers.local import LocalProvider
+from embedding_assets_tests.encoder.test_model import ODD_TEXTS, cosines, real_texts
+from embedding_assets_tests.providers.test_local import embedded, provider
+
+
+class AheadModel:
+    """Notes when batches are started and when their vectors are asked for; may fail at either."""
+
+    def __init__(self, local: LocalProvider, monkeypatch: pytest.MonkeyPatch, *, fail_ahead: int | None = None) -> None:
+        local.load()
+        self.in_flight = 0
+        self.most_in_flight = 0
+        self.started = 0
+        self._fail_ahead = fail_ahead
+        self._start = LoadedModel.start
+        monkeypatch.setattr(local._model, "lookahead", 2)
+        monkeypatch.setattr(LoadedModel, "start", lambda model, batch, prompt="": self.start(model, batch, prompt))
+
+    def start(self, model: LoadedModel, batch: Sequence[TokenizedText], prompt: str) -> PendingVectors:
+        self.started += 1
+        if self.started == self._fail_ahead:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        self.in_flight += 1
+        self.most_in_flight = max(self.most_in_flight, self.in_flight)
+        return PendingVectors(self._start(model, batch, prompt).host, ready=self)  # type: ignore[arg-type]
+
+    def synchronize(self) -> None:
+        self.in_flight -= 1
+
+
+TEXTS = [f"{'word ' * (number % 7)}number {number}" for number in range(40)]
+
+
+@pytest.mark.parametrize("fail_ahead", [None, 1, 4, 10])
+def test_batches_are_started_ahead_and_all_come_back(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch, fail_ahead: int | None
+):
+    expected, _ = embedded(provider(tiny), TEXTS)
+    local = provider(tiny, batch_size=4)
+    ahead = AheadModel(local, monkeypatch, fail_ahead=fail_ahead)
+
+    vectors, errors = embedded(local, TEXTS)
+
+    assert errors == {}
+    assert (ahead.most_in_flight, ahead.in_flight) == (3, 0)
+    assert sorted(vectors) == list(range(len(TEXTS)))
+    for index, vector in vectors.items():
+        np.testing.assert_allclose(vector, expected[index], atol=1e-5)
+
+
+def test_a_batch_that_fails_while_the_device_works_on_it(tiny: Path, monkeypatch: pytest.MonkeyPatch):
+    local = provider(tiny, batch_size=4)
+    ahead = AheadModel(local, monkeypatch)
+    failures = iter([False, False, True])
+
+    def synchronize() -> None:
+        ahead.in_flight -= 1
+        if next(failures, False):
+            raise RuntimeError("an error that the device reports late")
+
+    monkeypatch.setattr(ahead, "synchronize", synchronize)
+    vectors, errors = embedded(local, TEXTS)
+
+    assert errors == {}
+    assert sorted(vectors) == list(range(len(TEXTS)))
+
+
+@pytest.mark.skipif(not torch.ops.mkldnn._is_mkldnn_bf16_supported(), reason="this CPU does not compute in bfloat16")
+@pytest.mark.timeout(600)
+def test_a_thousand_chunks_in_bfloat16_are_those_of_float32(data_dir: Path):
+    texts = [*ODD_TEXTS, *real_texts(1030)]
+    assert len(texts) >= 1000
+    files = locate_model(DEMO_MODEL, None, data_dir=data_dir, timeout_seconds=1)
+    local = LocalProvider(files, EmbeddingConfig(precision="bfloat16", device="cpu"))
+    reference = SentenceTransformer(str(files.path), device="cpu")
+
+    vectors, errors = embedded(local, texts)
+
+    assert (local.precision, errors, len(vectors)) == ("bfloat16", {}, len(texts))
+    ordered = np.stack([vectors[index] for index in range(len(texts))])
+    np.testing.assert_allclose(np.linalg.norm(ordered, axis=1), 1, atol=1e-5)
+    assert cosines(ordered, reference.encode(texts)).min() >= 0.9995
