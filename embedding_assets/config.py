@@ -82,7 +82,10 @@ class EmbeddingConfig(_EnvironmentSettings):
     )
     batch_size: int = Field(32, ge=1, le=512, description="Most texts in one forward pass.")
     batch_tokens: int | None = Field(
-        None, ge=64, description="Most padded tokens in one forward pass. Unset: 2,048 on a CPU, 32,768 on a GPU."
+        None,
+        ge=64,
+        description="Most padded tokens in one forward pass. Unset: 512 on a CPU, 2,048 there in bfloat16, 32,768 on a "
+        "GPU.",
     )
     window_size: int = Field(2048, ge=1, le=100_000, description="Chunks fetched and ordered by length together.")
     commit_seconds: float = Field(2.0, gt=0, le=600, description="Embedded chunks are committed at least this often.")

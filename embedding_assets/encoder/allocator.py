@@ -11,8 +11,8 @@ from typing import Final
 
 __all__ = ["Heap", "drop_mapped_pages", "keep_temporaries"]
 
-_GROWTH_BYTES: Final = 96 * 2**20
-"""What the temporaries of one batch of a full-size model take, twice."""
+_GROWTH_BYTES: Final = 64 * 2**20
+"""What the temporaries of one batch of a full-size model take."""
 
 _LARGEST_THRESHOLD: Final = 32 * 2**20
 """glibc accepts no larger one (DEFAULT_MMAP_THRESHOLD_MAX)."""

@@ -113,7 +113,7 @@ class LocalProvider:
         readable = [index for index in range(len(texts)) if index not in errors]
         batches = plan_batches(
             [len(tokenized[index].ids) for index in readable],
-            max_tokens=self._config.batch_tokens or default_batch_tokens(model.device),
+            max_tokens=self._config.batch_tokens or default_batch_tokens(model.device, model.precision),
             max_texts=self._config.batch_size,
             width_multiple=model.width_multiple,
         )

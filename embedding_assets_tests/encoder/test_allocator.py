@@ -57,11 +57,11 @@ def test_the_heap_is_trimmed_once_it_has_grown(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(allocator, "_resident_bytes", lambda: resident[0])
     heap = Heap()
 
-    for megabytes in (500, 550, 595, 597, 600, 692, 694):
+    for megabytes in (500, 550, 563, 565, 600, 628, 630):
         resident[0] = megabytes * MB
         heap.trim()
 
-    assert [size // MB for size in trims] == [500, 597, 694]
+    assert [size // MB for size in trims] == [500, 565, 630]
 
 
 @needs_smaps

@@ -63,7 +63,9 @@ def test_is_out_of_memory(error: Exception, verdict: bool):
 
 
 def test_default_batch_tokens():
-    assert default_batch_tokens("cpu") < default_batch_tokens("cuda:0") == default_batch_tokens("mps")
+    assert default_batch_tokens("cpu", "float32") < default_batch_tokens("cpu", "bfloat16")
+    assert default_batch_tokens("cpu", "bfloat16") < default_batch_tokens("cuda:0", "bfloat16")
+    assert default_batch_tokens("mps", "float32") == default_batch_tokens("cuda:0", "bfloat16")
 
 
 @pytest.mark.parametrize(
