@@ -134,8 +134,8 @@ class LoadedModel:
             attention_mask[row, : len(text.ids)] = 1
         with torch.inference_mode():
             vectors = self._layers(
-                input_ids.to(self.device, non_blocking=True),
-                attention_mask.to(self.device, non_blocking=True),
+                input_ids.to(self.device, non_blocking=is_cuda),
+                attention_mask.to(self.device, non_blocking=is_cuda),
                 padded=any(len(text.ids) < width for text in batch),
                 prompt_tokens=self._tokens_of(prompt),
             )
@@ -144,7 +144,8 @@ class LoadedModel:
             host = torch.empty(vectors.shape, dtype=torch.float32, pin_memory=True)
             host.copy_(vectors, non_blocking=True)
             ready = torch.cuda.Event()  # type: ignore[no-untyped-call]
-            ready.record()
+            # Of the model's own device, which need not be the current one.
+            ready.record(torch.cuda.current_stream(vectors.device))
             return PendingVectors(host, ready)
 
     def _width(self, batch: Sequence[TokenizedText]) -> int:

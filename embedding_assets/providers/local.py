@@ -64,6 +64,7 @@ class LocalProvider:
         self._files = files
         self._config = config
         self._loaded: LoadedModel | None = None
+        self._heap = Heap()
 
     @property
     def device(self) -> str:
@@ -118,12 +119,11 @@ class LocalProvider:
             width_multiple=model.width_multiple,
         )
         in_flight: deque[_Started] = deque()
-        heap = Heap()
         for positions in batches:
             in_flight.append(self._start([readable[position] for position in positions], tokenized, prompt))
             while len(in_flight) > model.lookahead:
                 yield from self._finish(in_flight.popleft(), tokenized, prompt)
-            heap.trim()
+            self._heap.trim()
         for started in in_flight:
             yield from self._finish(started, tokenized, prompt)
 
