@@ -11,9 +11,6 @@ from typing import Final
 
 __all__ = ["Heap", "drop_mapped_pages", "keep_temporaries"]
 
-_GROWTH_BYTES: Final = 64 * 2**20
-"""What the temporaries of one batch of a full-size model take."""
-
 _LARGEST_THRESHOLD: Final = 32 * 2**20
 """glibc accepts no larger one (DEFAULT_MMAP_THRESHOLD_MAX)."""
 
@@ -38,9 +35,14 @@ def keep_temporaries() -> None:
 
 
 class Heap:
-    """The process's heap, kept from growing by the holes that batches of ever new shapes leave in it."""
+    """The process's heap, kept from growing by the holes that batches of ever new shapes leave in it.
 
-    def __init__(self) -> None:
+    Args:
+        growth_bytes: how much the process may grow before the heap is trimmed again.
+    """
+
+    def __init__(self, growth_bytes: int) -> None:
+        self._growth_bytes = growth_bytes
         self._trimmed_bytes = 0
 
     def trim(self) -> None:
@@ -49,7 +51,7 @@ class Heap:
         Not after every batch: the next one would fault the same pages in again, which takes a third of the speed.
         """
         libc = _glibc()
-        if libc is not None and _resident_bytes() > self._trimmed_bytes + _GROWTH_BYTES:
+        if libc is not None and _resident_bytes() > self._trimmed_bytes + self._growth_bytes:
             libc.malloc_trim(0)
             self._trimmed_bytes = _resident_bytes()
 

@@ -27,6 +27,9 @@ logger = logging.getLogger(__name__)
 _FAILURES: Final = (RuntimeError, ValueError, IndexError, MemoryError)
 """What a forward pass raises when a text or the memory is at fault."""
 
+_BYTES_PER_TOKEN: Final = 32 * 1024
+"""Temporaries of a full-size transformer's layer in float32, of 768 and 3,072 features, for each token of a batch."""
+
 _Started = tuple[list[int], PendingVectors | Exception]
 """A batch of indices, and what became of starting it."""
 
@@ -64,7 +67,6 @@ class LocalProvider:
         self._files = files
         self._config = config
         self._loaded: LoadedModel | None = None
-        self._heap = Heap()
 
     @property
     def device(self) -> str:
@@ -91,6 +93,9 @@ class LocalProvider:
             raise ConfigurationError(
                 f"EMBEDDING_DIMENSIONS is {self.space.dimensions}, but {self.space.model} makes {model.dimensions}"
             )
+        self._batch_tokens = self._config.batch_tokens or default_batch_tokens(model.device, model.precision)
+        # No less than the next batch wants again, or it would fault the same pages in anew.
+        self._heap = Heap(_BYTES_PER_TOKEN * self._batch_tokens)
         self._loaded = model
         # Not the model's own time: it may have been in memory already.
         return time.monotonic() - started
@@ -114,7 +119,7 @@ class LocalProvider:
         readable = [index for index in range(len(texts)) if index not in errors]
         batches = plan_batches(
             [len(tokenized[index].ids) for index in readable],
-            max_tokens=self._config.batch_tokens or default_batch_tokens(model.device, model.precision),
+            max_tokens=self._batch_tokens,
             max_texts=self._config.batch_size,
             width_multiple=model.width_multiple,
         )

@@ -45,7 +45,7 @@ def test_elsewhere_nothing_happens(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     monkeypatch.setattr(allocator, "_MAPPINGS", tmp_path / "absent")
 
     keep_temporaries.__wrapped__()
-    Heap().trim()
+    Heap(0).trim()
     drop_mapped_pages(tmp_path)
 
 
@@ -55,7 +55,7 @@ def test_the_heap_is_trimmed_once_it_has_grown(monkeypatch: pytest.MonkeyPatch):
     libc = type("Libc", (), {"malloc_trim": staticmethod(lambda pad: trims.append(resident[0]))})
     monkeypatch.setattr(allocator, "_glibc", lambda: libc)
     monkeypatch.setattr(allocator, "_resident_bytes", lambda: resident[0])
-    heap = Heap()
+    heap = Heap(64 * MB)
 
     for megabytes in (500, 550, 563, 565, 600, 628, 630):
         resident[0] = megabytes * MB
