@@ -146,8 +146,9 @@ def halve(batch: list[int]) -> tuple[list[int], list[int]]:
 def plan_index(*, embedded: int, pending: int) -> Literal["keep", "defer"]:
     """Whether to load with the index in place.
 
-    ``defer`` drops it before the load and builds it once afterwards, which is some ten times cheaper a row. That is
-    worth it when more is coming than is there, and harmless while a search without an index is quick.
+    ``defer`` drops it before the load and builds it once afterwards, which is some three times cheaper a row, the
+    build included (benchmarks/write.py). That is worth it when more is coming than is there, and harmless while a
+    search without an index is quick.
     """
     return "defer" if pending > embedded and embedded < EXACT_SEARCH_ROWS else "keep"
 
