@@ -84,7 +84,7 @@ class EmbeddingConfig(_EnvironmentSettings):
     batch_tokens: int | None = Field(
         None,
         ge=64,
-        description="Most padded tokens in one forward pass. Unset: 512 on a CPU, 2,048 there in bfloat16, 32,768 on a "
+        description="Most padded tokens in one forward pass. Unset: 384 on a CPU, 2,048 there in bfloat16, 32,768 on a "
         "GPU.",
     )
     window_size: int = Field(2048, ge=1, le=100_000, description="Chunks fetched and ordered by length together.")

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 __all__ = ["default_batch_tokens", "is_out_of_memory", "resolve_device", "width_multiple"]
 
-_CPU_BATCH_TOKENS: Final = {"float32": 512, "bfloat16": 2048}
+_CPU_BATCH_TOKENS: Final = {"float32": 384, "bfloat16": 2048}
 """Matrix units want large products; vector units are as fast on small ones, which keep a full-size MPNet below 1 GB."""
 
 _GPU_BATCH_TOKENS: Final = 32_768
