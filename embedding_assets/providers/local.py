@@ -79,16 +79,21 @@ class LocalProvider:
         Raises:
             ModelUnavailableError: its files cannot be used.
             ConfigurationError: the device is missing, or the model's dimensions are not what its files say.
+            ProviderError: it fails on any text.
         """
         if self._loaded is not None:
             return 0.0
         started = time.monotonic()
-        model = get_model(
-            self._files,
-            device=self._config.device,
-            max_tokens=self.space.max_tokens,
-            precision=self._config.precision,
-        )
+        try:
+            model = get_model(
+                self._files,
+                device=self._config.device,
+                max_tokens=self.space.max_tokens,
+                precision=self._config.precision,
+            )
+        except _FAILURES as broken:
+            # A model computes once when it is loaded.
+            raise self._broken(self._config.device, broken) from broken
         if model.dimensions != self.space.dimensions:
             raise ConfigurationError(
                 f"EMBEDDING_DIMENSIONS is {self.space.dimensions}, but {self.space.model} makes {model.dimensions}"
@@ -194,10 +199,13 @@ class LocalProvider:
         try:
             self._model.encode(self._model.tokenize([_PROBE]))
         except Exception as broken:
-            raise ProviderError(
-                f"model {self.space.model} fails on any text on {self.device} ({type(broken).__name__}); "
-                "check the device's memory and drivers, or set EMBEDDING_DEVICE=cpu"
-            ) from broken
+            raise self._broken(self.device, broken) from broken
+
+    def _broken(self, device: str, error: Exception) -> ProviderError:
+        return ProviderError(
+            f"model {self.space.model} fails on any text on {device} ({type(error).__name__}); "
+            "check the device's memory and drivers, or set EMBEDDING_DEVICE=cpu"
+        )
 
     def _failed(self, errors: dict[int, str]) -> EmbeddedBatch:
         empty = np.empty((0, self.space.dimensions), dtype=np.float32)

@@ -196,7 +196,7 @@ def test_a_failing_model_fails_the_run_and_keeps_what_is_there(database, instanc
     def broken(*_):
         raise RuntimeError(f"no kernel for {TEXTS[0]}")
 
-    monkeypatch.setattr("embedding_assets.encoder.model.LoadedModel.encode", broken)
+    monkeypatch.setattr("embedding_assets.encoder.model.LoadedModel.start", broken)
 
     result = materialize(instance, raise_on_error=False)
 

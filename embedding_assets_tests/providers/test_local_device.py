@@ -12,6 +12,7 @@ from embedding_assets.config import EmbeddingConfig
 from embedding_assets.encoder.demo_model import NAME as DEMO_MODEL
 from embedding_assets.encoder.files import locate_model
 from embedding_assets.encoder.model import LoadedModel, PendingVectors, TokenizedText
+from embedding_assets.errors import ProviderError
 from embedding_assets.providers.local import LocalProvider
 from embedding_assets_tests.encoder.test_model import ODD_TEXTS, cosines, real_texts
 from embedding_assets_tests.providers.test_local import embedded, provider
@@ -94,3 +95,12 @@ def test_a_thousand_chunks_in_bfloat16_are_those_of_float32(data_dir: Path):
     ordered = np.stack([vectors[index] for index in range(len(texts))])
     np.testing.assert_allclose(np.linalg.norm(ordered, axis=1), 1, atol=1e-5)
     assert cosines(ordered, reference.encode(texts)).min() >= 0.9995
+
+
+def test_a_model_that_fails_while_it_is_loaded(tiny: Path, monkeypatch: pytest.MonkeyPatch):
+    def broken(*_: object) -> PendingVectors:
+        raise RuntimeError("no kernel image is available")
+
+    monkeypatch.setattr(LoadedModel, "start", broken)
+    with pytest.raises(ProviderError, match=r"model tiny fails on any text on cpu .*EMBEDDING_DEVICE=cpu"):
+        provider(tiny, max_seq_length=31).load()
