@@ -85,8 +85,11 @@ def _unwritten_mappings(files: set[str]) -> Iterator[tuple[int, int]]:
             # Permissions, offset, device, inode, path; anonymous mappings have no path.
             is_wanted = rest.split(maxsplit=4)[-1] in files
             addresses = (int(start, 16), int(end, 16)) if is_wanted else None
-        elif first == "Anonymous:" and rest.split()[0] == "0" and addresses:
-            # No page of it is a private copy, so nothing is lost.
+        elif first in ("Anonymous:", "Swap:") and rest.split()[0] != "0":
+            # Pages of it are private copies, in memory or swapped out, and would be lost.
+            addresses = None
+        elif first == "VmFlags:" and addresses:
+            # The last line of an entry.
             yield addresses
 
 

@@ -154,13 +154,13 @@ def fuse(
     with torch.inference_mode():
         try:
             return _checked(model, dtype, device, after_layer)
-        except (AttributeError, NotImplementedError, RuntimeError, TypeError) as error:
+        except (AttributeError, IndexError, NotImplementedError, RuntimeError, TypeError) as error:
             # Another version of the libraries: names and private operators may have changed.
             logger.warning(
                 "%s could not be fused (%s: %s); the library's own, slower code computes",
                 model.config.model_type,
                 type(error).__name__,
-                error,
+                str(error).partition("\n")[0],
             )
             return None
 
@@ -168,9 +168,11 @@ def fuse(
 def _checked(model: Any, dtype: torch.dtype, device: str, after_layer: Callable[[], None]) -> FusedTransformer | None:
     input_ids, attention_mask = _probe(model.config)
     hooks = [layer.register_forward_hook(lambda *_: after_layer()) for layer in model.encoder.layer]
-    expected = model(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
-    for hook in hooks:
-        hook.remove()
+    try:
+        expected = model(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+    finally:
+        for hook in hooks:
+            hook.remove()
     # In float32 packing gains nothing, and the copies would take the place of pages that the kernel may drop.
     packed = (device, dtype) == ("cpu", torch.bfloat16) and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
     fused = FusedTransformer(model, dtype, packed=packed, after_layer=after_layer).eval().to(device)

@@ -142,7 +142,8 @@ def _package_layers(files: ModelFiles) -> Layers:
         device="cpu",
         local_files_only=True,
         trust_remote_code=False,
-        model_kwargs={"use_safetensors": True},
+        # Else the package computes in whatever format the file has.
+        model_kwargs={"use_safetensors": True, "dtype": torch.float32},
     )
     return _PackageLayers(model)
 
@@ -178,6 +179,8 @@ def _known_layers(files: ModelFiles, device: str, precision: Precision) -> Layer
         layers.append(layer)
     pad_id = _read_json(files.transformer / "config.json").get("pad_token_id")
     transformer = _build_transformer(files.transformer, device, precision)
+    if not isinstance(transformer, FusedTransformer):
+        precision = "float32"
     return _KnownLayers(transformer, layers, files.tokenizer(), int(pad_id or 0), precision)
 
 
@@ -211,7 +214,8 @@ def _build_transformer(path: Path, device: str, precision: Precision) -> nn.Modu
     model.eval()
     dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
     # The library maps the weights from their file. Once copied, a layer's pages would only count as memory.
-    return fuse(model, dtype, device, after_layer=lambda: drop_mapped_pages(path)) or model.to(dtype)
+    # What is not fused was not compared either, so it computes in float32.
+    return fuse(model, dtype, device, after_layer=lambda: drop_mapped_pages(path)) or model
 
 
 def _build_layer(kind: str, folder: Path) -> nn.Module | None:

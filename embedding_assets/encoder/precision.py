@@ -24,6 +24,12 @@ _WORTHWHILE: Final = 1.3
 """How many times faster bfloat16 must multiply before the vectors are rounded for it."""
 
 _CPU_DESCRIPTION: Final = Path("/proc/cpuinfo")
+_WITHOUT_TILES: Final = {
+    "SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX2_VNNI_2", "AVX512_CORE", "AVX512_CORE_VNNI", "AVX512_CORE_BF16",
+    "AVX512_CORE_FP16", "AVX10_1_512",
+}  # fmt: skip
+"""Limits under which oneDNN leaves AMX alone; values that it does not know it ignores."""
+
 _TILE_LEAF: Final = 0x1D
 """The part of CPUID that describes the palettes of AMX tiles (Intel SDM volume 2, CPUID)."""
 
@@ -37,12 +43,11 @@ def resolve_precision(requested: Literal["auto", "float32", "bfloat16"], device:
     Raises:
         ConfigurationError: bfloat16 was asked for where it would crash the process.
     """
-    import torch
 
     if requested == "float32":
         return "float32"
     if device.startswith("cuda"):
-        return "bfloat16" if requested == "bfloat16" or torch.cuda.is_bf16_supported() else "float32"
+        return "bfloat16" if requested == "bfloat16" or _is_native(device) else "float32"
     if device != "cpu":
         return "bfloat16" if requested == "bfloat16" else "float32"
     if _tiles_are_broken():
@@ -53,6 +58,13 @@ def resolve_precision(requested: Literal["auto", "float32", "bfloat16"], device:
             )
         return "float32"
     return "bfloat16" if requested == "bfloat16" or _bfloat16_is_faster() else "float32"
+
+
+def _is_native(device: str) -> bool:
+    import torch
+
+    with torch.cuda.device(device):
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
 
 
 @cache
@@ -88,8 +100,7 @@ def _tiles_are_broken() -> bool:
 
     Some hypervisors pass the flag on but end CPUID before the leaf that describes the tiles.
     """
-    limit = os.environ.get("ONEDNN_MAX_CPU_ISA", "").upper()
-    if limit and "AMX" not in limit and limit not in ("DEFAULT", "ALL"):
+    if os.environ.get("ONEDNN_MAX_CPU_ISA", "").upper() in _WITHOUT_TILES:
         return False
     try:
         description = _CPU_DESCRIPTION.read_text(encoding="utf-8", errors="replace")

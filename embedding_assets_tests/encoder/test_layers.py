@@ -92,3 +92,15 @@ def test_the_demo_model_needs_no_import_of_the_package(data_dir: Path) -> None:
         "assert not {'sentence_transformers', 'pandas', 'sklearn'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("layers", [[Pooling(DIMENSIONS, "mean")], [Pooling(DIMENSIONS, "lasttoken")]])
+def test_weights_in_another_format_are_computed_in_float32(
+    layers: list[torch.nn.Module], tiny_model: Path, tmp_path: Path
+) -> None:
+    transformer = SentenceTransformer(str(tiny_model), device="cpu")[0].to(torch.bfloat16)
+    folder = tmp_path / "rounded"
+    SentenceTransformer(modules=[transformer, *layers], device="cpu").save(str(folder), create_model_card=False)
+    model = LoadedModel(ModelFiles("rounded", "1", folder), "cpu", 32, "float32")
+    assert {parameter.dtype for parameter in model._layers.parameters()} == {torch.float32}
+    assert model.precision == "float32"

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -61,9 +62,10 @@ def test_tiles_without_a_description_would_crash(monkeypatch: pytest.MonkeyPatch
     with pytest.raises(ConfigurationError, match=r"EMBEDDING_PRECISION=bfloat16 would crash.*ONEDNN_MAX_CPU_ISA"):
         resolve_precision("bfloat16", "cpu")
 
-    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX512_CORE_AMX")
-    with pytest.raises(ConfigurationError):
-        resolve_precision("bfloat16", "cpu")
+    for no_limit in ("AVX512_CORE_AMX", "AVX512_BF16", "AVX512_CORE_BF16 "):
+        monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", no_limit)
+        with pytest.raises(ConfigurationError):
+            resolve_precision("bfloat16", "cpu")
 
     monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX512_CORE_BF16")
     assert resolve_precision("bfloat16", "cpu") == "bfloat16", "without tiles it is slow but works"
@@ -89,7 +91,8 @@ def test_no_description_of_the_cpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     ],
 )
 def test_other_devices(device: str, supported: bool, requested: str, chosen: str, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: supported)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: supported)
+    monkeypatch.setattr(torch.cuda, "device", lambda name: nullcontext())
 
     assert resolve_precision(requested, device) == chosen
 

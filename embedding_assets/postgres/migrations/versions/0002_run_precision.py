@@ -7,6 +7,5 @@ down_revision = "0001"
 
 
 def upgrade() -> None:
-    """Runs recorded before computed in float32, whatever the machine."""
+    """Runs recorded before, and by processes of the version before, computed in float32, whatever the machine."""
     op.execute("ALTER TABLE embedding_runs ADD COLUMN precision text NOT NULL DEFAULT 'float32'")
-    op.execute("ALTER TABLE embedding_runs ALTER COLUMN precision DROP DEFAULT")
