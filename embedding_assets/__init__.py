@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from embedding_assets.config import EmbeddingConfig, Settings, get_settings
     from embedding_assets.errors import (
+        BudgetExceededError,
         ConfigurationError,
         DatabaseError,
         DatabasePermissionError,
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
         ModelUnavailableError,
         PgvectorError,
         ProviderError,
+        ProviderUnavailableError,
+        QuotaExceededError,
         SpaceMismatchError,
     )
     from embedding_assets.generator import EmbeddingGenerator
@@ -32,6 +35,7 @@ if TYPE_CHECKING:
     from embedding_assets.spaces import VectorSpace
 
 _HOMES = {
+    "BudgetExceededError": "errors",
     "ConfigurationError": "errors",
     "DatabaseError": "errors",
     "DatabasePermissionError": "errors",
@@ -49,6 +53,8 @@ _HOMES = {
     "PrefixRange": "planning",
     "ProcessedChunk": "models",
     "ProviderError": "errors",
+    "ProviderUnavailableError": "errors",
+    "QuotaExceededError": "errors",
     "SearchResult": "search",
     "Settings": "config",
     "SpaceMismatchError": "errors",
@@ -58,6 +64,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "BudgetExceededError",
     "ConfigurationError",
     "DatabaseError",
     "DatabasePermissionError",
@@ -75,6 +82,8 @@ __all__ = [
     "PrefixRange",
     "ProcessedChunk",
     "ProviderError",
+    "ProviderUnavailableError",
+    "QuotaExceededError",
     "SearchResult",
     "Settings",
     "SpaceMismatchError",

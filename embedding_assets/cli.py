@@ -135,7 +135,7 @@ def estimate(as_json: Json = False) -> None:
         backlog, plan = estimate_backlog(database, record)
         if plan.seconds is None and backlog.due:
             with terminal.spinner(err, "no run to judge by yet: timing the model on a few chunks", quiet=as_json):
-                rate = measure_tokens_per_second(database, record, provider_for(settings, record))
+                rate = measure_tokens_per_second(database, record, provider_for(settings, record, database))
             backlog, plan = estimate_backlog(database, record, tokens_per_second=rate)
         if as_json:
             _print_json({"space": record.space.name, "pending": backlog.pending, **asdict(plan)})

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from decimal import Decimal
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
 import platformdirs
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from embedding_assets.errors import ConfigurationError
@@ -15,10 +17,12 @@ from embedding_assets.errors import ConfigurationError
 __all__ = [
     "DEFAULT_MODEL_NAME",
     "DEFAULT_MODEL_REVISION",
+    "BudgetConfig",
     "DatabaseConfig",
     "EmbeddingConfig",
     "IndexConfig",
     "LoggingConfig",
+    "OpenAIConfig",
     "Settings",
     "get_settings",
 ]
@@ -59,7 +63,12 @@ class EmbeddingConfig(_EnvironmentSettings):
 
     model_config = SettingsConfigDict(env_prefix="EMBEDDING_")
 
-    provider: Literal["local"] = Field("local", description="Who computes the vectors.")
+    provider: Literal["local", "openai"] = Field(
+        "local", description="Who computes the vectors. Unset: who made those that serve searches, else `local`."
+    )
+    fallback: Literal["local", "openai"] | None = Field(
+        None, description="Who stands in while the provider is down, in a column of its own. Unset: nobody."
+    )
     model_name: str = Field(
         DEFAULT_MODEL_NAME,
         min_length=1,
@@ -146,6 +155,98 @@ class IndexConfig(_EnvironmentSettings):
         return self
 
 
+class OpenAIConfig(_EnvironmentSettings):
+    """OpenAI, or a server that speaks its embeddings API (https://platform.openai.com/docs/api-reference/embeddings)."""
+
+    model_config = SettingsConfigDict(env_prefix="EMBEDDING_OPENAI_", populate_by_name=True)
+
+    api_key: SecretStr | None = Field(
+        None,
+        validation_alias=AliasChoices("EMBEDDING_OPENAI_API_KEY", "OPENAI_API_KEY"),
+        description="The key; `OPENAI_API_KEY` is read too.",
+    )
+    base_url: str = Field(
+        "https://api.openai.com/v1",
+        validation_alias=AliasChoices("EMBEDDING_OPENAI_BASE_URL", "OPENAI_BASE_URL"),
+        description="Where the API is; `OPENAI_BASE_URL` is read too.",
+    )
+    organization: str | None = Field(None, description="Organization to bill, where a key belongs to several.")
+    project: str | None = Field(None, description="Project to bill.")
+    model: str = Field("text-embedding-3-small", min_length=1, description="Model of the API.")
+    dimensions: int = Field(768, ge=1, le=2000, description="Length of a vector; the model must be able to make it.")
+    send_dimensions: bool | None = Field(
+        None, description="Ask the server for that length. Unset: only for `text-embedding-3-…`, which can shorten."
+    )
+    max_input_tokens: int = Field(8192, ge=8, le=1_000_000, description="Most tokens of a text.")
+    too_long: Literal["truncate", "quarantine"] = Field(
+        "truncate", description="What becomes of a text that the server refuses as too long."
+    )
+    max_inputs: int = Field(2048, ge=1, le=2048, description="Most texts in a request.")
+    max_request_tokens: int = Field(
+        250_000, ge=8, le=300_000, description="Most tokens in a request, at a quarter of a token a byte."
+    )
+    concurrency: int = Field(16, ge=1, le=256, description="Most requests in flight in a process.")
+    requests_per_minute: int | None = Field(
+        None,
+        ge=1,
+        description="Most requests a minute, of all processes together. Unset: as its headers say.",
+    )
+    tokens_per_minute: int | None = Field(
+        None, ge=8, description="Most tokens a minute, of all processes together. Unset: as its headers say."
+    )
+    timeout_seconds: float = Field(60.0, gt=0, le=600, description="Longest wait for an answer.")
+    connect_timeout_seconds: float = Field(5.0, gt=0, le=300, description="Longest wait for a connection.")
+    retry_seconds: float = Field(
+        120.0, ge=0, le=86_400, description="How long an outage is waited out before the run stops or falls back."
+    )
+    usd_per_million_tokens: Decimal | None = Field(
+        None, ge=0, description="Price. Unset: the list price of a known model."
+    )
+
+    @field_validator("base_url")
+    @classmethod
+    def _base_url_is_one(cls, value: str) -> str:
+        # Never repeated in an error: somebody may have put a key in it.
+        try:
+            parts = urlsplit(value.strip())
+            fits = parts.scheme in ("http", "https") and bool(parts.hostname) and not (parts.username or parts.query)
+        except ValueError:
+            fits = False
+        if not fits:
+            raise ValueError("is not a URL such as https://api.openai.com/v1, without user, password or parameters")
+        return value.strip().rstrip("/")
+
+    @model_validator(mode="after")
+    def _dimensions_are_the_models(self) -> OpenAIConfig:
+        if self.model == "text-embedding-ada-002" and self.dimensions != 1536:
+            raise ValueError(
+                f"EMBEDDING_OPENAI_DIMENSIONS is {self.dimensions}, but text-embedding-ada-002 makes 1536; "
+                "set it to 1536, or choose a text-embedding-3 model"
+            )
+        return self
+
+    @property
+    def sends_dimensions(self) -> bool:
+        """Whether requests name the length of the vectors."""
+        return self.model.startswith("text-embedding-3") if self.send_dimensions is None else self.send_dimensions
+
+
+class BudgetConfig(_EnvironmentSettings):
+    """Limits in dollars, held by all processes on one database together."""
+
+    model_config = SettingsConfigDict(env_prefix="EMBEDDING_BUDGET_")
+
+    usd_per_run: Decimal | None = Field(None, gt=0, description="Most a run may cost.")
+    usd_per_day: Decimal | None = Field(None, gt=0, description="Most a day (UTC) may cost, all runs together.")
+    usd_per_month: Decimal | None = Field(None, gt=0, description="Most a month (UTC) may cost, all runs together.")
+    alert_share: float = Field(0.8, gt=0, le=1, description="Share of a limit from which log, check and sensor warn.")
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether any limit is set."""
+        return any(limit is not None for limit in (self.usd_per_run, self.usd_per_day, self.usd_per_month))
+
+
 class LoggingConfig(_EnvironmentSettings):
     """How the command line logs; inside Dagster its own handlers decide."""
 
@@ -165,6 +266,8 @@ class Settings(_EnvironmentSettings):
     )
     database: DatabaseConfig = Field(default_factory=DatabaseConfig)
     embedding: EmbeddingConfig = Field(default_factory=EmbeddingConfig)
+    openai: OpenAIConfig = Field(default_factory=OpenAIConfig)
+    budget: BudgetConfig = Field(default_factory=BudgetConfig)
     index: IndexConfig = Field(default_factory=IndexConfig)
     logging: LoggingConfig = Field(default_factory=LoggingConfig)
 
@@ -200,6 +303,8 @@ def get_settings() -> Settings:
     for name, group in (
         ("database", DatabaseConfig),
         ("embedding", EmbeddingConfig),
+        ("openai", OpenAIConfig),
+        ("budget", BudgetConfig),
         ("index", IndexConfig),
         ("logging", LoggingConfig),
     ):
@@ -227,7 +332,8 @@ def describe_validation_error(error: ValidationError, prefix: str) -> list[str]:
         if not item["loc"]:
             lines.append(item["msg"].removeprefix("Value error, "))
             continue
-        variable = prefix + "_".join(str(part) for part in item["loc"]).upper()
-        got = "" if variable.endswith("_URL") else f" (got {str(item['input'])[:80]!r})"
+        name = "_".join(str(part) for part in item["loc"]).upper()
+        variable = name if "OPENAI_" in name else prefix + name  # a field with other names is told by its own
+        got = "" if variable.endswith(("_URL", "_KEY")) else f" (got {str(item['input'])[:80]!r})"
         lines.append(f"{variable}: {item['msg']}{got}")
     return lines

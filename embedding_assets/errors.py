@@ -9,12 +9,16 @@
     │   └── PgvectorError            the extension is missing or too old
     ├── ModelUnavailableError        the model is neither cached nor reachable, or its files cannot be used
     ├── ProviderError                a provider failed for a reason that is not one text's fault
+    │   ├── ProviderUnavailableError it is down; the only error that leads to the fallback
+    │   ├── QuotaExceededError       the account behind the key has no credit left
+    │   └── BudgetExceededError      the next request could pass one of our own dollar limits
     └── DocumentError                a document cannot become chunks
 
 Messages name settings, hashes, files and counts, and say what to do next. They never contain chunk text or secrets.
 """
 
 __all__ = [
+    "BudgetExceededError",
     "ConfigurationError",
     "DatabaseError",
     "DatabasePermissionError",
@@ -24,6 +28,8 @@ __all__ = [
     "ModelUnavailableError",
     "PgvectorError",
     "ProviderError",
+    "ProviderUnavailableError",
+    "QuotaExceededError",
     "SpaceMismatchError",
 ]
 
@@ -62,6 +68,18 @@ class ModelUnavailableError(EmbeddingAssetsError):
 
 class ProviderError(EmbeddingAssetsError):
     """A provider failed, and not because of one text; the run stops, nothing is recorded against chunks."""
+
+
+class ProviderUnavailableError(ProviderError):
+    """A provider is down: time-outs, lost connections or server errors that did not pass in time."""
+
+
+class QuotaExceededError(ProviderError):
+    """The provider bills no more to this account; every call stops until somebody pays."""
+
+
+class BudgetExceededError(ProviderError):
+    """The next request could pass a limit of ``EMBEDDING_BUDGET_…``; what was embedded before stays."""
 
 
 class DocumentError(EmbeddingAssetsError):

@@ -89,7 +89,7 @@ class EmbeddingGenerator:
             database = self._database or stack.enter_context(open_database(settings))
             if self._provider is None:
                 record = open_space(settings, database)
-                provider = provider_for(settings, record)
+                provider = provider_for(settings, record, database)
             else:
                 provider = self._provider
                 record = register_space(database, provider.space, new_space=settings.embedding.new_space)
@@ -197,7 +197,8 @@ class _Run:
                 yield window
 
     def _fetch(self, buckets: range, after: str) -> list[PendingChunk]:
-        return fetch_pending(self._database, self._record, buckets, after=after, limit=self._config.window_size)
+        limit = max(self._config.window_size, self._provider.window_texts)
+        return fetch_pending(self._database, self._record, buckets, after=after, limit=limit)
 
     def _embed_window(self, window: list[PendingChunk], writer: ThreadPoolExecutor) -> None:
         portion = _Portion()

@@ -179,6 +179,7 @@ class EmbeddingStats(_Record):
         skipped: chunks edited or deleted while they were being embedded; the edited ones are pending again.
         truncated: chunks longer than the model reads.
         tokens: tokens read, after truncation, special tokens included.
+        usd: what the provider bills for it; 0 on one's own machine.
         seconds: wall-clock time from the first fetch to the last commit, without loading the model.
         model_load_seconds: 0 when the model was already in memory.
         peak_memory_bytes: highest resident memory of the process so far.
@@ -186,6 +187,7 @@ class EmbeddingStats(_Record):
         precision: number format of the model's layers, e.g. ``bfloat16``; rounding alone depends on it.
         busy_prefixes: partitions left to another run that holds them.
         prefixes: the counts by partition key.
+        fallback: what was embedded in the fallback's space once the provider was found to be down; None if it was not.
     """
 
     space: str
@@ -194,6 +196,7 @@ class EmbeddingStats(_Record):
     skipped: int = 0
     truncated: int = 0
     tokens: int = 0
+    usd: float = 0.0
     seconds: float = 0.0
     model_load_seconds: float = 0.0
     peak_memory_bytes: int = 0
@@ -201,6 +204,7 @@ class EmbeddingStats(_Record):
     precision: str = ""
     busy_prefixes: list[str] = Field(default_factory=list)
     prefixes: dict[str, PrefixStats] = Field(default_factory=dict)
+    fallback: EmbeddingStats | None = None
 
     @property
     def processed(self) -> int:

@@ -71,7 +71,7 @@ def search(
             raise ConfigurationError(
                 "nothing is embedded yet; run `embedding-assets load PATH`, then `embedding-assets embed`"
             )
-        provider = provider_for(settings, record)
+        provider = provider_for(settings, record, database)
         [batch] = embed_checked(provider, [query], query=True)
         if batch.errors:
             raise ProviderError(f"the query cannot be embedded: {batch.errors[0]}")

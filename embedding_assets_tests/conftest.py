@@ -80,7 +80,7 @@ def database_url(server_url: str, template: str) -> Iterator[str]:
 def clean_environment(monkeypatch: pytest.MonkeyPatch, data_dir: Path) -> None:
     """No setting of the person who runs the tests; no network; the demo model instead of the default."""
     for name in list(os.environ):
-        if name.startswith(("EMBEDDING_", "DAGSTER_")):
+        if name.startswith(("EMBEDDING_", "DAGSTER_", "OPENAI_")):
             monkeypatch.delenv(name)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setenv("EMBEDDING_DATA_DIR", str(data_dir))

@@ -53,6 +53,7 @@ class FakeProvider:
         self.space = space
         self.device = "fake"
         self.precision = "exact"
+        self.window_texts = 1
         self.seen: list[str] = []
         self._batch_size = batch_size
         self._spoil = spoil

@@ -74,6 +74,6 @@ class EmbeddingProviderResource(ConfigurableResource):  # type: ignore[type-arg]
         """The space to embed into, registered if it is new; loads no model."""
         return open_space(self.settings(), database)
 
-    def provider_for(self, record: SpaceRecord) -> EmbeddingProvider:
+    def provider_for(self, record: SpaceRecord, database: Database) -> EmbeddingProvider:
         """What computes vectors of that space."""
-        return provider_for(self.settings(), record)
+        return provider_for(self.settings(), record, database)

@@ -25,6 +25,7 @@ class EmbeddedBatch:
         token_counts: tokens read of each text.
         truncated: whether each text was longer than what was read.
         errors: texts that failed alone: position → error code. They are not among ``indices``.
+        usd: what the provider bills for this batch, failed attempts included.
     """
 
     indices: list[int]
@@ -32,6 +33,7 @@ class EmbeddedBatch:
     token_counts: list[int]
     truncated: list[bool]
     errors: dict[int, str] = field(default_factory=dict)
+    usd: float = 0.0
 
 
 class EmbeddingProvider(Protocol):
@@ -50,6 +52,11 @@ class EmbeddingProvider(Protocol):
     @property
     def precision(self) -> str:
         """In which number format it computes, for the record of a run; empty where that is not known."""
+        ...
+
+    @property
+    def window_texts(self) -> int:
+        """How many texts a call of ``embed`` should have at least, where there are so many, to be fast."""
         ...
 
     def load(self) -> float:
@@ -92,13 +99,13 @@ def _checked(batch: EmbeddedBatch, space: VectorSpace) -> EmbeddedBatch:
         return batch
     if {len(batch.vectors), len(batch.token_counts), len(batch.truncated)} != {len(batch.indices)}:
         # Which vector is whose cannot be told.
-        return _failed(batch.errors | dict.fromkeys(batch.indices, "wrong_vector_count"), space)
+        return _failed(batch.errors | dict.fromkeys(batch.indices, "wrong_vector_count"), space, batch.usd)
     invalid = space.find_invalid(batch.vectors)
     if not invalid:
         return batch
     rows = [row for row in range(len(batch.indices)) if row not in invalid]
     if not rows:
-        return _failed(batch.errors | {batch.indices[row]: code for row, code in invalid.items()}, space)
+        return _failed(batch.errors | {batch.indices[row]: code for row, code in invalid.items()}, space, batch.usd)
     return replace(
         batch,
         indices=[batch.indices[row] for row in rows],
@@ -109,5 +116,5 @@ def _checked(batch: EmbeddedBatch, space: VectorSpace) -> EmbeddedBatch:
     )
 
 
-def _failed(errors: dict[int, str], space: VectorSpace) -> EmbeddedBatch:
-    return EmbeddedBatch([], np.empty((0, space.dimensions), dtype=np.float32), [], [], errors)
+def _failed(errors: dict[int, str], space: VectorSpace, usd: float = 0.0) -> EmbeddedBatch:
+    return EmbeddedBatch([], np.empty((0, space.dimensions), dtype=np.float32), [], [], errors, usd)

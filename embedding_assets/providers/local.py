@@ -106,6 +106,11 @@ class LocalProvider:
         return time.monotonic() - started
 
     @property
+    def window_texts(self) -> int:
+        """Any number will do: the window's size is a setting."""
+        return 1
+
+    @property
     def precision(self) -> str:
         """In which format the transformer computes; empty before the model is loaded."""
         return self._loaded.precision if self._loaded else ""
