@@ -1,6 +1,7 @@
 """Fixtures: a real PostgreSQL with pgvector for the session, a fresh migrated database for each test."""
 
 import os
+import signal
 import uuid
 from collections.abc import Iterator
 from contextlib import closing
@@ -22,6 +23,10 @@ from embedding_assets.postgres.url import normalize_url
 if _tiles_are_broken():
     # Where bfloat16 would use them and crash, it is tested without; before torch computes anything.
     os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX512_CORE_BF16")
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # Started in the background of a shell. What the tests start would inherit it, and not stop when it is interrupted.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Its assertions explain themselves as those of a test do.
 pytest.register_assert_rewrite("embedding_assets_tests.generator_runs")
