@@ -239,9 +239,14 @@ def _is_transient(error: BaseException) -> bool:
 def _log_retry(state: tenacity.RetryCallState) -> None:
     error = state.outcome.exception() if state.outcome else None
     code = getattr(error, "sqlstate", None) or type(error).__name__
-    logger.warning(
-        "database failure %s may pass, trying again (attempt %d)", code, state.attempt_number, extra={"sqlstate": code}
-    )
+    # The first, second, fourth, eighth …: a server that is away for long must not fill the log.
+    if state.attempt_number.bit_count() == 1:
+        logger.warning(
+            "database failure %s may pass, trying again (attempt %d)",
+            code,
+            state.attempt_number,
+            extra={"sqlstate": code},
+        )
 
 
 def _register_types(connection: Connection) -> None:
