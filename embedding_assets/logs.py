@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from embedding_assets.config import LoggingConfig
 
-__all__ = ["configure_logging", "correlate"]
+__all__ = ["configure_logging", "correlate", "current_run_id"]
 
 _run_id: ContextVar[str] = ContextVar("embedding_assets_run_id", default="")
 
@@ -31,6 +31,11 @@ def correlate(run_id: str | None = None) -> Iterator[str]:
         yield value
     finally:
         _run_id.reset(token)
+
+
+def current_run_id() -> str:
+    """The ``run_id`` in force; empty outside ``correlate``."""
+    return _run_id.get()
 
 
 def configure_logging(config: LoggingConfig) -> None:

@@ -13,10 +13,12 @@ __all__ = [
     "PrefixRange",
     "all_prefixes",
     "bucket_of",
+    "estimate_api_tokens",
     "group_prefixes",
     "halve",
     "plan_batches",
     "plan_index",
+    "plan_requests",
 ]
 
 BUCKETS = 256
@@ -135,6 +137,39 @@ def plan_batches(
             width = max(1, -(-token_counts[index] // width_multiple)) * width_multiple
         batches[-1].append(index)
     return batches
+
+
+def estimate_api_tokens(text: str) -> int:
+    """Likely tokens of a text for an API: a quarter of a token a UTF-8 byte, rounded up.
+
+    OpenAI's embeddings API checks the size of a request by this estimate, not by its tokenizer; English prose has
+    somewhat fewer tokens, other scripts have more.
+    """
+    # A lone surrogate has no UTF-8 form, but a text with one is told from others elsewhere.
+    return -(-len(text.encode("utf-8", "surrogatepass")) // 4)
+
+
+def plan_requests(token_counts: Sequence[int], *, max_tokens: int, max_inputs: int) -> list[range]:
+    """Fill API requests with texts in their order.
+
+    Args:
+        token_counts: likely tokens of each text.
+        max_tokens: likely tokens in a request; a single longer text is a request of its own.
+        max_inputs: texts in a request.
+
+    Returns:
+        Ranges of indices into ``token_counts``, in order, without gaps.
+    """
+    requests: list[range] = []
+    total = 0
+    for index, tokens in enumerate(token_counts):
+        if requests and len(requests[-1]) < max_inputs and total + tokens <= max_tokens:
+            requests[-1] = range(requests[-1].start, index + 1)
+            total += tokens
+        else:
+            requests.append(range(index, index + 1))
+            total = tokens
+    return requests
 
 
 def halve(batch: list[int]) -> tuple[list[int], list[int]]:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from embedding_assets.config import LoggingConfig
-from embedding_assets.logs import configure_logging, correlate, redact
+from embedding_assets.logs import configure_logging, correlate, current_run_id, redact
 
 logger = logging.getLogger("embedding_assets.test")
 
@@ -46,7 +46,9 @@ def test_json_lines(capsys: pytest.CaptureFixture[str]):
 
 def test_run_ids(capsys: pytest.CaptureFixture[str]):
     configure_logging(LoggingConfig(level="INFO", format="json"))
+    assert current_run_id() == ""
     with correlate() as outer:
+        assert current_run_id() == outer
         logger.info("a")
         with correlate() as inner:
             logger.info("b")
@@ -59,6 +61,7 @@ def test_run_ids(capsys: pytest.CaptureFixture[str]):
     logger.info("f")
     with correlate() as another:
         pass
+    assert current_run_id() == ""
     assert outer == inner != another
     assert given_id == "given"
     assert [line["run_id"] for line in logged(capsys)] == [outer, outer, "given", "", outer, ""]

@@ -14,10 +14,12 @@ from embedding_assets.planning import (
     bucket_bounds,
     bucket_of,
     contiguous,
+    estimate_api_tokens,
     group_prefixes,
     halve,
     plan_batches,
     plan_index,
+    plan_requests,
 )
 
 
@@ -181,3 +183,39 @@ def test_plan_index(embedded: int, pending: int, decision: str):
 )
 def test_the_width_of_a_batch_is_rounded_up(counts: list[int], width_multiple: int, expected: list[list[int]]):
     assert plan_batches(counts, max_tokens=51, max_texts=9, width_multiple=width_multiple) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "tokens"),
+    [("", 0), ("a", 1), ("abcd", 1), ("abcde", 2), ("é", 1), ("ééé", 2), ("日本語", 3), ("\ud800", 1)],
+)
+def test_tokens_of_an_api_are_a_quarter_a_byte(text: str, tokens: int):
+    assert estimate_api_tokens(text) == tokens
+
+
+@pytest.mark.parametrize(
+    ("counts", "max_tokens", "max_inputs", "expected"),
+    [
+        ([], 10, 4, []),
+        ([5], 10, 4, [range(1)]),
+        ([99], 10, 4, [range(1)]),
+        ([5, 5, 1], 10, 4, [range(2), range(2, 3)]),
+        ([1, 1, 1, 1, 1], 10, 2, [range(2), range(2, 4), range(4, 5)]),
+        ([1, 99, 1], 10, 4, [range(1), range(1, 2), range(2, 3)]),
+        ([0, 0], 1, 9, [range(2)]),
+    ],
+)
+def test_plan_requests(counts: list[int], max_tokens: int, max_inputs: int, expected: list[range]):
+    assert plan_requests(counts, max_tokens=max_tokens, max_inputs=max_inputs) == expected
+
+
+@given(st.lists(st.integers(0, 600), max_size=200), st.integers(1, 2000), st.integers(1, 64))
+def test_requests_hold_every_text_once_in_order_and_are_filled(counts: list[int], max_tokens: int, max_inputs: int):
+    requests = plan_requests(counts, max_tokens=max_tokens, max_inputs=max_inputs)
+    assert [index for request in requests for index in request] == list(range(len(counts)))
+    for request in requests:
+        assert 1 <= len(request) <= max_inputs
+        assert len(request) == 1 or sum(counts[index] for index in request) <= max_tokens
+    for left, right in pairwise(requests):
+        together = sum(counts[index] for index in left) + counts[right.start]
+        assert len(left) == max_inputs or together > max_tokens
