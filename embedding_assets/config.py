@@ -147,6 +147,15 @@ class IndexConfig(_EnvironmentSettings):
     )
     memory_mb: int = Field(1024, ge=64, le=1_000_000, description="Most `maintenance_work_mem` for a build.")
     workers: int = Field(2, ge=0, le=64, description="Parallel workers for a build.")
+    bloat_ceiling: float = Field(
+        1.5, ge=1.1, le=100, description="Size, as a multiple of a fresh index's, above which it is built anew."
+    )
+    recall_drop: float = Field(
+        0.02,
+        ge=0,
+        le=1,
+        description="Fall of recall@10 since the last accepted measure, from which on the check warns.",
+    )
 
     @model_validator(mode="after")
     def _graph_is_buildable(self) -> IndexConfig:
