@@ -151,10 +151,7 @@ class IndexConfig(_EnvironmentSettings):
         1.5, ge=1.1, le=100, description="Size, as a multiple of a fresh index's, above which it is built anew."
     )
     recall_drop: float = Field(
-        0.02,
-        ge=0,
-        le=1,
-        description="Fall of recall@10 since the last accepted measure, from which on the check warns.",
+        0.02, ge=0, le=1, description="Fall of recall@10 below the last accepted value above which the check warns."
     )
 
     @model_validator(mode="after")

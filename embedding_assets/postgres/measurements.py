@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from psycopg import sql
@@ -22,6 +22,7 @@ __all__ = [
     "IndexMeasurement",
     "accept_latest",
     "baseline_measurement",
+    "current_measurement",
     "describe_measurement",
     "latest_measurement",
     "list_measurements",
@@ -36,6 +37,8 @@ _COLUMNS: Final = (
 _SELECT: Final = sql.SQL("SELECT {} FROM embedding_index_measurements WHERE space = %s").format(
     sql.SQL(", ").join(map(sql.Identifier, (*_COLUMNS, "id")))
 )
+
+_CURRENT_FOR: Final = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +114,29 @@ def measure_index(
         measure_vectors(database, record),
         built=built,
     )
+
+
+def current_measurement(
+    database: Database, record: SpaceRecord, config: IndexConfig, *, queries: int = 100
+) -> IndexMeasurement:
+    """The latest one recorded if nothing has changed since, within an hour; else a new one, which is not recorded.
+
+    For whoever only wants to know how the index is, just after somebody has measured it or at any other time.
+    """
+    latest = latest_measurement(database, record.space.name)
+    if latest is not None and datetime.now(UTC) - latest.measured_at < _CURRENT_FOR:
+        state, vectors = describe_index(database, record.index), measure_vectors(database, record)
+        unmeasured = RecallSample(0, None, planner_uses_index=False, p50_milliseconds=None)
+        if _traits(latest) == _traits(describe_measurement(record, config, state, unmeasured, vectors)):
+            return latest
+    return measure_index(database, record, config, queries=queries)
+
+
+def _traits(measurement: IndexMeasurement) -> tuple[object, ...]:
+    """What is quickly found out, and changes with anything that might change the rest."""
+    names = ("method", "operator_class", "m", "ef_construction", "ef_search", "dead_rows")
+    details = [measurement.details.get(name) for name in names]
+    return (measurement.embedded, measurement.index_bytes, measurement.table_bytes, *details)
 
 
 def describe_measurement(

@@ -12,6 +12,7 @@ from embedding_assets.postgres.measurements import (
     IndexMeasurement,
     accept_latest,
     baseline_measurement,
+    current_measurement,
     latest_measurement,
     list_measurements,
     measure_index,
@@ -147,3 +148,26 @@ def test_a_measurement_of_before_the_curve_was_kept_has_none(record):
     measurement = measured(record, 0.9)
     assert (measurement.curve, measurement.planner_uses_index) == ([], False)
     assert dataclasses.replace(measurement, details={"planner_uses_index": True}).planner_uses_index
+
+
+@pytest.mark.parametrize(
+    ("change", "config"),
+    [
+        ("UPDATE embedding_index_measurements SET measured_at = now() - interval '61 minutes'", CONFIG),
+        ("DROP INDEX idx_knowledge_embedding", CONFIG),
+        ("DELETE FROM knowledge_base WHERE chunk_hash = (SELECT min(chunk_hash) FROM knowledge_base)", CONFIG),
+        ("SELECT 1", IndexConfig(ef_search=60)),
+    ],
+    ids=["time", "index", "table", "setting"],
+)
+def test_a_measurement_is_current_until_something_changes(database, record, execute, change, config):
+    execute("ALTER TABLE knowledge_base SET (autovacuum_enabled = off)")
+    insert_vectors(database, record, unit_vectors(30))
+    build_vector_index(database, record, CONFIG)
+    assert current_measurement(database, record, CONFIG).id is None
+    kept = record_measurement(database, measure_index(database, record, CONFIG))
+    assert current_measurement(database, record, CONFIG) == kept
+    execute(change)
+    measured_anew = current_measurement(database, record, config, queries=15)
+    assert (measured_anew.id, measured_anew.details["ef_search"]) == (None, config.ef_search)
+    assert len(list_measurements(database, record.space.name)) == 1
