@@ -15,9 +15,11 @@ from embedding_assets.health import (
     judge_recall,
     judge_throughput,
     judge_vectors,
+    over_spaces,
 )
+from embedding_assets.indexing import measure_space, spaces_to_index
 from embedding_assets.postgres.chunks import Backlog, count_backlog, count_chunks
-from embedding_assets.postgres.index import IndexState, describe_index, measure_recall
+from embedding_assets.postgres.index import IndexState, describe_index
 from embedding_assets.postgres.runs import RunRecord, latest_run
 from embedding_assets.postgres.spaces import SpaceRecord, list_spaces
 from embedding_assets.postgres.vectors import check_stored_vectors
@@ -99,9 +101,12 @@ def judge_embeddings(database: Database, record: SpaceRecord, settings: Settings
 
 
 def judge_vector_index(database: Database, record: SpaceRecord, settings: Settings) -> list[Verdict]:
-    """Verdicts on the index of a space; measures its recall."""
-    backlog = count_backlog(database, record)
-    return [
-        judge_index(describe_index(database, record.index), settings.index, backlog.embedded),
-        judge_recall(measure_recall(database, record, settings.index), settings.embedding),
-    ]
+    """Verdicts on the index of a space, and of every other that has vectors; measures their recall."""
+    valid: dict[str, Verdict] = {}
+    recall: dict[str, Verdict] = {}
+    for space in spaces_to_index(database, record):
+        embedded = count_backlog(database, space).embedded
+        sample = measure_space(database, space, settings.index, configured=space == record)
+        valid[space.space.name] = judge_index(describe_index(database, space.index), settings.index, embedded)
+        recall[space.space.name] = judge_recall(sample, settings.embedding)
+    return [over_spaces(valid), over_spaces(recall)]
