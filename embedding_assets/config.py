@@ -280,16 +280,22 @@ class Settings(_EnvironmentSettings):
             raise ValueError(str(error)) from None
 
     def with_embedding(self, **changes: object) -> Settings:
-        """A copy with other embedding settings, validated; they count as explicitly set.
+        """A copy with other embedding settings; see ``with_group``."""
+        return self.with_group("embedding", **changes)
+
+    def with_group(self, group: Literal["embedding", "openai", "budget"], **changes: object) -> Settings:
+        """A copy with other settings in a group, validated; they count as explicitly set.
 
         Raises:
             ConfigurationError: a value is not acceptable.
         """
+        current: _EnvironmentSettings = getattr(self, group)
         try:
-            changed = EmbeddingConfig(**{**self.embedding.model_dump(exclude_unset=True), **changes})
+            changed = type(current)(**{**current.model_dump(exclude_unset=True), **changes})
         except ValidationError as error:
-            raise ConfigurationError("\n".join(describe_validation_error(error, "EMBEDDING_"))) from None
-        return self.model_copy(update={"embedding": changed})
+            prefix = str(current.model_config["env_prefix"])
+            raise ConfigurationError("\n".join(describe_validation_error(error, prefix))) from None
+        return self.model_copy(update={group: changed})
 
 
 def get_settings() -> Settings:
