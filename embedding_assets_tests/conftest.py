@@ -14,13 +14,13 @@ from psycopg.conninfo import make_conninfo
 
 from embedding_assets.config import DatabaseConfig, Settings, get_settings
 from embedding_assets.encoder.demo_model import NAME as DEMO_MODEL
-from embedding_assets.encoder.precision import _tiles_are_broken
+from embedding_assets.encoder.precision import tiles_are_broken
 from embedding_assets.postgres.connection import Database, open_database
 from embedding_assets.postgres.embedded import start_embedded_server, stop_embedded_server
 from embedding_assets.postgres.schema import migrate
 from embedding_assets.postgres.url import normalize_url
 
-if _tiles_are_broken():
+if tiles_are_broken():
     # Where bfloat16 would use them and crash, it is tested without; before torch computes anything.
     os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX512_CORE_BF16")
 
