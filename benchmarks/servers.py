@@ -13,9 +13,9 @@ from embedding_assets.postgres.embedded import start_embedded_server, stop_embed
 
 @contextmanager
 def own_server() -> Iterator[str]:
-    """The URL of an embedded server in a temporary folder; others may enter that, for root's server runs as one of them."""
+    """Start an embedded server; gives its URL."""
     folder = Path(tempfile.mkdtemp(prefix="ea-bench-"))
-    folder.chmod(0o755)
+    folder.chmod(0o755)  # a server that root starts runs as another user
     try:
         yield start_embedded_server(folder / "data")
     finally:
