@@ -49,9 +49,12 @@ _LOADED_COLUMNS = sql.SQL(", ").join(
 
 # Chunks of the serving column that no partition reaches: partitions are made of lowercase hex.
 _IS_HEX = sql.SQL("chunk_hash ~ '^[0-9a-f]{2,}$'")
-_NOT_BLOCKED = sql.SQL(
-    "NOT EXISTS (SELECT 1 FROM embedding_failures f WHERE f.chunk_hash = k.chunk_hash AND f.space = %(space)s "
-    "AND (f.quarantined OR f.retry_at > now()))"
+_NOT_BLOCKED, _NOT_BLOCKED_THERE = (
+    sql.SQL(
+        "NOT EXISTS (SELECT 1 FROM embedding_failures f WHERE f.chunk_hash = k.chunk_hash AND f.space = {} "
+        "AND (f.quarantined OR f.retry_at > now()))"
+    ).format(sql.Placeholder(space))
+    for space in ("space", "other_space")
 )
 
 
@@ -181,23 +184,52 @@ def _store(
 
 
 def fetch_pending(
-    database: Database, record: SpaceRecord, buckets: range, *, after: str, limit: int
+    database: Database,
+    record: SpaceRecord,
+    buckets: range,
+    *,
+    after: str,
+    limit: int,
+    also_in: SpaceRecord | None = None,
 ) -> list[PendingChunk]:
     """The next chunks without a vector, in hash order, that lie in ``buckets`` and behind ``after``.
 
     Reads through the partial index, so the cost follows the backlog, not the table; while a further space has its first
     load, through the unique one. Takes no row locks: a prefix is worked on by one run, and an edit in the meantime is
     noticed when the vector is written.
+
+    Args:
+        database: where.
+        record: the space to embed in.
+        buckets: of hashes.
+        after: a hash; empty for the first window.
+        limit: most chunks.
+        also_in: a second space in which the chunks must be due too. It is through its partial index that they are
+            found then: as a rule its backlog is small, and the column of ``record`` nearly empty.
     """
     lower, upper = bucket_bounds(buckets.start, buckets.stop)
+    conditions = [_NOT_BLOCKED]
+    through = record
+    if also_in is not None:
+        # The serving space always has its partial index. The other column is named in a way that the planner cannot
+        # match with the other partial index, whatever the statistics say.
+        through, other = (record, also_in) if record.serving else (also_in, record)
+        conditions += [sql.SQL("num_nulls({}) = 1").format(sql.Identifier(other.column)), _NOT_BLOCKED_THERE]
     query = sql.SQL(
         "SELECT chunk_hash, coalesce(chunk_text, ''), coalesce(context_header, ''), text_version "
         "FROM knowledge_base k "
         'WHERE {column} IS NULL AND chunk_hash COLLATE "C" >= %(lower)s AND chunk_hash COLLATE "C" < %(upper)s '
-        'AND chunk_hash COLLATE "C" > %(after)s AND {is_hex} AND {not_blocked} '
+        'AND chunk_hash COLLATE "C" > %(after)s AND {is_hex} AND {conditions} '
         'ORDER BY chunk_hash COLLATE "C" LIMIT %(limit)s'
-    ).format(column=sql.Identifier(record.column), is_hex=_IS_HEX, not_blocked=_NOT_BLOCKED)
-    parameters = {"lower": lower, "upper": upper, "after": after, "limit": limit, "space": record.space.name}
+    ).format(column=sql.Identifier(through.column), is_hex=_IS_HEX, conditions=sql.SQL(" AND ").join(conditions))
+    parameters = {
+        "lower": lower,
+        "upper": upper,
+        "after": after,
+        "limit": limit,
+        "space": record.space.name,
+        "other_space": also_in and also_in.space.name,
+    }
 
     def work(connection: Connection) -> list[tuple[Any, ...]]:
         # In an index's order whatever the statistics say, which lag behind a load: with one of the others every window
