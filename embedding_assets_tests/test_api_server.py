@@ -4,6 +4,7 @@ import base64
 import json
 from collections.abc import AsyncIterator, Iterator
 from decimal import Decimal
+from typing import Literal
 
 import numpy as np
 import openai
@@ -278,3 +279,14 @@ def test_the_estimate_is_not_the_tokenizer():
 
 def test_every_fault_is_either_passing_or_not():
     assert set(PASSING) | set(QUOTA) | {Fault.REFUSED} == set(Fault)
+
+
+@pytest.mark.parametrize(("headers_as_of", "remaining"), [("arrival", "4"), ("answer", "5")])
+async def test_headers_may_be_as_old_as_the_request(headers_as_of: Literal["arrival", "answer"], remaining: str):
+    # Five at once, ten a second: full again before it is answered.
+    with ApiServer(
+        requests_per_minute=600, burst_seconds=0.5, latency_seconds=0.3, headers_as_of=headers_as_of
+    ) as server:
+        async with client_of(server) as client:
+            raw = await client.embeddings.with_raw_response.create(model=SMALL, input="a", dimensions=8)
+    assert raw.headers["x-ratelimit-remaining-requests"] == remaining
