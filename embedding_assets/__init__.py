@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from embedding_assets.planning import PrefixRange
     from embedding_assets.search import SearchResult, search
     from embedding_assets.service import EmbeddingService
-    from embedding_assets.spaces import VectorSpace
+    from embedding_assets.spaces import EmbeddedVector, EmbeddedVectors, VectorSpace
 
 _HOMES = {
     "BudgetExceededError": "errors",
@@ -42,6 +42,8 @@ _HOMES = {
     "DatabaseUnavailableError": "errors",
     "DocumentError": "errors",
     "DocumentMetadata": "models",
+    "EmbeddedVector": "spaces",
+    "EmbeddedVectors": "spaces",
     "EmbeddingAssetsError": "errors",
     "EmbeddingConfig": "config",
     "EmbeddingCost": "models",
@@ -71,6 +73,8 @@ __all__ = [
     "DatabaseUnavailableError",
     "DocumentError",
     "DocumentMetadata",
+    "EmbeddedVector",
+    "EmbeddedVectors",
     "EmbeddingAssetsError",
     "EmbeddingConfig",
     "EmbeddingCost",

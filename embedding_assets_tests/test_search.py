@@ -41,7 +41,9 @@ def found(query: str, settings: Settings, database: Database, **options: object)
 def test_nearest_first(settings: Settings, database: Database):
     results = found("text 7", settings, database)
     assert len(results) == 5
-    assert results[0] == SearchResult(hash_of("text 7"), pytest.approx(1, abs=1e-6), "", "", "", "text 7", {})  # type: ignore[arg-type]
+    assert results[0] == SearchResult(
+        hash_of("text 7"), pytest.approx(1, abs=1e-6), "", "", "", "text 7", {}, FAKE_SPACE.name
+    )  # type: ignore[arg-type]
     scores = [result.score for result in results]
     assert scores == sorted(scores, reverse=True)
     by_hand = sorted((float(vector_of("text 7") @ vector_of(text)) for text in TEXTS), reverse=True)

@@ -193,8 +193,8 @@ def test_the_meter_is_full_only_when_nothing_is_missing():
 
 
 def test_answers():
-    long = SearchResult("h", 0.5, "docs/[b].md", "Title", "", "word " * 200, {})
-    short = SearchResult("h", 0.75, "s", "T", "Head > [bold]", "text", {})
+    long = SearchResult("h", 0.5, "docs/[b].md", "Title", "", "word " * 200, {}, "space")
+    short = SearchResult("h", 0.75, "s", "T", "Head > [bold]", "text", {}, "space")
 
     text = shown(terminal.results_view([short, long]))
 
