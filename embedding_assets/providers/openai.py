@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
@@ -28,7 +29,7 @@ from embedding_assets.spaces import VectorSpace
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
 
-__all__ = ["OpenAIProvider", "openai_space"]
+__all__ = ["OpenAIProvider", "endpoint_of", "openai_space"]
 
 _MOST_WINDOW_TEXTS: Final = 16_384
 
@@ -45,6 +46,19 @@ def openai_space(config: OpenAIConfig) -> VectorSpace:
         prompt="",
         max_tokens=config.max_input_tokens,
     )
+
+
+def endpoint_of(config: OpenAIConfig) -> str:
+    """A digest of all that decides which rate limits hold and what an outage stops; asks nobody."""
+    # What is not set here, the client looks for there.
+    organization = config.organization or os.environ.get("OPENAI_ORG_ID")
+    project = config.project or os.environ.get("OPENAI_PROJECT_ID")
+    parts = (config.base_url, _secret(config), organization, project, config.model)
+    return hashlib.sha256("\x1f".join(part or "" for part in parts).encode("utf-8", "replace")).hexdigest()[:16]
+
+
+def _secret(config: OpenAIConfig) -> str:
+    return config.api_key.get_secret_value().strip() if config.api_key else ""
 
 
 class OpenAIProvider:
@@ -111,15 +125,14 @@ class OpenAIProvider:
         async def produce(emit: Emit[EmbeddedBatch]) -> None:
             with correlate(current_run_id() or self._run_id) as run_id:
                 async with self._client() as client:
-                    endpoint = _endpoint(client, self._config.model)
+                    endpoint = endpoint_of(self._config)
                     with ApiGate(self._account, self._database, endpoint=endpoint, run_id=run_id) as gate:
                         await ApiCall(self._account, gate, _Sender(client, self._config), emit).run(prepared)
 
         yield from iterate_in_background(produce, most_waiting=self._config.concurrency)
 
     def _key(self) -> str:
-        secret = self._config.api_key
-        key = secret.get_secret_value().strip() if secret else ""
+        key = _secret(self._config)
         if not (key.isascii() and key.isprintable()) or " " in key:
             raise ConfigurationError("the key in EMBEDDING_OPENAI_API_KEY or OPENAI_API_KEY has characters no key has")
         if not key and urlsplit(self._config.base_url).hostname == "api.openai.com":
@@ -143,12 +156,6 @@ class OpenAIProvider:
             # Texts go where the settings say and nowhere else.
             http_client=DefaultAsyncHttpxClient(timeout=timeout, follow_redirects=False),
         )
-
-
-def _endpoint(client: AsyncOpenAI, model: str) -> str:
-    """A digest of all that decides which rate limits hold, as the client found it, partly in the environment."""
-    parts = (str(client.base_url), client.api_key, client.organization, client.project, model)
-    return hashlib.sha256("\x1f".join(part or "" for part in parts).encode()).hexdigest()[:16]
 
 
 class _Sender:
