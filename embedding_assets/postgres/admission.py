@@ -6,15 +6,35 @@ together, and one that dies leaves a reservation that expires.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import logging
+from dataclasses import astuple, dataclass
 from decimal import Decimal
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Final, Literal
+
+from embedding_assets.postgres.endpoints import Endpoint, lock_endpoint, lock_endpoint_of, save_endpoint
+from embedding_assets.postgres.ledger import (
+    Reservation,
+    check_budget,
+    close_reservation,
+    count_open,
+    lock_budget,
+    reserve,
+    usd_of,
+)
 
 if TYPE_CHECKING:
     from embedding_assets.config import BudgetConfig
-    from embedding_assets.postgres.connection import Database
+    from embedding_assets.postgres.connection import Connection, Database
 
 __all__ = ["Admitted", "ApiRequest", "RateHeaders", "RateLimits", "Wait", "admit", "presume", "release", "settle"]
+
+logger = logging.getLogger(__name__)
+
+# How soon to ask again where another answer may change everything.
+_FIRST_ANSWER_POLL_SECONDS: Final = 0.1
+_BUDGET_POLL_SECONDS: Final = 0.25
+_OUTAGE_POLL_SECONDS: Final = 1.0
+_RATE_POLL_SECONDS: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +82,9 @@ class RateHeaders:
     remaining_tokens: int | None
 
 
+_NO_HEADERS: Final = RateHeaders(None, None, None, None)
+
+
 @dataclass(frozen=True, slots=True)
 class Admitted:
     """The request may be sent now; its outcome must be told by `settle`, `release` or `presume`.
@@ -105,12 +128,44 @@ def admit(
     Raises:
         BudgetExceededError: a dollar limit leaves no room for it, even when all open requests turn out cheap.
     """
-    raise NotImplementedError
+    limited = budget.is_limited and usd_of(request.most_tokens, request.usd_per_million) > 0
+
+    def work(connection: Connection) -> Admitted | Wait:
+        # Everywhere locks are taken in this order: budget, endpoint, reservation, sums.
+        if limited:
+            lock_budget(connection)
+        stored = lock_endpoint(connection, request.endpoint)
+        endpoint = stored.configured(limits)
+        verdict = _judge(connection, endpoint, request, budget if limited else None)
+        if isinstance(verdict, Wait):
+            if endpoint != stored:
+                save_endpoint(connection, endpoint)
+            return verdict
+        probe = endpoint.open_until is not None
+        endpoint = endpoint.admitted(request.tokens, lifetime_seconds)
+        reservation = reserve(connection, request, endpoint, probe=probe, expires=endpoint.now + lifetime_seconds)
+        save_endpoint(connection, endpoint)
+        return Admitted(reservation, verdict)
+
+    return database.run(work)
 
 
 def settle(database: Database, reservation: int, *, tokens: int, rates: RateHeaders | None) -> Decimal:
     """The request was answered and billed ``tokens``; returns the dollars."""
-    raise NotImplementedError
+
+    def work(connection: Connection) -> Decimal:
+        endpoint = lock_endpoint_of(connection, reservation)
+        closed = close_reservation(connection, reservation, "settled", tokens=tokens)
+        if endpoint is None or closed is None:
+            logger.warning("a reservation is gone from embedding_usage; %d tokens are not counted", tokens)
+            return Decimal(0)
+        # Without headers too: from the first answer on, more than one request is in flight.
+        if _says_something(rates) or endpoint.corrected_by is None:
+            endpoint = _corrected(connection, endpoint, reservation, closed, rates or _NO_HEADERS)
+        save_endpoint(connection, endpoint.answered())
+        return closed.usd
+
+    return database.run(work)
 
 
 def release(
@@ -133,7 +188,23 @@ def release(
     Returns:
         How many seconds the endpoint has been failing; 0 if it is not.
     """
-    raise NotImplementedError
+
+    def work(connection: Connection) -> float:
+        endpoint = lock_endpoint_of(connection, reservation)
+        closed = close_reservation(connection, reservation, "released")
+        if endpoint is None or closed is None:
+            return 0.0
+        if rates is not None and _says_something(rates):
+            endpoint = _corrected(connection, endpoint, reservation, closed, rates)
+        elif retry_after_seconds is not None:
+            endpoint = endpoint.emptied()
+        if retry_after_seconds is not None:
+            endpoint = endpoint.blocked(retry_after_seconds)
+        endpoint = endpoint.failed(probe=closed.probe) if outage else endpoint.answered()
+        save_endpoint(connection, endpoint)
+        return endpoint.outage_seconds
+
+    return database.run(work)
 
 
 def presume(database: Database, reservation: int) -> float:
@@ -142,4 +213,51 @@ def presume(database: Database, reservation: int) -> float:
     Returns:
         How many seconds the endpoint has been failing.
     """
-    raise NotImplementedError
+
+    def work(connection: Connection) -> float:
+        endpoint = lock_endpoint_of(connection, reservation)
+        closed = close_reservation(connection, reservation, "presumed")
+        if endpoint is None or closed is None:
+            return 0.0
+        endpoint = endpoint.failed(probe=closed.probe)
+        save_endpoint(connection, endpoint)
+        return endpoint.outage_seconds
+
+    return database.run(work)
+
+
+def _judge(
+    connection: Connection, endpoint: Endpoint, request: ApiRequest, budget: BudgetConfig | None
+) -> Wait | float:
+    """Why ``request`` must wait, or the share of the dollar limits with it."""
+    if seconds := endpoint.open_seconds:
+        # A probe may succeed long before it would be given up.
+        return Wait(min(seconds, _OUTAGE_POLL_SECONDS), "outage", endpoint.outage_seconds)
+    if seconds := endpoint.blocked_seconds:
+        return Wait(seconds, "rate", endpoint.outage_seconds)
+    share = check_budget(connection, request, budget, endpoint.now) if budget else 0.0
+    if share is None:
+        return Wait(_BUDGET_POLL_SECONDS, "budget", endpoint.outage_seconds)
+    if endpoint.corrected_by is None:
+        # One request alone finds out what the endpoint really leaves.
+        if count_open(connection, endpoint) != (0, 0):
+            return Wait(_FIRST_ANSWER_POLL_SECONDS, "rate", endpoint.outage_seconds)
+    elif seconds := endpoint.wait_seconds(request.tokens):
+        # An answer may tell that more is left than was thought.
+        return Wait(min(seconds, _RATE_POLL_SECONDS), "rate", endpoint.outage_seconds)
+    return share
+
+
+def _corrected(
+    connection: Connection, endpoint: Endpoint, reservation: int, closed: Reservation, rates: RateHeaders
+) -> Endpoint:
+    if reservation <= (endpoint.corrected_by or 0):
+        return endpoint  # an answer to a later request was here first
+    # What was admitted later had not arrived by then, and what was admitted earlier and is still open may not have.
+    earlier = count_open(connection, endpoint, before=reservation)
+    later = (endpoint.requests.admitted - closed.admitted[0], endpoint.tokens.admitted - closed.admitted[1])
+    return endpoint.corrected(reservation, rates, (earlier[0] + later[0], earlier[1] + later[1]))
+
+
+def _says_something(rates: RateHeaders | None) -> bool:
+    return rates is not None and any(value is not None for value in astuple(rates))

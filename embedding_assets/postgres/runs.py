@@ -62,4 +62,7 @@ def latest_run(database: Database, space_name: str, *, at_least: int = 1) -> Run
         "SELECT finished_at, {} FROM embedding_runs WHERE space = %s AND embedded >= %s ORDER BY id DESC LIMIT 1"
     ).format(sql.SQL(", ").join(map(sql.Identifier, _FIELDS)))
     row = database.run(lambda connection: connection.execute(query, [space_name, at_least]).fetchone())
-    return RunRecord(*row[:-1], usd=float(row[-1])) if row else None
+    if row is None:
+        return None
+    values = dict(zip(("finished_at", *_FIELDS), row, strict=True))
+    return RunRecord(**values | {"usd": float(values["usd"])})

@@ -43,19 +43,17 @@ CREATE TABLE embedding_spending (
 ) WITH (fillfactor = 50)
 """
 
-# A trigger, so that the sums are those of the rows whoever writes them. Their order is always the same: two writers
-# cannot wait for each other.
-_TRIGGER = """
+# Triggers, so that the sums are those of the rows whoever writes them. Once for a statement: each update in the same
+# transaction has to step over what the ones before left behind. Always in the same order: two writers cannot wait for
+# each other.
+_TRIGGERS = """
 CREATE FUNCTION embedding_usage_spent() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     INSERT INTO {schema}.embedding_spending AS spending (period, key, usd)
-    SELECT period, key, sum(change.usd)
+    SELECT period, key, TG_ARGV[0]::integer * sum(usd)
     FROM (
-        SELECT OLD.created_at, OLD.run_id, -OLD.usd WHERE TG_OP <> 'INSERT' AND OLD.state <> 'reserved'
-        UNION ALL
-        SELECT NEW.created_at, NEW.run_id, NEW.usd WHERE TG_OP <> 'DELETE' AND NEW.state <> 'reserved'
-    ) AS change (created_at, run_id, usd)
-    CROSS JOIN LATERAL (SELECT created_at AT TIME ZONE 'UTC') AS utc (created)
+        SELECT created_at AT TIME ZONE 'UTC', run_id, usd FROM changed WHERE state <> 'reserved'
+    ) AS closed (created, run_id, usd)
     CROSS JOIN LATERAL (
         VALUES ('day', to_char(created, 'YYYY-MM-DD')), ('month', to_char(created, 'YYYY-MM')), ('run', run_id)
     ) AS affected (period, key)
@@ -64,10 +62,14 @@ BEGIN
     RETURN NULL;
 END
 $$;
-CREATE TRIGGER embedding_usage_spent AFTER UPDATE OR DELETE ON embedding_usage FOR EACH ROW
-    EXECUTE FUNCTION embedding_usage_spent();
-CREATE TRIGGER embedding_usage_spent_at_once AFTER INSERT ON embedding_usage FOR EACH ROW
-    WHEN (NEW.state <> 'reserved') EXECUTE FUNCTION embedding_usage_spent()
+CREATE TRIGGER embedding_usage_inserted AFTER INSERT ON embedding_usage
+    REFERENCING NEW TABLE AS changed EXECUTE FUNCTION embedding_usage_spent('1');
+CREATE TRIGGER embedding_usage_deleted AFTER DELETE ON embedding_usage
+    REFERENCING OLD TABLE AS changed EXECUTE FUNCTION embedding_usage_spent('-1');
+CREATE TRIGGER embedding_usage_updated_from AFTER UPDATE ON embedding_usage
+    REFERENCING OLD TABLE AS changed EXECUTE FUNCTION embedding_usage_spent('-1');
+CREATE TRIGGER embedding_usage_updated_to AFTER UPDATE ON embedding_usage
+    REFERENCING NEW TABLE AS changed EXECUTE FUNCTION embedding_usage_spent('1')
 """
 
 _ENDPOINTS = """
@@ -102,6 +104,6 @@ def upgrade() -> None:
             "SELECT relnamespace FROM pg_class WHERE oid = 'embedding_usage'::regclass)"
         )
     )
-    op.execute(_TRIGGER.format(schema=schema.scalar_one()))
+    op.execute(_TRIGGERS.format(schema=schema.scalar_one()))
     op.execute(_ENDPOINTS)
     op.execute("ALTER TABLE embedding_runs ADD COLUMN usd numeric NOT NULL DEFAULT 0")
