@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass, fields, replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from psycopg import sql
 
 if TYPE_CHECKING:
     from embedding_assets.postgres.admission import RateHeaders, RateLimits
-    from embedding_assets.postgres.connection import Connection
+    from embedding_assets.postgres.connection import Connection, Database
 
-__all__ = ["Bucket", "Endpoint", "lock_endpoint", "lock_endpoint_of", "save_endpoint"]
+__all__ = ["Bucket", "Endpoint", "lock_endpoint", "lock_endpoint_of", "outage_until", "save_endpoint"]
 
 _BURST_SECONDS: Final = 5.0
 """How much of its limit a bucket holds at first where no header says what is really left."""
@@ -238,6 +239,13 @@ def lock_endpoint(connection: Connection, name: str) -> Endpoint:
 def lock_endpoint_of(connection: Connection, reservation: int) -> Endpoint | None:
     """The endpoint of a reservation, locked; None when the reservation is gone."""
     return _lock(connection, name=None, reservation=reservation)
+
+
+def outage_until(database: Database, name: str) -> datetime | None:
+    """When an endpoint that is down is asked again (UTC); None when it may be asked now."""
+    query = "SELECT open_until FROM embedding_endpoints WHERE name = %s AND open_until > now()"
+    row = database.run(lambda connection: connection.execute(query, [name]).fetchone())
+    return row[0].astimezone(UTC) if row else None
 
 
 def save_endpoint(connection: Connection, endpoint: Endpoint) -> None:
