@@ -278,7 +278,7 @@ def limits_passed_by(usd: float, spending: Spending, budget: BudgetConfig) -> li
     return [
         f"{limit.setting} leaves {_usd(max(limit.most - limit.used, Decimal(0)))}; it resets {limit.resets}"
         for limit in _limits(spending, budget)
-        if Decimal(usd) > limit.most - limit.used
+        if usd and Decimal(usd) > limit.most - limit.used
     ]
 
 

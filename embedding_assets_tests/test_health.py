@@ -175,6 +175,7 @@ def test_an_alert_begins_at_the_configured_share():
     ("usd", "spent", "limits", "passed"),
     [
         (1.0, spending(), budget(), []),
+        (0.0, spending(day="3"), budget(day=2), []),
         (1.0, spending(), budget(run=1, day=1, month=1), []),
         (1.5, spending(), budget(run=1, day=2), [
             "EMBEDDING_BUDGET_USD_PER_RUN leaves $1.00; it resets with the next run",
