@@ -12,7 +12,7 @@ from embedding_assets.errors import ConfigurationError, SpaceMismatchError
 from embedding_assets.planning import EXACT_SEARCH_ROWS
 from embedding_assets.postgres.chunks import count_backlog
 from embedding_assets.postgres.index import describe_index, ensure_pending_index
-from embedding_assets.postgres.locks import TABLE_LOCK, hold
+from embedding_assets.postgres.locks import TABLE_LOCK, hold, is_loading
 from embedding_assets.spaces import VectorSpace
 
 if TYPE_CHECKING:
@@ -126,22 +126,32 @@ def register_space(
         space: what the settings describe.
         new_space: allow a further space; without it a mismatch is an error, so that a typing error in a model's name
             does not start to embed the whole table again.
-        new_provider: allow a further space if the table has none of its provider.
+        new_provider: allow a further space if the table has none of its provider, or for an API just one that was never
+            written to: that its model exists shows with the first answer, and a typing error must not stay.
         claim_vectors: take vectors that an adopted table already holds for ones of this space.
 
     Raises:
         SpaceMismatchError: the table is embedded in another space, and a further one is not allowed.
         ConfigurationError: column ``embedding`` holds vectors of unknown origin or another length.
     """
-    allowed = {"new_space": new_space, "new_provider": new_provider}
-    record = database.run(lambda connection: _find(connection, space, **allowed))
+    unused = _find_unused(database, space) if new_provider and not new_space else None
+
+    def find(connection: Connection) -> SpaceRecord | None:
+        known = _select(connection)
+        found = next((record for record in known if record.space == space), None)
+        others = [record for record in known if record != unused]
+        allowed = new_space or (new_provider and all(other.space.provider != space.provider for other in others))
+        if found is None and others and not allowed:
+            raise SpaceMismatchError(_mismatch(space, others))
+        return found
+
+    def register(connection: Connection) -> SpaceRecord:
+        return find(connection) or _register(connection, space, claim_vectors=claim_vectors, unused=unused)
+
+    record = database.run(find)
     if record is None:
         with database.session() as session, hold(session, TABLE_LOCK):
-            record = database.run(
-                lambda connection: (
-                    _find(connection, space, **allowed) or _register(connection, space, claim_vectors=claim_vectors)
-                )
-            )
+            record = database.run(register)
     if not pending_index_waits(database, record) or describe_index(database, record.index).exists:
         ensure_pending_index(database, record)
     return record
@@ -189,30 +199,46 @@ def _serve(connection: Connection, record: SpaceRecord) -> None:
     connection.execute("UPDATE embedding_spaces SET serving = true WHERE name = %s", [record.space.name])
 
 
-def _find(connection: Connection, space: VectorSpace, *, new_space: bool, new_provider: bool) -> SpaceRecord | None:
-    """None when the space may be registered."""
-    known = _select(connection)
-    found = next((record for record in known if record.space == space), None)
-    allowed = new_space or (new_provider and all(record.space.provider != space.provider for record in known))
-    if found is None and known and not allowed:
-        raise SpaceMismatchError(_mismatch(space, known))
-    return found
+def _find_unused(database: Database, space: VectorSpace) -> SpaceRecord | None:
+    """The only space of the same API, if it is another one, holds no vector, and no run is about to change that."""
+    own = [record for record in list_spaces(database) if record.space.provider == space.provider == "openai"]
+    if len(own) != 1 or own[0].space == space or is_loading(database, own[0].space.name):
+        return None
+    return own[0] if database.run(lambda connection: _is_empty(connection, own[0])) else None
 
 
-def _register(connection: Connection, space: VectorSpace, *, claim_vectors: bool) -> SpaceRecord:
-    """Called under the table's lock, so that two first runs agree on one space."""
+def _is_empty(connection: Connection, record: SpaceRecord) -> bool:
+    query = sql.SQL("SELECT 1 FROM knowledge_base WHERE {} IS NOT NULL LIMIT 1").format(sql.Identifier(record.column))
+    return connection.execute(query).fetchone() is None
+
+
+def _register(
+    connection: Connection, space: VectorSpace, *, claim_vectors: bool, unused: SpaceRecord | None
+) -> SpaceRecord:
+    """Called under the table's lock, so that two first runs agree on one space. ``unused`` gives way to this one."""
     # Changing columns waits for every reader, and new readers behind it: give way and try again rather than block them.
     connection.execute("SET LOCAL lock_timeout = '2s'")
-    if _select(connection):
-        record = SpaceRecord(space, f"embedding_{space.slug}", f"idx_knowledge_embedding_{space.slug}", serving=False)
-        connection.execute(
-            sql.SQL("ALTER TABLE knowledge_base ADD COLUMN {} vector({})").format(
-                sql.Identifier(record.column), sql.Literal(space.dimensions)
-            )
-        )
-    else:
-        record = SpaceRecord(space, "embedding", "idx_knowledge_embedding", serving=True)
+    known = _select(connection)
+    if unused not in known:
+        unused = None
+    if unused is not None:
+        if not _is_empty(connection, unused):
+            raise SpaceMismatchError(_mismatch(space, known))
+        connection.execute("DELETE FROM embedding_spaces WHERE name = %s", [unused.space.name])
+        known.remove(unused)
+    if all(record.column != "embedding" for record in known):
+        serving = all(not record.serving for record in known)
+        record = SpaceRecord(space, "embedding", "idx_knowledge_embedding", serving)
         _claim_first_column(connection, space, claim_vectors=claim_vectors)
+    else:
+        serving = unused is not None and unused.serving
+        record = SpaceRecord(space, f"embedding_{space.slug}", f"idx_knowledge_embedding_{space.slug}", serving)
+        change = sql.SQL("ALTER TABLE knowledge_base ADD COLUMN {} vector({})").format(
+            sql.Identifier(record.column), sql.Literal(space.dimensions)
+        )
+        if unused is not None:
+            change += sql.SQL(", DROP COLUMN {}").format(sql.Identifier(unused.column))
+        connection.execute(change)
     connection.execute(
         sql.SQL("INSERT INTO embedding_spaces (name, {}, column_name, index_name, serving) VALUES ({}, {})").format(
             _ATTRIBUTES, sql.Placeholder(), sql.SQL(", ").join(sql.Placeholder() * (len(fields(VectorSpace)) + 3))

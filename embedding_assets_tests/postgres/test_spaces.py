@@ -9,7 +9,9 @@ import pytest
 from embedding_assets.config import DatabaseConfig, IndexConfig
 from embedding_assets.errors import ConfigurationError, DatabaseUnavailableError, SpaceMismatchError
 from embedding_assets.postgres.connection import Database
+from embedding_assets.postgres.failures import record_failures
 from embedding_assets.postgres.index import build_vector_index, describe_index, drop_index
+from embedding_assets.postgres.locks import PrefixLocks
 from embedding_assets.postgres.schema import migrate
 from embedding_assets.postgres.spaces import (
     list_spaces,
@@ -20,7 +22,7 @@ from embedding_assets.postgres.spaces import (
     serving_space,
 )
 from embedding_assets.spaces import VectorSpace
-from embedding_assets_tests.fakes import FAKE_SPACE, insert_chunks
+from embedding_assets_tests.fakes import FAKE_SPACE, hash_of, insert_chunks
 from embedding_assets_tests.postgres.conftest import SMALL_SPACE, insert_vectors, unit_vectors
 
 OTHER = dataclasses.replace(FAKE_SPACE, model="fake/other", dimensions=12)
@@ -90,7 +92,7 @@ def test_a_space_that_differs_in_anything_is_refused_with_the_way_out(database, 
 )
 def test_the_settings_of_an_api_are_called_by_their_own_names(database, attribute, value, setting, way):
     register_space(database, FAKE_SPACE)
-    register_space(database, API, new_provider=True)
+    use(database, register_space(database, API, new_provider=True))
     space = dataclasses.replace(API, **{attribute: value})
     with pytest.raises(SpaceMismatchError) as caught:
         register_space(database, space, new_provider=True)
@@ -101,8 +103,14 @@ def test_the_settings_of_an_api_are_called_by_their_own_names(database, attribut
     assert last.endswith("or set EMBEDDING_NEW_SPACE=true to give the new one a column and an index of its own")
 
 
+def use(database, record):
+    """Write something into a space."""
+    insert_chunks(database, ["something"])
+    fill(database, record)
+
+
 def test_another_server_and_another_model_are_told_together(database):
-    register_space(database, API)
+    use(database, register_space(database, API))
     with pytest.raises(SpaceMismatchError, match=r"to the API at api\.openai\.com and unset the others to go on"):
         register_space(database, dataclasses.replace(API, revision="localhost", model="other"))
 
@@ -117,6 +125,74 @@ def test_a_further_provider_may_be_allowed_alone(database):
     assert (second.column, second.serving) == (f"embedding_{API.slug}", False)
     assert register_space(database, API) == second
     assert list_spaces(database) == [first, second]
+
+
+TYPO = dataclasses.replace(API, model="text-embeding-3-small", dimensions=512)
+
+
+@pytest.mark.parametrize("first", [True, False], ids=["first", "further"])
+def test_an_api_s_space_that_was_never_written_to_gives_way(database, execute, settings, first):
+    """Nobody knew whether the model exists."""
+    before = [] if first else [register_space(database, FAKE_SPACE)]
+    insert_chunks(database, ["text"])
+    wrong = register_space(database, TYPO, new_provider=True)
+    build_vector_index(database, wrong, IndexConfig())
+    record_failures(database, TYPO.name, {hash_of("text"): "model_not_found"}, settings.embedding)
+    with pytest.raises(SpaceMismatchError):
+        register_space(database, API)
+
+    right = register_space(database, API, new_provider=True)
+
+    assert list_spaces(database) == [*before, right]
+    assert right.serving == wrong.serving == first
+    assert (right.column == "embedding") == first
+    assert column_type(execute, right.column) == "vector(768)"
+    columns = execute("SELECT column_name FROM information_schema.columns WHERE table_name = 'knowledge_base'")
+    assert {c for (c,) in columns if c.startswith("embedding")} == {"embedding", right.column}
+    assert execute("SELECT count(*) FROM embedding_failures") == [(0,)]
+    fill(database, right)
+    build_vector_index(database, right, IndexConfig())
+    assert describe_index(database, right.index).valid
+    with pytest.raises(SpaceMismatchError):
+        register_space(database, TYPO, new_provider=True)
+
+
+def test_an_api_s_space_does_not_give_way_while_a_run_is_at_it(database):
+    register_space(database, FAKE_SPACE)
+    record = register_space(database, API, new_provider=True)
+    locks = PrefixLocks(database, record.space.name)
+    locks.acquire(range(1))
+    with pytest.raises(SpaceMismatchError):
+        register_space(database, TYPO, new_provider=True)
+    locks.close()
+    assert register_space(database, TYPO, new_provider=True).space == TYPO
+
+
+def test_an_api_s_space_does_not_give_way_once_it_was_written_to(database, monkeypatch):
+    """Not even if that happens between the look and the change."""
+    record = register_space(database, API)
+    insert_chunks(database, ["text"])
+    fill(database, record)
+    monkeypatch.setattr("embedding_assets.postgres.spaces._find_unused", lambda *_: record)
+    with pytest.raises(SpaceMismatchError):
+        register_space(database, TYPO, new_provider=True)
+    assert list_spaces(database) == [record]
+
+
+def test_what_gave_way_to_another_in_the_meantime_is_left_alone(database, monkeypatch):
+    first = register_space(database, FAKE_SPACE)
+    gone = register_space(database, API, new_provider=True)
+    register_space(database, TYPO, new_provider=True)
+    monkeypatch.setattr("embedding_assets.postgres.spaces._find_unused", lambda *_: gone)
+    with pytest.raises(SpaceMismatchError):
+        register_space(database, API, new_provider=True)
+    assert [record.space for record in list_spaces(database)] == [first.space, TYPO]
+
+
+def test_with_permission_for_a_new_space_nothing_gives_way(database):
+    record = register_space(database, API)
+    further = register_space(database, TYPO, new_space=True, new_provider=True)
+    assert list_spaces(database) == [record, further]
 
 
 def test_further_spaces_have_columns_and_indexes_of_their_own(database, execute):

@@ -208,6 +208,8 @@ def test_another_model_of_the_same_provider_needs_permission(
     variables: dict[str, object], setting: str, configure: Configure, database: Database, local: SpaceRecord
 ):
     record = open_space(configure(PROVIDER="openai"), database)
+    insert_chunks(database, ["text"])
+    database.run(lambda c: c.execute(f"UPDATE knowledge_base SET {record.column} = array_fill(1, ARRAY[768])::vector"))
     settings = configure(PROVIDER="openai", **variables)
     with pytest.raises(SpaceMismatchError) as caught:
         open_space(settings, database)
