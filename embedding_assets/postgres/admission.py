@@ -196,7 +196,7 @@ def release(
             return 0.0
         if rates is not None and _says_something(rates):
             endpoint = _corrected(connection, endpoint, reservation, closed, rates)
-        elif retry_after_seconds is not None:
+        elif retry_after_seconds is not None and not outage:
             endpoint = endpoint.emptied()
         if retry_after_seconds is not None:
             endpoint = endpoint.blocked(retry_after_seconds)

@@ -281,11 +281,13 @@ def _exceeded(period: str, limit: Decimal, spent: Decimal, most: Decimal, now: f
         "day": ("EMBEDDING_BUDGET_USD_PER_DAY", f"work goes on at 00:00 UTC on {today + timedelta(days=1)}"),
         "month": ("EMBEDDING_BUDGET_USD_PER_MONTH", f"work goes on at 00:00 UTC on {next_month}"),
     }[period]
-    message = f"this {period} has cost {_dollars(spent)}, the next request may cost up to {_dollars(most)}, and the "
-    message += f"limit is {_dollars(limit)} ({setting}); {goes_on}, or raise the limit"
+    message = (
+        f"this {period} costs {_dollars(spent)} with what is in flight, the next request may cost {_dollars(most)}, "
+        f"and the limit is {_dollars(limit)} ({setting}); {goes_on}, or raise the limit"
+    )
     if most > limit:
         message += (
-            "; it is below what a single request may cost, so make those smaller (EMBEDDING_OPENAI_MAX_REQUEST_TOKENS)"
+            "; a single request may cost more than that, so make it smaller (EMBEDDING_OPENAI_MAX_REQUEST_TOKENS)"
         )
     return message
 
