@@ -60,12 +60,14 @@ class _Request:
 
     Attributes:
         texts: in the order in which they are sent.
-        failing_since: when it, or a larger one of which it is a part, failed first; by ``time.monotonic``.
+        failing_since: when it, or a larger one of which it is a part, was first not answered; by ``time.monotonic``.
+        down_since: when the server first failed on it, and not on a larger one: an outage may have begun since.
         outages, malformed, cuts: how often the server failed, answered uselessly, or found its text too long.
     """
 
     texts: list[ApiText]
     failing_since: float = math.inf
+    down_since: float = math.inf
     outages: int = 0
     malformed: int = 0
     cuts: int = 0
@@ -126,11 +128,11 @@ class ApiCall:
             max_inputs=self._config.max_inputs,
         )
         for group in [*([likely_fit[index] for index in one] for one in filled), *perhaps_not]:
-            self._tasks.create_task(self._embed(_Request(group, failing_since, outages)))
+            self._tasks.create_task(self._embed(_Request(group, failing_since, outages=outages)))
 
     def _halve(self, request: _Request) -> None:
-        # One that fails by the server's fault is known to, so its halves need not prove it as long as it did.
-        outages = _MOST_OUTAGES - 2 if request.outages and len(request.texts) > 2 else 0
+        # What made the whole suspect makes the halves so; they need not fail as often again.
+        outages = max(0, request.outages - 2)
         for half in halve(list(range(len(request.texts)))):
             self._start([request.texts[index] for index in half], request.failing_since, outages)
 
@@ -146,7 +148,7 @@ class ApiCall:
 
     async def _try(self, request: _Request) -> None:
         async with self._in_flight:
-            outcome, outage_seconds = await self._ask(request.texts)
+            outcome, down_since = await self._ask(request.texts)
             if outcome.answer is not None:
                 await self._deliver(request.texts, outcome.answer)
                 return
@@ -158,7 +160,7 @@ class ApiCall:
         request.failing_since = min(request.failing_since, time.monotonic())
         match outcome.kind:
             case "outage" | "lost":
-                await self._endure(request, outcome, outage_seconds)
+                await self._endure(request, outcome, down_since)
             case "malformed" | "garbled":
                 request.malformed += 1
                 if request.malformed < _MOST_MALFORMED:
@@ -172,10 +174,13 @@ class ApiCall:
                 raise self._denied(outcome)
 
     async def _ask(self, texts: Sequence[ApiText]) -> tuple[Outcome, float]:
-        """Send a request when it may be sent; returns what became of it, and how long the server has been failing."""
+        """Send a request when it may be sent; returns what became of it, and since when the server fails, if it does.
+
+        That is by ``time.monotonic``, and if anything too early.
+        """
         reservation = await self._gate.enter(texts)
         if reservation is None:
-            return _OVERSIZE, 0.0
+            return _OVERSIZE, math.inf
         likely = sum(text.likely_tokens for text in texts)
         started = time.monotonic()
         try:
@@ -184,7 +189,8 @@ class ApiCall:
             # Cancelled: the server may compute and bill it all the same.
             await self._gate.leave(reservation, _ABANDONED, likely_tokens=likely)
             raise
-        milliseconds = round(1000 * (time.monotonic() - started))
+        ended = time.monotonic()
+        milliseconds = round(1000 * (ended - started))
         usd, outage_seconds = await self._gate.leave(reservation, outcome, likely_tokens=likely)
         self._owed_usd += usd
         if outcome.kind == "answered":
@@ -203,24 +209,26 @@ class ApiCall:
                 "outcome": outcome.kind,
             },
         )
-        return outcome, outage_seconds
+        return outcome, ended - outage_seconds
 
-    async def _endure(self, request: _Request, outcome: Outcome, outage_seconds: float) -> None:
+    async def _endure(self, request: _Request, outcome: Outcome, down_since: float) -> None:
         """Wait for the end of an outage, unless it is this request alone that fails."""
         request.outages += 1
+        request.down_since = min(request.down_since, time.monotonic())
+        outage_seconds = time.monotonic() - down_since
         too_long = outage_seconds >= self._config.retry_seconds
-        if request.outages >= _MOST_OUTAGES or (too_long and request.outages > 1):
-            answered_others = outage_seconds < time.monotonic() - request.failing_since
-            if answered_others or await self._works_otherwise(request):
-                await self._isolate(request, "server_error")
-                return
+        suspect = request.outages >= _MOST_OUTAGES or (too_long and request.outages > 1)
+        # The database knows what other processes were answered.
+        if suspect and (down_since > request.down_since or await self._works_otherwise(request.down_since)):
+            await self._isolate(request, "server_error")
+            return
         if too_long:
             raise self._account.unavailable(outage_seconds, outcome.reason)
         raise _AgainError(outcome)
 
     async def _blame(self, request: _Request, outcome: Outcome) -> None:
         """Look for the text at fault, if the server works at all."""
-        if not await self._works_otherwise(request):
+        if not await self._works_otherwise(request.failing_since):
             raise _AgainError(outcome)
         await self._isolate(request, outcome.code or outcome.kind)
 
@@ -249,15 +257,15 @@ class ApiCall:
                 raise _AgainError
         await self._blame(request, Outcome("too_long", outcome.reason))
 
-    async def _works_otherwise(self, request: _Request) -> bool:
-        """Whether the server has answered something since the request began to fail, if only a probe.
+    async def _works_otherwise(self, since: float) -> bool:
+        """Whether the server has answered something since then, if only a probe.
 
         Raises:
             ProviderError: it does not accept, or not usefully answer, a text that is known to be good.
         """
         malformed = 0
         async with self._probing:
-            while self._answered_at <= request.failing_since:
+            while self._answered_at <= since:
                 async with self._in_flight:
                     outcome, _ = await self._ask([ApiText(_PROBE, len(_PROBE), ())])
                 match outcome.kind:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import random
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from contextvars import copy_context
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import partial
 from types import TracebackType
@@ -38,7 +39,7 @@ _SETTLING_SECONDS: Final = 60.0
 """How long telling an outcome may take, e.g. while the database is away, before the reservation expires."""
 
 _TELL_SECONDS: Final = 10.0
-"""Between two lines about waiting."""
+"""Between two lines about waiting for the same."""
 
 _SHORTEST_PAUSE_SECONDS: Final = 0.1
 _LONGEST_PAUSE_SECONDS: Final = 20.0
@@ -58,7 +59,7 @@ class ApiAccount:
         usd_per_million: dollars a million tokens; None: unknown.
         requests_per_minute, tokens_per_minute: limits the server has told.
         budget_told: whether it was warned that a dollar limit is near.
-        waiting_told_at: when a line about waiting was last logged, by ``time.monotonic``.
+        told_at: for each reason to wait, when a line about it was last logged, by ``time.monotonic``.
     """
 
     space: VectorSpace
@@ -68,7 +69,7 @@ class ApiAccount:
     requests_per_minute: int | None = None
     tokens_per_minute: int | None = None
     budget_told: bool = False
-    waiting_told_at: float = -_TELL_SECONDS
+    told_at: dict[str, float] = field(default_factory=dict)
 
     @property
     def request_tokens(self) -> int:
@@ -246,8 +247,8 @@ class ApiGate:
 
     def _tell(self, level: int, message: str, seconds: float, reason: str) -> None:
         now = time.monotonic()
-        if now - self._account.waiting_told_at >= _TELL_SECONDS:
-            self._account.waiting_told_at = now
+        if now - self._account.told_at.get(reason, -math.inf) >= _TELL_SECONDS:
+            self._account.told_at[reason] = now
             logger.log(level, message, seconds, extra={"reason": reason, "seconds": round(seconds, 3)})
 
 
