@@ -50,7 +50,8 @@ def _costs(stats: EmbeddingStats) -> dict[str, _Value]:
     parts = [stats, *([stats.fallback] if stats.fallback else [])]
     usd, embedded = sum(part.usd for part in parts), sum(part.embedded for part in parts)
     # A run without work has no price a piece; a zero would be a dip in the drawing.
-    return {"usd": usd, **({"usd_per_1000_embeddings": 1000 * usd / embedded} if embedded else {})}
+    price = {"usd_per_1000_embeddings": round(1000 * usd / embedded, 10)} if embedded else {}
+    return {"usd": round(usd, 10), **price}
 
 
 def _fallback(stats: EmbeddingStats | None) -> dict[str, _Value]:

@@ -101,6 +101,13 @@ def test_a_run_with_the_launchpads_provider(database, launch, server, instance):
     assert metadata_of(again, "chunk_embeddings")["embedded"] == 0
     assert "usd_per_1000_embeddings" not in metadata_of(again, "chunk_embeddings")
 
+    today = evaluations(again)["costs_within_budget"].metadata["usd_today"].value
+    nearly_spent = launch(dagster.AssetSelection.all_asset_checks(), usd_per_day=today * 1.2)
+    assert failing(nearly_spent) == {"costs_within_budget"}
+    assert (
+        "a day (EMBEDDING_BUDGET_USD_PER_DAY) are spent" in evaluations(nearly_spent)["costs_within_budget"].description
+    )
+
 
 def test_a_second_space_beside_the_local_one(settings, database, launch):
     insert_chunks(database, TEXTS[:20])
@@ -207,6 +214,38 @@ def test_an_api_that_cannot_be_asked_is_only_named(database, launch, server, mon
     assert f"space {list_spaces(database)[0].space.name} is not checked: " in evaluation.description
     assert reason in evaluation.description
     assert evaluation.metadata["spaces_not_checked"].value == 1
+
+
+def test_an_outage_with_a_fallback_and_its_end(database, launch, server, monkeypatch):
+    insert_chunks(database, TEXTS[:30])
+    assert failing(launch()) == set()
+    insert_chunks(database, TEXTS[30:60])
+    monkeypatch.setenv("EMBEDDING_OPENAI_RETRY_SECONDS", "0.5")
+    server.outage = True
+
+    result = launch(fallback="local")
+
+    assert result.success
+    assert failing(result) == {"coverage"}, "what the fallback embedded is pending in the primary space"
+    api, local = list_spaces(database)
+    run, health = metadata_of(result, "chunk_embeddings"), metadata_of(result, "pgvector_index_health")
+    assert (run["space"], run["embedded"], run["usd"]) == (api.space.name, 0, 0.0)
+    assert (run["fallback_space"], run["fallback_embedded"]) == (local.space.name, 30)
+    # So that it is found quickly too.
+    assert [row.data["index"] for row in health["spaces"].records] == [api.index, local.index]
+    models = evaluations(result)["vectors_match_model"]
+    assert models.metadata["compared"].value == 30
+    assert f"space {api.space.name} is not checked: " in models.description
+
+    server.outage = False
+    monkeypatch.setenv("EMBEDDING_OPENAI_RETRY_SECONDS", "60")
+    healed = launch(fallback="local")
+
+    assert failing(healed) == set()
+    assert metadata_of(healed, "chunk_embeddings")["embedded"] == 30
+    assert "fallback_space" not in metadata_of(healed, "chunk_embeddings")
+    assert evaluations(healed)["vectors_match_model"].metadata["compared"].value == 30 + 16
+    assert_vectors(database, TEXTS[:60])
 
 
 def test_the_command_of_the_readme_with_an_api(settings, database, server, monkeypatch, tmp_path):
