@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from embedding_assets.postgres.admission import RateHeaders, RateLimits
     from embedding_assets.postgres.connection import Connection, Database
 
-__all__ = ["Bucket", "Endpoint", "lock_endpoint", "lock_endpoint_of", "outage_until", "save_endpoint"]
+__all__ = ["IDLE_TIMEOUT", "Bucket", "Endpoint", "lock_endpoint", "lock_endpoint_of", "outage_until", "save_endpoint"]
 
 _BURST_SECONDS: Final = 5.0
 """How much of its limit a bucket holds at first where no header says what is really left."""
@@ -32,6 +32,10 @@ _STREAK_SECONDS: Final = 900.0
 
 _ROUNDING: Final = 1e-6
 
+IDLE_TIMEOUT: Final = "10s"
+"""When the server ends a transaction whose process is stopped, or whose machine is gone without a word: it holds locks
+for which everybody waits."""
+
 _TIMES: Final = ("refilled_at", "blocked_until", "failing_since", "failed_at", "open_until")
 _COUNTS: Final = (
     "requests_configured", "requests_learned", "requests_available", "requests_admitted",
@@ -43,7 +47,8 @@ _COUNTS: Final = (
 _LOCK = sql.SQL(
     "WITH locked AS MATERIALIZED (SELECT * FROM embedding_endpoints WHERE name = "
     "coalesce(%(name)s::text, (SELECT endpoint FROM embedding_usage WHERE id = %(reservation)s)) FOR UPDATE) "
-    "SELECT name, extract(epoch FROM clock_timestamp())::float8, {}, {} FROM locked"
+    "SELECT name, extract(epoch FROM clock_timestamp())::float8, {}, {}, "
+    "set_config('idle_in_transaction_session_timeout', %(idle)s, true) FROM locked"
 ).format(
     sql.SQL(", ").join(map(sql.Identifier, _COUNTS)),
     sql.SQL(", ").join(sql.SQL("extract(epoch FROM {})::float8").format(sql.Identifier(name)) for name in _TIMES),
@@ -258,10 +263,10 @@ def save_endpoint(connection: Connection, endpoint: Endpoint) -> None:
 
 
 def _lock(connection: Connection, *, name: str | None, reservation: int | None) -> Endpoint | None:
-    row = connection.execute(_LOCK, {"name": name, "reservation": reservation}).fetchone()
+    row = connection.execute(_LOCK, {"name": name, "reservation": reservation, "idle": IDLE_TIMEOUT}).fetchone()
     if row is None:
         return None
-    found, now, *values = row
+    found, now, *values, _ = row
     refilled_at = values[len(_COUNTS)]
     requests, tokens = (Bucket(*part).refilled(now - refilled_at) for part in (values[:4], values[4:8]))
     corrected_by, outages, _, blocked_until, failing_since, failed_at, open_until = values[8:]

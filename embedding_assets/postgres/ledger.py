@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, LiteralString
 from psycopg import sql
 
 from embedding_assets.errors import BudgetExceededError
+from embedding_assets.postgres.endpoints import IDLE_TIMEOUT
 
 if TYPE_CHECKING:
     from embedding_assets.config import BudgetConfig
@@ -182,8 +183,11 @@ def lock_budget(connection: Connection) -> None:
     # Under another level, what others reserved while this waited for the lock would stay out of sight. Advisory locks
     # are the whole database's, so the table's oid is part of the key: another schema may have a table of that name.
     connection.execute(
-        "SET TRANSACTION ISOLATION LEVEL READ COMMITTED; "
-        "SELECT pg_advisory_xact_lock(hashtext('embedding_assets budget'), hashoid('embedding_usage'::regclass))"
+        sql.SQL(
+            "SET TRANSACTION ISOLATION LEVEL READ COMMITTED; "
+            "SET LOCAL idle_in_transaction_session_timeout = {}; "
+            "SELECT pg_advisory_xact_lock(hashtext('embedding_assets budget'), hashoid('embedding_usage'::regclass))"
+        ).format(sql.Literal(IDLE_TIMEOUT))
     )
 
 

@@ -1,6 +1,7 @@
 """What lets a request through, makes it wait or stops it: dollars, rates, outages."""
 
 import threading
+import time
 from decimal import Decimal
 
 import psycopg
@@ -164,6 +165,33 @@ def test_a_connection_lost_in_the_middle_reserves_once(database, ask, beside, mo
     assert settle(database, verdict.reservation, tokens=2000, rates=None) == Decimal("0.002")
     assert len(saved) == 2
     assert count_spending(database, "r").day == Decimal("0.002")
+
+
+def test_a_process_that_stops_in_the_middle_holds_nobody_up_for_long(database, ask, beside, monkeypatch):
+    """Its transaction is ended, and repeated should it ever go on."""
+    for module in ("endpoints", "ledger"):
+        monkeypatch.setattr(f"embedding_assets.postgres.{module}.IDLE_TIMEOUT", "100ms")
+    budget = BudgetConfig(usd_per_day=Decimal(1))
+    for lock in (lock_budget, lambda connection: lock_endpoint(connection, "e")):
+        with database.connect() as stopped:
+            lock(stopped)
+            assert isinstance(ask(budget=budget, endpoint="e"), Admitted)
+            with pytest.raises(psycopg.errors.IdleInTransactionSessionTimeout):
+                stopped.execute("SELECT 1")
+        beside.execute("DELETE FROM embedding_usage")
+    saved = []
+
+    def save(connection, endpoint):
+        saved.append(endpoint)
+        if len(saved) == 1:
+            time.sleep(1)
+        save_endpoint(connection, endpoint)
+
+    save_endpoint = admission.save_endpoint
+    monkeypatch.setattr("embedding_assets.postgres.admission.save_endpoint", save)
+    verdict = ask(budget=budget)
+    assert len(saved) == 2
+    assert beside.execute("SELECT id FROM embedding_usage").fetchall() == [(verdict.reservation,)]
 
 
 # Dollars
