@@ -57,6 +57,8 @@ class EmbeddingGenerator:
         database: default: the configured one, opened and migrated for each call.
         provider: default: the configured one.
         on_progress: called with the number of chunks finished since the last call, from the calling thread.
+        before_writing: called once, before the first vectors are written, and not for the fallback's: what should only
+            happen once the provider is known to work. If it fails, so does the run.
     """
 
     def __init__(
@@ -67,12 +69,14 @@ class EmbeddingGenerator:
         database: Database | None = None,
         provider: EmbeddingProvider | None = None,
         on_progress: Callable[[int], None] | None = None,
+        before_writing: Callable[[], object] | None = None,
     ) -> None:
         self._settings = settings or get_settings()
         self._prefixes = prefixes or PrefixRange("0", "f")
         self._database = database
         self._provider = provider
         self._on_progress = on_progress or (lambda _: None)
+        self._before_writing = before_writing
 
     def generate_embeddings_batch(self, batch_size: int | None = None) -> EmbeddingStats:
         """Embed until nothing is due in the range.
@@ -101,7 +105,15 @@ class EmbeddingGenerator:
             stack.enter_context(correlate())
             stand_in = stand_in_settings(settings, record.space)
             buckets = self._prefixes.buckets
-            run = _Run(settings, database, record, provider, buckets=buckets, on_progress=self._on_progress)
+            run = _Run(
+                settings,
+                database,
+                record,
+                provider,
+                buckets=buckets,
+                on_progress=self._on_progress,
+                before_writing=self._before_writing,
+            )
             try:
                 return run.execute()
             except ProviderUnavailableError as outage:
@@ -173,6 +185,7 @@ class _Run:
         *,
         buckets: Sequence[int],
         on_progress: Callable[[int], None],
+        before_writing: Callable[[], object] | None = None,
         also_in: SpaceRecord | None = None,
     ) -> None:
         self.record = record
@@ -184,6 +197,7 @@ class _Run:
         self._buckets = buckets
         self._also_in = also_in
         self._on_progress = on_progress
+        self._before_writing = before_writing
         self._counts: dict[str, Counter[str]] = {}
         self._usd = 0.0
         self._load_seconds = 0.0
@@ -308,6 +322,9 @@ class _Run:
         )
         written: set[str] = set()
         if portion.chunks:
+            if self._before_writing is not None:
+                self._before_writing()
+                self._before_writing = None
             written = write_vectors(self._database, self.record, portion.chunks, np.stack(portion.vectors))
         self._committed = time.monotonic()
         return written

@@ -6,7 +6,7 @@ from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobO
 from dagster._core.test_utils import create_run_for_test
 
 from embedding_assets.defs import sensors
-from embedding_assets.defs.resources import PostgresResource
+from embedding_assets.defs.resources import EmbeddingProviderResource, ModelResource, PostgresResource
 from embedding_assets.defs.sensors import MOST_RUNS, PAUSE_AFTER_FAILURE_SECONDS, SILENT_SECONDS, new_chunks_sensor
 from embedding_assets.errors import DatabaseUnavailableError
 from embedding_assets.providers.factory import open_space
@@ -37,9 +37,13 @@ def insert(database, prefixes):
     )
 
 
-def tick(instance):
+def tick(instance, **configuration):
     """The ranges asked for, or the reason for asking nothing."""
-    with build_sensor_context(instance=instance, resources={"postgres": PostgresResource()}) as context:
+    resources = {
+        "postgres": PostgresResource(),
+        "embedding_provider": EmbeddingProviderResource(model=ModelResource(), **configuration),
+    }
+    with build_sensor_context(instance=instance, resources=resources) as context:
         outcome = new_chunks_sensor(context)
     if isinstance(outcome, SkipReason):
         return outcome.skip_message
@@ -78,10 +82,25 @@ def test_a_table_that_was_never_embedded_asks_for_everything(database, instance)
     assert tick(instance) == ["0-f"]
 
 
+@pytest.fixture
+def many(monkeypatch):
+    """A single chunk is more than few."""
+    monkeypatch.setattr("embedding_assets.readiness.FEW_CHUNKS", 0)
+
+
+@pytest.mark.usefixtures("many")
 def test_only_the_prefixes_concerned(table, instance):
     insert(table, ["0", "1", "2", "9", "f"])
 
     assert tick(instance) == ["0-2", "9-9", "f-f"]
+
+
+def test_few_chunks_are_one_run(table, instance):
+    insert(table, ["1", "2", "9", "e"])
+    assert tick(instance) == ["1-e"]
+
+    add_run(instance, "5", "6")
+    assert tick(instance) == ["1-2", "9-e"], "what is in progress is never covered twice"
 
 
 def test_what_is_quarantined_or_waits_or_is_no_hex_is_not_due(table, instance):
@@ -97,6 +116,7 @@ def test_what_is_quarantined_or_waits_or_is_no_hex_is_not_due(table, instance):
     assert tick(instance) == ["2-2"]
 
 
+@pytest.mark.usefixtures("many")
 def test_with_prefixes_of_two_characters(table, instance, monkeypatch):
     monkeypatch.setenv("EMBEDDING_PREFIX_LENGTH", "2")
     insert(table, ["0a", "0b", "f0"])
@@ -184,6 +204,7 @@ def test_a_success_after_a_failure_ends_the_pause(table, instance):
     assert tick(instance) == ["3-3"]
 
 
+@pytest.mark.usefixtures("many")
 def test_many_gaps_are_bridged_but_not_those_in_progress(table, instance, monkeypatch):
     monkeypatch.setenv("EMBEDDING_PREFIX_LENGTH", "2")
     insert(table, [format(n, "02x") for n in range(0, 256, 2)])
