@@ -119,11 +119,13 @@ def test_requests_take_but_a_part_of_what_a_minute_may(server: ApiServer, databa
 def test_what_the_headers_tell_bounds_the_next_requests(database: Database):
     texts = [f"{number} " + "word " * 20 for number in range(60)]
     with ApiServer(tokens_per_minute=6_000) as server:
-        provider = make_provider(server, database)
-        embed(provider, texts[:1])
+        provider = make_provider(server, database, max_inputs=25)
         result = embed(provider, texts)
     assert_embedded(result, texts)
-    assert max(one.estimate for one in server.served) <= 600
+    first, *others = server.served
+    assert first.inputs == 25
+    assert max(one.estimate for one in others) <= 600
+    assert provider.window_texts == 400
     assert server.violations == 0
 
 

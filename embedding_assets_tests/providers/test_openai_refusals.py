@@ -94,9 +94,9 @@ def test_rate_limits_that_headers_tell_are_kept(database: Database):
 
 
 def test_rate_limits_that_nobody_tells_are_found(database: Database, caplog: pytest.LogCaptureFixture):
-    with ApiServer(requests_per_minute=1200, burst_seconds=0.5, retry_after=None) as server:
+    with ApiServer(requests_per_minute=120, burst_seconds=1.0, retry_after=None) as server:
         server.faults.share, server.faults.kinds = 1.0, (Fault.NO_HEADERS,)
-        result = embed(make_provider(server, database, max_inputs=10), TEXTS)
+        result = embed(make_provider(server, database, max_inputs=40), TEXTS)
         assert_embedded(result, TEXTS)
         assert server.violations > 0
     told = [record for record in caplog.records if "refused for rate" in record.message]
@@ -153,6 +153,23 @@ def test_what_a_text_that_fails_has_cost_is_told(server: ApiServer, database: Da
     assert result.errors == {1: "not_finite"}
     assert result.usd == pytest.approx(float(server.bill_usd))
     assert server.billed_tokens > sum(result.tokens.values())
+
+
+def test_a_probe_that_meets_a_fault_is_no_proof(server: ApiServer, database: Database):
+    server.faults.script.extend([Fault.REFUSED, Fault.SHORT, Fault.INVALID_JSON, Fault.RATE_LIMIT_MILLISECONDS, None])
+    assert embed(make_provider(server, database), ["text"]).errors == {0: "refused"}
+    assert server.requests == 5
+    server.faults.script.extend([Fault.REFUSED, Fault.UNAVAILABLE])
+    assert_embedded(embed(make_provider(server, database), ["text"]), ["text"])
+    assert server.requests == 8
+
+
+@pytest.mark.parametrize(("fault", "message"), [(Fault.QUOTA_TYPE, "bills no more"), (Fault.REFUSED, "even a plain")])
+def test_a_probe_that_is_refused(fault: Fault, message: str, server: ApiServer, database: Database):
+    server.faults.script.extend([Fault.REFUSED, fault])
+    with pytest.raises(ProviderError, match=message):
+        embed(make_provider(server, database), TEXTS)
+    assert server.requests == 2
 
 
 @pytest.mark.parametrize(
@@ -261,13 +278,12 @@ def test_a_server_that_does_not_say_how_much_too_long(
 def test_a_text_that_cannot_be_made_short_enough(
     server: ApiServer, database: Database, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(api_server, "MAX_INPUT_TOKENS", 9)
-    texts = ["good", "a " * 5_000]
-    provider = make_provider(server, database, max_input_tokens=100_000)
+    texts = ["good", "a " * 5_000, " " * 1_000 + "b"]
+    provider = make_provider(server, database)
     monkeypatch.setattr(
         api_server, "_refuse_size", lambda texts: api_server.error(400, "too long for the context window")
         if max(map(len, texts)) > 60 else None,
     )  # fmt: skip
     result = embed(provider, texts)
-    assert result.errors == {1: "too_long"}
-    assert_embedded(result, texts, but=[1])
+    assert result.errors == {1: "too_long", 2: "too_long"}
+    assert_embedded(result, texts, but=[1, 2])
