@@ -4,7 +4,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 BENCH_INSTALLED := .venv/.installed-bench
-BENCHMARKS := encode write end_to_end backlog startup memory
+BENCHMARKS := encode write end_to_end backlog startup memory api
 
 .PHONY: help demo test ui check bench clean
 

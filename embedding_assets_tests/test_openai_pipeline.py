@@ -42,7 +42,7 @@ def test_ten_thousand_chunks_through_every_fault(
     # At this price a token more or less is seen in the cents.
     with ApiServer(faults=Faults(share=0.2, kinds=MIXED, seed=4), usd_per_million_tokens=Decimal(20_000)) as server:
         settings = configure(
-            monkeypatch, server, max_attempts=1, openai_max_inputs=64, openai_timeout_seconds=4, openai_retry_seconds=60
+            monkeypatch, server, max_attempts=1, openai_max_inputs=64, openai_timeout_seconds=6, openai_retry_seconds=60
         )
         stats = run(settings, database)
 
