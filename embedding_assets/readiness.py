@@ -71,7 +71,9 @@ def check_readiness(database: Database, settings: Settings, prefixes: Sequence[s
 def _measure(database: Database, record: SpaceRecord, prefixes: Sequence[str]) -> tuple[Readiness, int | None]:
     """What is due, and if it is little the most tokens of it."""
     due = due_prefixes(database, record, prefixes)
-    chunks, most_tokens = measure_due(database, record, most=FEW_CHUNKS + 1) if due else (0, 0)
+    if not due:
+        return Readiness([]), None
+    chunks, most_tokens = measure_due(database, record, most=FEW_CHUNKS + 1)
     few = chunks <= FEW_CHUNKS
     return Readiness(due, few=few), most_tokens if few else None
 
