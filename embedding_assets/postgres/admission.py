@@ -175,6 +175,7 @@ def release(
     rates: RateHeaders | None = None,
     retry_after_seconds: float | None = None,
     outage: bool = False,
+    given_up: bool = False,
 ) -> float:
     """The request was refused or never sent, and nothing was billed.
 
@@ -184,6 +185,7 @@ def release(
         rates: what the refusal said about the limits.
         retry_after_seconds: how long the endpoint wants no request from anybody.
         outage: the server failed, or could not be reached.
+        given_up: it was never sent, by our own choice, which says nothing about the endpoint.
 
     Returns:
         How many seconds the endpoint has been failing; 0 if it is not.
@@ -200,18 +202,26 @@ def release(
             endpoint = endpoint.emptied()
         if retry_after_seconds is not None:
             endpoint = endpoint.blocked(retry_after_seconds)
-        endpoint = endpoint.failed(probe=closed.probe) if outage else endpoint.answered()
+        if given_up:
+            endpoint = endpoint.given_up(probe=closed.probe)
+        else:
+            endpoint = endpoint.failed(probe=closed.probe) if outage else endpoint.answered()
         save_endpoint(connection, endpoint)
         return endpoint.outage_seconds
 
     return database.run(work)
 
 
-def presume(database: Database, reservation: int) -> float:
+def presume(database: Database, reservation: int, *, given_up: bool = False) -> float:
     """What became of the request is unknown: it stays counted at its likely cost, and is a sign of an outage.
 
+    Args:
+        database: where the reservation is.
+        reservation: what `admit` gave.
+        given_up: we did not wait for the answer, which says nothing about the endpoint.
+
     Returns:
-        How many seconds the endpoint has been failing.
+        How many seconds the endpoint has been failing; 0 if it is not.
     """
 
     def work(connection: Connection) -> float:
@@ -219,7 +229,7 @@ def presume(database: Database, reservation: int) -> float:
         closed = close_reservation(connection, reservation, "presumed")
         if endpoint is None or closed is None:
             return 0.0
-        endpoint = endpoint.failed(probe=closed.probe)
+        endpoint = endpoint.given_up(probe=closed.probe) if given_up else endpoint.failed(probe=closed.probe)
         save_endpoint(connection, endpoint)
         return endpoint.outage_seconds
 

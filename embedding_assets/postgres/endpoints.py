@@ -216,6 +216,10 @@ class Endpoint:
         """The endpoint after it proved to be up."""
         return replace(self, failing_since=None, failed_at=None, outages=0, open_until=None)
 
+    def given_up(self, *, probe: bool) -> Self:
+        """The endpoint after somebody did not wait for it: if that was the probe, another may follow at once."""
+        return replace(self, open_until=self.now) if probe and self.open_until is not None else self
+
     def failed(self, *, probe: bool) -> Self:
         """The endpoint after a sign that it is down."""
         since, outages, open_until = self.failing_since, self.outages, self.open_until

@@ -43,7 +43,7 @@ _MOST_CUTS: Final = 8
 _BACKOFF: Final = tenacity.wait_random_exponential(multiplier=0.5, max=20.0)
 
 _OVERSIZE: Final = Outcome("too_large", "more than the rate limits allow at once")
-_ABANDONED: Final = Outcome("lost", "cancelled")
+_ABANDONED: Final = Outcome("abandoned", "cancelled")
 
 
 class _AgainError(Exception):

@@ -168,8 +168,8 @@ class ApiGate:
         if outcome.kind in ("answered", "malformed"):
             tokens = outcome.tokens or likely_tokens
             usd = await self._run(settle, reservation, tokens=tokens, rates=outcome.rates)
-        elif outcome.kind in ("lost", "garbled"):
-            seconds = await self._run(presume, reservation)
+        elif outcome.kind in ("lost", "garbled", "abandoned"):
+            seconds = await self._run(presume, reservation, given_up=outcome.kind == "abandoned")
             usd = usd_of(likely_tokens, self._account.usd_per_million)
         else:
             pause = self._pause_after(outcome)
@@ -210,7 +210,7 @@ class ApiGate:
             with suppress(EmbeddingAssetsError):
                 verdict = await asked
                 if isinstance(verdict, Admitted):
-                    await self._run(release, verdict.reservation)
+                    await self._run(release, verdict.reservation, given_up=True)
             raise
         except BudgetExceededError as exceeded:
             self._exceeded = exceeded

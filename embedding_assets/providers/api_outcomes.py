@@ -23,6 +23,7 @@ Kind = Literal[
     "malformed",  # answered and billed, but what came is not that
     "garbled",  # answered, but not even that can be read
     "lost",  # sent, and no whole answer came back
+    "abandoned",  # sent, and then cancelled here
     "outage",  # the server failed or could not be reached; nothing was billed
     "rate_limited",  # too early
     "quota",  # the account is out of credit

@@ -464,6 +464,23 @@ def test_one_probe_at_a_time_is_let_through(database, ask, enter, pass_time, out
         enter(), enter()
 
 
+@pytest.mark.parametrize("give_up", [release, presume])
+def test_what_is_given_up_says_nothing_about_the_endpoint(database, ask, enter, pass_time, endpoint, give_up):
+    settle(database, enter(), tokens=1, rates=None)
+    for reservation in [enter() for _ in range(9)]:
+        assert give_up(database, reservation, given_up=True) == 0
+    assert endpoint().outages == 0
+    for _ in range(5):
+        release(database, enter(), outage=True)
+    pass_time(1)
+    probe = enter()
+    assert ask().reason == "outage"
+    assert give_up(database, probe, given_up=True) >= 1
+    assert endpoint().outages == 5
+    enter()
+    assert ask().reason == "outage", "again one alone"
+
+
 def test_a_wait_for_another_reason_tells_of_the_outage_too(database, ask, enter, pass_time):
     settle(database, enter(), tokens=1, rates=headers((6, 6)))
     release(database, enter(), outage=True, retry_after_seconds=500)

@@ -307,5 +307,6 @@ def test_closing_early_cancels_what_is_in_flight(server: ApiServer, database: Da
     assert {state: one.requests for state, one in states.items()} == {"settled": 2, "presumed": 4}
     assert states["presumed"].usd > 0
     assert server.requests == 6
+    assert beside.execute("SELECT outages FROM embedding_endpoints").fetchone() == (0,)  # nobody's fault
     server.faults.script.clear()
     assert_embedded(embed(provider, TEXTS[:50]), TEXTS[:50])
