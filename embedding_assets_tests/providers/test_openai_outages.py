@@ -149,7 +149,7 @@ def test_a_text_that_brings_the_server_down(fault: Fault, server: ApiServer, dat
 @pytest.mark.usefixtures("impatient")
 def test_a_text_that_brings_the_server_down_when_patience_ends_early(server: ApiServer, database: Database):
     texts = [f"bad {Fault.HANG.marker}"]
-    provider = make_provider(server, database, timeout_seconds=0.4, connect_timeout_seconds=0.4, retry_seconds=0.1)
+    provider = make_provider(server, database, timeout_seconds=1.5, retry_seconds=0.1)
     # The first failure might be an outage; at the second, something else is tried.
     assert embed(provider, texts).errors == {0: "server_error"}
     assert server.seen == {api_call._PROBE: 1}
