@@ -53,6 +53,14 @@ def test_a_space_that_a_run_is_loading_is_left_to_it(settings: Settings, databas
     assert spaces_to_index(database, first) == [first, second]
 
 
+def test_a_space_is_not_loading_once_its_locks_are_given_back(database: Database):
+    for _ in range(20):
+        locks = PrefixLocks(database, "space")
+        locks.acquire(range(256))
+        locks.close()
+        assert not is_loading(database, "space")
+
+
 def test_all_are_built_and_measured_once(settings: Settings, database: Database, spaces: list[SpaceRecord]):
     first, second, empty = spaces
     reports = build_indexes(database, first, settings.index)

@@ -3,25 +3,30 @@
 import platform
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from typing import Any
 
-from dagster import AssetExecutionContext, BackfillPolicy, MaterializeResult, asset
+from dagster import AssetExecutionContext, AssetKey, BackfillPolicy, MaterializeResult, asset
 
-from embedding_assets.backlog import estimate_backlog, prepare_index
+from embedding_assets.backlog import estimate_backlog, plan_load, prepare_index
+from embedding_assets.config import IndexConfig
 from embedding_assets.defs.metadata import indexes_metadata, prefix_table, run_metadata
 from embedding_assets.defs.partitions import prefix_partitions
 from embedding_assets.defs.progress import ProgressLog
 from embedding_assets.defs.resources import EmbeddingProviderResource, PostgresResource
+from embedding_assets.errors import DatabaseError, ProviderError
 from embedding_assets.generator import EmbeddingGenerator
 from embedding_assets.health import limits_passed_by
-from embedding_assets.indexing import build_indexes
+from embedding_assets.indexing import build_indexes, spaces_to_index
 from embedding_assets.logs import correlate
 from embedding_assets.models import PrefixStats
 from embedding_assets.planning import PrefixRange
-from embedding_assets.postgres.chunks import count_pending_by_prefix, due_in_range, has_chunks
+from embedding_assets.postgres.chunks import count_backlog, count_pending_by_prefix, due_in_range, has_chunks
 from embedding_assets.postgres.connection import Database
+from embedding_assets.postgres.index import build_vector_index
 from embedding_assets.postgres.ledger import count_spending
-from embedding_assets.postgres.locks import hold
+from embedding_assets.postgres.locks import hold, is_loading
+from embedding_assets.postgres.spaces import SpaceRecord
 
 __all__ = ["chunk_embeddings", "chunks_pending", "pgvector_index_health"]
 
@@ -37,6 +42,7 @@ def chunks_pending(
 ) -> MaterializeResult[Any]:
     """Chunks without a vector: how many, what embedding them takes, and whether the index waits for the load.
 
+    It changes nothing, so it can be materialized alone to see what a run will cost.
     If it fails, the settings or the database are at fault, not a text: the error names the variable. If its log warns
     that a dollar limit will be passed, the run stops there; raise the limit or leave the rest to later runs.
     """
@@ -46,7 +52,7 @@ def chunks_pending(
             return _nothing_to_do(context)
         record = embedding_provider.open_space(database)
         backlog, estimate = estimate_backlog(database, record, settings=settings)
-        plan = prepare_index(database, record, backlog)
+        plan = plan_load(database, record, backlog)
         by_prefix = count_pending_by_prefix(database, record, settings.embedding.prefix_length)
         spending = count_spending(database, context.run.run_id)
     context.log.info("%d chunks are due in space %s", backlog.due, record.space.name)
@@ -93,15 +99,21 @@ def chunk_embeddings(
             return _nothing_to_do(context)
         record = embedding_provider.open_space(database)
         due = due_in_range(database, record, prefixes.buckets)
+        settings = embedding_provider.settings()
         generator = EmbeddingGenerator(
-            embedding_provider.settings(),
+            settings,
             prefixes=prefixes,
             database=database,
             on_progress=ProgressLog(context.log, total=due),
+            before_writing=partial(_make_way, context, database, record, due),
         )
-        # An API serves several runs at once.
-        with _turn(database) if due and record.space.provider == "local" else nullcontext():
-            stats = generator.generate_embeddings_batch()
+        try:
+            # An API serves several runs at once.
+            with _turn(database) if due and record.space.provider == "local" else nullcontext():
+                stats = generator.generate_embeddings_batch()
+        except ProviderError:
+            _index_what_is_there(context, database, record, settings.index)
+            raise
         spending = count_spending(database, context.run.run_id)
     # Beside the numbers of the whole run, which Dagster gives to each of its partitions.
     for prefix in context.partition_keys:
@@ -138,6 +150,27 @@ def _nothing_to_do(context: AssetExecutionContext) -> MaterializeResult[Any]:
     """An empty table needs no model, so that a fresh checkout runs before one was ever fetched."""
     context.log.info("knowledge_base is empty; load documents with `embedding-assets load PATH`")
     return MaterializeResult(metadata={"chunks": 0})
+
+
+def _make_way(context: AssetExecutionContext, database: Database, record: SpaceRecord, due: int) -> None:
+    """Drop the index if it had better wait for the load, and this run builds it afterwards."""
+    if AssetKey("pgvector_index_health") in context.job_def.asset_layer.selected_asset_keys:
+        prepare_index(database, record, count_backlog(database, record), loading=due)
+
+
+def _index_what_is_there(
+    context: AssetExecutionContext, database: Database, record: SpaceRecord, config: IndexConfig
+) -> None:
+    """Nothing else will in a run that has failed, and it may be a day until a limit resets or an outage is over."""
+    if is_loading(database, record.space.name):
+        return
+    try:
+        for space in spaces_to_index(database, record):
+            if count_backlog(database, space).embedded:
+                build_vector_index(database, space, config)
+    except DatabaseError as error:
+        # What made the run fail is the news.
+        context.log.warning("no index until the next run: %s", error)
 
 
 @contextmanager

@@ -97,6 +97,9 @@ class PrefixLocks:
 
     def close(self) -> None:
         """Give back everything."""
+        # The server notices a closed connection in its own time, and until then the space would seem to be loading.
+        with suppress(OperationalError):
+            self._connection.execute("SELECT pg_advisory_unlock_all()")
         self._connection.close()
 
     def _execute(self, query: LiteralString, parameters: list[int] | None = None) -> list[tuple[Any, ...]]:

@@ -128,6 +128,27 @@ def test_one_partition_or_part_of_the_range(database, instance):
     assert embedded(database) == sum("3" <= h[0] <= "9" for h in hashes)
 
 
+@pytest.mark.parametrize(
+    ("selection", "dropped"),
+    [(["chunks_pending"], False), (["chunk_embeddings"], False), (["chunk_embeddings", "pgvector_index_health"], True)],
+)
+def test_the_index_makes_way_only_where_it_is_built_again(database, instance, selection, dropped):
+    insert_chunks(database, TEXTS[:5])
+    assert materialize(instance).success
+    # More to load than is there.
+    insert_chunks(database, TEXTS[5:])
+    number = "SELECT 'idx_knowledge_embedding'::regclass::oid"
+    before = database.run(lambda c: c.execute(number).fetchone())
+
+    result = materialize(instance, selection=selection)
+
+    assert result.success
+    assert (database.run(lambda c: c.execute(number).fetchone()) != before) is dropped
+    assert embedded(database) == (5 if selection == ["chunks_pending"] else 60)
+    if selection == ["chunks_pending"]:
+        assert metadata_of(result, "chunks_pending")["index_plan"].startswith("defer: 55 chunks to load, 5 embedded")
+
+
 def test_one_partition_by_its_key_alone(database, instance):
     insert_chunks(database, TEXTS[:10])
     key = hash_of(TEXTS[0])[0]

@@ -13,8 +13,10 @@ from embedding_assets import EmbeddingGenerator
 from embedding_assets.config import get_settings
 from embedding_assets.definitions import defs
 from embedding_assets.defs.jobs import range_tags
+from embedding_assets.errors import DatabaseError
 from embedding_assets.instance import dagster_environment
 from embedding_assets.planning import PrefixRange
+from embedding_assets.postgres.index import describe_index, measure_recall
 from embedding_assets.postgres.locks import hold
 from embedding_assets.postgres.spaces import list_spaces
 from embedding_assets_tests.api_runs import assert_vectors, configure, sentences
@@ -170,6 +172,50 @@ def test_a_limit_of_the_launchpad_stops_the_run(database, launch, server, instan
     lines = [entry.user_message for entry in instance.all_logs(result.run_id)]
     [warning] = [line for line in lines if "embedding them costs about" in line]
     assert "EMBEDDING_BUDGET_USD_PER_RUN leaves $0.000002" in warning
+
+
+def test_what_a_limit_leaves_is_indexed(database, launch, server, monkeypatch):
+    """The index had made way for the load, and the asset that builds it does not run any more."""
+    insert_chunks(database, TEXTS[:2])
+    assert launch().success
+    [record] = list_spaces(database)
+    insert_chunks(database, TEXTS[2:])
+    monkeypatch.setenv("EMBEDDING_OPENAI_MAX_INPUTS", "10")
+    monkeypatch.setenv("EMBEDDING_OPENAI_CONCURRENCY", "1")
+    before = describe_index(database, record.index)
+
+    # Enough for some requests of ten texts, at a token a byte at most, but not for all.
+    result = launch(usd_per_run=1e-6 * 0.02 * 2500)
+
+    [error] = errors_of(result)
+    assert "BudgetExceededError" in error
+    embedded = database.run(lambda c: c.execute("SELECT count(embedding) FROM knowledge_base").fetchone())[0]
+    assert 2 < embedded < len(TEXTS)
+    assert before.valid
+    assert describe_index(database, record.index).valid
+    assert measure_recall(database, record, get_settings().index).queries == min(embedded, 100)
+
+
+def test_an_index_that_cannot_be_built_either_does_not_hide_why_the_run_failed(
+    database, launch, server, instance, monkeypatch
+):
+    insert_chunks(database, TEXTS[:20])
+    assert launch().success
+    insert_chunks(database, TEXTS[20:])
+    monkeypatch.setattr("embedding_assets.defs.assets.build_vector_index", refuse)
+
+    result = launch(usd_per_run=1e-9)
+
+    [error] = errors_of(result)
+    assert error.startswith("dagster._core.errors.DagsterExecutionStepExecutionError")
+    assert "BudgetExceededError" in error
+    assert "no room left" not in error
+    lines = [entry.user_message for entry in instance.all_logs(result.run_id)]
+    assert "no index until the next run: index idx was not built: no room left" in lines
+
+
+def refuse(*_):
+    raise DatabaseError("index idx was not built: no room left")
 
 
 def test_vectors_that_the_api_did_not_make(database, launch):
