@@ -131,9 +131,10 @@ def test_what_the_headers_tell_bounds_the_next_requests(database: Database):
 
 @pytest.mark.parametrize("concurrency", [3, 8])
 def test_as_many_requests_are_in_flight_as_may_be(concurrency: int, server: ApiServer, database: Database):
-    server.latency_seconds = 0.2
+    server.latency_seconds = 2.0
     provider = make_provider(server, database, max_inputs=5, concurrency=concurrency)
-    assert_embedded(embed(provider, TEXTS[:200]), TEXTS[:200])
+    texts = TEXTS[: 5 * (1 + concurrency + 2)]  # the first goes alone
+    assert_embedded(embed(provider, texts), texts)
     assert server.most_in_flight == concurrency
 
 
