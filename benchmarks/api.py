@@ -44,7 +44,7 @@ LATENCY_SECONDS, LATENCY_SECONDS_PER_INPUT = 0.3, 0.0005
 LOOP_INPUTS = (100, 1000)
 PAUSE_SECONDS = 0.5
 # Of the limits: what the server lets through at once, when that is used up, and how long a run is to keep it busy.
-BURST_SECONDS, SETTLING_SECONDS, LIMITED_SECONDS = 2, 4, 20
+BURST_SECONDS, SETTLING_SECONDS, LIMITED_SECONDS = 6, 9, 20
 LIMITED_INPUTS = 16
 COMMAND = (
     *(sys.executable, "-c", "from embedding_assets.cli import main; main()"),
