@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import hashlib
 import os
+import ssl
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
@@ -154,8 +156,16 @@ class OpenAIProvider:
             # One loop of retries is enough, and this one knows about limits.
             max_retries=0,
             # Texts go where the settings say and nowhere else.
-            http_client=DefaultAsyncHttpxClient(timeout=timeout, follow_redirects=False),
+            http_client=DefaultAsyncHttpxClient(timeout=timeout, follow_redirects=False, verify=_tls_context()),
         )
+
+
+@functools.cache
+def _tls_context() -> ssl.SSLContext:
+    """The client's own default, but made once: reading the certificates takes far longer than a small call's rest."""
+    from httpx2 import create_ssl_context
+
+    return create_ssl_context()
 
 
 class _Sender:
