@@ -103,7 +103,6 @@ class EmbeddingGenerator:
                 provider = self._provider
                 record = register_space(database, provider.space, new_space=settings.embedding.new_space)
             stack.enter_context(correlate())
-            stand_in = stand_in_settings(settings, record.space)
             buckets = self._prefixes.buckets
             run = _Run(
                 settings,
@@ -117,12 +116,13 @@ class EmbeddingGenerator:
             try:
                 return run.execute()
             except ProviderUnavailableError as outage:
-                if stand_in is None:
-                    raise
                 try:
-                    fallback = self._fall_back(stand_in, database, run)
+                    stand_in = stand_in_settings(settings, record.space)
+                    fallback = self._fall_back(stand_in, database, run) if stand_in else None
                 except EmbeddingAssetsError as error:
                     raise error from outage
+                if fallback is None:
+                    raise
             return run.stats.model_copy(update={"fallback": fallback})
 
     def _fall_back(self, settings: Settings, database: Database, stopped: _Run) -> EmbeddingStats:

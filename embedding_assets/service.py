@@ -51,7 +51,7 @@ class EmbeddingService:
         database: default: the configured one, opened when it is needed.
 
     Raises:
-        ConfigurationError: no such provider, or the fallback is the provider itself.
+        ConfigurationError: no such provider.
         ModelUnavailableError: the local model's files cannot be had.
     """
 
@@ -73,7 +73,6 @@ class EmbeddingService:
             provider = create_provider(settings)
         self._provider = provider
         self._space = provider.space if provider else openai_space(settings.openai)
-        self._stand_in_settings = stand_in_settings(settings, self._space)
         self._stand_in: EmbeddingProvider | None = None
         self._down = False
         # Threads of its own: as many calls as the API takes at once would keep others from asyncio's.
@@ -149,16 +148,21 @@ class EmbeddingService:
             try:
                 answer = self._embed_by(self._primary(), texts)
             except ProviderUnavailableError as outage:
-                if self._stand_in_settings is None:
-                    raise
-                self._note(down=True)
-                try:
-                    # All of them again: vectors of two spaces must not meet in one answer.
-                    return self._embed_by(self._fallback(self._stand_in_settings), texts)
-                except EmbeddingAssetsError as error:
-                    raise error from outage
+                return self._embed_instead(texts, outage)
             self._note(down=False)
             return answer
+
+    def _embed_instead(
+        self, texts: Sequence[str], outage: ProviderUnavailableError
+    ) -> tuple[NDArray[np.float32], VectorSpace]:
+        """By the fallback, all of them again: vectors of two spaces must not meet in one answer."""
+        try:
+            fallback = self._fallback()
+            if fallback is not None:
+                return self._embed_by(fallback, texts)
+        except EmbeddingAssetsError as error:
+            raise error from outage
+        raise outage
 
     def _embed_by(self, provider: EmbeddingProvider, texts: Sequence[str]) -> tuple[NDArray[np.float32], VectorSpace]:
         vectors = np.empty((len(texts), provider.space.dimensions), dtype=np.float32)
@@ -181,7 +185,11 @@ class EmbeddingService:
                 self._provider = self._create(self._settings)
             return self._provider
 
-    def _fallback(self, settings: Settings) -> EmbeddingProvider:
+    def _fallback(self) -> EmbeddingProvider | None:
+        settings = stand_in_settings(self._settings, self._space)
+        if settings is None:
+            return None
+        self._note(down=True)
         with self._opening:
             if self._stand_in is None:
                 self._stand_in = self._create(settings)

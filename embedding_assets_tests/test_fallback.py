@@ -2,6 +2,7 @@
 
 import logging
 import threading
+from dataclasses import replace
 
 import numpy as np
 import psycopg
@@ -158,11 +159,14 @@ def test_a_batch_of_nothing_but_errors_costs_too(settings: Settings, database: D
     assert (stats.failed, stats.usd) == (3, 0.5)
 
 
-def test_a_fallback_that_is_the_provider_is_refused_before_any_work(settings: Settings, database: Database):
-    insert_chunks(database, ["a"])
-    with pytest.raises(errors.ConfigurationError, match="EMBEDDING_FALLBACK is local, but so is the provider"):
-        run(settings.with_embedding(fallback="local"), database)
-    assert stored(database) == {}
+def test_a_fallback_to_itself_does_no_harm_until_it_is_needed(settings: Settings, database: Database):
+    insert_chunks(database, texts(40))
+    own = replace(FAKE_SPACE, provider="local")
+    with pytest.raises(errors.ConfigurationError, match="EMBEDDING_FALLBACK is local too") as caught:
+        run(with_fallback(settings), database, Unsteady(batches=1, space=own))
+    assert isinstance(caught.value.__cause__, errors.ProviderUnavailableError)
+    assert len(stored(database)) == 16
+    assert run(with_fallback(settings), database, Unsteady(space=own)).embedded == 24
 
 
 def test_when_the_fallback_fails_too_both_are_told(settings: Settings, database: Database):

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import subprocess
 import sys
+from dataclasses import replace
 from decimal import Decimal
 
 import numpy as np
@@ -124,13 +125,6 @@ def test_the_argument_wins_over_the_settings(monkeypatch: pytest.MonkeyPatch):
     assert EmbeddingService(FakeProvider()).space == FAKE_SPACE
 
 
-@pytest.mark.parametrize("provider", ["local", "openai"])
-def test_a_fallback_that_is_the_provider_is_refused(provider: str, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv("EMBEDDING_FALLBACK", provider)
-    with pytest.raises(errors.ConfigurationError, match=f"EMBEDDING_FALLBACK is {provider}, but so is the provider"):
-        EmbeddingService(provider)  # type: ignore[arg-type]
-
-
 # What it opens and closes
 
 
@@ -237,6 +231,16 @@ async def test_nothing_but_an_outage_is_answered_by_the_fallback(error: Exceptio
 async def test_a_fallback_that_fails_too(settings: Settings):
     service = EmbeddingService(Unsteady(batches=0), with_fallback(settings, model_name="someone/missing"))
     with pytest.raises(errors.ModelUnavailableError) as caught:
+        await service.generate("a")
+    assert isinstance(caught.value.__cause__, errors.ProviderUnavailableError)
+
+
+async def test_a_fallback_to_itself_does_no_harm_until_it_is_needed(settings: Settings):
+    provider = Unsteady(space=replace(FAKE_SPACE, provider="local"))
+    service = EmbeddingService(provider, with_fallback(settings))
+    await service.generate("a")
+    provider.batches = 0
+    with pytest.raises(errors.ConfigurationError, match="EMBEDDING_FALLBACK is local too") as caught:
         await service.generate("a")
     assert isinstance(caught.value.__cause__, errors.ProviderUnavailableError)
 
