@@ -130,10 +130,8 @@ def holds_vectors(database: Database, record: SpaceRecord, *, missing_in: SpaceR
 
     def work(connection: Connection) -> bool:
         if missing_in is not None:
-            # Whatever the statistics say: by those of a load that has ended since, the next row would be one.
-            connection.execute(
-                "SELECT set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true)"
-            )
+            # Whatever the statistics say: by those of a load that has ended since, the table's next row would be one.
+            connection.execute("SET LOCAL enable_seqscan = off")
         return connection.execute(query).fetchone() is not None
 
     return database.run(work)
