@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         ProviderError,
         ProviderUnavailableError,
         QuotaExceededError,
+        RateLimitExceededError,
         SpaceMismatchError,
     )
     from embedding_assets.generator import EmbeddingGenerator
@@ -57,6 +58,7 @@ _HOMES = {
     "ProviderError": "errors",
     "ProviderUnavailableError": "errors",
     "QuotaExceededError": "errors",
+    "RateLimitExceededError": "errors",
     "SearchResult": "search",
     "Settings": "config",
     "SpaceMismatchError": "errors",
@@ -88,6 +90,7 @@ __all__ = [
     "ProviderError",
     "ProviderUnavailableError",
     "QuotaExceededError",
+    "RateLimitExceededError",
     "SearchResult",
     "Settings",
     "SpaceMismatchError",

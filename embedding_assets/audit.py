@@ -32,6 +32,10 @@ _API_ROWS: Final = 16
 """Calls of an API cost: here 4,000 tokens or so. Finds a column of which a quarter is wrong with 99 %."""
 
 
+_PATIENCE_SECONDS: Final = 20.0
+"""How long a check waits for an API that is down, or has no room within its limits."""
+
+
 @dataclass(frozen=True, slots=True)
 class SpaceSample:
     """What became of computing some stored vectors of a space again.
@@ -95,7 +99,8 @@ def audit_space(database: Database, record: SpaceRecord, provider: EmbeddingProv
 def _audit_if_possible(database: Database, record: SpaceRecord, settings: Settings) -> SpaceSample:
     rows = _LOCAL_ROWS if record.space.provider == "local" else _API_ROWS
     try:
-        return audit_space(database, record, provider_for(settings, record, database), rows)
+        provider = provider_for(settings.with_patience(_PATIENCE_SECONDS), record, database)
+        return audit_space(database, record, provider, rows)
     except (ConfigurationError, ModelUnavailableError, ProviderError) as error:
         return SpaceSample(record, unchecked=str(error))
 

@@ -23,10 +23,7 @@ from embedding_assets.spaces_cli import spaces_app
 if TYPE_CHECKING:
     from decimal import Decimal
 
-    from embedding_assets.config import Settings
-    from embedding_assets.postgres.connection import Database
     from embedding_assets.postgres.ledger import CostRow
-    from embedding_assets.postgres.spaces import SpaceRecord
 
 __all__ = ["app", "main"]
 
@@ -161,6 +158,7 @@ def embed(
     """Embed what is pending. Stop it whenever you like: the next run goes on from the table."""
     from embedding_assets.backlog import prepare_index
     from embedding_assets.generator import EmbeddingGenerator
+    from embedding_assets.indexing import build_missing
     from embedding_assets.postgres.chunks import count_backlog, due_in_range
     from embedding_assets.postgres.connection import open_database
     from embedding_assets.postgres.locks import is_loading
@@ -174,7 +172,7 @@ def embed(
 
         def left() -> str:
             still = due_in_range(database, record, wanted.buckets)
-            return f"{total - still:,} chunks are committed, {still:,} are left."
+            return f"{still:,} of {total:,} due chunks are left."
 
         try:
             with progress.bar(err, "embedding", total, quiet=as_json or not total) as advance:
@@ -193,26 +191,16 @@ def embed(
             err.print(f"Stopped: {left()}", highlight=False)
             # It may be long until the next run, e.g. tomorrow, and until then what there is is searched.
             if index and count_backlog(database, record).embedded and not is_loading(database, record.space.name):
-                _build_indexes(settings, database, record)
+                build_missing(database, record, settings.index)
             raise
         # Also after a run without work: one that was killed may have left the table without its index. Not while
         # another run is loading, for which the index may have been left out, and which builds it when it is done.
         due = index and backlog.chunks and not stats.busy_prefixes
-        built = _build_indexes(settings, database, record) if due else None
+        built = build_missing(database, record, settings.index) if due else None
         if as_json:
             print_json({**stats.model_dump(), "chunks_per_second": stats.chunks_per_second, "index_seconds": built})
         else:
             out.print(terminal.run_view(stats, built))
-
-
-def _build_indexes(settings: Settings, database: Database, record: SpaceRecord) -> float | None:
-    """Build what is missing, for this space and others that have vectors, e.g. the fallback's; None: nothing was."""
-    from embedding_assets.indexing import spaces_to_index
-    from embedding_assets.postgres.index import build_vector_index
-
-    spent = [build_vector_index(database, space, settings.index) for space in spaces_to_index(database, record)]
-    seconds = [one for one in spent if one is not None]
-    return sum(seconds) if seconds else None
 
 
 class CostsBy(StrEnum):
@@ -275,7 +263,10 @@ def search(
     from embedding_assets.search import search as find
 
     with session() as settings:
-        results = find(query, k=k, where=_conditions(where or []), settings=settings)
+        conditions = _conditions(where or [])
+        # Loading a local model takes some seconds.
+        with progress.spinner(err, "searching", quiet=as_json or not err.is_terminal):
+            results = find(query, k=k, where=conditions, settings=settings)
         if as_json:
             print_json([asdict(result) for result in results])
         else:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from embedding_assets.config import IndexConfig
     from embedding_assets.postgres.connection import Database
 
-__all__ = ["IndexReport", "build_indexes", "measure_space", "spaces_to_index"]
+__all__ = ["IndexReport", "build_indexes", "build_missing", "measure_space", "spaces_to_index"]
 
 logger = logging.getLogger(__name__)
 
@@ -73,6 +73,18 @@ def build_indexes(database: Database, record: SpaceRecord, config: IndexConfig) 
         recall = measure_space(database, space, config, configured=space == record)
         reports.append(IndexReport(space, describe_index(database, space.index), recall, seconds))
     return reports
+
+
+def build_missing(database: Database, record: SpaceRecord, config: IndexConfig) -> float | None:
+    """Build the index of each of ``spaces_to_index`` that has vectors; returns the seconds, None if nothing was due.
+
+    Raises:
+        DatabaseError: an index could not be built.
+    """
+    filled = [space for space in spaces_to_index(database, record) if count_backlog(database, space).embedded]
+    spent = [build_vector_index(database, space, config) for space in filled]
+    seconds = [one for one in spent if one is not None]
+    return sum(seconds) if seconds else None
 
 
 def measure_space(database: Database, record: SpaceRecord, config: IndexConfig, *, configured: bool) -> RecallSample:

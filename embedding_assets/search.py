@@ -15,6 +15,7 @@ from embedding_assets.errors import (
     ModelUnavailableError,
     ProviderError,
     ProviderUnavailableError,
+    RateLimitExceededError,
 )
 from embedding_assets.logs import correlate
 from embedding_assets.postgres.connection import open_database
@@ -38,7 +39,7 @@ RANK_CONSTANT: Final = 60
 """k of reciprocal rank fusion (Cormack, Clarke and Büttcher, SIGIR 2009): how little the first ranks stand out."""
 
 _PATIENCE_SECONDS: Final = 5.0
-"""How long somebody who asks waits for a provider that is down, where the fallback's space can answer instead."""
+"""How long a question waits for an API that is down, or has no room within its limits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +100,7 @@ def search(
                 "nothing is embedded yet; run `embedding-assets load PATH`, then `embedding-assets embed`"
             )
         stack.enter_context(correlate())
-        return _Search(query, k, where or {}, settings, database).run(serving)
+        return _Search(query, k, where or {}, settings.with_patience(_PATIENCE_SECONDS), database).run(serving)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,10 +116,10 @@ class _Search:
     def run(self, serving: SpaceRecord) -> list[SearchResult]:
         fallback = self._find_fallback(serving)
         if fallback is None:
-            return self._nearest(serving, self._embed(self.settings, serving))
+            return self._nearest(serving, self._embed(serving))
         try:
-            vector = self._embed(_impatient(self.settings), serving)
-        except ProviderUnavailableError as outage:
+            vector = self._embed(serving)
+        except (ProviderUnavailableError, RateLimitExceededError) as outage:
             return self._search_fallback_alone(fallback, serving, outage)
         nearest = self._nearest(serving, vector)
         return _merge([nearest, self._search_beside(fallback, serving)])[: self.k]
@@ -134,7 +135,7 @@ class _Search:
         if not holds_vectors(self.database, fallback, missing_in=serving):
             return []
         try:
-            vector = self._embed(self.settings, fallback)
+            vector = self._embed(fallback)
         except (ProviderError, ModelUnavailableError) as error:
             logger.warning(
                 "%d chunks that only space %s has are left out of this search: its model cannot embed the query (%s)",
@@ -147,10 +148,10 @@ class _Search:
         return self._nearest(fallback, vector, missing_in=serving)
 
     def _search_fallback_alone(
-        self, fallback: SpaceRecord, serving: SpaceRecord, outage: ProviderUnavailableError
+        self, fallback: SpaceRecord, serving: SpaceRecord, outage: ProviderError
     ) -> list[SearchResult]:
         try:
-            vector = self._embed(self.settings, fallback)
+            vector = self._embed(fallback)
         except EmbeddingAssetsError as error:
             raise error from outage
         nearest = self._nearest(fallback, vector)
@@ -158,7 +159,7 @@ class _Search:
             raise outage
         left_out = count_missing(self.database, fallback, present_in=serving)
         logger.warning(
-            "%s is down: searching the fallback's space %s alone, which leaves %d chunks out",
+            "%s does not answer: searching the fallback's space %s alone, which leaves %d chunks out",
             serving.space.provider,
             fallback.space.name,
             left_out,
@@ -166,9 +167,9 @@ class _Search:
         )
         return nearest
 
-    def _embed(self, settings: Settings, record: SpaceRecord) -> NDArray[np.float32]:
+    def _embed(self, record: SpaceRecord) -> NDArray[np.float32]:
         """The vector of the question in a space."""
-        provider = provider_for(settings, record, self.database)
+        provider = provider_for(self.settings, record, self.database)
         [batch] = embed_checked(provider, [self.query], query=True)
         if batch.errors:
             raise ProviderError(f"the query cannot be embedded: {batch.errors[0]}")
@@ -183,12 +184,6 @@ class _Search:
             self.database, record, vector, k=self.k, where=self.where, index=index, missing_in=missing_in
         )
         return [_result(row, index.operator_class, record.space.name) for row in rows]
-
-
-def _impatient(settings: Settings) -> Settings:
-    config = settings.openai
-    shorter = {name: min(getattr(config, name), _PATIENCE_SECONDS) for name in ("retry_seconds", "timeout_seconds")}
-    return settings.model_copy(update={"openai": config.model_copy(update=shorter)})
 
 
 def _merge(rankings: Sequence[Sequence[SearchResult]]) -> list[SearchResult]:

@@ -126,7 +126,7 @@ class EmbeddingService:
     def get_cost(self) -> EmbeddingCost:
         """What this service's calls have cost so far; nothing but time with the local provider."""
         with self._counting:
-            return EmbeddingCost(texts=self._texts, tokens=self._tokens, usd=self._usd)
+            return EmbeddingCost(texts=self._texts, tokens=self._tokens, usd=round(self._usd, 12))
 
     def close(self) -> None:
         """Wait for calls that are under way, then close what this service has opened. It takes no calls afterwards."""

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from embedding_assets.postgres.ledger import CostRow, Spending
     from embedding_assets.postgres.runs import RunRecord
     from embedding_assets.search import SearchResult
+    from embedding_assets.spaces import VectorSpace
     from embedding_assets.status import SpaceStatus, TableStatus
 
 __all__ = [
@@ -122,7 +123,7 @@ def status_view(table: TableStatus, address: str) -> RenderableType:
 def _space_view(space: SpaceStatus) -> Table:
     backlog, run = space.backlog, space.latest_run
     table = pairs(escape(space.record.space.name) + (" (serves searches)" if space.record.serving else ""))
-    table.add_row("model", f"{escape(space.record.space.model)}, {space.record.space.dimensions} dimensions")
+    table.add_row("model", _model_text(space.record.space))
     table.add_row("column", space.record.column)
     table.add_row("embedded", f"{_meter(space.coverage)} {backlog.embedded:,} ({_percent(space.coverage)})")
     waiting = f", {backlog.waiting:,} wait for a retry" if backlog.waiting else ""
@@ -162,13 +163,18 @@ def spaces_view(table: TableStatus, configured: str | None) -> RenderableType:
         if backlog.quarantined:
             counted += f", [red]{backlog.quarantined:,} quarantined[/red]"
         details = pairs()
-        details.add_row("model", f"{escape(record.space.model)} ({record.space.provider}), {record.space.dimensions} "
-                                 "dimensions")  # fmt: skip
+        details.add_row("model", _model_text(record.space))
         details.add_row("column", record.column)
         details.add_row("chunks", f"{_meter(status.coverage, 10)} {counted}")
         details.add_row("index", _index_text(status.index))
         views += [head, Padding(details, (0, 0, 1, 2))]
     return Group(*views)
+
+
+def _model_text(space: VectorSpace) -> str:
+    # The same name on two servers may be two models.
+    where = "on this machine" if space.provider == "local" else f"by the API at {escape(space.revision)}"
+    return f"{escape(space.model)}, {space.dimensions} dimensions, {where}"
 
 
 def _index_text(index: IndexState) -> str:

@@ -311,7 +311,7 @@ def test_ctrl_c_while_embedding_says_where_it_stands(settings, database):
     assert (process.returncode, out) == (130, "")
     committed = embedded(database)
     assert 0 < committed < total
-    assert f"Stopped: {committed:,} chunks are committed, {total - committed:,} are left." in err
+    assert f"Stopped: {total - committed:,} of {total:,} due chunks are left." in err
     assert "Traceback" not in err
 
 

@@ -199,8 +199,8 @@ def test_spaces(width):
     assert first[0].strip() == f"{SPACE.name}  serves searches"
     assert second[0].strip() == f"{api.name}  the settings lead here"
     assert [line.split()[0] for line in second[1:]] == ["model", "column", "chunks", "index"]
-    assert "/models/[red]own[/red] (local), 768 dimensions" in first[1]
-    assert "text-embedding-3-small (openai), 768 dimensions" in second[1]
+    assert "/models/[red]own[/red], 768 dimensions, on this machine" in first[1]
+    assert "text-embedding-3-small, 768 dimensions, by the API at api.openai.com" in second[1]
     assert record.column in second[2]
     assert "9,999 of 10,000 embedded (99.9%), 1 quarantined" in second[3], "100 % only when nothing is missing"
     assert "not built yet" in second[4]

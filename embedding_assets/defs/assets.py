@@ -17,13 +17,12 @@ from embedding_assets.defs.resources import EmbeddingProviderResource, PostgresR
 from embedding_assets.errors import DatabaseError, ProviderError
 from embedding_assets.generator import EmbeddingGenerator
 from embedding_assets.health import limits_passed_by
-from embedding_assets.indexing import build_indexes, spaces_to_index
+from embedding_assets.indexing import build_indexes, build_missing
 from embedding_assets.logs import correlate
 from embedding_assets.models import PrefixStats
 from embedding_assets.planning import PrefixRange
 from embedding_assets.postgres.chunks import count_backlog, count_pending_by_prefix, due_in_range, has_chunks
 from embedding_assets.postgres.connection import Database
-from embedding_assets.postgres.index import build_vector_index
 from embedding_assets.postgres.ledger import count_spending
 from embedding_assets.postgres.locks import hold, is_loading
 from embedding_assets.postgres.spaces import SpaceRecord
@@ -165,9 +164,7 @@ def _index_what_is_there(
     if is_loading(database, record.space.name):
         return
     try:
-        for space in spaces_to_index(database, record):
-            if count_backlog(database, space).embedded:
-                build_vector_index(database, space, config)
+        build_missing(database, record, config)
     except DatabaseError as error:
         # What made the run fail is the news.
         context.log.warning("no index until the next run: %s", error)

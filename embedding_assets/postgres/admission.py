@@ -37,6 +37,10 @@ _OUTAGE_POLL_SECONDS: Final = 1.0
 _RATE_POLL_SECONDS: Final = 5.0
 
 
+_FIRST_ANSWER_SECONDS: Final = 5.0
+"""How long the first request to an endpoint goes alone: it may hang, or its process be dead."""
+
+
 @dataclass(frozen=True, slots=True)
 class ApiRequest:
     """A request that is about to be sent.
@@ -49,7 +53,7 @@ class ApiRequest:
         run_id: the run whose dollar limit it falls under.
         inputs: texts in it.
         tokens: what it likely takes, a quarter of a token a UTF-8 byte; what rate limits count.
-        most_tokens: what it cannot exceed: one token a byte, and no more than the model reads of each input.
+        most_tokens: what it cannot exceed: one token a byte.
         usd_per_million: dollars for a million tokens. None: unknown, counted as 0.
     """
 
@@ -250,7 +254,7 @@ def _judge(
         return Wait(_BUDGET_POLL_SECONDS, "budget", endpoint.outage_seconds)
     if endpoint.corrected_by is None:
         # One request alone finds out what the endpoint really leaves.
-        if count_open(connection, endpoint) != (0, 0):
+        if count_open(connection, endpoint, since=endpoint.now - _FIRST_ANSWER_SECONDS) != (0, 0):
             return Wait(_FIRST_ANSWER_POLL_SECONDS, "rate", endpoint.outage_seconds)
     elif seconds := endpoint.wait_seconds(request.tokens):
         # An answer may tell that more is left than was thought.

@@ -263,16 +263,16 @@ def due_prefixes(
 
 
 def measure_due(database: Database, record: SpaceRecord, *, most: int) -> tuple[int, int]:
-    """How many chunks are due, and the most tokens they can have: one a byte, no more of a text than the model reads.
+    """How many chunks are due, and the most tokens they can have: one a byte.
 
     Looks at no more than ``most`` chunks: whoever asks wants to know whether there are only few.
     """
     query = sql.SQL(
-        "SELECT count(*), coalesce(sum(least(bytes, %(tokens)s)), 0)::bigint FROM ("
+        "SELECT count(*), coalesce(sum(bytes), 0)::bigint FROM ("
         "SELECT coalesce(octet_length(chunk_text), 0) + coalesce(octet_length(context_header), 0) + 1 AS bytes "
         "FROM knowledge_base k WHERE {is_due} LIMIT %(most)s) AS due"
     ).format(is_due=_is_due(record))
-    parameters = {"most": most, "tokens": record.space.max_tokens, "space": record.space.name}
+    parameters = {"most": most, "space": record.space.name}
 
     def work(connection: Connection) -> Any:
         # By the statistics of a time before the load, any next row of the table would be one of many that are due.

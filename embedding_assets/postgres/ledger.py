@@ -260,12 +260,15 @@ def close_reservation(
     return Reservation(row[0], row[1], (row[2], row[3])) if row else None
 
 
-def count_open(connection: Connection, endpoint: Endpoint, *, before: int | None = None) -> tuple[int, int]:
-    """Requests and tokens that are in flight to ``endpoint``, of reservations before that one."""
+def count_open(
+    connection: Connection, endpoint: Endpoint, *, before: int | None = None, since: float = 0.0
+) -> tuple[int, int]:
+    """Requests and tokens in flight to ``endpoint``, of reservations before that one, made since that time."""
     row: tuple[Any, ...] | None = connection.execute(
         "SELECT count(*), coalesce(sum(tokens), 0)::bigint FROM embedding_usage WHERE state = 'reserved' "
-        "AND endpoint = %s AND expires_at > to_timestamp(%s) AND id < coalesce(%s, 9223372036854775807)",
-        [endpoint.name, endpoint.now, before],
+        "AND endpoint = %s AND expires_at > to_timestamp(%s) AND id < coalesce(%s, 9223372036854775807) "
+        "AND created_at > to_timestamp(%s)",
+        [endpoint.name, endpoint.now, before, since],
     ).fetchone()
     assert row
     return row[0], row[1]
@@ -281,19 +284,17 @@ def _exceeded(period: str, limit: Decimal, spent: Decimal, most: Decimal, now: f
     today = datetime.fromtimestamp(now, UTC).date()
     next_month = (today.replace(day=1) + timedelta(days=32)).replace(day=1)
     setting, goes_on = {
-        "run": ("EMBEDDING_BUDGET_USD_PER_RUN", "a new run starts at 0"),
+        "run": ("EMBEDDING_BUDGET_USD_PER_RUN", "start a new run"),
         "day": ("EMBEDDING_BUDGET_USD_PER_DAY", f"work goes on at 00:00 UTC on {today + timedelta(days=1)}"),
         "month": ("EMBEDDING_BUDGET_USD_PER_MONTH", f"work goes on at 00:00 UTC on {next_month}"),
     }[period]
     message = (
         f"this {period} costs {_dollars(spent)} with what is in flight, the next request may cost {_dollars(most)}, "
-        f"and the limit is {_dollars(limit)} ({setting}); {goes_on}, or raise the limit"
+        f"and the limit is {_dollars(limit)} ({setting}); "
     )
     if most > limit:
-        message += (
-            "; a single request may cost more than that, so make it smaller (EMBEDDING_OPENAI_MAX_REQUEST_TOKENS)"
-        )
-    return message
+        return f"{message}raise the limit, or make requests smaller (EMBEDDING_OPENAI_MAX_REQUEST_TOKENS)"
+    return f"{message}{goes_on}, or raise the limit"
 
 
 def _dollars(value: Decimal) -> str:

@@ -163,6 +163,9 @@ class ApiCall:
                 await self._endure(request, outcome, down_since)
             case "malformed" | "garbled":
                 request.malformed += 1
+                if outcome.dimensions is not None and request.malformed == 1:
+                    # Most likely a wrong setting: a short text finds out for less than this request again.
+                    await self._works_otherwise(request.failing_since)
                 if request.malformed < _MOST_MALFORMED:
                     raise _AgainError(outcome)
                 await self._blame(request, outcome)
@@ -273,7 +276,7 @@ class ApiCall:
                         pass
                     case "outage" | "lost":
                         return False
-                    case "malformed" | "garbled" if malformed + 1 < _MOST_MALFORMED:
+                    case "malformed" | "garbled" if malformed + 1 < _MOST_MALFORMED and outcome.dimensions is None:
                         malformed += 1
                     case "quota" | "denied":
                         raise self._denied(outcome)

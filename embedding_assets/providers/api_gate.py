@@ -18,7 +18,12 @@ from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
 from embedding_assets.config import BudgetConfig, OpenAIConfig
-from embedding_assets.errors import BudgetExceededError, EmbeddingAssetsError, ProviderUnavailableError
+from embedding_assets.errors import (
+    BudgetExceededError,
+    EmbeddingAssetsError,
+    ProviderUnavailableError,
+    RateLimitExceededError,
+)
 from embedding_assets.postgres.admission import Admitted, ApiRequest, RateLimits, Wait, admit, presume, release, settle
 from embedding_assets.postgres.connection import Database
 from embedding_assets.providers.api_outcomes import Outcome
@@ -110,6 +115,7 @@ class ApiGate:
         self._exceeded: BudgetExceededError | None = None
         self._refusals = 0
         self._refused_until = 0.0
+        self._refused_since = math.inf
 
     def __enter__(self) -> Self:
         return self
@@ -126,6 +132,7 @@ class ApiGate:
         Raises:
             BudgetExceededError: it could pass a limit in dollars, or one before it could.
             ProviderUnavailableError: the server has been failing for too long.
+            RateLimitExceededError: it has refused for rate for too long, or the limits leave no room in time.
         """
         account = self._account
         request = ApiRequest(
@@ -140,6 +147,7 @@ class ApiGate:
             most_tokens=sum(text.size for text in texts),
             usd_per_million=account.usd_per_million,
         )
+        started = time.monotonic()
         async with self._line:
             while True:
                 if self._exceeded is not None:
@@ -153,10 +161,27 @@ class ApiGate:
                     return verdict.reservation
                 if verdict.reason == "outage" and verdict.outage_seconds >= account.config.retry_seconds:
                     raise account.unavailable(verdict.outage_seconds)
+                self._check_patience(started, verdict)
                 self._tell_waiting(verdict)
                 with suppress(TimeoutError):
                     async with asyncio.timeout(max(0.01, verdict.seconds)):
                         await self._news.wait()
+
+    def _check_patience(self, started: float, verdict: Wait) -> None:
+        """Stop waiting for limits when that makes no sense any more."""
+        config, now = self._account.config, time.monotonic()
+        where = f"the embeddings API at {self._account.space.revision}"
+        if now - self._refused_since >= config.retry_seconds:
+            raise RateLimitExceededError(
+                f"{where} has refused every request for rate for {now - self._refused_since:.0f} s; run again later, "
+                "find out who else uses up the key, or raise EMBEDDING_OPENAI_RETRY_SECONDS"
+            )
+        longest = math.inf if config.wait_seconds is None or verdict.reason == "outage" else config.wait_seconds
+        if now + verdict.seconds - started > longest:
+            raise RateLimitExceededError(
+                f"the limits of {where} leave no room for a request within {longest:g} s "
+                "(EMBEDDING_OPENAI_WAIT_SECONDS)"
+            )
 
     async def leave(self, reservation: int, outcome: Outcome, *, likely_tokens: int) -> tuple[Decimal, float]:
         """Tell what became of a request.
@@ -181,7 +206,7 @@ class ApiGate:
             self._account.requests_per_minute = outcome.rates.limit_requests
             self._account.tokens_per_minute = outcome.rates.limit_tokens
         if outcome.kind == "answered":
-            self._refusals = 0
+            self._refusals, self._refused_since = 0, math.inf
         self._news.set()
         return usd, seconds
 
@@ -190,6 +215,7 @@ class ApiGate:
         pause = outcome.retry_after_seconds
         if outcome.kind == "rate_limited":
             now = time.monotonic()
+            self._refused_since = min(self._refused_since, now)
             if pause is None and now >= self._refused_until:
                 # What is in flight together is refused together, and is one refusal.
                 doubling = min(_LONGEST_PAUSE_SECONDS, 0.5 * 2.0**self._refusals)

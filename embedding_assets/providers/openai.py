@@ -42,7 +42,7 @@ def openai_space(config: OpenAIConfig) -> VectorSpace:
         provider="openai",
         model=config.model,
         # The API tells no version of its weights, but the same name on another server may be another model.
-        revision=urlsplit(config.base_url).netloc,
+        revision=_server(config.base_url),
         dimensions=config.dimensions,
         normalized=True,
         prompt="",
@@ -61,6 +61,12 @@ def endpoint_of(config: OpenAIConfig) -> str:
 
 def _secret(config: OpenAIConfig) -> str:
     return config.api_key.get_secret_value().strip() if config.api_key else ""
+
+
+def _server(base_url: str) -> str:
+    """Host, port and path of an API, the usual path left out; several may stand behind one host."""
+    parts = urlsplit(base_url)
+    return f"{parts.netloc}{parts.path.rstrip('/').removesuffix('/v1')}"
 
 
 class OpenAIProvider:

@@ -296,6 +296,14 @@ def test_without_any_limit_all_may_go_after_the_first_answer(database, ask, ente
         enter()
 
 
+def test_a_first_request_that_hangs_holds_the_others_up_for_seconds_only(database, ask, enter, pass_time):
+    enter()
+    assert ask() == Wait(0.1, "rate", 0.0)
+    pass_time(6)
+    enter()
+    assert ask() == Wait(0.1, "rate", 0.0)
+
+
 @pytest.mark.parametrize("outcome", ["release", "presume", "expire"])
 def test_a_first_request_that_is_not_answered_is_followed_by_another(database, ask, enter, pass_time, outcome):
     first = enter(RateLimits(60, None))

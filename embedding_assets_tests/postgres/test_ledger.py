@@ -96,7 +96,7 @@ def test_every_limit_holds_and_the_one_that_lasts_longest_is_named(enter, check)
     for period, spent, goes_on in (
         ("day", 1, "work goes on at 00:00 UTC on 2024-03-02"),
         ("month", 3, "work goes on at 00:00 UTC on 2024-04-01"),
-        ("run", 3, "a new run starts at 0"),
+        ("run", 3, "start a new run"),
     ):
         with pytest.raises(BudgetExceededError) as exceeded:
             check(**{"day": "4", "run": "4", "month": "4", period: spent})
@@ -117,7 +117,7 @@ def test_the_next_month_is_the_next(enter, check, moment, next_month):
 
 
 def test_a_limit_below_a_single_request_says_so(check):
-    with pytest.raises(BudgetExceededError, match=r"make it smaller \(EMBEDDING_OPENAI_MAX_REQUEST_TOKENS\)$"):
+    with pytest.raises(BudgetExceededError, match=r"make requests smaller \(EMBEDDING_OPENAI_MAX_REQUEST_TOKENS\)$"):
         check(day="0.0039")
     assert check(day="0.004") == pytest.approx(0.25)
 

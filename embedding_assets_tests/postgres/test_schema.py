@@ -274,7 +274,11 @@ def test_a_role_that_may_not_read_the_version_is_told_so(role, database_url):
 
 def test_a_connection_lost_while_migrating_is_an_error_of_ours(empty_url, monkeypatch):
     def cut(database, schema):
-        run_sql(empty_url, "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'")
+        run_sql(
+            empty_url,
+            "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' "
+            "AND database = (SELECT oid FROM pg_database WHERE datname = current_database())",
+        )
         raise DatabaseUnavailableError("gone")
 
     monkeypatch.setattr("embedding_assets.postgres.schema._upgrade", cut)

@@ -38,10 +38,11 @@ def test_what_passes_costs_no_text(fault: Fault, server: ApiServer, database: Da
 
     assert_embedded(result, TEXTS[:100])
     assert result.errors == {}
-    assert server.requests == 5 + (fault not in UNUSUAL)
+    # A wrong length is asked about once more, by a text that is known to be good.
+    assert server.requests == 5 + (fault not in UNUSUAL) + (fault is Fault.WRONG_LENGTH)
     states = usage(beside)
     assert set(states) == ({"settled", "presumed"} if fault in (*UNREADABLE, *UNANSWERED) else {"settled"})
-    assert states["settled"].requests == 5 + (fault in WRONG)
+    assert states["settled"].requests == 5 + (fault in WRONG) + (fault is Fault.WRONG_LENGTH)
     assert result.usd == pytest.approx(float(sum(state.usd for state in states.values())))
     if fault not in (*UNREADABLE, *UNANSWERED, Fault.NO_USAGE):
         assert states["settled"].tokens == server.billed_tokens
