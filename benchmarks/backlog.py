@@ -8,25 +8,22 @@ are stored out of line. Run: make bench-backlog
 from __future__ import annotations
 
 import argparse
-import shutil
 import statistics
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
-from pathlib import Path
 
 import psycopg
 from psycopg.conninfo import make_conninfo
 from report import Aim, Result, Row, interleave, publish
+from servers import own_server
 
 from embedding_assets.config import DatabaseConfig
 from embedding_assets.planning import all_prefixes
 from embedding_assets.postgres.chunks import count_backlog, due_in_range, due_prefixes, fetch_pending
 from embedding_assets.postgres.connection import Database
-from embedding_assets.postgres.embedded import start_embedded_server, stop_embedded_server
 from embedding_assets.postgres.schema import migrate
 from embedding_assets.postgres.spaces import SpaceRecord, register_space
 from embedding_assets.spaces import VectorSpace
@@ -58,14 +55,8 @@ def main() -> None:
     parser.add_argument("--rows", type=int, nargs="+", default=SIZES, help="sizes of the tables")
     parser.add_argument("--rounds", type=int, default=7)
     arguments = parser.parse_args()
-    folder = Path(tempfile.mkdtemp(prefix="ea-bench-"))
-    folder.chmod(0o755)
-    try:
-        url = start_embedded_server(folder / "data")
+    with own_server() as url:
         publish(compare(url, sorted(arguments.rows), arguments.rounds))
-    finally:
-        stop_embedded_server(folder / "data")
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def compare(url: str, sizes: list[int], rounds: int) -> Result:

@@ -13,7 +13,7 @@ from report import RESULTS, number
 
 README = RESULTS.parents[1] / "README.md"
 BEGIN, END = "<!-- speed:begin -->", "<!-- speed:end -->"
-ORDER = ("encode", "encode_avx512", "encode_cuda", "end_to_end", "write", "backlog", "startup", "memory")
+ORDER = ("encode", "encode_avx512", "encode_cuda", "end_to_end", "write", "backlog", "startup", "memory", "api")
 PICTURES = ("encode",)
 WIDTH = 120
 

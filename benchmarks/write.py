@@ -8,14 +8,11 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import shutil
 import statistics
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
@@ -26,6 +23,7 @@ from pgvector import Vector
 from pgvector.psycopg import register_vector
 from psycopg.conninfo import make_conninfo
 from report import Aim, Result, Row, interleave, peak_memory_mb, publish
+from servers import own_server
 from texts import real_chunks
 
 from embedding_assets.backlog import prepare_index
@@ -34,7 +32,6 @@ from embedding_assets.generator import COMMIT_CHUNKS
 from embedding_assets.models import DocumentMetadata, ProcessedChunk
 from embedding_assets.postgres.chunks import PendingChunk, count_backlog, fetch_pending, store_chunks
 from embedding_assets.postgres.connection import Database
-from embedding_assets.postgres.embedded import start_embedded_server, stop_embedded_server
 from embedding_assets.postgres.index import build_vector_index
 from embedding_assets.postgres.schema import migrate
 from embedding_assets.postgres.spaces import SpaceRecord, register_space
@@ -58,14 +55,8 @@ def main() -> None:
     parser.add_argument("--later-rows", type=int, default=1000, help="rows of the later load")
     parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
-    folder = Path(tempfile.mkdtemp(prefix="ea-bench-"))
-    folder.chmod(0o755)
-    try:
-        url = start_embedded_server(folder / "data")
+    with own_server() as url:
         publish(compare(url, arguments.rows, arguments.later_rows, arguments.rounds))
-    finally:
-        stop_embedded_server(folder / "data")
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def compare(url: str, rows: int, later_rows: int, rounds: int) -> Result:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         ProviderError,
         ProviderUnavailableError,
         QuotaExceededError,
+        RateLimitExceededError,
         SpaceMismatchError,
     )
     from embedding_assets.generator import EmbeddingGenerator
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from embedding_assets.planning import PrefixRange
     from embedding_assets.search import SearchResult, search
     from embedding_assets.service import EmbeddingService
-    from embedding_assets.spaces import VectorSpace
+    from embedding_assets.spaces import EmbeddedVector, EmbeddedVectors, VectorSpace
 
 _HOMES = {
     "BudgetExceededError": "errors",
@@ -42,6 +43,8 @@ _HOMES = {
     "DatabaseUnavailableError": "errors",
     "DocumentError": "errors",
     "DocumentMetadata": "models",
+    "EmbeddedVector": "spaces",
+    "EmbeddedVectors": "spaces",
     "EmbeddingAssetsError": "errors",
     "EmbeddingConfig": "config",
     "EmbeddingCost": "models",
@@ -55,6 +58,7 @@ _HOMES = {
     "ProviderError": "errors",
     "ProviderUnavailableError": "errors",
     "QuotaExceededError": "errors",
+    "RateLimitExceededError": "errors",
     "SearchResult": "search",
     "Settings": "config",
     "SpaceMismatchError": "errors",
@@ -71,6 +75,8 @@ __all__ = [
     "DatabaseUnavailableError",
     "DocumentError",
     "DocumentMetadata",
+    "EmbeddedVector",
+    "EmbeddedVectors",
     "EmbeddingAssetsError",
     "EmbeddingConfig",
     "EmbeddingCost",
@@ -84,6 +90,7 @@ __all__ = [
     "ProviderError",
     "ProviderUnavailableError",
     "QuotaExceededError",
+    "RateLimitExceededError",
     "SearchResult",
     "Settings",
     "SpaceMismatchError",

@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
-from datetime import datetime
+from enum import StrEnum
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 
-from embedding_assets import terminal
-from embedding_assets.config import Settings, get_settings
-from embedding_assets.errors import ConfigurationError, EmbeddingAssetsError
-from embedding_assets.logs import configure_logging, correlate
+from embedding_assets import progress, terminal
+from embedding_assets.console import Json, err, out, print_json, session
+from embedding_assets.errors import ConfigurationError, EmbeddingAssetsError, ProviderError
 from embedding_assets.planning import PrefixRange
+from embedding_assets.spaces_cli import spaces_app
+
+if TYPE_CHECKING:
+    from decimal import Decimal
+
+    from embedding_assets.postgres.ledger import CostRow
 
 __all__ = ["app", "main"]
 
@@ -32,10 +34,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
 )
-out = Console()
-err = Console(stderr=True)
-
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")]
+app.add_typer(spaces_app, name="spaces")
 
 
 @app.command()
@@ -47,7 +46,7 @@ def demo(
     """Show the whole job: load real text, embed it through Dagster, check it, ask it three questions."""
     from embedding_assets.demo import run_demo
 
-    with _session() as settings:
+    with session() as settings:
         run_demo(settings, paths or [], out)
 
 
@@ -58,10 +57,10 @@ def migrate(as_json: Json = False) -> None:
     from embedding_assets.postgres.schema import HEAD
     from embedding_assets.postgres.schema import migrate as bring_up_to_date
 
-    with _session() as settings, Database(resolve_url(settings), settings.database) as database:
+    with session() as settings, Database(resolve_url(settings), settings.database) as database:
         changed = bring_up_to_date(database)
         if as_json:
-            _print_json({"changed": changed, "version": HEAD})
+            print_json({"changed": changed, "version": HEAD})
         else:
             state = "is now" if changed else "was already"
             out.print(f"The schema {state} at version {HEAD} ({escape(database.address)}).", soft_wrap=True)
@@ -87,14 +86,14 @@ def load(
         rejections.append(rejection)
         err.print(f"rejected: {rejection}", markup=False, highlight=False, soft_wrap=True)
 
-    with _session() as settings, open_database(settings) as database:
+    with session() as settings, open_database(settings) as database:
         documents = read_documents(paths, text_column=text_column, on_reject=reject)
         splitter = configured_splitter(settings, database)
-        with terminal.counter(err, "loading", "chunks", quiet=as_json) as advance:
+        with progress.counter(err, "loading", "chunks", quiet=as_json) as advance:
             report = load_documents(database, documents, splitter, on_progress=advance)
         report.rejected = len(rejections)
         if as_json:
-            _print_json({**asdict(report), "rejections": [asdict(rejection) for rejection in rejections]})
+            print_json({**asdict(report), "rejections": [asdict(rejection) for rejection in rejections]})
         else:
             out.print(terminal.load_line(report), highlight=False, soft_wrap=True)
             if report.added:
@@ -109,10 +108,10 @@ def status(as_json: Json = False) -> None:
     from embedding_assets.postgres.connection import open_database
     from embedding_assets.status import inspect_table
 
-    with _session() as settings, open_database(settings) as database:
+    with session() as settings, open_database(settings) as database:
         table = inspect_table(database)
         if as_json:
-            _print_json(
+            print_json(
                 {
                     "database": database.address,
                     "chunks": table.chunks,
@@ -127,20 +126,26 @@ def status(as_json: Json = False) -> None:
 def estimate(as_json: Json = False) -> None:
     """What embedding the backlog will take, before anything is spent: chunks, tokens, minutes, dollars."""
     from embedding_assets.backlog import estimate_backlog, measure_tokens_per_second
+    from embedding_assets.health import limits_passed_by
     from embedding_assets.postgres.connection import open_database
+    from embedding_assets.postgres.ledger import count_spending
     from embedding_assets.providers.factory import open_space, provider_for
 
-    with _session() as settings, open_database(settings) as database:
+    with session() as settings, open_database(settings) as database:
         record = open_space(settings, database)
-        backlog, plan = estimate_backlog(database, record)
-        if plan.seconds is None and backlog.due:
-            with terminal.spinner(err, "no run to judge by yet: timing the model on a few chunks", quiet=as_json):
+        backlog, plan = estimate_backlog(database, record, settings=settings)
+        # An API would bill for it.
+        if plan.seconds is None and backlog.due and record.space.provider == "local":
+            with progress.spinner(err, "no run to judge by yet: timing the model on a few chunks", quiet=as_json):
                 rate = measure_tokens_per_second(database, record, provider_for(settings, record, database))
-            backlog, plan = estimate_backlog(database, record, tokens_per_second=rate)
+            backlog, plan = estimate_backlog(database, record, settings=settings, tokens_per_second=rate)
+        passed = limits_passed_by(plan.usd or 0.0, count_spending(database, run_id=""), settings.budget)
         if as_json:
-            _print_json({"space": record.space.name, "pending": backlog.pending, **asdict(plan)})
+            print_json(
+                {"space": record.space.name, "pending": backlog.pending, **asdict(plan), "limits_passed": passed}
+            )
         else:
-            out.print(terminal.estimate_line(record.space.name, plan), highlight=False, soft_wrap=True)
+            out.print(terminal.estimate_line(record.space.name, plan, passed), highlight=False, soft_wrap=True)
 
 
 @app.command()
@@ -153,35 +158,98 @@ def embed(
     """Embed what is pending. Stop it whenever you like: the next run goes on from the table."""
     from embedding_assets.backlog import prepare_index
     from embedding_assets.generator import EmbeddingGenerator
+    from embedding_assets.indexing import build_missing
     from embedding_assets.postgres.chunks import count_backlog, due_in_range
     from embedding_assets.postgres.connection import open_database
-    from embedding_assets.postgres.index import build_vector_index
+    from embedding_assets.postgres.locks import is_loading
     from embedding_assets.providers.factory import open_space
 
     wanted = _prefix_range(prefixes)
-    with _session() as settings, open_database(settings) as database:
+    with session() as settings, open_database(settings) as database:
         record = open_space(settings, database)
         backlog = count_backlog(database, record)
-        if index:
-            prepare_index(database, record, backlog)
         total = due_in_range(database, record, wanted.buckets)
+
+        def left() -> str:
+            still = due_in_range(database, record, wanted.buckets)
+            return f"{still:,} of {total:,} due chunks are left."
+
         try:
-            with terminal.bar(err, "embedding", total, quiet=as_json or not total) as advance:
+            with progress.bar(err, "embedding", total, quiet=as_json or not total) as advance:
                 stats = EmbeddingGenerator(
-                    settings, prefixes=wanted, database=database, on_progress=advance
+                    settings,
+                    prefixes=wanted,
+                    database=database,
+                    on_progress=advance,
+                    # Not before there is something to write: a model that cannot be loaded must not cost an index.
+                    before_writing=partial(prepare_index, database, record, backlog, loading=total) if index else None,
                 ).generate_embeddings_batch(batch_size)
         except KeyboardInterrupt:
-            left = due_in_range(database, record, wanted.buckets)
-            err.print(f"Stopped: {total - left:,} chunks are committed, {left:,} are left. Run it again to go on.")
+            err.print(f"Stopped: {left()} Run it again to go on.", highlight=False)
             raise typer.Exit(130) from None
+        except ProviderError:
+            err.print(f"Stopped: {left()}", highlight=False)
+            # It may be long until the next run, e.g. tomorrow, and until then what there is is searched.
+            if index and count_backlog(database, record).embedded and not is_loading(database, record.space.name):
+                build_missing(database, record, settings.index)
+            raise
         # Also after a run without work: one that was killed may have left the table without its index. Not while
         # another run is loading, for which the index may have been left out, and which builds it when it is done.
         due = index and backlog.chunks and not stats.busy_prefixes
-        built = build_vector_index(database, record, settings.index) if due else None
+        built = build_missing(database, record, settings.index) if due else None
         if as_json:
-            _print_json({**stats.model_dump(), "chunks_per_second": stats.chunks_per_second, "index_seconds": built})
+            print_json({**stats.model_dump(), "chunks_per_second": stats.chunks_per_second, "index_seconds": built})
         else:
             out.print(terminal.run_view(stats, built))
+
+
+class CostsBy(StrEnum):
+    """What costs are added up by."""
+
+    DAY = "day"
+    RUN = "run"
+    SPACE = "space"
+
+
+@app.command()
+def costs(
+    by: Annotated[CostsBy, typer.Option(help="What to add up.")] = CostsBy.DAY,
+    limit: Annotated[int, typer.Option(min=1, max=100_000, help="Most rows.")] = 30,
+    as_json: Json = False,
+) -> None:
+    """What APIs have billed, and how much of the limits in dollars is used."""
+    from embedding_assets.postgres.connection import open_database
+    from embedding_assets.postgres.ledger import count_spending, list_costs
+    from embedding_assets.status import total_costs
+
+    with session() as settings, open_database(settings) as database:
+        rows, total = list_costs(database, by=by.value, limit=limit), total_costs(database)
+        spending = count_spending(database, run_id="")
+        if as_json:
+            print_json(
+                {
+                    "by": by.value,
+                    "rows": [{"key": row.key, **_cost_numbers(row)} for row in rows],
+                    "total": _cost_numbers(total),
+                    "usd_today": spending.day,
+                    "usd_this_month": spending.month,
+                    "limits": settings.budget.model_dump(),
+                }
+            )
+            return
+        if not rows:
+            out.print("Nothing was ever billed: no request to an API is on record.")
+        else:
+            out.print(terminal.costs_view(rows, total, by.value))
+            out.print()
+        if rows or settings.budget.is_limited:
+            out.print(terminal.budget_view(spending, settings.budget))
+
+
+def _cost_numbers(row: CostRow) -> dict[str, Decimal | int | None]:
+    numbers = asdict(row)
+    del numbers["key"]
+    return {**numbers, "usd_per_1000_embeddings": row.usd_per_1000_embeddings}
 
 
 @app.command()
@@ -194,10 +262,13 @@ def search(
     """Find the chunks nearest to a question."""
     from embedding_assets.search import search as find
 
-    with _session() as settings:
-        results = find(query, k=k, where=_conditions(where or []), settings=settings)
+    with session() as settings:
+        conditions = _conditions(where or [])
+        # Loading a local model takes some seconds.
+        with progress.spinner(err, "searching", quiet=as_json or not err.is_terminal):
+            results = find(query, k=k, where=conditions, settings=settings)
         if as_json:
-            _print_json([asdict(result) for result in results])
+            print_json([asdict(result) for result in results])
         else:
             out.print(terminal.results_view(results) if results else "Nothing matches.")
 
@@ -211,17 +282,17 @@ def failures(
     from embedding_assets.postgres.connection import open_database
     from embedding_assets.postgres.failures import list_failures, retry_failures
 
-    with _session() as settings, open_database(settings) as database:
+    with session() as settings, open_database(settings) as database:
         if retry:
             count = retry_failures(database)
             if as_json:
-                _print_json({"retried": count})
+                print_json({"retried": count})
             else:
                 out.print(f"{count:,} chunks are due again. Next: [bold]embedding-assets embed[/bold]")
             return
         found = list_failures(database)
         if as_json:
-            _print_json([asdict(failure) for failure in found])
+            print_json([asdict(failure) for failure in found])
         else:
             out.print(terminal.failures_view(found) if found else "No chunk has failed.")
 
@@ -234,7 +305,7 @@ def ui(
     """Open the Dagster UI on the same state, with the sensor and the schedule running."""
     from embedding_assets.instance import dagster_environment, ui_command
 
-    with _session() as settings:
+    with session() as settings:
         err.print(f"Dagster UI on http://{host}:{port} (stop it with Ctrl-C)")
         # Replaces this process: signals then reach Dagster itself, which stops its children.
         command = ui_command(host, port)
@@ -252,22 +323,6 @@ def main() -> None:
         sys.exit(2 if isinstance(error, ConfigurationError) else 1)
 
 
-@contextmanager
-def _session() -> Iterator[Settings]:
-    settings = get_settings()
-    logs = settings.logging
-    if err.is_terminal and "format" not in logs.model_fields_set:
-        # Among progress bars and messages, a person reads these lines.
-        logs = logs.model_copy(update={"format": "text"})
-    configure_logging(logs)
-    with correlate():
-        try:
-            yield settings
-        except KeyboardInterrupt:
-            err.print("Stopped.")
-            raise typer.Exit(130) from None
-
-
 def _prefix_range(text: str) -> PrefixRange:
     try:
         return PrefixRange.parse(text)
@@ -281,11 +336,3 @@ def _conditions(where: list[str]) -> dict[str, str]:
         if not separator or not key:
             raise ConfigurationError("--where takes key=value, e.g. --where kind=stdlib")
     return {key: value for key, _, value in pairs}
-
-
-def _print_json(value: Any) -> None:
-    text = json.dumps(value, default=datetime.isoformat)
-    if out.is_terminal:
-        out.print_json(text)
-    else:
-        sys.stdout.write(f"{text}\n")

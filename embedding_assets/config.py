@@ -109,6 +109,9 @@ class EmbeddingConfig(_EnvironmentSettings):
     throughput_floor: float = Field(10.0, ge=0, description="Chunks per second below which the check warns.")
     coverage_floor: float = Field(1.0, ge=0, le=1, description="Share of chunks embedded below which the check warns.")
     recall_floor: float = Field(0.9, ge=0, le=1, description="recall@10 below which the check warns.")
+    backlog_age_hours: float = Field(
+        24.0, gt=0, le=8760, description="Hours a chunk may be pending before the check warns."
+    )
     chunk_tokens: int = Field(
         256, ge=16, le=32768, description="Most tokens of a chunk made by `load`, header included."
     )
@@ -201,9 +204,15 @@ class OpenAIConfig(_EnvironmentSettings):
         None, ge=8, description="Most tokens a minute, of all processes together. Unset: as its headers say."
     )
     timeout_seconds: float = Field(60.0, gt=0, le=600, description="Longest wait for an answer.")
+    wait_seconds: float | None = Field(
+        None, gt=0, le=86_400, description="Longest wait of a request for its limits. Unset: as long as it takes."
+    )
     connect_timeout_seconds: float = Field(5.0, gt=0, le=300, description="Longest wait for a connection.")
     retry_seconds: float = Field(
-        120.0, ge=0, le=86_400, description="How long an outage is waited out before the run stops or falls back."
+        120.0,
+        ge=0,
+        le=86_400,
+        description="How long an outage, or refusals for rate without any answer, are waited out before a run stops.",
     )
     usd_per_million_tokens: Decimal | None = Field(
         None, ge=0, description="Price. Unset: the list price of a known model."
@@ -215,7 +224,8 @@ class OpenAIConfig(_EnvironmentSettings):
         # Never repeated in an error: somebody may have put a key in it.
         try:
             parts = urlsplit(value.strip())
-            fits = parts.scheme in ("http", "https") and bool(parts.hostname) and not (parts.username or parts.query)
+            fits = parts.scheme in ("http", "https") and bool(parts.hostname)
+            fits = fits and "@" not in parts.netloc and not (parts.query or parts.fragment)
         except ValueError:
             fits = False
         if not fits:
@@ -286,16 +296,32 @@ class Settings(_EnvironmentSettings):
             raise ValueError(str(error)) from None
 
     def with_embedding(self, **changes: object) -> Settings:
-        """A copy with other embedding settings, validated; they count as explicitly set.
+        """A copy with other embedding settings; see ``with_group``."""
+        return self.with_group("embedding", **changes)
+
+    def with_group(self, group: Literal["embedding", "openai", "budget"], **changes: object) -> Settings:
+        """A copy with other settings in a group, validated; they count as explicitly set.
 
         Raises:
             ConfigurationError: a value is not acceptable.
         """
+        current: _EnvironmentSettings = getattr(self, group)
         try:
-            changed = EmbeddingConfig(**{**self.embedding.model_dump(exclude_unset=True), **changes})
+            changed = type(current)(**{**current.model_dump(exclude_unset=True), **changes})
         except ValidationError as error:
-            raise ConfigurationError("\n".join(describe_validation_error(error, "EMBEDDING_"))) from None
-        return self.model_copy(update={"embedding": changed})
+            prefix = str(current.model_config["env_prefix"])
+            raise ConfigurationError("\n".join(describe_validation_error(error, prefix))) from None
+        return self.model_copy(update={group: changed})
+
+    def with_patience(self, seconds: float) -> Settings:
+        """A copy for somebody who waits for one answer: an API has ``seconds`` for it, whatever hinders it."""
+        config = self.openai
+        changes = {
+            "retry_seconds": min(config.retry_seconds, seconds),
+            "timeout_seconds": min(config.timeout_seconds, seconds),
+            "wait_seconds": seconds if config.wait_seconds is None else min(config.wait_seconds, seconds),
+        }
+        return self.model_copy(update={"openai": config.model_copy(update=changes)})
 
 
 def get_settings() -> Settings:
@@ -341,5 +367,5 @@ def describe_validation_error(error: ValidationError, prefix: str) -> list[str]:
         name = "_".join(str(part) for part in item["loc"]).upper()
         variable = name if "OPENAI_" in name else prefix + name  # a field with other names is told by its own
         got = "" if variable.endswith(("_URL", "_KEY")) else f" (got {str(item['input'])[:80]!r})"
-        lines.append(f"{variable}: {item['msg']}{got}")
+        lines.append(f"{variable}: {item['msg'].removeprefix('Value error, ')}{got}")
     return lines

@@ -3,7 +3,7 @@
 from dagster import Definitions, in_process_executor
 
 from embedding_assets.defs.assets import chunk_embeddings, chunks_pending, pgvector_index_health
-from embedding_assets.defs.checks import embedding_checks, index_checks
+from embedding_assets.defs.checks import costs_within_budget, embedding_checks, index_checks, vectors_match_model
 from embedding_assets.defs.jobs import embedding_job
 from embedding_assets.defs.resources import EmbeddingProviderResource, ModelResource, PostgresResource
 from embedding_assets.defs.schedules import nightly_schedule
@@ -14,7 +14,7 @@ _model = ModelResource.configure_at_launch()
 
 defs = Definitions(
     assets=[chunks_pending, chunk_embeddings, pgvector_index_health],
-    asset_checks=[embedding_checks, index_checks],
+    asset_checks=[embedding_checks, vectors_match_model, costs_within_budget, index_checks],
     resources={
         "postgres": PostgresResource(),
         "model": _model,

@@ -12,8 +12,7 @@ from rich.console import Console
 from rich.rule import Rule
 from rich.table import Table
 
-from embedding_assets import terminal
-from embedding_assets.backlog import estimate_backlog
+from embedding_assets import progress, terminal
 from embedding_assets.corpus import installed_documents
 from embedding_assets.documents import read_documents
 from embedding_assets.encoder.demo_model import NAME as DEMO_MODEL
@@ -60,7 +59,7 @@ def run_demo(settings: Settings, paths: list[Path], console: Console) -> None:
         _load(settings, database, paths, console)
         record = open_space(settings, database)
         console.print(f"Vector space: {record.space.name}", markup=False, highlight=False)
-        backlog, _ = estimate_backlog(database, record)
+        backlog = count_backlog(database, record)
         if not backlog.due:
             console.print(
                 f"Nothing to embed: {backlog.embedded:,} of {backlog.chunks:,} chunks have their vectors already."
@@ -96,7 +95,7 @@ def choose_model(settings: Settings, database: Database) -> tuple[Settings, str 
 def _load(settings: Settings, database: Database, paths: list[Path], console: Console) -> None:
     rejected: list[object] = []
     documents = read_documents(paths, text_column=None, on_reject=rejected.append) if paths else installed_documents()
-    with terminal.counter(console, "loading", "chunks") as advance:
+    with progress.counter(console, "loading", "chunks") as advance:
         report = load_documents(database, documents, configured_splitter(settings, database), on_progress=advance)
     report.rejected = len(rejected)
     for rejection in rejected[:10]:
@@ -108,7 +107,7 @@ def _materialize(settings: Settings, database: Database, record: SpaceRecord, to
     """Through Dagster, in a process of its own; progress is read from the table."""
     log = settings.data_dir / "demo.log"
     console.print("Materializing chunks_pending, chunk_embeddings and pgvector_index_health in one Dagster run.")
-    with log.open("wb") as stream, terminal.bar(console, "embedding", total, quiet=not total) as advance:
+    with log.open("wb") as stream, progress.bar(console, "embedding", total, quiet=not total) as advance:
         run = start_materialization(settings, stream)
         done = 0
         try:
@@ -149,6 +148,7 @@ def _summarize(settings: Settings, database: Database, record: SpaceRecord, cons
             "seconds": f"{run.seconds:.1f}",
             "chunks/s": f"{run.chunks_per_second:.1f}",
             "peak memory": f"{run.peak_memory_bytes / 1e6:,.0f} MB",
+            **({"cost": terminal.dollar_text(run.usd)} if run.usd else {}),
         }
     cells |= {"index": f"{index.size_bytes / 1e6:.1f} MB", "recall@10": _recall(verdicts)}
     table = terminal.pairs()

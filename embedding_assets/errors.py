@@ -10,6 +10,7 @@
     ├── ModelUnavailableError        the model is neither cached nor reachable, or its files cannot be used
     ├── ProviderError                a provider failed for a reason that is not one text's fault
     │   ├── ProviderUnavailableError it is down; the only error that leads to the fallback
+    │   ├── RateLimitExceededError   it goes on refusing for rate, or its limits leave no room in time
     │   ├── QuotaExceededError       the account behind the key has no credit left
     │   └── BudgetExceededError      the next request could pass one of our own dollar limits
     └── DocumentError                a document cannot become chunks
@@ -30,6 +31,7 @@ __all__ = [
     "ProviderError",
     "ProviderUnavailableError",
     "QuotaExceededError",
+    "RateLimitExceededError",
     "SpaceMismatchError",
 ]
 
@@ -72,6 +74,10 @@ class ProviderError(EmbeddingAssetsError):
 
 class ProviderUnavailableError(ProviderError):
     """A provider is down: time-outs, lost connections or server errors that did not pass in time."""
+
+
+class RateLimitExceededError(ProviderError):
+    """A provider goes on refusing for rate, or its limits leave no room within the time a caller would wait."""
 
 
 class QuotaExceededError(ProviderError):

@@ -7,16 +7,16 @@ import resource
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, closing, suppress
 from contextvars import copy_context
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from embedding_assets.config import Settings, get_settings
-from embedding_assets.errors import EmbeddingAssetsError
+from embedding_assets.errors import EmbeddingAssetsError, ProviderError, ProviderUnavailableError
 from embedding_assets.logs import correlate
 from embedding_assets.models import EmbeddingStats, PrefixStats
 from embedding_assets.planning import PrefixRange, contiguous
@@ -29,6 +29,7 @@ from embedding_assets.postgres.spaces import SpaceRecord, register_space
 from embedding_assets.postgres.vectors import write_vectors
 from embedding_assets.providers.base import embed_checked
 from embedding_assets.providers.factory import open_space, provider_for
+from embedding_assets.providers.fallback import stand_in_settings
 
 if TYPE_CHECKING:
     from embedding_assets.providers.base import EmbeddedBatch, EmbeddingProvider
@@ -47,12 +48,17 @@ class EmbeddingGenerator:
     What is pending is read from the table, so a run that was killed is finished by the next one. Fetching the next
     window and writing the last portion overlap with encoding; no transaction is open meanwhile.
 
+    While the provider is down, the fallback, if there is one, goes on in its own space. The chunks stay pending in the
+    provider's, and the next run after the outage embeds them there.
+
     Args:
         settings: default: from the environment.
         prefixes: the range to work on; default: all.
         database: default: the configured one, opened and migrated for each call.
         provider: default: the configured one.
         on_progress: called with the number of chunks finished since the last call, from the calling thread.
+        before_writing: called once, before the first vectors are written, and not for the fallback's: what should only
+            happen once the provider is known to work. If it fails, so does the run.
     """
 
     def __init__(
@@ -63,12 +69,14 @@ class EmbeddingGenerator:
         database: Database | None = None,
         provider: EmbeddingProvider | None = None,
         on_progress: Callable[[int], None] | None = None,
+        before_writing: Callable[[], object] | None = None,
     ) -> None:
         self._settings = settings or get_settings()
         self._prefixes = prefixes or PrefixRange("0", "f")
         self._database = database
         self._provider = provider
         self._on_progress = on_progress or (lambda _: None)
+        self._before_writing = before_writing
 
     def generate_embeddings_batch(self, batch_size: int | None = None) -> EmbeddingStats:
         """Embed until nothing is due in the range.
@@ -80,6 +88,7 @@ class EmbeddingGenerator:
             What was done. Chunks that failed alone are counted and recorded, not raised.
 
         Raises:
+            ProviderUnavailableError: the provider is down, and so is the fallback, or there is none.
             EmbeddingAssetsError: the run cannot go on; what was committed stays, and the next run continues there.
         """
         settings = self._settings
@@ -94,14 +103,47 @@ class EmbeddingGenerator:
                 provider = self._provider
                 record = register_space(database, provider.space, new_space=settings.embedding.new_space)
             stack.enter_context(correlate())
-            return _Run(
-                settings=settings,
-                database=database,
-                record=record,
-                provider=provider,
-                prefixes=self._prefixes,
+            buckets = self._prefixes.buckets
+            run = _Run(
+                settings,
+                database,
+                record,
+                provider,
+                buckets=buckets,
                 on_progress=self._on_progress,
-            ).execute()
+                before_writing=self._before_writing,
+            )
+            try:
+                return run.execute()
+            except ProviderUnavailableError as outage:
+                try:
+                    stand_in = stand_in_settings(settings, record.space)
+                    fallback = self._fall_back(stand_in, database, run) if stand_in else None
+                except EmbeddingAssetsError as error:
+                    raise error from outage
+                if fallback is None:
+                    raise
+            return run.stats.model_copy(update={"fallback": fallback})
+
+    def _fall_back(self, settings: Settings, database: Database, stopped: _Run) -> EmbeddingStats:
+        """Go on with what a run could not finish, in the fallback's space."""
+        record = open_space(settings, database)
+        logger.warning(
+            "%s is down: what is pending in space %s is embedded in the fallback's, %s, and stays pending in the first",
+            stopped.record.space.provider,
+            stopped.record.space.name,
+            record.space.name,
+            extra={"space": stopped.record.space.name, "fallback_space": record.space.name},
+        )
+        return _Run(
+            settings,
+            database,
+            record,
+            provider_for(settings, record, database),
+            buckets=stopped.held,
+            on_progress=self._on_progress,
+            also_in=stopped.record,
+        ).execute()
 
 
 class _Portion:
@@ -124,59 +166,73 @@ class _Portion:
 
 
 class _Run:
-    """One pass over a prefix range: owns the locks, the two helper threads and the counters."""
+    """One pass over some lock buckets: owns the locks, the two helper threads and the counters.
+
+    With ``also_in``, only over chunks that are due in that space too.
+
+    Attributes:
+        record: the space written to.
+        held: the buckets that no other run has.
+        stats: what was done, once that is recorded.
+    """
 
     def __init__(
         self,
-        *,
         settings: Settings,
         database: Database,
         record: SpaceRecord,
         provider: EmbeddingProvider,
-        prefixes: PrefixRange,
+        *,
+        buckets: Sequence[int],
         on_progress: Callable[[int], None],
+        before_writing: Callable[[], object] | None = None,
+        also_in: SpaceRecord | None = None,
     ) -> None:
+        self.record = record
+        self.held: list[int] = []
+        self.stats = EmbeddingStats(space=record.space.name)
         self._config = settings.embedding
         self._database = database
-        self._record = record
         self._provider = provider
-        self._prefixes = prefixes
+        self._buckets = buckets
+        self._also_in = also_in
         self._on_progress = on_progress
+        self._before_writing = before_writing
         self._counts: dict[str, Counter[str]] = {}
+        self._usd = 0.0
+        self._load_seconds = 0.0
         self._pending_write: Future[set[str]] | None = None
         self._written_portion = _Portion()
 
     def execute(self) -> EmbeddingStats:
-        load_seconds = 0.0
-        started = time.monotonic()
+        """Embed what is due; returns ``stats``.
+
+        Raises:
+            ProviderError: nothing more can be embedded now; what was embedded before is committed and recorded.
+        """
+        self._started = self._committed = time.monotonic()
         with ExitStack() as stack:
-            self._locks = PrefixLocks(self._database, self._record.space.name)
-            stack.callback(self._locks.close)
-            held = self._locks.acquire(self._prefixes.buckets)
-            busy = sorted(set(self._prefixes.buckets) - set(held))
-            if busy:
-                logger.warning(
-                    "%d of %d hash ranges are held by another run and left to it",
-                    len(busy),
-                    len(self._prefixes.buckets),
-                )
+            self._take_locks(stack)
             fetcher = stack.enter_context(ThreadPoolExecutor(1, "fetch"))
             writer = stack.enter_context(ThreadPoolExecutor(1, "write"))
             try:
-                for window in self._windows(held, fetcher):
-                    if not load_seconds:
+                for window in self._windows(fetcher):
+                    if not self._load_seconds:
                         # Only now: a range without work must not pay for loading a model.
-                        load_seconds = self._provider.load()
+                        self._load_seconds = self._provider.load()
                     self._locks.check()
                     self._embed_window(window, writer)
-            except BaseException:
+            except BaseException as error:
                 # What is on its way will be committed, so the log must say so too.
                 with suppress(EmbeddingAssetsError):
                     self._finish_write()
+                    if isinstance(error, ProviderError):
+                        # Up to the last commit, without the time that an outage was waited out.
+                        self._record(self._committed)
                 raise
             self._finish_write()
-        stats = self._stats(time.monotonic() - started - load_seconds, load_seconds, busy)
-        record_run(self._database, stats)
+        self._record(time.monotonic())
+        stats = self.stats
         logger.info(
             "run finished: %d embedded, %d failed, %d skipped, %.1f chunks/s",
             stats.embedded,
@@ -187,9 +243,19 @@ class _Run:
         )
         return stats
 
-    def _windows(self, held: list[int], fetcher: ThreadPoolExecutor) -> Iterator[list[PendingChunk]]:
+    def _take_locks(self, stack: ExitStack) -> None:
+        self._locks = PrefixLocks(self._database, self.record.space.name)
+        stack.callback(self._locks.close)
+        self.held = [bucket for part in contiguous(self._buckets) for bucket in self._locks.acquire(part)]
+        self._busy = sorted(set(self._buckets) - set(self.held))
+        if self._busy:
+            logger.warning(
+                "%d of %d hash ranges are held by another run and left to it", len(self._busy), len(self._buckets)
+            )
+
+    def _windows(self, fetcher: ThreadPoolExecutor) -> Iterator[list[PendingChunk]]:
         """Windows of due chunks in hash order; while one is worked on, the next is fetched."""
-        for buckets in contiguous(held):
+        for buckets in contiguous(self.held):
             # In copies of the context, so that what the helper threads log carries the run's id.
             future = fetcher.submit(copy_context().run, self._fetch, buckets, "")
             while window := future.result():
@@ -198,7 +264,7 @@ class _Run:
 
     def _fetch(self, buckets: range, after: str) -> list[PendingChunk]:
         limit = max(self._config.window_size, self._provider.window_texts)
-        return fetch_pending(self._database, self._record, buckets, after=after, limit=limit)
+        return fetch_pending(self._database, self.record, buckets, after=after, limit=limit, also_in=self._also_in)
 
     def _embed_window(self, window: list[PendingChunk], writer: ThreadPoolExecutor) -> None:
         portion = _Portion()
@@ -208,17 +274,26 @@ class _Run:
             if not chunk.text.strip():
                 portion.fail(chunk, "blank_text")
         self._on_progress(portion.size)
-        for batch in embed_checked(self._provider, [chunk.text for chunk in readable]):
-            self._collect(readable, batch, portion)
-            self._on_progress(len(batch.indices) + len(batch.errors))
-            overdue = time.monotonic() - portion.begun >= self._config.commit_seconds
-            if portion.size >= COMMIT_CHUNKS or (overdue and portion.size):
+        try:
+            # Closed: an API's requests must not go on behind a run that has failed.
+            with closing(embed_checked(self._provider, [chunk.text for chunk in readable])) as batches:
+                for batch in batches:
+                    self._collect(readable, batch, portion)
+                    self._on_progress(len(batch.indices) + len(batch.errors))
+                    overdue = time.monotonic() - portion.begun >= self._config.commit_seconds
+                    # What was paid for waits for nothing: after a kill it would be paid for again.
+                    if portion.size and (portion.size >= COMMIT_CHUNKS or overdue or batch.usd > 0):
+                        self._submit(portion, writer)
+                        portion = _Portion()
+        except ProviderError:
+            if portion.size:
                 self._submit(portion, writer)
-                portion = _Portion()
+            raise
         if portion.size:
             self._submit(portion, writer)
 
     def _collect(self, window: list[PendingChunk], batch: EmbeddedBatch, portion: _Portion) -> None:
+        self._usd += batch.usd
         for row, index in enumerate(batch.indices):
             chunk = window[index]
             portion.chunks.append(chunk)
@@ -240,14 +315,19 @@ class _Run:
     def _write(self, portion: _Portion) -> set[str]:
         record_failures(
             self._database,
-            self._record.space.name,
+            self.record.space.name,
             portion.failed,
             self._config,
             text_versions=portion.failed_versions,
         )
-        if not portion.chunks:
-            return set()
-        return write_vectors(self._database, self._record, portion.chunks, np.stack(portion.vectors))
+        written: set[str] = set()
+        if portion.chunks:
+            if self._before_writing is not None:
+                self._before_writing()
+                self._before_writing = None
+            written = write_vectors(self._database, self.record, portion.chunks, np.stack(portion.vectors))
+        self._committed = time.monotonic()
+        return written
 
     def _finish_write(self) -> None:
         if self._pending_write is None:
@@ -267,25 +347,28 @@ class _Run:
     def _count(self, chunk_hash: str) -> Counter[str]:
         return self._counts.setdefault(chunk_hash[: self._config.prefix_length], Counter())
 
-    def _stats(self, seconds: float, load_seconds: float, busy: list[int]) -> EmbeddingStats:
+    def _record(self, ended: float) -> None:
+        """Work out ``stats`` and keep them."""
         prefixes = {prefix: PrefixStats(**counts) for prefix, counts in sorted(self._counts.items())}
         total: Counter[str] = sum(self._counts.values(), Counter())
         length = self._config.prefix_length
-        return EmbeddingStats(
-            space=self._record.space.name,
+        self.stats = EmbeddingStats(
+            space=self.record.space.name,
             embedded=total["embedded"],
             failed=total["failed"],
             skipped=total["skipped"],
             truncated=total["truncated"],
             tokens=total["tokens"],
-            seconds=seconds,
-            model_load_seconds=load_seconds,
+            usd=self._usd,
+            seconds=max(0.0, ended - self._started - self._load_seconds),
+            model_load_seconds=self._load_seconds,
             peak_memory_bytes=peak_memory_bytes(),
             device=self._provider.device,
             precision=self._provider.precision,
-            busy_prefixes=sorted({format(bucket, "02x")[:length] for bucket in busy}),
+            busy_prefixes=sorted({format(bucket, "02x")[:length] for bucket in self._busy}),
             prefixes=prefixes,
         )
+        record_run(self._database, self.stats)
 
 
 def peak_memory_bytes() -> int:

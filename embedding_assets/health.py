@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 
-from embedding_assets.config import EmbeddingConfig, IndexConfig
+from embedding_assets.audit import MINIMUM_COSINE, SpaceSample
+from embedding_assets.config import BudgetConfig, EmbeddingConfig, IndexConfig
 from embedding_assets.postgres.chunks import Backlog
 from embedding_assets.postgres.index import IndexState, RecallSample
+from embedding_assets.postgres.ledger import Spending
 from embedding_assets.postgres.runs import RunRecord
 from embedding_assets.postgres.vectors import StoredVectorsReport
 
 __all__ = [
     "THROUGHPUT_MINIMUM_CHUNKS",
     "Verdict",
+    "judge_costs",
     "judge_coverage",
     "judge_hashes",
     "judge_index",
+    "judge_models",
     "judge_quarantine",
     "judge_recall",
     "judge_throughput",
     "judge_vectors",
+    "limits_passed_by",
+    "over_spaces",
 ]
 
 THROUGHPUT_MINIMUM_CHUNKS = 100
@@ -76,13 +84,18 @@ def judge_throughput(run: RunRecord | None, config: EmbeddingConfig) -> Verdict:
             description=f"no run has embedded {THROUGHPUT_MINIMUM_CHUNKS} chunks yet",
         )
     rate = run.chunks_per_second
+    remedy = (
+        "Ask the provider for higher rate limits, raise EMBEDDING_OPENAI_CONCURRENCY"
+        if run.device == "api"
+        else "Use a GPU or a smaller model"
+    )
     passed = rate >= config.throughput_floor
     return Verdict(
         "throughput",
         passed,
         blocking=False,
         description=f"{rate:.1f} chunks/s on {run.device}, the floor is {config.throughput_floor:g}"
-        + ("" if passed else ". Use a GPU or a smaller model, or lower EMBEDDING_THROUGHPUT_FLOOR"),
+        + ("" if passed else f". {remedy}, or lower EMBEDDING_THROUGHPUT_FLOOR"),
         numbers={"chunks_per_second": round(rate, 2), "floor": config.throughput_floor},
     )
 
@@ -178,4 +191,126 @@ def judge_recall(sample: RecallSample, config: EmbeddingConfig) -> Verdict:
             "p50_milliseconds": round(sample.p50_milliseconds or 0.0, 3),
             "planner_uses_index": int(sample.planner_uses_index),
         },
+    )
+
+
+def judge_models(samples: Sequence[SpaceSample]) -> Verdict:
+    """The vectors of each space are those of its own model."""
+    wrong = [sample for sample in samples if sample.mismatched]
+    unchecked = [sample for sample in samples if sample.unchecked is not None]
+    compared = sum(sample.compared for sample in samples)
+    parts = [_mismatch(sample) for sample in wrong] or [f"{compared:,} vectors computed again, all as they are stored"]
+    parts += [f"space {sample.record.space.name} is not checked: {sample.unchecked}" for sample in unchecked]
+    cosines = [sample.lowest_cosine for sample in samples if sample.lowest_cosine is not None]
+    return Verdict(
+        "vectors_match_model",
+        passed=not wrong,
+        blocking=True,
+        description=". ".join(parts),
+        numbers={
+            "compared": compared,
+            "mismatched": sum(len(sample.mismatched) for sample in samples),
+            "spaces_not_checked": len(unchecked),
+            **({"lowest_cosine": round(min(cosines), 5)} if cosines else {}),
+        },
+    )
+
+
+def _mismatch(sample: SpaceSample) -> str:
+    space, column = sample.record.space, sample.record.column
+    return (
+        f"space {space.name}: {len(sample.mismatched)} of {sample.compared} vectors are not what {space.model} makes "
+        f"of their text (cosine below {MINIMUM_COSINE}, down to {sample.lowest_cosine or 0:.2f}), e.g. those of "
+        f"{', '.join(sample.mismatched[:5])}. Another model wrote into column {column}, or EMBEDDING_MODEL_NAME named "
+        f"the wrong one when the table was adopted. Set what is not this model's to NULL (the whole column if that "
+        "cannot be told) and embed again"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Limit:
+    setting: str
+    period: str
+    resets: str
+    used: Decimal
+    most: Decimal
+
+    @property
+    def share(self) -> float:
+        return float(self.used / self.most)
+
+    def __str__(self) -> str:
+        return f"{_usd(self.used)} of {_usd(self.most)} {self.period} ({self.setting}) are spent, {self.share:.0%}"
+
+
+def judge_costs(spending: Spending, budget: BudgetConfig) -> Verdict:
+    """No dollar limit is about to be reached."""
+    limits = _limits(spending, budget)
+    alarming = [limit for limit in limits if limit.share >= budget.alert_share]
+    if alarming:
+        description = (
+            "; ".join(f"{limit}, which resets {limit.resets}" for limit in alarming)
+            + ". At a limit embedding stops, and what is embedded stays; raise the setting to go on earlier"
+        )
+    elif limits:
+        description = "; ".join(map(str, limits))
+    else:
+        description = (
+            f"no limit is set; {_usd(spending.day)} today, {_usd(spending.month)} this month (UTC). "
+            "EMBEDDING_BUDGET_USD_PER_DAY and the like set one"
+        )
+    return Verdict(
+        "costs_within_budget",
+        passed=not alarming,
+        blocking=False,
+        description=description,
+        numbers={
+            "usd_this_run": float(spending.run),
+            "usd_today": float(spending.day),
+            "usd_this_month": float(spending.month),
+            **({"used_share": round(max(limit.share for limit in limits), 4)} if limits else {}),
+        },
+    )
+
+
+def limits_passed_by(usd: float, spending: Spending, budget: BudgetConfig) -> list[str]:
+    """The limits that leave less than ``usd``, as phrases that name their settings."""
+    return [
+        f"{limit.setting} leaves {_usd(max(limit.most - limit.used, Decimal(0)))}; it resets {limit.resets}"
+        for limit in _limits(spending, budget)
+        if usd and Decimal(usd) > limit.most - limit.used
+    ]
+
+
+def _limits(spending: Spending, budget: BudgetConfig) -> list[_Limit]:
+    """Those that are set."""
+    return [
+        _Limit(f"EMBEDDING_BUDGET_USD_PER_{unit.upper()}", f"a {unit}", resets, used, most)
+        for unit, resets, used, most in (
+            ("run", "with the next run", spending.run, budget.usd_per_run),
+            ("day", "at midnight UTC", spending.day, budget.usd_per_day),
+            ("month", "on the first of the month (UTC)", spending.month, budget.usd_per_month),
+        )
+        if most is not None
+    ]
+
+
+def _usd(amount: Decimal) -> str:
+    """Cents, or millionths of a dollar where cents would say nothing."""
+    return f"${amount:,.2f}" if amount == 0 or amount >= Decimal("0.1") else f"${amount:.6f}"
+
+
+def over_spaces(verdicts: Mapping[str, Verdict]) -> Verdict:
+    """One verdict on several spaces: fails as soon as one does, and names it; the numbers are the first space's."""
+    first = next(iter(verdicts.values()))
+    failed = {space: verdict for space, verdict in verdicts.items() if not verdict.passed}
+    if len(verdicts) == 1 and first.passed:
+        return first
+    told = failed or verdicts
+    return Verdict(
+        first.name,
+        passed=not failed,
+        blocking=any(verdict.blocking for verdict in told.values()),
+        description="; ".join(f"space {space}: {verdict.description}" for space, verdict in told.items()),
+        numbers=first.numbers,
     )

@@ -218,7 +218,13 @@ class EmbeddingStats(_Record):
 
 
 class EmbeddingCost(_Record):
-    """What a service's calls have cost so far."""
+    """What a service's calls have cost so far.
+
+    Attributes:
+        texts: texts whose vectors were returned.
+        tokens: tokens read, those of calls that failed included.
+        usd: what was billed for them; 0 on one's own machine.
+    """
 
     texts: int = 0
     tokens: int = 0

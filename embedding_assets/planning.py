@@ -195,11 +195,11 @@ class BacklogEstimate:
     Attributes:
         chunks: pending chunks that are due.
         tokens: their tokens; chunks without a stored count are taken at a quarter of a token a byte.
-        seconds: at the rate of recent runs; None before the first.
-        usd: what the provider will bill.
+        seconds: at the rate of recent runs, else as an API's limits allow; None where neither is known.
+        usd: what the provider will bill; None where its price is not known.
     """
 
     chunks: int
     tokens: int
     seconds: float | None
-    usd: float
+    usd: float | None

@@ -3,79 +3,210 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
+import uuid
 from collections.abc import Sequence
-from typing import Literal
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing
+from contextvars import copy_context
+from types import TracebackType
+from typing import TYPE_CHECKING, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from embedding_assets.config import Settings, get_settings
-from embedding_assets.errors import ProviderError
+from embedding_assets.errors import EmbeddingAssetsError, ProviderError, ProviderUnavailableError
+from embedding_assets.logs import correlate, current_run_id
 from embedding_assets.models import EmbeddingCost
+from embedding_assets.postgres.connection import open_database
 from embedding_assets.providers.base import EmbeddingProvider, embed_checked
 from embedding_assets.providers.factory import create_provider
-from embedding_assets.spaces import VectorSpace
+from embedding_assets.providers.fallback import stand_in_settings
+from embedding_assets.providers.openai import openai_space
+from embedding_assets.spaces import EmbeddedVector, EmbeddedVectors, VectorSpace
+
+if TYPE_CHECKING:
+    from embedding_assets.postgres.connection import Database
 
 __all__ = ["EmbeddingService"]
+
+logger = logging.getLogger(__name__)
 
 
 class EmbeddingService:
     """Embeds texts with the configured model.
 
+    Calls from many tasks at once are fine. An API needs the database, where dollars and rate limits are counted: it is
+    opened by the first call that needs it, and closed by ``close`` or at the end of ``with``. All calls count as one
+    run, so ``EMBEDDING_BUDGET_USD_PER_RUN`` limits what a service may cost.
+
+    With ``EMBEDDING_FALLBACK``, calls that find the provider down are answered by the fallback, in its own space; a
+    call's vectors are all of one space, which ``.space`` of the answer names.
+
     Args:
-        provider: ``"local"``, or a provider object.
+        provider: ``"local"``, ``"openai"``, or a provider object; default: as the settings say.
         settings: default: from the environment.
+        database: default: the configured one, opened when it is needed.
+
+    Raises:
+        ConfigurationError: no such provider.
+        ModelUnavailableError: the local model's files cannot be had.
     """
 
     def __init__(
-        self, provider: Literal["local"] | EmbeddingProvider = "local", settings: Settings | None = None
+        self,
+        provider: Literal["local", "openai"] | EmbeddingProvider | None = None,
+        settings: Settings | None = None,
+        database: Database | None = None,
     ) -> None:
-        self._provider = create_provider(settings or get_settings()) if isinstance(provider, str) else provider
+        settings = settings or get_settings()
+        if isinstance(provider, str):
+            settings = settings.with_embedding(provider=provider)
+            provider = None
+        self._settings = settings
+        self._database = database
+        self._opened = ExitStack()
+        self._opening = threading.Lock()
+        if provider is None and settings.embedding.provider == "local":
+            provider = create_provider(settings)
+        self._provider = provider
+        self._space = provider.space if provider else openai_space(settings.openai)
+        self._stand_in: EmbeddingProvider | None = None
+        self._down = False
+        # Threads of its own: as many calls as the API takes at once would keep others from asyncio's.
+        threads = settings.openai.concurrency if self._space.provider == "openai" else None
+        self._threads = ThreadPoolExecutor(threads, "embedding")
+        self._run_id = uuid.uuid4().hex[:12]
+        self._counting = threading.Lock()
         self._texts = 0
         self._tokens = 0
-        self._counting = threading.Lock()
+        self._usd = 0.0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        await asyncio.to_thread(self.close)
 
     @property
     def space(self) -> VectorSpace:
-        """The space that all vectors of this service belong to."""
-        return self._provider.space
+        """The provider's space, to which all vectors of this service belong but those of the fallback."""
+        return self._space
 
-    async def generate(self, text: str) -> list[float]:
+    async def generate(self, text: str) -> EmbeddedVector:
         """The vector of one text.
 
         Raises:
             ValueError: the text is empty.
             ProviderError: it cannot be embedded.
         """
-        return (await self.batch_generate([text]))[0]
+        vectors, space = await self._call([text])
+        return EmbeddedVector(vectors[0].tolist(), space)
 
-    async def batch_generate(self, texts: Sequence[str]) -> list[list[float]]:
-        """The vectors of texts, in their order; all or none.
+    async def batch_generate(self, texts: Sequence[str]) -> EmbeddedVectors:
+        """The vectors of texts, in their order, in one space; all or none.
 
         Raises:
             ValueError: a text is empty; names its position.
             ProviderError: a text cannot be embedded; names its position and an error code, never the text.
         """
-        blank = [index for index, text in enumerate(texts) if not text.strip()]
-        if blank:
-            raise ValueError(f"text {blank[0]} of {len(texts)} is empty or blank")
-        # A thread: encoding releases the interpreter, so the event loop keeps serving.
-        vectors = await asyncio.to_thread(self._embed, texts)
-        return [vector.tolist() for vector in vectors]
+        vectors, space = await self._call(texts)
+        return EmbeddedVectors((EmbeddedVector(vector.tolist(), space) for vector in vectors), space)
 
     def get_cost(self) -> EmbeddingCost:
         """What this service's calls have cost so far; nothing but time with the local provider."""
-        return EmbeddingCost(texts=self._texts, tokens=self._tokens, usd=0.0)
+        with self._counting:
+            return EmbeddingCost(texts=self._texts, tokens=self._tokens, usd=round(self._usd, 12))
 
-    def _embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        vectors = np.empty((len(texts), self.space.dimensions), dtype=np.float32)
-        for batch in embed_checked(self._provider, texts):
-            if batch.errors:
-                index, code = min(batch.errors.items())
-                raise ProviderError(f"text {index} of {len(texts)} cannot be embedded: {code}")
-            vectors[batch.indices] = batch.vectors
-            with self._counting:
-                self._texts += len(batch.indices)
-                self._tokens += sum(batch.token_counts)
-        return vectors
+    def close(self) -> None:
+        """Wait for calls that are under way, then close what this service has opened. It takes no calls afterwards."""
+        self._threads.shutdown()
+        self._opened.close()
+
+    async def _call(self, texts: Sequence[str]) -> tuple[NDArray[np.float32], VectorSpace]:
+        blank = [index for index, text in enumerate(texts) if not text.strip()]
+        if blank:
+            raise ValueError(f"text {blank[0]} of {len(texts)} is empty or blank")
+        if not texts:
+            return np.empty((0, self._space.dimensions), dtype=np.float32), self._space
+        # A thread: encoding releases the interpreter, so the event loop keeps serving.
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._threads, copy_context().run, self._embed, texts)
+
+    def _embed(self, texts: Sequence[str]) -> tuple[NDArray[np.float32], VectorSpace]:
+        with correlate(current_run_id() or self._run_id):
+            try:
+                answer = self._embed_by(self._primary(), texts)
+            except ProviderUnavailableError as outage:
+                return self._embed_instead(texts, outage)
+            self._note(down=False)
+            return answer
+
+    def _embed_instead(
+        self, texts: Sequence[str], outage: ProviderUnavailableError
+    ) -> tuple[NDArray[np.float32], VectorSpace]:
+        """By the fallback, all of them again: vectors of two spaces must not meet in one answer."""
+        try:
+            fallback = self._fallback()
+            if fallback is not None:
+                return self._embed_by(fallback, texts)
+        except EmbeddingAssetsError as error:
+            raise error from outage
+        raise outage
+
+    def _embed_by(self, provider: EmbeddingProvider, texts: Sequence[str]) -> tuple[NDArray[np.float32], VectorSpace]:
+        vectors = np.empty((len(texts), provider.space.dimensions), dtype=np.float32)
+        with closing(embed_checked(provider, texts)) as batches:
+            for batch in batches:
+                with self._counting:
+                    self._tokens += sum(batch.token_counts)
+                    self._usd += batch.usd
+                if batch.errors:
+                    index, code = min(batch.errors.items())
+                    raise ProviderError(f"text {index} of {len(texts)} cannot be embedded: {code}")
+                vectors[batch.indices] = batch.vectors
+        with self._counting:
+            self._texts += len(texts)
+        return vectors, provider.space
+
+    def _primary(self) -> EmbeddingProvider:
+        with self._opening:
+            if self._provider is None:
+                self._provider = self._create(self._settings)
+            return self._provider
+
+    def _fallback(self) -> EmbeddingProvider | None:
+        settings = stand_in_settings(self._settings, self._space)
+        if settings is None:
+            return None
+        self._note(down=True)
+        with self._opening:
+            if self._stand_in is None:
+                self._stand_in = self._create(settings)
+            return self._stand_in
+
+    def _create(self, settings: Settings) -> EmbeddingProvider:
+        if settings.embedding.provider == "local":
+            return create_provider(settings)
+        if self._database is None:
+            self._database = self._opened.enter_context(open_database(settings))
+        return create_provider(settings, self._database)
+
+    def _note(self, *, down: bool) -> None:
+        """Log when an outage is first met, and when it is over: not with every call."""
+        with self._counting:
+            changed, self._down = down != self._down, down
+        if changed and down:
+            logger.warning("%s is down: calls are answered by the fallback, in its own space", self._space.provider)
+        elif changed:
+            logger.warning("%s is back: calls are answered by it again", self._space.provider)

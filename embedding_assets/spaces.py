@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["UNIT_LENGTH_TOLERANCE", "VectorSpace"]
+__all__ = ["UNIT_LENGTH_TOLERANCE", "EmbeddedVector", "EmbeddedVectors", "VectorSpace"]
 
 UNIT_LENGTH_TOLERANCE: Final = 1e-3
 
@@ -87,3 +88,23 @@ class VectorSpace:
             for row in np.flatnonzero(np.abs(norms - 1) > UNIT_LENGTH_TOLERANCE):
                 invalid.setdefault(int(row), "not_unit_length")
         return invalid
+
+
+class EmbeddedVector(list[float]):
+    """A vector, and the space it belongs to: vectors of different spaces must not be compared."""
+
+    __slots__ = ("space",)
+
+    def __init__(self, numbers: Iterable[float], space: VectorSpace) -> None:
+        super().__init__(numbers)
+        self.space = space
+
+
+class EmbeddedVectors(list[list[float]]):
+    """Vectors, and the one space that all of them belong to."""
+
+    __slots__ = ("space",)
+
+    def __init__(self, vectors: Iterable[list[float]], space: VectorSpace) -> None:
+        super().__init__(vectors)
+        self.space = space

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from embedding_assets.health import (
@@ -15,9 +16,12 @@ from embedding_assets.health import (
     judge_recall,
     judge_throughput,
     judge_vectors,
+    over_spaces,
 )
+from embedding_assets.indexing import measure_space, spaces_to_index
 from embedding_assets.postgres.chunks import Backlog, count_backlog, count_chunks
-from embedding_assets.postgres.index import IndexState, describe_index, measure_recall
+from embedding_assets.postgres.index import IndexState, describe_index
+from embedding_assets.postgres.ledger import CostRow, list_costs
 from embedding_assets.postgres.runs import RunRecord, latest_run
 from embedding_assets.postgres.spaces import SpaceRecord, list_spaces
 from embedding_assets.postgres.vectors import check_stored_vectors
@@ -26,7 +30,14 @@ if TYPE_CHECKING:
     from embedding_assets.config import Settings
     from embedding_assets.postgres.connection import Database
 
-__all__ = ["SpaceStatus", "TableStatus", "inspect_table", "judge_embeddings", "judge_vector_index"]
+__all__ = [
+    "SpaceStatus",
+    "TableStatus",
+    "inspect_table",
+    "judge_embeddings",
+    "judge_vector_index",
+    "total_costs",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +48,11 @@ class SpaceStatus:
     backlog: Backlog
     index: IndexState
     latest_run: RunRecord | None
+
+    @property
+    def coverage(self) -> float:
+        """Share of the chunks that have a vector in the space; 1 for an empty table."""
+        return self.backlog.embedded / self.backlog.chunks if self.backlog.chunks else 1.0
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -49,6 +65,7 @@ class SpaceStatus:
             "dimensions": self.record.space.dimensions,
             "serving": self.record.serving,
             "embedded": self.backlog.embedded,
+            "coverage": self.coverage,
             "pending": self.backlog.pending,
             "waiting": self.backlog.waiting,
             "quarantined": self.backlog.quarantined,
@@ -85,6 +102,19 @@ def inspect_table(database: Database) -> TableStatus:
     return TableStatus(spaces[0].backlog.chunks if spaces else count_chunks(database), spaces)
 
 
+def total_costs(database: Database) -> CostRow:
+    """What all spaces together have cost."""
+    rows = list_costs(database, by="space")
+    return CostRow(
+        "total",
+        requests=sum(row.requests for row in rows),
+        embeddings=sum(row.embeddings for row in rows),
+        tokens=sum(row.tokens for row in rows),
+        usd=sum((row.usd for row in rows), Decimal(0)),
+        presumed_usd=sum((row.presumed_usd for row in rows), Decimal(0)),
+    )
+
+
 def judge_embeddings(database: Database, record: SpaceRecord, settings: Settings) -> list[Verdict]:
     """Verdicts on the vectors of a space and on its backlog."""
     backlog = count_backlog(database, record)
@@ -99,9 +129,12 @@ def judge_embeddings(database: Database, record: SpaceRecord, settings: Settings
 
 
 def judge_vector_index(database: Database, record: SpaceRecord, settings: Settings) -> list[Verdict]:
-    """Verdicts on the index of a space; measures its recall."""
-    backlog = count_backlog(database, record)
-    return [
-        judge_index(describe_index(database, record.index), settings.index, backlog.embedded),
-        judge_recall(measure_recall(database, record, settings.index), settings.embedding),
-    ]
+    """Verdicts on the index of a space, and of every other that has vectors; measures their recall."""
+    valid: dict[str, Verdict] = {}
+    recall: dict[str, Verdict] = {}
+    for space in spaces_to_index(database, record):
+        embedded = count_backlog(database, space).embedded
+        sample = measure_space(database, space, settings.index, configured=space == record)
+        valid[space.space.name] = judge_index(describe_index(database, space.index), settings.index, embedded)
+        recall[space.space.name] = judge_recall(sample, settings.embedding)
+    return [over_spaces(valid), over_spaces(recall)]

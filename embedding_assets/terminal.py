@@ -1,132 +1,48 @@
-"""What the command line shows: bars, lines and tables."""
+"""What the command line shows: lines and tables."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.markup import escape
 from rich.padding import Padding
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    SpinnerColumn,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
+    from decimal import Decimal
+
+    from embedding_assets.config import BudgetConfig
     from embedding_assets.health import Verdict
     from embedding_assets.loading import LoadReport
     from embedding_assets.models import EmbeddingStats
     from embedding_assets.planning import BacklogEstimate
     from embedding_assets.postgres.failures import Failure
+    from embedding_assets.postgres.index import IndexState
+    from embedding_assets.postgres.ledger import CostRow, Spending
+    from embedding_assets.postgres.runs import RunRecord
     from embedding_assets.search import SearchResult
+    from embedding_assets.spaces import VectorSpace
     from embedding_assets.status import SpaceStatus, TableStatus
 
 __all__ = [
-    "bar",
-    "counter",
+    "budget_view",
+    "costs_view",
+    "dollar_text",
     "estimate_line",
     "failures_view",
     "load_line",
     "pairs",
     "results_view",
     "run_view",
-    "spinner",
+    "spaces_view",
     "status_view",
     "verdicts_view",
 ]
 
-_PLAIN_EVERY_SECONDS = 10.0
 _EXCERPT_CHARACTERS = 240
-
-
-@contextmanager
-def bar(console: Console, title: str, total: int, *, quiet: bool = False) -> Iterator[Callable[[int], None]]:
-    """A progress bar with rate and time left; where there is no terminal, a line every ten seconds."""
-    if quiet:
-        yield lambda _: None
-    elif console.is_terminal:
-        with Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[rate]}"),
-            TimeRemainingColumn(),
-            console=console,
-        ) as progress:
-            task = progress.add_task(title, total=total, rate="")
-
-            def advance(amount: int) -> None:
-                progress.update(task, advance=amount)
-                speed = progress.tasks[0].speed
-                progress.update(task, rate=f"{speed:.1f} chunks/s" if speed else "")
-
-            yield advance
-    else:
-        yield _PlainProgress(console, title, total)
-
-
-class _PlainProgress:
-    def __init__(self, console: Console, title: str, total: int) -> None:
-        self._console, self._title, self._total = console, title, total
-        self._done = 0
-        self._started = self._last = time.monotonic()
-
-    def __call__(self, amount: int) -> None:
-        if not amount:
-            return
-        complete = self._done < self._total <= self._done + amount
-        self._done += amount
-        now = time.monotonic()
-        if now - self._last < _PLAIN_EVERY_SECONDS and not complete:
-            return
-        self._last = now
-        rate = self._done / max(now - self._started, 1e-9)
-        left = max(0, self._total - self._done) / rate if rate else 0
-        total = max(self._done, self._total)
-        self._console.print(
-            f"{self._title}: {self._done:,} of {total:,} chunks, {rate:.1f} chunks/s, {left:.0f} s left",
-            highlight=False,
-        )
-
-
-@contextmanager
-def counter(console: Console, title: str, unit: str, *, quiet: bool = False) -> Iterator[Callable[[int], None]]:
-    """A running count of something whose total is unknown."""
-    if quiet or not console.is_terminal:
-        yield lambda _: None
-        return
-    with Progress(
-        SpinnerColumn(),
-        TextColumn("{task.description} {task.completed:,.0f} " + unit),
-        TimeElapsedColumn(),
-        console=console,
-        transient=True,
-    ) as progress:
-        task = progress.add_task(title, total=None)
-        yield lambda amount: progress.advance(task, amount)
-
-
-@contextmanager
-def spinner(console: Console, title: str, *, quiet: bool = False) -> Iterator[None]:
-    """A sign of life for something short."""
-    if quiet:
-        yield
-    elif console.is_terminal:
-        with console.status(title):
-            yield
-    else:
-        console.print(title)
-        yield
 
 
 def load_line(report: LoadReport) -> str:
@@ -141,29 +57,41 @@ def load_line(report: LoadReport) -> str:
     return "Loaded " + ", ".join(parts) + "."
 
 
-def estimate_line(space: str, plan: BacklogEstimate) -> str:
-    """What the backlog will take, in one sentence."""
+def estimate_line(space: str, plan: BacklogEstimate, passed: Sequence[str] = ()) -> str:
+    """What the backlog will take, in one sentence, and another for each dollar limit that it passes."""
     if not plan.chunks:
         return f"Nothing is due in space {escape(space)}."
     duration = "an unknown time" if plan.seconds is None else f"about {_duration(plan.seconds)}"
-    size = f"{_counted(plan.chunks, 'chunk')}, {plan.tokens:,} tokens"
-    return f"{size}: {duration}, ${plan.usd:.2f} (space {escape(space)})."
+    size = f"{_counted(plan.chunks, 'chunk')}, {_counted(plan.tokens, 'token')}"
+    dollars = "at an unknown price" if plan.usd is None else dollar_text(plan.usd)
+    line = f"{size}: {duration}, {dollars} (space {escape(space)})."
+    return "\n".join([line, *(f"[yellow]This passes a limit:[/yellow] {escape(limit)}." for limit in passed)])
 
 
 def run_view(stats: EmbeddingStats, index_seconds: float | None) -> RenderableType:
     """The outcome of a run."""
-    if not stats.processed:
+    if not stats.processed and stats.fallback is None:
         busy = f" Prefixes {', '.join(stats.busy_prefixes)} are held by another run." if stats.busy_prefixes else ""
         built = "" if index_seconds is None else f" The index was built in {index_seconds:.1f} s."
         return Text(f"Nothing to embed.{busy}{built}")
     table = pairs()
     table.add_row("embedded", f"{_counted(stats.embedded, 'chunk')}, {_counted(stats.tokens, 'token')}")
-    table.add_row(
-        "time",
-        f"{_duration(stats.seconds)}, {stats.chunks_per_second:.1f} chunks/s on {stats.device} in {stats.precision}",
-    )
-    table.add_row("model loaded in", f"{stats.model_load_seconds:.1f} s")
-    table.add_row("peak memory", f"{stats.peak_memory_bytes / 1e6:,.0f} MB")
+    if stats.processed:
+        table.add_row("time", f"{_duration(stats.seconds)}, {_pace(stats)}")
+    parts = [stats, *([stats.fallback] if stats.fallback else [])]
+    for fallback in parts[1:]:
+        pace = f", {_pace(fallback)}" if fallback.processed else ""
+        failed = f", [yellow]{fallback.failed:,}[/yellow] failed" if fallback.failed else ""
+        table.add_row("provider", "[yellow]down[/yellow], so what it has not embedded stays pending in its space")
+        table.add_row("fallback", f"{_counted(fallback.embedded, 'chunk')}{pace}{failed}")
+        table.add_row("fallback's space", escape(fallback.space))
+    if usd := sum(part.usd for part in parts):
+        embedded = sum(part.embedded for part in parts)
+        rate = f", {dollar_text(usd * 1000 / embedded)} for 1,000 embeddings" if embedded else ""
+        table.add_row("cost", f"{dollar_text(usd)}{rate}")
+    if stats.model_load_seconds:
+        table.add_row("model loaded in", f"{stats.model_load_seconds:.1f} s")
+    table.add_row("peak memory", f"{max(part.peak_memory_bytes for part in parts) / 1e6:,.0f} MB")
     if index_seconds is not None:
         table.add_row("index built in", f"{index_seconds:.1f} s")
     for name, count, hint in (
@@ -177,6 +105,11 @@ def run_view(stats: EmbeddingStats, index_seconds: float | None) -> RenderableTy
     return table
 
 
+def _pace(run: EmbeddingStats | RunRecord) -> str:
+    where = "by the API" if run.device == "api" else f"on {run.device}"
+    return f"{run.chunks_per_second:.1f} chunks/s {where}{f' in {run.precision}' if run.precision else ''}"
+
+
 def status_view(table: TableStatus, address: str) -> RenderableType:
     """The table and its spaces."""
     head = Text.assemble((f"{table.chunks:,}", "bold"), f" chunks in knowledge_base ({address})")
@@ -188,28 +121,117 @@ def status_view(table: TableStatus, address: str) -> RenderableType:
 
 
 def _space_view(space: SpaceStatus) -> Table:
-    backlog, run, index = space.backlog, space.latest_run, space.index
+    backlog, run = space.backlog, space.latest_run
     table = pairs(escape(space.record.space.name) + (" (serves searches)" if space.record.serving else ""))
-    share = backlog.embedded / backlog.chunks if backlog.chunks else 1.0
-    table.add_row("model", f"{escape(space.record.space.model)}, {space.record.space.dimensions} dimensions")
+    table.add_row("model", _model_text(space.record.space))
     table.add_row("column", space.record.column)
-    table.add_row("embedded", f"{_meter(share)} {backlog.embedded:,} ({share:.1%})")
+    table.add_row("embedded", f"{_meter(space.coverage)} {backlog.embedded:,} ({_percent(space.coverage)})")
     waiting = f", {backlog.waiting:,} wait for a retry" if backlog.waiting else ""
     table.add_row("pending", f"{backlog.pending:,}{waiting}")
     if backlog.quarantined:
         table.add_row("quarantined", f"[red]{backlog.quarantined:,}[/red] (see embedding-assets failures)")
     if backlog.unreachable:
         table.add_row("unreachable", f"[red]{backlog.unreachable:,}[/red] (chunk_hash is not lowercase hex)")
+    table.add_row("index", f"{space.index.name}: {_index_text(space.index)}")
+    if run:
+        cost = f" · {dollar_text(run.usd)}" if run.usd else ""
+        table.add_row(
+            "latest run",
+            f"{run.finished_at:%Y-%m-%d %H:%M} · {_counted(run.embedded, 'chunk')} · {_pace(run)}{cost}",
+        )
+    return table
+
+
+def spaces_view(table: TableStatus, configured: str | None) -> RenderableType:
+    """Who has embedded how much of the table, and where.
+
+    Args:
+        table: its spaces.
+        configured: name of the space that the settings lead to, if they lead to one of these.
+    """
+    if not table.spaces:
+        return Text("There is no vector space yet; the first run of embedding-assets embed makes one.")
+    views: list[RenderableType] = []
+    for status in table.spaces:
+        record, backlog = status.record, status.backlog
+        roles = [
+            *(["serves searches"] if record.serving else []),
+            *(["the settings lead here"] if record.space.name == configured else []),
+        ]
+        head = Text.assemble((record.space.name, "bold"), (f"  {', '.join(roles)}" if roles else "", "green"))
+        counted = f"{backlog.embedded:,} of {backlog.chunks:,} embedded ({_percent(status.coverage)})"
+        if backlog.quarantined:
+            counted += f", [red]{backlog.quarantined:,} quarantined[/red]"
+        details = pairs()
+        details.add_row("model", _model_text(record.space))
+        details.add_row("column", record.column)
+        details.add_row("chunks", f"{_meter(status.coverage, 10)} {counted}")
+        details.add_row("index", _index_text(status.index))
+        views += [head, Padding(details, (0, 0, 1, 2))]
+    return Group(*views)
+
+
+def _model_text(space: VectorSpace) -> str:
+    # The same name on two servers may be two models.
+    where = "on this machine" if space.provider == "local" else f"by the API at {escape(space.revision)}"
+    return f"{escape(space.model)}, {space.dimensions} dimensions, {where}"
+
+
+def _index_text(index: IndexState) -> str:
     state = "invalid" if index.exists else "not built yet"
     if index.valid:
         state = f"valid, {index.size_bytes / 1e6:,.1f} MB"
-    table.add_row("index", f"{index.name}: [{'green' if index.valid else 'yellow'}]{state}[/]")
-    if run:
-        table.add_row(
-            "latest run",
-            f"{run.finished_at:%Y-%m-%d %H:%M} · {_counted(run.embedded, 'chunk')} · "
-            f"{run.chunks_per_second:.1f} chunks/s on {run.device} in {run.precision}",
-        )
+    return f"[{'green' if index.valid else 'yellow'}]{state}[/]"
+
+
+def _percent(share: float) -> str:
+    # 100 % only when nothing is missing.
+    return f"{share if share >= 1 else min(share, 0.999):.1%}"
+
+
+def costs_view(rows: Sequence[CostRow], total: CostRow, by: str) -> RenderableType:
+    """What was billed, a row for each day, run or space, and all of it together."""
+    every = [*rows, total]
+    presumed = any(row.presumed_usd for row in every)
+    table = Table(box=None, pad_edge=False, header_style="bold", show_footer=True, footer_style="bold")
+    table.add_column(by, total.key, overflow="fold", min_width=10)
+    usd = _dollar_column([row.usd for row in every])
+    rates = _dollar_column([row.usd_per_1000_embeddings for row in every])
+    likely = _dollar_column([row.presumed_usd for row in every])
+    columns = [
+        ("requests", [f"{row.requests:,}" for row in every]),
+        ("embeddings", [f"{row.embeddings:,}" for row in every]),
+        ("tokens", [f"{row.tokens:,}" for row in every]),
+        ("dollars", usd),
+        ("per 1,000", rates),
+        *([("presumed", likely)] if presumed else []),
+    ]
+    for name, cells in columns:
+        table.add_column(name, cells[-1], justify="right", no_wrap=True)
+    for number, row in enumerate(rows):
+        table.add_row(escape(row.key), *(cells[number] for _, cells in columns))
+    if not presumed:
+        return table
+    note = "presumed: likely cost of requests of which nobody knows whether they were billed; it counts as spent"
+    return Group(table, Text(note, style="dim"))
+
+
+def budget_view(spending: Spending, budget: BudgetConfig) -> RenderableType:
+    """What counts against the limits in dollars."""
+    table = pairs()
+    for name, spent, limit, setting in (
+        ("today", spending.day, budget.usd_per_day, "EMBEDDING_BUDGET_USD_PER_DAY"),
+        ("this month", spending.month, budget.usd_per_month, "EMBEDDING_BUDGET_USD_PER_MONTH"),
+    ):
+        if limit is None:
+            table.add_row(name, f"{dollar_text(spent)}, no limit [dim]({setting})[/dim]")
+            continue
+        share = float(spent / limit)
+        colour = "red" if share >= 1 else "yellow" if share >= budget.alert_share else "green"
+        used = f"{dollar_text(spent)} of {dollar_text(limit)} ({share:.0%})"
+        table.add_row(name, f"{_meter(share, 10, colour=colour)} {used} [dim]{setting}[/dim]")
+    if budget.usd_per_run is not None:
+        table.add_row("a run", f"at most {dollar_text(budget.usd_per_run)} [dim]EMBEDDING_BUDGET_USD_PER_RUN[/dim]")
     return table
 
 
@@ -263,10 +285,26 @@ def _counted(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
-def _meter(share: float, width: int = 20) -> str:
+def _meter(share: float, width: int = 20, *, colour: str = "green") -> str:
     # Full only when nothing is missing.
     filled = width if share >= 1 else min(width - 1, round(share * width))
-    return f"[green]{'━' * filled}[/green][dim]{'━' * (width - filled)}[/dim]"
+    return f"[{colour}]{'━' * filled}[/{colour}][dim]{'━' * (width - filled)}[/dim]"
+
+
+def dollar_text(amount: Decimal | float) -> str:
+    """Dollars in cents, or as exactly as it takes to say anything."""
+    return _dollar_column([amount])[0]
+
+
+def _dollar_column(amounts: Sequence[Decimal | float | None]) -> list[str]:
+    """Amounts with as many decimals, 2 to 8, as the smallest of them needs for two digits."""
+    least = min((float(amount) for amount in amounts if amount), default=1.0)
+    decimals = next((decimals for decimals in range(2, 8) if least >= 10.0 ** (1 - decimals)), 8)
+    cells = ["" if amount is None else f"${amount:,.{decimals}f}" for amount in amounts]
+    while decimals > 2 and all(cell.endswith("0") for cell in cells if cell):
+        decimals -= 1
+        cells = [cell[:-1] for cell in cells]
+    return cells
 
 
 def _duration(seconds: float) -> str:

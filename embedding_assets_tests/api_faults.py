@@ -66,7 +66,7 @@ class Faults:
 
     Attributes:
         script: what the next requests meet; None: nothing.
-        share: of the requests without either that meet one of ``kinds``.
+        share: of the requests without either that meet one of ``kinds``, each kind as often as the others.
     """
 
     def __init__(self, *, share: float = 0.0, kinds: Sequence[Fault] = PASSING, seed: int = 0) -> None:
@@ -74,6 +74,7 @@ class Faults:
         self.share = share
         self.kinds = tuple(kinds)
         self._chance = random.Random(seed)
+        self._dealt: list[Fault] = []
 
     def choose(self, texts: Sequence[str]) -> tuple[Fault | None, int]:
         """The fault of a request, and which text it hits where it hits one."""
@@ -85,5 +86,8 @@ class Faults:
                     if fault.marker in text:
                         return fault, position
         if self._chance.random() < self.share:
-            return self._chance.choice(self.kinds), self._chance.randrange(len(texts))
+            # Dealt like cards, so that every kind has come before one comes again.
+            if not self._dealt:
+                self._dealt = self._chance.sample(self.kinds, len(self.kinds))
+            return self._dealt.pop(), self._chance.randrange(len(texts))
         return None, 0

@@ -47,12 +47,10 @@ class Bucket:
     ) -> None:
         self.per_minute = per_minute
         self.burst = per_minute if burst is None else burst
-        self.taken = 0.0
+        self.takings: list[tuple[float, float]] = []
         self._clock = clock
         self._level = float(self.burst)
         self._refilled_at = clock()
-        self._first: float | None = None
-        self._last = 0.0
 
     @property
     def level(self) -> float:
@@ -67,23 +65,26 @@ class Bucket:
         return max(0.0, (min(amount, self.burst) - self.level) * 60 / self.per_minute)
 
     def take(self, amount: float) -> None:
-        now = self._clock()
-        self._first = now if self._first is None else self._first
-        self._last = now
         self._level = self.level - amount
-        self.taken += amount
+        self.takings.append((self._clock(), amount))
 
     @property
     def reset_seconds(self) -> float:
         """Seconds until it is full."""
         return self.wait_seconds(self.burst)
 
-    @property
-    def used_share(self) -> float:
-        """What was taken, as a share of what could have been between the first and the last taking."""
-        if self._first is None:
+    def used_share(self, *, after_seconds: float) -> float:
+        """What was taken from then on until the last taking, as a share of what came in meanwhile.
+
+        Args:
+            after_seconds: since the first taking; once what it held at first is used up, this cannot stay above 1.
+        """
+        begin = next((time for time, _ in self.takings), 0.0) + after_seconds
+        later = [(time, amount) for time, amount in self.takings if time >= begin]
+        if len(later) < 2:
             return 0.0
-        return self.taken / (self.burst + (self._last - self._first) * self.per_minute / 60)
+        seconds = later[-1][0] - later[0][0]
+        return sum(amount for _, amount in later[1:]) / (seconds * self.per_minute / 60)
 
 
 @dataclass
@@ -114,10 +115,10 @@ class RateLimits:
             self.tokens.take(amount)
         return wait
 
-    @property
-    def used_share(self) -> float:
-        """Share that was used of the limit that held the client back."""
-        return max((bucket.used_share for bucket in (self.requests, self.tokens) if bucket), default=0.0)
+    def used_share(self, *, after_seconds: float) -> float:
+        """The share that was used of the limit that held the client back; see ``Bucket.used_share``."""
+        buckets = [bucket for bucket in (self.requests, self.tokens) if bucket]
+        return max((bucket.used_share(after_seconds=after_seconds) for bucket in buckets), default=0.0)
 
     def headers(self) -> dict[str, str]:
         """``x-ratelimit-…`` as they are now."""

@@ -74,6 +74,7 @@ class ApiServer:
         burst_seconds: how much of a limit can be used at once, in seconds of its rate.
         counted: how tokens a minute are counted.
         retry_after: how a refusal for rate says when to come back.
+        headers_as_of: when the limits in the headers are read: as the request is let in, or as it is answered.
         latency_seconds, latency_seconds_per_input: time an answer takes.
         models: the models it has, with the length of their vectors.
         shortens: whether ``dimensions`` is understood; ``text-embedding-ada-002`` never does.
@@ -96,6 +97,7 @@ class ApiServer:
         burst_seconds: float = 60.0,
         counted: Literal["estimate", "tokens"] = "estimate",
         retry_after: Literal["seconds", "milliseconds"] | None = "seconds",
+        headers_as_of: Literal["arrival", "answer"] = "arrival",
         latency_seconds: float = 0.0,
         latency_seconds_per_input: float = 0.0,
         models: Mapping[str, int] = MODELS,
@@ -110,6 +112,7 @@ class ApiServer:
         )
         self.limits = RateLimits(requests, tokens, counted)
         self.retry_after = retry_after
+        self.headers_as_of = headers_as_of
         self.latency_seconds = latency_seconds
         self.latency_seconds_per_input = latency_seconds_per_input
         self.models = dict(models)
@@ -256,6 +259,7 @@ class ApiServer:
             assert isinstance(request, dict)
             texts = [request["input"]] if isinstance(request["input"], str) else request["input"]
             answer = self._limit(texts)
+        limit_headers = self.limits.headers()
         if answer is None:
             fault, position = self.faults.choose(texts)
             answer = failure(fault) if fault else None
@@ -288,8 +292,7 @@ class ApiServer:
         if tokens:
             await asyncio.sleep(self.latency_seconds + self.latency_seconds_per_input * len(texts))
         if sent and fault is not Fault.NO_HEADERS:
-            # As of now, not of when the request came: what has been admitted meanwhile is in them.
-            sent.headers.update(self.limits.headers())
+            sent.headers.update(limit_headers if self.headers_as_of == "arrival" else self.limits.headers())
         return sent, fault
 
     def _refuse(self, request: dict[str, Any]) -> Answer | None:

@@ -1,9 +1,11 @@
 """Fixtures: a real PostgreSQL with pgvector for the session, a fresh migrated database for each test."""
 
+import logging
 import os
 import signal
+import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -14,13 +16,13 @@ from psycopg.conninfo import make_conninfo
 
 from embedding_assets.config import DatabaseConfig, Settings, get_settings
 from embedding_assets.encoder.demo_model import NAME as DEMO_MODEL
-from embedding_assets.encoder.precision import _tiles_are_broken
+from embedding_assets.encoder.precision import tiles_are_broken
 from embedding_assets.postgres.connection import Database, open_database
 from embedding_assets.postgres.embedded import start_embedded_server, stop_embedded_server
 from embedding_assets.postgres.schema import migrate
 from embedding_assets.postgres.url import normalize_url
 
-if _tiles_are_broken():
+if tiles_are_broken():
     # Where bfloat16 would use them and crash, it is tested without; before torch computes anything.
     os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX512_CORE_BF16")
 
@@ -118,3 +120,29 @@ def beside(database_url: str) -> Iterator[psycopg.Connection]:
 def _execute(url: str, statement: str) -> None:
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute(statement)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def run(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Iterator[Callable[..., tuple[int, str, str]]]:
+    """Run the command in this process; returns exit status, standard output, standard error."""
+    from embedding_assets import cli
+
+    root, package = logging.getLogger(), logging.getLogger("embedding_assets")
+    handlers, levels = root.handlers[:], (root.level, package.level)
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["embedding-assets", *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as exit_:
+            cli.main()
+        captured = capsys.readouterr()
+        code = exit_.value.code or 0
+        assert isinstance(code, int)
+        return code, captured.out, captured.err
+
+    yield run
+    root.handlers[:] = handlers
+    root.setLevel(levels[0])
+    package.setLevel(levels[1])

@@ -7,15 +7,16 @@ import time
 import pytest
 
 from embedding_assets import EmbeddingGenerator
-from embedding_assets.backlog import estimate_backlog, measure_tokens_per_second, prepare_index
+from embedding_assets.backlog import estimate_backlog, measure_tokens_per_second, plan_load, prepare_index
 from embedding_assets.config import Settings
-from embedding_assets.errors import DatabaseError
+from embedding_assets.errors import ConfigurationError, DatabaseError
 from embedding_assets.models import EmbeddingStats
 from embedding_assets.postgres.chunks import count_backlog, fetch_pending
 from embedding_assets.postgres.connection import Database
 from embedding_assets.postgres.index import build_vector_index, describe_index
 from embedding_assets.postgres.runs import record_run
-from embedding_assets.postgres.spaces import SpaceRecord, register_space
+from embedding_assets.postgres.spaces import SpaceRecord, register_space, serve_space
+from embedding_assets.providers.openai import openai_space
 from embedding_assets_tests.fakes import FAKE_SPACE, FakeProvider, insert_chunks
 
 
@@ -57,6 +58,55 @@ def test_the_rate_is_that_of_the_latest_run_of_some_size(
     record_run(database, EmbeddingStats(space=record.space.name, embedded=embedded, tokens=400, seconds=seconds))
     record_run(database, EmbeddingStats(space=record.space.name, embedded=3, tokens=1, seconds=1.0))
     assert estimate_backlog(database, record)[1].seconds == expected
+
+
+def by_api(settings: Settings, *, budget: dict[str, object] | None = None, **openai: object) -> Settings:
+    return (
+        settings.with_embedding(provider="openai").with_group("openai", **openai).with_group("budget", **budget or {})
+    )
+
+
+def test_what_an_api_bills_is_its_price_times_the_tokens(settings: Settings, database: Database):
+    settings = by_api(settings)
+    record = register_space(database, openai_space(settings.openai))
+    insert_chunks(database, texts(10), token_count=1000)
+    assert estimate_backlog(database, record, settings=settings)[1].usd == pytest.approx(10_000 * 0.02 / 1e6)
+    dearer = by_api(settings, usd_per_million_tokens="50")
+    assert estimate_backlog(database, record, settings=dearer)[1].usd == pytest.approx(0.5)
+    # The space's model, whatever the settings name.
+    other = by_api(settings, model="text-embedding-3-large")
+    assert estimate_backlog(database, record, settings=other)[1].usd == pytest.approx(10_000 * 0.02 / 1e6)
+
+
+def test_a_price_that_is_not_known(settings: Settings, database: Database):
+    settings = by_api(settings, model="someone/model")
+    record = register_space(database, openai_space(settings.openai))
+    insert_chunks(database, texts(10), token_count=1000)
+    assert estimate_backlog(database, record, settings=settings)[1].usd is None
+    with pytest.raises(ConfigurationError, match="EMBEDDING_OPENAI_USD_PER_MILLION_TOKENS"):
+        estimate_backlog(database, record, settings=by_api(settings, budget={"usd_per_day": 1}))
+
+
+@pytest.mark.parametrize(
+    ("limits", "seconds"),
+    [
+        ({}, None),
+        ({"tokens_per_minute": 5000}, 120.0),
+        ({"requests_per_minute": 1}, 60.0),
+        ({"requests_per_minute": 1, "max_inputs": 5}, 120.0),
+        ({"requests_per_minute": 1, "max_request_tokens": 3000}, 240.0),
+        ({"requests_per_minute": 1, "max_inputs": 5, "tokens_per_minute": 1000}, 600.0),
+    ],
+)
+def test_before_the_first_run_an_api_is_as_fast_as_its_limits(
+    limits: dict[str, object], seconds: float | None, settings: Settings, database: Database
+):
+    settings = by_api(settings, **limits)
+    record = register_space(database, openai_space(settings.openai))
+    insert_chunks(database, texts(10), token_count=1000)
+    assert estimate_backlog(database, record, settings=settings)[1].seconds == seconds
+    record_run(database, EmbeddingStats(space=record.space.name, embedded=200, tokens=40_000, seconds=4.0))
+    assert estimate_backlog(database, record, settings=settings)[1].seconds == 1.0
 
 
 def test_measuring_embeds_a_few_and_writes_nothing(settings: Settings, database: Database, record: SpaceRecord):
@@ -127,6 +177,34 @@ def test_a_large_load_drops_the_index_and_a_small_one_keeps_it(
     assert plan.decision == "defer"
     assert "the index waits for the load" in plan.reason
     assert not describe_index(database, record.index).exists
+
+
+def test_a_space_that_is_loaded_range_by_range_keeps_its_index(
+    settings: Settings, database: Database, record: SpaceRecord
+):
+    insert_chunks(database, texts(30))
+    embed(settings, database)
+    build_vector_index(database, record, settings.index)
+    insert_chunks(database, texts(300, "many"))
+    backlog = count_backlog(database, record)
+    plan = prepare_index(database, record, backlog, loading=30)
+    assert plan.decision == "keep"
+    assert plan.reason == "30 chunks to load, 30 embedded: the index stays and is extended row by row"
+    assert describe_index(database, record.index).valid
+    assert plan_load(database, record, backlog, loading=31).decision == "defer"
+    assert describe_index(database, record.index).valid, "a plan drops nothing"
+
+
+def test_a_space_that_serves_by_now_keeps_the_index_that_the_sensor_probes(settings: Settings, database: Database):
+    register_space(database, FAKE_SPACE)
+    further = register_space(database, dataclasses.replace(FAKE_SPACE, revision="2"), new_space=True)
+    insert_chunks(database, texts(30))
+    backlog = count_backlog(database, further)
+    build_vector_index(database, further, settings.index)
+    serve_space(database, further, force=True)
+    assert prepare_index(database, further, backlog).decision == "defer"
+    assert not describe_index(database, further.index).exists
+    assert describe_index(database, further.pending_index).valid
 
 
 def test_the_drop_waits_for_a_build_that_is_under_way(settings: Settings, database: Database, record: SpaceRecord):

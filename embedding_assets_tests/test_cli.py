@@ -1,5 +1,4 @@
 import json
-import logging
 import os
 import re
 import signal
@@ -25,32 +24,7 @@ from embedding_assets.cli import main
 main()
 """
 
-COMMANDS = ["demo", "migrate", "load", "status", "estimate", "embed", "search", "failures", "ui"]
-
-
-@pytest.fixture(autouse=True)
-def logging_as_before():
-    root, package = logging.getLogger(), logging.getLogger("embedding_assets")
-    handlers, levels = root.handlers[:], (root.level, package.level)
-    yield
-    root.handlers[:] = handlers
-    root.setLevel(levels[0])
-    package.setLevel(levels[1])
-
-
-@pytest.fixture
-def run(monkeypatch, capsys):
-    """Run the command in this process; returns exit status, standard output, standard error."""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["embedding-assets", *map(str, arguments)])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as exit_:
-            cli.main()
-        captured = capsys.readouterr()
-        return exit_.value.code or 0, captured.out, captured.err
-
-    return run
+COMMANDS = ["demo", "migrate", "load", "status", "estimate", "embed", "spaces", "costs", "search", "failures", "ui"]
 
 
 @pytest.fixture
@@ -337,7 +311,7 @@ def test_ctrl_c_while_embedding_says_where_it_stands(settings, database):
     assert (process.returncode, out) == (130, "")
     committed = embedded(database)
     assert 0 < committed < total
-    assert f"Stopped: {committed:,} chunks are committed, {total - committed:,} are left." in err
+    assert f"Stopped: {total - committed:,} of {total:,} due chunks are left." in err
     assert "Traceback" not in err
 
 

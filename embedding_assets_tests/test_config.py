@@ -9,10 +9,12 @@ from pydantic import SecretStr
 from embedding_assets.config import (
     DEFAULT_MODEL_NAME,
     DEFAULT_MODEL_REVISION,
+    BudgetConfig,
     DatabaseConfig,
     EmbeddingConfig,
     IndexConfig,
     LoggingConfig,
+    OpenAIConfig,
     Settings,
     get_settings,
 )
@@ -60,7 +62,8 @@ def test_the_default_model_is_pinned():
 
 # Variable, accepted values, refused values.
 BOUNDS = [
-    ("EMBEDDING_PROVIDER", ["local"], ["magic"]),
+    ("EMBEDDING_PROVIDER", ["local", "openai"], ["magic"]),
+    ("EMBEDDING_FALLBACK", ["local", "openai"], ["magic"]),
     ("EMBEDDING_BATCH_SIZE", ["1", "512"], ["0", "513", "-1", "many", "1.5"]),
     ("EMBEDDING_DIMENSIONS", ["1", "2000"], ["0", "2001"]),
     ("EMBEDDING_MAX_SEQ_LENGTH", ["8", "32768"], ["7", "32769"]),
@@ -76,18 +79,39 @@ BOUNDS = [
     ("EMBEDDING_THROUGHPUT_FLOOR", ["0"], ["-1"]),
     ("EMBEDDING_COVERAGE_FLOOR", ["0", "1"], ["1.1"]),
     ("EMBEDDING_RECALL_FLOOR", ["0", "1"], ["-0.1"]),
+    ("EMBEDDING_BACKLOG_AGE_HOURS", ["0.1", "8760"], ["0", "8761", "inf", "nan"]),
     ("EMBEDDING_CHUNK_TOKENS", ["16", "32768"], ["15", "32769"]),
     ("EMBEDDING_CHUNK_OVERLAP", ["0", "127"], ["-1"]),
     ("EMBEDDING_HUB_TIMEOUT_SECONDS", ["0.1", "300"], ["0", "301"]),
     ("EMBEDDING_DATABASE_POOL_SIZE", ["4", "64"], ["3", "65"]),
     ("EMBEDDING_DATABASE_CONNECT_TIMEOUT_SECONDS", ["1", "300"], ["0", "301"]),
     ("EMBEDDING_DATABASE_RETRY_SECONDS", ["0", "3600"], ["-1", "3601"]),
+    ("EMBEDDING_OPENAI_DIMENSIONS", ["1", "2000"], ["0", "2001"]),
+    ("EMBEDDING_OPENAI_SEND_DIMENSIONS", ["true", "0"], ["perhaps"]),
+    ("EMBEDDING_OPENAI_MAX_INPUT_TOKENS", ["8", "1000000"], ["7", "1000001"]),
+    ("EMBEDDING_OPENAI_TOO_LONG", ["truncate", "quarantine"], ["split"]),
+    ("EMBEDDING_OPENAI_MAX_INPUTS", ["1", "2048"], ["0", "2049"]),
+    ("EMBEDDING_OPENAI_MAX_REQUEST_TOKENS", ["8", "300000"], ["7", "300001"]),
+    ("EMBEDDING_OPENAI_CONCURRENCY", ["1", "256"], ["0", "257"]),
+    ("EMBEDDING_OPENAI_REQUESTS_PER_MINUTE", ["1"], ["0"]),
+    ("EMBEDDING_OPENAI_TOKENS_PER_MINUTE", ["8"], ["7"]),
+    ("EMBEDDING_OPENAI_TIMEOUT_SECONDS", ["0.1", "600"], ["0", "601", "nan"]),
+    ("EMBEDDING_OPENAI_WAIT_SECONDS", ["0.1", "86400"], ["0", "86401", "inf"]),
+    ("EMBEDDING_OPENAI_CONNECT_TIMEOUT_SECONDS", ["0.1", "300"], ["0", "301"]),
+    ("EMBEDDING_OPENAI_RETRY_SECONDS", ["0", "86400"], ["-1", "86401", "nan"]),
+    ("EMBEDDING_OPENAI_USD_PER_MILLION_TOKENS", ["0", "0.13"], ["-1", "NaN", "cheap"]),
+    ("EMBEDDING_BUDGET_USD_PER_RUN", ["0.000001"], ["0", "-1", "NaN", "Infinity"]),
+    ("EMBEDDING_BUDGET_USD_PER_DAY", ["5"], ["0"]),
+    ("EMBEDDING_BUDGET_USD_PER_MONTH", ["100"], ["0"]),
+    ("EMBEDDING_BUDGET_ALERT_SHARE", ["0.1", "1"], ["0", "1.1"]),
     ("EMBEDDING_INDEX_M", ["2", "32"], ["1", "101"]),
     ("EMBEDDING_INDEX_EF_CONSTRUCTION", ["32", "1000"], ["3", "1001"]),
     ("EMBEDDING_INDEX_EF_SEARCH", ["1", "1000"], ["0", "1001"]),
     ("EMBEDDING_INDEX_OPERATOR_CLASS", ["vector_ip_ops", "vector_l2_ops"], ["halfvec_ip_ops"]),
     ("EMBEDDING_INDEX_MEMORY_MB", ["64"], ["63"]),
     ("EMBEDDING_INDEX_WORKERS", ["0", "64"], ["-1", "65"]),
+    ("EMBEDDING_INDEX_BLOAT_CEILING", ["1.1", "100"], ["1.0", "101"]),
+    ("EMBEDDING_INDEX_RECALL_DROP", ["0", "1"], ["-0.1", "1.1"]),
     ("EMBEDDING_LOG_LEVEL", ["DEBUG", "ERROR"], ["LOUD"]),
     ("EMBEDDING_LOG_FORMAT", ["json", "text"], ["xml"]),
 ]
@@ -110,10 +134,12 @@ def test_refused_with_the_variable_named(variable: str, value: str, monkeypatch:
 
 
 def test_every_setting_has_bounds_to_test_or_is_free():
-    free = {"EMBEDDING_MODEL_NAME", "EMBEDDING_MODEL_REVISION", "EMBEDDING_DATA_DIR", "EMBEDDING_DATABASE_URL"}
+    free = {"EMBEDDING_MODEL_NAME", "EMBEDDING_MODEL_REVISION", "EMBEDDING_DATA_DIR", "EMBEDDING_DATABASE_URL"} | {
+        f"EMBEDDING_OPENAI_{name}" for name in ("API_KEY", "BASE_URL", "ORGANIZATION", "PROJECT", "MODEL")
+    }
     named = {
         f"{group.model_config['env_prefix']}{field}".upper()
-        for group in (DatabaseConfig, EmbeddingConfig, IndexConfig, LoggingConfig)
+        for group in (DatabaseConfig, EmbeddingConfig, OpenAIConfig, BudgetConfig, IndexConfig, LoggingConfig)
         for field in group.model_fields
     }
     assert named - free == {variable for variable, _, _ in BOUNDS}
@@ -181,6 +207,19 @@ def test_a_secret_of_the_wrong_type_is_not_quoted():
     assert describe_validation_error(caught.value, "EMBEDDING_DATABASE_") == [
         "EMBEDDING_DATABASE_URL: Input should be a valid string"
     ]
+
+
+@pytest.mark.parametrize(
+    "url", ["http://u:s3cret@h/v1", "http://:s3cret@h/v1", "http://h/v1?s3cret", "http://h/#s3cret"]
+)
+def test_a_base_url_holds_no_secret(url: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("EMBEDDING_OPENAI_BASE_URL", url)
+    with pytest.raises(ConfigurationError) as caught:
+        get_settings()
+    assert str(caught.value) == (
+        "EMBEDDING_OPENAI_BASE_URL: "
+        "is not a URL such as https://api.openai.com/v1, without user, password or parameters"
+    )
 
 
 def test_long_values_are_cut_in_errors(monkeypatch: pytest.MonkeyPatch):

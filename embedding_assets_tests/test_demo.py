@@ -19,6 +19,7 @@ from embedding_assets.errors import EmbeddingAssetsError, ModelUnavailableError
 from embedding_assets.health import Verdict
 from embedding_assets.postgres.embedded import stop_embedded_server
 from embedding_assets.providers.factory import open_space
+from embedding_assets_tests.api_server import ApiServer
 from embedding_assets_tests.fakes import insert_chunks
 
 
@@ -86,6 +87,22 @@ def test_from_a_fresh_folder_to_answers_and_again(fresh_data_dir, documents, mon
     assert f"Nothing to embed: {added} of {added} chunks have their vectors already." in flat(again)
     assert "Materializing" not in again
     assert seconds < 20
+
+
+def test_the_demo_with_an_api(settings, documents, monkeypatch):
+    """No local model is needed; the small one only counts tokens."""
+    monkeypatch.delenv("EMBEDDING_MODEL_NAME")
+    monkeypatch.setenv("EMBEDDING_PROVIDER", "openai")
+    with ApiServer() as server:
+        monkeypatch.setenv("EMBEDDING_OPENAI_BASE_URL", server.url)
+        monkeypatch.setenv("EMBEDDING_OPENAI_API_KEY", server.api_key)
+
+        text, _ = play(documents)
+
+    assert "using the small demo model" not in flat(text)
+    assert "Vector space: openai-text-embedding-3-small-768-" in text
+    assert re.search(r"^cost +\$0\.0", text, re.MULTILINE)
+    assert text.count("?\n0.") + text.count("?\n-0.") == 3, "three questions with answers, however odd the vectors"
 
 
 def flat(text):

@@ -46,6 +46,41 @@ def test_everything_is_embedded_and_every_vector_is_its_chunks_own(settings: Set
     assert (run.embedded, run.tokens, run.device, run.precision) == (151, stats.tokens, "fake", "exact")
 
 
+def test_what_waits_for_the_first_vectors_happens_once_and_only_then(settings: Settings, database: Database):
+    calls: list[int] = []
+
+    def before_writing() -> None:
+        calls.append(len(stored(database)))
+
+    def run(provider: FakeProvider) -> None:
+        EmbeddingGenerator(
+            settings.with_embedding(commit_seconds=0.001, retry_delay_seconds=0),
+            database=database,
+            provider=provider,
+            before_writing=before_writing,
+        ).generate_embeddings_batch()
+
+    run(FakeProvider())
+    insert_chunks(database, texts(50))
+    run(FakeProvider(spoil=lambda _, batch: (batch.vectors.__setitem__(slice(None), 0), batch)[1]))
+    assert calls == [], "a run without work, and one in which everything failed"
+    run(FakeProvider())
+    assert (calls, len(stored(database))) == ([0], 50)
+
+
+def test_a_run_whose_preparation_fails_writes_nothing(settings: Settings, database: Database):
+    insert_chunks(database, texts(5))
+
+    def fail() -> None:
+        raise errors.DatabaseError("not dropped")
+
+    with pytest.raises(errors.DatabaseError, match="not dropped"):
+        EmbeddingGenerator(
+            settings, database=database, provider=FakeProvider(), before_writing=fail
+        ).generate_embeddings_batch()
+    assert stored(database) == {}
+
+
 def test_a_second_run_has_nothing_to_do_and_loads_no_model(settings: Settings, database: Database):
     class Unloadable(FakeProvider):
         def load(self) -> float:

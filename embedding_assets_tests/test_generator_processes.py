@@ -133,6 +133,6 @@ def test_interrupted_it_says_where_it_stands(
     assert "Traceback" not in err
     kept = len(embedded(database))
     assert 0 < kept < CHUNKS
-    assert f"{kept} chunks are committed, {CHUNKS - kept} are left" in err
+    assert f"{CHUNKS - kept} of {CHUNKS} due chunks are left" in err
     wait_for(lambda: sessions(database) <= mine)
     assert outcome(start(0))["embedded"] == CHUNKS - kept

@@ -47,6 +47,7 @@ def test_every_setting_is_in_the_table() -> None:
 
 def test_commands_exist() -> None:
     commands = {command.name or command.callback.__name__ for command in app.registered_commands if command.callback}
+    commands |= {group.name for group in app.registered_groups if group.name}
     named = set(re.findall(r"embedding-assets ([a-z]+)", README.read_text(encoding="utf-8")))
     assert named <= commands, named - commands
     assert commands <= named, commands - named

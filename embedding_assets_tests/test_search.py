@@ -8,11 +8,20 @@ import pytest
 
 from embedding_assets import EmbeddingGenerator, SearchResult, search
 from embedding_assets.config import IndexConfig, Settings, get_settings
-from embedding_assets.errors import ConfigurationError, ProviderError
+from embedding_assets.errors import (
+    ConfigurationError,
+    ModelUnavailableError,
+    ProviderError,
+    ProviderUnavailableError,
+)
 from embedding_assets.postgres.connection import Database
 from embedding_assets.postgres.index import build_vector_index
-from embedding_assets.postgres.spaces import register_space
+from embedding_assets.postgres.spaces import SpaceRecord, list_spaces, register_space
+from embedding_assets.providers.base import EmbeddingProvider
+from embedding_assets.providers.factory import provider_for
+from embedding_assets.search import _merge
 from embedding_assets_tests.fakes import FAKE_SPACE, FakeProvider, hash_of, insert_chunks, vector_of
+from embedding_assets_tests.fallbacks import Unsteady, run, with_fallback
 
 TEXTS = [f"text {number}" for number in range(30)]
 
@@ -41,7 +50,9 @@ def found(query: str, settings: Settings, database: Database, **options: object)
 def test_nearest_first(settings: Settings, database: Database):
     results = found("text 7", settings, database)
     assert len(results) == 5
-    assert results[0] == SearchResult(hash_of("text 7"), pytest.approx(1, abs=1e-6), "", "", "", "text 7", {})  # type: ignore[arg-type]
+    assert results[0] == SearchResult(
+        hash_of("text 7"), pytest.approx(1, abs=1e-6), "", "", "", "text 7", {}, FAKE_SPACE.name
+    )  # type: ignore[arg-type]
     scores = [result.score for result in results]
     assert scores == sorted(scores, reverse=True)
     by_hand = sorted((float(vector_of("text 7") @ vector_of(text)) for text in TEXTS), reverse=True)
@@ -157,3 +168,170 @@ def test_the_model_of_the_serving_space_is_asked_whatever_is_set(
     assert get_settings().embedding.model_name == "someone/else"
     with pytest.raises(ProviderError, match="the query cannot be embedded: tokenizing_failed"):
         search("\udcff", k=1)
+
+
+# Two spaces
+
+HERE, THERE = TEXTS[:20], TEXTS[20:]
+
+
+class Spaces:
+    """``HERE`` embedded by a provider that was down afterwards, ``THERE`` by the fallback, which is the demo model.
+
+    Attributes:
+        serving: the provider; search finds it by ``provider_for``.
+        asked: the settings under which each space's provider was asked for, by provider.
+    """
+
+    def __init__(self, settings: Settings, database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.serving = Unsteady()
+        self.asked: list[tuple[str, Settings]] = []
+        self.settings = with_fallback(settings)
+        self.database = database
+        insert_chunks(database, HERE, document_metadata='{"kind": "even"}')
+        run(self.settings, database, self.serving)
+        insert_chunks(database, THERE, document_metadata='{"kind": "odd"}')
+        self.serving.batches = 0
+        run(self.settings, database, self.serving)
+        self.serving.batches = None
+        self.record, self.fallback = list_spaces(database)
+
+        def provider_of(settings: Settings, record: SpaceRecord, database: Database) -> EmbeddingProvider:
+            self.asked.append((record.space.provider, settings))
+            return self.serving if record.space == FAKE_SPACE else provider_for(settings, record, database)
+
+        monkeypatch.setattr(importlib.import_module("embedding_assets.search"), "provider_for", provider_of)
+
+    def found(self, query: str, **options: object) -> list[SearchResult]:
+        return found(query, options.pop("settings", self.settings), self.database, **options)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def spaces(settings: Settings, database: Database, monkeypatch: pytest.MonkeyPatch) -> Spaces:
+    return Spaces(settings, database, monkeypatch)
+
+
+def test_two_rankings_are_merged_by_rank(spaces: Spaces, caplog: pytest.LogCaptureFixture):
+    here, there = spaces.record.space.name, spaces.fallback.space.name
+    results = spaces.found("text 25", k=30)
+    assert {result.chunk_hash for result in results} == set(map(hash_of, TEXTS))
+    # 20 here and 10 there: turn about, then what is left.
+    assert [result.space for result in results] == [here, there] * 10 + [here] * 10
+    for space, texts in ((here, HERE), (there, THERE)):
+        ranking = [result for result in results if result.space == space]
+        assert {result.text for result in ranking} == set(texts)
+        assert [result.score for result in ranking] == sorted((result.score for result in ranking), reverse=True)
+    assert results[1].text == "text 25"
+    assert results[1].score == pytest.approx(1, abs=1e-5)
+    assert spaces.found("text 7")[0].text == "text 7"
+    assert spaces.found("text 7", k=1) == spaces.found("text 7")[:1]
+    assert caplog.records == []
+
+    assert {result.text for result in spaces.found("text 1", k=99, where={"kind": "odd"})} == set(THERE)
+    assert {result.text for result in spaces.found("text 1", k=99, where={"kind": "even"})} == set(HERE)
+
+
+def test_a_chunk_of_both_rankings_is_told_once_and_rises():
+    def result(name: str, space: str) -> SearchResult:
+        return SearchResult(name, 0.5, "", "", "", "", {}, space)
+
+    merged = _merge([[result(name, "here") for name in "abcd"], [result(name, "there") for name in "xdy"]])
+    assert [each.chunk_hash for each in merged] == ["d", "a", "x", "b", "c", "y"]
+    assert merged[0].space == "here"
+    assert _merge([[], []]) == []
+
+
+def test_the_fallback_is_not_asked_for_what_it_has_not_alone(spaces: Spaces, database: Database):
+    run(spaces.settings, database, spaces.serving)
+    assert spaces.found("text 25", k=1)[0].text == "text 25"
+    assert {result.space for result in spaces.found("text 25", k=30)} == {FAKE_SPACE.name}
+    insert_chunks(database, ["pending"])
+    assert len(spaces.found("text 25", k=99)) == 30
+    assert {provider for provider, _ in spaces.asked} == {"fake"}
+
+
+def test_without_a_fallback_only_the_serving_space_is_searched(spaces: Spaces, settings: Settings):
+    assert {result.text for result in spaces.found("text 25", k=99, settings=settings)} == set(HERE)
+    spaces.serving.batches = 0
+    with pytest.raises(ProviderUnavailableError):
+        spaces.found("text 25", settings=settings)
+
+
+def test_while_the_provider_is_down_the_fallback_is_searched_alone(
+    spaces: Spaces, database: Database, caplog: pytest.LogCaptureFixture
+):
+    spaces.serving.batches = 0
+    insert_chunks(database, ["in no space"])
+    results = spaces.found("text 25", k=99)
+    assert {result.text for result in results} == set(THERE)
+    assert results[0].text == "text 25"
+    assert {result.space for result in results} == {spaces.fallback.space.name}
+    [told] = caplog.records
+    assert told.message.startswith("fake does not answer")
+    assert told.message.endswith("which leaves 20 chunks out")
+    assert spaces.found("text 25", where={"kind": "even"}) == []
+
+    # All that it has, and not only what the other lacks.
+    spaces.serving.batches = None
+    run(spaces.settings, database, spaces.serving)
+    spaces.serving.batches = 0
+    assert {result.text for result in spaces.found("text 25", k=99)} == set(THERE)
+
+
+def test_an_empty_space_stands_in_for_nothing(spaces: Spaces, database: Database):
+    database.run(lambda connection: connection.execute("UPDATE knowledge_base SET chunk_text = chunk_text || '!'"))
+    spaces.serving.batches = 0
+    for where in ({}, {"kind": "odd"}):
+        with pytest.raises(ProviderUnavailableError):
+            spaces.found("text 25", where=where)
+
+
+def test_a_fallback_that_fails_while_the_provider_is_down(spaces: Spaces, monkeypatch: pytest.MonkeyPatch):
+    spaces.serving.batches = 0
+    monkeypatch.setattr(
+        "embedding_assets.providers.factory.locate_model", lambda *_, **__: fail(ModelUnavailableError("no files"))
+    )
+    with pytest.raises(ModelUnavailableError) as caught:
+        spaces.found("text 25")
+    assert isinstance(caught.value.__cause__, ProviderUnavailableError)
+
+    # While it is up, it answers alone, and what that leaves out is said.
+    spaces.serving.batches = None
+    assert {result.text for result in spaces.found("text 25", k=99)} == set(HERE)
+
+
+def test_what_is_left_out_without_the_fallback_s_model_is_said(
+    spaces: Spaces, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    monkeypatch.setattr(
+        "embedding_assets.providers.factory.locate_model", lambda *_, **__: fail(ModelUnavailableError("no files"))
+    )
+    spaces.found("text 25")
+    [told] = caplog.records
+    assert told.message == (
+        f"10 chunks that only space {spaces.fallback.space.name} has are left out of this search: "
+        "its model cannot embed the query (ModelUnavailableError)"
+    )
+
+
+def fail(error: Exception) -> None:
+    raise error
+
+
+def test_who_asks_does_not_wait_for_the_end_of_an_outage(spaces: Spaces, settings: Settings):
+    spaces.found("text 25")
+    assert [(provider, s.openai.retry_seconds, s.openai.timeout_seconds) for provider, s in spaces.asked] == [
+        ("fake", 5.0, 5.0),
+        ("local", 5.0, 5.0),
+    ]
+    del spaces.asked[:]
+    spaces.found("text 25", settings=settings)
+    assert [(s.openai.retry_seconds, s.openai.wait_seconds) for _, s in spaces.asked] == [(5.0, 5.0)]
+
+
+def test_a_fallback_that_serves_is_searched_once(settings: Settings, database: Database):
+    insert_chunks(database, TEXTS[:3])
+    run(settings, database)
+    results = found("text 1", with_fallback(settings), database)
+    assert results[0].text == "text 1"
+    assert len(results) == 3

@@ -1,6 +1,9 @@
 """Texts to vectors without a table."""
 
 import asyncio
+import copy
+import json
+import pickle
 import threading
 import time
 from dataclasses import replace
@@ -8,21 +11,34 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from embedding_assets import EmbeddingService, ProviderError
+from embedding_assets import EmbeddedVector, EmbeddedVectors, EmbeddingService, ProviderError
 from embedding_assets.providers.base import EmbeddedBatch
 from embedding_assets_tests.fakes import FAKE_SPACE, FakeProvider, vector_of
 
 
-async def test_vectors_are_plain_lists_in_the_order_of_the_texts():
+async def test_vectors_are_lists_in_the_order_of_the_texts():
     service = EmbeddingService(FakeProvider(batch_size=2))
     texts = [f"text {number}" for number in range(7)]
-    vectors = await service.batch_generate(texts)
-    assert type(vectors) is list
-    assert {type(vector) for vector in vectors} == {list}
+    vectors: list[list[float]] = await service.batch_generate(texts)
+    assert isinstance(vectors, list)
+    assert all(isinstance(vector, list) for vector in vectors)
     assert {type(number) for vector in vectors for number in vector} == {float}
     np.testing.assert_array_equal(np.array(vectors, dtype=np.float32), [vector_of(text) for text in texts])
-    assert await service.generate("text 3") == vectors[3]
+    vector: list[float] = await service.generate("text 3")
+    assert vector == vectors[3] == vectors[3][:]
     assert service.space == FAKE_SPACE
+
+
+async def test_every_answer_says_its_space_and_is_a_list_to_everybody_else():
+    service = EmbeddingService(FakeProvider())
+    vectors, vector = await service.batch_generate(["a", "b"]), await service.generate("a")
+    assert type(vectors) is EmbeddedVectors
+    assert {type(each) for each in (*vectors, vector)} == {EmbeddedVector}
+    assert {each.space for each in (vectors, *vectors, vector)} == {FAKE_SPACE}  # type: ignore[attr-defined]
+    assert json.loads(json.dumps(vectors)) == vectors
+    for again in (copy.deepcopy(vectors), pickle.loads(pickle.dumps(vectors))):
+        assert again == vectors
+        assert again.space == again[0].space == FAKE_SPACE
 
 
 async def test_batches_in_any_order_are_put_in_order():
@@ -34,8 +50,14 @@ async def test_batches_in_any_order_are_put_in_order():
     np.testing.assert_array_equal(np.array(vectors, dtype=np.float32), [vector_of(text) for text in "abcde"])
 
 
-async def test_no_texts_no_vectors():
-    assert await EmbeddingService(FakeProvider()).batch_generate([]) == []
+async def test_no_texts_no_vectors_and_nobody_is_asked():
+    class Untouchable(FakeProvider):
+        def embed(self, texts, *, query=False):  # type: ignore[no-untyped-def]
+            raise AssertionError("asked for nothing")
+
+    vectors = await EmbeddingService(Untouchable()).batch_generate([])
+    assert vectors == []
+    assert vectors.space == FAKE_SPACE
 
 
 @pytest.mark.parametrize("blank", ["", " \n\t"])

@@ -2,17 +2,20 @@
 
 import json
 from dataclasses import replace
+from decimal import Decimal
 
 import pytest
 
 from embedding_assets import EmbeddingGenerator
-from embedding_assets.config import IndexConfig, Settings
+from embedding_assets.config import BudgetConfig, IndexConfig, Settings
 from embedding_assets.models import EmbeddingStats
+from embedding_assets.postgres.admission import Admitted, ApiRequest, RateLimits, admit, settle
 from embedding_assets.postgres.connection import Database
 from embedding_assets.postgres.index import build_vector_index
+from embedding_assets.postgres.ledger import CostRow
 from embedding_assets.postgres.runs import record_run
 from embedding_assets.postgres.spaces import SpaceRecord, register_space
-from embedding_assets.status import inspect_table, judge_embeddings, judge_vector_index
+from embedding_assets.status import inspect_table, judge_embeddings, judge_vector_index, total_costs
 from embedding_assets_tests.fakes import FAKE_SPACE, FakeProvider, insert_chunks
 
 TEXTS = [f"text {number}" for number in range(120)]
@@ -44,6 +47,21 @@ def test_an_empty_table(database: Database):
     assert inspect_table(database).chunks == 3
 
 
+def test_a_space_of_an_empty_table_misses_nothing(database: Database):
+    register_space(database, FAKE_SPACE)
+    assert inspect_table(database).spaces[0].coverage == 1.0
+
+
+def test_the_costs_of_all_spaces_together(database: Database):
+    assert total_costs(database) == CostRow("total", 0, 0, 0, Decimal(0), Decimal(0))
+    for space, tokens in (("one", 1000), ("two", 3000)):
+        request = ApiRequest("endpoint", space, "openai", "model", "run", 10, tokens, 2 * tokens, Decimal(1000))
+        admitted = admit(database, request, RateLimits(None, None), BudgetConfig(), lifetime_seconds=60)
+        assert isinstance(admitted, Admitted)
+        settle(database, admitted.reservation, tokens=tokens, rates=None)
+    assert total_costs(database) == CostRow("total", 2, 20, 4000, Decimal(4), Decimal(0))
+
+
 def test_numbers(database: Database, record: SpaceRecord, settings: Settings):
     insert_chunks(database, ["new one", "new two"])
     other = register_space(database, replace(FAKE_SPACE, dimensions=32), new_space=True)
@@ -53,6 +71,7 @@ def test_numbers(database: Database, record: SpaceRecord, settings: Settings):
     assert first["name"] == record.space.name
     assert (first["column"], first["dimensions"], first["serving"]) == ("embedding", 768, True)
     assert (first["embedded"], first["pending"], first["quarantined"]) == (120, 2, 0)
+    assert first["coverage"] == pytest.approx(120 / 122)
     assert first["index"]["name"] == "idx_knowledge_embedding"
     assert first["index"]["valid"] is True
     assert first["index"]["size_bytes"] > 0

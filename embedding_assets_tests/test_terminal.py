@@ -1,10 +1,14 @@
+import dataclasses
 import io
+import re
 from datetime import UTC, datetime
+from decimal import Decimal
 
 import pytest
 from rich.console import Console
 
 from embedding_assets import terminal
+from embedding_assets.config import BudgetConfig
 from embedding_assets.health import Verdict
 from embedding_assets.loading import LoadReport
 from embedding_assets.models import EmbeddingStats
@@ -12,6 +16,7 @@ from embedding_assets.planning import BacklogEstimate
 from embedding_assets.postgres.chunks import Backlog
 from embedding_assets.postgres.failures import Failure
 from embedding_assets.postgres.index import IndexState
+from embedding_assets.postgres.ledger import CostRow, Spending
 from embedding_assets.postgres.runs import RunRecord
 from embedding_assets.postgres.spaces import SpaceRecord
 from embedding_assets.search import SearchResult
@@ -42,68 +47,6 @@ def space_status(**counts):
     return SpaceStatus(record, backlog, IndexState("idx_knowledge_embedding", True, True, 2_500_000), run)
 
 
-def test_where_there_is_no_terminal_progress_is_a_line_now_and_then(monkeypatch):
-    now = 0.0
-    monkeypatch.setattr("embedding_assets.terminal.time.monotonic", lambda: now)
-    console = plain()
-
-    with terminal.bar(console, "embedding", 100) as advance:
-        for now, amount in ((2.0, 0), (4.0, 10), (12.0, 20), (13.0, 30), (20.0, 40), (21.0, 0), (22.0, 5)):  # noqa: B007
-            advance(amount)
-
-    assert console.file.getvalue().splitlines() == [
-        "embedding: 30 of 100 chunks, 2.5 chunks/s, 28 s left",
-        "embedding: 100 of 100 chunks, 5.0 chunks/s, 0 s left",
-    ]
-
-
-@pytest.mark.parametrize("width", [80, 120])
-def test_on_a_terminal_progress_is_a_bar(width):
-    console = Console(file=io.StringIO(), force_terminal=True, width=width, no_color=True)
-
-    with terminal.bar(console, "embedding", 100) as advance:
-        advance(60)
-        advance(40)
-
-    assert "100/100" in console.file.getvalue()
-
-
-def test_quiet_means_quiet():
-    console = Console(file=io.StringIO(), force_terminal=True)
-
-    with terminal.bar(console, "a", 1, quiet=True) as advance:
-        advance(1)
-    with terminal.counter(console, "a", "chunks", quiet=True) as advance:
-        advance(1)
-    with terminal.spinner(console, "a", quiet=True):
-        pass
-
-    assert console.file.getvalue() == ""
-
-
-def test_signs_of_life_on_a_terminal():
-    console = Console(file=io.StringIO(), force_terminal=True, width=80)
-
-    with terminal.counter(console, "loading", "chunks") as advance:
-        advance(1234)
-    with terminal.spinner(console, "timing"):
-        pass
-
-    assert "1,234 chunks" in console.file.getvalue()
-    assert "timing" in console.file.getvalue()
-
-
-def test_signs_of_life_elsewhere():
-    console = plain()
-
-    with terminal.counter(console, "loading", "chunks") as advance:
-        advance(1)
-    with terminal.spinner(console, "timing"):
-        pass
-
-    assert console.file.getvalue() == "timing\n"
-
-
 @pytest.mark.parametrize(
     ("report", "line"),
     [
@@ -126,10 +69,33 @@ def test_what_loading_did(report, line):
         (BacklogEstimate(2, 9, 12.34, 0.0), "2 chunks, 9 tokens: about 12.3 s, $0.00 (space s)."),
         (BacklogEstimate(2000, 9000, 600, 1.239), "2,000 chunks, 9,000 tokens: about 10.0 min, $1.24 (space s)."),
         (BacklogEstimate(2, 9, 9000, 0.0), "2 chunks, 9 tokens: about 2.5 h, $0.00 (space s)."),
+        (BacklogEstimate(2, 1, 60, 0.00000123), "2 chunks, 1 token: about 60.0 s, $0.0000012 (space s)."),
+        (BacklogEstimate(2, 9, 60, None), "2 chunks, 9 tokens: about 60.0 s, at an unknown price (space s)."),
     ],
 )
 def test_an_estimate(plan, line):
     assert terminal.estimate_line("s", plan) == line
+
+
+def test_an_estimate_names_the_limits_it_passes():
+    plan = BacklogEstimate(2, 9, 60, 9.5)
+    line = terminal.estimate_line("s", plan, ["EMBEDDING_BUDGET_USD_PER_DAY leaves $0.80", "the [other]"])
+    assert line.splitlines() == [
+        "2 chunks, 9 tokens: about 60.0 s, $9.50 (space s).",
+        "[yellow]This passes a limit:[/yellow] EMBEDDING_BUDGET_USD_PER_DAY leaves $0.80.",
+        r"[yellow]This passes a limit:[/yellow] the \[other].",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("amount", "text"),
+    [
+        (0, "$0.00"), (Decimal("0.3"), "$0.30"), (1234.5, "$1,234.50"), (0.1, "$0.10"), (0.0512, "$0.051"),
+        (Decimal("0.05"), "$0.05"), (0.00123456, "$0.0012"), (0.00000049, "$0.00000049"), (2e-8, "$0.00000002"),
+    ],
+)  # fmt: skip
+def test_dollars(amount, text):
+    assert terminal.dollar_text(amount) == text
 
 
 def test_a_run():
@@ -149,6 +115,46 @@ def test_a_run():
     ):
         assert part in text
     assert [line.split()[0] for line in text.splitlines()][-4:] == ["truncated", "failed", "skipped", "busy"]
+
+
+def rows_of(text):
+    """A table of names and values, as a dictionary."""
+    return dict(re.split(r"  +", line.strip(), maxsplit=1) for line in text.splitlines() if "  " in line.strip())
+
+
+def test_a_run_by_an_api():
+    stats = EmbeddingStats(space="s", embedded=2000, tokens=4000, seconds=10.0, usd=0.08, device="api")
+
+    rows = rows_of(shown(terminal.run_view(stats, None)))
+
+    assert rows["time"] == "10.0 s, 200.0 chunks/s by the API"
+    assert rows["cost"] == "$0.08, $0.04 for 1,000 embeddings"
+    assert "model loaded in" not in rows
+    assert "fallback" not in rows
+
+
+def test_a_run_whose_provider_went_down():
+    fallback = EmbeddingStats(
+        space="local-[b]", embedded=6, failed=1, seconds=2.0, device="cpu", precision="float32", usd=0.5,
+        peak_memory_bytes=600_000_000,
+    )  # fmt: skip
+    stats = EmbeddingStats(
+        space="s", embedded=4, seconds=1.0, usd=0.5, device="api", peak_memory_bytes=100_000_000, fallback=fallback
+    )
+
+    rows = rows_of(shown(terminal.run_view(stats, None)))
+
+    assert rows["embedded"] == "4 chunks, 0 tokens"
+    assert rows["provider"].startswith("down, so")
+    assert rows["fallback"] == "6 chunks, 3.0 chunks/s on cpu in float32, 1 failed"
+    assert rows["fallback's space"] == "local-[b]"
+    assert rows["cost"] == "$1.00, $100.00 for 1,000 embeddings", "both together"
+    assert rows["peak memory"] == "600 MB"
+
+    nothing = stats.model_copy(update={"embedded": 0, "fallback": EmbeddingStats(space="t"), "usd": 0.0})
+    rows = rows_of(shown(terminal.run_view(nothing, None)))
+    assert (rows["embedded"], rows["fallback"]) == ("0 chunks, 0 tokens", "0 chunks")
+    assert not {"time", "cost"} & set(rows)
 
 
 @pytest.mark.parametrize(
@@ -175,6 +181,82 @@ def test_a_table():
     assert "quarantined" not in text
 
 
+def test_the_latest_run_tells_what_it_cost():
+    by_api = RunRecord(NOW, 9, 0, 0, 0, 100, 2.0, 0.0, 10**8, "api", "", usd=0.25)
+    status = dataclasses.replace(space_status(), latest_run=by_api)
+    assert "9 chunks · 4.5 chunks/s by the API · $0.25" in shown(terminal.status_view(TableStatus(10, [status]), "x"))
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_spaces(width):
+    api = VectorSpace("openai", "text-embedding-3-small", "api.openai.com", 768, True, "", 8192)
+    record = SpaceRecord(api, f"embedding_{api.slug}", f"idx_knowledge_embedding_{api.slug}", serving=False)
+    further = SpaceStatus(record, Backlog(10_000, 9999, 0, 0, 1, 0), IndexState(record.index, False), None)
+
+    text = shown(terminal.spaces_view(TableStatus(10, [space_status(), further]), api.name), width)
+
+    first, second = (block.splitlines() for block in re.split(r"\n *\n", text.rstrip()))
+    assert first[0].strip() == f"{SPACE.name}  serves searches"
+    assert second[0].strip() == f"{api.name}  the settings lead here"
+    assert [line.split()[0] for line in second[1:]] == ["model", "column", "chunks", "index"]
+    assert "/models/[red]own[/red], 768 dimensions, on this machine" in first[1]
+    assert "text-embedding-3-small, 768 dimensions, by the API at api.openai.com" in second[1]
+    assert record.column in second[2]
+    assert "9,999 of 10,000 embedded (99.9%), 1 quarantined" in second[3], "100 % only when nothing is missing"
+    assert "not built yet" in second[4]
+    assert "the settings lead here" not in shown(terminal.spaces_view(TableStatus(10, [space_status()]), None))
+    assert "no vector space yet" in shown(terminal.spaces_view(TableStatus(10, []), None))
+
+
+def cost_row(key, usd="0.3", presumed="0"):
+    return CostRow(key, 2, 12, 1500, Decimal(usd), Decimal(presumed))
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_costs(width):
+    text = shown(
+        terminal.costs_view([cost_row("2030-01-02"), cost_row("[b]", "1234.5")], cost_row("total"), "day"), width
+    )
+
+    head, *lines = (line.split() for line in text.splitlines())
+    assert head == ["day", "requests", "embeddings", "tokens", "dollars", "per", "1,000"]
+    assert lines == [
+        ["2030-01-02", "2", "12", "1,500", "$0.30", "$25.00"],
+        ["[b]", "2", "12", "1,500", "$1,234.50", "$102,875.00"],
+        ["total", "2", "12", "1,500", "$0.30", "$25.00"],
+    ]
+
+
+def test_costs_that_nobody_knows_stand_apart():
+    nothing = CostRow("r", 0, 0, 0, Decimal(0), Decimal("0.002"))
+    text = shown(terminal.costs_view([cost_row("a" * 60), nothing], cost_row("total", presumed="0.002"), "run"))
+
+    assert "presumed" in text.splitlines()[0]
+    row = next(line for line in text.splitlines() if line.startswith("r "))
+    assert row.split() == ["r", "0", "0", "0", "$0.00", "$0.002"], "no price a piece where there is no piece"
+    assert "nobody knows whether they were billed" in " ".join(text.split())
+
+
+def test_limits_in_dollars():
+    spending = Spending(run=Decimal(0), day=Decimal("4.2"), month=Decimal(12))
+    without = shown(terminal.budget_view(spending, BudgetConfig()))
+    assert "today       $4.20, no limit (EMBEDDING_BUDGET_USD_PER_DAY)" in without
+    assert "this month  $12.00, no limit (EMBEDDING_BUDGET_USD_PER_MONTH)" in without
+    assert "a run" not in without
+
+    limited = BudgetConfig(usd_per_run="1", usd_per_day="5", usd_per_month="10")
+    rows = rows_of(shown(terminal.budget_view(spending, limited)))
+    assert rows["today"].endswith("$4.20 of $5.00 (84%) EMBEDDING_BUDGET_USD_PER_DAY")
+    assert rows["this month"].endswith("$12.00 of $10.00 (120%) EMBEDDING_BUDGET_USD_PER_MONTH")
+    assert rows["a run"] == "at most $1.00 EMBEDDING_BUDGET_USD_PER_RUN"
+
+    console = Console(file=io.StringIO(), force_terminal=True, width=80)
+    console.print(terminal.budget_view(spending, limited))
+    today, month, _ = console.file.getvalue().splitlines()
+    assert "\x1b[33m━" in today, "from the alert on"
+    assert "\x1b[31m━" in month
+
+
 def test_a_table_with_trouble():
     text = shown(terminal.status_view(TableStatus(10, [space_status(quarantined=2, unreachable=3)]), "x"))
 
@@ -193,8 +275,8 @@ def test_the_meter_is_full_only_when_nothing_is_missing():
 
 
 def test_answers():
-    long = SearchResult("h", 0.5, "docs/[b].md", "Title", "", "word " * 200, {})
-    short = SearchResult("h", 0.75, "s", "T", "Head > [bold]", "text", {})
+    long = SearchResult("h", 0.5, "docs/[b].md", "Title", "", "word " * 200, {}, "space")
+    short = SearchResult("h", 0.75, "s", "T", "Head > [bold]", "text", {}, "space")
 
     text = shown(terminal.results_view([short, long]))
 

@@ -33,7 +33,7 @@ def main() -> None:
         def prepare() -> tuple[Answer, Callable[[str], Answer]]:
             settings = get_settings()
             database = stack.enter_context(open_database(settings))
-            provider = create_provider(settings)
+            provider = create_provider(settings, database)
             provider.load()
             metadata = DocumentMetadata(source="benchmark")
             chunks = [

@@ -3,23 +3,29 @@
 import platform
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from typing import Any
 
-from dagster import AssetExecutionContext, BackfillPolicy, MaterializeResult, MetadataValue, asset
+from dagster import AssetExecutionContext, AssetKey, BackfillPolicy, MaterializeResult, asset
 
-from embedding_assets.backlog import estimate_backlog, prepare_index
-from embedding_assets.defs.metadata import prefix_table, run_metadata, vector_index_metadata
+from embedding_assets.backlog import estimate_backlog, plan_load, prepare_index
+from embedding_assets.config import IndexConfig
+from embedding_assets.defs.metadata import indexes_metadata, prefix_table, run_metadata
 from embedding_assets.defs.partitions import prefix_partitions
 from embedding_assets.defs.progress import ProgressLog
 from embedding_assets.defs.resources import EmbeddingProviderResource, PostgresResource
+from embedding_assets.errors import DatabaseError, ProviderError
 from embedding_assets.generator import EmbeddingGenerator
+from embedding_assets.health import limits_passed_by
+from embedding_assets.indexing import build_indexes, build_missing
 from embedding_assets.logs import correlate
 from embedding_assets.models import PrefixStats
 from embedding_assets.planning import PrefixRange
-from embedding_assets.postgres.chunks import count_pending_by_prefix, due_in_range, has_chunks
+from embedding_assets.postgres.chunks import count_backlog, count_pending_by_prefix, due_in_range, has_chunks
 from embedding_assets.postgres.connection import Database
-from embedding_assets.postgres.index import build_vector_index, describe_index, measure_recall
-from embedding_assets.postgres.locks import hold
+from embedding_assets.postgres.ledger import count_spending
+from embedding_assets.postgres.locks import hold, is_loading
+from embedding_assets.postgres.spaces import SpaceRecord
 
 __all__ = ["chunk_embeddings", "chunks_pending", "pgvector_index_health"]
 
@@ -33,15 +39,24 @@ __all__ = ["chunk_embeddings", "chunks_pending", "pgvector_index_health"]
 def chunks_pending(
     context: AssetExecutionContext, postgres: PostgresResource, embedding_provider: EmbeddingProviderResource
 ) -> MaterializeResult[Any]:
-    """Chunks without a vector: how many, what embedding them takes, and whether the index waits for the load."""
+    """Chunks without a vector: how many, what embedding them takes, and whether the index waits for the load.
+
+    It changes nothing, so it can be materialized alone to see what a run will cost.
+    If it fails, the settings or the database are at fault, not a text: the error names the variable. If its log warns
+    that a dollar limit will be passed, the run stops there; raise the limit or leave the rest to later runs.
+    """
+    settings = embedding_provider.settings()
     with correlate(context.run.run_id), postgres.open() as database:
         if not has_chunks(database):
             return _nothing_to_do(context)
         record = embedding_provider.open_space(database)
-        backlog, estimate = estimate_backlog(database, record)
-        plan = prepare_index(database, record, backlog)
-        by_prefix = count_pending_by_prefix(database, record, embedding_provider.settings().embedding.prefix_length)
+        backlog, estimate = estimate_backlog(database, record, settings=settings)
+        plan = plan_load(database, record, backlog)
+        by_prefix = count_pending_by_prefix(database, record, settings.embedding.prefix_length)
+        spending = count_spending(database, context.run.run_id)
     context.log.info("%d chunks are due in space %s", backlog.due, record.space.name)
+    for limit in limits_passed_by(estimate.usd or 0, spending, settings.budget):
+        context.log.warning("embedding them costs about $%.6f, but %s: it will stop there", estimate.usd, limit)
     return MaterializeResult(
         metadata={
             "space": record.space.name,
@@ -52,9 +67,9 @@ def chunks_pending(
             "quarantined": backlog.quarantined,
             "unreachable": backlog.unreachable,
             "tokens": estimate.tokens,
-            # Unknown before the first run of some size.
+            # Unknown before the first run of some size, and without a price.
             **({} if estimate.seconds is None else {"estimated_minutes": round(estimate.seconds / 60, 2)}),
-            "estimated_usd": estimate.usd,
+            **({} if estimate.usd is None else {"estimated_usd": estimate.usd}),
             "index_plan": f"{plan.decision}: {plan.reason}",
             "by_prefix": prefix_table({prefix: {"pending": count} for prefix, count in by_prefix.items()}),
         }
@@ -71,7 +86,11 @@ def chunks_pending(
 def chunk_embeddings(
     context: AssetExecutionContext, postgres: PostgresResource, embedding_provider: EmbeddingProviderResource
 ) -> MaterializeResult[Any]:
-    """Vectors of the chunks whose hash begins with the partition's characters, written to ``knowledge_base``."""
+    """Vectors of the chunks whose hash begins with the partition's characters, written to ``knowledge_base``.
+
+    If it fails, the model, the provider or the database is at fault, not a text, and the error says what to do. What
+    was embedded until then is kept: materialize it again, it goes on from the table.
+    """
     keys = context.partition_key_range
     prefixes = PrefixRange(keys.start, keys.end)
     with correlate(context.run.run_id), postgres.open() as database:
@@ -79,20 +98,28 @@ def chunk_embeddings(
             return _nothing_to_do(context)
         record = embedding_provider.open_space(database)
         due = due_in_range(database, record, prefixes.buckets)
+        settings = embedding_provider.settings()
         generator = EmbeddingGenerator(
-            embedding_provider.settings(),
+            settings,
             prefixes=prefixes,
             database=database,
             on_progress=ProgressLog(context.log, total=due),
+            before_writing=partial(_make_way, context, database, record, due),
         )
-        with _turn(database) if due else nullcontext():
-            stats = generator.generate_embeddings_batch()
+        try:
+            # An API serves several runs at once.
+            with _turn(database) if due and record.space.provider == "local" else nullcontext():
+                stats = generator.generate_embeddings_batch()
+        except ProviderError:
+            _index_what_is_there(context, database, record, settings.index)
+            raise
+        spending = count_spending(database, context.run.run_id)
     # Beside the numbers of the whole run, which Dagster gives to each of its partitions.
     for prefix in context.partition_keys:
         counts = stats.prefixes.get(prefix, PrefixStats())
         own = {f"partition_{name}": count for name, count in counts.model_dump().items()}
         context.add_asset_metadata(metadata=own, partition_key=prefix)
-    return MaterializeResult(metadata=run_metadata(stats))
+    return MaterializeResult(metadata=run_metadata(stats, record.space.provider, spending))
 
 
 @asset(
@@ -104,29 +131,43 @@ def chunk_embeddings(
 def pgvector_index_health(
     context: AssetExecutionContext, postgres: PostgresResource, embedding_provider: EmbeddingProviderResource
 ) -> MaterializeResult[Any]:
-    """The HNSW index: built when it is missing, invalid or not as configured, then measured against exact search."""
+    """The HNSW index of every space that has vectors: built when it is missing, invalid or not as configured, then
+    measured against exact search.
+
+    If it fails, an index could not be built and the error says why, e.g. too little disk or memory. Searches still
+    work, slowly, without it; materialize it again.
+    """
     config = embedding_provider.settings().index
     with correlate(context.run.run_id), postgres.open() as database:
         if not has_chunks(database):
             return _nothing_to_do(context)
-        record = embedding_provider.open_space(database)
-        build_seconds = build_vector_index(database, record, config)
-        state = describe_index(database, record.index)
-        recall = measure_recall(database, record, config)
-    if build_seconds is not None:
-        context.log.info("built %s in %.1f s", record.index, build_seconds)
-    return MaterializeResult(
-        metadata={
-            "space": MetadataValue.text(record.space.name),
-            **vector_index_metadata(state, recall, build_seconds),
-        }
-    )
+        reports = build_indexes(database, embedding_provider.open_space(database), config)
+    return MaterializeResult(metadata=indexes_metadata(reports))
 
 
 def _nothing_to_do(context: AssetExecutionContext) -> MaterializeResult[Any]:
     """An empty table needs no model, so that a fresh checkout runs before one was ever fetched."""
     context.log.info("knowledge_base is empty; load documents with `embedding-assets load PATH`")
     return MaterializeResult(metadata={"chunks": 0})
+
+
+def _make_way(context: AssetExecutionContext, database: Database, record: SpaceRecord, due: int) -> None:
+    """Drop the index if it had better wait for the load, and this run builds it afterwards."""
+    if AssetKey("pgvector_index_health") in context.job_def.asset_layer.selected_asset_keys:
+        prepare_index(database, record, count_backlog(database, record), loading=due)
+
+
+def _index_what_is_there(
+    context: AssetExecutionContext, database: Database, record: SpaceRecord, config: IndexConfig
+) -> None:
+    """Nothing else will in a run that has failed, and it may be a day until a limit resets or an outage is over."""
+    if is_loading(database, record.space.name):
+        return
+    try:
+        build_missing(database, record, config)
+    except DatabaseError as error:
+        # What made the run fail is the news.
+        context.log.warning("no index until the next run: %s", error)
 
 
 @contextmanager

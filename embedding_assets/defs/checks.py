@@ -2,19 +2,28 @@
 
 from collections.abc import Callable, Iterable, Iterator
 
-from dagster import AssetCheckExecutionContext, AssetCheckResult, AssetCheckSeverity, AssetCheckSpec, multi_asset_check
+from dagster import (
+    AssetCheckExecutionContext,
+    AssetCheckResult,
+    AssetCheckSeverity,
+    AssetCheckSpec,
+    asset_check,
+    multi_asset_check,
+)
 
+from embedding_assets.audit import audit_spaces
 from embedding_assets.config import Settings
 from embedding_assets.defs.assets import chunk_embeddings, pgvector_index_health
 from embedding_assets.defs.resources import EmbeddingProviderResource, PostgresResource
-from embedding_assets.health import Verdict
+from embedding_assets.health import Verdict, judge_costs, judge_models
 from embedding_assets.logs import correlate
 from embedding_assets.postgres.chunks import has_chunks
 from embedding_assets.postgres.connection import Database
+from embedding_assets.postgres.ledger import count_spending
 from embedding_assets.postgres.spaces import SpaceRecord
 from embedding_assets.status import judge_embeddings, judge_vector_index
 
-__all__ = ["embedding_checks", "index_checks"]
+__all__ = ["costs_within_budget", "embedding_checks", "index_checks", "vectors_match_model"]
 
 
 def _spec(asset: object, name: str, description: str, *, blocking: bool = False) -> AssetCheckSpec:
@@ -26,13 +35,33 @@ def _spec(asset: object, name: str, description: str, *, blocking: bool = False)
         _spec(
             chunk_embeddings,
             "finite_dimensions",
-            "Every stored vector has the space's dimensions (768 by default), all finite, and unit length.",
+            "Every stored vector has the space's dimensions (768 by default), all finite, and unit length. If not, "
+            "something else wrote to the column: set those vectors to NULL and embed again.",
             blocking=True,
         ),
-        _spec(chunk_embeddings, "throughput", "The latest run of some size was not slower than the floor."),
-        _spec(chunk_embeddings, "coverage", "Enough of the table is embedded."),
-        _spec(chunk_embeddings, "quarantine_empty", "No chunk was given up after repeated failures."),
-        _spec(chunk_embeddings, "hashes_reachable", "Every pending chunk lies in a partition."),
+        _spec(
+            chunk_embeddings,
+            "throughput",
+            "The latest run of some size was not slower than the floor. If it was: a GPU or a smaller model, higher "
+            "rate limits of an API, or a lower EMBEDDING_THROUGHPUT_FLOOR.",
+        ),
+        _spec(
+            chunk_embeddings,
+            "coverage",
+            "Enough of the table is embedded. If not: materialize the remaining partitions, or wait for the provider "
+            "to come back if a fallback stands in.",
+        ),
+        _spec(
+            chunk_embeddings,
+            "quarantine_empty",
+            "No chunk was given up after repeated failures. If some were: `embedding-assets failures` lists them; mend "
+            "their text, or try again with `--retry`.",
+        ),
+        _spec(
+            chunk_embeddings,
+            "hashes_reachable",
+            "Every pending chunk lies in a partition. If not: give those chunks a chunk_hash of lowercase hex.",
+        ),
     ]
 )
 def embedding_checks(
@@ -42,16 +71,55 @@ def embedding_checks(
     yield from _results(_judged(context, postgres, embedding_provider, judge_embeddings))
 
 
+@asset_check(
+    asset=chunk_embeddings,
+    blocking=True,
+    description="A sample of the vectors of every space, embedded again by the space's own model, agrees with what is "
+    "stored. If not, another model's vectors are in the column: set them to NULL and embed again, and see which "
+    "EMBEDDING_MODEL_NAME an adopted table was claimed with. A model or API that cannot be had now is only named.",
+)
+def vectors_match_model(
+    context: AssetCheckExecutionContext, postgres: PostgresResource, embedding_provider: EmbeddingProviderResource
+) -> AssetCheckResult:
+    """Verdict on whose vectors the columns hold; asks an API for 16 vectors."""
+    with correlate(context.run.run_id), postgres.open() as database:
+        return _result(judge_models(audit_spaces(database, embedding_provider.settings())))
+
+
+@asset_check(
+    asset=chunk_embeddings,
+    description="What was spent stays below EMBEDDING_BUDGET_ALERT_SHARE of every dollar limit. At a limit embedding "
+    "stops until that resets; raise EMBEDDING_BUDGET_USD_PER_RUN, _DAY or _MONTH to go on earlier.",
+)
+def costs_within_budget(
+    context: AssetCheckExecutionContext, postgres: PostgresResource, embedding_provider: EmbeddingProviderResource
+) -> AssetCheckResult:
+    """Verdict on the dollars of this run, of today and of this month."""
+    with correlate(context.run.run_id), postgres.open() as database:
+        spending = count_spending(database, context.run.run_id)
+        return _result(judge_costs(spending, embedding_provider.settings().budget))
+
+
 @multi_asset_check(
     specs=[
-        _spec(pgvector_index_health, "index_valid", "The index exists, is valid and was built as configured."),
-        _spec(pgvector_index_health, "recall", "The index finds the true nearest neighbours."),
+        _spec(
+            pgvector_index_health,
+            "index_valid",
+            "The index of every space with vectors exists, is valid and was built as configured. If not: materialize "
+            "pgvector_index_health, which builds it.",
+        ),
+        _spec(
+            pgvector_index_health,
+            "recall",
+            "The indexes find the true nearest neighbours. If not: raise EMBEDDING_INDEX_EF_SEARCH, or "
+            "EMBEDDING_INDEX_M and materialize pgvector_index_health.",
+        ),
     ]
 )
 def index_checks(
     context: AssetCheckExecutionContext, postgres: PostgresResource, embedding_provider: EmbeddingProviderResource
 ) -> Iterator[AssetCheckResult]:
-    """Verdicts on the vector index."""
+    """Verdicts on the vector indexes."""
     yield from _results(_judged(context, postgres, embedding_provider, judge_vector_index))
 
 
@@ -71,10 +139,14 @@ def _judged(
 
 def _results(verdicts: Iterable[Verdict]) -> Iterator[AssetCheckResult]:
     for verdict in verdicts:
-        yield AssetCheckResult(
-            check_name=verdict.name,
-            passed=verdict.passed,
-            severity=AssetCheckSeverity.ERROR if verdict.blocking else AssetCheckSeverity.WARN,
-            description=verdict.description,
-            metadata=verdict.numbers,
-        )
+        yield _result(verdict)
+
+
+def _result(verdict: Verdict) -> AssetCheckResult:
+    return AssetCheckResult(
+        check_name=verdict.name,
+        passed=verdict.passed,
+        severity=AssetCheckSeverity.ERROR if verdict.blocking else AssetCheckSeverity.WARN,
+        description=verdict.description,
+        metadata=verdict.numbers,
+    )

@@ -1,12 +1,14 @@
 """Resources: each reads its settings from the environment; what is set here, e.g. in the launchpad, wins."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Literal
 
 from dagster import ConfigurableResource, ResourceDependency
 from pydantic import Field, SecretStr
 
 from embedding_assets.config import Settings, get_settings
+from embedding_assets.errors import ConfigurationError
 from embedding_assets.postgres.connection import Database, open_database
 from embedding_assets.postgres.spaces import SpaceRecord
 from embedding_assets.providers.base import EmbeddingProvider
@@ -35,7 +37,7 @@ class PostgresResource(ConfigurableResource):  # type: ignore[type-arg]
 
 
 class ModelResource(ConfigurableResource):  # type: ignore[type-arg]
-    """The model of this process: loaded at first use, once, and shared by all steps that run in the process."""
+    """The local model of this process: loaded at first use, once, and shared by all steps that run in the process."""
 
     model_name: str | None = Field(default=None, description="Unset: EMBEDDING_MODEL_NAME.")
     model_revision: str | None = Field(default=None, description="Unset: EMBEDDING_MODEL_REVISION.")
@@ -43,11 +45,13 @@ class ModelResource(ConfigurableResource):  # type: ignore[type-arg]
     batch_size: int | None = Field(default=None, description="1 to 512. Unset: EMBEDDING_BATCH_SIZE.")
 
     def settings(self) -> Settings:
-        """The settings from the environment with what is set here."""
+        """The settings from the environment with what is set here.
+
+        Raises:
+            ConfigurationError: a value is not acceptable.
+        """
         names = ("model_name", "model_revision", "device", "batch_size")
-        return get_settings().with_embedding(
-            **{name: value for name in names if (value := getattr(self, name)) is not None}
-        )
+        return _changed(get_settings(), "embedding", self, {name: name for name in names})
 
     def release(self) -> None:
         """Free the memory of the model."""
@@ -57,17 +61,56 @@ class ModelResource(ConfigurableResource):  # type: ignore[type-arg]
 
 
 class EmbeddingProviderResource(ConfigurableResource):  # type: ignore[type-arg]
-    """Who computes the vectors, and into which vector space."""
+    """Who computes the vectors, into which vector space, and what that may cost.
+
+    The key of an API is not among this: it comes from the environment alone (EMBEDDING_OPENAI_API_KEY or
+    OPENAI_API_KEY), since what is configured here is stored with every run and shown to whoever sees the UI.
+    """
 
     model: ResourceDependency[ModelResource]
-    provider: str | None = Field(default=None, description="Unset: EMBEDDING_PROVIDER.")
+    provider: str | None = Field(default=None, description="local or openai. Unset: EMBEDDING_PROVIDER.")
+    fallback: str | None = Field(default=None, description="local or openai. Unset: EMBEDDING_FALLBACK.")
     new_space: bool | None = Field(default=None, description="Unset: EMBEDDING_NEW_SPACE.")
+    openai_model: str | None = Field(default=None, description="Unset: EMBEDDING_OPENAI_MODEL.")
+    openai_dimensions: int | None = Field(default=None, description="Unset: EMBEDDING_OPENAI_DIMENSIONS.")
+    openai_base_url: str | None = Field(default=None, description="Unset: EMBEDDING_OPENAI_BASE_URL.")
+    requests_per_minute: int | None = Field(
+        default=None, description="Of all processes together. Unset: EMBEDDING_OPENAI_REQUESTS_PER_MINUTE."
+    )
+    tokens_per_minute: int | None = Field(
+        default=None, description="Of all processes together. Unset: EMBEDDING_OPENAI_TOKENS_PER_MINUTE."
+    )
+    usd_per_run: float | None = Field(default=None, description="Unset: EMBEDDING_BUDGET_USD_PER_RUN.")
+    usd_per_day: float | None = Field(
+        default=None, description="All runs together. Unset: EMBEDDING_BUDGET_USD_PER_DAY."
+    )
+    usd_per_month: float | None = Field(
+        default=None, description="All runs together. Unset: EMBEDDING_BUDGET_USD_PER_MONTH."
+    )
 
     def settings(self) -> Settings:
-        """The settings that the model resource and this one describe."""
-        names = ("provider", "new_space")
-        return self.model.settings().with_embedding(
-            **{name: value for name in names if (value := getattr(self, name)) is not None}
+        """The settings that the model resource and this one describe.
+
+        Raises:
+            ConfigurationError: a value is not acceptable.
+        """
+        settings = _changed(
+            self.model.settings(), "embedding", self, {name: name for name in ("provider", "fallback", "new_space")}
+        )
+        settings = _changed(
+            settings,
+            "openai",
+            self,
+            {
+                "openai_model": "model",
+                "openai_dimensions": "dimensions",
+                "openai_base_url": "base_url",
+                "requests_per_minute": "requests_per_minute",
+                "tokens_per_minute": "tokens_per_minute",
+            },
+        )
+        return _changed(
+            settings, "budget", self, {name: name for name in ("usd_per_run", "usd_per_day", "usd_per_month")}
         )
 
     def open_space(self, database: Database) -> SpaceRecord:
@@ -77,3 +120,21 @@ class EmbeddingProviderResource(ConfigurableResource):  # type: ignore[type-arg]
     def provider_for(self, record: SpaceRecord, database: Database) -> EmbeddingProvider:
         """What computes vectors of that space."""
         return provider_for(self.settings(), record, database)
+
+
+def _changed(
+    settings: Settings,
+    group: Literal["embedding", "openai", "budget"],
+    resource: ConfigurableResource,  # type: ignore[type-arg]
+    names: Mapping[str, str],
+) -> Settings:
+    """``settings`` with what the resource sets in a group; ``names``: its fields → the group's."""
+    values = {field: value for field in names if (value := getattr(resource, field)) is not None}
+    if not values:
+        return settings
+    try:
+        return settings.with_group(group, **{names[field]: value for field, value in values.items()})
+    except ConfigurationError as error:
+        raise ConfigurationError(
+            f"{error}\nin the configuration of {type(resource).__name__}, which sets {', '.join(values)}"
+        ) from None

@@ -17,13 +17,10 @@ from dagster import (
     sensor,
 )
 
-from embedding_assets.config import get_settings
 from embedding_assets.defs.jobs import IN_PROGRESS, STARTED, embedding_job, range_tags
-from embedding_assets.defs.resources import PostgresResource
+from embedding_assets.defs.resources import EmbeddingProviderResource, PostgresResource
 from embedding_assets.planning import PrefixRange, all_prefixes, group_prefixes
-from embedding_assets.postgres.chunks import count_chunks, due_prefixes
-from embedding_assets.postgres.connection import Database
-from embedding_assets.postgres.spaces import SpaceRecord, serving_space
+from embedding_assets.readiness import check_readiness
 
 __all__ = ["new_chunks_sensor"]
 
@@ -40,33 +37,31 @@ SILENT_SECONDS = 900
     job=embedding_job,
     minimum_interval_seconds=30,
     default_status=DefaultSensorStatus.RUNNING,
-    description="Asks for runs over just the prefixes in which chunks are due, never two at once for the same prefix.",
+    description="Asks for runs over the prefixes in which chunks are due, never two at once for the same prefix. Few "
+    "chunks are one run. Waits while a limit in dollars is used up, or the provider is known to be down.",
 )
-def new_chunks_sensor(context: SensorEvaluationContext, postgres: PostgresResource) -> SensorResult | SkipReason:
-    """One probe of the partial index for each prefix, however large the table."""
-    length = get_settings().embedding.prefix_length
+def new_chunks_sensor(
+    context: SensorEvaluationContext, postgres: PostgresResource, embedding_provider: EmbeddingProviderResource
+) -> SensorResult | SkipReason:
+    """One probe of the partial index for each prefix, however large the table; none of a model or an API."""
+    settings = embedding_provider.settings()
+    prefixes = all_prefixes(settings.embedding.prefix_length)
+    with postgres.open() as database:
+        ready = check_readiness(database, settings, prefixes)
+    if ready.warning:
+        context.log.warning(ready.warning)
+    if not ready.prefixes:
+        return SkipReason(ready.hindrance or "no chunk is due")
     failed_since = _seconds_since_failure(context)
     if failed_since is not None and failed_since < PAUSE_AFTER_FAILURE_SECONDS:
         return SkipReason(
             f"the latest run failed {failed_since:.0f} s ago; next try after {PAUSE_AFTER_FAILURE_SECONDS} s"
         )
-    prefixes = all_prefixes(length)
-    with postgres.open() as database:
-        due = _due(database, serving_space(database), prefixes)
-    if not due:
-        return SkipReason("no chunk is due")
     busy = frozenset(prefix for run in _runs_in_progress(context) for prefix in _prefixes_of(run, prefixes))
-    ranges = group_prefixes(due, MOST_RUNS, blocked=busy)
+    ranges = group_prefixes(ready.prefixes, 1 if ready.few else MOST_RUNS, blocked=busy)
     if not ranges:
-        return SkipReason(f"{len(due)} prefixes have due chunks; runs for all of them are in progress")
+        return SkipReason(f"{len(ready.prefixes)} prefixes have due chunks; runs for all of them are in progress")
     return SensorResult(run_requests=[RunRequest(tags=range_tags(prefixes)) for prefixes in ranges])
-
-
-def _due(database: Database, record: SpaceRecord | None, prefixes: list[str]) -> list[str]:
-    if record is None:
-        # Nothing was ever embedded, so there is no partial index to probe yet.
-        return prefixes if count_chunks(database) else []
-    return due_prefixes(database, record, prefixes)
 
 
 def _runs_in_progress(context: SensorEvaluationContext) -> Iterator[DagsterRun]:

@@ -14,7 +14,7 @@ from embedding_assets.errors import ConfigurationError
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Precision", "resolve_precision"]
+__all__ = ["Precision", "resolve_precision", "tiles_are_broken"]
 
 logger = logging.getLogger(__name__)
 
@@ -37,8 +37,9 @@ _TILE_LEAF: Final = 0x1D
 def resolve_precision(requested: Literal["auto", "float32", "bfloat16"], device: str) -> Precision:
     """The precision for ``auto`` on a device, or the one asked for.
 
-    On a GPU that computes in bfloat16 that is what ``auto`` means; on a CPU, what multiplies faster there: AMX makes
-    bfloat16 several times faster than float32, other CPUs know its instructions but run them no faster.
+    On a GPU that computes in bfloat16 that is what ``auto`` means; on a CPU, what is measured to multiply faster there.
+    Instructions alone do not tell: AMX makes bfloat16 several times as fast as float32, AVX-512 alone anything from
+    slower to twice as fast.
 
     Raises:
         ConfigurationError: bfloat16 was asked for where it would crash the process.
@@ -50,7 +51,7 @@ def resolve_precision(requested: Literal["auto", "float32", "bfloat16"], device:
         return "bfloat16" if requested == "bfloat16" or _is_native(device) else "float32"
     if device != "cpu":
         return "bfloat16" if requested == "bfloat16" else "float32"
-    if _tiles_are_broken():
+    if tiles_are_broken():
         if requested == "bfloat16":
             raise ConfigurationError(
                 "EMBEDDING_PRECISION=bfloat16 would crash: this (virtual) machine announces AMX without describing its "
@@ -95,7 +96,7 @@ def _product_seconds(dtype: torch.dtype) -> float:
     return min(seconds)
 
 
-def _tiles_are_broken() -> bool:
+def tiles_are_broken() -> bool:
     """Whether oneDNN, which trusts the flag, would use AMX tiles that it cannot configure, and die by SIGILL.
 
     Some hypervisors pass the flag on but end CPUID before the leaf that describes the tiles.

@@ -31,9 +31,9 @@ Connection = psycopg.Connection[tuple[Any, ...]]
 T = TypeVar("T")
 
 # SQLSTATE classes and codes (https://www.postgresql.org/docs/current/errcodes-appendix.html) that may pass by
-# themselves: connection exceptions, serialization failure and deadlock, too many connections, server going down or
-# not up yet, lock not available.
-_TRANSIENT = re.compile(r"^(08...|40001|40P01|53300|57P01|57P02|57P03|55P03)$")
+# themselves: connection exceptions, a transaction idle for too long, serialization failure and deadlock, too many
+# connections, server going down or not up yet, lock not available.
+_TRANSIENT = re.compile(r"^(08...|25P03|40001|40P01|53300|57P01|57P02|57P03|55P03)$")
 
 # What a server says that was reached and does not let us in. While connecting there is no SQLSTATE to go by.
 _REFUSED_LOGIN = re.compile(

@@ -16,7 +16,7 @@ from embedding_assets.errors import DatabaseUnavailableError
 if TYPE_CHECKING:
     from embedding_assets.postgres.connection import Connection, Database
 
-__all__ = ["TABLE_LOCK", "PrefixLocks", "hold"]
+__all__ = ["TABLE_LOCK", "PrefixLocks", "hold", "is_loading"]
 
 logger = logging.getLogger(__name__)
 
@@ -48,6 +48,19 @@ def hold(connection: Connection, name: str) -> Iterator[None]:
         # A lost connection has released it, and must not hide what was raised inside.
         with suppress(OperationalError):
             connection.execute("SELECT pg_advisory_unlock(%s)", [key])
+
+
+def is_loading(database: Database, space_name: str) -> bool:
+    """Whether a run holds any bucket of the space, and so is writing vectors into it."""
+    query = """
+        SELECT EXISTS (
+            SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 2
+            AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+            AND classid = (%s::int # hashoid('knowledge_base'::regclass))::oid
+        )
+    """
+    key = _number(f"space {space_name}", 4)
+    return database.run(lambda connection: connection.execute(query, [key]).fetchone()) == (True,)
 
 
 class PrefixLocks:
@@ -84,6 +97,9 @@ class PrefixLocks:
 
     def close(self) -> None:
         """Give back everything."""
+        # The server notices a closed connection in its own time, and until then the space would seem to be loading.
+        with suppress(OperationalError):
+            self._connection.execute("SELECT pg_advisory_unlock_all()")
         self._connection.close()
 
     def _execute(self, query: LiteralString, parameters: list[int] | None = None) -> list[tuple[Any, ...]]:

@@ -16,7 +16,7 @@ __all__ = ["RunRecord", "latest_run", "record_run"]
 
 _FIELDS = (
     "embedded", "failed", "skipped", "truncated", "tokens",
-    "seconds", "model_load_seconds", "peak_memory_bytes", "device", "precision",
+    "seconds", "model_load_seconds", "peak_memory_bytes", "device", "precision", "usd",
 )  # fmt: skip
 
 
@@ -35,6 +35,7 @@ class RunRecord:
     peak_memory_bytes: int
     device: str
     precision: str
+    usd: float = 0.0
 
     @property
     def chunks_per_second(self) -> float:
@@ -61,4 +62,7 @@ def latest_run(database: Database, space_name: str, *, at_least: int = 1) -> Run
         "SELECT finished_at, {} FROM embedding_runs WHERE space = %s AND embedded >= %s ORDER BY id DESC LIMIT 1"
     ).format(sql.SQL(", ").join(map(sql.Identifier, _FIELDS)))
     row = database.run(lambda connection: connection.execute(query, [space_name, at_least]).fetchone())
-    return RunRecord(*row) if row else None
+    if row is None:
+        return None
+    values = dict(zip(("finished_at", *_FIELDS), row, strict=True))
+    return RunRecord(**values | {"usd": float(values["usd"])})

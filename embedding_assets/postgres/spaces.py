@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
-from dataclasses import astuple, dataclass, fields
+from collections.abc import Sequence
+from dataclasses import astuple, dataclass, fields, replace
 from typing import TYPE_CHECKING
 
 from psycopg import sql
 
 from embedding_assets.errors import ConfigurationError, SpaceMismatchError
+from embedding_assets.planning import EXACT_SEARCH_ROWS
+from embedding_assets.postgres.chunks import count_backlog
 from embedding_assets.postgres.index import describe_index, ensure_pending_index
-from embedding_assets.postgres.locks import TABLE_LOCK, hold
+from embedding_assets.postgres.locks import TABLE_LOCK, hold, is_loading
 from embedding_assets.spaces import VectorSpace
 
 if TYPE_CHECKING:
     from embedding_assets.postgres.connection import Connection, Database
 
-__all__ = ["SpaceRecord", "list_spaces", "pending_index_waits", "register_space", "serving_space"]
+__all__ = [
+    "SpaceRecord",
+    "list_spaces",
+    "match_space",
+    "pending_index_waits",
+    "register_space",
+    "serve_space",
+    "serving_space",
+]
 
 _ATTRIBUTES = sql.SQL(", ").join(sql.Identifier(field.name) for field in fields(VectorSpace))
 
@@ -25,6 +36,13 @@ _SETTING_OF = {
     "revision": "EMBEDDING_MODEL_REVISION",
     "dimensions": "EMBEDDING_DIMENSIONS",
     "max_tokens": "EMBEDDING_MAX_SEQ_LENGTH",
+}
+_API_SETTING_OF = {
+    "provider": "EMBEDDING_PROVIDER",
+    "model": "EMBEDDING_OPENAI_MODEL",
+    "revision": "EMBEDDING_OPENAI_BASE_URL",
+    "dimensions": "EMBEDDING_OPENAI_DIMENSIONS",
+    "max_tokens": "EMBEDDING_OPENAI_MAX_INPUT_TOKENS",
 }
 
 
@@ -53,8 +71,54 @@ def serving_space(database: Database) -> SpaceRecord | None:
     return next((record for record in list_spaces(database) if record.serving), None)
 
 
+def match_space(records: Sequence[SpaceRecord], name: str) -> SpaceRecord:
+    """The only space whose name or slug is ``name`` or begins so.
+
+    Raises:
+        ConfigurationError: there is none, or more than one.
+    """
+    called = [(record, (record.space.name, record.space.slug)) for record in records if name]
+    found = [record for record, names in called if any(full.startswith(name) for full in names)]
+    if len(found) == 1:
+        return found[0]
+    if not records:
+        raise ConfigurationError("there is no space yet; the first run of `embedding-assets embed` makes one")
+    problem = f"the names of several spaces begin with {name!r}" if found else f"no space is called {name!r}; there are"
+    raise ConfigurationError("\n  ".join([f"{problem}:", *(record.space.name for record in found or records)]))
+
+
+def serve_space(database: Database, record: SpaceRecord, *, force: bool = False) -> SpaceRecord:
+    """Make a space the one that searches are asked in; the one before keeps its column and index.
+
+    Args:
+        database: where.
+        record: the space.
+        force: even if searches would then miss chunks, or take long.
+
+    Raises:
+        ConfigurationError: the space is not complete, and ``force`` is off.
+    """
+    if not force and (faults := _incompleteness(database, record)):
+        raise ConfigurationError(
+            f"space {record.space.name} is not complete: {' and '.join(faults)}; run `embedding-assets embed` with the "
+            f"settings of that space (EMBEDDING_PROVIDER={record.space.provider}), or use --force"
+        )
+    ensure_pending_index(database, record)
+    # A load of this space that is about to drop that index looks under the lock whether the space serves by now.
+    with database.session() as session, hold(session, TABLE_LOCK):
+        database.run(lambda connection: _serve(connection, record))
+    record = replace(record, serving=True)
+    ensure_pending_index(database, record)
+    return record
+
+
 def register_space(
-    database: Database, space: VectorSpace, *, new_space: bool = False, claim_vectors: bool = False
+    database: Database,
+    space: VectorSpace,
+    *,
+    new_space: bool = False,
+    new_provider: bool = False,
+    claim_vectors: bool = False,
 ) -> SpaceRecord:
     """The record of ``space``; the first space of a table gets column ``embedding``, a further one its own.
 
@@ -62,18 +126,32 @@ def register_space(
         space: what the settings describe.
         new_space: allow a further space; without it a mismatch is an error, so that a typing error in a model's name
             does not start to embed the whole table again.
+        new_provider: allow a further space if the table has none of its provider, or for an API just one that was never
+            written to: that its model exists shows with the first answer, and a typing error must not stay.
         claim_vectors: take vectors that an adopted table already holds for ones of this space.
 
     Raises:
-        SpaceMismatchError: the table is embedded in another space and ``new_space`` is off.
+        SpaceMismatchError: the table is embedded in another space, and a further one is not allowed.
         ConfigurationError: column ``embedding`` holds vectors of unknown origin or another length.
     """
-    record = database.run(lambda connection: _find(connection, space, new_space=new_space))
+    unused = _find_unused(database, space) if new_provider and not new_space else None
+
+    def find(connection: Connection) -> SpaceRecord | None:
+        known = _select(connection)
+        found = next((record for record in known if record.space == space), None)
+        others = [record for record in known if record != unused]
+        allowed = new_space or (new_provider and all(other.space.provider != space.provider for other in others))
+        if found is None and others and not allowed:
+            raise SpaceMismatchError(_mismatch(space, others))
+        return found
+
+    def register(connection: Connection) -> SpaceRecord:
+        return find(connection) or _register(connection, space, claim_vectors=claim_vectors, unused=unused)
+
+    record = database.run(find)
     if record is None:
         with database.session() as session, hold(session, TABLE_LOCK):
-            record = database.run(
-                lambda connection: _register(connection, space, new_space=new_space, claim_vectors=claim_vectors)
-            )
+            record = database.run(register)
     if not pending_index_waits(database, record) or describe_index(database, record.index).exists:
         ensure_pending_index(database, record)
     return record
@@ -104,31 +182,63 @@ def _select(connection: Connection) -> list[SpaceRecord]:
     return [SpaceRecord(VectorSpace(*row[:-3]), *row[-3:]) for row in rows]
 
 
-def _find(connection: Connection, space: VectorSpace, *, new_space: bool) -> SpaceRecord | None:
-    """None when the space may be registered."""
-    known = _select(connection)
-    found = next((record for record in known if record.space == space), None)
-    if found is None and known and not new_space:
-        raise SpaceMismatchError(_mismatch(space, known))
-    return found
+def _incompleteness(database: Database, record: SpaceRecord) -> list[str]:
+    """Why searches in a space would miss chunks, or take long."""
+    backlog = count_backlog(database, record)
+    faults = []
+    if backlog.pending:
+        faults.append(f"{backlog.pending:,} of {backlog.chunks:,} chunks are not embedded in it")
+    if backlog.embedded > EXACT_SEARCH_ROWS and not describe_index(database, record.index).valid:
+        faults.append(f"its index {record.index} is not built")
+    return faults
 
 
-def _register(connection: Connection, space: VectorSpace, *, new_space: bool, claim_vectors: bool) -> SpaceRecord:
-    """Called under the table's lock, so that two first runs agree on one space."""
-    if found := _find(connection, space, new_space=new_space):
-        return found
+def _serve(connection: Connection, record: SpaceRecord) -> None:
+    # One after the other: no moment may have two that serve.
+    connection.execute("UPDATE embedding_spaces SET serving = false WHERE serving")
+    connection.execute("UPDATE embedding_spaces SET serving = true WHERE name = %s", [record.space.name])
+
+
+def _find_unused(database: Database, space: VectorSpace) -> SpaceRecord | None:
+    """The only space of the same API, if it is another one, holds no vector, and no run is about to change that."""
+    own = [record for record in list_spaces(database) if record.space.provider == space.provider == "openai"]
+    if len(own) != 1 or own[0].space == space or is_loading(database, own[0].space.name):
+        return None
+    return own[0] if database.run(lambda connection: _is_empty(connection, own[0])) else None
+
+
+def _is_empty(connection: Connection, record: SpaceRecord) -> bool:
+    query = sql.SQL("SELECT 1 FROM knowledge_base WHERE {} IS NOT NULL LIMIT 1").format(sql.Identifier(record.column))
+    return connection.execute(query).fetchone() is None
+
+
+def _register(
+    connection: Connection, space: VectorSpace, *, claim_vectors: bool, unused: SpaceRecord | None
+) -> SpaceRecord:
+    """Called under the table's lock, so that two first runs agree on one space. ``unused`` gives way to this one."""
     # Changing columns waits for every reader, and new readers behind it: give way and try again rather than block them.
     connection.execute("SET LOCAL lock_timeout = '2s'")
-    if _select(connection):
-        record = SpaceRecord(space, f"embedding_{space.slug}", f"idx_knowledge_embedding_{space.slug}", serving=False)
-        connection.execute(
-            sql.SQL("ALTER TABLE knowledge_base ADD COLUMN {} vector({})").format(
-                sql.Identifier(record.column), sql.Literal(space.dimensions)
-            )
-        )
-    else:
-        record = SpaceRecord(space, "embedding", "idx_knowledge_embedding", serving=True)
+    known = _select(connection)
+    if unused not in known:
+        unused = None
+    if unused is not None:
+        if not _is_empty(connection, unused):
+            raise SpaceMismatchError(_mismatch(space, known))
+        connection.execute("DELETE FROM embedding_spaces WHERE name = %s", [unused.space.name])
+        known.remove(unused)
+    if all(record.column != "embedding" for record in known):
+        serving = all(not record.serving for record in known)
+        record = SpaceRecord(space, "embedding", "idx_knowledge_embedding", serving)
         _claim_first_column(connection, space, claim_vectors=claim_vectors)
+    else:
+        serving = unused is not None and unused.serving
+        record = SpaceRecord(space, f"embedding_{space.slug}", f"idx_knowledge_embedding_{space.slug}", serving)
+        change = sql.SQL("ALTER TABLE knowledge_base ADD COLUMN {} vector({})").format(
+            sql.Identifier(record.column), sql.Literal(space.dimensions)
+        )
+        if unused is not None:
+            change += sql.SQL(", DROP COLUMN {}").format(sql.Identifier(unused.column))
+        connection.execute(change)
     connection.execute(
         sql.SQL("INSERT INTO embedding_spaces (name, {}, column_name, index_name, serving) VALUES ({}, {})").format(
             _ATTRIBUTES, sql.Placeholder(), sql.SQL(", ").join(sql.Placeholder() * (len(fields(VectorSpace)) + 3))
@@ -144,15 +254,17 @@ def _claim_first_column(connection: Connection, space: VectorSpace, *, claim_vec
         "FROM pg_attribute WHERE attrelid = 'knowledge_base'::regclass AND attname = 'embedding'"
     ).fetchone()
     declared, stored = row or (-1, None)
+    setting_of = _settings_of(space)
     if stored is not None and stored != space.dimensions:
         raise ConfigurationError(
-            f"EMBEDDING_DIMENSIONS: column embedding holds vectors of {stored} dimensions, "
-            f"{space.model} makes {space.dimensions}; set EMBEDDING_MODEL_NAME to the model that filled the column"
+            f"{setting_of['dimensions']}: column embedding holds vectors of {stored} dimensions, "
+            f"{space.model} makes {space.dimensions}; set {setting_of['model']} to the model that filled the column"
         )
     if stored is not None and not claim_vectors:
         raise ConfigurationError(
-            "column embedding already holds vectors, but not by which model; set EMBEDDING_MODEL_NAME "
-            f"(and EMBEDDING_MODEL_REVISION) to the model that made them, even if it is the default {space.model}"
+            "column embedding already holds vectors, but not by which model; set EMBEDDING_PROVIDER to who made them "
+            "and EMBEDDING_MODEL_NAME (with EMBEDDING_MODEL_REVISION), or for an API EMBEDDING_OPENAI_MODEL, to the "
+            f"model, even if it is the default {space.model}"
         )
     if declared != space.dimensions:
         connection.execute("DROP INDEX IF EXISTS idx_knowledge_embedding")
@@ -164,13 +276,24 @@ def _claim_first_column(connection: Connection, space: VectorSpace, *, claim_vec
 
 
 def _mismatch(space: VectorSpace, known: list[SpaceRecord]) -> str:
-    record = next((record for record in known if record.serving), known[0])
+    own = [record for record in known if record.space.provider == space.provider] or known
+    record = next((record for record in own if record.serving), own[0])
     lines = [f"the table is embedded in space {record.space.name}, but the settings describe {space.name}:"]
-    for name in space.differences(record.space):
-        setting = f" ({_SETTING_OF[name]})" if name in _SETTING_OF else ""
+    setting_of = _settings_of(space)
+    differences = space.differences(record.space)
+    for name in differences:
+        setting = f" ({setting_of[name]})" if name in setting_of else ""
         lines.append(f"  {name}{setting} is {getattr(space, name)!r}, the table's is {getattr(record.space, name)!r}")
+    way = "unset these variables"
+    if space.provider == record.space.provider == "openai" and "revision" in differences:
+        others = " and unset the others" if len(differences) > 1 else ""
+        way = f"set EMBEDDING_OPENAI_BASE_URL to the API at {record.space.revision}{others}"
     lines.append(
-        "unset these variables to go on with the table's model, "
+        f"{way} to go on with the table's model, "
         "or set EMBEDDING_NEW_SPACE=true to give the new one a column and an index of its own"
     )
     return "\n".join(lines)
+
+
+def _settings_of(space: VectorSpace) -> dict[str, str]:
+    return _API_SETTING_OF if space.provider == "openai" else _SETTING_OF

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -74,7 +74,9 @@ class EmbeddingProvider(Protocol):
         ...
 
 
-def embed_checked(provider: EmbeddingProvider, texts: Sequence[str], *, query: bool = False) -> Iterator[EmbeddedBatch]:
+def embed_checked(
+    provider: EmbeddingProvider, texts: Sequence[str], *, query: bool = False
+) -> Generator[EmbeddedBatch, None, None]:
     """As ``provider.embed``, but every vector is fit for the provider's space: what is not becomes an error.
 
     Raises:

@@ -8,6 +8,7 @@ from typing import Final
 
 from embedding_assets.config import BudgetConfig, OpenAIConfig
 from embedding_assets.errors import ConfigurationError
+from embedding_assets.postgres.ledger import usd_of
 
 __all__ = ["PRICES_DATE", "PRICES_USD_PER_MILLION", "price_of", "usd_of"]
 
@@ -40,8 +41,3 @@ def price_of(config: OpenAIConfig, budget: BudgetConfig) -> Decimal | None:
         raise ConfigurationError(f"{advice} (0 where nothing is billed), or no limit in dollars can be held")
     logger.warning("%s, or its requests count as free", advice)
     return None
-
-
-def usd_of(tokens: int, usd_per_million: Decimal | None) -> Decimal:
-    """The dollars that tokens cost; 0 where the price is unknown."""
-    return tokens * (usd_per_million or Decimal(0)) / 1_000_000

@@ -1,33 +1,34 @@
 """Each check is shown failing by breaking the thing it watches."""
 
 import hashlib
+from decimal import Decimal
 
 import dagster
 import pytest
 from dagster import AssetCheckSeverity, AssetKey, DagsterInstance
 
+from embedding_assets import EmbeddingGenerator
 from embedding_assets.definitions import defs
 from embedding_assets.defs.jobs import range_tags
 from embedding_assets.models import EmbeddingStats
 from embedding_assets.planning import PrefixRange
 from embedding_assets.postgres.index import RecallSample, build_vector_index
+from embedding_assets.postgres.ledger import Spending
 from embedding_assets.postgres.runs import record_run
+from embedding_assets.postgres.spaces import register_space
 from embedding_assets.providers.factory import open_space
-from embedding_assets_tests.fakes import insert_chunks, vector_of
+from embedding_assets_tests.fakes import FAKE_SPACE, FakeProvider, hash_of, insert_chunks, vector_of
 
 ONE = "(SELECT min(chunk_hash) FROM knowledge_base)"
+TEXTS = [f"text {n}" for n in range(30)]
 
 
 @pytest.fixture
 def filled(settings, database):
     """Thirty chunks with vectors and an index, as a run leaves them; the space's record."""
+    insert_chunks(database, TEXTS)
+    EmbeddingGenerator(settings, database=database).generate_embeddings_batch()
     record = open_space(settings, database)
-    texts = [f"text {n}" for n in range(30)]
-    hashes = insert_chunks(database, texts)
-    rows = [(str(vector_of(text).tolist()), chunk_hash) for text, chunk_hash in zip(texts, hashes, strict=True)]
-    database.run(
-        lambda c: c.cursor().executemany("UPDATE knowledge_base SET embedding = %s::vector WHERE chunk_hash = %s", rows)
-    )
     build_vector_index(database, record, settings.index)
     return record
 
@@ -56,10 +57,12 @@ def failing():
 def test_all_is_well(filled):
     evaluations = evaluate()
 
-    assert len(evaluations) == 7
+    assert len(evaluations) == 9
     assert all(evaluation.passed and evaluation.description for evaluation in evaluations.values())
     assert evaluations["finite_dimensions"].metadata["checked"].value == 30
+    assert evaluations["vectors_match_model"].metadata["compared"].value == 30
     assert evaluations["recall"].metadata["recall_at_10"].value > 0.9
+    assert evaluations["costs_within_budget"].description.startswith("no limit is set; $0.00 today")
 
 
 def test_nothing_was_ever_loaded(settings, database):
@@ -89,6 +92,62 @@ def test_a_vector_of_another_length(filled, database):
     execute(database, f"UPDATE knowledge_base SET embedding = '[1]' WHERE chunk_hash = {ONE}")
 
     assert failing()["finite_dimensions"].metadata["wrong_dimensions"].value == 1
+
+
+def test_vectors_of_another_model(filled, database):
+    """A tenth of the column, finite and of unit length, so that no other check can see it."""
+    rows = [(str(vector_of(text).tolist()), hash_of(text)) for text in TEXTS[:3]]
+    database.run(
+        lambda c: c.cursor().executemany("UPDATE knowledge_base SET embedding = %s::vector WHERE chunk_hash = %s", rows)
+    )
+
+    assert set(failing()) == {"vectors_match_model"}
+    evaluation = failing()["vectors_match_model"]
+
+    assert evaluation.severity is AssetCheckSeverity.ERROR
+    assert evaluation.metadata["mismatched"].value == 3
+    assert f"space {filled.space.name}: 3 of 30 vectors are not what demo/" in evaluation.description
+    assert all(chunk_hash in evaluation.description for _, chunk_hash in rows)
+    assert "to NULL" in evaluation.description
+    assert not any(text in evaluation.description for text in TEXTS)
+
+
+def test_a_wrong_claim_on_an_adopted_table(settings, database):
+    """EMBEDDING_MODEL_NAME names a model that did not make the vectors which the table came with."""
+    insert_chunks(database, TEXTS)
+    rows = [(str(vector_of(text).tolist()), hash_of(text)) for text in TEXTS]
+    database.run(
+        lambda c: c.cursor().executemany("UPDATE knowledge_base SET embedding = %s::vector WHERE chunk_hash = %s", rows)
+    )
+    record = open_space(settings, database)
+
+    assert "30 of 30 vectors" in failing()["vectors_match_model"].description
+
+    database.run(lambda c: c.execute("UPDATE knowledge_base SET embedding = NULL"))
+    EmbeddingGenerator(settings, database=database).generate_embeddings_batch()
+    build_vector_index(database, record, settings.index)
+    assert failing() == {}
+
+
+@pytest.mark.parametrize("limit", ["RUN", "DAY", "MONTH"])
+def test_a_budget_that_is_nearly_spent(filled, monkeypatch, limit):
+    # In the middle of a month, whatever day the test runs on.
+    monkeypatch.setattr(
+        "embedding_assets.defs.checks.count_spending", lambda *_: Spending(Decimal(1), Decimal(2), Decimal(3))
+    )
+    monkeypatch.setenv(f"EMBEDDING_BUDGET_USD_PER_{limit}", "4")
+    passing = evaluate()["costs_within_budget"]
+    assert passing.passed
+    assert passing.metadata["usd_this_month"].value == 3.0
+    monkeypatch.setenv(f"EMBEDDING_BUDGET_USD_PER_{limit}", "3")
+    monkeypatch.setenv("EMBEDDING_BUDGET_ALERT_SHARE", "0.3")
+
+    assert set(failing()) == {"costs_within_budget"}
+    evaluation = failing()["costs_within_budget"]
+
+    assert evaluation.severity is AssetCheckSeverity.WARN
+    assert f"EMBEDDING_BUDGET_USD_PER_{limit}" in evaluation.description
+    assert "resets" in evaluation.description
 
 
 def test_a_slow_run(filled, database, monkeypatch):
@@ -156,10 +215,22 @@ def test_an_index_that_is_not_as_configured(filled, monkeypatch):
     assert "was built with vector_cosine_ops, m=16" in failing()["index_valid"].description
 
 
+def test_the_index_of_another_space(filled, settings, database):
+    other = register_space(database, FAKE_SPACE, new_space=True)
+    EmbeddingGenerator(
+        settings.with_embedding(new_space=True), database=database, provider=FakeProvider()
+    ).generate_embeddings_batch()
+
+    assert f"space {FAKE_SPACE.name}: index {other.index} does not exist" in failing()["index_valid"].description
+
+    build_vector_index(database, other, settings.index)
+    assert failing() == {}
+
+
 def test_low_recall(filled, monkeypatch):
     # A real index over 30 vectors finds everything.
     sample = RecallSample(30, 0.5, planner_uses_index=True, p50_milliseconds=1.0)
-    monkeypatch.setattr("embedding_assets.status.measure_recall", lambda *_: sample)
+    monkeypatch.setattr("embedding_assets.status.measure_space", lambda *_, **__: sample)
 
     evaluation = failing()["recall"]
 
@@ -167,11 +238,11 @@ def test_low_recall(filled, monkeypatch):
     assert evaluation.severity is AssetCheckSeverity.WARN
 
 
-def test_faulty_vectors_keep_the_index_from_being_built(filled, database):
+@pytest.mark.parametrize("value", ["array_fill(0, ARRAY[768])::vector", str(vector_of("another model's").tolist())])
+def test_faulty_vectors_keep_the_index_from_being_built(filled, database, value):
     execute(database, "DROP INDEX idx_knowledge_embedding")
-    execute(
-        database, f"UPDATE knowledge_base SET embedding = array_fill(0, ARRAY[768])::vector WHERE chunk_hash = {ONE}"
-    )
+    value = value if value.startswith("array") else f"'{value}'"
+    execute(database, f"UPDATE knowledge_base SET embedding = {value} WHERE chunk_hash = {ONE}")
 
     with DagsterInstance.ephemeral() as instance:
         result = dagster.materialize(

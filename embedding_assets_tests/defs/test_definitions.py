@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -33,11 +34,13 @@ def test_what_is_defined():
         "pgvector_index_health": ["chunk_embeddings"],
     }  # fmt: skip
     assert sorted(f"{key.asset_key.to_user_string()}:{key.name}" for key in graph.asset_check_keys) == [
+        "chunk_embeddings:costs_within_budget",
         "chunk_embeddings:coverage",
         "chunk_embeddings:finite_dimensions",
         "chunk_embeddings:hashes_reachable",
         "chunk_embeddings:quarantine_empty",
         "chunk_embeddings:throughput",
+        "chunk_embeddings:vectors_match_model",
         "pgvector_index_health:index_valid",
         "pgvector_index_health:recall",
     ]
@@ -69,10 +72,19 @@ def test_everything_is_described():
     assert all(item.description for item in named)
 
 
-def test_only_the_check_on_vectors_blocks():
+def test_every_check_says_what_to_do_when_it_fails():
     graph = defs.resolve_asset_graph()
 
-    assert [key.name for key in graph.asset_check_keys if graph.get_check_spec(key).blocking] == ["finite_dimensions"]
+    for key in graph.asset_check_keys:
+        assert re.search(r"If (not|it was|some were):|If not,|; raise ", graph.get_check_spec(key).description), key
+    assert all("If it fails" in graph.get(key).description for key in graph.get_all_asset_keys())
+
+
+def test_only_the_checks_on_vectors_block():
+    graph = defs.resolve_asset_graph()
+
+    blocking = {key.name for key in graph.asset_check_keys if graph.get_check_spec(key).blocking}
+    assert blocking == {"finite_dimensions", "vectors_match_model"}
 
 
 def test_loading_with_two_characters_prints_nothing_and_loads_no_model_library():

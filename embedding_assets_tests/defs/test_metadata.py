@@ -1,25 +1,38 @@
+from dataclasses import replace
+from decimal import Decimal
+
 from dagster import FloatMetadataValue, IntMetadataValue, MetadataValue, TableMetadataValue
 from dagster._core.definitions.metadata import normalize_metadata
 
-from embedding_assets.defs.metadata import prefix_table, run_metadata, vector_index_metadata
+from embedding_assets.defs.metadata import indexes_metadata, prefix_table, run_metadata
+from embedding_assets.indexing import IndexReport
 from embedding_assets.models import EmbeddingStats, PrefixStats
 from embedding_assets.postgres.index import IndexState, RecallSample
+from embedding_assets.postgres.ledger import Spending
+from embedding_assets.postgres.spaces import SpaceRecord
+from embedding_assets_tests.fakes import FAKE_SPACE
+
+SPENDING = Spending(run=Decimal("0.25"), day=Decimal("1.5"), month=Decimal("12.75"))
+RECORD = SpaceRecord(FAKE_SPACE, "embedding", "idx", serving=True)
+UNMEASURED = RecallSample(3, None, False, None)
 
 
 def test_statistics_are_numbers_that_dagster_can_draw():
     stats = EmbeddingStats(
         space="s", embedded=30, failed=1, skipped=2, truncated=3, tokens=400, seconds=1.5, model_load_seconds=2.25,
-        peak_memory_bytes=700_000_000, device="cpu", precision="float32", busy_prefixes=["a", "b"],
+        peak_memory_bytes=700_000_000, device="cpu", precision="float32", usd=0.006, busy_prefixes=["a", "b"],
         prefixes={"0": PrefixStats(embedded=30, failed=1, skipped=2, truncated=3, tokens=400)},
     )  # fmt: skip
 
-    values = normalize_metadata(run_metadata(stats))
+    values = normalize_metadata(run_metadata(stats, "openai", SPENDING))
 
     numbers = {k: v.value for k, v in values.items() if isinstance(v, IntMetadataValue | FloatMetadataValue)}
     assert numbers == {
         "embedded": 30, "failed": 1, "skipped": 2, "truncated": 3, "tokens": 400, "seconds": 1.5,
-        "chunks_per_second": 20.0, "model_load_seconds": 2.25, "peak_memory_mb": 700,
+        "chunks_per_second": 20.0, "model_load_seconds": 2.25, "peak_memory_mb": 700, "usd": 0.006,
+        "usd_per_1000_embeddings": 0.2, "usd_today": 1.5, "usd_this_month": 12.75,
     }  # fmt: skip
+    assert values["provider"] == MetadataValue.text("openai")
     assert values["busy_prefixes"] == MetadataValue.text("a, b")
     assert isinstance(values["by_prefix"], TableMetadataValue)
     assert values["by_prefix"].records[0].data == {
@@ -28,29 +41,62 @@ def test_statistics_are_numbers_that_dagster_can_draw():
 
 
 def test_a_run_without_work_is_described_too():
-    values = run_metadata(EmbeddingStats(space="s"))
+    values = run_metadata(EmbeddingStats(space="s"), "local", SPENDING)
 
     assert (values["device"], values["busy_prefixes"], values["chunks_per_second"]) == ("none needed", "none", 0.0)
     assert values["by_prefix"].records == []
+    # Nothing was embedded, so there is no price a piece; a zero would look like one.
+    assert "usd_per_1000_embeddings" not in values
+    assert not any(name.startswith("fallback") for name in values)
+
+
+def test_what_the_fallback_did_stands_beside_and_its_dollars_count():
+    fallback = EmbeddingStats(space="f", embedded=30, failed=2, skipped=1, tokens=50, seconds=1.234, usd=0.003)
+
+    values = run_metadata(EmbeddingStats(space="s", embedded=10, usd=0.001, fallback=fallback), "local", SPENDING)
+
+    assert {name: value for name, value in values.items() if name.startswith("fallback")} == {
+        "fallback_space": "f", "fallback_embedded": 30, "fallback_failed": 2, "fallback_skipped": 1,
+        "fallback_tokens": 50, "fallback_seconds": 1.23, "fallback_usd": 0.003,
+    }  # fmt: skip
+    assert values["embedded"] == 10
+    assert values["usd"] == 0.004
+    assert values["usd_per_1000_embeddings"] == 0.1
 
 
 def test_what_was_not_measured_of_an_index_is_left_out():
-    values = vector_index_metadata(IndexState("idx", exists=False), RecallSample(3, None, False, None), None)
+    values = indexes_metadata([IndexReport(RECORD, IndexState("idx", exists=False), UNMEASURED, None)])
 
     assert values["valid"] == "no"
     assert not {"build_seconds", "recall_at_10", "search_p50_ms"} & set(values)
+    [row] = values["spaces"].records
+    assert row.data["recall_at_10"] is None
 
 
 def test_an_index_that_was_built_and_measured():
     state = IndexState("idx", True, True, 2_500_000, "vector_cosine_ops", 16, 64)
+    other = replace(RECORD, space=replace(FAKE_SPACE, model="fake/other"), index="idx_other")
 
-    values = vector_index_metadata(state, RecallSample(100, 0.98765, True, 1.234), 3.456)
+    values = indexes_metadata(
+        [
+            IndexReport(RECORD, state, RecallSample(100, 0.98765, True, 1.234), 3.456),
+            IndexReport(other, IndexState("idx_other", exists=False), UNMEASURED, None),
+        ]
+    )
 
+    table = values.pop("spaces")
     assert values == {
-        "index": "idx", "valid": "yes", "operator_class": "vector_cosine_ops", "m": 16, "ef_construction": 64,
-        "size_mb": 2.5, "recall_queries": 100, "planner_uses_index": "yes", "build_seconds": 3.46,
-        "recall_at_10": 0.9877, "search_p50_ms": 1.23,
+        "space": FAKE_SPACE.name, "index": "idx", "valid": "yes", "operator_class": "vector_cosine_ops", "m": 16,
+        "ef_construction": 64, "size_mb": 2.5, "recall_queries": 100, "planner_uses_index": "yes",
+        "build_seconds": 3.46, "recall_at_10": 0.9877, "search_p50_ms": 1.23,
     }  # fmt: skip
+    assert [row.data for row in table.records] == [
+        {"space": FAKE_SPACE.name, "index": "idx", "valid": "yes", "size_mb": 2.5, "build_seconds": 3.46,
+         "recall_at_10": 0.9877, "recall_queries": 100, "search_p50_ms": 1.23},
+        {"space": other.space.name, "index": "idx_other", "valid": "no", "size_mb": 0.0, "build_seconds": None,
+         "recall_at_10": None, "recall_queries": 3, "search_p50_ms": None},
+    ]  # fmt: skip
+    assert [column.name for column in table.schema.columns] == list(table.records[0].data)
 
 
 def test_a_table_without_rows_has_its_columns():

@@ -1,5 +1,8 @@
+from decimal import Decimal
+
 import pytest
 
+from embedding_assets.config import get_settings
 from embedding_assets.defs.resources import EmbeddingProviderResource, ModelResource, PostgresResource
 from embedding_assets.errors import ConfigurationError, DatabaseUnavailableError
 from embedding_assets.postgres.spaces import serving_space
@@ -14,17 +17,82 @@ def test_settings_come_from_the_environment(monkeypatch):
     assert (settings.embedding.batch_size, settings.embedding.device) == (7, "auto")
 
 
+def provider(**fields):
+    return EmbeddingProviderResource(model=ModelResource(), **fields)
+
+
+def test_nothing_set_is_the_environment(monkeypatch):
+    monkeypatch.setenv("EMBEDDING_OPENAI_MODEL", "text-embedding-3-large")
+    monkeypatch.setenv("EMBEDDING_BUDGET_USD_PER_DAY", "2.5")
+
+    assert provider().settings() == get_settings()
+    assert provider().settings().embedding.model_fields_set == get_settings().embedding.model_fields_set
+
+
+# Field, its value, variable and another value there, group and name in the settings, and what must be found.
+FIELDS = [
+    ("provider", "openai", "EMBEDDING_PROVIDER", "local", "embedding", "provider", "openai"),
+    ("fallback", "local", "EMBEDDING_FALLBACK", "openai", "embedding", "fallback", "local"),
+    ("new_space", True, "EMBEDDING_NEW_SPACE", "false", "embedding", "new_space", True),
+    ("openai_model", "text-embedding-3-large", "EMBEDDING_OPENAI_MODEL", "x", "openai", "model",
+     "text-embedding-3-large"),
+    ("openai_dimensions", 256, "EMBEDDING_OPENAI_DIMENSIONS", "512", "openai", "dimensions", 256),
+    ("openai_base_url", "http://127.0.0.1:9/v1", "OPENAI_BASE_URL", "http://127.0.0.1:8/v1", "openai", "base_url",
+     "http://127.0.0.1:9/v1"),
+    ("requests_per_minute", 60, "EMBEDDING_OPENAI_REQUESTS_PER_MINUTE", "70", "openai", "requests_per_minute", 60),
+    ("tokens_per_minute", 6000, "EMBEDDING_OPENAI_TOKENS_PER_MINUTE", "70", "openai", "tokens_per_minute", 6000),
+    ("usd_per_run", 0.1, "EMBEDDING_BUDGET_USD_PER_RUN", "7", "budget", "usd_per_run", Decimal("0.1")),
+    ("usd_per_day", 1, "EMBEDDING_BUDGET_USD_PER_DAY", "7", "budget", "usd_per_day", Decimal(1)),
+    ("usd_per_month", 10.5, "EMBEDDING_BUDGET_USD_PER_MONTH", "7", "budget", "usd_per_month", Decimal("10.5")),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("field", "value", "variable", "other", "group", "name", "expected"), FIELDS)
+def test_each_field_wins_over_its_variable(field, value, variable, other, group, name, expected, monkeypatch):
+    monkeypatch.setenv(variable, other)
+
+    settings = provider(**{field: value}).settings()
+
+    assert getattr(getattr(settings, group), name) == expected
+    assert name in getattr(settings, group).model_fields_set
+    assert getattr(get_settings(), group) != getattr(settings, group)
+
+
+def test_every_field_is_described_and_tried():
+    fields = EmbeddingProviderResource.model_fields
+    assert {field for field, *_ in FIELDS} == set(fields) - {"model"}
+    for field, _, variable, *_ in FIELDS:
+        assert variable.replace("OPENAI_BASE", "EMBEDDING_OPENAI_BASE") in fields[field].description
+
+
+def test_the_key_comes_from_the_environment_alone(monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "secret-key")
+
+    settings = provider(openai_model="text-embedding-3-large", usd_per_day=1).settings()
+
+    assert settings.openai.api_key.get_secret_value() == "secret-key"
+    assert not any("key" in field for field in EmbeddingProviderResource.model_fields)
+
+
 @pytest.mark.parametrize(
-    ("resource", "message"),
+    ("resource", "variable", "field"),
     [
-        (ModelResource(batch_size=0), "EMBEDDING_BATCH_SIZE"),
-        (ModelResource(device="abacus"), "EMBEDDING_DEVICE"),
-        (EmbeddingProviderResource(model=ModelResource(), provider="oracle"), "EMBEDDING_PROVIDER"),
+        (ModelResource(batch_size=0), "EMBEDDING_BATCH_SIZE", "batch_size"),
+        (ModelResource(device="abacus"), "EMBEDDING_DEVICE", "device"),
+        (provider(provider="oracle"), "EMBEDDING_PROVIDER", "provider"),
+        (provider(fallback="oracle"), "EMBEDDING_FALLBACK", "fallback"),
+        (provider(openai_base_url="api.example.com"), "EMBEDDING_OPENAI_BASE_URL", "openai_base_url"),
+        (provider(openai_model="text-embedding-ada-002"), "EMBEDDING_OPENAI_DIMENSIONS is 768", "openai_model"),
+        (provider(tokens_per_minute=0), "EMBEDDING_OPENAI_TOKENS_PER_MINUTE", "tokens_per_minute"),
+        (provider(usd_per_run=-1), "EMBEDDING_BUDGET_USD_PER_RUN", "usd_per_run"),
     ],
 )
-def test_a_wrong_value_is_named(resource, message):
-    with pytest.raises(ConfigurationError, match=message):
+def test_a_wrong_value_is_named(resource, variable, field):
+    with pytest.raises(ConfigurationError) as caught:
         resource.settings()
+
+    assert variable in str(caught.value)
+    assert f"in the configuration of {type(resource).__name__}, which sets {field}" in str(caught.value)
 
 
 def test_the_url_of_the_resource_wins(settings, database, monkeypatch):
@@ -54,12 +122,12 @@ def test_a_provider_for_the_table_and_its_model_is_loaded_once_and_freed(setting
     record = resource.open_space(database)
     assert serving_space(database) == record
 
-    first, second = resource.provider_for(record), resource.provider_for(record)
+    first, second = resource.provider_for(record, database), resource.provider_for(record, database)
     first.load()
     second.load()
     assert first._loaded is second._loaded
 
     model.release()
-    third = resource.provider_for(record)
+    third = resource.provider_for(record, database)
     third.load()
     assert third._loaded is not first._loaded

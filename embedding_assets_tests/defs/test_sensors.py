@@ -1,3 +1,4 @@
+import re
 import time
 
 import pytest
@@ -5,11 +6,13 @@ from dagster import AssetKey, DagsterInstance, DagsterRunStatus, SensorResult, S
 from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
 from dagster._core.test_utils import create_run_for_test
 
+from embedding_assets.config import get_settings
 from embedding_assets.defs import sensors
-from embedding_assets.defs.resources import PostgresResource
+from embedding_assets.defs.resources import EmbeddingProviderResource, ModelResource, PostgresResource
 from embedding_assets.defs.sensors import MOST_RUNS, PAUSE_AFTER_FAILURE_SECONDS, SILENT_SECONDS, new_chunks_sensor
 from embedding_assets.errors import DatabaseUnavailableError
 from embedding_assets.providers.factory import open_space
+from embedding_assets.providers.openai import endpoint_of
 
 STARTED, QUEUED = DagsterRunStatus.STARTED, DagsterRunStatus.QUEUED
 
@@ -37,9 +40,13 @@ def insert(database, prefixes):
     )
 
 
-def tick(instance):
+def tick(instance, **configuration):
     """The ranges asked for, or the reason for asking nothing."""
-    with build_sensor_context(instance=instance, resources={"postgres": PostgresResource()}) as context:
+    resources = {
+        "postgres": PostgresResource(),
+        "embedding_provider": EmbeddingProviderResource(model=ModelResource(), **configuration),
+    }
+    with build_sensor_context(instance=instance, resources=resources) as context:
         outcome = new_chunks_sensor(context)
     if isinstance(outcome, SkipReason):
         return outcome.skip_message
@@ -78,10 +85,25 @@ def test_a_table_that_was_never_embedded_asks_for_everything(database, instance)
     assert tick(instance) == ["0-f"]
 
 
+@pytest.fixture
+def many(monkeypatch):
+    """A single chunk is more than few."""
+    monkeypatch.setattr("embedding_assets.readiness.FEW_CHUNKS", 0)
+
+
+@pytest.mark.usefixtures("many")
 def test_only_the_prefixes_concerned(table, instance):
     insert(table, ["0", "1", "2", "9", "f"])
 
     assert tick(instance) == ["0-2", "9-9", "f-f"]
+
+
+def test_few_chunks_are_one_run(table, instance):
+    insert(table, ["1", "2", "9", "e"])
+    assert tick(instance) == ["1-e"]
+
+    add_run(instance, "5", "6")
+    assert tick(instance) == ["1-2", "9-e"], "what is in progress is never covered twice"
 
 
 def test_what_is_quarantined_or_waits_or_is_no_hex_is_not_due(table, instance):
@@ -97,6 +119,7 @@ def test_what_is_quarantined_or_waits_or_is_no_hex_is_not_due(table, instance):
     assert tick(instance) == ["2-2"]
 
 
+@pytest.mark.usefixtures("many")
 def test_with_prefixes_of_two_characters(table, instance, monkeypatch):
     monkeypatch.setenv("EMBEDDING_PREFIX_LENGTH", "2")
     insert(table, ["0a", "0b", "f0"])
@@ -184,6 +207,7 @@ def test_a_success_after_a_failure_ends_the_pause(table, instance):
     assert tick(instance) == ["3-3"]
 
 
+@pytest.mark.usefixtures("many")
 def test_many_gaps_are_bridged_but_not_those_in_progress(table, instance, monkeypatch):
     monkeypatch.setenv("EMBEDDING_PREFIX_LENGTH", "2")
     insert(table, [format(n, "02x") for n in range(0, 256, 2)])
@@ -195,6 +219,62 @@ def test_many_gaps_are_bridged_but_not_those_in_progress(table, instance, monkey
     ranges = tick(instance)
     assert len(ranges) == MOST_RUNS
     assert not [r for r in ranges if r[:2] <= "8f" and r[3:] >= "80"]
+
+
+@pytest.fixture
+def by_api(settings, database, monkeypatch):
+    """The settings of an API at a dollar for a token, whose space is there."""
+    for name, value in (("PROVIDER", "openai"), ("OPENAI_API_KEY", "k"), ("OPENAI_USD_PER_MILLION_TOKENS", "1000000")):
+        monkeypatch.setenv(f"EMBEDDING_{name}", value)
+    open_space(get_settings(), database)
+    return database
+
+
+def test_it_probes_the_space_that_a_run_would_embed_into(by_api, instance):
+    """Also where resources configure it."""
+    insert(by_api, ["3", "7"])
+    assert tick(instance) == ["3-7"]
+    assert tick(instance, provider="local") == ["0-f"], "that space is still to be made"
+    assert tick(instance, openai_model="text-embedding-3-large") == ["0-f"]
+
+
+def test_with_a_budget_used_up_it_says_when_it_goes_on(by_api, instance, monkeypatch):
+    insert(by_api, ["3"])
+    monkeypatch.setenv("EMBEDDING_BUDGET_USD_PER_DAY", "1")
+    assert "EMBEDDING_BUDGET_USD_PER_DAY leaves $1.00; it resets at midnight UTC" in tick(instance)
+    assert tick(instance, usd_per_day=1000.0) == ["3-3"]
+
+    run = add_run(instance, "0", "f")
+    instance.report_run_failed(run)
+    assert "midnight" in tick(instance), "rather than that the run it stopped has failed"
+
+
+def test_near_a_budget_the_tick_s_log_warns(by_api, instance, monkeypatch, capsys):
+    insert(by_api, ["3"])
+    monkeypatch.setenv("EMBEDDING_BUDGET_USD_PER_MONTH", "10")
+    by_api.run(
+        lambda c: c.execute(
+            "INSERT INTO embedding_spending (period, key, usd) "
+            "VALUES ('month', to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM'), 7.9)"
+        )
+    )
+    assert tick(instance) == ["3-3"]
+    assert "WARNING" not in capsys.readouterr().err
+    by_api.run(lambda c: c.execute("UPDATE embedding_spending SET usd = 8"))
+    assert tick(instance) == ["3-3"]
+    assert re.search(r"WARNING - .*EMBEDDING_BUDGET_USD_PER_MONTH\) are spent, 80%", capsys.readouterr().err)
+
+
+def test_while_the_api_is_down_it_waits(by_api, instance):
+    insert(by_api, ["3"])
+    by_api.run(
+        lambda c: c.execute(
+            "INSERT INTO embedding_endpoints (name, open_until) VALUES (%s, now() + interval '1 min')",
+            [endpoint_of(get_settings().openai)],
+        )
+    )
+    assert re.match(r"the API at api\.openai\.com is down and is asked again at \d\d:\d\d:\d\d UTC$", tick(instance))
+    assert tick(instance, fallback="local") == ["3-3"]
 
 
 def test_a_database_that_is_away_is_said_in_one_line(instance, monkeypatch):

@@ -25,6 +25,7 @@ from embedding_assets.postgres.chunks import (
     due_prefixes,
     fetch_pending,
     is_unchanged,
+    measure_due,
     store_chunks,
 )
 from embedding_assets.postgres.connection import Database
@@ -74,8 +75,8 @@ class PlanRecorder:
             class Explaining:
                 @staticmethod
                 def execute(query, parameters=None):
-                    if parameters is None:
-                        return connection.execute(query)
+                    if isinstance(query, str):  # a setting
+                        return connection.execute(query, parameters)
                     rows = connection.execute(sql.SQL("EXPLAIN (ANALYZE) {}").format(query), parameters).fetchall()
                     self.plan = "\n".join(row[0] for row in rows)
                     return connection.execute(query, parameters)
@@ -212,6 +213,35 @@ def test_a_further_space_s_first_load_is_read_through_the_unique_index(database,
     assert len(fetch_pending(recorder, second, range(128, 256), after="90", limit=100)) == 100
     assert "knowledge_base_pkey" in recorder.plan
     assert "Sort" not in recorder.plan
+
+
+def test_what_is_due_is_measured_up_to_a_bound(database, record, execute, settings):
+    insert_chunks(database, ["a" * 100, "ä" * 100, "b" * 1000], context_header="123")
+    # A byte more than the text has, for the line break behind the header; the model reads 256 tokens.
+    assert measure_due(database, record, most=10) == (3, 104 + 204 + 256)
+    assert measure_due(database, record, most=2)[0] == 2
+    [failed] = insert_chunks(database, ["c"])
+    record_failures(database, record.space.name, {failed: "x"}, settings.embedding)
+    insert_hashes(execute, ["XYZ"])
+    insert_hashes(execute, ["ab"], vector="[1,0,0,0,0,0,0,0]")
+    assert measure_due(database, record, most=10) == (3, 104 + 204 + 256)
+    assert measure_due(database, register_space(database, FAKE_SPACE, new_space=True), most=10)[0] == 5
+
+
+@pytest.mark.parametrize("analyzed", ["never", "before", "since"])
+def test_measuring_a_small_backlog_of_a_large_table_reads_only_that(database, record, execute, analyzed):
+    execute("ALTER TABLE knowledge_base SET (autovacuum_enabled = off)")
+    execute("INSERT INTO knowledge_base (chunk_hash, chunk_text) SELECT md5(n::text), 'text' "
+            "FROM generate_series(1, 5000) n")  # fmt: skip
+    if analyzed == "before":
+        execute("ANALYZE knowledge_base")
+    execute("UPDATE knowledge_base SET embedding = '[1,0,0,0,0,0,0,0]' WHERE chunk_hash > '05'")
+    if analyzed == "since":
+        execute("ANALYZE knowledge_base")
+    recorder = PlanRecorder(database)
+    assert 50 < measure_due(recorder, record, most=1000)[0] < 150
+    assert record.pending_index in recorder.plan
+    assert "Seq Scan on knowledge_base" not in recorder.plan
 
 
 # Loading

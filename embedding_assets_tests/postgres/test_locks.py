@@ -16,7 +16,11 @@ from embedding_assets_tests.fakes import insert_chunks
 
 
 def terminate_lock_holders(execute) -> None:
-    execute("SELECT pg_terminate_backend(pid, 5000) FROM pg_locks WHERE locktype = 'advisory' GROUP BY pid")
+    # Of this database: other tests may run on the same server.
+    execute(
+        "SELECT pg_terminate_backend(pid, 5000) FROM pg_locks WHERE locktype = 'advisory' "
+        "AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) GROUP BY pid"
+    )
 
 
 def test_a_bucket_has_one_holder(database):

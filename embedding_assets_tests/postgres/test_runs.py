@@ -21,7 +21,7 @@ def test_the_latest_run_of_some_size(database, record, execute):
     record_run(
         database,
         stats(record, embedded=300, failed=1, skipped=2, truncated=3, tokens=10**10, seconds=1.5,
-              model_load_seconds=0.5, peak_memory_bytes=10**10),
+              model_load_seconds=0.5, peak_memory_bytes=10**10, usd=0.015),
     )  # fmt: skip
     record_run(database, stats(other, embedded=999, seconds=1))
     record_run(database, stats(record, embedded=2, seconds=0))
@@ -29,8 +29,10 @@ def test_the_latest_run_of_some_size(database, record, execute):
 
     assert latest_run(database, record.space.name).embedded == 2
     assert latest_run(database, record.space.name).chunks_per_second == 0
+    assert latest_run(database, record.space.name).usd == 0
     run = latest_run(database, record.space.name, at_least=100)
     assert (run.embedded, run.failed, run.skipped, run.truncated) == (300, 1, 2, 3)
     assert (run.tokens, run.peak_memory_bytes, run.device, run.precision) == (10**10, 10**10, "fake", "exact")
+    assert (run.usd, type(run.usd)) == (0.015, float)
     assert (run.seconds, run.model_load_seconds, run.chunks_per_second) == (1.5, 0.5, pytest.approx(200))
     assert latest_run(database, record.space.name, at_least=301) is None

@@ -20,7 +20,9 @@ from embedding_assets.errors import (
 from embedding_assets.postgres.chunks import count_backlog, fetch_pending, store_chunks
 from embedding_assets.postgres.connection import Database
 from embedding_assets.postgres.failures import list_failures, record_failures
+from embedding_assets.postgres.ledger import count_spending
 from embedding_assets.postgres.locks import hold
+from embedding_assets.postgres.runs import latest_run
 from embedding_assets.postgres.schema import migrate
 from embedding_assets.postgres.spaces import register_space
 from embedding_assets.postgres.vectors import nearest_chunks, write_vectors
@@ -133,7 +135,26 @@ def test_a_table_in_another_schema_is_adopted_where_it_is(empty_url):
         assert embed_all(database, register_space(database, SMALL_SPACE)) == {"aa01"}
     tables = run_sql(empty_url, "SELECT schemaname, count(*) FROM pg_tables WHERE schemaname IN "
                                 "('first', 'Second', 'public') GROUP BY 1")  # fmt: skip
-    assert tables == [("Second", 6)]
+    assert tables == [("Second", 10)]
+
+
+def test_a_schema_of_the_version_before_is_brought_up_to_date_with_its_rows(empty_url, monkeypatch):
+    with Database(empty_url, CONFIG) as database:
+        with monkeypatch.context() as patch:
+            patch.setattr("embedding_assets.postgres.schema.HEAD", "0002")
+            migrate(database)
+        record = register_space(database, SMALL_SPACE)
+        insert_chunks(database, ["text"])
+        embed_all(database, record)
+        columns = "embedded, failed, skipped, truncated, tokens, seconds, model_load_seconds, peak_memory_bytes"
+        values = f"'{record.space.name}', 'cpu', 'bfloat16', 9, 0, 0, 0, 90, 3, 1, 1000"
+        run_sql(empty_url, f"INSERT INTO embedding_runs (space, device, precision, {columns}) VALUES ({values})")
+        assert migrate(database)
+        assert not migrate(database)
+        run = latest_run(database, record.space.name)
+        assert (run.embedded, run.precision, run.usd) == (9, "bfloat16", 0)
+        assert count_backlog(database, record).embedded == 1
+        assert count_spending(database, "run").month == 0
 
 
 REFUSED = {
@@ -253,7 +274,11 @@ def test_a_role_that_may_not_read_the_version_is_told_so(role, database_url):
 
 def test_a_connection_lost_while_migrating_is_an_error_of_ours(empty_url, monkeypatch):
     def cut(database, schema):
-        run_sql(empty_url, "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'")
+        run_sql(
+            empty_url,
+            "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' "
+            "AND database = (SELECT oid FROM pg_database WHERE datname = current_database())",
+        )
         raise DatabaseUnavailableError("gone")
 
     monkeypatch.setattr("embedding_assets.postgres.schema._upgrade", cut)

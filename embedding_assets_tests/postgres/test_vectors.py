@@ -14,10 +14,16 @@ from embedding_assets.postgres.chunks import fetch_pending, store_chunks
 from embedding_assets.postgres.failures import list_failures, record_failures
 from embedding_assets.postgres.index import build_vector_index
 from embedding_assets.postgres.spaces import SpaceRecord, register_space
-from embedding_assets.postgres.vectors import check_stored_vectors, nearest_chunks, write_vectors
+from embedding_assets.postgres.vectors import (
+    check_stored_vectors,
+    count_missing,
+    holds_vectors,
+    nearest_chunks,
+    write_vectors,
+)
 from embedding_assets_tests.fakes import FAKE_SPACE, insert_chunks
 from embedding_assets_tests.postgres.conftest import insert_vectors, unit_vectors
-from embedding_assets_tests.postgres.test_chunks import chunks_of
+from embedding_assets_tests.postgres.test_chunks import PlanRecorder, chunks_of
 
 CONFIG = IndexConfig()
 
@@ -289,3 +295,70 @@ def test_each_space_is_searched_in_its_own_column(database, record, execute):
     assert search(database, second, unit_vectors(1, 768)[0]) == [second_hash]
     assert execute("SELECT embedding FROM knowledge_base WHERE chunk_hash = %s", second_hash) == [(None,)]
     assert isinstance(execute("SELECT embedding FROM knowledge_base WHERE chunk_hash = %s", first_hash)[0][0], Vector)
+
+
+# Two spaces
+
+
+def split(database, execute, count: int, *, both: int, neither: int = 0) -> tuple[SpaceRecord, SpaceRecord, list[str]]:
+    """A serving space and another one, and chunks that only the latter has; ``both`` further ones are in both."""
+    serving = register_space(database, dataclasses.replace(FAKE_SPACE, model="serving", dimensions=8))
+    other = register_space(database, dataclasses.replace(FAKE_SPACE, model="other", dimensions=8), new_space=True)
+    hashes = insert_vectors(database, other, unit_vectors(count + both))
+    insert_chunks(database, [f"neither {number}" for number in range(neither)])
+    execute(f"UPDATE knowledge_base SET embedding = {other.column} WHERE chunk_hash = ANY(%s)", hashes[count:])
+    return serving, other, hashes[:count]
+
+
+def test_whether_a_space_holds_what_another_lacks(database, execute):
+    serving, other, [only] = split(database, execute, 1, both=2, neither=3)
+    assert holds_vectors(database, other)
+    assert holds_vectors(database, other, missing_in=serving)
+    assert not holds_vectors(database, serving, missing_in=other)
+    assert count_missing(database, serving, present_in=other) == 1
+    execute("UPDATE knowledge_base SET embedding = '[1,0,0,0,0,0,0,0]' WHERE chunk_hash = %s", only)
+    assert not holds_vectors(database, other, missing_in=serving)
+    execute("UPDATE knowledge_base SET chunk_text = 'edited'")
+    assert not holds_vectors(database, other)
+
+
+def test_that_question_costs_nothing_while_nothing_is_pending(database, execute):
+    execute("ALTER TABLE knowledge_base SET (autovacuum_enabled = off)")
+    serving, other, _ = split(database, execute, 600, both=0)
+    execute("ANALYZE knowledge_base")  # by which every row is one
+    execute(f"UPDATE knowledge_base SET embedding = {other.column}")
+    recorder = PlanRecorder(database)
+    assert not holds_vectors(recorder, other, missing_in=serving)
+    assert serving.pending_index in recorder.plan
+    assert "Seq Scan" not in recorder.plan
+
+
+def test_missing_vectors_of_a_large_table_are_estimated(database, execute, monkeypatch):
+    serving, other, _ = split(database, execute, 1500, both=1500)
+    execute("ANALYZE knowledge_base")
+    assert count_missing(database, serving, present_in=other) == 1500
+    monkeypatch.setattr("embedding_assets.postgres.vectors._SAMPLE_ROWS", 1000)
+    estimates = [count_missing(database, serving, present_in=other) for _ in range(20)]
+    assert len(set(estimates)) > 1
+    assert 1000 < sum(estimates) / 20 < 2000
+
+
+@pytest.mark.parametrize("indexed", [False, True])
+@pytest.mark.parametrize("setting", ["hnsw.max_scan_tuples = 20000", "hnsw.max_scan_tuples = 1"])
+def test_only_what_another_space_lacks_is_searched(database, execute, indexed, setting):
+    serving, other, only = split(database, execute, 4, both=600)
+    if indexed:
+        build_vector_index(database, other, CONFIG)
+        [(name,)] = execute("SELECT current_database()")
+        for each in (setting, "enable_seqscan = off", "enable_bitmapscan = off"):
+            execute(f'ALTER DATABASE "{name}" SET {each}')
+        database.close()
+    query, vectors = unit_vectors(1, seed=3)[0], unit_vectors(604)
+    order = sorted(range(4), key=lambda row: -query @ vectors[row])
+    for k in (1, 3, 4, 9):
+        rows = nearest_chunks(database, other, query, k=k, where={}, index=CONFIG, missing_in=serving)
+        assert [row[0] for row in rows] == [only[row] for row in order[:k]]
+    assert nearest_chunks(database, serving, query, k=9, where={}, index=CONFIG, missing_in=other) == []
+    execute('UPDATE knowledge_base SET document_metadata = \'{"source": "rare"}\' WHERE chunk_hash = %s', only[2])
+    rows = nearest_chunks(database, other, query, k=3, where={"source": "rare"}, index=CONFIG, missing_in=serving)
+    assert [row[0] for row in rows] == [only[2]]

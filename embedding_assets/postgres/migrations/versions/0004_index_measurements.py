@@ -6,7 +6,7 @@ from alembic import op
 from embedding_assets.errors import ConfigurationError
 
 revision = "0004"
-down_revision = "0002"
+down_revision = "0003"
 
 _MEASUREMENTS = """
 CREATE TABLE embedding_index_measurements (

@@ -1,0 +1,93 @@
+"""The vector indexes of a table: which spaces need one now, built where it is missing, then measured."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from embedding_assets.postgres.chunks import count_backlog
+from embedding_assets.postgres.index import (
+    IndexState,
+    RecallSample,
+    build_vector_index,
+    describe_index,
+    measure_recall,
+)
+from embedding_assets.postgres.locks import is_loading
+from embedding_assets.postgres.spaces import SpaceRecord, list_spaces
+
+if TYPE_CHECKING:
+    from embedding_assets.config import IndexConfig
+    from embedding_assets.postgres.connection import Database
+
+__all__ = ["IndexReport", "build_indexes", "build_missing", "measure_space", "spaces_to_index"]
+
+logger = logging.getLogger(__name__)
+
+_QUERIES: Final = 100
+_QUERIES_OF_OTHERS: Final = 20
+"""Exact search reads every vector of a column for each query; what is neither configured nor serves gets fewer."""
+
+
+@dataclass(frozen=True, slots=True)
+class IndexReport:
+    """The index of a space after it was looked after.
+
+    Attributes:
+        record: the space.
+        state: what PostgreSQL knows of the index.
+        recall: measured against exact search.
+        build_seconds: what building it took; None if there was nothing to do.
+    """
+
+    record: SpaceRecord
+    state: IndexState
+    recall: RecallSample
+    build_seconds: float | None
+
+
+def spaces_to_index(database: Database, record: SpaceRecord) -> list[SpaceRecord]:
+    """The given space, then every other that has vectors: the one that serves searches, the fallback's.
+
+    Left out is a space that a run is loading: its index may be waiting for the end of that, where that run builds it.
+    """
+    others = [other for other in list_spaces(database) if other.space != record.space]
+    return [
+        record,
+        *(o for o in others if not is_loading(database, o.space.name) and count_backlog(database, o).embedded),
+    ]
+
+
+def build_indexes(database: Database, record: SpaceRecord, config: IndexConfig) -> list[IndexReport]:
+    """Build, mend and measure the index of each of ``spaces_to_index``, the given space's first.
+
+    Raises:
+        DatabaseError: an index could not be built.
+    """
+    reports: list[IndexReport] = []
+    for space in spaces_to_index(database, record):
+        seconds = build_vector_index(database, space, config)
+        if seconds is not None:
+            logger.info("built %s in %.1f s", space.index, seconds, extra={"index": space.index})
+        recall = measure_space(database, space, config, configured=space == record)
+        reports.append(IndexReport(space, describe_index(database, space.index), recall, seconds))
+    return reports
+
+
+def build_missing(database: Database, record: SpaceRecord, config: IndexConfig) -> float | None:
+    """Build the index of each of ``spaces_to_index`` that has vectors; returns the seconds, None if nothing was due.
+
+    Raises:
+        DatabaseError: an index could not be built.
+    """
+    filled = [space for space in spaces_to_index(database, record) if count_backlog(database, space).embedded]
+    spent = [build_vector_index(database, space, config) for space in filled]
+    seconds = [one for one in spent if one is not None]
+    return sum(seconds) if seconds else None
+
+
+def measure_space(database: Database, record: SpaceRecord, config: IndexConfig, *, configured: bool) -> RecallSample:
+    """The recall of a space's index, measured more closely where it matters."""
+    queries = _QUERIES if configured or record.serving else _QUERIES_OF_OTHERS
+    return measure_recall(database, record, config, queries=queries)

@@ -1,0 +1,84 @@
+"""Stored vectors with the texts they belong to, picked by chance."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from psycopg import sql
+
+from embedding_assets.models import embedded_text
+
+if TYPE_CHECKING:
+    from embedding_assets.postgres.connection import Connection, Database
+    from embedding_assets.postgres.spaces import SpaceRecord
+
+__all__ = ["StoredVector", "read_vectors", "sample_vectors"]
+
+_CANDIDATES: Final = 20
+"""Rows of the pages looked at for each row that is wanted, so that few of those picked share a page."""
+
+_WIDEN: Final = 16
+"""How much more of the table is looked at when its rows have too few vectors."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredVector:
+    """A vector and the text it was computed from, as they were at one moment."""
+
+    chunk_hash: str
+    text: str = field(repr=False)
+    text_version: int
+    vector: NDArray[np.float32] = field(repr=False)
+
+
+def sample_vectors(database: Database, record: SpaceRecord, rows: int) -> list[StoredVector]:
+    """At most ``rows`` stored vectors of a space, picked by chance; all of them if there are no more.
+
+    Pages are drawn by TABLESAMPLE SYSTEM: 64 of a million rows take ten milliseconds. Where fewer rows have a vector
+    more of the table is read, in the end all of it, which takes a second or two for a million rows. Probing the index
+    of the hashes at random places is as quick for a full column, but takes over a minute for a nearly empty one, and
+    takes the hashes to be spread evenly, which those of an adopted table need not be.
+    """
+    return database.run(lambda connection: _sample(connection, record, rows))
+
+
+def _sample(connection: Connection, record: SpaceRecord, rows: int) -> list[StoredVector]:
+    size: Any = connection.execute(
+        "SELECT greatest(reltuples, 1) FROM pg_class WHERE oid = 'knowledge_base'::regclass"
+    ).fetchone()
+    percent = min(100.0, 100.0 * _CANDIDATES * rows / size[0])
+    # Picked first and read afterwards: the vectors lie out of line, those of the other candidates need not be fetched.
+    picked = sql.SQL(
+        "SELECT * FROM knowledge_base TABLESAMPLE SYSTEM (%(percent)s) WHERE {} IS NOT NULL "
+        "ORDER BY random() LIMIT %(rows)s"
+    ).format(sql.Identifier(record.column))
+    while True:
+        found = _read(connection, record, picked, {"percent": percent, "rows": rows})
+        if len(found) == rows or percent == 100:
+            return found
+        percent = min(100.0, percent * _WIDEN)
+
+
+def read_vectors(database: Database, record: SpaceRecord, hashes: Sequence[str]) -> list[StoredVector]:
+    """The stored vectors of these chunks; chunks that have none are left out."""
+    wanted = sql.SQL("SELECT * FROM knowledge_base WHERE chunk_hash = ANY(%(hashes)s) AND {} IS NOT NULL").format(
+        sql.Identifier(record.column)
+    )
+    return database.run(lambda connection: _read(connection, record, wanted, {"hashes": list(hashes)}))
+
+
+def _read(
+    connection: Connection, record: SpaceRecord, chosen: sql.Composed, parameters: dict[str, Any]
+) -> list[StoredVector]:
+    query = sql.SQL(
+        "SELECT chunk_hash, coalesce(context_header, ''), coalesce(chunk_text, ''), text_version, {}::real[] "
+        "FROM ({}) AS chosen"
+    ).format(sql.Identifier(record.column), chosen)
+    return [
+        StoredVector(chunk_hash, embedded_text(header, text), version, np.array(vector, dtype=np.float32))
+        for chunk_hash, header, text, version, vector in connection.execute(query, parameters)
+    ]

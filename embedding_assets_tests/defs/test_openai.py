@@ -1,0 +1,320 @@
+"""The pipeline with an API: chosen in the launchpad or by environment, checked, paid for, and clear when it fails."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import dagster
+import pytest
+from dagster import DagsterInstance, serialize_value
+
+from embedding_assets import EmbeddingGenerator
+from embedding_assets.config import get_settings
+from embedding_assets.definitions import defs
+from embedding_assets.defs.jobs import range_tags
+from embedding_assets.errors import DatabaseError
+from embedding_assets.instance import dagster_environment
+from embedding_assets.planning import PrefixRange
+from embedding_assets.postgres.index import describe_index, measure_recall
+from embedding_assets.postgres.locks import hold
+from embedding_assets.postgres.spaces import list_spaces
+from embedding_assets_tests.api_runs import assert_vectors, configure, sentences
+from embedding_assets_tests.api_server import ApiServer
+from embedding_assets_tests.fakes import hash_of, insert_chunks, vector_of
+
+CHECKOUT = Path(__file__).parents[2]
+TEXTS = sentences(120)
+
+
+@pytest.fixture
+def server():
+    with ApiServer(api_key="sk-canary-of-a-key") as server:
+        yield server
+
+
+@pytest.fixture
+def instance():
+    with DagsterInstance.ephemeral() as instance:
+        yield instance
+
+
+@pytest.fixture
+def launch(server, instance, monkeypatch):
+    """Materialize everything as somebody in the launchpad would; only the key is in the environment."""
+    monkeypatch.setenv("OPENAI_API_KEY", server.api_key)
+
+    def launch(selection="*", **config):
+        provider = {"provider": "openai", "openai_base_url": server.url, **config}
+        return dagster.materialize(
+            [*defs.assets, *defs.asset_checks],
+            instance=instance,
+            resources=defs.resources,
+            selection=selection,
+            tags=range_tags(PrefixRange("0", "f")),
+            run_config={"resources": {"embedding_provider": {"config": provider}}},
+            raise_on_error=False,
+        )
+
+    return launch
+
+
+def evaluations(result):
+    return {evaluation.check_name: evaluation for evaluation in result.get_asset_check_evaluations()}
+
+
+def failing(result):
+    return {name for name, evaluation in evaluations(result).items() if not evaluation.passed}
+
+
+def metadata_of(result, asset):
+    [event, *_] = result.asset_materializations_for_node(asset)
+    return {name: entry.value for name, entry in event.metadata.items()}
+
+
+def errors_of(result):
+    return [e.step_failure_data.error.to_string() for e in result.all_events if e.is_step_failure]
+
+
+def test_a_run_with_the_launchpads_provider(database, launch, server, instance):
+    insert_chunks(database, TEXTS)
+
+    result = launch(usd_per_day=1.0)
+
+    assert result.success
+    assert failing(result) == set()
+    assert len(evaluations(result)) == 9
+    assert_vectors(database, TEXTS)
+    assert evaluations(result)["vectors_match_model"].metadata["compared"].value == 16
+    pending, run = metadata_of(result, "chunks_pending"), metadata_of(result, "chunk_embeddings")
+    assert pending["estimated_usd"] > 0
+    assert (run["provider"], run["device"], run["embedded"]) == ("openai", "api", 120)
+    # The sample was not embedded yet when the run's own numbers were taken.
+    assert 0 < run["usd"] < float(server.bill_usd)
+    assert run["usd_per_1000_embeddings"] == pytest.approx(run["usd"] / 0.12)
+    assert run["usd_today"] == run["usd_this_month"] == pytest.approx(run["usd"])
+    spent = evaluations(result)["costs_within_budget"].metadata
+    assert run["usd"] <= spent["usd_this_run"].value <= float(server.bill_usd) * 1.000001
+    events = json.dumps([serialize_value(entry) for entry in instance.all_logs(result.run_id)])
+    assert server.api_key not in events
+    assert not any(text in events for text in TEXTS)
+
+    again = launch()
+    assert metadata_of(again, "chunk_embeddings")["embedded"] == 0
+    assert "usd_per_1000_embeddings" not in metadata_of(again, "chunk_embeddings")
+
+    today = evaluations(again)["costs_within_budget"].metadata["usd_today"].value
+    nearly_spent = launch(dagster.AssetSelection.all_asset_checks(), usd_per_day=today * 1.2)
+    assert failing(nearly_spent) == {"costs_within_budget"}
+    assert (
+        "a day (EMBEDDING_BUDGET_USD_PER_DAY) are spent" in evaluations(nearly_spent)["costs_within_budget"].description
+    )
+
+
+def test_a_second_space_beside_the_local_one(settings, database, launch):
+    insert_chunks(database, TEXTS[:20])
+    EmbeddingGenerator(settings, database=database).generate_embeddings_batch()
+
+    result = launch()
+
+    assert failing(result) == set()
+    local, api = list_spaces(database)
+    assert (local.space.provider, local.serving, api.space.provider, api.serving) == ("local", True, "openai", False)
+    assert evaluations(result)["vectors_match_model"].metadata["compared"].value == 20 + 16
+    health = metadata_of(result, "pgvector_index_health")
+    assert health["index"] == api.index
+    assert [row.data["index"] for row in health["spaces"].records] == [api.index, local.index]
+    assert all(row.data["valid"] == "yes" for row in health["spaces"].records)
+
+
+def test_runs_of_an_api_need_not_take_turns(database, launch, monkeypatch):
+    insert_chunks(database, TEXTS[:20])
+    monkeypatch.setattr("embedding_assets.defs.assets.platform.node", lambda: "here")
+
+    with database.session() as connection, hold(connection, "model on here"):
+        assert launch().success
+    assert_vectors(database, TEXTS[:20])
+
+
+def test_without_a_key_there_is_one_error(database, launch, monkeypatch, server):
+    insert_chunks(database, TEXTS[:20])
+    monkeypatch.delenv("OPENAI_API_KEY")
+
+    result = launch(openai_base_url="https://api.openai.com/v1")
+
+    [error] = errors_of(result)
+    assert "ConfigurationError: OpenAI needs a key; set OPENAI_API_KEY or EMBEDDING_OPENAI_API_KEY" in error
+    # What it takes can be known before there is a key.
+    assert metadata_of(result, "chunks_pending")["estimated_usd"] > 0
+
+
+def test_a_wrong_key_is_one_error_without_it(database, launch, monkeypatch, instance):
+    insert_chunks(database, TEXTS[:20])
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-another-canary")
+
+    result = launch()
+
+    [error] = errors_of(result)
+    assert "OPENAI_API_KEY" in error
+    assert "sk-another-canary" not in json.dumps([serialize_value(entry) for entry in instance.all_logs(result.run_id)])
+
+
+def test_a_limit_of_the_launchpad_stops_the_run(database, launch, server, instance):
+    insert_chunks(database, TEXTS)
+    limit = 1e-6 * 0.02 * 100  # a hundred tokens
+
+    result = launch(usd_per_run=limit)
+
+    [error] = errors_of(result)
+    assert "BudgetExceededError" in error
+    assert "EMBEDDING_BUDGET_USD_PER_RUN" in error
+    assert float(server.bill_usd) <= limit
+    lines = [entry.user_message for entry in instance.all_logs(result.run_id)]
+    [warning] = [line for line in lines if "embedding them costs about" in line]
+    assert "EMBEDDING_BUDGET_USD_PER_RUN leaves $0.000002" in warning
+
+
+def test_what_a_limit_leaves_is_indexed(database, launch, server, monkeypatch):
+    """The index had made way for the load, and the asset that builds it does not run any more."""
+    insert_chunks(database, TEXTS[:2])
+    assert launch().success
+    [record] = list_spaces(database)
+    insert_chunks(database, TEXTS[2:])
+    monkeypatch.setenv("EMBEDDING_OPENAI_MAX_INPUTS", "10")
+    monkeypatch.setenv("EMBEDDING_OPENAI_CONCURRENCY", "1")
+    before = describe_index(database, record.index)
+
+    # Enough for some requests of ten texts, at a token a byte at most, but not for all.
+    result = launch(usd_per_run=1e-6 * 0.02 * 2500)
+
+    [error] = errors_of(result)
+    assert "BudgetExceededError" in error
+    embedded = database.run(lambda c: c.execute("SELECT count(embedding) FROM knowledge_base").fetchone())[0]
+    assert 2 < embedded < len(TEXTS)
+    assert before.valid
+    assert describe_index(database, record.index).valid
+    assert measure_recall(database, record, get_settings().index).queries == min(embedded, 100)
+
+
+def test_an_index_that_cannot_be_built_either_does_not_hide_why_the_run_failed(
+    database, launch, server, instance, monkeypatch
+):
+    insert_chunks(database, TEXTS[:20])
+    assert launch().success
+    insert_chunks(database, TEXTS[20:])
+    monkeypatch.setattr("embedding_assets.defs.assets.build_vector_index", refuse)
+
+    result = launch(usd_per_run=1e-9)
+
+    [error] = errors_of(result)
+    assert error.startswith("dagster._core.errors.DagsterExecutionStepExecutionError")
+    assert "BudgetExceededError" in error
+    assert "no room left" not in error
+    lines = [entry.user_message for entry in instance.all_logs(result.run_id)]
+    assert "no index until the next run: index idx was not built: no room left" in lines
+
+
+def refuse(*_):
+    raise DatabaseError("index idx was not built: no room left")
+
+
+def test_vectors_that_the_api_did_not_make(database, launch):
+    insert_chunks(database, TEXTS[:15])
+    assert failing(launch()) == set()
+    [record] = list_spaces(database)
+    database.run(
+        lambda c: c.execute(
+            f"UPDATE knowledge_base SET {record.column} = %s::vector WHERE chunk_hash = %s",
+            [str(vector_of("another").tolist()), hash_of(TEXTS[3])],
+        )
+    )
+
+    result = launch()
+
+    assert failing(result) == {"vectors_match_model"}
+    description = evaluations(result)["vectors_match_model"].description
+    assert "1 of 15 vectors are not what text-embedding-3-small makes of their text" in description
+    assert hash_of(TEXTS[3]) in description
+    assert not result.success, "what is built on wrong vectors must wait"
+
+
+@pytest.mark.parametrize("missing", ["server", "key", "budget"])
+def test_an_api_that_cannot_be_asked_is_only_named(database, launch, server, monkeypatch, missing):
+    insert_chunks(database, TEXTS[:15])
+    assert failing(launch()) == set()
+    monkeypatch.setenv("EMBEDDING_OPENAI_RETRY_SECONDS", "0")
+    config, reason = {}, ""
+    if missing == "server":
+        server.hang_up()
+    elif missing == "key":
+        monkeypatch.setenv("OPENAI_API_KEY", "sk-another")
+        reason = "OPENAI_API_KEY"
+    else:
+        config, reason = {"usd_per_run": 1e-9}, "EMBEDDING_BUDGET_USD_PER_RUN"
+
+    result = launch(dagster.AssetSelection.all_asset_checks(), **config)
+
+    assert failing(result) == set()
+    evaluation = evaluations(result)["vectors_match_model"]
+    assert "0 vectors computed again" in evaluation.description
+    assert f"space {list_spaces(database)[0].space.name} is not checked: " in evaluation.description
+    assert reason in evaluation.description
+    assert evaluation.metadata["spaces_not_checked"].value == 1
+
+
+def test_an_outage_with_a_fallback_and_its_end(database, launch, server, monkeypatch):
+    insert_chunks(database, TEXTS[:30])
+    assert failing(launch()) == set()
+    insert_chunks(database, TEXTS[30:60])
+    monkeypatch.setenv("EMBEDDING_OPENAI_RETRY_SECONDS", "0.5")
+    server.outage = True
+
+    result = launch(fallback="local")
+
+    assert result.success
+    assert failing(result) == {"coverage"}, "what the fallback embedded is pending in the primary space"
+    api, local = list_spaces(database)
+    run, health = metadata_of(result, "chunk_embeddings"), metadata_of(result, "pgvector_index_health")
+    assert (run["space"], run["embedded"], run["usd"]) == (api.space.name, 0, 0.0)
+    assert (run["fallback_space"], run["fallback_embedded"]) == (local.space.name, 30)
+    # So that it is found quickly too.
+    assert [row.data["index"] for row in health["spaces"].records] == [api.index, local.index]
+    models = evaluations(result)["vectors_match_model"]
+    assert models.metadata["compared"].value == 30
+    assert f"space {api.space.name} is not checked: " in models.description
+
+    server.outage = False
+    monkeypatch.setenv("EMBEDDING_OPENAI_RETRY_SECONDS", "60")
+    healed = launch(fallback="local")
+
+    assert failing(healed) == set()
+    assert metadata_of(healed, "chunk_embeddings")["embedded"] == 30
+    assert "fallback_space" not in metadata_of(healed, "chunk_embeddings")
+    assert evaluations(healed)["vectors_match_model"].metadata["compared"].value == 30 + 16
+    assert_vectors(database, TEXTS[:60])
+
+
+def test_the_command_of_the_readme_with_an_api(settings, database, server, monkeypatch, tmp_path):
+    """Chosen by environment alone, in a process of its own."""
+    insert_chunks(database, TEXTS)
+    configure(monkeypatch, server, budget_usd_per_day="0.5")
+    monkeypatch.setenv("EMBEDDING_DATA_DIR", str(tmp_path))
+
+    command = ["-m", "dagster", "asset", "materialize", "--select", "*", "--partition-range", "0...f"]
+    done = subprocess.run(
+        [sys.executable, *command, "-m", "embedding_assets.definitions"],
+        env=dagster_environment(get_settings()) | {"DAGSTER_HOME": str(tmp_path / "dagster")},
+        cwd=CHECKOUT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    output = done.stdout + done.stderr
+    assert done.returncode == 0, output[-4000:]
+    checks = [line for line in output.splitlines() if "ASSET_CHECK_EVALUATION" in line]
+    assert len(checks) == 9
+    assert all("' passed." in line for line in checks)
+    assert_vectors(database, TEXTS)
+    assert server.seen.keys() == set(TEXTS)
+    assert server.api_key not in output
