@@ -18,7 +18,7 @@ ui: $(INSTALLED) ## Serve the Dagster UI on the demo's state: http://127.0.0.1:3
 
 test: $(INSTALLED) ## Run all tests with coverage
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest
+	$(BIN)/coverage run -m pytest -n 3 --dist loadfile
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
