@@ -98,7 +98,8 @@ def judge_recall_drop(measurement: IndexMeasurement, baseline: IndexMeasurement 
         if passed
         else f"{found}{_what_changed(measurement, baseline)}. Vectors that were added or written anew are found less "
         "well, or searches were configured otherwise. Build the index anew (drop it, then materialize "
-        "pgvector_index_health), raise EMBEDDING_INDEX_EF_SEARCH, or accept the latest measurement as the new normal",
+        "pgvector_index_health), raise EMBEDDING_INDEX_EF_SEARCH, or accept it as the new normal: "
+        f"embedding-assets spaces accept-recall {measurement.space}",
         numbers={
             "drop": round(drop, 4),
             "drop_explained_by_chance": round(explained, 4),

@@ -110,7 +110,7 @@ def test_the_drop(before, now, queries, passed):
     assert (verdict.name, verdict.passed, verdict.blocking) == ("recall_drop", passed, False)
     assert verdict.numbers["drop"] == pytest.approx(before - now)
     assert "of 2026-11-18" in verdict.description
-    assert ("accept the latest measurement" in verdict.description) is not passed
+    assert ("embedding-assets spaces accept-recall space" in verdict.description) is not passed
 
 
 def test_the_setting_decides_how_large_a_drop_matters():

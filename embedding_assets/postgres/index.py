@@ -22,7 +22,6 @@ from embedding_assets.postgres.index_state import (
     describe_index,
 )
 from embedding_assets.postgres.locks import TABLE_LOCK, hold
-from embedding_assets.postgres.recall import RecallSample, measure_recall
 
 if TYPE_CHECKING:
     from psycopg.errors import Diagnostic
@@ -35,13 +34,11 @@ __all__ = [
     "DISTANCE_OPERATORS",
     "BuildProgress",
     "IndexState",
-    "RecallSample",
     "build_vector_index",
     "describe_index",
     "drop_index",
     "ensure_index",
     "ensure_pending_index",
-    "measure_recall",
 ]
 
 logger = logging.getLogger(__name__)

@@ -134,7 +134,7 @@ def current_measurement(
 
 def _traits(measurement: IndexMeasurement) -> tuple[object, ...]:
     """What is quickly found out, and changes with anything that might change the rest."""
-    names = ("method", "operator_class", "m", "ef_construction", "ef_search", "dead_rows")
+    names = ("method", "operator_class", "m", "ef_construction", "ef_search", "dead_rows", "pgvector")
     details = [measurement.details.get(name) for name in names]
     return (measurement.embedded, measurement.index_bytes, measurement.table_bytes, *details)
 
