@@ -324,5 +324,5 @@ def test_an_empty_table_needs_no_model(database, instance, monkeypatch):
     assert result.success
     assert metadata_of(result, "chunks_pending") == {"chunks": 0}
     checks = result.get_asset_check_evaluations()
-    assert len(checks) == 9
+    assert len(checks) == 15
     assert all(check.passed for check in checks)

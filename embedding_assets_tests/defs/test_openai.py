@@ -84,7 +84,7 @@ def test_a_run_with_the_launchpads_provider(database, launch, server, instance):
 
     assert result.success
     assert failing(result) == set()
-    assert len(evaluations(result)) == 9
+    assert len(evaluations(result)) == 15
     assert_vectors(database, TEXTS)
     assert evaluations(result)["vectors_match_model"].metadata["compared"].value == 16
     pending, run = metadata_of(result, "chunks_pending"), metadata_of(result, "chunk_embeddings")
@@ -204,7 +204,7 @@ def test_an_index_that_cannot_be_built_either_does_not_hide_why_the_run_failed(
     insert_chunks(database, TEXTS[:20])
     assert launch().success
     insert_chunks(database, TEXTS[20:])
-    monkeypatch.setattr("embedding_assets.defs.assets.build_vector_index", refuse)
+    monkeypatch.setattr("embedding_assets.defs.assets.build_missing", refuse)
 
     result = launch(usd_per_run=1e-9)
 
@@ -315,7 +315,7 @@ def test_the_command_of_the_readme_with_an_api(settings, database, server, monke
     output = done.stdout + done.stderr
     assert done.returncode == 0, output[-4000:]
     checks = [line for line in output.splitlines() if "ASSET_CHECK_EVALUATION" in line]
-    assert len(checks) == 9
+    assert len(checks) == 15
     assert all("' passed." in line for line in checks)
     assert_vectors(database, TEXTS)
     assert server.seen.keys() == set(TEXTS)
