@@ -56,6 +56,7 @@ def test_an_outage_from_its_beginning_to_its_end(
     caplog: pytest.LogCaptureFixture,
     way: str,
 ):
+    caplog.set_level(logging.WARNING, "embedding_assets")  # importing the Dagster layer lowers it
     texts = sentences(240, words=(3, 12))
     insert_chunks(database, texts)
     with ApiServer(latency_seconds=0.02) as server:

@@ -188,6 +188,7 @@ def test_a_service_that_nobody_closes_ends_quietly(settings: Settings, monkeypat
 
 
 async def test_an_outage_is_answered_by_the_fallback_in_one_piece(settings: Settings, caplog: pytest.LogCaptureFixture):
+    caplog.set_level(logging.WARNING, "embedding_assets")  # importing the Dagster layer lowers it
     caplog.set_level(logging.INFO, "embedding_assets.service")
     settings = with_fallback(settings)
     provider = Unsteady(batch_size=2)
