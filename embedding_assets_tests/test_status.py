@@ -228,6 +228,7 @@ def test_an_index_that_is_too_large(database: Database, record: SpaceRecord, set
 
 
 def test_checks_use_the_numbers_that_the_asset_has_kept(database: Database, record: SpaceRecord, settings: Settings):
+    execute(database, "ALTER TABLE knowledge_base SET (autovacuum_enabled = off)")
     [report] = build_indexes(database, record, settings.index)
     kept = replace(report.measurement, recall=0.25, id=None)
     record_measurement(database, kept)
