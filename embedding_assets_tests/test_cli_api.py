@@ -192,8 +192,8 @@ def test_a_limit_in_dollars_stops_with_a_word_and_leaves_an_index(run, by_api, d
 
     assert (code, out) == (1, "")
     stopped = next(line for line in err.splitlines() if line.startswith("Stopped:"))
-    [committed, left] = map(int, re.findall(r"\d+", stopped))
-    assert 0 < committed < 30 == committed + left
+    [left, total] = map(int, re.findall(r"\d+", stopped))
+    assert 0 < left < 30 == total
     assert err.splitlines()[-1].startswith("error: ")
     assert "EMBEDDING_BUDGET_USD_PER_DAY" in err.splitlines()[-1]
     [record] = list_spaces(database)

@@ -202,7 +202,7 @@ def test_an_index_that_cannot_be_built_either_does_not_hide_why_the_run_failed(
     insert_chunks(database, TEXTS[:20])
     assert launch().success
     insert_chunks(database, TEXTS[20:])
-    monkeypatch.setattr("embedding_assets.defs.assets.build_vector_index", refuse)
+    monkeypatch.setattr("embedding_assets.defs.assets.build_missing", refuse)
 
     result = launch(usd_per_run=1e-9)
 
