@@ -217,14 +217,14 @@ def test_a_further_space_s_first_load_is_read_through_the_unique_index(database,
 
 def test_what_is_due_is_measured_up_to_a_bound(database, record, execute, settings):
     insert_chunks(database, ["a" * 100, "ä" * 100, "b" * 1000], context_header="123")
-    # A byte more than the text has, for the line break behind the header; the model reads 256 tokens.
-    assert measure_due(database, record, most=10) == (3, 104 + 204 + 256)
+    # A byte more than the text has, for the line break behind the header.
+    assert measure_due(database, record, most=10) == (3, 104 + 204 + 1004)
     assert measure_due(database, record, most=2)[0] == 2
     [failed] = insert_chunks(database, ["c"])
     record_failures(database, record.space.name, {failed: "x"}, settings.embedding)
     insert_hashes(execute, ["XYZ"])
     insert_hashes(execute, ["ab"], vector="[1,0,0,0,0,0,0,0]")
-    assert measure_due(database, record, most=10) == (3, 104 + 204 + 256)
+    assert measure_due(database, record, most=10) == (3, 104 + 204 + 1004)
     assert measure_due(database, register_space(database, FAKE_SPACE, new_space=True), most=10)[0] == 5
 
 

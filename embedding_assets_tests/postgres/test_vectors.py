@@ -124,7 +124,8 @@ def test_filling_a_further_space_leaves_the_first_one_s_index_alone(database, re
     before = table_counters(database, execute, updates=600)
     fill(database, second)
     after = table_counters(database, execute, updates=1200)
-    assert after["n_tup_hot_upd"] - before["n_tup_hot_upd"] > 0.95 * 600
+    # Nearly all: a snapshot that another process holds, e.g. to analyze, keeps a page from being cleared in time.
+    assert after["n_tup_hot_upd"] - before["n_tup_hot_upd"] > 0.85 * 600
 
 
 def fill(database, record, portion: int = 40) -> None:
