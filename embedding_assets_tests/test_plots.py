@@ -117,7 +117,7 @@ def test_the_same_numbers_give_the_same_file(name):
 def test_a_glance_is_short_enough_to_be_shown_at_once(name):
     picture = GLANCES[name]()
 
-    assert parsed(picture).get("width") == "400"
+    assert parsed(picture).get("width") == "360"
     assert len(picture.markdown) <= INLINE_CHARACTERS
     assert words(picture)[0] == picture.alt
 
@@ -232,7 +232,7 @@ def test_a_run_below_the_floor_lies_below_the_line():
     bar, line = (
         path.get("d") for path in parsed(throughput_glance(slow, 50.0)).iter("{http://www.w3.org/2000/svg}path")
     )
-    assert (bar, line) == ("M22 74V47", "M0 20H400")
+    assert (bar, line) == ("M22 74V47", "M0 20H360")
 
 
 @pytest.mark.parametrize(
@@ -298,6 +298,18 @@ def test_sources_are_told_as_they_are():
     names = ["$x_1$ <b>&amp;", "", "a long name of a source that does not fit beside the map"]
     told = words(map_figure(np.eye(3, dtype=np.float32), names))
     assert {"$x_1$ <b>&amp;", "no source", "a long name …eside the map"} <= set(told)
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (["/docs/a/one.md", "/docs/a/two.md", "/docs/b.md"], {"a/one.md", "a/two.md", "b.md"}),
+        (["/one.md", "/two.md", "three.md"], {"/one.md", "/two.md", "three.md"}),
+        (["tutorial", "tutor", "tutor/x"], {"tutorial", "tutor", "tutor/x"}),
+    ],
+)
+def test_files_of_a_folder_are_told_by_their_names(names, expected):
+    assert expected <= set(words(map_figure(np.eye(3, dtype=np.float32), names)))
 
 
 def test_a_map_wants_a_source_for_each_vector():

@@ -15,11 +15,12 @@ from embedding_assets.plots.picture import INLINE_CHARACTERS, Picture
 __all__ = ["FLOOR", "LEFT", "MOST_BARS", "RIGHT", "WIDTH", "bars", "dot", "ends", "glance", "limit", "line", "note",
            "pairs", "scale", "text"]  # fmt: skip
 
-WIDTH: Final = 400
-"""CSS pixels: what the value of an asset's metadata has room for in windows of 1,280 pixels and more."""
+WIDTH: Final = 360
+"""CSS pixels: what the value of an asset's metadata has room for in windows of 1,280 pixels and more, and beside the
+lineage from 1,500 on."""
 
 HEIGHT: Final = 92
-LEFT, RIGHT, TOP, FLOOR = 2, 398, 20, 74
+LEFT, RIGHT, TOP, FLOOR = 2, 358, 20, 74
 MOST_BARS: Final = 30
 
 
@@ -96,5 +97,5 @@ def _escaped(words: str) -> str:
 def _svg(content: str, height: int) -> str:
     return (
         f"<svg xmlns='http://www.w3.org/2000/svg' width='{WIDTH}' height='{height}' font-family='system-ui,sans-serif' "
-        f"font-size='12' fill='{INK}'>{content}</svg>"
+        f"font-size='11' fill='{INK}'>{content}</svg>"
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from os.path import commonprefix
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -71,8 +72,12 @@ def map_figure(vectors: NDArray[np.floating], sources: Sequence[str], *, size: t
 def _groups(origins: Sequence[str]) -> tuple[list[tuple[str, str, set[str]]], list[tuple[str, str, set[str]]]]:
     """Label, colour and names of the most frequent sources, and of all others together."""
     frequent = [name for name, _ in sorted(Counter(origins).items(), key=lambda item: (-item[1], item[0]))]
+    # Files of one folder are told by their names. A source need not be a path: it may be an address, too.
+    shared = commonprefix(frequent).rpartition("/")[0]  # noqa: RUF071
+    within = len(shared) + 1 if shared else 0
     groups = [
-        (in_short(name, 26) or "no source", colour, {name}) for name, colour in zip(frequent, SERIES, strict=False)
+        (in_short(name[within:], 26) or "no source", colour, {name})
+        for name, colour in zip(frequent, SERIES, strict=False)
     ]
     rest = set(frequent[len(SERIES) :])
     return groups, [(f"{len(rest):,} more", OTHERS, rest)] if rest else []
