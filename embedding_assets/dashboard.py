@@ -82,7 +82,7 @@ def _space(space: SpaceReport) -> Panel:
     colour = "red" if any(check.blocking and not check.passed for check in space.checks) else "dim"
     serving = " (answers searches)" if space.serving else ""
     return Panel(
-        Group(*parts), title=f"[bold]{escape(space.name)}[/]{serving}", title_align="left", border_style=colour
+        Group(*parts), title=f"[bold not dim]{escape(space.name)}[/]{serving}", title_align="left", border_style=colour
     )
 
 
