@@ -20,7 +20,7 @@ from embedding_assets.plots.wording import dollars, milliseconds, rate, share
 
 if TYPE_CHECKING:
     from embedding_assets.health import Verdict
-    from embedding_assets.report_data import CostReport, IndexReport, ReportData, SpaceReport
+    from embedding_assets.overview import CostOverview, IndexOverview, Overview, SpaceOverview
 
 __all__ = ["sparkline", "status_page"]
 
@@ -30,7 +30,7 @@ _LATEST: Final = 24
 _ALERT_SHARE: Final = 0.8
 
 
-def status_page(data: ReportData) -> RenderableType:
+def status_page(data: Overview) -> RenderableType:
     """Everything at a glance; legible from 80 columns on and without colours."""
     head = Text.assemble(
         (f"{data.chunks:,}", "bold"), f" chunks of {data.documents:,} documents in knowledge_base ({data.database})"
@@ -57,7 +57,7 @@ def sparkline(values: Sequence[float], *, lowest: float = 0.0) -> str:
     return "".join(_BLOCKS[max(0, min(top, round((value - lowest) / extent * top)))] for value in values)
 
 
-def _space(space: SpaceReport) -> Panel:
+def _space(space: SpaceOverview) -> Panel:
     rows = Table(box=None, pad_edge=False, show_header=False)
     rows.add_column(style="dim", no_wrap=True)
     rows.add_column(overflow="fold")
@@ -86,14 +86,14 @@ def _space(space: SpaceReport) -> Panel:
     )
 
 
-def _pending_by_prefix(space: SpaceReport) -> Text:
+def _pending_by_prefix(space: SpaceOverview) -> Text:
     pending: Counter[str] = Counter()
     for counts in space.prefixes:
         pending[counts.prefix[:1]] += counts.pending
     return Text.assemble((sparkline(list(pending.values())), "yellow"), "\n", ("".join(pending), "dim"), " by prefix")
 
 
-def _runs(space: SpaceReport) -> Text:
+def _runs(space: SpaceOverview) -> Text:
     if not space.runs:
         return Text("none has embedded a chunk yet")
     latest = space.runs[-1]
@@ -106,7 +106,7 @@ def _runs(space: SpaceReport) -> Text:
     )
 
 
-def _index(index: IndexReport) -> str:
+def _index(index: IndexOverview) -> str:
     if index.state != "valid":
         return f"[red]{index.state}[/]: materialize pgvector_index_health to build it"
     measured = f", measured {index.measured_at.astimezone(UTC):%Y-%m-%d %H:%M} UTC" if index.measured_at else ""
@@ -114,7 +114,7 @@ def _index(index: IndexReport) -> str:
     return f"[green]valid[/], {index.size_bytes / 1e6:,.1f} MB, ef_search {index.ef_search}{measured}{exact}"
 
 
-def _curve(index: IndexReport) -> Table:
+def _curve(index: IndexOverview) -> Table:
     """Recall and latency by ef_search, the one in use in bold and marked."""
     in_use = nearest(index.curve, index.ef_search)
     table = Table(box=None, pad_edge=False, show_header=False)
@@ -148,7 +148,7 @@ def _checks(checks: Sequence[Verdict]) -> RenderableType:
     return Group(*parts, *([table] if table.row_count else []))
 
 
-def _costs(costs: CostReport) -> Table:
+def _costs(costs: CostOverview) -> Table:
     rows = Table(box=None, pad_edge=False, show_header=False)
     rows.add_column(style="dim", no_wrap=True)
     rows.add_column(overflow="fold")

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from markupsafe import Markup
 
     from embedding_assets.plots import Picture, RunPoint
-    from embedding_assets.report_data import CostReport, ReportData, SpaceReport
+    from embedding_assets.overview import CostOverview, Overview, SpaceOverview
 
 __all__ = ["render_report"]
 
@@ -50,13 +50,13 @@ class _Tile:
 
 @dataclass(frozen=True, slots=True)
 class _Section:
-    report: SpaceReport
+    report: SpaceOverview
     tiles: list[_Tile]
     pictures: list[Picture]
     runs: list[RunPoint]
 
 
-def render_report(data: ReportData) -> str:
+def render_report(data: Overview) -> str:
     """The page. It loads nothing, runs no script, and follows the reader's light or dark theme."""
     costs = data.costs
     return _template().render(
@@ -72,7 +72,7 @@ def render_report(data: ReportData) -> str:
     )
 
 
-def _tiles(space: SpaceReport) -> list[_Tile]:
+def _tiles(space: SpaceOverview) -> list[_Tile]:
     index = space.index
     covered = space.embedded / space.chunks if space.chunks else 1.0
     tiles = [
@@ -96,7 +96,7 @@ def _tiles(space: SpaceReport) -> list[_Tile]:
     return tiles
 
 
-def _pictures(space: SpaceReport) -> list[Picture]:
+def _pictures(space: SpaceOverview) -> list[Picture]:
     index = space.index
     pictures = [
         backlog_figure(space.prefixes, size=_SIZE),
@@ -109,7 +109,7 @@ def _pictures(space: SpaceReport) -> list[Picture]:
     return pictures
 
 
-def _cost_tiles(costs: CostReport) -> list[_Tile]:
+def _cost_tiles(costs: CostOverview) -> list[_Tile]:
     return [
         _cost_tile("today", costs.today_usd, costs.limit_per_day_usd),
         _cost_tile("this month", costs.month_usd, costs.limit_per_month_usd),

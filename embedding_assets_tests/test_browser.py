@@ -18,7 +18,7 @@ from embedding_assets.plots import cost_figure, latency_figure, map_figure, reca
 from embedding_assets.providers.factory import open_space
 from embedding_assets.report import render_report
 from embedding_assets_tests.fakes import insert_chunks
-from embedding_assets_tests.report_samples import CURVE, costs, embeddings, fresh_space, report, space
+from embedding_assets_tests.overviews import CURVE, costs, embeddings, fresh_space, report, space
 from embedding_assets_tests.test_instance import wait_for
 
 CHROMIUM = os.environ.get("CHROMIUM") or next(

@@ -5,8 +5,8 @@ from rich.console import Console
 
 from embedding_assets.dashboard import sparkline, status_page
 from embedding_assets.plots import PrefixCounts
-from embedding_assets.report_data import CostReport
-from embedding_assets_tests.report_samples import CURVE, PASSED, costs, fresh_space, report, runs, space
+from embedding_assets.overview import CostOverview
+from embedding_assets_tests.overviews import CURVE, PASSED, costs, fresh_space, report, runs, space
 
 
 def shown(data, width=80):
@@ -57,7 +57,7 @@ def test_without_a_space_it_says_what_is_next(chunks, command):
 
 def test_what_is_in_order_takes_no_room():
     one = space(prefixes=(PrefixCounts("0", 9, 0),), failures={}, waiting=0, checks=PASSED)
-    text = flowing(report(one, costs=CostReport(), settings=()))
+    text = flowing(report(one, costs=CostOverview(), settings=()))
     assert "100 % of 9 chunks" in text
     for word in ("pending", "quarantined", "errors", "costs", "defaults", "✘", "!"):
         assert word not in text
@@ -68,8 +68,8 @@ def test_an_index_that_was_never_measured_has_no_curve():
 
 
 def test_costs_without_limits_and_limits_without_costs():
-    assert "today $0.50, no limit" in flowing(report(space(), costs=CostReport(0.5, 0.5, days=costs(1, "a"))))
-    assert "today ╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌ $0 of $2.00" in flowing(report(space(), costs=CostReport(0, 0, 2.0)))
+    assert "today $0.50, no limit" in flowing(report(space(), costs=CostOverview(0.5, 0.5, days=costs(1, "a"))))
+    assert "today ╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌ $0 of $2.00" in flowing(report(space(), costs=CostOverview(0, 0, 2.0)))
 
 
 def test_names_are_not_read_as_markup():

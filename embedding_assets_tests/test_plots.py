@@ -33,7 +33,7 @@ from embedding_assets.plots import (
 from embedding_assets.plots.picture import INLINE_CHARACTERS
 from embedding_assets.plots.projection import project
 from embedding_assets.plots.wording import compact, dollars, in_short, milliseconds, rate, share
-from embedding_assets_tests.report_samples import CURVE, PREFIXES, costs, embeddings, runs
+from embedding_assets_tests.overviews import CURVE, PREFIXES, costs, embeddings, runs
 
 MANY_PREFIXES = [PrefixCounts(f"{n:02x}", 78_000 + n * n, 997 + 31 * n, n % 3) for n in range(256)]
 MANY_SPACES = costs(30, *(f"openai-text-embedding-{n}-768-1a2b3c4d" for n in range(12)), usd=1.237)

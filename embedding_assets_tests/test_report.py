@@ -9,8 +9,8 @@ from embedding_assets.config import get_settings
 from embedding_assets.health import Verdict
 from embedding_assets.plots import PrefixCounts
 from embedding_assets.report import render_report
-from embedding_assets.report_data import CostReport, changed_settings
-from embedding_assets_tests.report_samples import FAILED, PASSED, WARNING, embeddings, fresh_space, report, space
+from embedding_assets.overview import CostOverview, changed_settings
+from embedding_assets_tests.overviews import FAILED, PASSED, WARNING, embeddings, fresh_space, report, space
 
 
 class Page(HTMLParser):
@@ -108,14 +108,14 @@ def test_the_page_fetches_nothing_and_runs_nothing(everything):
     ],
 )
 def test_checks_decide_the_headline(checks, headline, title):
-    html = render_report(report(unmeasured(checks=checks), costs=CostReport()))
+    html = render_report(report(unmeasured(checks=checks), costs=CostOverview()))
     assert f"<title>Embeddings: {title}</title>" in html
     assert f"<div class={headline}" in html
 
 
 @pytest.mark.parametrize(("chunks", "told"), [(0, "embedding-assets load PATH"), (9, "embedding-assets embed")])
 def test_without_a_space_the_page_says_what_is_next(chunks, told):
-    page = Page(render_report(report(chunks=chunks, costs=CostReport(), settings=())))
+    page = Page(render_report(report(chunks=chunks, costs=CostOverview(), settings=())))
     assert f"Nothing is embedded yet. Next: {told}" in page.text
     assert "$0 today (UTC), no limit" in page.text
     assert "Settings that are not at their defaults None." in page.text
@@ -145,7 +145,7 @@ def test_commands_in_backquotes_are_code():
     ("usd", "state", "width"), [(0.5, "", 50.0), (0.8, "warn", 80.0), (1.0, "bad", 100.0), (7.0, "bad", 100.0)]
 )
 def test_costs_near_a_limit_stand_out(usd, state, width):
-    html = render_report(report(costs=CostReport(usd, usd, 1.0, None)))
+    html = render_report(report(costs=CostOverview(usd, usd, 1.0, None)))
     assert f'<i class="{state}" style="width:{width}%">' in html[html.index("<h2>Costs") :]
     assert "this month (UTC), no limit" in html
 
@@ -153,7 +153,7 @@ def test_costs_near_a_limit_stand_out(usd, state, width):
 @pytest.mark.parametrize(("pending", "told", "state"), [(1, "99.9 %", "warn"), (0, "100 %", "")])
 def test_a_meter_is_full_only_when_nothing_is_missing(pending, told, state):
     one = replace(fresh_space(), prefixes=(PrefixCounts("0", 99_999, pending),))
-    html = render_report(report(one, costs=CostReport()))
+    html = render_report(report(one, costs=CostOverview()))
     tile = html[html.index('<div class="tile">') :]
     assert tile.startswith(f'<div class="tile"><b>{told}</b>')
     assert f'<i class="{state}" style="width:100.0%">' in tile  # to a tenth; its colour says that something is missing

@@ -8,7 +8,7 @@ import numpy as np
 from embedding_assets.health import Verdict
 from embedding_assets.plots import DayCost, PrefixCounts
 from embedding_assets.postgres.runs import RunRecord
-from embedding_assets.report_data import ChangedSetting, CostReport, IndexReport, ReportData, SpaceReport
+from embedding_assets.overview import ChangedSetting, CostOverview, IndexOverview, Overview, SpaceOverview
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
 
@@ -77,11 +77,11 @@ WARNING = Verdict("coverage", False, False, "12,840 of 13,442 chunks are embedde
 FAILED = Verdict("index_valid", False, True, "index idx is invalid: a build of it failed. Materialize it")
 
 
-def space(**changes: object) -> SpaceReport:
+def space(**changes: object) -> SpaceOverview:
     """A space with everything measured."""
     vectors, sources = embeddings()
     return replace(
-        SpaceReport(
+        SpaceOverview(
             name="local-all-mpnet-base-v2-768-1a2b3c4d",
             model="sentence-transformers/all-mpnet-base-v2",
             dimensions=768,
@@ -90,7 +90,7 @@ def space(**changes: object) -> SpaceReport:
             prefixes=PREFIXES,
             waiting=7,
             runs=runs(12),
-            index=IndexReport("idx_knowledge_embedding", "valid", 104_300_000, 40, NOON, CURVE, 23.4),
+            index=IndexOverview("idx_knowledge_embedding", "valid", 104_300_000, 40, NOON, CURVE, 23.4),
             checks=(*PASSED, WARNING, FAILED),
             throughput_floor=10.0,
             recall_floor=0.9,
@@ -103,7 +103,7 @@ def space(**changes: object) -> SpaceReport:
     )
 
 
-def fresh_space() -> SpaceReport:
+def fresh_space() -> SpaceOverview:
     """A space in which nothing has happened yet."""
     return space(
         name="openai-text-embedding-3-small-768-9f8e7d6c",
@@ -112,7 +112,7 @@ def fresh_space() -> SpaceReport:
         prefixes=tuple(PrefixCounts(f"{n:x}", 0, 840) for n in range(16)),
         waiting=0,
         runs=(),
-        index=IndexReport("idx_knowledge_embedding_small", "missing", 0, 40),
+        index=IndexOverview("idx_knowledge_embedding_small", "missing", 0, 40),
         checks=PASSED[:1],
         failures={},
         numbers={},
@@ -121,17 +121,17 @@ def fresh_space() -> SpaceReport:
     )
 
 
-def report(*spaces: SpaceReport, **changes: object) -> ReportData:
+def report(*spaces: SpaceOverview, **changes: object) -> Overview:
     """The state of a table with these spaces."""
     return replace(
-        ReportData(
+        Overview(
             created_at=NOON,
             version="0.1.0",
             database="embedded PostgreSQL",
             chunks=spaces[0].chunks if spaces else 0,
             documents=412 if spaces else 0,
             spaces=spaces,
-            costs=CostReport(0.86, 15.74, 1.0, 20.0, costs(20, "openai-small", "openai-large")),
+            costs=CostOverview(0.86, 15.74, 1.0, 20.0, costs(20, "openai-small", "openai-large")),
             settings=(ChangedSetting("EMBEDDING_INDEX_M", "24", "16"),),
         ),
         **changes,

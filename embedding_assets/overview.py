@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from embedding_assets.health import Verdict
     from embedding_assets.plots import CurvePoint, DayCost, PrefixCounts, RunPoint
 
-__all__ = ["ChangedSetting", "CostReport", "IndexReport", "ReportData", "SpaceReport", "changed_settings"]
+__all__ = ["ChangedSetting", "CostOverview", "IndexOverview", "Overview", "SpaceOverview", "changed_settings"]
 
 
 @dataclass(frozen=True, slots=True)
-class IndexReport:
+class IndexOverview:
     """The vector index of a space and what was last measured of it.
 
     Attributes:
@@ -45,7 +45,7 @@ class IndexReport:
 
 
 @dataclass(frozen=True, slots=True)
-class SpaceReport:
+class SpaceOverview:
     """One vector space.
 
     Attributes:
@@ -75,7 +75,7 @@ class SpaceReport:
     prefixes: tuple[PrefixCounts, ...]
     waiting: int
     runs: tuple[RunPoint, ...]
-    index: IndexReport
+    index: IndexOverview
     checks: tuple[Verdict, ...]
     throughput_floor: float
     recall_floor: float
@@ -106,7 +106,7 @@ class SpaceReport:
 
 
 @dataclass(frozen=True, slots=True)
-class CostReport:
+class CostOverview:
     """Dollars spent, and the limits; None: no limit."""
 
     today_usd: float = 0.0
@@ -126,7 +126,7 @@ class ChangedSetting:
 
 
 @dataclass(frozen=True, slots=True)
-class ReportData:
+class Overview:
     """Everything.
 
     Attributes:
@@ -145,8 +145,8 @@ class ReportData:
     database: str
     chunks: int
     documents: int
-    spaces: tuple[SpaceReport, ...]
-    costs: CostReport = CostReport()
+    spaces: tuple[SpaceOverview, ...]
+    costs: CostOverview = CostOverview()
     settings: tuple[ChangedSetting, ...] = ()
 
     @property
