@@ -3,7 +3,6 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
 INSTALLED := .venv/.installed
-BENCH_INSTALLED := .venv/.installed-bench
 BENCHMARKS := encode write end_to_end backlog startup memory api
 
 .PHONY: help demo test ui check bench clean
@@ -32,7 +31,7 @@ check: $(INSTALLED) ## Lint, types, borders between layers
 bench: $(addprefix bench-,$(BENCHMARKS)) ## Measure everything (an hour or more), update README; bench-NAME: one of them
 	$(BIN)/python benchmarks/readme.py
 
-bench-%: $(BENCH_INSTALLED)
+bench-%: $(INSTALLED)
 	$(BIN)/python benchmarks/$*.py
 
 clean: ## Remove .venv and caches; the data folder stays
@@ -43,8 +42,4 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@test -x $(BIN)/python || { echo "Making .venv"; $(PYTHON) -m venv .venv; }
 	@echo "Installing (some minutes the first time)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[demo,dev]'
-	@touch $@
-
-$(BENCH_INSTALLED): $(INSTALLED)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
 	@touch $@

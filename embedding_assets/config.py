@@ -109,6 +109,9 @@ class EmbeddingConfig(_EnvironmentSettings):
     throughput_floor: float = Field(10.0, ge=0, description="Chunks per second below which the check warns.")
     coverage_floor: float = Field(1.0, ge=0, le=1, description="Share of chunks embedded below which the check warns.")
     recall_floor: float = Field(0.9, ge=0, le=1, description="recall@10 below which the check warns.")
+    backlog_age_hours: float = Field(
+        24.0, gt=0, le=8760, description="Hours a chunk may be pending before the check warns."
+    )
     chunk_tokens: int = Field(
         256, ge=16, le=32768, description="Most tokens of a chunk made by `load`, header included."
     )
@@ -147,6 +150,12 @@ class IndexConfig(_EnvironmentSettings):
     )
     memory_mb: int = Field(1024, ge=64, le=1_000_000, description="Most `maintenance_work_mem` for a build.")
     workers: int = Field(2, ge=0, le=64, description="Parallel workers for a build.")
+    bloat_ceiling: float = Field(
+        1.5, ge=1.1, le=100, description="Size, as a multiple of a fresh index's, above which it is built anew."
+    )
+    recall_drop: float = Field(
+        0.02, ge=0, le=1, description="Fall of recall@10 below the last accepted value above which the check warns."
+    )
 
     @model_validator(mode="after")
     def _graph_is_buildable(self) -> IndexConfig:

@@ -9,7 +9,7 @@ from decimal import Decimal
 from embedding_assets.audit import MINIMUM_COSINE, SpaceSample
 from embedding_assets.config import BudgetConfig, EmbeddingConfig, IndexConfig
 from embedding_assets.postgres.chunks import Backlog
-from embedding_assets.postgres.index import IndexState, RecallSample
+from embedding_assets.postgres.index import IndexState
 from embedding_assets.postgres.ledger import Spending
 from embedding_assets.postgres.runs import RunRecord
 from embedding_assets.postgres.vectors import StoredVectorsReport
@@ -23,7 +23,6 @@ __all__ = [
     "judge_index",
     "judge_models",
     "judge_quarantine",
-    "judge_recall",
     "judge_throughput",
     "judge_vectors",
     "limits_passed_by",
@@ -165,32 +164,6 @@ def judge_index(state: IndexState, config: IndexConfig, embedded: int) -> Verdic
         else f"index {state.name} is valid: {config.operator_class}, m={config.m}, "
         f"ef_construction={config.ef_construction}",
         numbers={"size_bytes": state.size_bytes},
-    )
-
-
-def judge_recall(sample: RecallSample, config: EmbeddingConfig) -> Verdict:
-    """The index finds the true nearest neighbours."""
-    if sample.recall is None:
-        return Verdict(
-            "recall",
-            passed=True,
-            blocking=False,
-            description=f"not measured: {sample.queries} vectors, or no usable index",
-            numbers={"queries": sample.queries},
-        )
-    passed = sample.recall >= config.recall_floor
-    return Verdict(
-        "recall",
-        passed,
-        blocking=False,
-        description=f"recall@10 is {sample.recall:.3f} in {sample.queries} queries, the floor is {config.recall_floor}"
-        + ("" if passed else ". Raise EMBEDDING_INDEX_EF_SEARCH, or EMBEDDING_INDEX_M and rebuild"),
-        numbers={
-            "recall_at_10": round(sample.recall, 4),
-            "queries": sample.queries,
-            "p50_milliseconds": round(sample.p50_milliseconds or 0.0, 3),
-            "planner_uses_index": int(sample.planner_uses_index),
-        },
     )
 
 

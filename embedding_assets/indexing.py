@@ -1,4 +1,4 @@
-"""The vector indexes of a table: which spaces need one now, built where it is missing, then measured."""
+"""The vector indexes of a table: which spaces need one now, built where it is missing, measured, the numbers kept."""
 
 from __future__ import annotations
 
@@ -6,22 +6,24 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from embedding_assets.errors import ConfigurationError
 from embedding_assets.postgres.chunks import count_backlog
-from embedding_assets.postgres.index import (
-    IndexState,
-    RecallSample,
-    build_vector_index,
-    describe_index,
-    measure_recall,
-)
+from embedding_assets.postgres.index import IndexState, build_vector_index, describe_index
 from embedding_assets.postgres.locks import is_loading
+from embedding_assets.postgres.measurements import (
+    IndexMeasurement,
+    accept_latest,
+    current_measurement,
+    measure_index,
+    record_measurement,
+)
 from embedding_assets.postgres.spaces import SpaceRecord, list_spaces
 
 if TYPE_CHECKING:
     from embedding_assets.config import IndexConfig
     from embedding_assets.postgres.connection import Database
 
-__all__ = ["IndexReport", "build_indexes", "build_missing", "measure_space", "spaces_to_index"]
+__all__ = ["IndexReport", "accept_recall", "build_indexes", "build_missing", "measure_space", "spaces_to_index"]
 
 logger = logging.getLogger(__name__)
 
@@ -37,13 +39,13 @@ class IndexReport:
     Attributes:
         record: the space.
         state: what PostgreSQL knows of the index.
-        recall: measured against exact search.
+        measurement: of the index and its vectors, recorded.
         build_seconds: what building it took; None if there was nothing to do.
     """
 
     record: SpaceRecord
     state: IndexState
-    recall: RecallSample
+    measurement: IndexMeasurement
     build_seconds: float | None
 
 
@@ -60,7 +62,7 @@ def spaces_to_index(database: Database, record: SpaceRecord) -> list[SpaceRecord
 
 
 def build_indexes(database: Database, record: SpaceRecord, config: IndexConfig) -> list[IndexReport]:
-    """Build, mend and measure the index of each of ``spaces_to_index``, the given space's first.
+    """Build, mend and measure the index of each of ``spaces_to_index``, the given space's first; record the numbers.
 
     Raises:
         DatabaseError: an index could not be built.
@@ -70,8 +72,11 @@ def build_indexes(database: Database, record: SpaceRecord, config: IndexConfig) 
         seconds = build_vector_index(database, space, config)
         if seconds is not None:
             logger.info("built %s in %.1f s", space.index, seconds, extra={"index": space.index})
-        recall = measure_space(database, space, config, configured=space == record)
-        reports.append(IndexReport(space, describe_index(database, space.index), recall, seconds))
+        queries = _queries(space, configured=space == record)
+        measurement = record_measurement(
+            database, measure_index(database, space, config, built=seconds is not None, queries=queries)
+        )
+        reports.append(IndexReport(space, describe_index(database, space.index), measurement, seconds))
     return reports
 
 
@@ -87,7 +92,27 @@ def build_missing(database: Database, record: SpaceRecord, config: IndexConfig) 
     return sum(seconds) if seconds else None
 
 
-def measure_space(database: Database, record: SpaceRecord, config: IndexConfig, *, configured: bool) -> RecallSample:
-    """The recall of a space's index, measured more closely where it matters."""
-    queries = _QUERIES if configured or record.serving else _QUERIES_OF_OTHERS
-    return measure_recall(database, record, config, queries=queries)
+def measure_space(
+    database: Database, record: SpaceRecord, config: IndexConfig, *, configured: bool
+) -> IndexMeasurement:
+    """The index of a space as it is now, from what was recorded if nothing has changed since; records nothing."""
+    return current_measurement(database, record, config, queries=_queries(record, configured=configured))
+
+
+def accept_recall(database: Database, record: SpaceRecord, config: IndexConfig) -> IndexMeasurement:
+    """Make the recall of a space's index as it is now what later measurements are compared with.
+
+    Raises:
+        ConfigurationError: it cannot be measured.
+    """
+    measurement = measure_space(database, record, config, configured=True)
+    if measurement.recall is None:
+        raise ConfigurationError(f"space {record.space.name} has no recall to accept: {measurement.details['reason']}")
+    if measurement.id is None:
+        measurement = record_measurement(database, measurement)
+    return accept_latest(database, record.space.name) or measurement
+
+
+def _queries(record: SpaceRecord, *, configured: bool) -> int:
+    """Measured more closely where it matters."""
+    return _QUERIES if configured or record.serving else _QUERIES_OF_OTHERS

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
-from embedding_assets import terminal
+from embedding_assets import progress, terminal
 from embedding_assets.console import Json, err, out, print_json, session
 from embedding_assets.errors import ConfigurationError, ModelUnavailableError
 
@@ -66,6 +66,39 @@ def use(
                 f"New chunks are embedded in {configured or 'another space'}, as the settings say, and not found by "
                 "searches. Unset EMBEDDING_PROVIDER and the model to embed them where searches look.",
                 style="yellow",
+                highlight=False,
+                soft_wrap=True,
+            )
+
+
+@spaces_app.command("accept-recall")
+def accept_recall(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help="Name or slug of the space, or how it begins.")],
+    as_json: Json = False,
+) -> None:
+    """Accept the recall of a space's index as it is now: the check [bold]recall_drop[/bold] compares with it later."""
+    from embedding_assets.indexing import accept_recall as accept
+    from embedding_assets.postgres.connection import open_database
+    from embedding_assets.postgres.spaces import list_spaces, match_space
+
+    with session() as settings, open_database(settings) as database:
+        record = match_space(list_spaces(database), name)
+        with progress.spinner(err, "measuring", quiet=as_json or context.obj or not err.is_terminal):
+            accepted = accept(database, record, settings.index)
+        if as_json or context.obj:
+            print_json(
+                {
+                    "space": accepted.space,
+                    "recall_at_10": accepted.recall,
+                    "recall_low": accepted.recall_low,
+                    "recall_high": accepted.recall_high,
+                    "measured_at": accepted.measured_at,
+                }
+            )
+        else:
+            out.print(
+                f"recall@10 of {accepted.recall:.3f} is what {escape(accepted.space)} is compared with from now on.",
                 highlight=False,
                 soft_wrap=True,
             )

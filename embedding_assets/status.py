@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -13,17 +14,28 @@ from embedding_assets.health import (
     judge_hashes,
     judge_index,
     judge_quarantine,
-    judge_recall,
     judge_throughput,
     judge_vectors,
     over_spaces,
+)
+from embedding_assets.index_health import (
+    judge_backlog_age,
+    judge_bloat,
+    judge_pgvector,
+    judge_planner,
+    judge_recall_drop,
+    judge_recall_floor,
+    judge_unit_norm,
 )
 from embedding_assets.indexing import measure_space, spaces_to_index
 from embedding_assets.postgres.chunks import Backlog, count_backlog, count_chunks
 from embedding_assets.postgres.index import IndexState, describe_index
 from embedding_assets.postgres.ledger import CostRow, list_costs
+from embedding_assets.postgres.measurements import baseline_measurement
 from embedding_assets.postgres.runs import RunRecord, latest_run
+from embedding_assets.postgres.schema import MINIMUM_PGVECTOR
 from embedding_assets.postgres.spaces import SpaceRecord, list_spaces
+from embedding_assets.postgres.vector_statistics import measure_vectors, oldest_pending
 from embedding_assets.postgres.vectors import check_stored_vectors
 
 if TYPE_CHECKING:
@@ -121,20 +133,32 @@ def judge_embeddings(database: Database, record: SpaceRecord, settings: Settings
     run = latest_run(database, record.space.name, at_least=THROUGHPUT_MINIMUM_CHUNKS)
     return [
         judge_vectors(check_stored_vectors(database, record), record.space.dimensions),
+        judge_unit_norm(measure_vectors(database, record), record.space),
         judge_throughput(run, settings.embedding),
         judge_coverage(backlog, settings.embedding),
+        judge_backlog_age(oldest_pending(database, record), datetime.now(UTC), settings.embedding.backlog_age_hours),
         judge_quarantine(backlog),
         judge_hashes(backlog),
     ]
 
 
 def judge_vector_index(database: Database, record: SpaceRecord, settings: Settings) -> list[Verdict]:
-    """Verdicts on the index of a space, and of every other that has vectors; measures their recall."""
-    valid: dict[str, Verdict] = {}
-    recall: dict[str, Verdict] = {}
+    """Verdicts on the index of a space, and of every other that has vectors, each told over all of them.
+
+    Measures what has changed since it was last measured, which reads every vector of a column for each query.
+    """
+    verdicts: dict[str, dict[str, Verdict]] = {}
+    pgvector = ""
     for space in spaces_to_index(database, record):
-        embedded = count_backlog(database, space).embedded
-        sample = measure_space(database, space, settings.index, configured=space == record)
-        valid[space.space.name] = judge_index(describe_index(database, space.index), settings.index, embedded)
-        recall[space.space.name] = judge_recall(sample, settings.embedding)
-    return [over_spaces(valid), over_spaces(recall)]
+        measurement = measure_space(database, space, settings.index, configured=space == record)
+        pgvector = measurement.details["pgvector"]
+        baseline = baseline_measurement(database, space.space.name)
+        for verdict in (
+            judge_index(describe_index(database, space.index), settings.index, measurement.embedded),
+            judge_recall_floor(measurement, settings.embedding.recall_floor),
+            judge_recall_drop(measurement, baseline, settings.index),
+            judge_bloat(measurement, settings.index),
+            judge_planner(measurement),
+        ):
+            verdicts.setdefault(verdict.name, {})[space.space.name] = verdict
+    return [*map(over_spaces, verdicts.values()), judge_pgvector(pgvector, MINIMUM_PGVECTOR)]

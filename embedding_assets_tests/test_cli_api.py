@@ -9,6 +9,7 @@ import pytest
 from embedding_assets import cli
 from embedding_assets.postgres.index import describe_index
 from embedding_assets.postgres.ledger import list_costs
+from embedding_assets.postgres.measurements import baseline_measurement
 from embedding_assets.postgres.spaces import list_spaces, serving_space
 from embedding_assets.providers.factory import open_space
 from embedding_assets_tests.api_server import ApiServer
@@ -257,3 +258,23 @@ def test_more_than_a_json_line_for_a_person(run, both, monkeypatch):
     monkeypatch.setattr(cli.out, "_force_terminal", True)
     monkeypatch.setattr(cli.out, "no_color", True)
     assert '"usd_today"' in run("costs", "--json")[1]
+
+
+def test_a_recall_is_accepted_as_what_later_ones_are_compared_with(run, settings, database):
+    code, _, err = run("spaces", "accept-recall", "anything")
+    assert code == 2
+    assert "there is no space yet" in err
+    insert_chunks(database, TEXTS)
+    open_space(settings, database)
+    code, _, err = run("spaces", "accept-recall", "local")
+    assert code == 2
+    assert "has no recall to accept: 0 vectors are too few" in err
+
+    assert run("embed")[0] == 0
+    [record] = list_spaces(database)
+    code, out, _ = run("spaces", "accept-recall", "local")
+    assert code == 0
+    assert f"recall@10 of 1.000 is what {record.space.name} is compared with" in out
+    kept = baseline_measurement(database, record.space.name)
+    shown = json.loads(run("spaces", "accept-recall", record.space.slug, "--json")[1])
+    assert (shown["space"], shown["recall_at_10"]) == (record.space.name, kept.recall)

@@ -79,6 +79,7 @@ BOUNDS = [
     ("EMBEDDING_THROUGHPUT_FLOOR", ["0"], ["-1"]),
     ("EMBEDDING_COVERAGE_FLOOR", ["0", "1"], ["1.1"]),
     ("EMBEDDING_RECALL_FLOOR", ["0", "1"], ["-0.1"]),
+    ("EMBEDDING_BACKLOG_AGE_HOURS", ["0.1", "8760"], ["0", "8761", "inf", "nan"]),
     ("EMBEDDING_CHUNK_TOKENS", ["16", "32768"], ["15", "32769"]),
     ("EMBEDDING_CHUNK_OVERLAP", ["0", "127"], ["-1"]),
     ("EMBEDDING_HUB_TIMEOUT_SECONDS", ["0.1", "300"], ["0", "301"]),
@@ -109,6 +110,8 @@ BOUNDS = [
     ("EMBEDDING_INDEX_OPERATOR_CLASS", ["vector_ip_ops", "vector_l2_ops"], ["halfvec_ip_ops"]),
     ("EMBEDDING_INDEX_MEMORY_MB", ["64"], ["63"]),
     ("EMBEDDING_INDEX_WORKERS", ["0", "64"], ["-1", "65"]),
+    ("EMBEDDING_INDEX_BLOAT_CEILING", ["1.1", "100"], ["1.0", "101"]),
+    ("EMBEDDING_INDEX_RECALL_DROP", ["0", "1"], ["-0.1", "1.1"]),
     ("EMBEDDING_LOG_LEVEL", ["DEBUG", "ERROR"], ["LOUD"]),
     ("EMBEDDING_LOG_FORMAT", ["json", "text"], ["xml"]),
 ]

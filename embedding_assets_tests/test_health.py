@@ -16,14 +16,13 @@ from embedding_assets.health import (
     judge_index,
     judge_models,
     judge_quarantine,
-    judge_recall,
     judge_throughput,
     judge_vectors,
     limits_passed_by,
     over_spaces,
 )
 from embedding_assets.postgres.chunks import Backlog
-from embedding_assets.postgres.index import IndexState, RecallSample
+from embedding_assets.postgres.index import IndexState
 from embedding_assets.postgres.ledger import Spending
 from embedding_assets.postgres.runs import RunRecord
 from embedding_assets.postgres.spaces import SpaceRecord
@@ -89,10 +88,6 @@ CASES = [
     (judge_index(index(valid=False), INDEX, 1), False, True, "index idx is invalid: a build of it failed"),
     (judge_index(index(m=8), INDEX, 1), False, True, "was built with vector_cosine_ops, m=8, ef_construction=64"),
     (judge_index(index(operator_class="vector_l2_ops"), INDEX, 1), False, True, "was built with vector_l2_ops"),
-    (judge_recall(RecallSample(9, None, False, None), CONFIG), True, False, "not measured: 9 vectors"),
-    (judge_recall(RecallSample(100, 0.9, True, 1.5), CONFIG), True, False, "recall@10 is 0.900 in 100 queries"),
-    (judge_recall(RecallSample(100, 0.899, True, 1.5), CONFIG), False, False, "Raise EMBEDDING_INDEX_EF_SEARCH"),
-    (judge_recall(RecallSample(100, 0.5, False, None), CONFIG), False, False, "recall@10 is 0.500"),
     (judge_models([]), True, True, "0 vectors computed again"),
     (judge_models([RIGHT]), True, True, "64 vectors computed again, all as they are stored"),
     (judge_models([RIGHT, UNCHECKED]), True, True, f"as they are stored. space {NAME} is not checked: OPENAI_API_KEY"),
@@ -140,8 +135,6 @@ def test_every_judge_is_seen_failing():
         (judge_coverage(backlog(embedded=25, pending=70), CONFIG), {"coverage": 0.25, "pending": 70}),
         (judge_quarantine(backlog(quarantined=2, waiting=3)), {"quarantined": 2, "waiting_for_retry": 3}),
         (judge_throughput(run(300, 9.0), CONFIG), {"chunks_per_second": 33.33, "floor": 10.0}),
-        (judge_recall(RecallSample(50, 1.0, True, 0.1234), CONFIG),
-         {"recall_at_10": 1.0, "queries": 50, "p50_milliseconds": 0.123, "planner_uses_index": 1}),
         (judge_vectors(StoredVectorsReport(5, 1, 2, None), 768),
          {"checked": 5, "wrong_dimensions": 1, "zero": 2, "not_unit_length": 0}),
         (judge_hashes(backlog(unreachable=1)), {"unreachable": 1}),

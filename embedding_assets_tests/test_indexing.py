@@ -11,6 +11,7 @@ from embedding_assets.indexing import build_indexes, spaces_to_index
 from embedding_assets.postgres.connection import Database
 from embedding_assets.postgres.index import describe_index
 from embedding_assets.postgres.locks import PrefixLocks, is_loading
+from embedding_assets.postgres.measurements import list_measurements
 from embedding_assets.postgres.spaces import SpaceRecord, register_space
 from embedding_assets.status import judge_vector_index
 from embedding_assets_tests.fakes import FAKE_SPACE, FakeProvider, insert_chunks
@@ -68,20 +69,25 @@ def test_all_are_built_and_measured_once(settings: Settings, database: Database,
     assert all(report.state.matches(settings.index) for report in reports)
     assert all(report.build_seconds is not None for report in reports)
     # Fewer queries where neither searches nor this run depend on it: each reads every vector of the column.
-    assert [report.recall.queries for report in reports] == [60, 20]
+    assert [report.measurement.details["queries"] for report in reports] == [60, 20]
     assert not describe_index(database, empty.index).exists
+    for report in reports:
+        assert list_measurements(database, report.record.space.name) == [report.measurement]
+        assert (report.measurement.built, report.measurement.accepted) == (True, True)
+        assert report.measurement.recall == 1.0
 
     again = build_indexes(database, first, settings.index)
     assert [report.build_seconds for report in again] == [None, None]
+    assert [report.measurement.built for report in again] == [False, False]
 
     changed = build_indexes(database, second, IndexConfig(m=8))
     assert [(report.record, report.state.m) for report in changed] == [(second, 8), (first, 8)]
-    assert [report.recall.queries for report in changed] == [60, 60]
+    assert [report.measurement.details["queries"] for report in changed] == [60, 60]
 
 
 def test_the_verdict_names_the_space(settings: Settings, database: Database, spaces: list[SpaceRecord]):
     first, second, _ = spaces
-    valid, _ = judge_vector_index(database, first, settings)
+    valid, *_ = judge_vector_index(database, first, settings)
     assert not valid.passed
     assert f"space {first.space.name}: index idx_knowledge_embedding does not exist" in valid.description
     assert f"space {second.space.name}: index {second.index} does not exist" in valid.description
@@ -90,7 +96,7 @@ def test_the_verdict_names_the_space(settings: Settings, database: Database, spa
     assert all(verdict.passed for verdict in judge_vector_index(database, first, settings))
     with database.session() as session:
         session.execute(f"DROP INDEX {second.index}")  # type: ignore[arg-type]
-    valid, recall = judge_vector_index(database, first, settings)
+    valid, recall, *_ = judge_vector_index(database, first, settings)
     assert not valid.passed
     assert valid.description.startswith(f"space {second.space.name}: index {second.index} does not exist")
     assert recall.passed
@@ -104,7 +110,7 @@ def test_poor_recall_in_another_space(settings: Settings, database: Database, sp
     EmbeddingGenerator(settings, database=database, provider=provider).generate_embeddings_batch()
     poor = settings.model_copy(update={"index": IndexConfig(m=2, ef_construction=4, ef_search=1)})
     build_indexes(database, first, poor.index)
-    valid, recall = judge_vector_index(database, first, poor)
+    valid, recall, *_ = judge_vector_index(database, first, poor)
     assert valid.passed
     assert not recall.passed
     assert f"space {second.space.name}: recall@10 is 0." in recall.description

@@ -8,11 +8,14 @@ import pytest
 
 from embedding_assets import EmbeddingGenerator
 from embedding_assets.config import BudgetConfig, IndexConfig, Settings
+from embedding_assets.errors import ConfigurationError
+from embedding_assets.indexing import accept_recall, build_indexes
 from embedding_assets.models import EmbeddingStats
 from embedding_assets.postgres.admission import Admitted, ApiRequest, RateLimits, admit, settle
 from embedding_assets.postgres.connection import Database
 from embedding_assets.postgres.index import build_vector_index
 from embedding_assets.postgres.ledger import CostRow
+from embedding_assets.postgres.measurements import latest_measurement, record_measurement
 from embedding_assets.postgres.runs import record_run
 from embedding_assets.postgres.spaces import SpaceRecord, register_space
 from embedding_assets.status import inspect_table, judge_embeddings, judge_vector_index, total_costs
@@ -85,12 +88,18 @@ def test_numbers(database: Database, record: SpaceRecord, settings: Settings):
 def test_all_is_well(database: Database, record: SpaceRecord, settings: Settings):
     assert verdicts(database, record, settings) == {
         "finite_dimensions": True,
+        "unit_norm": True,
         "throughput": True,
         "coverage": True,
+        "backlog_age": True,
         "quarantine_empty": True,
         "hashes_reachable": True,
         "index_valid": True,
         "recall": True,
+        "recall_drop": True,
+        "bloat": True,
+        "planner_uses_index": True,
+        "pgvector_version": True,
     }
 
 
@@ -98,7 +107,14 @@ _TEXT_3 = "WHERE chunk_text = 'text 3'"
 DAMAGE = [
     ("finite_dimensions", f"UPDATE knowledge_base SET embedding = array_fill(0, ARRAY[768])::vector {_TEXT_3}"),
     ("finite_dimensions", f"UPDATE knowledge_base SET embedding = array_fill(1, ARRAY[768])::vector {_TEXT_3}"),
+    ("unit_norm", f"UPDATE knowledge_base SET embedding = array_fill(0, ARRAY[768])::vector {_TEXT_3}"),
+    ("unit_norm", f"UPDATE knowledge_base SET embedding = array_fill(1, ARRAY[768])::vector {_TEXT_3}"),
     ("coverage", f"UPDATE knowledge_base SET embedding = NULL {_TEXT_3}"),
+    (
+        "backlog_age",
+        f"UPDATE knowledge_base SET embedding = NULL, pending_since = now() - interval '25 hours' {_TEXT_3};"
+        "UPDATE embedding_spaces SET created_at = now() - interval '2 days'",
+    ),
     ("coverage", f"UPDATE knowledge_base SET chunk_text = 'edited' {_TEXT_3}"),
     (
         "quarantine_empty",
@@ -108,6 +124,7 @@ DAMAGE = [
     ("hashes_reachable", "INSERT INTO knowledge_base (chunk_hash, chunk_text) VALUES ('XYZ', 'odd')"),
     ("index_valid", "DROP INDEX idx_knowledge_embedding"),
     ("index_valid", "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'idx_knowledge_embedding'::regclass"),
+    ("pgvector_version", "UPDATE pg_extension SET extversion = '0.8.3' WHERE extname = 'vector'"),
 ]
 
 
@@ -121,7 +138,13 @@ def test_each_check_fails_on_its_damage(
     execute(database, damage)
     found = verdicts(database, record, settings)
     assert not found[check]
-    accompanying = {"hashes_reachable": {"coverage"}, "quarantine_empty": {"coverage"}}.get(check, set())
+    accompanying = {
+        "finite_dimensions": {"unit_norm"},
+        "unit_norm": {"finite_dimensions"},
+        "backlog_age": {"coverage"},
+        "hashes_reachable": {"coverage"},
+        "quarantine_empty": {"coverage"},
+    }.get(check, set())
     assert {name for name, passed in found.items() if not passed} == {check} | accompanying
 
 
@@ -142,14 +165,75 @@ def test_poor_recall(settings: Settings, database: Database):
     insert_chunks(database, [f"text {number}" for number in range(800)])
     EmbeddingGenerator(settings, database=database, provider=FakeProvider()).generate_embeddings_batch()
     record = register_space(database, FAKE_SPACE)
-    [_, recall] = judge_vector_index(database, record, settings)
+    recall = judge_vector_index(database, record, settings)[1]
     assert recall.passed
     assert recall.description.startswith("not measured")
 
     # The sparsest graph, over random vectors that have no near neighbours.
     poor = settings.model_copy(update={"index": IndexConfig(m=2, ef_construction=4, ef_search=1)})
     build_vector_index(database, record, poor.index)
-    [index, recall] = judge_vector_index(database, record, poor)
+    index, recall, *_ = judge_vector_index(database, record, poor)
     assert index.passed
     assert not recall.passed
     assert recall.numbers["queries"] == 100
+
+
+def test_the_backlog_age_that_is_acceptable_can_be_set(database: Database, record: SpaceRecord, settings: Settings):
+    execute(
+        database, f"UPDATE knowledge_base SET embedding = NULL, pending_since = now() - interval '1 hour' {_TEXT_3}"
+    )
+    execute(database, "UPDATE embedding_spaces SET created_at = now() - interval '2 days'")
+    assert verdicts(database, record, settings)["backlog_age"]
+    assert not verdicts(database, record, settings.with_embedding(backlog_age_hours=0.5))["backlog_age"]
+
+
+def test_a_fall_of_the_recall_is_noticed_until_it_is_accepted(database: Database, settings: Settings):
+    insert_chunks(database, [f"text {number}" for number in range(800)])
+    EmbeddingGenerator(settings, database=database, provider=FakeProvider()).generate_embeddings_batch()
+    record = register_space(database, FAKE_SPACE)
+    good = settings.model_copy(update={"index": IndexConfig(m=2, ef_construction=4, ef_search=400)})
+    build_indexes(database, record, good.index)
+    assert verdicts(database, record, good)["recall_drop"]
+
+    # Searches that look at fewer candidates: the same index finds less.
+    poor = settings.model_copy(update={"index": IndexConfig(m=2, ef_construction=4, ef_search=1)})
+    [drop] = [v for v in judge_vector_index(database, record, poor) if v.name == "recall_drop"]
+    assert not drop.passed
+    assert "ef_search was 400 and is 1" in drop.description
+    assert f"embedding-assets spaces accept-recall {record.space.name}" in drop.description
+
+    accepted = accept_recall(database, record, poor.index)
+    assert accepted.accepted
+    assert accepted.details["ef_search"] == 1
+    assert verdicts(database, record, poor)["recall_drop"]
+
+
+def test_a_recall_that_cannot_be_measured_cannot_be_accepted(database: Database, settings: Settings):
+    insert_chunks(database, TEXTS[:3])
+    record = register_space(database, FAKE_SPACE)
+    with pytest.raises(ConfigurationError, match="has no recall to accept: 0 vectors are too few"):
+        accept_recall(database, record, settings.index)
+    assert latest_measurement(database, record.space.name) is None
+
+
+def test_an_index_that_is_too_large(database: Database, record: SpaceRecord, settings: Settings):
+    """Vectors written anew leave their entries behind."""
+    assert verdicts(database, record, settings)["bloat"]
+    insert_chunks(database, [f"more {number}" for number in range(800)])
+    EmbeddingGenerator(settings, database=database, provider=FakeProvider()).generate_embeddings_batch()
+    execute(database, "DELETE FROM knowledge_base WHERE chunk_text LIKE 'more%'")
+    assert not verdicts(database, record, settings)["bloat"]
+    build_indexes(database, record, settings.index)
+    assert verdicts(database, record, settings)["bloat"]
+
+
+def test_checks_use_the_numbers_that_the_asset_has_kept(database: Database, record: SpaceRecord, settings: Settings):
+    execute(database, "ALTER TABLE knowledge_base SET (autovacuum_enabled = off)")
+    [report] = build_indexes(database, record, settings.index)
+    kept = replace(report.measurement, recall=0.25, id=None)
+    record_measurement(database, kept)
+    [recall] = [v for v in judge_vector_index(database, record, settings) if v.name == "recall"]
+    assert recall.numbers["recall_at_10"] == 0.25
+    execute(database, f"DELETE FROM knowledge_base {_TEXT_3}")
+    [recall] = [v for v in judge_vector_index(database, record, settings) if v.name == "recall"]
+    assert recall.numbers["recall_at_10"] == 1.0

@@ -131,8 +131,8 @@ def chunk_embeddings(
 def pgvector_index_health(
     context: AssetExecutionContext, postgres: PostgresResource, embedding_provider: EmbeddingProviderResource
 ) -> MaterializeResult[Any]:
-    """The HNSW index of every space that has vectors: built when it is missing, invalid or not as configured, then
-    measured against exact search.
+    """The HNSW index of every space that has vectors: built when it is missing, invalid, not as configured or bloated,
+    then measured against exact search. The numbers are kept, so that a later drop is noticed.
 
     If it fails, an index could not be built and the error says why, e.g. too little disk or memory. Searches still
     work, slowly, without it; materialize it again.

@@ -15,6 +15,7 @@ from embedding_assets.audit import audit_spaces
 from embedding_assets.config import Settings
 from embedding_assets.defs.assets import chunk_embeddings, pgvector_index_health
 from embedding_assets.defs.resources import EmbeddingProviderResource, PostgresResource
+from embedding_assets.errors import PgvectorError
 from embedding_assets.health import Verdict, judge_costs, judge_models
 from embedding_assets.logs import correlate
 from embedding_assets.postgres.chunks import has_chunks
@@ -41,6 +42,13 @@ def _spec(asset: object, name: str, description: str, *, blocking: bool = False)
         ),
         _spec(
             chunk_embeddings,
+            "unit_norm",
+            "Vectors of a model that normalizes have length 1, and no vector has length 0. If not: they are another "
+            "model's, or were changed; set those to NULL and embed again.",
+            blocking=True,
+        ),
+        _spec(
+            chunk_embeddings,
             "throughput",
             "The latest run of some size was not slower than the floor. If it was: a GPU or a smaller model, higher "
             "rate limits of an API, or a lower EMBEDDING_THROUGHPUT_FLOOR.",
@@ -50,6 +58,13 @@ def _spec(asset: object, name: str, description: str, *, blocking: bool = False)
             "coverage",
             "Enough of the table is embedded. If not: materialize the remaining partitions, or wait for the provider "
             "to come back if a fallback stands in.",
+        ),
+        _spec(
+            chunk_embeddings,
+            "backlog_age",
+            "No chunk has been pending for longer than EMBEDDING_BACKLOG_AGE_HOURS. If some were: turn the sensor on "
+            "new chunks on and see that the daemon runs, look at the last runs, or materialize chunk_embeddings by "
+            "hand.",
         ),
         _spec(
             chunk_embeddings,
@@ -111,8 +126,34 @@ def costs_within_budget(
         _spec(
             pgvector_index_health,
             "recall",
-            "The indexes find the true nearest neighbours. If not: raise EMBEDDING_INDEX_EF_SEARCH, or "
-            "EMBEDDING_INDEX_M and materialize pgvector_index_health.",
+            "The indexes find the true nearest neighbours: recall@10 is not below EMBEDDING_RECALL_FLOOR. If not: "
+            "raise EMBEDDING_INDEX_EF_SEARCH to where the curve in the metadata of pgvector_index_health is high "
+            "enough, or EMBEDDING_INDEX_M and materialize pgvector_index_health.",
+        ),
+        _spec(
+            pgvector_index_health,
+            "recall_drop",
+            "recall@10 has not fallen by more than EMBEDDING_INDEX_RECALL_DROP and chance since it was last accepted. "
+            "If not: drop the index and materialize pgvector_index_health, raise EMBEDDING_INDEX_EF_SEARCH, or accept "
+            "the lower recall as the new normal with `embedding-assets spaces accept-recall NAME`.",
+        ),
+        _spec(
+            pgvector_index_health,
+            "bloat",
+            "The indexes are about as large as they would be if they were built now. If not: materialize "
+            "pgvector_index_health, which builds them anew, or raise EMBEDDING_INDEX_BLOAT_CEILING.",
+        ),
+        _spec(
+            pgvector_index_health,
+            "planner_uses_index",
+            "PostgreSQL answers searches by the index where the table is large enough to need one. If not: run ANALYZE "
+            "knowledge_base, then look at enable_indexscan, random_page_cost and EMBEDDING_INDEX_EF_SEARCH.",
+        ),
+        _spec(
+            pgvector_index_health,
+            "pgvector_version",
+            "pgvector is new enough: older ones could damage indexes. If not: install a newer one on the server, run "
+            "ALTER EXTENSION vector UPDATE, then REINDEX INDEX CONCURRENTLY for each vector index.",
         ),
     ]
 )
@@ -120,7 +161,15 @@ def index_checks(
     context: AssetCheckExecutionContext, postgres: PostgresResource, embedding_provider: EmbeddingProviderResource
 ) -> Iterator[AssetCheckResult]:
     """Verdicts on the vector indexes."""
-    yield from _results(_judged(context, postgres, embedding_provider, judge_vector_index))
+    try:
+        verdicts = _judged(context, postgres, embedding_provider, judge_vector_index)
+    except PgvectorError as error:
+        # The database is not even opened then, and what its indexes are like is anybody's guess.
+        verdicts = [
+            Verdict(name, passed=False, blocking=name == "pgvector_version", description=str(error))
+            for name in _selected(context)
+        ]
+    yield from _results(verdicts)
 
 
 def _judged(
@@ -133,8 +182,13 @@ def _judged(
         if has_chunks(database):
             return judge(database, embedding_provider.open_space(database), embedding_provider.settings())
     # An empty table is in order, and judging it must not need a model.
-    names = sorted(key.name for key in context.selected_asset_check_keys)
-    return [Verdict(name, passed=True, blocking=False, description="knowledge_base is empty") for name in names]
+    return [
+        Verdict(name, passed=True, blocking=False, description="knowledge_base is empty") for name in _selected(context)
+    ]
+
+
+def _selected(context: AssetCheckExecutionContext) -> list[str]:
+    return sorted(key.name for key in context.selected_asset_check_keys)
 
 
 def _results(verdicts: Iterable[Verdict]) -> Iterator[AssetCheckResult]:

@@ -12,6 +12,7 @@ from embedding_assets.models import EmbeddingStats
 
 if TYPE_CHECKING:
     from embedding_assets.postgres.ledger import Spending
+    from embedding_assets.postgres.measurements import IndexMeasurement
 
 __all__ = ["indexes_metadata", "prefix_table", "run_metadata"]
 
@@ -71,7 +72,7 @@ def _fallback(stats: EmbeddingStats | None) -> dict[str, _Value]:
 def indexes_metadata(reports: Sequence[IndexReport]) -> dict[str, _Value]:
     """The index of the configured space, which comes first, and a row for each space's; unmeasured values are left out.
 
-    A column of the table is empty where the value was not measured.
+    A column of the table is empty where the value was not measured. ``ef_search_curve`` is the configured space's.
     """
     columns = ("space", "index", "valid", "size_mb", "build_seconds", "recall_at_10", "recall_queries", "search_p50_ms")
     rows = [_index_metadata(report) for report in reports]
@@ -80,29 +81,66 @@ def indexes_metadata(reports: Sequence[IndexReport]) -> dict[str, _Value]:
         records=[TableRecord({name: row.get(name) for name in columns}) for row in rows],
         schema=TableSchema([TableColumn(name, kinds.get(name, "float")) for name in columns]),
     )
-    return {**rows[0], "spaces": table}
+    return {**rows[0], "spaces": table, **_curve_metadata(reports[0].measurement)}
 
 
 def _index_metadata(report: IndexReport) -> dict[str, str | int | float]:
-    state, recall = report.state, report.recall
-    metadata: dict[str, str | int | float] = {
+    state, found = report.state, report.measurement
+    details = found.details
+    measured = {
+        "build_seconds": (report.build_seconds, 2),
+        "recall_at_10": (found.recall, 4),
+        "recall_low": (found.recall_low, 4),
+        "recall_high": (found.recall_high, 4),
+        "search_p50_ms": (found.p50_ms, 2),
+        "search_p95_ms": (found.p95_ms, 2),
+        "exact_p50_ms": (found.exact_p50_ms, 2),
+        "exact_p95_ms": (details["exact_p95_milliseconds"], 2),
+        "bloat": (found.bloat, 3),
+        "table_mb": (found.table_bytes / 1e6, 2),
+        "toast_mb": (details["toast_bytes"] / 1e6, 2),
+        "dead_share": (details["dead_share"], 4),
+        "zero_share": (details["zero_share"], 4),
+        "duplicate_share": (details["duplicates"], 4),
+        "near_duplicate_share": (details["near_duplicates"], 4),
+        "norm_min": (details["norm_min"], 6),
+        "norm_max": (details["norm_max"], 6),
+    }
+    return {
         "space": report.record.space.name,
         "index": state.name,
         "valid": "yes" if state.valid else "no",
         "operator_class": state.operator_class,
         "m": state.m,
         "ef_construction": state.ef_construction,
+        "ef_search": details["ef_search"],
+        "vectors": found.embedded,
         "size_mb": round(state.size_bytes / 1e6, 2),
-        "recall_queries": recall.queries,
-        "planner_uses_index": "yes" if recall.planner_uses_index else "no",
+        "recall_queries": details["queries"],
+        "planner_uses_index": "yes" if found.planner_uses_index else "no",
+        **{name: round(value, digits) for name, (value, digits) in measured.items() if value is not None},
     }
-    if report.build_seconds is not None:
-        metadata["build_seconds"] = round(report.build_seconds, 2)
-    if recall.recall is not None:
-        metadata["recall_at_10"] = round(recall.recall, 4)
-    if recall.p50_milliseconds is not None:
-        metadata["search_p50_ms"] = round(recall.p50_milliseconds, 2)
-    return metadata
+
+
+def _curve_metadata(measurement: IndexMeasurement) -> dict[str, _Value]:
+    """What each hnsw.ef_search finds and takes, for whoever has to choose one; nothing if that was not measured."""
+    if not measurement.curve:
+        return {}
+    records = [
+        TableRecord(
+            {
+                "ef_search": point.ef_search,
+                "recall": round(point.recall, 4),
+                "low": round(point.recall_low, 4),
+                "high": round(point.recall_high, 4),
+                "p50_ms": round(point.p50_milliseconds, 2),
+                "p95_ms": round(point.p95_milliseconds, 2),
+            }
+        )
+        for point in measurement.curve
+    ]
+    columns = [TableColumn(name, "int" if name == "ef_search" else "float") for name in records[0].data]
+    return {"ef_search_curve": MetadataValue.table(records=records, schema=TableSchema(columns))}
 
 
 def prefix_table(rows: Mapping[str, Mapping[str, int]]) -> TableMetadataValue:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from embedding_assets.config import EmbeddingConfig
     from embedding_assets.postgres.connection import Connection, Database
 
-__all__ = ["Failure", "list_failures", "record_failures", "retry_failures"]
+__all__ = ["Failure", "count_failures", "count_quarantined", "list_failures", "record_failures", "retry_failures"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +85,23 @@ def list_failures(database: Database, *, limit: int = 1000) -> list[Failure]:
     """
     rows = database.run(lambda connection: connection.execute(query, [limit]).fetchall())
     return [Failure(*row) for row in rows]
+
+
+def count_failures(database: Database, space_name: str) -> dict[str, int]:
+    """Error code → chunks of a space that failed with it last, the most frequent first."""
+    query = """
+        SELECT error_code, count(*) FROM embedding_failures WHERE space = %s
+        GROUP BY error_code ORDER BY count(*) DESC, error_code
+    """
+    return dict(database.run(lambda connection: connection.execute(query, [space_name]).fetchall()))
+
+
+def count_quarantined(database: Database, space_name: str, prefix_length: int) -> dict[str, int]:
+    """First characters of the hash → quarantined chunks of a space."""
+    query = """
+        SELECT left(chunk_hash, %s), count(*) FROM embedding_failures WHERE space = %s AND quarantined GROUP BY 1
+    """
+    return dict(database.run(lambda connection: connection.execute(query, [prefix_length, space_name]).fetchall()))
 
 
 def retry_failures(database: Database) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final, Literal, LiteralString
 
@@ -27,6 +27,7 @@ __all__ = [
     "count_open",
     "count_spending",
     "list_costs",
+    "list_daily_costs",
     "lock_budget",
     "reserve",
     "usd_of",

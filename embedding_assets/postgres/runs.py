@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from embedding_assets.models import EmbeddingStats
     from embedding_assets.postgres.connection import Connection, Database
 
-__all__ = ["RunRecord", "latest_run", "record_run"]
+__all__ = ["RunRecord", "latest_run", "list_runs", "record_run"]
 
 _FIELDS = (
     "embedded", "failed", "skipped", "truncated", "tokens",
@@ -58,11 +58,14 @@ def record_run(database: Database, stats: EmbeddingStats) -> None:
 
 def latest_run(database: Database, space_name: str, *, at_least: int = 1) -> RunRecord | None:
     """The latest run that embedded ``at_least`` chunks: fewer say little about speed."""
+    return next(iter(list_runs(database, space_name, limit=1, at_least=at_least)), None)
+
+
+def list_runs(database: Database, space_name: str, *, limit: int = 100, at_least: int = 1) -> list[RunRecord]:
+    """The last ``limit`` runs that embedded ``at_least`` chunks, oldest first."""
     query = sql.SQL(
-        "SELECT finished_at, {} FROM embedding_runs WHERE space = %s AND embedded >= %s ORDER BY id DESC LIMIT 1"
+        "SELECT finished_at, {} FROM embedding_runs WHERE space = %s AND embedded >= %s ORDER BY id DESC LIMIT %s"
     ).format(sql.SQL(", ").join(map(sql.Identifier, _FIELDS)))
-    row = database.run(lambda connection: connection.execute(query, [space_name, at_least]).fetchone())
-    if row is None:
-        return None
-    values = dict(zip(("finished_at", *_FIELDS), row, strict=True))
-    return RunRecord(**values | {"usd": float(values["usd"])})
+    rows = database.run(lambda connection: connection.execute(query, [space_name, at_least, limit]).fetchall())
+    # Dollars are the last field, and exact in the database.
+    return [RunRecord(*row[:-1], usd=float(row[-1])) for row in reversed(rows)]

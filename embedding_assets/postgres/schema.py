@@ -24,7 +24,7 @@ MINIMUM_POSTGRESQL: Final = 130_000
 """pg_current_xact_id and friends, on which safe retries rest, came with 13."""
 
 VERSION_TABLE: Final = "embedding_schema_version"
-HEAD: Final = "0003"
+HEAD: Final = "0004"
 
 
 def migrate(database: Database) -> bool:

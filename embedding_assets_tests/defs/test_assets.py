@@ -92,11 +92,13 @@ def test_the_whole_range_in_one_run(database, instance):
     assert (health["index"], health["valid"], health["m"]) == ("idx_knowledge_embedding", "yes", 16)
     assert health["recall_at_10"] > 0.9
     assert health["size_mb"] > 0
+    assert [row.data["ef_search"] for row in health["ef_search_curve"].records] == [10, 20, 40, 80, 120, 200, 400]
     assert [row.data["index"] for row in health["spaces"].records] == ["idx_knowledge_embedding"]
     verdicts = {check.check_name: check.passed for check in result.get_asset_check_evaluations()}
     assert verdicts == dict.fromkeys(
-        ["finite_dimensions", "throughput", "coverage", "quarantine_empty", "hashes_reachable", "vectors_match_model",
-         "costs_within_budget", "index_valid", "recall"], True
+        ["finite_dimensions", "unit_norm", "throughput", "coverage", "backlog_age", "quarantine_empty",
+         "hashes_reachable", "vectors_match_model", "costs_within_budget", "index_valid", "recall", "recall_drop",
+         "bloat", "planner_uses_index", "pgvector_version"], True
     )  # fmt: skip
 
     events = json.dumps([serialize_value(entry) for entry in instance.all_logs(result.run_id)])
@@ -322,5 +324,5 @@ def test_an_empty_table_needs_no_model(database, instance, monkeypatch):
     assert result.success
     assert metadata_of(result, "chunks_pending") == {"chunks": 0}
     checks = result.get_asset_check_evaluations()
-    assert len(checks) == 9
+    assert len(checks) == 15
     assert all(check.passed for check in checks)

@@ -8,11 +8,13 @@ import pytest
 from dagster import AssetCheckSeverity, AssetKey, DagsterInstance
 
 from embedding_assets import EmbeddingGenerator
+from embedding_assets.config import IndexConfig, get_settings
 from embedding_assets.definitions import defs
 from embedding_assets.defs.jobs import range_tags
+from embedding_assets.indexing import accept_recall, build_indexes
 from embedding_assets.models import EmbeddingStats
 from embedding_assets.planning import PrefixRange
-from embedding_assets.postgres.index import RecallSample, build_vector_index
+from embedding_assets.postgres.index import build_vector_index
 from embedding_assets.postgres.ledger import Spending
 from embedding_assets.postgres.runs import record_run
 from embedding_assets.postgres.spaces import register_space
@@ -57,7 +59,7 @@ def failing():
 def test_all_is_well(filled):
     evaluations = evaluate()
 
-    assert len(evaluations) == 9
+    assert len(evaluations) == 15
     assert all(evaluation.passed and evaluation.description for evaluation in evaluations.values())
     assert evaluations["finite_dimensions"].metadata["checked"].value == 30
     assert evaluations["vectors_match_model"].metadata["compared"].value == 30
@@ -84,6 +86,9 @@ def test_a_faulty_vector(filled, database, fault, number):
     assert evaluation.metadata[number].value == 1
     assert evaluation.severity is AssetCheckSeverity.ERROR
     assert "set them to NULL" in evaluation.description
+    [evaluation] = [e for name, e in failing().items() if name == "unit_norm"]
+    assert evaluation.severity is AssetCheckSeverity.ERROR
+    assert "embed again" in evaluation.description
 
 
 def test_a_vector_of_another_length(filled, database):
@@ -227,15 +232,79 @@ def test_the_index_of_another_space(filled, settings, database):
     assert failing() == {}
 
 
-def test_low_recall(filled, monkeypatch):
-    # A real index over 30 vectors finds everything.
-    sample = RecallSample(30, 0.5, planner_uses_index=True, p50_milliseconds=1.0)
-    monkeypatch.setattr("embedding_assets.status.measure_space", lambda *_, **__: sample)
+def test_low_recall_and_that_it_was_better(filled, settings, database, monkeypatch):
+    """The sparsest graph, over random vectors that have no near neighbours."""
+    insert_chunks(database, [f"more {n}" for n in range(800)])
+    record = register_space(database, FAKE_SPACE, new_space=True)
+    EmbeddingGenerator(
+        settings.with_embedding(new_space=True), database=database, provider=FakeProvider()
+    ).generate_embeddings_batch()
+    build_indexes(database, record, IndexConfig(m=2, ef_construction=4, ef_search=400))
+    for name, value in (("M", "2"), ("EF_CONSTRUCTION", "4"), ("EF_SEARCH", "1")):
+        monkeypatch.setenv(f"EMBEDDING_INDEX_{name}", value)
 
-    evaluation = failing()["recall"]
+    found = failing()
 
-    assert evaluation.metadata["recall_at_10"].value == 0.5
+    assert {"recall", "recall_drop"} <= set(found)
+    assert f"space {FAKE_SPACE.name}: recall@10 is 0." in found["recall"].description
+    assert found["recall"].severity is AssetCheckSeverity.WARN
+    assert "Raise EMBEDDING_INDEX_M" in found["recall"].description
+    assert f"embedding-assets spaces accept-recall {FAKE_SPACE.name}" in found["recall_drop"].description
+    assert found["recall_drop"].severity is AssetCheckSeverity.WARN
+
+    accept_recall(database, record, get_settings().index)
+    monkeypatch.setenv("EMBEDDING_RECALL_FLOOR", "0")
+    assert not {"recall", "recall_drop"} & set(failing())
+
+
+def test_a_bloated_index(filled, settings, database):
+    insert_chunks(database, [f"more {n}" for n in range(400)])
+    execute(database, "UPDATE knowledge_base SET embedding = array_fill(0.0360844, ARRAY[768])::vector + "
+            "('[' || random() || repeat(',0', 767) || ']')::vector WHERE chunk_text LIKE 'more%%'")  # fmt: skip
+    execute(database, "DELETE FROM knowledge_base WHERE chunk_text LIKE 'more%%'")
+
+    evaluation = failing()["bloat"]
+
+    assert evaluation.metadata["bloat"].value > 1.5
+    assert "Materialize pgvector_index_health" in evaluation.description
+    build_indexes(database, filled, settings.index)
+    assert failing() == {}
+
+
+def test_a_planner_that_would_rather_read_everything(filled, monkeypatch):
+    # As if thirty rows were many.
+    monkeypatch.setattr("embedding_assets.index_health.EXACT_SEARCH_ROWS", 10)
+
+    assert set(failing()) == {"planner_uses_index"}
+    assert "Run ANALYZE knowledge_base" in failing()["planner_uses_index"].description
+
+
+def test_an_old_pgvector(filled, database):
+    execute(database, "UPDATE pg_extension SET extversion = '0.8.1' WHERE extname = 'vector'")
+
+    found = failing()
+
+    # With one so old nothing is done with the database.
+    assert set(found) == {"index_valid", "recall", "recall_drop", "bloat", "planner_uses_index", "pgvector_version"}
+    evaluation = found["pgvector_version"]
+    assert evaluation.severity is AssetCheckSeverity.ERROR
+    assert evaluation.description.startswith("pgvector 0.8.1 is older than")
+    assert "ALTER EXTENSION vector UPDATE" in evaluation.description
+    assert found["recall"].severity is AssetCheckSeverity.WARN
+
+
+def test_a_chunk_that_waits_for_too_long(filled, database, monkeypatch):
+    insert_chunks(database, ["one more"])
+    execute(database, "UPDATE embedding_spaces SET created_at = now() - interval '3 days'")
+    execute(database, "UPDATE knowledge_base SET pending_since = now() - interval '25 hours' WHERE embedding IS NULL")
+
+    evaluation = failing()["backlog_age"]
+
+    assert evaluation.metadata["oldest_pending_hours"].value == 25.0
     assert evaluation.severity is AssetCheckSeverity.WARN
+    assert "sensor" in evaluation.description
+    monkeypatch.setenv("EMBEDDING_BACKLOG_AGE_HOURS", "26")
+    assert "backlog_age" not in failing()
 
 
 @pytest.mark.parametrize("value", ["array_fill(0, ARRAY[768])::vector", str(vector_of("another model's").tolist())])

@@ -34,15 +34,21 @@ def test_what_is_defined():
         "pgvector_index_health": ["chunk_embeddings"],
     }  # fmt: skip
     assert sorted(f"{key.asset_key.to_user_string()}:{key.name}" for key in graph.asset_check_keys) == [
+        "chunk_embeddings:backlog_age",
         "chunk_embeddings:costs_within_budget",
         "chunk_embeddings:coverage",
         "chunk_embeddings:finite_dimensions",
         "chunk_embeddings:hashes_reachable",
         "chunk_embeddings:quarantine_empty",
         "chunk_embeddings:throughput",
+        "chunk_embeddings:unit_norm",
         "chunk_embeddings:vectors_match_model",
+        "pgvector_index_health:bloat",
         "pgvector_index_health:index_valid",
+        "pgvector_index_health:pgvector_version",
+        "pgvector_index_health:planner_uses_index",
         "pgvector_index_health:recall",
+        "pgvector_index_health:recall_drop",
     ]
     assert [job.name for job in repository.get_all_jobs() if not job.name.startswith("__")] == ["embed_chunks"]
     assert [(s.name, s.default_status) for s in repository.sensor_defs] == [
@@ -84,7 +90,7 @@ def test_only_the_checks_on_vectors_block():
     graph = defs.resolve_asset_graph()
 
     blocking = {key.name for key in graph.asset_check_keys if graph.get_check_spec(key).blocking}
-    assert blocking == {"finite_dimensions", "vectors_match_model"}
+    assert blocking == {"finite_dimensions", "unit_norm", "vectors_match_model"}
 
 
 def test_loading_with_two_characters_prints_nothing_and_loads_no_model_library():

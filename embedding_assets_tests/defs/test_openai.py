@@ -14,9 +14,10 @@ from embedding_assets.config import get_settings
 from embedding_assets.definitions import defs
 from embedding_assets.defs.jobs import range_tags
 from embedding_assets.errors import DatabaseError
+from embedding_assets.indexing import measure_space
 from embedding_assets.instance import dagster_environment
 from embedding_assets.planning import PrefixRange
-from embedding_assets.postgres.index import describe_index, measure_recall
+from embedding_assets.postgres.index import describe_index
 from embedding_assets.postgres.locks import hold
 from embedding_assets.postgres.spaces import list_spaces
 from embedding_assets_tests.api_runs import assert_vectors, configure, sentences
@@ -83,7 +84,7 @@ def test_a_run_with_the_launchpads_provider(database, launch, server, instance):
 
     assert result.success
     assert failing(result) == set()
-    assert len(evaluations(result)) == 9
+    assert len(evaluations(result)) == 15
     assert_vectors(database, TEXTS)
     assert evaluations(result)["vectors_match_model"].metadata["compared"].value == 16
     pending, run = metadata_of(result, "chunks_pending"), metadata_of(result, "chunk_embeddings")
@@ -193,7 +194,8 @@ def test_what_a_limit_leaves_is_indexed(database, launch, server, monkeypatch):
     assert 2 < embedded < len(TEXTS)
     assert before.valid
     assert describe_index(database, record.index).valid
-    assert measure_recall(database, record, get_settings().index).queries == min(embedded, 100)
+    measurement = measure_space(database, record, get_settings().index, configured=True)
+    assert measurement.details["queries"] == min(embedded, 100)
 
 
 def test_an_index_that_cannot_be_built_either_does_not_hide_why_the_run_failed(
@@ -313,7 +315,7 @@ def test_the_command_of_the_readme_with_an_api(settings, database, server, monke
     output = done.stdout + done.stderr
     assert done.returncode == 0, output[-4000:]
     checks = [line for line in output.splitlines() if "ASSET_CHECK_EVALUATION" in line]
-    assert len(checks) == 9
+    assert len(checks) == 15
     assert all("' passed." in line for line in checks)
     assert_vectors(database, TEXTS)
     assert server.seen.keys() == set(TEXTS)

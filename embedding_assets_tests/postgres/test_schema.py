@@ -135,7 +135,7 @@ def test_a_table_in_another_schema_is_adopted_where_it_is(empty_url):
         assert embed_all(database, register_space(database, SMALL_SPACE)) == {"aa01"}
     tables = run_sql(empty_url, "SELECT schemaname, count(*) FROM pg_tables WHERE schemaname IN "
                                 "('first', 'Second', 'public') GROUP BY 1")  # fmt: skip
-    assert tables == [("Second", 9)]
+    assert tables == [("Second", 10)]
 
 
 def test_a_schema_of_the_version_before_is_brought_up_to_date_with_its_rows(empty_url, monkeypatch):

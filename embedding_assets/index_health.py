@@ -1,0 +1,265 @@
+"""Measurements of a vector index to verdicts, purely: what is wrong, how bad it is, what to do about it."""
+
+from __future__ import annotations
+
+import math
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+from embedding_assets.health import Verdict
+from embedding_assets.planning import EXACT_SEARCH_ROWS
+from embedding_assets.postgres.graph_size import is_bloated
+from embedding_assets.spaces import UNIT_LENGTH_TOLERANCE
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from embedding_assets.config import IndexConfig
+    from embedding_assets.postgres.measurements import IndexMeasurement
+    from embedding_assets.postgres.vector_statistics import VectorStatistics
+    from embedding_assets.spaces import VectorSpace
+
+__all__ = [
+    "judge_backlog_age",
+    "judge_bloat",
+    "judge_pgvector",
+    "judge_planner",
+    "judge_recall_drop",
+    "judge_recall_floor",
+    "judge_unit_norm",
+]
+
+
+def judge_recall_floor(measurement: IndexMeasurement, floor: float) -> Verdict:
+    """The index finds the true nearest neighbours.
+
+    The measured value decides, not its interval: with few queries that would let nearly any index pass.
+    """
+    if measurement.recall is None:
+        return _not_measured("recall", measurement)
+    passed = measurement.recall >= floor
+    choice = _enough_for(measurement, floor)
+    remedy = (
+        f"Set EMBEDDING_INDEX_EF_SEARCH={choice}, at which it was enough"
+        if choice
+        else "Raise EMBEDDING_INDEX_M and EMBEDDING_INDEX_EF_CONSTRUCTION, then materialize pgvector_index_health, "
+        "which builds the index anew"
+    )
+    return Verdict(
+        "recall",
+        passed,
+        blocking=False,
+        description=f"recall@10 is {_with_interval(measurement)} at ef_search={measurement.details['ef_search']}, "
+        f"the floor is {floor:g}" + ("" if passed else f". {remedy}; or lower EMBEDDING_RECALL_FLOOR"),
+        numbers={
+            "recall_at_10": round(measurement.recall, 4),
+            "recall_low": round(measurement.recall_low or 0.0, 4),
+            "recall_high": round(measurement.recall_high or 0.0, 4),
+            "floor": floor,
+            "queries": measurement.details["queries"],
+            "p50_milliseconds": round(measurement.p50_ms or 0.0, 3),
+            "p95_milliseconds": round(measurement.p95_ms or 0.0, 3),
+            "exact_p50_milliseconds": round(measurement.exact_p50_ms or 0.0, 3),
+        },
+    )
+
+
+def judge_recall_drop(measurement: IndexMeasurement, baseline: IndexMeasurement | None, config: IndexConfig) -> Verdict:
+    """The recall has not fallen since the last accepted measurement.
+
+    It has if it is lower by more than ``EMBEDDING_INDEX_RECALL_DROP``, and the intervals of both do not explain that:
+    the 95 % interval of the difference, put together of theirs as Newcombe does (1998, method 10,
+    doi:10.1002/(SICI)1097-0258(19980430)17:8<873::AID-SIM779>3.0.CO;2-I), does not reach 0.
+    """
+    if measurement.recall is None:
+        return _not_measured("recall_drop", measurement)
+    if baseline is None or baseline.recall is None or baseline.id == measurement.id:
+        return Verdict(
+            "recall_drop",
+            passed=True,
+            blocking=False,
+            description=f"recall@10 is {_with_interval(measurement)}, which later measurements are compared with",
+            numbers={"drop": 0.0},
+        )
+    drop = baseline.recall - measurement.recall
+    explained = math.hypot(
+        baseline.recall - (baseline.recall_low or 0.0), (measurement.recall_high or 1.0) - measurement.recall
+    )
+    passed = drop <= max(config.recall_drop, explained)
+    found = (
+        f"recall@10 is {_with_interval(measurement)}, after {_with_interval(baseline)} of "
+        f"{baseline.measured_at:%Y-%m-%d}"
+    )
+    return Verdict(
+        "recall_drop",
+        passed,
+        blocking=False,
+        description=found
+        if passed
+        else f"{found}{_what_changed(measurement, baseline)}. Vectors that were added or written anew are found less "
+        "well, or searches were configured otherwise. Build the index anew (drop it, then materialize "
+        "pgvector_index_health), raise EMBEDDING_INDEX_EF_SEARCH, or accept it as the new normal: "
+        f"embedding-assets spaces accept-recall {measurement.space}",
+        numbers={
+            "drop": round(drop, 4),
+            "drop_explained_by_chance": round(explained, 4),
+            "drop_allowed": config.recall_drop,
+            "baseline": round(baseline.recall, 4),
+        },
+    )
+
+
+def judge_bloat(measurement: IndexMeasurement, config: IndexConfig) -> Verdict:
+    """The index is about as large as it would be if it were built now."""
+    if measurement.bloat is None:
+        return Verdict("bloat", passed=True, blocking=False, description="there is no HNSW index")
+    passed = not is_bloated(measurement.index_bytes, measurement.bloat, config.bloat_ceiling)
+    size = f"index {measurement.index_name} has {measurement.index_bytes / 1e6:,.1f} MB"
+    return Verdict(
+        "bloat",
+        passed,
+        blocking=False,
+        description=f"{size}, {measurement.bloat:.2f} times what it would have if it were built now; the ceiling is "
+        f"{config.bloat_ceiling:g}"
+        + (
+            ""
+            if passed
+            else ". Vectors that were deleted or written anew leave entries behind. Materialize pgvector_index_health, "
+            "which builds it anew beside itself, or raise EMBEDDING_INDEX_BLOAT_CEILING"
+        ),
+        numbers={
+            "bloat": round(measurement.bloat, 3),
+            "ceiling": config.bloat_ceiling,
+            "size_bytes": measurement.index_bytes,
+            "dead_rows_share": round(measurement.details["dead_share"], 4),
+        },
+    )
+
+
+def judge_planner(measurement: IndexMeasurement) -> Verdict:
+    """PostgreSQL answers searches by the index of its own accord, once the table is large enough to need one."""
+    numbers: dict[str, float | int | str] = {
+        "planner_uses_index": int(measurement.planner_uses_index),
+        "vectors": measurement.embedded,
+    }
+    if measurement.recall is None:
+        return _not_measured("planner_uses_index", measurement)
+    if measurement.planner_uses_index:
+        found, passed = f"searches use index {measurement.index_name}", True
+    elif measurement.embedded <= EXACT_SEARCH_ROWS:
+        found, passed = f"{measurement.embedded:,} vectors are few enough to be searched without the index", True
+    else:
+        found, passed = (
+            f"searches among {measurement.embedded:,} vectors do not use index {measurement.index_name}: PostgreSQL "
+            "takes reading them all for cheaper. Run ANALYZE knowledge_base; if that does not help, look at "
+            "enable_indexscan, random_page_cost (1.1 for an SSD) and EMBEDDING_INDEX_EF_SEARCH",
+            False,
+        )
+    return Verdict("planner_uses_index", passed, blocking=False, description=found, numbers=numbers)
+
+
+def judge_pgvector(installed: str, minimum: Sequence[int]) -> Verdict:
+    """pgvector is new enough: 0.8.2 to 0.8.4 mended parallel builds and vacuum of HNSW indexes."""
+    least = ".".join(map(str, minimum))
+    passed = tuple(int(part) for part in installed.split(".") if part.isdigit()) >= tuple(minimum)
+    return Verdict(
+        "pgvector_version",
+        passed,
+        blocking=True,
+        description=f"pgvector {installed}, {least} or newer is needed"
+        if passed
+        else f"pgvector {installed} is older than {least}, so indexes may be damaged. Install a newer one on the "
+        "server, run ALTER EXTENSION vector UPDATE, then REINDEX INDEX CONCURRENTLY for each vector index",
+        numbers={"installed": installed, "minimum": least},
+    )
+
+
+def judge_backlog_age(oldest: datetime | None, now: datetime, hours: float) -> Verdict:
+    """No chunk waits too long for its vector.
+
+    Args:
+        oldest: since when the longest waiting one does; None when none waits.
+        now: the time.
+        hours: how long is acceptable.
+    """
+    waiting = now - oldest if oldest else timedelta()
+    passed = waiting <= timedelta(hours=hours)
+    waited = f"{waiting / timedelta(hours=1):,.1f} h"
+    if oldest is None:
+        found = "no chunk waits for its vector"
+    elif passed:
+        found = f"the oldest pending chunk has waited {waited}; up to {hours:g} h are fine"
+    else:
+        found = (
+            f"the oldest pending chunk has waited {waited}, since {oldest:%Y-%m-%d %H:%M %Z}; up to {hours:g} h are "
+            "fine. See that the sensor on new chunks is on and the daemon runs, look at the last runs of "
+            "chunk_embeddings and at `embedding-assets failures`, or materialize what is pending by hand"
+        )
+    return Verdict(
+        "backlog_age",
+        passed,
+        blocking=False,
+        description=found,
+        numbers={"oldest_pending_hours": round(waiting / timedelta(hours=1), 2), "limit_hours": hours},
+    )
+
+
+def judge_unit_norm(statistics: VectorStatistics, space: VectorSpace) -> Verdict:
+    """Vectors of a model that normalizes have unit length; none has length zero."""
+    low, high = statistics.norm_min, statistics.norm_max
+    within = low is None or high is None or max(abs(low - 1), abs(high - 1)) <= UNIT_LENGTH_TOLERANCE
+    passed = statistics.zero == 0 and (within or not space.normalized)
+    lengths = "" if low is None or high is None else f", of length {low:.4g} to {high:.4g}"
+    faults = [f"{statistics.zero:,} have length zero and are never found"] if statistics.zero else []
+    if space.normalized and not within:
+        faults.append(f"{space.model} makes vectors of length 1, so others are another model's or were changed")
+    return Verdict(
+        "unit_norm",
+        passed,
+        blocking=True,
+        description=f"{statistics.sampled:,} vectors looked at{lengths}"
+        + (
+            ""
+            if passed
+            else f": {'; '.join(faults)}. Set those to NULL, which vector_norm tells from the others, and embed again"
+        ),
+        numbers={
+            "sampled": statistics.sampled,
+            "zero": statistics.zero,
+            **({} if low is None or high is None else {"norm_min": round(low, 6), "norm_max": round(high, 6)}),
+        },
+    )
+
+
+def _not_measured(name: str, measurement: IndexMeasurement) -> Verdict:
+    return Verdict(
+        name,
+        passed=True,
+        blocking=False,
+        description=f"not measured: {measurement.details['reason']}",
+        numbers={"vectors": measurement.embedded},
+    )
+
+
+def _with_interval(measurement: IndexMeasurement) -> str:
+    return (
+        f"{measurement.recall:.3f} ({measurement.recall_low:.3f} to {measurement.recall_high:.3f} with 95 % confidence)"
+    )
+
+
+def _enough_for(measurement: IndexMeasurement, floor: float) -> int | None:
+    """The least hnsw.ef_search above the configured one at which the floor was reached."""
+    configured = measurement.details["ef_search"]
+    return next((p.ef_search for p in measurement.curve if p.ef_search > configured and p.recall >= floor), None)
+
+
+def _what_changed(measurement: IndexMeasurement, baseline: IndexMeasurement) -> str:
+    names = ("ef_search", "m", "ef_construction", "operator_class")
+    changes = [
+        f"{name} was {baseline.details.get(name)} and is {measurement.details.get(name)}"
+        for name in names
+        if baseline.details.get(name) != measurement.details.get(name)
+    ]
+    if measurement.embedded != baseline.embedded:
+        changes.append(f"there were {baseline.embedded:,} vectors and are {measurement.embedded:,}")
+    return f" ({'; '.join(changes)})" if changes else ""

@@ -1,0 +1,177 @@
+"""What the report and the status page tell: the state of everything, gathered before anything is drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from pydantic import SecretStr
+from pydantic_settings import BaseSettings
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from embedding_assets.config import Settings
+    from embedding_assets.health import Verdict
+    from embedding_assets.plots import CurvePoint, DayCost, PrefixCounts, RunPoint
+
+__all__ = ["ChangedSetting", "CostOverview", "IndexOverview", "Overview", "SpaceOverview", "changed_settings"]
+
+
+@dataclass(frozen=True, slots=True)
+class IndexOverview:
+    """The vector index of a space and what was last measured of it.
+
+    Attributes:
+        name: of the index.
+        state: ``valid``, ``invalid`` (a build of it failed) or ``missing``.
+        size_bytes: on disk.
+        ef_search: the configured one.
+        measured_at: when the curve was measured; None if it never was.
+        curve: by rising ``ef_search``.
+        exact_p50_ms: median latency of a search without the index, milliseconds.
+    """
+
+    name: str
+    state: str
+    size_bytes: int
+    ef_search: int
+    measured_at: datetime | None = None
+    curve: tuple[CurvePoint, ...] = ()
+    exact_p50_ms: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SpaceOverview:
+    """One vector space.
+
+    Attributes:
+        name: of the space.
+        model: the model's name.
+        dimensions: length of a vector.
+        column: of ``knowledge_base``.
+        serving: whether searches are answered from it.
+        prefixes: its chunks, by prefix in order.
+        waiting: pending chunks that failed and are not due yet.
+        runs: its latest runs, oldest first.
+        index: its index.
+        checks: verdicts on it.
+        throughput_floor: chunks per second below which a check warns.
+        recall_floor: recall below which a check warns.
+        failures: error code → chunks that failed with it last.
+        numbers: further measurements, name → value with its unit.
+        vectors: a sample, shape (n, dimensions); None: no map is drawn.
+        sources: of the sample's documents.
+    """
+
+    name: str
+    model: str
+    dimensions: int
+    column: str
+    serving: bool
+    prefixes: tuple[PrefixCounts, ...]
+    waiting: int
+    runs: tuple[RunPoint, ...]
+    index: IndexOverview
+    checks: tuple[Verdict, ...]
+    throughput_floor: float
+    recall_floor: float
+    failures: Mapping[str, int] = field(default_factory=dict)
+    numbers: Mapping[str, str] = field(default_factory=dict)
+    vectors: NDArray[np.floating] | None = field(default=None, repr=False)
+    sources: tuple[str, ...] = field(default=(), repr=False)
+
+    @property
+    def embedded(self) -> int:
+        """Chunks with a vector."""
+        return sum(counts.embedded for counts in self.prefixes)
+
+    @property
+    def pending(self) -> int:
+        """Chunks without one that are not quarantined."""
+        return sum(counts.pending for counts in self.prefixes)
+
+    @property
+    def quarantined(self) -> int:
+        """Chunks that failed too often."""
+        return sum(counts.quarantined for counts in self.prefixes)
+
+    @property
+    def chunks(self) -> int:
+        """All chunks."""
+        return self.embedded + self.pending + self.quarantined
+
+
+@dataclass(frozen=True, slots=True)
+class CostOverview:
+    """Dollars spent, and the limits; None: no limit."""
+
+    today_usd: float = 0.0
+    month_usd: float = 0.0
+    limit_per_day_usd: float | None = None
+    limit_per_month_usd: float | None = None
+    days: tuple[DayCost, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ChangedSetting:
+    """A setting that is not at its default. ``value`` tells nothing of a secret but that it is set."""
+
+    name: str
+    value: str
+    default: str
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """Everything.
+
+    Attributes:
+        created_at: when this was gathered, with a time zone.
+        version: of the package.
+        database: its address, without user and password.
+        chunks: in ``knowledge_base``.
+        documents: that they come from.
+        spaces: the one that serves searches first.
+        costs: of all spaces.
+        settings: those that were changed.
+    """
+
+    created_at: datetime
+    version: str
+    database: str
+    chunks: int
+    documents: int
+    spaces: tuple[SpaceOverview, ...]
+    costs: CostOverview = CostOverview()
+    settings: tuple[ChangedSetting, ...] = ()
+
+    @property
+    def checks(self) -> list[Verdict]:
+        """Of all spaces."""
+        return [verdict for space in self.spaces for verdict in space.checks]
+
+    @property
+    def failed_checks(self) -> list[Verdict]:
+        """Those that did not pass, blocking ones first."""
+        return sorted(
+            (verdict for verdict in self.checks if not verdict.passed), key=lambda verdict: not verdict.blocking
+        )
+
+
+def changed_settings(settings: Settings) -> tuple[ChangedSetting, ...]:
+    """The settings that differ from their defaults, by the variable that sets them; secrets are never told."""
+    changed = []
+    for group in (settings, *(value for _, value in settings if isinstance(value, BaseSettings))):
+        prefix = str(group.model_config.get("env_prefix", ""))
+        for name, described in type(group).model_fields.items():
+            value = getattr(group, name)
+            default = described.get_default(call_default_factory=True, validated_data={})
+            if isinstance(value, BaseSettings) or value == default:
+                continue
+            told = "set, not shown" if isinstance(value, SecretStr) else str(value)
+            changed.append(ChangedSetting(f"{prefix}{name}".upper(), told, "" if default is None else str(default)))
+    return tuple(changed)

@@ -1,0 +1,190 @@
+"""What a space's vectors take and what they are like: sizes, dead rows, lengths, how many in each prefix."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from psycopg import sql
+from psycopg.rows import dict_row
+
+from embedding_assets.postgres.chunks import count_pending_by_prefix
+from embedding_assets.postgres.index_state import count_vectors
+
+if TYPE_CHECKING:
+    from embedding_assets.postgres.connection import Connection, Database
+    from embedding_assets.postgres.spaces import SpaceRecord
+
+__all__ = ["PrefixVectors", "VectorStatistics", "measure_vectors", "oldest_pending"]
+
+_SAMPLE_ROWS: Final = 20_000
+
+_REACHABLE: Final = sql.SQL("chunk_hash ~ '^[0-9a-f]{2,}$'")
+
+
+@dataclass(frozen=True, slots=True)
+class PrefixVectors:
+    """Chunks of a prefix of ``chunk_hash``: with a vector, and without one but not quarantined."""
+
+    prefix: str
+    embedded: int
+    pending: int
+
+
+@dataclass(frozen=True, slots=True)
+class VectorStatistics:
+    """The vectors of a space, and the table they are in.
+
+    Attributes:
+        vectors: how many there are.
+        heap_bytes: the table's rows without what is stored out of line.
+        toast_bytes: what is: vectors of all spaces from some 500 dimensions on, and long texts.
+        index_bytes: the vector index; 0 without one.
+        pending_index_bytes: the partial index of chunks without a vector; 0 without one.
+        live_rows: of the table, as PostgreSQL's statistics have it.
+        dead_rows: old versions of rows that no vacuum has cleared away, likewise.
+        vacuumed_at: when a vacuum, automatic or not, last ended; None before the first.
+        sampled: vectors looked at for what follows: all of them, or a sample of a large table.
+        zero: vectors of length zero among these.
+        norm_min: least length of the others; None if there are none.
+        norm_mean: mean length of the others.
+        norm_max: greatest length of the others.
+        prefixes: by prefix, ascending.
+        pgvector: version of the extension.
+    """
+
+    vectors: int
+    heap_bytes: int
+    toast_bytes: int
+    index_bytes: int
+    pending_index_bytes: int
+    live_rows: int
+    dead_rows: int
+    vacuumed_at: datetime | None
+    sampled: int
+    zero: int
+    norm_min: float | None
+    norm_mean: float | None
+    norm_max: float | None
+    prefixes: tuple[PrefixVectors, ...]
+    pgvector: str
+
+    @property
+    def table_bytes(self) -> int:
+        """The table without its indexes."""
+        return self.heap_bytes + self.toast_bytes
+
+    @property
+    def dead_share(self) -> float:
+        """Dead rows among all rows."""
+        return self.dead_rows / max(self.dead_rows + self.live_rows, 1)
+
+    @property
+    def zero_share(self) -> float:
+        """Zero vectors among those looked at."""
+        return self.zero / max(self.sampled, 1)
+
+
+def measure_vectors(database: Database, record: SpaceRecord, *, prefix_length: int = 1) -> VectorStatistics:
+    """Measure the vectors of a space; reads indexes, and of a large table a sample.
+
+    Args:
+        database: where.
+        record: the space.
+        prefix_length: hex characters of ``chunk_hash`` by which vectors are counted.
+    """
+    pending = count_pending_by_prefix(database, record, prefix_length)
+
+    def work(connection: Connection) -> VectorStatistics:
+        embedded = _embedded_by_prefix(connection, record, prefix_length)
+        return VectorStatistics(
+            vectors=count_vectors(connection, record),
+            **_sizes(connection, record),
+            **_norms(connection, record),
+            prefixes=tuple(
+                PrefixVectors(prefix, embedded.get(prefix, 0), pending.get(prefix, 0))
+                for prefix in sorted({*embedded, *pending})
+            ),
+            pgvector=_pgvector_version(connection),
+        )
+
+    return database.run(work)
+
+
+def oldest_pending(database: Database, record: SpaceRecord) -> datetime | None:
+    """Since when the longest waiting chunk has had no vector in a space; None when none waits.
+
+    That is since its text came or was edited, or since the space is there. Quarantined chunks, and those that no
+    partition reaches, do not count. Reads the backlog through its partial index, however large the table.
+    """
+    query = sql.SQL("""
+        SELECT greatest(min(pending_since), (SELECT created_at FROM embedding_spaces WHERE name = %(space)s))
+        FROM knowledge_base k
+        WHERE {column} IS NULL AND {reachable} AND NOT EXISTS (
+            SELECT 1 FROM embedding_failures f
+            WHERE f.chunk_hash = k.chunk_hash AND f.space = %(space)s AND f.quarantined
+        ) HAVING count(*) > 0
+    """).format(column=sql.Identifier(record.column), reachable=_REACHABLE)
+
+    def work(connection: Connection) -> datetime | None:
+        # Whatever the statistics say of a load that has ended since. A space that is loaded for the first time may be
+        # without the partial index, and then nearly all of the table is its backlog.
+        partial = connection.execute("SELECT to_regclass(quote_ident(%s))", [record.pending_index]).fetchone()
+        if partial != (None,):
+            connection.execute("SELECT set_config('enable_seqscan', 'off', true)")
+        row = connection.execute(query, {"space": record.space.name}).fetchone()
+        return row[0] if row else None
+
+    return database.run(work)
+
+
+def _embedded_by_prefix(connection: Connection, record: SpaceRecord, length: int) -> dict[str, int]:
+    """Counted as the rows of a prefix less those without a vector: both by an index alone."""
+    query = sql.SQL("""
+        SELECT prefix, sum(rows)::bigint FROM (
+            SELECT left(chunk_hash, %(length)s) AS prefix, count(*) AS rows FROM knowledge_base
+            WHERE {reachable} GROUP BY 1
+            UNION ALL
+            SELECT left(chunk_hash, %(length)s), -count(*) FROM knowledge_base
+            WHERE {reachable} AND {column} IS NULL GROUP BY 1
+        ) AS counts GROUP BY 1
+    """).format(column=sql.Identifier(record.column), reachable=_REACHABLE)
+    return dict(connection.execute(query, {"length": length}).fetchall())
+
+
+def _sizes(connection: Connection, record: SpaceRecord) -> dict[str, Any]:
+    query = """
+        SELECT pg_relation_size(c.oid) AS heap_bytes,
+               coalesce(pg_total_relation_size(nullif(c.reltoastrelid, 0)), 0) AS toast_bytes,
+               coalesce(pg_relation_size(to_regclass(quote_ident(%s))), 0) AS index_bytes,
+               coalesce(pg_relation_size(to_regclass(quote_ident(%s))), 0) AS pending_index_bytes,
+               pg_stat_get_live_tuples(c.oid) AS live_rows,
+               pg_stat_get_dead_tuples(c.oid) AS dead_rows,
+               greatest(pg_stat_get_last_vacuum_time(c.oid), pg_stat_get_last_autovacuum_time(c.oid)) AS vacuumed_at
+        FROM pg_class c WHERE c.oid = 'knowledge_base'::regclass
+    """
+    cursor = connection.cursor(row_factory=dict_row)
+    row: Any = cursor.execute(query, [record.index, record.pending_index]).fetchone()
+    return dict(row)
+
+
+def _norms(connection: Connection, record: SpaceRecord) -> dict[str, Any]:
+    query = sql.SQL("""
+        WITH size AS (SELECT greatest(reltuples, 1) AS rows FROM pg_class WHERE oid = 'knowledge_base'::regclass),
+        sample AS (
+            SELECT vector_norm({column}) AS norm
+            FROM knowledge_base TABLESAMPLE SYSTEM ((SELECT least(100, 100 * %(rows)s / rows) FROM size))
+            WHERE {column} IS NOT NULL
+        )
+        SELECT count(*) AS sampled, count(*) FILTER (WHERE norm = 0) AS zero, min(nullif(norm, 0)) AS norm_min,
+               avg(nullif(norm, 0)) AS norm_mean, max(nullif(norm, 0)) AS norm_max
+        FROM sample
+    """).format(column=sql.Identifier(record.column))
+    row: Any = connection.cursor(row_factory=dict_row).execute(query, {"rows": _SAMPLE_ROWS}).fetchone()
+    return dict(row)
+
+
+def _pgvector_version(connection: Connection) -> str:
+    row: Any = connection.execute("SELECT extversion FROM pg_extension WHERE extname = 'vector'").fetchone()
+    return str(row[0])

@@ -1,0 +1,146 @@
+"""The report: one HTML page with everything in it, for whoever has no access to the Dagster UI."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cache
+from importlib.resources import files
+from typing import TYPE_CHECKING, Final, Literal
+
+from embedding_assets.plots import (
+    backlog_figure,
+    cost_figure,
+    latency_figure,
+    map_figure,
+    recall_figure,
+    throughput_figure,
+)
+from embedding_assets.plots.points import nearest
+from embedding_assets.plots.wording import dollars, milliseconds, rate, share
+
+if TYPE_CHECKING:
+    from jinja2 import Template
+    from markupsafe import Markup
+
+    from embedding_assets.plots import Picture, RunPoint
+    from embedding_assets.overview import CostOverview, Overview, SpaceOverview
+
+__all__ = ["render_report"]
+
+_SIZE: Final = (500, 290)
+"""Of a figure, in CSS pixels: two beside each other on a screen; still legible when a telephone shrinks it."""
+
+_MAP_SIZE: Final = (500, 360)
+_LATEST_RUNS: Final = 10
+_ALERT_SHARE: Final = 0.8
+
+
+@dataclass(frozen=True, slots=True)
+class _Tile:
+    """A number worth large print; ``share`` of a whole is drawn as a meter."""
+
+    label: str
+    value: str
+    share: float | None = None
+    state: Literal["", "warn", "bad"] = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Section:
+    report: SpaceOverview
+    tiles: list[_Tile]
+    pictures: list[Picture]
+    runs: list[RunPoint]
+
+
+def render_report(data: Overview) -> str:
+    """The page. It loads nothing, runs no script, and follows the reader's light or dark theme."""
+    costs = data.costs
+    return _template().render(
+        data=data,
+        spaces=[
+            _Section(space, _tiles(space), _pictures(space), list(reversed(space.runs[-_LATEST_RUNS:])))
+            for space in data.spaces
+        ],
+        costs={
+            "tiles": _cost_tiles(costs),
+            "picture": cost_figure(costs.days, costs.limit_per_day_usd, size=_SIZE) if costs.days else None,
+        },
+    )
+
+
+def _tiles(space: SpaceOverview) -> list[_Tile]:
+    index = space.index
+    covered = space.embedded / space.chunks if space.chunks else 1.0
+    tiles = [
+        _Tile(
+            f"of {space.chunks:,} chunks embedded",
+            share(space.embedded, space.chunks) if space.chunks else "100 %",
+            covered,
+            "" if covered == 1 else "warn",
+        ),
+        _Tile("pending" + (f", {space.waiting:,} wait for a retry" if space.waiting else ""), f"{space.pending:,}"),
+        _Tile("quarantined", f"{space.quarantined:,}"),
+    ]
+    if space.runs:
+        tiles.append(_Tile("chunks/s in the latest run", rate(space.runs[-1].chunks_per_second)))
+    if index.curve:
+        at = nearest(index.curve, index.ef_search)
+        tiles.append(_Tile(f"recall@10 at ef_search {at.ef_search}", f"{at.recall:.3f}"))
+        tiles.append(_Tile("a search by the index (median)", milliseconds(at.p50_milliseconds)))
+    state = index.state if index.state != "valid" else f"{index.size_bytes / 1e6:,.1f} MB"
+    tiles.append(_Tile("index", state))
+    return tiles
+
+
+def _pictures(space: SpaceOverview) -> list[Picture]:
+    index = space.index
+    pictures = [
+        backlog_figure(space.prefixes, size=_SIZE),
+        throughput_figure(space.runs, space.throughput_floor, size=_SIZE),
+        recall_figure(index.curve, index.ef_search, space.recall_floor, size=_SIZE),
+        latency_figure(index.curve, index.ef_search, index.exact_p50_ms, size=_SIZE),
+    ]
+    if space.vectors is not None:
+        pictures.append(map_figure(space.vectors, space.sources, size=_MAP_SIZE))
+    return pictures
+
+
+def _cost_tiles(costs: CostOverview) -> list[_Tile]:
+    return [
+        _cost_tile("today", costs.today_usd, costs.limit_per_day_usd),
+        _cost_tile("this month", costs.month_usd, costs.limit_per_month_usd),
+    ]
+
+
+def _cost_tile(period: str, usd: float, limit_usd: float | None) -> _Tile:
+    if limit_usd is None:
+        return _Tile(f"{period} (UTC), no limit", dollars(usd))
+    used = usd / limit_usd
+    state: Literal["", "warn", "bad"] = "bad" if used >= 1 else "warn" if used >= _ALERT_SHARE else ""
+    return _Tile(f"{period} (UTC), of {dollars(limit_usd)}", dollars(usd), min(used, 1.0), state)
+
+
+@cache
+def _template() -> Template:
+    from jinja2 import Environment, StrictUndefined
+
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    filters: dict[str, Callable[..., str]] = {"number": "{:,}".format, "moment": _moment, "rate": rate, "words": _words}
+    environment.filters.update(filters)
+    return environment.from_string(files("embedding_assets").joinpath("report.html").read_text("utf-8"))
+
+
+def _moment(value: datetime) -> str:
+    return f"{value.astimezone(UTC):%Y-%m-%d %H:%M}"
+
+
+def _words(text: str) -> Markup:
+    """What is between backquotes as code."""
+    from markupsafe import Markup, escape
+
+    # Escaped before anything is added to it.
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))  # noqa: S704

@@ -1,0 +1,86 @@
+"""The status page of the command line."""
+
+import pytest
+from rich.console import Console
+
+from embedding_assets.dashboard import sparkline, status_page
+from embedding_assets.plots import PrefixCounts
+from embedding_assets.overview import CostOverview
+from embedding_assets_tests.overviews import CURVE, PASSED, costs, fresh_space, report, runs, space
+
+
+def shown(data, width=80):
+    """What a terminal without colours shows, and without the page's borders the words in order."""
+    console = Console(width=width, no_color=True, legacy_windows=False)
+    with console.capture() as capture:
+        console.print(status_page(data))
+    return capture.get()
+
+
+def flowing(data, width=80):
+    return " ".join(shown(data, width).replace("│", " ").split())
+
+
+@pytest.mark.parametrize("width", [80, 100, 120])
+def test_everything_is_told_at_any_usual_width(width):
+    data = report(space(), fresh_space())
+    text = flowing(data, width)
+
+    for told in (
+        "13,442 chunks of 412 documents in knowledge_base (embedded PostgreSQL)",
+        "local-all-mpnet-base-v2-768-1a2b3c4d (answers searches)",
+        "95.5 % of 13,442 chunks",
+        "pending 600, 7 of them wait for a retry",
+        "0123456789abcdef by prefix",
+        "quarantined 2 (see embedding-assets failures)",
+        "errors zero_vector 12, not_finite 1",
+        "32.4 chunks/s on cpu, 1,000 chunks, 2026-11-21 12:00 UTC",
+        "index valid, 104.3 MB, ef_search 40, measured 2026-11-21 12:00 UTC; a search without it takes 23.4 ms",
+        "ef_search 10 20 40* 80 120 200 400",
+        "✔ finite_dimensions ✔ throughput ✔ recall",
+        "✘ index_valid index idx is invalid: a build of it failed. Materialize it ! coverage 12,840 of 13,442",
+        "runs none has embedded a chunk yet index missing: materialize pgvector_index_health to build it",
+        "$0.86 of $1.00 this month",
+        "2026-11-02 to 2026-11-21",
+        "Not at their defaults: EMBEDDING_INDEX_M=24",
+    ):
+        assert told in text
+    assert max(map(len, shown(data, width).splitlines())) <= width
+    for point in CURVE:
+        assert f"{point.recall:.3f}" in text
+
+
+@pytest.mark.parametrize(("chunks", "command"), [(0, "load PATH"), (7, "embed")])
+def test_without_a_space_it_says_what_is_next(chunks, command):
+    assert f"Next: embedding-assets {command}" in flowing(report(chunks=chunks))
+
+
+def test_what_is_in_order_takes_no_room():
+    one = space(prefixes=(PrefixCounts("0", 9, 0),), failures={}, waiting=0, checks=PASSED)
+    text = flowing(report(one, costs=CostOverview(), settings=()))
+    assert "100 % of 9 chunks" in text
+    for word in ("pending", "quarantined", "errors", "costs", "defaults", "✘", "!"):
+        assert word not in text
+
+
+def test_an_index_that_was_never_measured_has_no_curve():
+    assert "median ms" not in flowing(report(fresh_space()))
+
+
+def test_costs_without_limits_and_limits_without_costs():
+    assert "today $0.50, no limit" in flowing(report(space(), costs=CostOverview(0.5, 0.5, days=costs(1, "a"))))
+    assert "today ╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌ $0 of $2.00" in flowing(report(space(), costs=CostOverview(0, 0, 2.0)))
+
+
+def test_names_are_not_read_as_markup():
+    text = flowing(report(space(name="a[red]b", model="m[/]n", failures={"[bold]": 1}, runs=runs(1, device="[x]"))))
+    for told in ("a[red]b", "m[/]n", "[bold] 1", "on [x]"):
+        assert told in text
+
+
+def test_sparkline():
+    assert sparkline([0, 1, 4, 8]) == "▁▂▅█"
+    assert sparkline([0.9, 0.96, 1.0], lowest=0.9) == "▁▅█"
+    assert sparkline([0, 0]) == "▁▁"
+    assert sparkline([]) == ""
+    assert sparkline([0.1, 2.0], lowest=1.0) == "▁█"
