@@ -22,7 +22,7 @@ from embedding_assets.postgres.ledger import (
     reserve,
     usd_of,
 )
-from embedding_assets_tests.postgres.test_admission import api_request
+from embedding_assets_tests.postgres.admission.conftest import api_request
 
 NOW = datetime(2024, 3, 1, 0, 0, 0, tzinfo=UTC)
 """The first moment of a day and of a month."""

@@ -16,7 +16,7 @@ from embedding_assets.errors import BudgetExceededError
 from embedding_assets.postgres.admission import Admitted, RateLimits, Wait, admit, presume, release, settle
 from embedding_assets.postgres.connection import Database
 from embedding_assets.postgres.ledger import count_spending, list_costs
-from embedding_assets_tests.postgres.test_admission import NO_BUDGET, NO_LIMITS, api_request
+from embedding_assets_tests.postgres.admission.conftest import NO_BUDGET, NO_LIMITS, api_request
 from embedding_assets_tests.postgres.test_ledger import assert_sums_are_those_of_the_rows
 
 PROCESSES = 4
