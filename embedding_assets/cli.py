@@ -17,6 +17,7 @@ from rich.markup import escape
 from embedding_assets import progress, terminal
 from embedding_assets.console import Json, err, out, print_json, session
 from embedding_assets.errors import ConfigurationError, EmbeddingAssetsError, ProviderError
+from embedding_assets.overview_cli import overview_app
 from embedding_assets.planning import PrefixRange
 from embedding_assets.spaces_cli import spaces_app
 
@@ -34,6 +35,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
 )
+app.add_typer(overview_app)
 app.add_typer(spaces_app, name="spaces")
 
 
@@ -100,26 +102,6 @@ def load(
                 out.print("Next: [bold]embedding-assets embed[/bold]")
     if rejections and not report.documents:
         raise typer.Exit(1)
-
-
-@app.command()
-def status(as_json: Json = False) -> None:
-    """What is in the table: chunks, vector spaces, backlog, failures, index, the latest run."""
-    from embedding_assets.postgres.connection import open_database
-    from embedding_assets.status import inspect_table
-
-    with session() as settings, open_database(settings) as database:
-        table = inspect_table(database)
-        if as_json:
-            print_json(
-                {
-                    "database": database.address,
-                    "chunks": table.chunks,
-                    "spaces": [space.as_dict() for space in table.spaces],
-                }
-            )
-        else:
-            out.print(terminal.status_view(table, database.address))
 
 
 @app.command()

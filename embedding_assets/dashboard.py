@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from embedding_assets.plots.points import nearest
-from embedding_assets.plots.wording import dollars, milliseconds, rate, share
+from embedding_assets.plots.wording import counted, dollars, milliseconds, rate, share
 
 if TYPE_CHECKING:
     from embedding_assets.health import Verdict
@@ -32,9 +32,8 @@ _ALERT_SHARE: Final = 0.8
 
 def status_page(data: Overview) -> RenderableType:
     """Everything at a glance; legible from 80 columns on and without colours."""
-    head = Text.assemble(
-        (f"{data.chunks:,}", "bold"), f" chunks of {data.documents:,} documents in knowledge_base ({data.database})"
-    )
+    documents = f" of {counted(data.documents, 'document')}" if data.documents else ""
+    head = Text.assemble((counted(data.chunks, "chunk"), "bold"), f"{documents} in knowledge_base ({data.database})")
     if not data.spaces:
         return Group(
             head, Text("Nothing is embedded yet. Next: embedding-assets " + ("embed" if data.chunks else "load PATH"))
@@ -108,8 +107,12 @@ def _runs(space: SpaceOverview) -> Text:
 
 def _index(index: IndexOverview) -> str:
     if index.state != "valid":
-        return f"[red]{index.state}[/]: materialize pgvector_index_health to build it"
-    measured = f", measured {index.measured_at.astimezone(UTC):%Y-%m-%d %H:%M} UTC" if index.measured_at else ""
+        return f"[red]{index.state}[/]: embedding-assets health builds it"
+    measured = (
+        f", measured {index.measured_at.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+        if index.measured_at
+        else ", not measured yet: embedding-assets health does"
+    )
     exact = f"; a search without it takes {milliseconds(index.exact_p50_ms)}" if index.exact_p50_ms else ""
     return f"[green]valid[/], {index.size_bytes / 1e6:,.1f} MB, ef_search {index.ef_search}{measured}{exact}"
 

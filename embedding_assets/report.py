@@ -19,21 +19,21 @@ from embedding_assets.plots import (
     throughput_figure,
 )
 from embedding_assets.plots.points import nearest
-from embedding_assets.plots.wording import dollars, milliseconds, rate, share
+from embedding_assets.plots.wording import counted, dollars, milliseconds, rate, share
 
 if TYPE_CHECKING:
     from jinja2 import Template
     from markupsafe import Markup
 
-    from embedding_assets.plots import Picture, RunPoint
     from embedding_assets.overview import CostOverview, Overview, SpaceOverview
+    from embedding_assets.plots import Picture, RunPoint
 
 __all__ = ["render_report"]
 
-_SIZE: Final = (500, 290)
+_PIXELS: Final = (500, 290)
 """Of a figure, in CSS pixels: two beside each other on a screen; still legible when a telephone shrinks it."""
 
-_MAP_SIZE: Final = (500, 360)
+_MAP_PIXELS: Final = (500, 360)
 _LATEST_RUNS: Final = 10
 _ALERT_SHARE: Final = 0.8
 
@@ -67,7 +67,7 @@ def render_report(data: Overview) -> str:
         ],
         costs={
             "tiles": _cost_tiles(costs),
-            "picture": cost_figure(costs.days, costs.limit_per_day_usd, size=_SIZE) if costs.days else None,
+            "picture": cost_figure(costs.days, costs.limit_per_day_usd, size=_PIXELS) if costs.days else None,
         },
     )
 
@@ -99,13 +99,13 @@ def _tiles(space: SpaceOverview) -> list[_Tile]:
 def _pictures(space: SpaceOverview) -> list[Picture]:
     index = space.index
     pictures = [
-        backlog_figure(space.prefixes, size=_SIZE),
-        throughput_figure(space.runs, space.throughput_floor, size=_SIZE),
-        recall_figure(index.curve, index.ef_search, space.recall_floor, size=_SIZE),
-        latency_figure(index.curve, index.ef_search, index.exact_p50_ms, size=_SIZE),
+        backlog_figure(space.prefixes, size=_PIXELS),
+        throughput_figure(space.runs, space.throughput_floor, size=_PIXELS),
+        recall_figure(index.curve, index.ef_search, space.recall_floor, size=_PIXELS),
+        latency_figure(index.curve, index.ef_search, index.exact_p50_ms, size=_PIXELS),
     ]
     if space.vectors is not None:
-        pictures.append(map_figure(space.vectors, space.sources, size=_MAP_SIZE))
+        pictures.append(map_figure(space.vectors, space.sources, size=_MAP_PIXELS))
     return pictures
 
 
@@ -129,7 +129,13 @@ def _template() -> Template:
     from jinja2 import Environment, StrictUndefined
 
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    filters: dict[str, Callable[..., str]] = {"number": "{:,}".format, "moment": _moment, "rate": rate, "words": _words}
+    filters: dict[str, Callable[..., str]] = {
+        "counted": counted,
+        "number": "{:,}".format,
+        "moment": _moment,
+        "rate": rate,
+        "words": _words,
+    }
     environment.filters.update(filters)
     return environment.from_string(files("embedding_assets").joinpath("report.html").read_text("utf-8"))
 

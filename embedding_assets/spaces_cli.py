@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.markup import escape
 
 from embedding_assets import progress, terminal
 from embedding_assets.console import Json, err, out, print_json, session
-from embedding_assets.errors import ConfigurationError, ModelUnavailableError
-
-if TYPE_CHECKING:
-    from embedding_assets.config import Settings
-    from embedding_assets.postgres.connection import Database
 
 __all__ = ["spaces_app"]
 
@@ -24,18 +19,16 @@ spaces_app = typer.Typer(rich_markup_mode="rich", invoke_without_command=True)
 def spaces(context: typer.Context, as_json: Json = False) -> None:
     """The vector spaces: model, column, index, how much each has embedded, which one serves searches."""
     from embedding_assets.postgres.connection import open_database
-    from embedding_assets.status import inspect_table
+    from embedding_assets.status import configured_space, inspect_table
 
     context.obj = as_json
     if context.invoked_subcommand is not None:
         return
     with session() as settings, open_database(settings) as database:
         table = inspect_table(database)
-        configured = _configured_space(settings, database)
+        configured = configured_space(settings, database)
         if as_json:
-            print_json(
-                [{**space.as_dict(), "configured": space.record.space.name == configured} for space in table.spaces]
-            )
+            print_json([{**space.as_dict(), "configured": space.record == configured} for space in table.spaces])
         else:
             out.print(terminal.spaces_view(table, configured), soft_wrap=True)
 
@@ -50,12 +43,14 @@ def use(
     """Let a space serve searches. The one before keeps its column and index, so this can be taken back."""
     from embedding_assets.postgres.connection import open_database
     from embedding_assets.postgres.spaces import list_spaces, match_space, serve_space
+    from embedding_assets.status import configured_space
 
     with session() as settings, open_database(settings) as database:
         record = match_space(list_spaces(database), name)
         if not record.serving:
             serve_space(database, record, force=force)
-        configured = _configured_space(settings, database)
+        found = configured_space(settings, database)
+        configured = found.space.name if found else None
         if as_json or context.obj:
             print_json({"serving": record.space.name, "changed": not record.serving, "configured": configured})
             return
@@ -102,14 +97,3 @@ def accept_recall(
                 highlight=False,
                 soft_wrap=True,
             )
-
-
-def _configured_space(settings: Settings, database: Database) -> str | None:
-    """Name of the space that the settings lead to, if there is one already."""
-    from embedding_assets.providers.factory import find_space
-
-    try:
-        record = find_space(settings, database)
-    except (ConfigurationError, ModelUnavailableError):
-        return None  # whoever wants to embed is told why
-    return record.space.name if record else None

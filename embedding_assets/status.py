@@ -7,9 +7,11 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+from embedding_assets.errors import ConfigurationError, ModelUnavailableError
 from embedding_assets.health import (
     THROUGHPUT_MINIMUM_CHUNKS,
     Verdict,
+    judge_costs,
     judge_coverage,
     judge_hashes,
     judge_index,
@@ -30,13 +32,14 @@ from embedding_assets.index_health import (
 from embedding_assets.indexing import measure_space, spaces_to_index
 from embedding_assets.postgres.chunks import Backlog, count_backlog, count_chunks
 from embedding_assets.postgres.index import IndexState, describe_index
-from embedding_assets.postgres.ledger import CostRow, list_costs
-from embedding_assets.postgres.measurements import baseline_measurement
+from embedding_assets.postgres.ledger import CostRow, count_spending, list_costs
+from embedding_assets.postgres.measurements import IndexMeasurement, baseline_measurement, latest_measurement
 from embedding_assets.postgres.runs import RunRecord, latest_run
 from embedding_assets.postgres.schema import MINIMUM_PGVECTOR
 from embedding_assets.postgres.spaces import SpaceRecord, list_spaces
-from embedding_assets.postgres.vector_statistics import measure_vectors, oldest_pending
+from embedding_assets.postgres.vector_statistics import VectorStatistics, measure_vectors, oldest_pending
 from embedding_assets.postgres.vectors import check_stored_vectors
+from embedding_assets.providers.factory import find_space
 
 if TYPE_CHECKING:
     from embedding_assets.config import Settings
@@ -45,7 +48,9 @@ if TYPE_CHECKING:
 __all__ = [
     "SpaceStatus",
     "TableStatus",
+    "configured_space",
     "inspect_table",
+    "judge_as_recorded",
     "judge_embeddings",
     "judge_vector_index",
     "total_costs",
@@ -127,18 +132,20 @@ def total_costs(database: Database) -> CostRow:
     )
 
 
+def configured_space(settings: Settings, database: Database) -> SpaceRecord | None:
+    """The space that the settings lead to, if there is one already."""
+    try:
+        return find_space(settings, database)
+    except (ConfigurationError, ModelUnavailableError):
+        return None  # whoever wants to embed is told why
+
+
 def judge_embeddings(database: Database, record: SpaceRecord, settings: Settings) -> list[Verdict]:
     """Verdicts on the vectors of a space and on its backlog."""
-    backlog = count_backlog(database, record)
-    run = latest_run(database, record.space.name, at_least=THROUGHPUT_MINIMUM_CHUNKS)
+    statistics = measure_vectors(database, record)
     return [
-        judge_vectors(check_stored_vectors(database, record), record.space.dimensions),
-        judge_unit_norm(measure_vectors(database, record), record.space),
-        judge_throughput(run, settings.embedding),
-        judge_coverage(backlog, settings.embedding),
-        judge_backlog_age(oldest_pending(database, record), datetime.now(UTC), settings.embedding.backlog_age_hours),
-        judge_quarantine(backlog),
-        judge_hashes(backlog),
+        *_judge_vectors(database, record, statistics),
+        *_judge_backlog(database, record, settings, count_backlog(database, record)),
     ]
 
 
@@ -152,13 +159,62 @@ def judge_vector_index(database: Database, record: SpaceRecord, settings: Settin
     for space in spaces_to_index(database, record):
         measurement = measure_space(database, space, settings.index, configured=space == record)
         pgvector = measurement.details["pgvector"]
-        baseline = baseline_measurement(database, space.space.name)
+        state = describe_index(database, space.index)
         for verdict in (
-            judge_index(describe_index(database, space.index), settings.index, measurement.embedded),
-            judge_recall_floor(measurement, settings.embedding.recall_floor),
-            judge_recall_drop(measurement, baseline, settings.index),
-            judge_bloat(measurement, settings.index),
-            judge_planner(measurement),
+            judge_index(state, settings.index, measurement.embedded),
+            *_judge_measurement(database, settings, measurement),
         ):
             verdicts.setdefault(verdict.name, {})[space.space.name] = verdict
     return [*map(over_spaces, verdicts.values()), judge_pgvector(pgvector, MINIMUM_PGVECTOR)]
+
+
+def judge_as_recorded(
+    database: Database,
+    record: SpaceRecord,
+    settings: Settings,
+    backlog: Backlog,
+    statistics: VectorStatistics,
+    *,
+    configured: bool,
+) -> list[Verdict]:
+    """Verdicts on one space from what is quickly counted, and from what was last measured of its index.
+
+    A space that the settings do not lead to is not expected to be complete, nor filled in time.
+    """
+    measurement = latest_measurement(database, record.space.name)
+    verdicts = _judge_vectors(database, record, statistics)
+    if configured:
+        verdicts += _judge_backlog(database, record, settings, backlog)
+        verdicts.append(judge_costs(count_spending(database, run_id=""), settings.budget))
+    if backlog.embedded:
+        verdicts.append(judge_index(describe_index(database, record.index), settings.index, backlog.embedded))
+        verdicts += _judge_measurement(database, settings, measurement) if measurement else []
+        verdicts.append(judge_pgvector(statistics.pgvector, MINIMUM_PGVECTOR))
+    return verdicts
+
+
+def _judge_vectors(database: Database, record: SpaceRecord, statistics: VectorStatistics) -> list[Verdict]:
+    return [
+        judge_vectors(check_stored_vectors(database, record), record.space.dimensions),
+        judge_unit_norm(statistics, record.space),
+    ]
+
+
+def _judge_backlog(database: Database, record: SpaceRecord, settings: Settings, backlog: Backlog) -> list[Verdict]:
+    config = settings.embedding
+    return [
+        judge_throughput(latest_run(database, record.space.name, at_least=THROUGHPUT_MINIMUM_CHUNKS), config),
+        judge_coverage(backlog, config),
+        judge_backlog_age(oldest_pending(database, record), datetime.now(UTC), config.backlog_age_hours),
+        judge_quarantine(backlog),
+        judge_hashes(backlog),
+    ]
+
+
+def _judge_measurement(database: Database, settings: Settings, measurement: IndexMeasurement) -> list[Verdict]:
+    return [
+        judge_recall_floor(measurement, settings.embedding.recall_floor),
+        judge_recall_drop(measurement, baseline_measurement(database, measurement.space), settings.index),
+        judge_bloat(measurement, settings.index),
+        judge_planner(measurement),
+    ]

@@ -11,6 +11,8 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from embedding_assets.plots.wording import counted
+
 if TYPE_CHECKING:
     from decimal import Decimal
 
@@ -23,9 +25,10 @@ if TYPE_CHECKING:
     from embedding_assets.postgres.index import IndexState
     from embedding_assets.postgres.ledger import CostRow, Spending
     from embedding_assets.postgres.runs import RunRecord
+    from embedding_assets.postgres.spaces import SpaceRecord
     from embedding_assets.search import SearchResult
     from embedding_assets.spaces import VectorSpace
-    from embedding_assets.status import SpaceStatus, TableStatus
+    from embedding_assets.status import TableStatus
 
 __all__ = [
     "budget_view",
@@ -38,7 +41,6 @@ __all__ = [
     "results_view",
     "run_view",
     "spaces_view",
-    "status_view",
     "verdicts_view",
 ]
 
@@ -48,8 +50,8 @@ _EXCERPT_CHARACTERS = 240
 def load_line(report: LoadReport) -> str:
     """What loading did, in one sentence."""
     parts = [
-        f"{_counted(report.documents, 'document')} ({report.unchanged:,} unchanged)",
-        f"{_counted(report.added, 'chunk')} added",
+        f"{counted(report.documents, 'document')} ({report.unchanged:,} unchanged)",
+        f"{counted(report.added, 'chunk')} added",
         f"{report.removed:,} removed",
     ]
     if report.rejected:
@@ -62,7 +64,7 @@ def estimate_line(space: str, plan: BacklogEstimate, passed: Sequence[str] = ())
     if not plan.chunks:
         return f"Nothing is due in space {escape(space)}."
     duration = "an unknown time" if plan.seconds is None else f"about {_duration(plan.seconds)}"
-    size = f"{_counted(plan.chunks, 'chunk')}, {_counted(plan.tokens, 'token')}"
+    size = f"{counted(plan.chunks, 'chunk')}, {counted(plan.tokens, 'token')}"
     dollars = "at an unknown price" if plan.usd is None else dollar_text(plan.usd)
     line = f"{size}: {duration}, {dollars} (space {escape(space)})."
     return "\n".join([line, *(f"[yellow]This passes a limit:[/yellow] {escape(limit)}." for limit in passed)])
@@ -75,7 +77,7 @@ def run_view(stats: EmbeddingStats, index_seconds: float | None) -> RenderableTy
         built = "" if index_seconds is None else f" The index was built in {index_seconds:.1f} s."
         return Text(f"Nothing to embed.{busy}{built}")
     table = pairs()
-    table.add_row("embedded", f"{_counted(stats.embedded, 'chunk')}, {_counted(stats.tokens, 'token')}")
+    table.add_row("embedded", f"{counted(stats.embedded, 'chunk')}, {counted(stats.tokens, 'token')}")
     if stats.processed:
         table.add_row("time", f"{_duration(stats.seconds)}, {_pace(stats)}")
     parts = [stats, *([stats.fallback] if stats.fallback else [])]
@@ -83,7 +85,7 @@ def run_view(stats: EmbeddingStats, index_seconds: float | None) -> RenderableTy
         pace = f", {_pace(fallback)}" if fallback.processed else ""
         failed = f", [yellow]{fallback.failed:,}[/yellow] failed" if fallback.failed else ""
         table.add_row("provider", "[yellow]down[/yellow], so what it has not embedded stays pending in its space")
-        table.add_row("fallback", f"{_counted(fallback.embedded, 'chunk')}{pace}{failed}")
+        table.add_row("fallback", f"{counted(fallback.embedded, 'chunk')}{pace}{failed}")
         table.add_row("fallback's space", escape(fallback.space))
     if usd := sum(part.usd for part in parts):
         embedded = sum(part.embedded for part in parts)
@@ -110,44 +112,12 @@ def _pace(run: EmbeddingStats | RunRecord) -> str:
     return f"{run.chunks_per_second:.1f} chunks/s {where}{f' in {run.precision}' if run.precision else ''}"
 
 
-def status_view(table: TableStatus, address: str) -> RenderableType:
-    """The table and its spaces."""
-    head = Text.assemble((f"{table.chunks:,}", "bold"), f" chunks in knowledge_base ({address})")
-    if not table.spaces:
-        return Group(
-            head, Text("Nothing is embedded yet. Next: embedding-assets " + ("embed" if table.chunks else "load PATH"))
-        )
-    return Group(head, *(Padding(_space_view(space), (1, 0, 0, 0)) for space in table.spaces))
-
-
-def _space_view(space: SpaceStatus) -> Table:
-    backlog, run = space.backlog, space.latest_run
-    table = pairs(escape(space.record.space.name) + (" (serves searches)" if space.record.serving else ""))
-    table.add_row("model", _model_text(space.record.space))
-    table.add_row("column", space.record.column)
-    table.add_row("embedded", f"{_meter(space.coverage)} {backlog.embedded:,} ({_percent(space.coverage)})")
-    waiting = f", {backlog.waiting:,} wait for a retry" if backlog.waiting else ""
-    table.add_row("pending", f"{backlog.pending:,}{waiting}")
-    if backlog.quarantined:
-        table.add_row("quarantined", f"[red]{backlog.quarantined:,}[/red] (see embedding-assets failures)")
-    if backlog.unreachable:
-        table.add_row("unreachable", f"[red]{backlog.unreachable:,}[/red] (chunk_hash is not lowercase hex)")
-    table.add_row("index", f"{space.index.name}: {_index_text(space.index)}")
-    if run:
-        cost = f" · {dollar_text(run.usd)}" if run.usd else ""
-        table.add_row(
-            "latest run",
-            f"{run.finished_at:%Y-%m-%d %H:%M} · {_counted(run.embedded, 'chunk')} · {_pace(run)}{cost}",
-        )
-    return table
-
-
-def spaces_view(table: TableStatus, configured: str | None) -> RenderableType:
+def spaces_view(table: TableStatus, configured: SpaceRecord | None) -> RenderableType:
     """Who has embedded how much of the table, and where.
 
     Args:
         table: its spaces.
-        configured: name of the space that the settings lead to, if they lead to one of these.
+        configured: the space that the settings lead to, if they lead to one of these.
     """
     if not table.spaces:
         return Text("There is no vector space yet; the first run of embedding-assets embed makes one.")
@@ -156,7 +126,7 @@ def spaces_view(table: TableStatus, configured: str | None) -> RenderableType:
         record, backlog = status.record, status.backlog
         roles = [
             *(["serves searches"] if record.serving else []),
-            *(["the settings lead here"] if record.space.name == configured else []),
+            *(["the settings lead here"] if record == configured else []),
         ]
         head = Text.assemble((record.space.name, "bold"), (f"  {', '.join(roles)}" if roles else "", "green"))
         counted = f"{backlog.embedded:,} of {backlog.chunks:,} embedded ({_percent(status.coverage)})"
@@ -279,10 +249,6 @@ def pairs(title: str | None = None) -> Table:
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
     return table
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def _meter(share: float, width: int = 20, *, colour: str = "green") -> str:

@@ -10,21 +10,27 @@ from dagster import AssetExecutionContext, AssetKey, BackfillPolicy, Materialize
 
 from embedding_assets.backlog import estimate_backlog, plan_load, prepare_index
 from embedding_assets.config import IndexConfig
+from embedding_assets.defs.automation import after_load
+from embedding_assets.defs.figures import backlog_pictures, index_pictures, run_figures, run_pictures
+from embedding_assets.defs.freshness import nightly_at_least
 from embedding_assets.defs.metadata import indexes_metadata, prefix_table, run_metadata
 from embedding_assets.defs.partitions import prefix_partitions
 from embedding_assets.defs.progress import ProgressLog
 from embedding_assets.defs.resources import EmbeddingProviderResource, PostgresResource
 from embedding_assets.errors import DatabaseError, ProviderError
+from embedding_assets.gathering import MAP_SIZE, count_prefixes, daily_costs
 from embedding_assets.generator import EmbeddingGenerator
 from embedding_assets.health import limits_passed_by
 from embedding_assets.indexing import build_indexes, build_missing
 from embedding_assets.logs import correlate
 from embedding_assets.models import PrefixStats
 from embedding_assets.planning import PrefixRange
-from embedding_assets.postgres.chunks import count_backlog, count_pending_by_prefix, due_in_range, has_chunks
+from embedding_assets.postgres.chunks import count_backlog, due_in_range, has_chunks
 from embedding_assets.postgres.connection import Database
 from embedding_assets.postgres.ledger import count_spending
 from embedding_assets.postgres.locks import hold, is_loading
+from embedding_assets.postgres.runs import list_runs
+from embedding_assets.postgres.samples import sample_sources
 from embedding_assets.postgres.spaces import SpaceRecord
 
 __all__ = ["chunk_embeddings", "chunks_pending", "pgvector_index_health"]
@@ -52,13 +58,14 @@ def chunks_pending(
         record = embedding_provider.open_space(database)
         backlog, estimate = estimate_backlog(database, record, settings=settings)
         plan = plan_load(database, record, backlog)
-        by_prefix = count_pending_by_prefix(database, record, settings.embedding.prefix_length)
+        prefixes = count_prefixes(database, record, settings.embedding.prefix_length)
         spending = count_spending(database, context.run.run_id)
     context.log.info("%d chunks are due in space %s", backlog.due, record.space.name)
     for limit in limits_passed_by(estimate.usd or 0, spending, settings.budget):
         context.log.warning("embedding them costs about $%.6f, but %s: it will stop there", estimate.usd, limit)
     return MaterializeResult(
         metadata={
+            **backlog_pictures(prefixes),
             "space": record.space.name,
             "chunks": backlog.chunks,
             "embedded": backlog.embedded,
@@ -71,7 +78,9 @@ def chunks_pending(
             **({} if estimate.seconds is None else {"estimated_minutes": round(estimate.seconds / 60, 2)}),
             **({} if estimate.usd is None else {"estimated_usd": estimate.usd}),
             "index_plan": f"{plan.decision}: {plan.reason}",
-            "by_prefix": prefix_table({prefix: {"pending": count} for prefix, count in by_prefix.items()}),
+            "by_prefix": prefix_table(
+                {counts.prefix: {"embedded": counts.embedded, "pending": counts.pending} for counts in prefixes}
+            ),
         }
     )
 
@@ -82,6 +91,7 @@ def chunks_pending(
     deps=[chunks_pending],
     partitions_def=prefix_partitions,
     backfill_policy=BackfillPolicy.single_run(),
+    freshness_policy=nightly_at_least,
 )
 def chunk_embeddings(
     context: AssetExecutionContext, postgres: PostgresResource, embedding_provider: EmbeddingProviderResource
@@ -114,12 +124,16 @@ def chunk_embeddings(
             _index_what_is_there(context, database, record, settings.index)
             raise
         spending = count_spending(database, context.run.run_id)
+        runs, days = list_runs(database, record.space.name), daily_costs(database)
     # Beside the numbers of the whole run, which Dagster gives to each of its partitions.
     for prefix in context.partition_keys:
         counts = stats.prefixes.get(prefix, PrefixStats())
         own = {f"partition_{name}": count for name, count in counts.model_dump().items()}
         context.add_asset_metadata(metadata=own, partition_key=prefix)
-    return MaterializeResult(metadata=run_metadata(stats, record.space.provider, spending))
+    # Once: with 256 partitions the full figures would take megabytes of Dagster's storage in every run.
+    context.add_asset_metadata(metadata=run_figures(runs, days, settings), partition_key=keys.end)
+    pictures = run_pictures(runs, days, settings)
+    return MaterializeResult(metadata={**pictures, **run_metadata(stats, record.space.provider, spending)})
 
 
 @asset(
@@ -127,6 +141,8 @@ def chunk_embeddings(
     kinds={"postgres"},
     deps=[chunk_embeddings],
     backfill_policy=BackfillPolicy.single_run(),
+    automation_condition=after_load,
+    freshness_policy=nightly_at_least,
 )
 def pgvector_index_health(
     context: AssetExecutionContext, postgres: PostgresResource, embedding_provider: EmbeddingProviderResource
@@ -137,12 +153,14 @@ def pgvector_index_health(
     If it fails, an index could not be built and the error says why, e.g. too little disk or memory. Searches still
     work, slowly, without it; materialize it again.
     """
-    config = embedding_provider.settings().index
+    settings = embedding_provider.settings()
     with correlate(context.run.run_id), postgres.open() as database:
         if not has_chunks(database):
             return _nothing_to_do(context)
-        reports = build_indexes(database, embedding_provider.open_space(database), config)
-    return MaterializeResult(metadata=indexes_metadata(reports))
+        record = embedding_provider.open_space(database)
+        reports = build_indexes(database, record, settings.index)
+        pictures = index_pictures(reports[0].measurement, settings, *sample_sources(database, record, MAP_SIZE))
+    return MaterializeResult(metadata={**pictures, **indexes_metadata(reports)})
 
 
 def _nothing_to_do(context: AssetExecutionContext) -> MaterializeResult[Any]:

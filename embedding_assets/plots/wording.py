@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["compact", "dollars", "in_short", "milliseconds", "rate", "share"]
+__all__ = ["compact", "counted", "dollars", "in_short", "milliseconds", "rate", "share"]
 
 
 def share(part: float, whole: float) -> str:
@@ -48,3 +48,8 @@ def in_short(name: str, most: int) -> str:
         return name
     head = (most - 1) // 2
     return f"{name[:head]}…{name[-(most - 1 - head) :]}"
+
+
+def counted(number: int, noun: str) -> str:
+    """With thousands set off; the noun's plural ends in s."""
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")

@@ -23,6 +23,7 @@ __all__ = [
     "count_backlog",
     "count_backlog_tokens",
     "count_chunks",
+    "count_documents",
     "count_pending_by_prefix",
     "due_in_range",
     "due_prefixes",
@@ -360,4 +361,10 @@ def has_chunks(database: Database) -> bool:
 def count_chunks(database: Database) -> int:
     """All chunks, whatever their state."""
     row: Any = database.run(lambda connection: connection.execute("SELECT count(*) FROM knowledge_base").fetchone())
+    return int(row[0])
+
+
+def count_documents(database: Database) -> int:
+    """Documents that were loaded; rows that something else wrote belong to none."""
+    row: Any = database.run(lambda connection: connection.execute("SELECT count(*) FROM loaded_documents").fetchone())
     return int(row[0])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -68,4 +68,4 @@ def list_runs(database: Database, space_name: str, *, limit: int = 100, at_least
     ).format(sql.SQL(", ").join(map(sql.Identifier, _FIELDS)))
     rows = database.run(lambda connection: connection.execute(query, [space_name, at_least, limit]).fetchall())
     # Dollars are the last field, and exact in the database.
-    return [RunRecord(*row[:-1], usd=float(row[-1])) for row in reversed(rows)]
+    return [replace(RunRecord(*row), usd=float(row[-1])) for row in reversed(rows)]

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from embedding_assets.postgres.connection import Connection, Database
     from embedding_assets.postgres.spaces import SpaceRecord
 
-__all__ = ["StoredVector", "read_vectors", "sample_vectors"]
+__all__ = ["StoredVector", "read_vectors", "sample_sources", "sample_vectors"]
 
 _CANDIDATES: Final = 20
 """Rows of the pages looked at for each row that is wanted, so that few of those picked share a page."""
@@ -69,6 +69,20 @@ def read_vectors(database: Database, record: SpaceRecord, hashes: Sequence[str])
         sql.Identifier(record.column)
     )
     return database.run(lambda connection: _read(connection, record, wanted, {"hashes": list(hashes)}))
+
+
+def sample_sources(database: Database, record: SpaceRecord, rows: int) -> tuple[NDArray[np.float32], tuple[str, ...]]:
+    """At most ``rows`` stored vectors of a space, shape (n, dimensions), and the source of each one's document.
+
+    The first in the order of the hashes: any of them, as hashes are uniform, and the same ones each time.
+    """
+    query = sql.SQL("""
+        SELECT {column}::real[], coalesce(document_metadata ->> 'source', '') FROM knowledge_base
+        WHERE {column} IS NOT NULL ORDER BY chunk_hash COLLATE "C" LIMIT %s
+    """).format(column=sql.Identifier(record.column))
+    found = database.run(lambda connection: connection.execute(query, [rows]).fetchall())
+    vectors = np.array([vector for vector, _ in found], dtype=np.float32).reshape(len(found), record.space.dimensions)
+    return vectors, tuple(source for _, source in found)
 
 
 def _read(

@@ -1,0 +1,79 @@
+"""Pictures as Dagster metadata: one small enough to be seen at once, the full ones with captions behind a link."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from dagster import MarkdownMetadataValue, MetadataValue
+
+from embedding_assets.plots import (
+    DayCost,
+    PrefixCounts,
+    RunPoint,
+    backlog_figure,
+    backlog_glance,
+    cost_figure,
+    cost_glance,
+    gallery,
+    latency_figure,
+    latency_glance,
+    map_figure,
+    recall_figure,
+    recall_glance,
+    throughput_figure,
+    throughput_glance,
+)
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from embedding_assets.config import Settings
+    from embedding_assets.plots import Picture
+    from embedding_assets.postgres.measurements import IndexMeasurement
+
+__all__ = ["backlog_pictures", "index_pictures", "run_figures", "run_pictures"]
+
+_Pictures = dict[str, MarkdownMetadataValue]
+
+
+def backlog_pictures(prefixes: Sequence[PrefixCounts]) -> _Pictures:
+    """What is embedded and what is pending, by prefix."""
+    return {"backlog": _inline(backlog_glance(prefixes)), "figures": _gallery([backlog_figure(prefixes)])}
+
+
+def run_pictures(runs: Sequence[RunPoint], days: Sequence[DayCost], settings: Settings) -> _Pictures:
+    """Throughput and costs over time, so small that every partition of a run can have them."""
+    floor, limit = settings.embedding.throughput_floor, settings.budget.usd_per_day
+    costs = {"costs": _inline(cost_glance(days, None if limit is None else float(limit)))} if days else {}
+    return {"throughput": _inline(throughput_glance(runs, floor)), **costs}
+
+
+def run_figures(runs: Sequence[RunPoint], days: Sequence[DayCost], settings: Settings) -> _Pictures:
+    """The same in full."""
+    floor, limit = settings.embedding.throughput_floor, settings.budget.usd_per_day
+    costs = [cost_figure(days, None if limit is None else float(limit))] if days else []
+    return {"figures": _gallery([throughput_figure(runs, floor), *costs])}
+
+
+def index_pictures(
+    measurement: IndexMeasurement, settings: Settings, vectors: NDArray[np.floating], sources: Sequence[str]
+) -> _Pictures:
+    """Recall and latency by ef_search; in full also a map of some vectors, shape (n, dimensions), by their source."""
+    curve, ef_search, exact = measurement.curve, settings.index.ef_search, measurement.exact_p50_ms
+    floor = settings.embedding.recall_floor
+    figures = [recall_figure(curve, ef_search, floor), latency_figure(curve, ef_search, exact)] if curve else []
+    return {
+        "recall": _inline(recall_glance(curve, ef_search, floor)),
+        "latency": _inline(latency_glance(curve, ef_search, exact)),
+        "figures": _gallery([*figures, map_figure(vectors, sources)]),
+    }
+
+
+def _inline(picture: Picture) -> MarkdownMetadataValue:
+    return MetadataValue.md(picture.markdown)
+
+
+def _gallery(pictures: Sequence[Picture]) -> MarkdownMetadataValue:
+    return MetadataValue.md(gallery(pictures))

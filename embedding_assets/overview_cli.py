@@ -1,0 +1,107 @@
+"""The commands that show how things are: ``status``, ``health``, ``report``."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from embedding_assets import progress, terminal
+from embedding_assets.console import Json, err, out, print_json, session
+from embedding_assets.errors import ConfigurationError
+
+__all__ = ["overview_app"]
+
+overview_app = typer.Typer()
+
+
+@overview_app.command()
+def status(as_json: Json = False) -> None:
+    """All at a glance: vector spaces, backlog, failures, runs, index with recall and latency, checks, costs."""
+    from embedding_assets.dashboard import status_page
+    from embedding_assets.gathering import gather_overview
+    from embedding_assets.postgres.connection import open_database
+    from embedding_assets.status import inspect_table
+
+    with session() as settings, open_database(settings) as database:
+        overview = gather_overview(database, settings)
+        if not as_json:
+            out.print(status_page(overview))
+            return
+        checks = {space.name: [asdict(verdict) for verdict in space.checks] for space in overview.spaces}
+        table = inspect_table(database)
+        print_json(
+            {
+                "database": overview.database,
+                "chunks": table.chunks,
+                "spaces": [{**space.as_dict(), "checks": checks[space.record.space.name]} for space in table.spaces],
+            }
+        )
+
+
+@overview_app.command()
+def health(as_json: Json = False) -> None:
+    """Build or mend every index, measure it against exact search, and run all checks.
+
+    The same as materializing pgvector_index_health with the checks. The exit status is 1 if a check failed that
+    protects searches, such as vectors of another model; other failed checks are warnings.
+    """
+    from embedding_assets.audit import audit_spaces
+    from embedding_assets.health import judge_costs, judge_models
+    from embedding_assets.indexing import build_indexes
+    from embedding_assets.postgres.chunks import has_chunks
+    from embedding_assets.postgres.connection import open_database
+    from embedding_assets.postgres.ledger import count_spending
+    from embedding_assets.providers.factory import open_space
+    from embedding_assets.status import judge_embeddings, judge_vector_index
+
+    with session() as settings, open_database(settings) as database:
+        if not has_chunks(database):
+            raise ConfigurationError("knowledge_base is empty; load documents with `embedding-assets load PATH`")
+        record = open_space(settings, database)
+        with progress.spinner(err, "building and measuring", quiet=as_json or not err.is_terminal):
+            build_indexes(database, record, settings.index)
+            verdicts = [
+                *judge_embeddings(database, record, settings),
+                judge_models(audit_spaces(database, settings)),
+                judge_costs(count_spending(database, run_id=""), settings.budget),
+                *judge_vector_index(database, record, settings),
+            ]
+        if as_json:
+            print_json([asdict(verdict) for verdict in verdicts])
+        else:
+            out.print(terminal.verdicts_view(verdicts))
+    if any(verdict.blocking and not verdict.passed for verdict in verdicts):
+        raise typer.Exit(1)
+
+
+@overview_app.command()
+def report(
+    html: Annotated[Path, typer.Option("--html", help="File to write; - is standard output.", dir_okay=False)],
+    as_json: Json = False,
+) -> None:
+    """Write one page with figures of everything, to open in a browser or to send to somebody without the Dagster UI.
+
+    It fetches nothing and holds no text of the documents, but the names of their sources.
+    """
+    from embedding_assets.gathering import MAP_SIZE, gather_overview
+    from embedding_assets.postgres.connection import open_database
+    from embedding_assets.report import render_report
+
+    drawing = progress.spinner(err, "drawing", quiet=as_json or not err.is_terminal)
+    with session() as settings, open_database(settings) as database, drawing:
+        page = render_report(gather_overview(database, settings, map_size=MAP_SIZE))
+    if str(html) == "-":
+        sys.stdout.write(page)
+        return
+    try:
+        html.write_text(page, "utf-8")
+    except OSError as error:
+        raise ConfigurationError(f"--html: cannot write {html}: {error.strerror}") from None
+    if as_json:
+        print_json({"html": str(html.resolve()), "bytes": len(page.encode())})
+    else:
+        out.print(f"Wrote {html} ({len(page.encode()) / 1e3:,.0f} kB).", markup=False, highlight=False, soft_wrap=True)
