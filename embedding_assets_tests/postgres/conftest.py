@@ -3,6 +3,7 @@
 import dataclasses
 import shutil
 import subprocess
+import threading
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -108,3 +109,14 @@ def insert_vectors(
         )
     )
     return hashes
+
+
+def in_threads(*works: Callable[[], object]) -> list:
+    """Do all at once; returns what came back, in the order in which they were done."""
+    results = []
+    threads = [threading.Thread(target=lambda work=work: results.append(work())) for work in works]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    return results

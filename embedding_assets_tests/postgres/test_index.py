@@ -18,7 +18,7 @@ from embedding_assets.postgres.index import (
 )
 from embedding_assets.postgres.spaces import register_space
 from embedding_assets_tests.fakes import FAKE_SPACE, insert_chunks
-from embedding_assets_tests.postgres.conftest import insert_vectors, unit_vectors
+from embedding_assets_tests.postgres.conftest import in_threads, insert_vectors, unit_vectors
 
 CONFIG = IndexConfig()
 OTHER = IndexConfig(m=8, ef_construction=32)
@@ -29,16 +29,6 @@ NEAREST = "SELECT chunk_hash FROM knowledge_base ORDER BY embedding <=> '[1,0,0,
 def index_names(execute) -> set[str]:
     rows = execute("SELECT indexrelid::regclass::text FROM pg_index WHERE indrelid = 'knowledge_base'::regclass")
     return {row[0] for row in rows}
-
-
-def in_threads(*works) -> list:
-    results = []
-    threads = [threading.Thread(target=lambda work=work: results.append(work())) for work in works]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(30)
-    return results
 
 
 def test_who_asks_first_builds_and_the_others_wait(database, record, execute):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import threading
+from functools import partial
 
 import psycopg
 import pytest
@@ -9,36 +10,22 @@ import pytest
 from embedding_assets.config import DatabaseConfig, IndexConfig
 from embedding_assets.errors import ConfigurationError, DatabaseUnavailableError, SpaceMismatchError
 from embedding_assets.postgres.connection import Database
-from embedding_assets.postgres.failures import record_failures
 from embedding_assets.postgres.index import build_vector_index, describe_index, drop_index
-from embedding_assets.postgres.locks import PrefixLocks
 from embedding_assets.postgres.schema import migrate
 from embedding_assets.postgres.spaces import (
     list_spaces,
     match_space,
     pending_index_waits,
     register_space,
-    serve_space,
     serving_space,
 )
-from embedding_assets.spaces import VectorSpace
-from embedding_assets_tests.fakes import FAKE_SPACE, hash_of, insert_chunks
-from embedding_assets_tests.postgres.conftest import SMALL_SPACE, insert_vectors, unit_vectors
+from embedding_assets_tests.fakes import FAKE_SPACE, insert_chunks
+from embedding_assets_tests.postgres.conftest import SMALL_SPACE, in_threads
+from embedding_assets_tests.postgres.spaces.conftest import API, OTHER, column_type, fill
 
-OTHER = dataclasses.replace(FAKE_SPACE, model="fake/other", dimensions=12)
-API = VectorSpace("openai", "text-embedding-3-small", "api.openai.com", 768, True, "", 8192)
 LONG = dataclasses.replace(
     FAKE_SPACE, model="someone/An-Unreasonably.Long--Name_of_a_model-that-goes-on-and-on-and-on-" + "x" * 60
 )
-
-
-def column_type(execute, column: str) -> str:
-    [(found,)] = execute(
-        "SELECT format_type(atttypid, atttypmod) FROM pg_attribute "
-        "WHERE attrelid = 'knowledge_base'::regclass AND attname = %s",
-        column,
-    )
-    return found
 
 
 def test_the_first_space_owns_the_first_column_and_serves(database):
@@ -125,74 +112,6 @@ def test_a_further_provider_may_be_allowed_alone(database):
     assert (second.column, second.serving) == (f"embedding_{API.slug}", False)
     assert register_space(database, API) == second
     assert list_spaces(database) == [first, second]
-
-
-TYPO = dataclasses.replace(API, model="text-embeding-3-small", dimensions=512)
-
-
-@pytest.mark.parametrize("first", [True, False], ids=["first", "further"])
-def test_an_api_s_space_that_was_never_written_to_gives_way(database, execute, settings, first):
-    """Nobody knew whether the model exists."""
-    before = [] if first else [register_space(database, FAKE_SPACE)]
-    insert_chunks(database, ["text"])
-    wrong = register_space(database, TYPO, new_provider=True)
-    build_vector_index(database, wrong, IndexConfig())
-    record_failures(database, TYPO.name, {hash_of("text"): "model_not_found"}, settings.embedding)
-    with pytest.raises(SpaceMismatchError):
-        register_space(database, API)
-
-    right = register_space(database, API, new_provider=True)
-
-    assert list_spaces(database) == [*before, right]
-    assert right.serving == wrong.serving == first
-    assert (right.column == "embedding") == first
-    assert column_type(execute, right.column) == "vector(768)"
-    columns = execute("SELECT column_name FROM information_schema.columns WHERE table_name = 'knowledge_base'")
-    assert {c for (c,) in columns if c.startswith("embedding")} == {"embedding", right.column}
-    assert execute("SELECT count(*) FROM embedding_failures") == [(0,)]
-    fill(database, right)
-    build_vector_index(database, right, IndexConfig())
-    assert describe_index(database, right.index).valid
-    with pytest.raises(SpaceMismatchError):
-        register_space(database, TYPO, new_provider=True)
-
-
-def test_an_api_s_space_does_not_give_way_while_a_run_is_at_it(database):
-    register_space(database, FAKE_SPACE)
-    record = register_space(database, API, new_provider=True)
-    locks = PrefixLocks(database, record.space.name)
-    locks.acquire(range(1))
-    with pytest.raises(SpaceMismatchError):
-        register_space(database, TYPO, new_provider=True)
-    locks.close()
-    assert register_space(database, TYPO, new_provider=True).space == TYPO
-
-
-def test_an_api_s_space_does_not_give_way_once_it_was_written_to(database, monkeypatch):
-    """Not even if that happens between the look and the change."""
-    record = register_space(database, API)
-    insert_chunks(database, ["text"])
-    fill(database, record)
-    monkeypatch.setattr("embedding_assets.postgres.spaces._find_unused", lambda *_: record)
-    with pytest.raises(SpaceMismatchError):
-        register_space(database, TYPO, new_provider=True)
-    assert list_spaces(database) == [record]
-
-
-def test_what_gave_way_to_another_in_the_meantime_is_left_alone(database, monkeypatch):
-    first = register_space(database, FAKE_SPACE)
-    gone = register_space(database, API, new_provider=True)
-    register_space(database, TYPO, new_provider=True)
-    monkeypatch.setattr("embedding_assets.postgres.spaces._find_unused", lambda *_: gone)
-    with pytest.raises(SpaceMismatchError):
-        register_space(database, API, new_provider=True)
-    assert [record.space for record in list_spaces(database)] == [first.space, TYPO]
-
-
-def test_with_permission_for_a_new_space_nothing_gives_way(database):
-    record = register_space(database, API)
-    further = register_space(database, TYPO, new_space=True, new_provider=True)
-    assert list_spaces(database) == [record, further]
 
 
 def test_further_spaces_have_columns_and_indexes_of_their_own(database, execute):
@@ -291,7 +210,7 @@ def test_of_several_providers_at_once_one_owns_the_first_column(database):
         barrier.wait(10)
         register_space(database, space, new_provider=True)
 
-    in_threads(register, spaces)
+    in_threads(*[partial(register, space) for space in spaces])
     records = list_spaces(database)
     assert sorted(record.space.provider for record in records) == ["p0", "p1", "p2"]
     assert min(record.column for record in records) == "embedding"
@@ -310,7 +229,7 @@ def test_first_spaces_registered_at_once_agree_on_one(database):
         except SpaceMismatchError:
             results.append(None)
 
-    in_threads(register, spaces)
+    in_threads(*[partial(register, space) for space in spaces])
     [winner] = list_spaces(database)
     assert results.count(winner.space) == 2
     assert results.count(None) == 4
@@ -329,14 +248,6 @@ def test_a_new_column_gives_way_to_readers_and_is_added_when_they_are_gone(datab
         reader.commit()
     thread.join(20)
     assert len(list_spaces(database)) == 2
-
-
-def in_threads(work, items):
-    threads = [threading.Thread(target=work, args=(item,)) for item in items]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(30)
 
 
 def _impatient(database):
@@ -373,113 +284,3 @@ def test_a_space_is_found_by_the_beginning_of_its_name_or_slug(database):
         assert str(caught.value).split("\n  ") == [complaint, *listed]
     with pytest.raises(ConfigurationError, match="there is no space yet"):
         match_space([], "fake")
-
-
-def test_a_complete_space_is_switched_to_and_back(database, record):
-    insert_vectors(database, record, unit_vectors(3))
-    further = register_space(database, OTHER, new_space=True)
-    with pytest.raises(ConfigurationError) as caught:
-        serve_space(database, further)
-    assert "3 of 3 chunks are not embedded in it" in str(caught.value)
-    assert "EMBEDDING_PROVIDER=fake" in str(caught.value)
-    assert "--force" in str(caught.value)
-    assert serving_space(database) == record
-
-    fill(database, further)
-    assert not describe_index(database, further.pending_index).exists
-    served = serve_space(database, further)
-
-    assert served == dataclasses.replace(further, serving=True)
-    assert list_spaces(database) == [dataclasses.replace(record, serving=False), served]
-    assert describe_index(database, further.pending_index).valid, "the sensor probes it"
-    assert database.run(lambda c: c.execute("SELECT count(embedding) FROM knowledge_base").fetchone()) == (3,)
-    assert serve_space(database, served) == served
-    assert serve_space(database, record).serving
-    assert serving_space(database) == record
-
-
-def fill(database, record):
-    """A vector for every chunk."""
-    vector = [1, *[0] * (record.space.dimensions - 1)]
-    database.run(lambda c: c.execute(f"UPDATE knowledge_base SET {record.column} = %s::vector", [str(vector)]))
-
-
-def test_what_is_quarantined_is_not_waited_for_but_what_is_to_be_tried_again_is(database, record, execute):
-    further = register_space(database, OTHER, new_space=True)
-    insert_chunks(database, ["good"])
-    fill(database, further)
-    [bad] = insert_chunks(database, ["bad"])
-    execute(
-        "INSERT INTO embedding_failures (chunk_hash, space, error_code, attempts, retry_at, quarantined) "
-        "VALUES (%s, %s, 'x', 1, now() + interval '1 h', false)",
-        bad,
-        further.space.name,
-    )
-    with pytest.raises(ConfigurationError, match="1 of 2 chunks are not embedded"):
-        serve_space(database, further)
-    execute("UPDATE embedding_failures SET quarantined = true")
-    assert serve_space(database, further).serving
-
-
-def test_a_large_space_needs_its_index(database, record, monkeypatch):
-    monkeypatch.setattr("embedding_assets.postgres.spaces.EXACT_SEARCH_ROWS", 4)
-    further = register_space(database, OTHER, new_space=True)
-    insert_chunks(database, [f"text {number}" for number in range(4)])
-    fill(database, further)
-    serve_space(database, further)
-    serve_space(database, record, force=True)
-
-    insert_chunks(database, ["one more"])
-    fill(database, further)
-    with pytest.raises(ConfigurationError, match=rf"complete: its index {further.index} is not built; "):
-        serve_space(database, further)
-    build_vector_index(database, further, IndexConfig())
-    assert serve_space(database, further).serving
-
-
-def test_an_incomplete_space_serves_only_when_forced(database, record):
-    insert_chunks(database, ["text"])
-    further = register_space(database, OTHER, new_space=True)
-    with pytest.raises(ConfigurationError):
-        serve_space(database, further)
-    assert serve_space(database, further, force=True).serving
-    assert describe_index(database, further.pending_index).valid
-
-
-def test_two_that_switch_at_once_leave_one_that_serves(database, record):
-    records = [record, register_space(database, OTHER, new_space=True), register_space(database, API, new_space=True)]
-    barrier = threading.Barrier(6)
-    outcomes = []
-
-    def switch(to):
-        barrier.wait(10)
-        outcomes.append(serve_space(database, to).serving)
-
-    in_threads(switch, records * 2)
-
-    assert outcomes == [True] * 6
-    serving = [record for record in list_spaces(database) if record.serving]
-    assert len(serving) == 1
-    assert describe_index(database, serving[0].pending_index).valid
-
-
-def test_searches_always_find_one_space_that_serves(database, record):
-    """While it is switched back and forth."""
-    further = register_space(database, OTHER, new_space=True)
-    seen = []
-    done = threading.Event()
-
-    def watch(_):
-        while not done.is_set():
-            seen.append([record.serving for record in list_spaces(database)].count(True))
-
-    watcher = threading.Thread(target=watch, args=(None,))
-    watcher.start()
-    try:
-        for _ in range(5):
-            serve_space(database, further)
-            serve_space(database, record)
-    finally:
-        done.set()
-        watcher.join(10)
-    assert set(seen) == {1}
