@@ -73,6 +73,7 @@ def ensure_index(database: Database, name: str, definition: sql.Composable) -> b
         with hold(connection, TABLE_LOCK):
             if describe(connection, name).valid:
                 return False
+            _lift_time_limit(connection)
             _build(connection, name, definition, {})
             connection.execute("ANALYZE knowledge_base")
     return True
@@ -138,11 +139,12 @@ def _build_vector_index(
     config: IndexConfig,
     on_progress: OnBuildProgress | None,
 ) -> float | None:
+    _lift_time_limit(connection)
     successor, retired = _transitional_names(record)
-    for name in (successor, retired):
-        drop_index(connection, name)
+    drop_index(connection, retired)
     state, vectors, reason = _inspect(connection, record, config)
     if reason is None:
+        drop_index(connection, successor)
         return None
     definition = sql.SQL("ON knowledge_base USING hnsw ({} {}) WITH (m = {}, ef_construction = {})").format(
         sql.Identifier(record.column),
@@ -153,12 +155,16 @@ def _build_vector_index(
     started = time.monotonic()
     if state.valid:
         _log_replacement(record, state, reason, state.bloat(vectors, record.space.dimensions))
-    try:
-        settings = _prepare_build(connection, record, config, vectors, replaces=state.valid)
-    except Error as error:
-        raise _not_built(record.index, error) from None
-    with watch_build(database, connection, record.index, vectors, on_progress):
-        _build(connection, successor if state.valid else record.index, definition, settings)
+    # PostgreSQL completes a build whose process has died meanwhile.
+    left = describe(connection, successor)
+    if not state.valid or left.repair_reason(config, vectors, record.space.dimensions) is not None:
+        drop_index(connection, successor)
+        try:
+            settings = _prepare_build(connection, record, config, vectors, replaces=state.valid)
+        except Error as error:
+            raise _not_built(record.index, error) from None
+        with watch_build(database, connection, record.index, vectors, on_progress):
+            _build(connection, successor if state.valid else record.index, definition, settings)
     if state.valid:
         # Renaming an index locks neither the table nor its readers.
         with connection.transaction():
@@ -235,6 +241,11 @@ def _prepare_build(
         "max_parallel_maintenance_workers": str(config.workers),
         "min_parallel_table_scan_size": _PARALLEL_FROM,
     }
+
+
+def _lift_time_limit(connection: Connection) -> None:
+    """A server's limit on statements is meant for others: a build would run into it each time, and never be done."""
+    connection.execute("SELECT set_config('statement_timeout', '0', false)")
 
 
 def _transitional_names(record: SpaceRecord) -> tuple[str, str]:

@@ -124,19 +124,24 @@ def test_what_an_interrupted_replacement_left_is_cleared_away(database, record, 
     assert index_names(execute) == names
 
 
-def test_a_build_that_fails_leaves_the_index_that_was_there(database, record, execute):
+def test_a_limit_on_statements_does_not_end_a_build(database, record, execute):
+    """The servers of some hosts have one of a minute or two, and every build would run into it anew."""
     insert_vectors(database, record, unit_vectors(20))
-    build_vector_index(database, record, CONFIG)
     [(name,)] = execute("SELECT current_database()")
     execute(f"ALTER DATABASE \"{name}\" SET statement_timeout = '400ms'")
+    database.close()
     with database.connect() as writer:
         writer.execute("UPDATE knowledge_base SET token_count = 1")  # which a concurrent build waits for
-        with pytest.raises(DatabaseError, match=r"idx_knowledge_embedding_new was not built: .*statement timeout"):
-            build_vector_index(database, record, OTHER)
-    execute(f'ALTER DATABASE "{name}" RESET statement_timeout')
+        threads = [threading.Thread(target=build_vector_index, args=(database, record, CONFIG)),
+                   threading.Thread(target=ensure_index, args=(database, "idx_text", ON_TEXT))]  # fmt: skip
+        for thread in threads:
+            thread.start()
+        threads[0].join(1.5)
+        writer.commit()
+    for thread in threads:
+        thread.join(30)
     assert describe_index(database, record.index).matches(CONFIG)
-    assert build_vector_index(database, record, OTHER) is not None
-    assert not describe_index(database, f"{record.index}_new").exists
+    assert describe_index(database, "idx_text").valid
 
 
 # Spoiled
