@@ -10,7 +10,7 @@ from pgvector import Vector
 
 from embedding_assets.config import IndexConfig
 from embedding_assets.errors import DatabaseError
-from embedding_assets.postgres.chunks import fetch_pending, store_chunks
+from embedding_assets.postgres.chunks import fetch_pending
 from embedding_assets.postgres.failures import list_failures, record_failures
 from embedding_assets.postgres.index import build_vector_index
 from embedding_assets.postgres.spaces import SpaceRecord, register_space
@@ -23,7 +23,7 @@ from embedding_assets.postgres.vectors import (
 )
 from embedding_assets_tests.fakes import FAKE_SPACE, insert_chunks
 from embedding_assets_tests.postgres.conftest import insert_vectors, unit_vectors
-from embedding_assets_tests.postgres.test_chunks import PlanRecorder, chunks_of
+from embedding_assets_tests.postgres.test_chunks import PlanRecorder
 
 CONFIG = IndexConfig()
 
@@ -108,24 +108,6 @@ def table_counters(database, execute, *, updates: int) -> dict[str, int]:
             return rows[0][0]
         time.sleep(0.1)
     raise AssertionError(rows)
-
-
-@pytest.mark.parametrize("loaded", [True, False], ids=["by us", "by somebody"])
-def test_filling_a_further_space_leaves_the_first_one_s_index_alone(database, record, execute, loaded):
-    execute("ALTER TABLE knowledge_base SET (autovacuum_enabled = off)")
-    if loaded:
-        chunks, document = chunks_of("a.md", [f"{number} {'word ' * 80}" for number in range(600)])
-        store_chunks(database, chunks, [document])
-    else:
-        insert_chunks(database, [f"{number} {'word ' * 80}" for number in range(600)])
-    fill(database, record)
-    build_vector_index(database, record, CONFIG)
-    second = register_space(database, FAKE_SPACE, new_space=True)
-    before = table_counters(database, execute, updates=600)
-    fill(database, second)
-    after = table_counters(database, execute, updates=1200)
-    # Nearly all: a snapshot that another process holds, e.g. to analyze, keeps a page from being cleared in time.
-    assert after["n_tup_hot_upd"] - before["n_tup_hot_upd"] > 0.85 * 600
 
 
 def fill(database, record, portion: int = 40) -> None:
