@@ -3,6 +3,7 @@
 from dagster import Definitions, in_process_executor
 
 from embedding_assets.defs.assets import chunk_embeddings, chunks_pending, pgvector_index_health
+from embedding_assets.defs.automation import index_health_sensor
 from embedding_assets.defs.checks import costs_within_budget, embedding_checks, index_checks, vectors_match_model
 from embedding_assets.defs.jobs import embedding_job
 from embedding_assets.defs.resources import EmbeddingProviderResource, ModelResource, PostgresResource
@@ -21,7 +22,7 @@ defs = Definitions(
         "embedding_provider": EmbeddingProviderResource(model=_model),
     },
     jobs=[embedding_job],
-    sensors=[new_chunks_sensor],
+    sensors=[new_chunks_sensor, index_health_sensor],
     schedules=[nightly_schedule],
     # In one process the steps share one model and pay for loading definitions once.
     executor=in_process_executor,

@@ -1,0 +1,117 @@
+"""When pgvector_index_health runs by itself: after a load that brought vectors and did not look after the index."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from dagster import (
+    AssetKey,
+    AssetRecordsFilter,
+    AssetSelection,
+    AutomationCondition,
+    AutomationConditionSensorDefinition,
+    AutomationContext,
+    AutomationResult,
+    DagsterEventType,
+    DagsterInstance,
+    DefaultSensorStatus,
+    EventLogRecord,
+    RunRecord,
+    RunsFilter,
+)
+
+__all__ = ["ChunksEmbedded", "after_load", "index_health_sensor"]
+
+_LOAD = AssetKey("chunk_embeddings")
+_HEALTH = AssetKey("pgvector_index_health")
+_PAGE = 500
+
+
+class ChunksEmbedded(AutomationCondition[AssetKey]):
+    """True from the end of a successful run that embedded something without the index until that is looked after.
+
+    Not built of Dagster's own conditions: of the partitions that one run updated, ``executed_with_root_target`` looks
+    at the latest only, so each range that the sensor loads would have its index looked after twice.
+
+    The cursor is the storage id up to which loads are dealt with. It stays while a run that has embedded something
+    still goes on, so that many runs side by side are followed by one look at the index.
+    """
+
+    @property
+    def name(self) -> str:
+        return "chunks_embedded"
+
+    @property
+    def description(self) -> str:
+        return "Chunks were embedded by a run that succeeded and did not itself look after the index"
+
+    def evaluate(self, context: AutomationContext[AssetKey]) -> AutomationResult[AssetKey]:
+        """All or nothing: the asset has no partitions."""
+        now = context.max_storage_id or 0
+        if context.cursor is None:
+            # What was loaded before this sensor ever ran is left to the nightly run.
+            return AutomationResult(context, context.get_empty_subset(), cursor=str(now))
+        handled = int(context.cursor)
+        requested = context.get_previous_requested_subset(context.root_context.key)
+        if requested is not None and not requested.is_empty:
+            handled = context.previous_max_storage_id or handled
+        instance = context.asset_graph_view.instance
+        loads = _runs_that_embedded(instance, after=handled, until=now)
+        if not all(load.dagster_run.is_finished for load in loads):
+            return AutomationResult(context, context.get_empty_subset(), cursor=str(handled))
+        if any(_leaves_index(instance, load) for load in loads):
+            return AutomationResult(context, context.candidate_subset, cursor=str(handled))
+        return AutomationResult(context, context.get_empty_subset(), cursor=str(now))
+
+
+after_load = (
+    ChunksEmbedded() & ~AutomationCondition.any_deps_in_progress() & ~AutomationCondition.in_progress()
+).with_label("after_load")
+
+index_health_sensor = AutomationConditionSensorDefinition(
+    "index_health_sensor",
+    target=AssetSelection.assets(_HEALTH),
+    default_status=DefaultSensorStatus.RUNNING,
+    minimum_interval_seconds=30,
+    # Where conditions that Dagster does not bring along are evaluated.
+    use_user_code_server=True,
+    description="Looks after the index once chunk_embeddings was materialized without it: builds what is missing and "
+    "measures. Waits until no run embeds any more; leaves out loads that embedded nothing or failed.",
+)
+
+
+def _runs_that_embedded(instance: DagsterInstance, *, after: int, until: int) -> list[RunRecord]:
+    run_ids = {record.run_id for record in _loads(instance, after=after, until=until) if _embedded(record)}
+    return list(instance.get_run_records(RunsFilter(run_ids=sorted(run_ids)))) if run_ids else []
+
+
+def _loads(instance: DagsterInstance, *, after: int, until: int) -> Iterator[EventLogRecord]:
+    """Materializations of chunk_embeddings, one for each partition."""
+    events = AssetRecordsFilter(_LOAD, after_storage_id=after, before_storage_id=until + 1)
+    cursor: str | None = None
+    while True:
+        page = instance.fetch_materializations(events, limit=_PAGE, cursor=cursor, ascending=True)
+        yield from page.records
+        if not page.has_more:
+            return
+        cursor = page.cursor
+
+
+def _embedded(record: EventLogRecord) -> bool:
+    """Whether that run embedded anything, in its own space or the fallback's."""
+    metadata = record.asset_materialization.metadata if record.asset_materialization else {}
+    return any(metadata[name].value for name in ("embedded", "fallback_embedded") if name in metadata)
+
+
+def _leaves_index(instance: DagsterInstance, load: RunRecord) -> bool:
+    """Whether the index was looked after neither by that run nor, from its end on, by another."""
+    if not load.dagster_run.is_success:
+        return False
+    planned = instance.get_records_for_run(
+        load.dagster_run.run_id, of_type=DagsterEventType.ASSET_MATERIALIZATION_PLANNED
+    ).records
+    if any(record.asset_key == _HEALTH for record in planned):
+        return False
+    latest = instance.fetch_materializations(_HEALTH, limit=1).records
+    run = instance.get_run_record_by_id(latest[0].run_id) if latest else None
+    return run is None or (run.start_time or 0) < (load.end_time or 0)

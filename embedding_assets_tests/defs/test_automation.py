@@ -1,0 +1,283 @@
+"""After which loads the index is looked after by itself; ticks are Dagster's own, on real runs."""
+
+import dagster
+import pytest
+from dagster import (
+    AssetKey,
+    AssetMaterialization,
+    AssetSelection,
+    DagsterEvent,
+    DagsterEventType,
+    DagsterInstance,
+    DagsterRunStatus,
+    build_sensor_context,
+    evaluate_automation_conditions,
+)
+from dagster._core.events import AssetMaterializationPlannedData, StepMaterializationData
+from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
+from dagster._core.test_utils import create_run_for_test
+
+from embedding_assets.definitions import defs
+from embedding_assets.defs import automation
+from embedding_assets.defs.automation import index_health_sensor
+from embedding_assets.defs.checks import index_checks
+from embedding_assets.defs.jobs import embedding_job, range_tags
+from embedding_assets.planning import PrefixRange
+from embedding_assets_tests.fakes import insert_chunks
+
+HEALTH, LOAD = AssetKey("pgvector_index_health"), AssetKey("chunk_embeddings")
+ON_INDEX = {check.name for check in index_checks.check_keys}
+ALONE, WHOLE = AssetSelection.assets(LOAD).without_checks(), AssetSelection.all()
+
+
+@pytest.fixture
+def instance():
+    with DagsterInstance.ephemeral() as instance:
+        yield instance
+
+
+@pytest.fixture
+def tick(instance):
+    """Evaluates the condition; whether it asks for a run. One tick, on which nothing can be new, is past."""
+    cursor = None
+
+    def tick():
+        nonlocal cursor
+        result = evaluate_automation_conditions(defs, instance, AssetSelection.all(), cursor=cursor)
+        cursor = result.cursor
+        return result.get_num_requested(HEALTH) == 1
+
+    assert not tick()
+    return tick
+
+
+@pytest.fixture
+def texts(database):
+    """Inserts pending chunks of every prefix."""
+    numbers = iter(range(1, 1000))
+    return lambda: insert_chunks(
+        database, [f"round {n} of words number {m}" for n in [next(numbers)] for m in range(33)]
+    )
+
+
+def materialize(instance, selection=ALONE, *, first="0", last="f", partition=None, **options):
+    return dagster.materialize(
+        [*defs.assets, *defs.asset_checks],
+        instance=instance,
+        resources=defs.resources,
+        selection=selection,
+        partition_key=partition,
+        tags=None if partition else range_tags(PrefixRange(first, last)),
+        **options,
+    )
+
+
+def add_load(instance, partitions, *, status=DagsterRunStatus.SUCCESS, embedded=5, loaded=True, **metadata):
+    """A run of chunk_embeddings alone, as Dagster records one; returns it."""
+    repository = RemoteRepositoryOrigin(RegisteredCodeLocationOrigin("location"), "repository")
+    run = create_run_for_test(
+        instance,
+        job_name="__ASSET_JOB",
+        status=status,
+        asset_selection=frozenset([LOAD]),
+        remote_job_origin=RemoteJobOrigin(repository, "__ASSET_JOB"),
+    )
+    for partition in partitions:
+        planned = AssetMaterializationPlannedData(LOAD, partition=partition)
+        event = DagsterEvent(
+            DagsterEventType.ASSET_MATERIALIZATION_PLANNED.value, run.job_name, event_specific_data=planned
+        )
+        instance.report_dagster_event(event, run.run_id)
+    for partition in partitions if loaded else ():
+        done = AssetMaterialization(LOAD, partition=partition, metadata={"embedded": embedded, **metadata})
+        event = DagsterEvent(
+            DagsterEventType.ASSET_MATERIALIZATION.value,
+            run.job_name,
+            step_key="chunk_embeddings",
+            event_specific_data=StepMaterializationData(done),
+        )
+        instance.report_dagster_event(event, run.run_id)
+    return run
+
+
+def test_one_partition_loaded_alone_is_followed_by_one_run(texts, instance, tick):
+    """Although the other fifteen were never materialized."""
+    texts()
+    assert materialize(instance, partition="3").success
+
+    assert tick()
+    assert not tick()
+    assert not tick()
+
+
+def test_a_range_loaded_alone_is_followed_by_one_run(texts, instance, tick):
+    texts()
+    assert materialize(instance).success
+
+    assert tick()
+    assert not tick()
+    texts()
+    assert materialize(instance).success
+    assert tick(), "the next load counts anew"
+
+
+def test_a_run_that_looks_after_the_index_itself_is_followed_by_none(texts, instance, tick):
+    texts()
+    assert materialize(instance, WHOLE).success
+
+    assert not tick()
+
+
+def test_the_job_of_sensor_and_schedule_is_followed_by_none(texts, instance, tick):
+    texts()
+    job = defs.resolve_job_def(embedding_job.name)
+    assert job.execute_in_process(instance=instance, tags=range_tags(PrefixRange("0", "f"))).success
+
+    assert not tick()
+
+
+def test_neither_is_such_a_run_whose_index_has_failed(texts, instance, tick, monkeypatch):
+    """It is told of already; trying again at once would fail again."""
+
+    def fail(*args):
+        raise OSError("no space left on device")
+
+    texts()
+    monkeypatch.setattr("embedding_assets.defs.assets.build_indexes", fail)
+    assert not materialize(instance, WHOLE, raise_on_error=False).success
+
+    assert not tick()
+
+
+def test_nothing_loaded_nothing_done(texts, instance, tick):
+    assert materialize(instance).success, "of an empty table"
+    assert not tick()
+    texts()
+    assert materialize(instance).success
+    assert tick()
+    assert materialize(instance).success, "of a table where all is embedded"
+    assert not tick()
+
+
+def test_chunks_pending_alone_is_no_load(texts, instance, tick):
+    texts()
+    assert materialize(instance, AssetSelection.assets("chunks_pending")).success
+
+    assert not tick()
+
+
+def test_while_the_load_goes_on_there_is_none(texts, instance, tick, monkeypatch):
+    """Before its vectors are recorded, and while its checks run."""
+    during = []
+    for name in ("assets.run_metadata", "checks.audit_spaces"):
+        module = f"embedding_assets.defs.{name}"
+        real = getattr(__import__(module.rpartition(".")[0], fromlist=["_"]), name.partition(".")[2])
+        monkeypatch.setattr(module, lambda *args, real=real: (during.append(tick()), real(*args))[1])
+    texts()
+
+    assert materialize(instance, AssetSelection.assets(LOAD)).success
+
+    assert during == [False, False]
+    assert tick()
+    assert not tick()
+
+
+def test_sixteen_runs_are_followed_by_one(instance, tick):
+    runs = [add_load(instance, [p], status=DagsterRunStatus.STARTED, loaded=p < "8") for p in "0123456789abcdef"]
+    assert not tick()
+    for run in runs[:15]:
+        instance.report_run_canceled(run) if run in runs[8:] else end(instance, run)
+        assert not tick(), "others embed still"
+    instance.report_run_canceled(runs[15])
+
+    assert tick()
+    assert not tick()
+
+
+def test_a_load_that_waits_in_the_queue_is_waited_for(instance, tick):
+    add_load(instance, "0")
+    queued = add_load(instance, "1", status=DagsterRunStatus.QUEUED, loaded=False)
+    assert not tick()
+    instance.report_run_canceled(queued)
+
+    assert tick()
+
+
+@pytest.mark.parametrize(
+    ("load", "expected"),
+    [
+        ({}, True),
+        ({"embedded": 0}, False),
+        ({"embedded": 0, "fallback_embedded": 2}, True),
+        ({"status": DagsterRunStatus.FAILURE}, False),
+        ({"status": DagsterRunStatus.CANCELED}, False),
+        ({"loaded": False}, False),
+    ],
+    ids=["some", "none", "by the fallback", "a check has failed", "canceled", "not materialized"],
+)
+def test_which_loads_count(instance, tick, load, expected):
+    add_load(instance, "0f", **load)
+
+    assert tick() is expected
+    assert not tick()
+
+
+def test_a_load_is_not_forgotten_by_one_after_it_that_embeds_nothing(instance, tick):
+    add_load(instance, "0")
+    add_load(instance, "0", embedded=0)
+
+    assert tick()
+
+
+def test_a_load_that_ends_right_after_a_request_is_followed_by_another_run(instance, tick):
+    add_load(instance, "0")
+    assert tick()
+    add_load(instance, "1")
+
+    assert tick()
+    assert not tick()
+
+
+def test_somebody_was_faster(texts, instance, tick):
+    texts()
+    assert materialize(instance).success
+    assert materialize(instance, AssetSelection.assets(HEALTH)).success
+
+    assert not tick()
+
+
+def test_loads_of_more_than_a_page(instance, tick, monkeypatch):
+    monkeypatch.setattr(automation, "_PAGE", 2)
+    add_load(instance, "01234", embedded=0)
+    add_load(instance, "5")
+
+    assert tick()
+
+
+def test_what_was_loaded_before_the_first_tick_is_left_to_the_night(instance):
+    add_load(instance, "0")
+
+    assert evaluate_automation_conditions(defs, instance, AssetSelection.all()).total_requested == 0
+
+
+def test_the_sensor_asks_for_a_run_of_just_that_asset_with_its_checks(texts, instance):
+    """As the daemon does, the cursor going along."""
+    repository, cursor = defs.get_repository_def(), None
+    asked = []
+    for step in (None, lambda: materialize(instance), None):
+        if step:
+            texts()
+            step()
+        context = build_sensor_context(instance=instance, repository_def=repository, cursor=cursor)
+        outcome = index_health_sensor.evaluate_tick(context)
+        cursor = outcome.cursor
+        asked.append([request.asset_selection for request in outcome.run_requests])
+        checks = {key.name for request in outcome.run_requests for key in request.asset_check_keys or ()}
+        assert checks == (ON_INDEX if outcome.run_requests else set())
+
+    assert asked == [[], [[HEALTH]], []]
+
+
+def end(instance, run):
+    event = DagsterEvent(DagsterEventType.RUN_SUCCESS.value, run.job_name)
+    instance.report_dagster_event(event, run.run_id)
