@@ -23,6 +23,8 @@ from embedding_assets.postgres.ledger import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from embedding_assets.config import BudgetConfig
     from embedding_assets.postgres.connection import Connection, Database
 
@@ -157,19 +159,17 @@ def admit(
 def settle(database: Database, reservation: int, *, tokens: int, rates: RateHeaders | None) -> Decimal:
     """The request was answered and billed ``tokens``; returns the dollars."""
 
-    def work(connection: Connection) -> Decimal:
-        endpoint = lock_endpoint_of(connection, reservation)
-        closed = close_reservation(connection, reservation, "settled", tokens=tokens)
-        if endpoint is None or closed is None:
-            logger.warning("a reservation is gone from embedding_usage; %d tokens are not counted", tokens)
-            return Decimal(0)
+    def learn(connection: Connection, endpoint: Endpoint, closed: Reservation) -> Endpoint:
         # Without headers too: from the first answer on, more than one request is in flight.
         if _says_something(rates) or endpoint.corrected_by is None:
             endpoint = _corrected(connection, endpoint, reservation, closed, rates or _NO_HEADERS)
-        save_endpoint(connection, endpoint.answered())
-        return closed.usd
+        return endpoint.answered()
 
-    return database.run(work)
+    outcome = _close(database, reservation, "settled", learn, tokens=tokens)
+    if outcome is None:
+        logger.warning("a reservation is gone from embedding_usage; %d tokens are not counted", tokens)
+        return Decimal(0)
+    return outcome[1].usd
 
 
 def release(
@@ -195,11 +195,7 @@ def release(
         How many seconds the endpoint has been failing; 0 if it is not.
     """
 
-    def work(connection: Connection) -> float:
-        endpoint = lock_endpoint_of(connection, reservation)
-        closed = close_reservation(connection, reservation, "released")
-        if endpoint is None or closed is None:
-            return 0.0
+    def learn(connection: Connection, endpoint: Endpoint, closed: Reservation) -> Endpoint:
         if rates is not None and _says_something(rates):
             endpoint = _corrected(connection, endpoint, reservation, closed, rates)
         elif retry_after_seconds is not None and not outage:
@@ -207,13 +203,11 @@ def release(
         if retry_after_seconds is not None:
             endpoint = endpoint.blocked(retry_after_seconds)
         if given_up:
-            endpoint = endpoint.given_up(probe=closed.probe)
-        else:
-            endpoint = endpoint.failed(probe=closed.probe) if outage else endpoint.answered()
-        save_endpoint(connection, endpoint)
-        return endpoint.outage_seconds
+            return endpoint.given_up(probe=closed.probe)
+        return endpoint.failed(probe=closed.probe) if outage else endpoint.answered()
 
-    return database.run(work)
+    outcome = _close(database, reservation, "released", learn)
+    return 0.0 if outcome is None else outcome[0].outage_seconds
 
 
 def presume(database: Database, reservation: int, *, given_up: bool = False) -> float:
@@ -228,14 +222,31 @@ def presume(database: Database, reservation: int, *, given_up: bool = False) -> 
         How many seconds the endpoint has been failing; 0 if it is not.
     """
 
-    def work(connection: Connection) -> float:
+    def learn(_: Connection, endpoint: Endpoint, closed: Reservation) -> Endpoint:
+        return endpoint.given_up(probe=closed.probe) if given_up else endpoint.failed(probe=closed.probe)
+
+    outcome = _close(database, reservation, "presumed", learn)
+    return 0.0 if outcome is None else outcome[0].outage_seconds
+
+
+def _close(
+    database: Database,
+    reservation: int,
+    state: Literal["settled", "presumed", "released"],
+    learn: Callable[[Connection, Endpoint, Reservation], Endpoint],
+    *,
+    tokens: int = 0,
+) -> tuple[Endpoint, Reservation] | None:
+    """Close a reservation and store what its endpoint learns from that; None if one of them is gone."""
+
+    def work(connection: Connection) -> tuple[Endpoint, Reservation] | None:
         endpoint = lock_endpoint_of(connection, reservation)
-        closed = close_reservation(connection, reservation, "presumed")
+        closed = close_reservation(connection, reservation, state, tokens=tokens)
         if endpoint is None or closed is None:
-            return 0.0
-        endpoint = endpoint.given_up(probe=closed.probe) if given_up else endpoint.failed(probe=closed.probe)
+            return None
+        endpoint = learn(connection, endpoint, closed)
         save_endpoint(connection, endpoint)
-        return endpoint.outage_seconds
+        return endpoint, closed
 
     return database.run(work)
 
