@@ -5,20 +5,24 @@ from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
+from pydantic_settings import BaseSettings
 
 from embedding_assets.config import (
     DEFAULT_MODEL_NAME,
     DEFAULT_MODEL_REVISION,
-    BudgetConfig,
     DatabaseConfig,
     EmbeddingConfig,
-    IndexConfig,
-    LoggingConfig,
-    OpenAIConfig,
     Settings,
     get_settings,
 )
 from embedding_assets.errors import ConfigurationError
+
+GROUPS = tuple(
+    field.annotation
+    for field in Settings.model_fields.values()
+    if isinstance(field.annotation, type) and issubclass(field.annotation, BaseSettings)
+)
+"""The classes of all groups of settings."""
 
 
 @pytest.fixture(autouse=True)
@@ -137,11 +141,7 @@ def test_every_setting_has_bounds_to_test_or_is_free():
     free = {"EMBEDDING_MODEL_NAME", "EMBEDDING_MODEL_REVISION", "EMBEDDING_DATA_DIR", "EMBEDDING_DATABASE_URL"} | {
         f"EMBEDDING_OPENAI_{name}" for name in ("API_KEY", "BASE_URL", "ORGANIZATION", "PROJECT", "MODEL")
     }
-    named = {
-        f"{group.model_config['env_prefix']}{field}".upper()
-        for group in (DatabaseConfig, EmbeddingConfig, OpenAIConfig, BudgetConfig, IndexConfig, LoggingConfig)
-        for field in group.model_fields
-    }
+    named = {f"{group.model_config['env_prefix']}{field}".upper() for group in GROUPS for field in group.model_fields}
     assert named - free == {variable for variable, _, _ in BOUNDS}
 
 

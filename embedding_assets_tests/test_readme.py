@@ -7,30 +7,15 @@ import pytest
 from pydantic_core import PydanticUndefined
 
 from embedding_assets.cli import app
-from embedding_assets.config import (
-    BudgetConfig,
-    DatabaseConfig,
-    EmbeddingConfig,
-    IndexConfig,
-    LoggingConfig,
-    OpenAIConfig,
-    Settings,
-)
+from embedding_assets.config import Settings
+from embedding_assets_tests.test_config import GROUPS
 
 README = Path(__file__).parents[1] / "README.md"
 
 
 def settings_table() -> list[str]:
     rows = ["| variable | default | meaning |", "|---|---|---|"]
-    for group in (
-        DatabaseConfig,
-        EmbeddingConfig,
-        OpenAIConfig,
-        BudgetConfig,
-        IndexConfig,
-        LoggingConfig,
-        Settings,
-    ):
+    for group in (*GROUPS, Settings):
         for name, field in group.model_fields.items():
             if field.description is None:
                 continue

@@ -59,6 +59,18 @@ def insert_hashes(execute, hashes: Sequence[str], *, vector: str | None = None) 
     )
 
 
+def embed_most(execute, analyzed: str) -> None:
+    """5,000 chunks, some 100 of them pending in the first space; analyzed "never", "before" or "since" that is so."""
+    execute("ALTER TABLE knowledge_base SET (autovacuum_enabled = off)")
+    execute("INSERT INTO knowledge_base (chunk_hash, chunk_text) SELECT md5(n::text), 'text' "
+            "FROM generate_series(1, 5000) n")  # fmt: skip
+    if analyzed == "before":
+        execute("ANALYZE knowledge_base")
+    execute("UPDATE knowledge_base SET embedding = '[1,0,0,0,0,0,0,0]' WHERE chunk_hash > '05'")
+    if analyzed == "since":
+        execute("ANALYZE knowledge_base")
+
+
 def texts_in_table(execute) -> list[str]:
     return [row[0] for row in execute("SELECT chunk_text FROM knowledge_base ORDER BY chunk_index, chunk_text")]
 
@@ -230,14 +242,7 @@ def test_what_is_due_is_measured_up_to_a_bound(database, record, execute, settin
 
 @pytest.mark.parametrize("analyzed", ["never", "before", "since"])
 def test_measuring_a_small_backlog_of_a_large_table_reads_only_that(database, record, execute, analyzed):
-    execute("ALTER TABLE knowledge_base SET (autovacuum_enabled = off)")
-    execute("INSERT INTO knowledge_base (chunk_hash, chunk_text) SELECT md5(n::text), 'text' "
-            "FROM generate_series(1, 5000) n")  # fmt: skip
-    if analyzed == "before":
-        execute("ANALYZE knowledge_base")
-    execute("UPDATE knowledge_base SET embedding = '[1,0,0,0,0,0,0,0]' WHERE chunk_hash > '05'")
-    if analyzed == "since":
-        execute("ANALYZE knowledge_base")
+    embed_most(execute, analyzed)
     recorder = PlanRecorder(database)
     assert 50 < measure_due(recorder, record, most=1000)[0] < 150
     assert record.pending_index in recorder.plan

@@ -11,7 +11,7 @@ from embedding_assets.postgres.failures import record_failures
 from embedding_assets.postgres.index import ensure_pending_index
 from embedding_assets.postgres.spaces import SpaceRecord, register_space
 from embedding_assets_tests.fakes import FAKE_SPACE
-from embedding_assets_tests.postgres.test_chunks import PlanRecorder, insert_hashes
+from embedding_assets_tests.postgres.test_chunks import PlanRecorder, embed_most, insert_hashes
 
 
 @pytest.fixture
@@ -43,16 +43,9 @@ def test_pending_in_two_spaces(database, record, beside_it, execute, settings):
 def test_what_a_fallback_finds_costs_as_much_as_the_serving_backlog(
     database, record, beside_it, execute, analyzed, first_load
 ):
-    execute("ALTER TABLE knowledge_base SET (autovacuum_enabled = off)")
     if not first_load:
         ensure_pending_index(database, beside_it)
-    execute("INSERT INTO knowledge_base (chunk_hash, chunk_text) SELECT md5(n::text), 'text' "
-            "FROM generate_series(1, 5000) n")  # fmt: skip
-    if analyzed == "before":
-        execute("ANALYZE knowledge_base")
-    execute("UPDATE knowledge_base SET embedding = '[1,0,0,0,0,0,0,0]' WHERE chunk_hash > '05'")
-    if analyzed == "since":
-        execute("ANALYZE knowledge_base")
+    embed_most(execute, analyzed)
     recorder = PlanRecorder(database)
     # The fallback's backlog is all 5,000 chunks, that of both together some 100.
     found = fetch_pending(recorder, beside_it, range(256), after="", limit=2048, also_in=record)
