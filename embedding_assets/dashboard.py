@@ -60,7 +60,8 @@ def _space(space: SpaceOverview) -> Panel:
     rows = Table(box=None, pad_edge=False, show_header=False)
     rows.add_column(style="dim", no_wrap=True)
     rows.add_column(overflow="fold")
-    rows.add_row("model", f"{escape(space.model)}, {space.dimensions} dimensions, column {space.column}")
+    rows.add_row("model", f"{escape(space.model)}, {space.dimensions} dimensions, {escape(space.place)}")
+    rows.add_row("column", escape(space.column))
     covered = space.embedded / space.chunks if space.chunks else 1.0
     meter = _meter(covered, "green" if covered == 1 else "yellow")
     rows.add_row("embedded", f"{meter} {share(space.embedded, space.chunks)} of {space.chunks:,} chunks")
@@ -98,10 +99,11 @@ def _runs(space: SpaceOverview) -> Text:
     latest = space.runs[-1]
     rates = [run.chunks_per_second for run in space.runs[-_LATEST:]]
     slow = latest.chunks_per_second < space.throughput_floor
+    where = "by the API" if latest.device == "api" else f"on {latest.device}"
     return Text.assemble(
         (f"{sparkline(rates)} ", "blue"),
         (f"{rate(latest.chunks_per_second)} chunks/s", "yellow" if slow else ""),
-        f" on {latest.device}, {latest.embedded:,} chunks, {latest.finished_at.astimezone(UTC):%Y-%m-%d %H:%M} UTC",
+        f" {where}, {counted(latest.embedded, 'chunk')}, {latest.finished_at.astimezone(UTC):%Y-%m-%d %H:%M} UTC",
     )
 
 

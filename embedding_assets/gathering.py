@@ -12,6 +12,7 @@ from embedding_assets.overview import (
     Overview,
     SpaceOverview,
     changed_settings,
+    place_of,
 )
 from embedding_assets.planning import all_prefixes
 from embedding_assets.plots import DayCost, PrefixCounts
@@ -50,8 +51,9 @@ def gather_overview(database: Database, settings: Settings, *, map_size: int = 0
         settings: what is judged by; nothing is told of a secret.
         map_size: most vectors to read of each space for a map of them; each is some kilobytes.
     """
-    configured = configured_space(settings, database)
     records = sorted(list_spaces(database), key=lambda record: not record.serving)
+    # Without one, e.g. before its first run, the backlog that matters is that of searches.
+    configured = configured_space(settings, database) or (records[0].space.name if records else None)
     spending = count_spending(database, run_id="")
     budget = settings.budget
     return Overview(
@@ -61,7 +63,8 @@ def gather_overview(database: Database, settings: Settings, *, map_size: int = 0
         chunks=count_chunks(database),
         documents=count_documents(database),
         spaces=tuple(
-            _gather_space(database, settings, record, map_size, configured=record == configured) for record in records
+            _gather_space(database, settings, record, map_size, configured=record.space.name == configured)
+            for record in records
         ),
         costs=CostOverview(
             today_usd=float(spending.day),
@@ -96,6 +99,7 @@ def _gather_space(
     return SpaceOverview(
         name=record.space.name,
         model=record.space.model,
+        place=place_of(record.space),
         dimensions=record.space.dimensions,
         column=record.column,
         serving=record.serving,

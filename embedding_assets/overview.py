@@ -17,8 +17,17 @@ if TYPE_CHECKING:
     from embedding_assets.config import Settings
     from embedding_assets.health import Verdict
     from embedding_assets.plots import CurvePoint, DayCost, PrefixCounts, RunPoint
+    from embedding_assets.spaces import VectorSpace
 
-__all__ = ["ChangedSetting", "CostOverview", "IndexOverview", "Overview", "SpaceOverview", "changed_settings"]
+__all__ = [
+    "ChangedSetting",
+    "CostOverview",
+    "IndexOverview",
+    "Overview",
+    "SpaceOverview",
+    "changed_settings",
+    "place_of",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +60,7 @@ class SpaceOverview:
     Attributes:
         name: of the space.
         model: the model's name.
+        place: where the model runs.
         dimensions: length of a vector.
         column: of ``knowledge_base``.
         serving: whether searches are answered from it.
@@ -69,6 +79,7 @@ class SpaceOverview:
 
     name: str
     model: str
+    place: str
     dimensions: int
     column: str
     serving: bool
@@ -132,7 +143,7 @@ class Overview:
     Attributes:
         created_at: when this was gathered, with a time zone.
         version: of the package.
-        database: its address, without user and password.
+        database: its address, without the password.
         chunks: in ``knowledge_base``.
         documents: that they come from.
         spaces: the one that serves searches first.
@@ -175,3 +186,8 @@ def changed_settings(settings: Settings) -> tuple[ChangedSetting, ...]:
             told = "set, not shown" if isinstance(value, SecretStr) else str(value)
             changed.append(ChangedSetting(f"{prefix}{name}".upper(), told, "" if default is None else str(default)))
     return tuple(changed)
+
+
+def place_of(space: VectorSpace) -> str:
+    """Where a space's model runs: the same name on two servers may be two models."""
+    return "on this machine" if space.provider == "local" else f"by the API at {space.revision}"

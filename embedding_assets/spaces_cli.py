@@ -28,7 +28,9 @@ def spaces(context: typer.Context, as_json: Json = False) -> None:
         table = inspect_table(database)
         configured = configured_space(settings, database)
         if as_json:
-            print_json([{**space.as_dict(), "configured": space.record == configured} for space in table.spaces])
+            print_json(
+                [{**space.as_dict(), "configured": space.record.space.name == configured} for space in table.spaces]
+            )
         else:
             out.print(terminal.spaces_view(table, configured), soft_wrap=True)
 
@@ -49,8 +51,7 @@ def use(
         record = match_space(list_spaces(database), name)
         if not record.serving:
             serve_space(database, record, force=force)
-        found = configured_space(settings, database)
-        configured = found.space.name if found else None
+        configured = configured_space(settings, database)
         if as_json or context.obj:
             print_json({"serving": record.space.name, "changed": not record.serving, "configured": configured})
             return

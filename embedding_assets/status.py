@@ -132,12 +132,13 @@ def total_costs(database: Database) -> CostRow:
     )
 
 
-def configured_space(settings: Settings, database: Database) -> SpaceRecord | None:
-    """The space that the settings lead to, if there is one already."""
+def configured_space(settings: Settings, database: Database) -> str | None:
+    """Name of the space that the settings lead to, if there is one already."""
     try:
-        return find_space(settings, database)
+        record = find_space(settings, database)
     except (ConfigurationError, ModelUnavailableError):
         return None  # whoever wants to embed is told why
+    return record.space.name if record else None
 
 
 def judge_embeddings(database: Database, record: SpaceRecord, settings: Settings) -> list[Verdict]:

@@ -11,6 +11,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from embedding_assets.overview import place_of
 from embedding_assets.plots.wording import counted
 
 if TYPE_CHECKING:
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from embedding_assets.postgres.index import IndexState
     from embedding_assets.postgres.ledger import CostRow, Spending
     from embedding_assets.postgres.runs import RunRecord
-    from embedding_assets.postgres.spaces import SpaceRecord
     from embedding_assets.search import SearchResult
     from embedding_assets.spaces import VectorSpace
     from embedding_assets.status import TableStatus
@@ -112,12 +112,12 @@ def _pace(run: EmbeddingStats | RunRecord) -> str:
     return f"{run.chunks_per_second:.1f} chunks/s {where}{f' in {run.precision}' if run.precision else ''}"
 
 
-def spaces_view(table: TableStatus, configured: SpaceRecord | None) -> RenderableType:
+def spaces_view(table: TableStatus, configured: str | None) -> RenderableType:
     """Who has embedded how much of the table, and where.
 
     Args:
         table: its spaces.
-        configured: the space that the settings lead to, if they lead to one of these.
+        configured: name of the space that the settings lead to, if they lead to one of these.
     """
     if not table.spaces:
         return Text("There is no vector space yet; the first run of embedding-assets embed makes one.")
@@ -126,7 +126,7 @@ def spaces_view(table: TableStatus, configured: SpaceRecord | None) -> Renderabl
         record, backlog = status.record, status.backlog
         roles = [
             *(["serves searches"] if record.serving else []),
-            *(["the settings lead here"] if record == configured else []),
+            *(["the settings lead here"] if record.space.name == configured else []),
         ]
         head = Text.assemble((record.space.name, "bold"), (f"  {', '.join(roles)}" if roles else "", "green"))
         counted = f"{backlog.embedded:,} of {backlog.chunks:,} embedded ({_percent(status.coverage)})"
@@ -142,9 +142,7 @@ def spaces_view(table: TableStatus, configured: SpaceRecord | None) -> Renderabl
 
 
 def _model_text(space: VectorSpace) -> str:
-    # The same name on two servers may be two models.
-    where = "on this machine" if space.provider == "local" else f"by the API at {escape(space.revision)}"
-    return f"{escape(space.model)}, {space.dimensions} dimensions, {where}"
+    return f"{escape(space.model)}, {space.dimensions} dimensions, {escape(place_of(space))}"
 
 
 def _index_text(index: IndexState) -> str:

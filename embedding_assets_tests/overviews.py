@@ -84,6 +84,7 @@ def space(**changes: object) -> SpaceOverview:
         SpaceOverview(
             name="local-all-mpnet-base-v2-768-1a2b3c4d",
             model="sentence-transformers/all-mpnet-base-v2",
+            place="on this machine",
             dimensions=768,
             column="embedding",
             serving=True,
@@ -108,6 +109,7 @@ def fresh_space() -> SpaceOverview:
     return space(
         name="openai-text-embedding-3-small-768-9f8e7d6c",
         model="text-embedding-3-small",
+        place="by the API at api.openai.com",
         serving=False,
         prefixes=tuple(PrefixCounts(f"{n:x}", 0, 840) for n in range(16)),
         waiting=0,

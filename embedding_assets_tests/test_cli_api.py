@@ -232,7 +232,9 @@ def test_a_run_by_an_api_and_one_while_it_is_down(run, by_api, database, monkeyp
     _, out, _ = run("embed")
     assert "chunks/s by the API" in out
     assert re.search(r"^cost +\$0\.\d\d, \$[\d.]+ for 1,000 embeddings", out, re.MULTILINE)
-    assert "by the API · $0." in run("status")[1]
+    status = run("status")[1]
+    assert "chunks/s by the API, 20 chunks" in status
+    assert re.search(r"│ today +\$0\.\d+, no limit", status)
 
     by_api.hang_up()
     insert_chunks(database, TEXTS[20:])

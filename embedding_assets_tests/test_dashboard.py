@@ -4,8 +4,8 @@ import pytest
 from rich.console import Console
 
 from embedding_assets.dashboard import sparkline, status_page
+from embedding_assets.overview import CostOverview, IndexOverview
 from embedding_assets.plots import PrefixCounts
-from embedding_assets.overview import CostOverview
 from embedding_assets_tests.overviews import CURVE, PASSED, costs, fresh_space, report, runs, space
 
 
@@ -29,6 +29,8 @@ def test_everything_is_told_at_any_usual_width(width):
     for told in (
         "13,442 chunks of 412 documents in knowledge_base (embedded PostgreSQL)",
         "local-all-mpnet-base-v2-768-1a2b3c4d (answers searches)",
+        "model sentence-transformers/all-mpnet-base-v2, 768 dimensions, on this machine column embedding",
+        "model text-embedding-3-small, 768 dimensions, by the API at api.openai.com column embedding",
         "95.5 % of 13,442 chunks",
         "pending 600, 7 of them wait for a retry",
         "0123456789abcdef by prefix",
@@ -39,7 +41,7 @@ def test_everything_is_told_at_any_usual_width(width):
         "ef_search 10 20 40* 80 120 200 400",
         "✔ finite_dimensions ✔ throughput ✔ recall",
         "✘ index_valid index idx is invalid: a build of it failed. Materialize it ! coverage 12,840 of 13,442",
-        "runs none has embedded a chunk yet index missing: materialize pgvector_index_health to build it",
+        "runs none has embedded a chunk yet index missing: embedding-assets health builds it",
         "$0.86 of $1.00 this month",
         "2026-11-02 to 2026-11-21",
         "Not at their defaults: EMBEDDING_INDEX_M=24",
@@ -65,6 +67,21 @@ def test_what_is_in_order_takes_no_room():
 
 def test_an_index_that_was_never_measured_has_no_curve():
     assert "median ms" not in flowing(report(fresh_space()))
+
+
+def test_an_index_without_measurements_says_how_to_get_them():
+    index = IndexOverview("idx", "valid", 2_500_000, 40)
+    assert "index valid, 2.5 MB, ef_search 40, not measured yet: embedding-assets health does" in flowing(
+        report(space(index=index))
+    )
+
+
+def test_one_of_something_is_no_plural():
+    one = space(prefixes=(PrefixCounts("0", 1, 0),), runs=runs(1, embedded=1, device="api"))
+    text = flowing(report(one, documents=1))
+    assert "1 chunk of 1 document in" in text
+    assert "chunks/s by the API, 1 chunk, 2026" in text
+    assert "1 chunk in knowledge_base" in flowing(report(one, documents=0)), "rows that something else wrote"
 
 
 def test_costs_without_limits_and_limits_without_costs():

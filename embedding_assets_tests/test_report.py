@@ -7,9 +7,9 @@ import pytest
 
 from embedding_assets.config import get_settings
 from embedding_assets.health import Verdict
+from embedding_assets.overview import CostOverview, changed_settings
 from embedding_assets.plots import PrefixCounts
 from embedding_assets.report import render_report
-from embedding_assets.overview import CostOverview, changed_settings
 from embedding_assets_tests.overviews import FAILED, PASSED, WARNING, embeddings, fresh_space, report, space
 
 
@@ -61,7 +61,7 @@ def test_the_page_tells_everything(everything):
         "13,442 chunks of 412 documents in embedded PostgreSQL , 2026-11-21 12:00",
         "2 of 6 checks failed: what to do index_valid : index idx is invalid: a build of it failed. Materialize it",
         "local-all-mpnet-base-v2-768-1a2b3c4d answers searches",
-        "sentence-transformers/all-mpnet-base-v2, 768 dimensions, column embedding",
+        "sentence-transformers/all-mpnet-base-v2, 768 dimensions, on this machine, column embedding",
         "95.5 % of 13,442 chunks embedded",
         "600 pending, 7 wait for a retry",
         "2 quarantined",
@@ -75,7 +75,8 @@ def test_the_page_tells_everything(everything):
         "zero_vector 12 not_finite 1",
         "2026-11-21 12:00 1,000 32.4 cpu",
         "dead rows 1.3 %",
-        "openai-text-embedding-3-small-768-9f8e7d6c text-embedding-3-small",
+        "openai-text-embedding-3-small-768-9f8e7d6c text-embedding-3-small, 768 dimensions, by the API at "
+        "api.openai.com, column embedding",
         "0 % of 13,440 chunks embedded",
         "missing index",
         "$0.86 today (UTC), of $1.00",

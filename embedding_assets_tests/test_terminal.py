@@ -1,4 +1,3 @@
-import dataclasses
 import io
 import re
 from datetime import UTC, datetime
@@ -169,24 +168,6 @@ def test_a_run_without_work(busy, seconds, line):
     assert shown(terminal.run_view(EmbeddingStats(space="s", busy_prefixes=busy), seconds)).strip() == line
 
 
-def test_a_table():
-    text = shown(terminal.status_view(TableStatus(10, [space_status(waiting=1)]), "me@host:1/db"))
-
-    assert "10 chunks in knowledge_base (me@host:1/db)" in text
-    assert "/models/[red]own[/red], 768 dimensions" in text, "a model's name is no markup"
-    assert "9 (90.0%)" in text
-    assert "1, 1 wait for a retry" in text
-    assert "valid, 2.5 MB" in text
-    assert "2030-01-02 03:04" in text
-    assert "quarantined" not in text
-
-
-def test_the_latest_run_tells_what_it_cost():
-    by_api = RunRecord(NOW, 9, 0, 0, 0, 100, 2.0, 0.0, 10**8, "api", "", usd=0.25)
-    status = dataclasses.replace(space_status(), latest_run=by_api)
-    assert "9 chunks · 4.5 chunks/s by the API · $0.25" in shown(terminal.status_view(TableStatus(10, [status]), "x"))
-
-
 @pytest.mark.parametrize("width", [80, 120])
 def test_spaces(width):
     api = VectorSpace("openai", "text-embedding-3-small", "api.openai.com", 768, True, "", 8192)
@@ -255,18 +236,6 @@ def test_limits_in_dollars():
     today, month, _ = console.file.getvalue().splitlines()
     assert "\x1b[33m━" in today, "from the alert on"
     assert "\x1b[31m━" in month
-
-
-def test_a_table_with_trouble():
-    text = shown(terminal.status_view(TableStatus(10, [space_status(quarantined=2, unreachable=3)]), "x"))
-
-    assert "2 (see embedding-assets failures)" in text
-    assert "3 (chunk_hash is not lowercase hex)" in text
-
-
-@pytest.mark.parametrize(("chunks", "command"), [(0, "embedding-assets load PATH"), (5, "embedding-assets embed")])
-def test_a_table_that_was_never_embedded_says_what_is_next(chunks, command):
-    assert shown(terminal.status_view(TableStatus(chunks, []), "x")).splitlines()[1].endswith(f"Next: {command}")
 
 
 def test_the_meter_is_full_only_when_nothing_is_missing():
