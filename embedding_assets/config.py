@@ -17,6 +17,7 @@ from embedding_assets.errors import ConfigurationError
 __all__ = [
     "DEFAULT_MODEL_NAME",
     "DEFAULT_MODEL_REVISION",
+    "AlertConfig",
     "BudgetConfig",
     "DatabaseConfig",
     "EmbeddingConfig",
@@ -263,6 +264,32 @@ class BudgetConfig(_EnvironmentSettings):
         return any(limit is not None for limit in (self.usd_per_run, self.usd_per_day, self.usd_per_month))
 
 
+class AlertConfig(_EnvironmentSettings):
+    """Who is told when a run of Dagster's fails."""
+
+    model_config = SettingsConfigDict(env_prefix="EMBEDDING_ALERT_")
+
+    webhook_url: SecretStr | None = Field(
+        None,
+        description="Where Dagster's failed runs and checks are posted as JSON, e.g. an incoming webhook of Slack. "
+        "Unset: nowhere.",
+    )
+
+    @field_validator("webhook_url")
+    @classmethod
+    def _webhook_url_is_one(cls, value: SecretStr | None) -> SecretStr | None:
+        # Never repeated in an error: whoever has it may post.
+        url = value.get_secret_value().strip() if value else ""
+        try:
+            parts = urlsplit(url)
+            fits = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        except ValueError:
+            fits = False
+        if value and not (fits and "@" not in parts.netloc and url.isascii() and url.isprintable() and " " not in url):
+            raise ValueError("is not a URL such as https://hooks.slack.com/services/…, without user and password")
+        return SecretStr(url) if value else None
+
+
 class LoggingConfig(_EnvironmentSettings):
     """How the command line logs; inside Dagster its own handlers decide."""
 
@@ -285,6 +312,7 @@ class Settings(_EnvironmentSettings):
     openai: OpenAIConfig = Field(default_factory=OpenAIConfig)
     budget: BudgetConfig = Field(default_factory=BudgetConfig)
     index: IndexConfig = Field(default_factory=IndexConfig)
+    alert: AlertConfig = Field(default_factory=AlertConfig)
     logging: LoggingConfig = Field(default_factory=LoggingConfig)
 
     @field_validator("data_dir")
@@ -338,6 +366,7 @@ def get_settings() -> Settings:
         ("openai", OpenAIConfig),
         ("budget", BudgetConfig),
         ("index", IndexConfig),
+        ("alert", AlertConfig),
         ("logging", LoggingConfig),
     ):
         try:

@@ -2,6 +2,7 @@
 
 from dagster import Definitions, in_process_executor
 
+from embedding_assets.defs.alerts import failed_checks_sensor, failed_runs_sensor
 from embedding_assets.defs.assets import chunk_embeddings, chunks_pending, pgvector_index_health
 from embedding_assets.defs.automation import index_health_sensor
 from embedding_assets.defs.checks import costs_within_budget, embedding_checks, index_checks, vectors_match_model
@@ -22,7 +23,7 @@ defs = Definitions(
         "embedding_provider": EmbeddingProviderResource(model=_model),
     },
     jobs=[embedding_job],
-    sensors=[new_chunks_sensor, index_health_sensor],
+    sensors=[new_chunks_sensor, index_health_sensor, failed_runs_sensor, failed_checks_sensor],
     schedules=[nightly_schedule],
     # In one process the steps share one model and pay for loading definitions once.
     executor=in_process_executor,

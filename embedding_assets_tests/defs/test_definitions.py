@@ -3,6 +3,7 @@ import os
 import re
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 
 from dagster import AssetKey, DefaultScheduleStatus, DefaultSensorStatus
@@ -51,8 +52,11 @@ def test_what_is_defined():
         "pgvector_index_health:recall_drop",
     ]
     assert [job.name for job in repository.get_all_jobs() if not job.name.startswith("__")] == ["embed_chunks"]
-    assert [(s.name, s.default_status) for s in repository.sensor_defs] == [
-        ("new_chunks_sensor", DefaultSensorStatus.RUNNING)
+    assert sorted((s.name, s.default_status) for s in repository.sensor_defs) == [
+        ("failed_checks_sensor", DefaultSensorStatus.RUNNING),
+        ("failed_runs_sensor", DefaultSensorStatus.RUNNING),
+        ("index_health_sensor", DefaultSensorStatus.RUNNING),
+        ("new_chunks_sensor", DefaultSensorStatus.RUNNING),
     ]
     assert [(s.name, s.cron_schedule, s.default_status) for s in repository.schedule_defs] == [
         ("nightly_schedule", "0 2 * * *", DefaultScheduleStatus.RUNNING)
@@ -66,6 +70,19 @@ def test_partitions_are_the_hex_characters():
     assert graph.get(AssetKey("chunk_embeddings")).partitions_def.get_partition_keys() == list("0123456789abcdef")
     assert not graph.get(AssetKey("chunks_pending")).is_partitioned
     assert not graph.get(AssetKey("pgvector_index_health")).is_partitioned
+
+
+def test_embeddings_and_index_are_to_be_touched_every_night():
+    graph = defs.resolve_asset_graph()
+
+    late = timedelta(hours=36)
+    windows = {key.to_user_string(): graph.get(key).freshness_policy for key in graph.get_all_asset_keys()}
+    assert windows.pop("chunks_pending") is None
+    assert {name: policy.fail_window.to_timedelta() for name, policy in windows.items()} == {
+        "chunk_embeddings": late,
+        "pgvector_index_health": late,
+    }
+    assert late > timedelta(days=1), "or every day it would be stale until the nightly run is done"
 
 
 def test_everything_is_described():

@@ -1,0 +1,119 @@
+"""Sensors that tell a webhook of failed runs, and of failed checks in runs that succeeded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from dagster import (
+    AssetCheckSeverity,
+    DagsterEventType,
+    DagsterInstance,
+    DagsterRun,
+    DagsterRunStatus,
+    DefaultSensorStatus,
+    RunFailureSensorContext,
+    RunStatusSensorContext,
+    SkipReason,
+    run_failure_sensor,
+    run_status_sensor,
+)
+from dagster._core.storage.tags import RUN_FAILURE_REASON_TAG, WILL_RETRY_TAG
+from dagster_shared.error import SerializableErrorInfo
+
+from embedding_assets.alerts import Alert, ErrorLine, StepFailure, describe_error, post_alert
+from embedding_assets.config import get_settings
+
+__all__ = ["failed_checks_sensor", "failed_runs_sensor"]
+
+
+@run_failure_sensor(
+    default_status=DefaultSensorStatus.RUNNING,
+    minimum_interval_seconds=30,
+    description="Posts each failed run to EMBEDDING_ALERT_WEBHOOK_URL, a blocking check that failed included: JSON "
+    "with a line of text, as Slack takes it. Unset, it only says so. Runs of the command line are not seen.",
+)
+def failed_runs_sensor(context: RunFailureSensorContext) -> SkipReason | None:
+    """One post a run."""
+    run = context.dagster_run
+    alert = Alert(
+        "run_failed",
+        run_id=run.run_id,
+        job=run.job_name,
+        assets=_assets_of(run),
+        partitions=_partitions_of(run),
+        steps=list(_failures(context)),
+        checks=_failed_checks(context.instance, run),
+        reason=run.tags.get(RUN_FAILURE_REASON_TAG),
+        will_retry=run.tags.get(WILL_RETRY_TAG) == "true",
+    )
+    return _deliver(context, alert)
+
+
+@run_status_sensor(
+    run_status=DagsterRunStatus.SUCCESS,
+    default_status=DefaultSensorStatus.RUNNING,
+    # It looks at one run a tick.
+    minimum_interval_seconds=10,
+    description="Posts checks of error severity that failed in a run that succeeded, e.g. index_valid, to "
+    "EMBEDDING_ALERT_WEBHOOK_URL, as failed_runs_sensor does. Checks that only warn are not told.",
+)
+def failed_checks_sensor(context: RunStatusSensorContext) -> SkipReason | None:
+    """One post a run with failed checks."""
+    run = context.dagster_run
+    checks = _failed_checks(context.instance, run)
+    if not checks:
+        # Dagster notes in the run whatever is not skipped.
+        return SkipReason(f"no check of error severity failed in run {run.run_id}")
+    alert = Alert(
+        "checks_failed",
+        run_id=run.run_id,
+        job=run.job_name,
+        assets=_assets_of(run),
+        partitions=_partitions_of(run),
+        checks=checks,
+    )
+    return _deliver(context, alert)
+
+
+def _deliver(context: RunStatusSensorContext, alert: Alert) -> SkipReason | None:
+    url = get_settings().alert.webhook_url
+    if url is None:
+        return SkipReason(f"nobody is told, as EMBEDDING_ALERT_WEBHOOK_URL is not set: {alert.text}")
+    hindrance = post_alert(url, alert)
+    if hindrance is None:
+        return None
+    # Skipped, not failed: the next run's alert is tried in the next tick, and this one stands in this tick and log.
+    context.log.error("no alert was sent: %s. It was: %s", hindrance, alert.text)
+    return SkipReason(f"no alert was sent: {hindrance}. It was: {alert.text}")
+
+
+def _assets_of(run: DagsterRun) -> list[str]:
+    return sorted(key.to_user_string() for key in run.asset_selection or ())
+
+
+def _partitions_of(run: DagsterRun) -> str | None:
+    first, last = (run.tags.get(f"dagster/asset_partition_range_{end}") for end in ("start", "end"))
+    return f"{first}-{last}" if first and last else run.tags.get("dagster/partition")
+
+
+def _failures(context: RunFailureSensorContext) -> Iterator[StepFailure]:
+    for event in context.get_step_failure_events():
+        error, message = describe_error(_chain(event.step_failure_data.error))
+        yield StepFailure(event.step_key or "", error, message)
+
+
+def _chain(error: SerializableErrorInfo | None) -> Iterator[ErrorLine]:
+    while error is not None:
+        yield ErrorLine(error.cls_name or "", error.message)
+        error = error.cause
+
+
+def _failed_checks(instance: DagsterInstance, run: DagsterRun) -> list[str]:
+    records = instance.get_records_for_run(run.run_id, of_type=DagsterEventType.ASSET_CHECK_EVALUATION).records
+    events = [record.event_log_entry.dagster_event for record in records]
+    evaluations = [event.asset_check_evaluation_data for event in events if event is not None]
+    return sorted(
+        f"{evaluation.asset_key.to_user_string()}:{evaluation.check_name}"
+        for evaluation in evaluations
+        if not evaluation.passed and evaluation.severity is AssetCheckSeverity.ERROR
+    )

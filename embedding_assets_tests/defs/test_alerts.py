@@ -1,0 +1,174 @@
+"""The sensors that tell of failures, ticked on real runs, with a real webhook on loopback."""
+
+import dagster
+import pytest
+from dagster import (
+    AssetCheckResult,
+    AssetCheckSeverity,
+    DagsterInstance,
+    asset,
+    asset_check,
+    build_sensor_context,
+)
+
+from embedding_assets.defs.alerts import failed_checks_sensor, failed_runs_sensor
+from embedding_assets.defs.partitions import prefix_partitions
+from embedding_assets.errors import QuotaExceededError
+from embedding_assets_tests.webhook import SECRET, Webhook
+
+CANARY = "xylophonecanary"
+
+
+@pytest.fixture
+def instance():
+    with DagsterInstance.ephemeral() as instance:
+        yield instance
+
+
+@pytest.fixture
+def webhook(monkeypatch):
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with Webhook() as webhook:
+        monkeypatch.setenv("EMBEDDING_ALERT_WEBHOOK_URL", webhook.url)
+        yield webhook
+
+
+@pytest.fixture(params=[failed_runs_sensor, failed_checks_sensor], ids=["runs", "checks"])
+def sensor(request):
+    return request.param
+
+
+@pytest.fixture
+def tick(instance):
+    """Evaluates a sensor as the daemon does: the first tick only notes where the log ends."""
+    cursors = {}
+
+    def tick(sensor):
+        context = build_sensor_context(instance=instance, cursor=cursors.get(sensor.name))
+        outcome = sensor.evaluate_tick(context)
+        cursors[sensor.name] = outcome.cursor
+        return outcome
+
+    tick(failed_runs_sensor)
+    tick(failed_checks_sensor)
+    return tick
+
+
+def materialize(instance, *assets, **options):
+    return dagster.materialize(assets, instance=instance, raise_on_error=False, **options)
+
+
+@asset
+def out_of_credit():
+    raise QuotaExceededError("the account has no credit left; add some\nand start again")
+
+
+@asset(partitions_def=prefix_partitions)
+def of_others():
+    raise ValueError(CANARY)
+
+
+@asset
+def in_order():
+    return 1
+
+
+def judged(severity, *, blocking=False, name="judged"):
+    @asset_check(asset=in_order, name=name, blocking=blocking)
+    def check():
+        return AssetCheckResult(passed=False, severity=severity, description=CANARY)
+
+    return check
+
+
+def test_a_failed_run_is_told_once(instance, webhook, tick):
+    run = materialize(instance, out_of_credit)
+    reaction = tick(failed_runs_sensor)
+    tick(failed_runs_sensor)
+
+    [told] = webhook.received
+    assert told["event"] == "run_failed"
+    assert (told["run_id"], told["reason"]) == (run.run_id, "STEP_FAILURE")
+    message = "the account has no credit left; add some"
+    assert told["steps"] == [{"step": "out_of_credit", "error": "QuotaExceededError", "message": message}]
+    assert told["text"].endswith(f"failed, run {run.run_id[:8]}: out_of_credit: QuotaExceededError: {message}")
+    assert [r.error for r in reaction.dagster_run_reactions] == [None]
+
+
+def test_of_others_errors_the_class_alone_and_the_partition(instance, webhook, tick):
+    materialize(instance, of_others, partition_key="3")
+    tick(failed_runs_sensor)
+
+    [told] = webhook.received
+    assert told["steps"] == [{"step": "of_others", "error": "ValueError", "message": None}]
+    assert told["partitions"] == "3"
+    assert CANARY not in str(told)
+
+
+def test_a_blocking_check_that_fails_is_a_failed_run(instance, webhook, tick):
+    materialize(instance, in_order, judged(AssetCheckSeverity.ERROR, blocking=True))
+    tick(failed_runs_sensor)
+    tick(failed_checks_sensor)
+
+    [told] = webhook.received
+    assert (told["event"], told["checks"]) == ("run_failed", ["in_order:judged"])
+    assert told["steps"][0]["error"] == "DagsterAssetCheckFailedError"
+    assert CANARY not in str(told)
+
+
+def test_a_check_that_does_not_block_is_told_by_the_other_sensor(instance, webhook, tick):
+    checks = [judged(AssetCheckSeverity.ERROR), judged(AssetCheckSeverity.WARN, name="warned")]
+    assert materialize(instance, in_order, *checks).success
+    tick(failed_runs_sensor)
+    tick(failed_checks_sensor)
+    tick(failed_checks_sensor)
+
+    [told] = webhook.received
+    assert (told["event"], told["checks"]) == ("checks_failed", ["in_order:judged"])
+    assert told["steps"] == []
+
+
+def test_of_a_run_in_order_nothing_is_told(instance, webhook, tick):
+    materialize(instance, in_order, judged(AssetCheckSeverity.WARN))
+    tick(failed_runs_sensor)
+    assert "no check of error severity failed" in tick(failed_checks_sensor).skip_message
+
+    assert webhook.received == []
+
+
+def fail_both_ways(instance):
+    materialize(instance, out_of_credit)
+    materialize(instance, in_order, judged(AssetCheckSeverity.ERROR))
+
+
+def test_unset_it_says_which_variable_to_set(instance, tick, sensor):
+    fail_both_ways(instance)
+
+    skipped = tick(sensor).skip_message
+
+    assert skipped.startswith("nobody is told, as EMBEDDING_ALERT_WEBHOOK_URL is not set: ")
+    assert "failed, run " in skipped
+
+
+def test_a_webhook_that_refuses_ends_no_tick(instance, webhook, tick, sensor, capsys):
+    """What was to be told stands in the log; the next run is told by the next tick."""
+    fail_both_ways(instance)
+    fail_both_ways(instance)
+    webhook.script = [404]
+
+    skipped = tick(sensor).skip_message
+    tick(sensor)
+
+    assert skipped.startswith("no alert was sent: the webhook of EMBEDDING_ALERT_WEBHOOK_URL refuses alerts (HTTP 404)")
+    assert len(webhook.received) == 2
+    assert webhook.received[0]["run_id"] != webhook.received[1]["run_id"]
+    logged = capsys.readouterr().err
+    assert "no alert was sent: the webhook" in logged
+    assert SECRET not in skipped + logged
+
+
+def test_what_failed_before_the_sensor_ever_ran_is_not_told(instance, webhook):
+    materialize(instance, out_of_credit)
+    failed_runs_sensor.evaluate_tick(build_sensor_context(instance=instance))
+
+    assert webhook.received == []
