@@ -79,7 +79,11 @@ def chunks_pending(
             **({} if estimate.usd is None else {"estimated_usd": estimate.usd}),
             "index_plan": f"{plan.decision}: {plan.reason}",
             "by_prefix": prefix_table(
-                {counts.prefix: {"embedded": counts.embedded, "pending": counts.pending} for counts in prefixes}
+                {
+                    counts.prefix: {"embedded": counts.embedded, "pending": counts.pending}
+                    for counts in prefixes
+                    if counts.chunks
+                }
             ),
         }
     )

@@ -2,52 +2,24 @@ import json
 import logging
 import threading
 import time
-from importlib.resources import files
 
 import dagster
 import pytest
-import yaml
 from dagster import AssetKey, DagsterInstance, serialize_value
 
 from embedding_assets import definitions
 from embedding_assets.config import LoggingConfig
 from embedding_assets.definitions import defs
-from embedding_assets.defs.jobs import range_tags
 from embedding_assets.defs.progress import ProgressLog
 from embedding_assets.encoder.demo_model import NAME as DEMO_MODEL
 from embedding_assets.logs import configure_logging
-from embedding_assets.planning import PrefixRange
 from embedding_assets.postgres.locks import hold
+from embedding_assets_tests.defs.materializing import materialize, metadata_of
 from embedding_assets_tests.fakes import hash_of, insert_chunks
 
 CANARY = "xylophonecanary"
 TEXTS = [f"{CANARY} number {n} plays in the park after {n} o'clock" for n in range(60)]
 CHECKS_OF_VECTORS = {"embedding_checks", "chunk_embeddings_vectors_match_model", "chunk_embeddings_costs_within_budget"}
-
-
-@pytest.fixture
-def instance():
-    shipped = yaml.safe_load(files("embedding_assets.defs").joinpath("dagster.yaml").read_text())
-    with DagsterInstance.ephemeral(settings={"python_logs": shipped["python_logs"]}) as instance:
-        yield instance
-
-
-def materialize(instance, *, first="0", last="f", partition=None, **options):
-    assets = [*defs.assets, *defs.asset_checks]
-    return dagster.materialize(
-        assets,
-        instance=instance,
-        resources=defs.resources,
-        partition_key=partition,
-        tags=None if partition else range_tags(PrefixRange(first, last)),
-        **options,
-    )
-
-
-def metadata_of(result, asset, partition=None):
-    """Metadata of an asset's materialization: name to value."""
-    events = [m for m in result.asset_materializations_for_node(asset) if partition in (None, m.partition)]
-    return {name: entry.value for name, entry in events[0].metadata.items()}
 
 
 def error_of(result):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import dagster
 import pytest
-from dagster import DagsterInstance, serialize_value
+from dagster import serialize_value
 
 from embedding_assets import EmbeddingGenerator
 from embedding_assets.config import get_settings
@@ -22,6 +22,7 @@ from embedding_assets.postgres.locks import hold
 from embedding_assets.postgres.spaces import list_spaces
 from embedding_assets_tests.api_runs import assert_vectors, configure, sentences
 from embedding_assets_tests.api_server import ApiServer
+from embedding_assets_tests.defs.materializing import metadata_of
 from embedding_assets_tests.fakes import hash_of, insert_chunks, vector_of
 
 CHECKOUT = Path(__file__).parents[2]
@@ -32,12 +33,6 @@ TEXTS = sentences(120)
 def server():
     with ApiServer(api_key="sk-canary-of-a-key") as server:
         yield server
-
-
-@pytest.fixture
-def instance():
-    with DagsterInstance.ephemeral() as instance:
-        yield instance
 
 
 @pytest.fixture
@@ -66,11 +61,6 @@ def evaluations(result):
 
 def failing(result):
     return {name for name, evaluation in evaluations(result).items() if not evaluation.passed}
-
-
-def metadata_of(result, asset):
-    [event, *_] = result.asset_materializations_for_node(asset)
-    return {name: entry.value for name, entry in event.metadata.items()}
 
 
 def errors_of(result):

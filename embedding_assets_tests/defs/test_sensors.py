@@ -2,7 +2,7 @@ import re
 import time
 
 import pytest
-from dagster import AssetKey, DagsterInstance, DagsterRunStatus, SensorResult, SkipReason, build_sensor_context
+from dagster import AssetKey, DagsterRunStatus, SensorResult, SkipReason, build_sensor_context
 from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
 from dagster._core.test_utils import create_run_for_test
 
@@ -15,12 +15,6 @@ from embedding_assets.providers.factory import open_space
 from embedding_assets.providers.openai import endpoint_of
 
 STARTED, QUEUED = DagsterRunStatus.STARTED, DagsterRunStatus.QUEUED
-
-
-@pytest.fixture
-def instance():
-    with DagsterInstance.ephemeral() as instance:
-        yield instance
 
 
 @pytest.fixture

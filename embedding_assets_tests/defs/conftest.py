@@ -1,0 +1,35 @@
+"""Fixtures of the Dagster layer."""
+
+from collections.abc import Iterator
+from importlib.resources import files
+
+import pytest
+import yaml
+from dagster import DagsterInstance
+
+from embedding_assets import EmbeddingGenerator
+from embedding_assets.config import Settings
+from embedding_assets.postgres.connection import Database
+from embedding_assets.postgres.index import build_vector_index
+from embedding_assets.postgres.spaces import SpaceRecord
+from embedding_assets.providers.factory import open_space
+from embedding_assets_tests.fakes import insert_chunks
+from embedding_assets_tests.generator_runs import texts
+
+
+@pytest.fixture
+def instance() -> Iterator[DagsterInstance]:
+    """An instance that forgets, with the logs of the one that is shipped."""
+    shipped = yaml.safe_load(files("embedding_assets.defs").joinpath("dagster.yaml").read_text())
+    with DagsterInstance.ephemeral(settings={"python_logs": shipped["python_logs"]}) as instance:
+        yield instance
+
+
+@pytest.fixture
+def filled(settings: Settings, database: Database) -> SpaceRecord:
+    """Thirty chunks with vectors and an index, as a run leaves them; the space's record."""
+    insert_chunks(database, texts(30))
+    EmbeddingGenerator(settings, database=database).generate_embeddings_batch()
+    record = open_space(settings, database)
+    build_vector_index(database, record, settings.index)
+    return record

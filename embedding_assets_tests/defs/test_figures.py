@@ -1,0 +1,58 @@
+"""The pictures among the metadata of a real run: which there are, and that they are small enough to be seen at once."""
+
+import json
+
+import pytest
+from dagster import MarkdownMetadataValue
+
+from embedding_assets.plots.picture import INLINE_CHARACTERS
+from embedding_assets_tests.defs.materializing import materialize
+from embedding_assets_tests.fakes import insert_chunks
+
+TEXTS = [f"number {n} plays in the park" for n in range(60)]
+
+AT_ONCE = {
+    "chunks_pending": ["backlog"],
+    "chunk_embeddings": ["throughput"],
+    "pgvector_index_health": ["recall", "latency"],
+}
+"""Asset → its pictures that need no click."""
+
+
+@pytest.fixture
+def materializations(database, instance):
+    """Asset → its materializations in one run over all partitions."""
+    insert_chunks(database, TEXTS)
+    result = materialize(instance)
+    assert result.success
+    return {asset: result.asset_materializations_for_node(asset) for asset in AT_ONCE}
+
+
+def pictures(materialization):
+    return {
+        name: value.md_str
+        for name, value in materialization.metadata.items()
+        if isinstance(value, MarkdownMetadataValue)
+    }
+
+
+def test_every_asset_has_pictures(materializations):
+    for asset, names in AT_ONCE.items():
+        for materialization in materializations[asset]:
+            found = pictures(materialization)
+            assert [name for name in found if name != "figures"] == names
+            for name in names:
+                assert found[name].startswith("![")
+                assert len(found[name]) <= INLINE_CHARACTERS
+
+    [pending] = materializations["chunks_pending"]
+    assert pictures(pending)["figures"].count("](<data:image/svg+xml,") == 1
+    [index] = materializations["pgvector_index_health"]
+    assert pictures(index)["figures"].count("](<data:image/svg+xml,") == 3
+    told = json.dumps([pictures(m) for found in materializations.values() for m in found])
+    assert not any(text in told for text in TEXTS)
+
+
+def test_full_figures_of_a_run_are_kept_once(materializations):
+    with_figures = [m.partition for m in materializations["chunk_embeddings"] if "figures" in m.metadata]
+    assert with_figures == ["f"]
