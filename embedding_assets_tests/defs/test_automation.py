@@ -1,5 +1,8 @@
 """After which loads the index is looked after by itself; ticks are Dagster's own, on real runs."""
 
+import asyncio
+import time
+
 import dagster
 import pytest
 from dagster import (
@@ -13,7 +16,10 @@ from dagster import (
     build_sensor_context,
     evaluate_automation_conditions,
 )
+from dagster._core.definitions import freshness_evaluator
+from dagster._core.definitions.freshness_evaluator import TimeWindowFreshnessPolicyEvaluator
 from dagster._core.events import AssetMaterializationPlannedData, StepMaterializationData
+from dagster._core.loader import LoadingContextForTest
 from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
 from dagster._core.test_utils import create_run_for_test
 
@@ -281,3 +287,16 @@ def test_the_sensor_asks_for_a_run_of_just_that_asset_with_its_checks(texts, ins
 def end(instance, run):
     event = DagsterEvent(DagsterEventType.RUN_SUCCESS.value, run.job_name)
     instance.report_dagster_event(event, run.run_id)
+
+
+@pytest.mark.parametrize(("hours", "state"), [(0, "PASS"), (25, "PASS"), (27, "WARN"), (37, "FAIL")])
+def test_freshness_goes_by_the_latest_materialization_of_any_partition(instance, monkeypatch, hours, state):
+    """Dagster's own evaluation, which its daemon makes every 30 s."""
+    add_load(instance, "3")
+    later = time.time() + 3600 * hours
+    monkeypatch.setattr(freshness_evaluator, "get_current_timestamp", lambda: later)
+    node = defs.resolve_asset_graph().get(LOAD)
+
+    evaluation = TimeWindowFreshnessPolicyEvaluator().evaluate_freshness(LoadingContextForTest(instance), node)
+
+    assert asyncio.run(evaluation).value == state
