@@ -1,34 +1,23 @@
 """A state of everything to draw and to report on."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
 import numpy as np
 
 from embedding_assets.health import Verdict
-from embedding_assets.plots import DayCost, PrefixCounts
-from embedding_assets.postgres.runs import RunRecord
 from embedding_assets.overview import ChangedSetting, CostOverview, IndexOverview, Overview, SpaceOverview
+from embedding_assets.plots import DayCost, PrefixCounts
+from embedding_assets.postgres.recall import CurvePoint
+from embedding_assets.postgres.runs import RunRecord
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
 
 PREFIXES = tuple(PrefixCounts(f"{n:x}", 780 + 3 * n, 5 * n, 2 if n == 4 else 0) for n in range(16))
 
 
-@dataclass(frozen=True)
-class Point:
-    """A point of the curve, as the index's measurements have it."""
-
-    ef_search: int
-    recall: float
-    recall_low: float
-    recall_high: float
-    p50_milliseconds: float
-    p95_milliseconds: float
-
-
 CURVE = tuple(
-    Point(ef_search, recall, recall - 0.02, min(1.0, recall + 0.015), 0.35 + ef_search / 150, 0.7 + ef_search / 80)
+    CurvePoint(ef_search, recall, recall - 0.02, min(1.0, recall + 0.015), 0.35 + ef_search / 150, 0.7 + ef_search / 80)
     for ef_search, recall in (
         (10, 0.781),
         (20, 0.882),
