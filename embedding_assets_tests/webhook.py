@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 
@@ -35,6 +36,8 @@ class Webhook:
                 status = webhook.script.pop(0) if webhook.script else 200
                 if status == -1:
                     threading.Event().wait(0.6)
+                    with suppress(OSError):  # nobody waits any more
+                        self._answer(200)
                 elif status:
                     self._answer(status)
 
