@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -17,9 +16,9 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-__all__ = ["bar", "counter", "spinner"]
+from embedding_assets.pace import Pace
 
-_PLAIN_EVERY_SECONDS = 10.0
+__all__ = ["bar", "counter", "spinner"]
 
 
 @contextmanager
@@ -45,31 +44,7 @@ def bar(console: Console, title: str, total: int, *, quiet: bool = False) -> Ite
 
             yield advance
     else:
-        yield _PlainProgress(console, title, total)
-
-
-class _PlainProgress:
-    def __init__(self, console: Console, title: str, total: int) -> None:
-        self._console, self._title, self._total = console, title, total
-        self._done = 0
-        self._started = self._last = time.monotonic()
-
-    def __call__(self, amount: int) -> None:
-        if not amount:
-            return
-        complete = self._done < self._total <= self._done + amount
-        self._done += amount
-        now = time.monotonic()
-        if now - self._last < _PLAIN_EVERY_SECONDS and not complete:
-            return
-        self._last = now
-        rate = self._done / max(now - self._started, 1e-9)
-        left = max(0, self._total - self._done) / rate if rate else 0
-        total = max(self._done, self._total)
-        self._console.print(
-            f"{self._title}: {self._done:,} of {total:,} chunks, {rate:.1f} chunks/s, {left:.0f} s left",
-            highlight=False,
-        )
+        yield Pace(total, lambda line: console.print(f"{title}: {line}", highlight=False))
 
 
 @contextmanager

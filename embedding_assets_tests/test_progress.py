@@ -12,7 +12,7 @@ def plain(width=80):
 
 def test_where_there_is_no_terminal_progress_is_a_line_now_and_then(monkeypatch):
     now = 0.0
-    monkeypatch.setattr("embedding_assets.progress.time.monotonic", lambda: now)
+    monkeypatch.setattr("embedding_assets.pace.time.monotonic", lambda: now)
     console = plain()
 
     with progress.bar(console, "embedding", 100) as advance:
@@ -21,7 +21,7 @@ def test_where_there_is_no_terminal_progress_is_a_line_now_and_then(monkeypatch)
 
     assert console.file.getvalue().splitlines() == [
         "embedding: 30 of 100 chunks, 2.5 chunks/s, 28 s left",
-        "embedding: 100 of 100 chunks, 5.0 chunks/s, 0 s left",
+        "embedding: 100 of 100 chunks, 5.6 chunks/s, 0 s left",
     ]
 
 

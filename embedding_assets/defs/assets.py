@@ -15,7 +15,6 @@ from embedding_assets.defs.figures import backlog_pictures, index_pictures, run_
 from embedding_assets.defs.freshness import nightly_at_least
 from embedding_assets.defs.metadata import indexes_metadata, prefix_table, run_metadata
 from embedding_assets.defs.partitions import prefix_partitions
-from embedding_assets.defs.progress import ProgressLog
 from embedding_assets.defs.resources import EmbeddingProviderResource, PostgresResource
 from embedding_assets.errors import DatabaseError, ProviderError
 from embedding_assets.gathering import MAP_SIZE, count_prefixes, daily_costs
@@ -24,6 +23,7 @@ from embedding_assets.health import limits_passed_by
 from embedding_assets.indexing import build_indexes, build_missing
 from embedding_assets.logs import correlate
 from embedding_assets.models import PrefixStats
+from embedding_assets.pace import Pace
 from embedding_assets.planning import PrefixRange
 from embedding_assets.postgres.chunks import count_backlog, due_in_range, has_chunks
 from embedding_assets.postgres.connection import Database
@@ -117,7 +117,7 @@ def chunk_embeddings(
             settings,
             prefixes=prefixes,
             database=database,
-            on_progress=ProgressLog(context.log, total=due),
+            on_progress=Pace(due, context.log.info),
             before_writing=partial(_make_way, context, database, record, due),
         )
         try:

@@ -10,7 +10,6 @@ from dagster import AssetKey, DagsterInstance, serialize_value
 from embedding_assets import definitions
 from embedding_assets.config import LoggingConfig
 from embedding_assets.definitions import defs
-from embedding_assets.defs.progress import ProgressLog
 from embedding_assets.encoder.demo_model import NAME as DEMO_MODEL
 from embedding_assets.logs import configure_logging
 from embedding_assets.postgres.locks import hold
@@ -260,33 +259,6 @@ def test_asset_keys_have_no_prefix():
     assert {key for asset in defs.assets for key in asset.keys} == {
         AssetKey("chunks_pending"), AssetKey("chunk_embeddings"), AssetKey("pgvector_index_health"),
     }  # fmt: skip
-
-
-class Lines:
-    def __init__(self):
-        self.lines = []
-
-    def info(self, message, *arguments):
-        self.lines.append(message % arguments)
-
-
-def test_progress_is_a_line_now_and_then_and_one_at_the_end(monkeypatch):
-    now = 0.0
-    monkeypatch.setattr("embedding_assets.defs.progress.time.monotonic", lambda: now)
-    log = Lines()
-    progress = ProgressLog(log, total=100)
-
-    for now in (5.0, 6.0, 11.0, 12.0, 22.0, 25.0):  # noqa: B007 (read by the clock)
-        progress(10)
-    for now in (26.0, 27.0, 28.0, 29.0):  # noqa: B007
-        progress(10)
-    progress(0)
-
-    assert log.lines == [
-        "30 of 100 chunks, 3.3 chunks/s, 21 s left",
-        "50 of 100 chunks, 2.4 chunks/s, 21 s left",
-        "100 of 100 chunks, 3.8 chunks/s, 0 s left",
-    ]
 
 
 def test_an_empty_table_needs_no_model(database, instance, monkeypatch):

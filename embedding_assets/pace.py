@@ -1,23 +1,26 @@
-"""Progress of a run as lines in its log."""
+"""How far a run is and how fast, as a line now and then, where there is no terminal to draw a bar on."""
+
+from __future__ import annotations
 
 import time
-from logging import Logger
+from collections.abc import Callable
 
-__all__ = ["ProgressLog"]
+__all__ = ["Pace"]
 
 _EVERY_SECONDS = 10.0
 
 
-class ProgressLog:
+class Pace:
     """Called with the number of chunks just finished; writes a line every ten seconds, and one at the end."""
 
-    def __init__(self, log: Logger, total: int) -> None:
-        self._log = log
-        self._total = total
+    def __init__(self, total: int, write: Callable[[str], None]) -> None:
+        self._total, self._write = total, write
         self._done = self._first = 0
         self._started = self._last = time.monotonic()
 
     def __call__(self, chunks: int) -> None:
+        if not chunks:
+            return
         now = time.monotonic()
         if not self._first:
             # The time before the first chunks went into loading the model.
@@ -29,5 +32,11 @@ class ProgressLog:
         self._last = now
         total = max(self._total, self._done)
         rate = (self._done - self._first) / (now - self._started) if now > self._started else 0.0
-        pace = f", {rate:.1f} chunks/s, {(total - self._done) / rate:.0f} s left" if rate else ""
-        self._log.info("%d of %d chunks%s", self._done, total, pace)
+        pace = f", {rate:.1f} chunks/s, {_duration((total - self._done) / rate)} left" if rate else ""
+        self._write(f"{self._done:,} of {total:,} chunks{pace}")
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
