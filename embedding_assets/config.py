@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from decimal import Decimal
 from pathlib import Path
 from typing import Literal
@@ -270,9 +271,7 @@ class AlertConfig(_EnvironmentSettings):
     model_config = SettingsConfigDict(env_prefix="EMBEDDING_ALERT_")
 
     webhook_url: SecretStr | None = Field(
-        None,
-        description="Where Dagster's failed runs and checks are posted as JSON, e.g. an incoming webhook of Slack. "
-        "Unset: nowhere.",
+        None, description="Where failed runs and checks are posted as JSON, e.g. a webhook of Slack. Unset: nowhere."
     )
 
     @field_validator("webhook_url")
@@ -285,9 +284,9 @@ class AlertConfig(_EnvironmentSettings):
             fits = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
         except ValueError:
             fits = False
-        if value and not (fits and "@" not in parts.netloc and url.isascii() and url.isprintable() and " " not in url):
+        if url and not (fits and "@" not in parts.netloc and re.fullmatch(r"[!-~]+", url)):
             raise ValueError("is not a URL such as https://hooks.slack.com/services/…, without user and password")
-        return SecretStr(url) if value else None
+        return SecretStr(url) if url else None
 
 
 class LoggingConfig(_EnvironmentSettings):

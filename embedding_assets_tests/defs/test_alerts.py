@@ -5,7 +5,6 @@ import pytest
 from dagster import (
     AssetCheckResult,
     AssetCheckSeverity,
-    DagsterInstance,
     asset,
     asset_check,
     build_sensor_context,
@@ -17,12 +16,6 @@ from embedding_assets.errors import QuotaExceededError
 from embedding_assets_tests.webhook import SECRET, Webhook
 
 CANARY = "xylophonecanary"
-
-
-@pytest.fixture
-def instance():
-    with DagsterInstance.ephemeral() as instance:
-        yield instance
 
 
 @pytest.fixture
@@ -54,7 +47,7 @@ def tick(instance):
     return tick
 
 
-def materialize(instance, *assets, **options):
+def run(instance, *assets, **options):
     return dagster.materialize(assets, instance=instance, raise_on_error=False, **options)
 
 
@@ -82,21 +75,21 @@ def judged(severity, *, blocking=False, name="judged", passed=False):
 
 
 def test_a_failed_run_is_told_once(instance, webhook, tick):
-    run = materialize(instance, out_of_credit)
+    failed = run(instance, out_of_credit)
     reaction = tick(failed_runs_sensor)
     tick(failed_runs_sensor)
 
     [told] = webhook.received
     assert told["event"] == "run_failed"
-    assert (told["run_id"], told["reason"]) == (run.run_id, "STEP_FAILURE")
+    assert (told["run_id"], told["reason"]) == (failed.run_id, "STEP_FAILURE")
     message = "the account has no credit left; add some"
     assert told["steps"] == [{"step": "out_of_credit", "error": "QuotaExceededError", "message": message}]
-    assert told["text"].endswith(f"failed, run {run.run_id[:8]}: out_of_credit: QuotaExceededError: {message}")
+    assert told["text"].endswith(f"failed, run {failed.run_id[:8]}: out_of_credit: QuotaExceededError: {message}")
     assert [r.error for r in reaction.dagster_run_reactions] == [None]
 
 
 def test_of_others_errors_the_class_alone_and_the_partition(instance, webhook, tick):
-    materialize(instance, of_others, partition_key="3")
+    run(instance, of_others, partition_key="3")
     tick(failed_runs_sensor)
 
     [told] = webhook.received
@@ -106,7 +99,7 @@ def test_of_others_errors_the_class_alone_and_the_partition(instance, webhook, t
 
 
 def test_a_blocking_check_that_fails_is_a_failed_run(instance, webhook, tick):
-    materialize(instance, in_order, judged(AssetCheckSeverity.ERROR, blocking=True))
+    run(instance, in_order, judged(AssetCheckSeverity.ERROR, blocking=True))
     tick(failed_runs_sensor)
     tick(failed_checks_sensor)
 
@@ -118,7 +111,7 @@ def test_a_blocking_check_that_fails_is_a_failed_run(instance, webhook, tick):
 
 def test_a_check_that_does_not_block_is_told_by_the_other_sensor(instance, webhook, tick):
     checks = [judged(AssetCheckSeverity.ERROR), judged(AssetCheckSeverity.WARN, name="warned")]
-    assert materialize(instance, in_order, *checks).success
+    assert run(instance, in_order, *checks).success
     tick(failed_runs_sensor)
     tick(failed_checks_sensor)
     tick(failed_checks_sensor)
@@ -129,9 +122,7 @@ def test_a_check_that_does_not_block_is_told_by_the_other_sensor(instance, webho
 
 
 def test_of_a_run_in_order_nothing_is_told(instance, webhook, tick):
-    materialize(
-        instance, in_order, judged(AssetCheckSeverity.WARN), judged(AssetCheckSeverity.ERROR, name="well", passed=True)
-    )
+    run(instance, in_order, judged(AssetCheckSeverity.WARN), judged(AssetCheckSeverity.ERROR, name="well", passed=True))
     tick(failed_runs_sensor)
     assert "no check of error severity failed" in tick(failed_checks_sensor).skip_message
 
@@ -139,8 +130,8 @@ def test_of_a_run_in_order_nothing_is_told(instance, webhook, tick):
 
 
 def fail_both_ways(instance):
-    materialize(instance, out_of_credit)
-    materialize(instance, in_order, judged(AssetCheckSeverity.ERROR))
+    run(instance, out_of_credit)
+    run(instance, in_order, judged(AssetCheckSeverity.ERROR))
 
 
 def test_unset_it_says_which_variable_to_set(instance, tick, sensor):
@@ -170,7 +161,7 @@ def test_a_webhook_that_refuses_ends_no_tick(instance, webhook, tick, sensor, ca
 
 
 def test_what_failed_before_the_sensor_ever_ran_is_not_told(instance, webhook):
-    materialize(instance, out_of_credit)
+    run(instance, out_of_credit)
     failed_runs_sensor.evaluate_tick(build_sensor_context(instance=instance))
 
     assert webhook.received == []

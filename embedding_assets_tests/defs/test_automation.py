@@ -3,7 +3,6 @@
 import asyncio
 import time
 
-import dagster
 import pytest
 from dagster import (
     AssetKey,
@@ -11,7 +10,6 @@ from dagster import (
     AssetSelection,
     DagsterEvent,
     DagsterEventType,
-    DagsterInstance,
     DagsterRunStatus,
     build_sensor_context,
     evaluate_automation_conditions,
@@ -29,17 +27,12 @@ from embedding_assets.defs.automation import index_health_sensor
 from embedding_assets.defs.checks import index_checks
 from embedding_assets.defs.jobs import embedding_job, range_tags
 from embedding_assets.planning import PrefixRange
+from embedding_assets_tests.defs.materializing import materialize
 from embedding_assets_tests.fakes import insert_chunks
 
 HEALTH, LOAD = AssetKey("pgvector_index_health"), AssetKey("chunk_embeddings")
 ON_INDEX = {check.name for check in index_checks.check_keys}
-ALONE, WHOLE = AssetSelection.assets(LOAD).without_checks(), AssetSelection.all()
-
-
-@pytest.fixture
-def instance():
-    with DagsterInstance.ephemeral() as instance:
-        yield instance
+ALONE = AssetSelection.assets(LOAD).without_checks()
 
 
 @pytest.fixture
@@ -66,16 +59,9 @@ def texts(database):
     )
 
 
-def materialize(instance, selection=ALONE, *, first="0", last="f", partition=None, **options):
-    return dagster.materialize(
-        [*defs.assets, *defs.asset_checks],
-        instance=instance,
-        resources=defs.resources,
-        selection=selection,
-        partition_key=partition,
-        tags=None if partition else range_tags(PrefixRange(first, last)),
-        **options,
-    )
+def load(instance, **options):
+    """A run of chunk_embeddings, without its checks."""
+    return materialize(instance, selection=ALONE, **options)
 
 
 def add_load(instance, partitions, *, status=DagsterRunStatus.SUCCESS, embedded=5, loaded=True, **metadata):
@@ -109,7 +95,7 @@ def add_load(instance, partitions, *, status=DagsterRunStatus.SUCCESS, embedded=
 def test_one_partition_loaded_alone_is_followed_by_one_run(texts, instance, tick):
     """Although the other fifteen were never materialized."""
     texts()
-    assert materialize(instance, partition="3").success
+    assert load(instance, partition="3").success
 
     assert tick()
     assert not tick()
@@ -118,18 +104,18 @@ def test_one_partition_loaded_alone_is_followed_by_one_run(texts, instance, tick
 
 def test_a_range_loaded_alone_is_followed_by_one_run(texts, instance, tick):
     texts()
-    assert materialize(instance).success
+    assert load(instance).success
 
     assert tick()
     assert not tick()
     texts()
-    assert materialize(instance).success
+    assert load(instance).success
     assert tick(), "the next load counts anew"
 
 
 def test_a_run_that_looks_after_the_index_itself_is_followed_by_none(texts, instance, tick):
     texts()
-    assert materialize(instance, WHOLE).success
+    assert materialize(instance).success
 
     assert not tick()
 
@@ -150,24 +136,24 @@ def test_neither_is_such_a_run_whose_index_has_failed(texts, instance, tick, mon
 
     texts()
     monkeypatch.setattr("embedding_assets.defs.assets.build_indexes", fail)
-    assert not materialize(instance, WHOLE, raise_on_error=False).success
+    assert not materialize(instance, raise_on_error=False).success
 
     assert not tick()
 
 
 def test_nothing_loaded_nothing_done(texts, instance, tick):
-    assert materialize(instance).success, "of an empty table"
+    assert load(instance).success, "of an empty table"
     assert not tick()
     texts()
-    assert materialize(instance).success
+    assert load(instance).success
     assert tick()
-    assert materialize(instance).success, "of a table where all is embedded"
+    assert load(instance).success, "of a table where all is embedded"
     assert not tick()
 
 
 def test_chunks_pending_alone_is_no_load(texts, instance, tick):
     texts()
-    assert materialize(instance, AssetSelection.assets("chunks_pending")).success
+    assert materialize(instance, selection=AssetSelection.assets("chunks_pending")).success
 
     assert not tick()
 
@@ -181,7 +167,7 @@ def test_while_the_load_goes_on_there_is_none(texts, instance, tick, monkeypatch
         monkeypatch.setattr(module, lambda *args, real=real: (during.append(tick()), real(*args))[1])
     texts()
 
-    assert materialize(instance, AssetSelection.assets(LOAD)).success
+    assert materialize(instance, selection=AssetSelection.assets(LOAD)).success
 
     assert during == [False, False]
     assert tick()
@@ -210,7 +196,7 @@ def test_a_load_that_waits_in_the_queue_is_waited_for(instance, tick):
 
 
 @pytest.mark.parametrize(
-    ("load", "expected"),
+    ("fields", "expected"),
     [
         ({}, True),
         ({"embedded": 0}, False),
@@ -221,8 +207,8 @@ def test_a_load_that_waits_in_the_queue_is_waited_for(instance, tick):
     ],
     ids=["some", "none", "by the fallback", "a check has failed", "canceled", "not materialized"],
 )
-def test_which_loads_count(instance, tick, load, expected):
-    add_load(instance, "0f", **load)
+def test_which_loads_count(instance, tick, fields, expected):
+    add_load(instance, "0f", **fields)
 
     assert tick() is expected
     assert not tick()
@@ -246,8 +232,8 @@ def test_a_load_that_ends_right_after_a_request_is_followed_by_another_run(insta
 
 def test_somebody_was_faster(texts, instance, tick):
     texts()
-    assert materialize(instance).success
-    assert materialize(instance, AssetSelection.assets(HEALTH)).success
+    assert load(instance).success
+    assert materialize(instance, selection=AssetSelection.assets(HEALTH)).success
 
     assert not tick()
 
@@ -270,7 +256,7 @@ def test_the_sensor_asks_for_a_run_of_just_that_asset_with_its_checks(texts, ins
     """As the daemon does, the cursor going along."""
     repository, cursor = defs.get_repository_def(), None
     asked = []
-    for step in (None, lambda: materialize(instance), None):
+    for step in (None, lambda: load(instance), None):
         if step:
             texts()
             step()
