@@ -110,7 +110,8 @@ def latency_figure(
         axes.set_ylabel("milliseconds")
         legend_below_title(axes)
         title = _latency_title(curve, ef_search, exact_p50_ms)
-        axes.set_title(title)
+        # The line marks where: a title that is wider than the figure would be cut off.
+        axes.set_title(title.replace(f" at ef_search {nearest(curve, ef_search).ef_search},", ","))
         return title
 
     return draw(paint, size, _LATENCY_CAPTION)
