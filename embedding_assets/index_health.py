@@ -217,7 +217,8 @@ def judge_unit_norm(statistics: VectorStatistics, space: VectorSpace) -> Verdict
         "unit_norm",
         passed,
         blocking=True,
-        description=f"{statistics.sampled:,} vectors looked at{lengths}"
+        description=_looked_at(statistics)
+        + lengths
         + (
             ""
             if passed
@@ -225,9 +226,19 @@ def judge_unit_norm(statistics: VectorStatistics, space: VectorSpace) -> Verdict
         ),
         numbers={
             "sampled": statistics.sampled,
+            "vectors": statistics.vectors,
             "zero": statistics.zero,
             **({} if low is None or high is None else {"norm_min": round(low, 6), "norm_max": round(high, 6)}),
         },
+    )
+
+
+def _looked_at(statistics: VectorStatistics) -> str:
+    if statistics.sampled >= statistics.vectors:
+        return f"{statistics.sampled:,} vectors looked at"
+    return (
+        f"{statistics.sampled:,} of {statistics.vectors:,} vectors looked at, picked by chance (a single faulty one is "
+        f"among them with a probability of {statistics.sampled / statistics.vectors:.1%})"
     )
 
 

@@ -143,7 +143,7 @@ def configured_space(settings: Settings, database: Database) -> str | None:
 
 def judge_embeddings(database: Database, record: SpaceRecord, settings: Settings) -> list[Verdict]:
     """Verdicts on the vectors of a space and on its backlog."""
-    statistics = measure_vectors(database, record)
+    statistics = measure_vectors(database, record, thorough=True)
     return [
         *_judge_vectors(database, record, statistics),
         *_judge_backlog(database, record, settings, count_backlog(database, record)),

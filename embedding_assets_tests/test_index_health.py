@@ -194,6 +194,13 @@ def statistics(**changes: object) -> VectorStatistics:
     [
         ({}, True, True, "10 vectors looked at, of length 1 to 1"),
         ({"norm_min": 0.9995}, True, True, "of length 0.9995 to 1"),
+        (
+            {"vectors": 40},
+            True,
+            True,
+            "10 of 40 vectors looked at, picked by chance (a single faulty one is among them "
+            "with a probability of 25.0%), of length 1",
+        ),
         ({"norm_max": 1.002}, True, False, "fake/hashing makes vectors of length 1"),
         ({"norm_min": 0.5}, True, False, "of length 0.5 to 1: fake/hashing"),
         ({"norm_min": 0.5}, False, True, "of length 0.5 to 1"),

@@ -40,6 +40,9 @@ _SELECT: Final = sql.SQL("SELECT {} FROM embedding_index_measurements WHERE spac
 
 _CURRENT_FOR: Final = timedelta(hours=1)
 
+_KEPT: Final = 1000
+"""Measurements of a space that are kept, each of some 2 kB."""
+
 
 @dataclass(frozen=True, slots=True)
 class IndexMeasurement:
@@ -202,6 +205,8 @@ def record_measurement(database: Database, measurement: IndexMeasurement) -> Ind
     It is accepted if a recall was measured and there is none accepted yet, or the index was just built, or the recall
     is not below that of the last accepted one. A lower recall never becomes what the next is compared with, however
     little lower: many small steps down add up, and are noticed.
+
+    Of a space the last thousand are kept, and the one that the next is compared with, however long ago that was.
     """
     query = sql.SQL("INSERT INTO embedding_index_measurements ({}) VALUES ({}) RETURNING id").format(
         sql.SQL(", ").join(map(sql.Identifier, _COLUMNS)), sql.SQL(", ").join(sql.Placeholder() * len(_COLUMNS))
@@ -213,6 +218,7 @@ def record_measurement(database: Database, measurement: IndexMeasurement) -> Ind
         values = [getattr(kept, name) for name in _COLUMNS]
         values[_COLUMNS.index("details")] = Jsonb(kept.details)
         row: Any = connection.execute(query, values).fetchone()
+        _forget_old(connection, measurement.space)
         return replace(kept, id=row[0])
 
     return database.run(work)
@@ -247,6 +253,16 @@ def accept_latest(database: Database, space_name: str) -> IndexMeasurement | Non
         return _baseline(connection, space_name)
 
     return database.run(work)
+
+
+def _forget_old(connection: Connection, space_name: str) -> None:
+    connection.execute(
+        "DELETE FROM embedding_index_measurements WHERE space = %(space)s AND id <= (SELECT id "
+        "FROM embedding_index_measurements WHERE space = %(space)s ORDER BY id DESC OFFSET %(kept)s LIMIT 1) "
+        "AND id IS DISTINCT FROM (SELECT max(id) FROM embedding_index_measurements WHERE space = %(space)s "
+        "AND accepted)",
+        {"space": space_name, "kept": _KEPT},
+    )
 
 
 def _is_acceptable(measurement: IndexMeasurement, baseline: IndexMeasurement | None) -> bool:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from psycopg import errors as pg
 from psycopg import sql
 
 from embedding_assets.postgres.index_state import DISTANCE_OPERATORS
@@ -23,6 +25,11 @@ _LARGEST_EF_SEARCH: Final = 1000
 
 _TRANSACTION_SECONDS: Final = 1.0
 """Queries share a transaction until then. A long one keeps others from dropping an index."""
+
+
+def _never(_: int) -> bool:
+    """No number of answers is enough."""
+    return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +58,8 @@ class Answer:
 def sample_queries(database: Database, record: SpaceRecord, config: IndexConfig, size: int) -> list[StoredQuery]:
     """Stored vectors from one place in hash order, the same each time: hashes are uniform, so they are any vectors.
 
-    Sorting by chance would read them all. Zero vectors have no direction, and are in no index of cosines.
+    Sorting by chance would read them all, as would another order than that of the table's own index of hashes, which
+    in an adopted table need not be that of "C". Zero vectors have no direction, and are in no index of cosines.
     """
     return database.run(lambda connection: _sample(connection, record, config, size))
 
@@ -65,8 +73,8 @@ def _sample(connection: Connection, record: SpaceRecord, config: IndexConfig, si
     for comparison in (">=", "<"):
         rows += connection.execute(
             sql.SQL(
-                'SELECT chunk_hash, {column} FROM knowledge_base WHERE {usable} AND chunk_hash COLLATE "C" {than} %s '
-                'ORDER BY chunk_hash COLLATE "C" LIMIT %s'
+                "SELECT chunk_hash, {column} FROM knowledge_base WHERE {usable} AND chunk_hash {than} %s "
+                "ORDER BY chunk_hash LIMIT %s"
             ).format(column=sql.Identifier(record.column), usable=usable, than=sql.SQL(comparison)),
             [start, size - len(rows)],
         ).fetchall()
@@ -95,18 +103,30 @@ class NeighbourSearch:
             "SELECT chunk_hash, distance, coalesce(1 - nullif(vector <=> %(vector)s, 'NaN'), 0) FROM ({}) AS nearest"
         ).format(nearest.format(column=column, operator=operator, further=sql.SQL("{} AS vector").format(column)))
 
-    def exact(self, queries: Sequence[StoredQuery], *, enough: Callable[[int], bool]) -> list[Answer]:
-        """The true neighbours of the queries in their order, until so many answers are ``enough``."""
-        return self._ask(self._exact, queries, _forbid_indexes, enough)
+    def exact(
+        self, queries: Sequence[StoredQuery], *, enough: Callable[[int], bool] = _never, seconds: float = math.inf
+    ) -> list[Answer]:
+        """The true neighbours of the queries in their order, until so many answers are ``enough``.
 
-    def by_index(self, queries: Sequence[StoredQuery], ef_search: int) -> list[Answer]:
+        Not even a single query lasts longer than ``seconds`` in all; it is cancelled then, and left out.
+        """
+        return self._ask(self._exact, queries, _forbid_indexes, enough, seconds)
+
+    def by_index(
+        self,
+        queries: Sequence[StoredQuery],
+        ef_search: int,
+        *,
+        enough: Callable[[int], bool] = _never,
+        seconds: float = math.inf,
+    ) -> list[Answer]:
         """What the index finds; by one more candidate than ``ef_search``, since the row itself takes a place."""
 
         def configure(connection: Connection) -> None:
             _force_index(connection)
             self._configure_search(connection, ef_search)
 
-        return self._ask(self._by_index, queries, configure, lambda _: False)
+        return self._ask(self._by_index, queries, configure, enough, seconds)
 
     def planner_uses_index(self, query: StoredQuery, ef_search: int) -> bool:
         """Whether PostgreSQL answers a search by this index of its own accord."""
@@ -136,21 +156,34 @@ class NeighbourSearch:
         queries: Sequence[StoredQuery],
         configure: Callable[[Connection], None],
         enough: Callable[[int], bool],
+        seconds: float,
     ) -> list[Answer]:
         answers: list[Answer] = []
+        deadline = time.monotonic() + seconds
 
-        def work(connection: Connection) -> list[Answer]:
+        def work(connection: Connection) -> tuple[list[Answer], bool]:
+            """A portion of the answers, and whether there is time for more."""
             configure(connection)
             portion: list[Answer] = []
             started = time.monotonic()
             for query in queries[len(answers) :]:
-                portion.append(self._answer(connection, statement, query))
+                try:
+                    # Within a savepoint: what is cancelled must not take the others with it.
+                    with connection.transaction():
+                        _limit(connection, deadline - time.monotonic())
+                        portion.append(self._answer(connection, statement, query))
+                except pg.QueryCanceled:
+                    if time.monotonic() < deadline:  # by somebody else
+                        raise
+                    return portion, False
                 if enough(len(answers) + len(portion)) or time.monotonic() - started >= _TRANSACTION_SECONDS:
                     break
-            return portion
+            return portion, time.monotonic() < deadline
 
-        while len(answers) < len(queries) and not (answers and enough(len(answers))):
-            answers += self._database.run(work)
+        in_time = True
+        while in_time and len(answers) < len(queries) and not (answers and enough(len(answers))):
+            portion, in_time = self._database.run(work)
+            answers += portion
         return answers
 
     def _answer(self, connection: Connection, statement: sql.Composed, query: StoredQuery) -> Answer:
@@ -175,6 +208,12 @@ class NeighbourSearch:
 
     def _parameters(self, query: StoredQuery) -> dict[str, Any]:
         return {"vector": query.vector, "limit": self._k + 1}
+
+
+def _limit(connection: Connection, seconds: float) -> None:
+    """For the transaction: the server's own limit on statements is meant for others."""
+    milliseconds = 0 if math.isinf(seconds) else max(1, math.ceil(seconds * 1000))
+    connection.execute("SELECT set_config('statement_timeout', %s, true)", [str(milliseconds)])
 
 
 def _force_index(connection: Connection) -> None:

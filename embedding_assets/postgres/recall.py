@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from embedding_assets.postgres.neighbours import Answer, NeighbourSearch, sample_queries
+from embedding_assets.postgres.neighbours import Answer, NeighbourSearch, StoredQuery, sample_queries
 
 if TYPE_CHECKING:
     from embedding_assets.config import IndexConfig
@@ -29,6 +29,9 @@ _DUPLICATE_COSINE: Final = 1 - 1e-6
 _FEWEST_QUERIES: Final = 20
 _BUDGET_SECONDS: Final = 60.0
 _LIMIT_SECONDS: Final = 300.0
+
+_CURVE_SECONDS: Final = 60.0
+"""For the whole curve. Only an index that is read from a slow disk takes so long, and then points are missing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,28 +106,32 @@ def measure_recall(
         config: how searches use the index.
         k: neighbours of a query.
         queries: most queries; fewer where exact search takes long (``has_asked_enough``).
-        curve: further values of hnsw.ef_search to measure at.
+        curve: further values of hnsw.ef_search to measure at, as many as there is time for.
     """
     sample = sample_queries(database, record, config, max(queries, k + 1))
     if len(sample) <= k:
         return _not_measured(len(sample), f"{len(sample)} vectors are too few")
     search = NeighbourSearch(database, record, config, k)
-    if not search.can_use_index(sample[0]):
-        return _not_measured(len(sample), f"there is no index {record.index} that searches can use")
-    if not search.is_exact(sample[0]):
-        return _not_measured(len(sample), "the server reads an index even where it is told not to")
+    hindrance = _hindrance(search, sample[0], record.index)
+    if hindrance:
+        return _not_measured(len(sample), hindrance)
     started = time.monotonic()
-    answers = search.exact(sample[:queries], enough=lambda count: has_asked_enough(count, time.monotonic() - started))
+    answers = search.exact(
+        sample[:queries],
+        enough=lambda count: has_asked_enough(count, time.monotonic() - started),
+        seconds=_LIMIT_SECONDS,
+    )
+    if not answers:
+        return _not_measured(len(sample), f"a single exact search takes longer than {_LIMIT_SECONDS:g} s")
     # Rows may have been deleted since the sample was taken.
     pairs = [(query, answer) for query, answer in zip(sample, answers, strict=False) if len(answer.distances) == k]
     if not pairs:
         return _not_measured(len(sample), "the vectors were deleted meanwhile")
     asked, exact = zip(*pairs, strict=True)
-    values = sorted({*curve, config.ef_search})
-    # Untimed: exact search has pushed the index out of the server's memory.
-    search.by_index(asked, values[-1])
-    points = [_curve_point(search.by_index(asked, value), exact, k, value) for value in values]
-    configured = next(point for point in points if point.ef_search == config.ef_search)
+    points = _measure_curve(search, asked, exact, k=k, configured=config.ef_search, others=curve)
+    configured = next((point for point in points if point.ef_search == config.ef_search), None)
+    if configured is None:
+        return _not_measured(len(sample), f"{len(asked)} searches by the index take longer than {_LIMIT_SECONDS:g} s")
     exact_p50, exact_p95 = _percentiles(exact)
     return RecallSample(
         queries=len(asked),
@@ -136,7 +143,7 @@ def measure_recall(
         recall_high=configured.recall_high,
         exact_p50_milliseconds=exact_p50,
         exact_p95_milliseconds=exact_p95,
-        curve=tuple(points),
+        curve=tuple(sorted(points, key=lambda point: point.ef_search)),
         duplicates=sum(answer.cosine >= _DUPLICATE_COSINE for answer in exact) / len(exact),
         near_duplicates=sum(answer.cosine >= _NEAR_DUPLICATE_COSINE for answer in exact) / len(exact),
     )
@@ -145,9 +152,42 @@ def measure_recall(
 def has_asked_enough(queries: int, seconds: float) -> bool:
     """Whether so many exact queries, which took so long together, will do.
 
-    Twenty at least, more while they take less than a minute; but no further one after five minutes, however few.
+    Twenty at least, more while they take less than a minute; but no further one after five minutes, however few. A
+    query of 768 dimensions takes some five seconds for a million vectors that the server has in memory.
     """
     return seconds >= _LIMIT_SECONDS or (queries >= _FEWEST_QUERIES and seconds >= _BUDGET_SECONDS)
+
+
+def _hindrance(search: NeighbourSearch, query: StoredQuery, index: str) -> str:
+    """Why the two ways of searching cannot be compared; empty if they can."""
+    if not search.can_use_index(query):
+        return f"there is no index {index} that searches can use"
+    if not search.is_exact(query):
+        return "the server reads an index even where it is told not to"
+    return ""
+
+
+def _measure_curve(
+    search: NeighbourSearch,
+    asked: Sequence[StoredQuery],
+    exact: Sequence[Answer],
+    *,
+    k: int,
+    configured: int,
+    others: Sequence[int],
+) -> list[CurvePoint]:
+    """The point of the configured hnsw.ef_search, then those of others while there is time."""
+    # Untimed: exact search has pushed the index out of the server's memory.
+    search.by_index(asked, max(configured, *others, 0), seconds=_CURVE_SECONDS)
+    points: list[CurvePoint] = []
+    deadline = time.monotonic() + _CURVE_SECONDS
+    for value in (configured, *sorted({*others} - {configured})):
+        seconds = _LIMIT_SECONDS if value == configured else deadline - time.monotonic()
+        answers = search.by_index(asked, value, seconds=seconds) if seconds > 0 else []
+        if len(answers) < len(asked):
+            break
+        points.append(_curve_point(answers, exact, k, value))
+    return points
 
 
 def wilson_interval(recalls: Sequence[float], k: int) -> tuple[float, float]:

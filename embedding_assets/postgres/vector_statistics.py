@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
+from psycopg import errors as pg
 from psycopg import sql
 from psycopg.rows import dict_row
 
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 __all__ = ["PrefixVectors", "VectorStatistics", "measure_vectors", "oldest_pending"]
 
 _SAMPLE_ROWS: Final = 20_000
+
+_WHOLE_COLUMN_SECONDS: Final = 30.0
+"""For reading every vector: some ten seconds for a million of 768 dimensions that the server has in memory."""
 
 _REACHABLE: Final = sql.SQL("chunk_hash ~ '^[0-9a-f]{2,}$'")
 
@@ -86,13 +90,17 @@ class VectorStatistics:
         return self.zero / max(self.sampled, 1)
 
 
-def measure_vectors(database: Database, record: SpaceRecord, *, prefix_length: int = 1) -> VectorStatistics:
+def measure_vectors(
+    database: Database, record: SpaceRecord, *, prefix_length: int = 1, thorough: bool = False
+) -> VectorStatistics:
     """Measure the vectors of a space; reads indexes, and of a large table a sample.
 
     Args:
         database: where.
         record: the space.
         prefix_length: hex characters of ``chunk_hash`` by which vectors are counted.
+        thorough: look at every vector, unless that takes longer than half a minute. pgvector leaves zero vectors out
+            of an index of cosines, but nothing tells how many: only reading the column finds a single one.
     """
     pending = count_pending_by_prefix(database, record, prefix_length)
 
@@ -101,7 +109,7 @@ def measure_vectors(database: Database, record: SpaceRecord, *, prefix_length: i
         return VectorStatistics(
             vectors=count_vectors(connection, record),
             **_sizes(connection, record),
-            **_norms(connection, record),
+            **((thorough and _norms_in_time(connection, record)) or _norms(connection, record, _SAMPLE_ROWS)),
             prefixes=tuple(
                 PrefixVectors(prefix, embedded.get(prefix, 0), pending.get(prefix, 0))
                 for prefix in sorted({*embedded, *pending})
@@ -169,19 +177,29 @@ def _sizes(connection: Connection, record: SpaceRecord) -> dict[str, Any]:
     return dict(row)
 
 
-def _norms(connection: Connection, record: SpaceRecord) -> dict[str, Any]:
+def _norms_in_time(connection: Connection, record: SpaceRecord) -> dict[str, Any] | None:
+    """Of all vectors; None if that takes too long."""
+    limit = str(round(_WHOLE_COLUMN_SECONDS * 1000))
+    try:
+        with connection.transaction():
+            connection.execute("SELECT set_config('statement_timeout', %s, true)", [limit])
+            return _norms(connection, record, None)
+    except pg.QueryCanceled:
+        return None
+
+
+def _norms(connection: Connection, record: SpaceRecord, rows: int | None) -> dict[str, Any]:
+    sample = "TABLESAMPLE SYSTEM ((SELECT least(100, 100 * %(rows)s / rows) FROM size))" if rows else ""
     query = sql.SQL("""
         WITH size AS (SELECT greatest(reltuples, 1) AS rows FROM pg_class WHERE oid = 'knowledge_base'::regclass),
-        sample AS (
-            SELECT vector_norm({column}) AS norm
-            FROM knowledge_base TABLESAMPLE SYSTEM ((SELECT least(100, 100 * %(rows)s / rows) FROM size))
-            WHERE {column} IS NOT NULL
+        norms AS NOT MATERIALIZED (
+            SELECT vector_norm({column}) AS norm FROM knowledge_base {sample} WHERE {column} IS NOT NULL
         )
         SELECT count(*) AS sampled, count(*) FILTER (WHERE norm = 0) AS zero, min(nullif(norm, 0)) AS norm_min,
                avg(nullif(norm, 0)) AS norm_mean, max(nullif(norm, 0)) AS norm_max
-        FROM sample
-    """).format(column=sql.Identifier(record.column))
-    row: Any = connection.cursor(row_factory=dict_row).execute(query, {"rows": _SAMPLE_ROWS}).fetchone()
+        FROM norms
+    """).format(column=sql.Identifier(record.column), sample=sql.SQL(sample))
+    row: Any = connection.cursor(row_factory=dict_row).execute(query, {"rows": rows}).fetchone()
     return dict(row)
 
 

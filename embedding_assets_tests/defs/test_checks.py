@@ -19,41 +19,12 @@ from embedding_assets.postgres.ledger import Spending
 from embedding_assets.postgres.runs import record_run
 from embedding_assets.postgres.spaces import register_space
 from embedding_assets.providers.factory import open_space
+from embedding_assets_tests.defs.evaluating import evaluate, execute, failing
 from embedding_assets_tests.fakes import FAKE_SPACE, FakeProvider, hash_of, insert_chunks, vector_of
+from embedding_assets_tests.generator_runs import texts
 
 ONE = "(SELECT min(chunk_hash) FROM knowledge_base)"
-TEXTS = [f"text {n}" for n in range(30)]
-
-
-@pytest.fixture
-def filled(settings, database):
-    """Thirty chunks with vectors and an index, as a run leaves them; the space's record."""
-    insert_chunks(database, TEXTS)
-    EmbeddingGenerator(settings, database=database).generate_embeddings_batch()
-    record = open_space(settings, database)
-    build_vector_index(database, record, settings.index)
-    return record
-
-
-def execute(database, statement, *parameters):
-    database.run(lambda connection: connection.execute(statement, parameters))
-
-
-def evaluate():
-    """Evaluate the checks alone, as the UI's "Evaluate" does: name to evaluation."""
-    with DagsterInstance.ephemeral() as instance:
-        result = dagster.materialize(
-            [*defs.assets, *defs.asset_checks],
-            instance=instance,
-            resources=defs.resources,
-            selection=dagster.AssetSelection.all_asset_checks(),
-            raise_on_error=False,  # a blocking check that fails
-        )
-    return {evaluation.check_name: evaluation for evaluation in result.get_asset_check_evaluations()}
-
-
-def failing():
-    return {name: evaluation for name, evaluation in evaluate().items() if not evaluation.passed}
+TEXTS = texts(30)
 
 
 def test_all_is_well(filled):
@@ -269,14 +240,6 @@ def test_a_bloated_index(filled, settings, database):
     assert "Materialize pgvector_index_health" in evaluation.description
     build_indexes(database, filled, settings.index)
     assert failing() == {}
-
-
-def test_a_planner_that_would_rather_read_everything(filled, monkeypatch):
-    # As if thirty rows were many.
-    monkeypatch.setattr("embedding_assets.index_health.EXACT_SEARCH_ROWS", 10)
-
-    assert set(failing()) == {"planner_uses_index"}
-    assert "Run ANALYZE knowledge_base" in failing()["planner_uses_index"].description
 
 
 def test_an_old_pgvector(filled, database):

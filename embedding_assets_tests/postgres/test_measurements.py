@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from embedding_assets.config import IndexConfig
+from embedding_assets.postgres import measurements
 from embedding_assets.postgres.index import build_vector_index, describe_index
 from embedding_assets.postgres.measurements import (
     IndexMeasurement,
@@ -131,6 +132,21 @@ def test_the_latest_can_be_accepted_by_hand(database, record):
     assert baseline_measurement(database, record.space.name) == accepted
     assert record_measurement(database, measured(record, 0.86)).accepted
     assert accept_latest(database, record.space.name).recall == 0.86
+
+
+def test_only_the_last_are_kept_and_the_one_that_the_next_is_compared_with(database, record, monkeypatch):
+    monkeypatch.setattr(measurements, "_KEPT", 3)
+    second = register_space(database, FAKE_SPACE, new_space=True)
+    record_measurement(database, measured(second, 0.5))
+    for recall in (0.9, 0.95, None, 0.8, 0.81, 0.82, 0.83):
+        record_measurement(database, measured(record, recall))
+    kept = [m.recall for m in list_measurements(database, record.space.name)]
+    assert kept == [0.95, 0.81, 0.82, 0.83]
+    assert baseline_measurement(database, record.space.name).recall == 0.95
+    accept_latest(database, record.space.name)
+    record_measurement(database, measured(record, 0.7))
+    assert [m.recall for m in list_measurements(database, record.space.name)] == [0.82, 0.83, 0.7]
+    assert [m.recall for m in list_measurements(database, second.space.name)] == [0.5]
 
 
 def test_spaces_have_histories_of_their_own_that_end_with_them(database, record, execute):

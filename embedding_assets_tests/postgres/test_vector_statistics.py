@@ -96,6 +96,27 @@ def test_of_a_large_table_a_sample_is_looked_at(database, record, execute, monke
     assert sum(prefix.embedded for prefix in statistics.prefixes) == 3000
 
 
+def test_thoroughly_each_vector_is_looked_at_unless_that_takes_too_long(database, record, execute, monkeypatch):
+    vectors = unit_vectors(3000)
+    vectors[1700] = 0
+    insert_vectors(database, record, vectors)
+    execute("ANALYZE knowledge_base")
+    monkeypatch.setattr(vector_statistics, "_SAMPLE_ROWS", 500)
+    statistics = measure_vectors(database, record, thorough=True)
+    assert (statistics.vectors, statistics.sampled, statistics.zero) == (3000, 3000, 1)
+
+    def slow(connection, *arguments):
+        connection.execute("SELECT pg_sleep(CASE WHEN %s THEN 5 ELSE 0 END)", [arguments[1] is None])
+        return norms(connection, *arguments)
+
+    norms = vector_statistics._norms
+    monkeypatch.setattr(vector_statistics, "_norms", slow)
+    monkeypatch.setattr(vector_statistics, "_WHOLE_COLUMN_SECONDS", 0.1)
+    statistics = measure_vectors(database, record, thorough=True)
+    assert statistics.vectors == 3000
+    assert 0 < statistics.sampled < 2000
+
+
 def test_vectors_and_pending_chunks_by_prefix(database, record, execute, settings):
     for hash_, embedded in {"a001": True, "a002": True, "a101": False, "b001": False, "b002": False,
                             "c001": True, "XYZ": True, "xyz": False}.items():  # fmt: skip
