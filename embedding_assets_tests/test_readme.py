@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+import typer
 from pydantic_core import PydanticUndefined
 
 from embedding_assets.cli import app
@@ -31,8 +32,7 @@ def test_every_setting_is_in_the_table() -> None:
 
 
 def test_commands_exist() -> None:
-    commands = {command.name or command.callback.__name__ for command in app.registered_commands if command.callback}
-    commands |= {group.name for group in app.registered_groups if group.name}
+    commands = set(typer.main.get_group(app).commands)
     named = set(re.findall(r"embedding-assets ([a-z]+)", README.read_text(encoding="utf-8")))
     assert named <= commands, named - commands
     assert commands <= named, commands - named
