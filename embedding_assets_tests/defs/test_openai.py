@@ -76,7 +76,7 @@ def test_a_run_with_the_launchpads_provider(database, launch, server, instance):
     assert failing(result) == set()
     assert len(evaluations(result)) == 15
     assert_vectors(database, TEXTS)
-    assert evaluations(result)["vectors_match_model"].metadata["compared"].value == 16
+    assert evaluations(result)["vectors_match_model"].metadata["compared"].value == 44
     pending, run = metadata_of(result, "chunks_pending"), metadata_of(result, "chunk_embeddings")
     assert pending["estimated_usd"] > 0
     assert (run["provider"], run["device"], run["embedded"]) == ("openai", "api", 120)
@@ -111,7 +111,7 @@ def test_a_second_space_beside_the_local_one(settings, database, launch):
     assert failing(result) == set()
     local, api = list_spaces(database)
     assert (local.space.provider, local.serving, api.space.provider, api.serving) == ("local", True, "openai", False)
-    assert evaluations(result)["vectors_match_model"].metadata["compared"].value == 20 + 16
+    assert evaluations(result)["vectors_match_model"].metadata["compared"].value == 20 + 20
     health = metadata_of(result, "pgvector_index_health")
     assert health["index"] == api.index
     assert [row.data["index"] for row in health["spaces"].records] == [api.index, local.index]
@@ -282,7 +282,7 @@ def test_an_outage_with_a_fallback_and_its_end(database, launch, server, monkeyp
     assert failing(healed) == set()
     assert metadata_of(healed, "chunk_embeddings")["embedded"] == 30
     assert "fallback_space" not in metadata_of(healed, "chunk_embeddings")
-    assert evaluations(healed)["vectors_match_model"].metadata["compared"].value == 30 + 16
+    assert evaluations(healed)["vectors_match_model"].metadata["compared"].value == 30 + 44
     assert_vectors(database, TEXTS[:60])
 
 
