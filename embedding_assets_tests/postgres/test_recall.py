@@ -12,6 +12,7 @@ from embedding_assets.postgres.index import build_vector_index
 from embedding_assets.postgres.neighbours import NeighbourSearch, StoredQuery, sample_queries
 from embedding_assets.postgres.recall import EF_SEARCH_CURVE, has_asked_enough, measure_recall, wilson_interval
 from embedding_assets.postgres.spaces import register_space
+from embedding_assets.postgres.vectors import nearest_chunks
 from embedding_assets_tests.fakes import FAKE_SPACE
 from embedding_assets_tests.postgres.conftest import insert_vectors, unit_vectors
 
@@ -65,6 +66,9 @@ def test_recall_is_what_brute_force_says(database, record, execute):
 
         found = [row[0] for row in database.run(search) if row[0] != query.chunk_hash][:10]
         right += len(truth & set(found))
+        # And what a search of the library finds, which looks at 11 candidates for 11 chunks.
+        rows = nearest_chunks(database, record, vectors[own], k=11, where={}, index=WEAK)
+        assert [row[0] for row in rows if row[0] != query.chunk_hash][:10] == found
     assert sample.queries == 50
     assert sample.recall == pytest.approx(right / 500)
     assert 0.1 < sample.recall < 0.9
