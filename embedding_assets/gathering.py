@@ -17,10 +17,11 @@ from embedding_assets.overview import (
 from embedding_assets.planning import all_prefixes
 from embedding_assets.plots import DayCost, PrefixCounts
 from embedding_assets.postgres.chunks import Backlog, count_backlog, count_chunks, count_documents
-from embedding_assets.postgres.failures import count_failures, count_quarantined
+from embedding_assets.postgres.failures import count_failures
 from embedding_assets.postgres.index import describe_index
 from embedding_assets.postgres.ledger import count_spending, list_daily_costs
 from embedding_assets.postgres.measurements import latest_measurement
+from embedding_assets.postgres.prefixes import count_by_prefix
 from embedding_assets.postgres.runs import list_runs
 from embedding_assets.postgres.samples import sample_sources
 from embedding_assets.postgres.spaces import SpaceRecord, list_spaces
@@ -79,8 +80,7 @@ def gather_overview(database: Database, settings: Settings, *, map_size: int = 0
 
 def count_prefixes(database: Database, record: SpaceRecord, length: int) -> tuple[PrefixCounts, ...]:
     """The chunks of a space by prefix of their hash, empty prefixes included."""
-    statistics = measure_vectors(database, record, prefix_length=length)
-    return _by_prefix(database, record, length, statistics, count_backlog(database, record))
+    return _by_prefix(database, record, length, count_backlog(database, record))
 
 
 def daily_costs(database: Database) -> tuple[DayCost, ...]:
@@ -93,7 +93,7 @@ def _gather_space(
 ) -> SpaceOverview:
     config = settings.embedding
     backlog = count_backlog(database, record)
-    statistics = measure_vectors(database, record, prefix_length=config.prefix_length)
+    statistics = measure_vectors(database, record)
     measurement = latest_measurement(database, record.space.name)
     vectors, sources = sample_sources(database, record, map_size) if map_size and backlog.embedded else (None, ())
     return SpaceOverview(
@@ -103,7 +103,7 @@ def _gather_space(
         dimensions=record.space.dimensions,
         column=record.column,
         serving=record.serving,
-        prefixes=_by_prefix(database, record, config.prefix_length, statistics, backlog),
+        prefixes=_by_prefix(database, record, config.prefix_length, backlog),
         waiting=backlog.waiting,
         runs=tuple(list_runs(database, record.space.name)),
         index=_index_overview(database, record, settings, measurement),
@@ -117,18 +117,12 @@ def _gather_space(
     )
 
 
-def _by_prefix(
-    database: Database, record: SpaceRecord, length: int, statistics: VectorStatistics, backlog: Backlog
-) -> tuple[PrefixCounts, ...]:
-    counted = {counts.prefix: counts for counts in statistics.prefixes}
-    quarantined = count_quarantined(database, record.space.name, length)
+def _by_prefix(database: Database, record: SpaceRecord, length: int, backlog: Backlog) -> tuple[PrefixCounts, ...]:
+    counted = {rows.prefix: rows for rows in count_by_prefix(database, record, length)}
     found = [
-        PrefixCounts(
-            prefix,
-            embedded=counted[prefix].embedded if prefix in counted else 0,
-            pending=counted[prefix].pending if prefix in counted else 0,
-            quarantined=quarantined.get(prefix, 0),
-        )
+        PrefixCounts(prefix, rows.embedded, rows.pending, rows.quarantined)
+        if (rows := counted.get(prefix))
+        else PrefixCounts(prefix, 0, 0)
         for prefix in all_prefixes(length)
     ]
     elsewhere = backlog.embedded - sum(counts.embedded for counts in found)

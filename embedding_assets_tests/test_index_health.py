@@ -24,7 +24,7 @@ from embedding_assets.postgres.measurements import (
     measure_index,
     record_measurement,
 )
-from embedding_assets.postgres.recall import wilson_interval
+from embedding_assets.postgres.recall import recall_interval
 from embedding_assets.postgres.schema import MINIMUM_PGVECTOR
 from embedding_assets.postgres.spaces import register_space
 from embedding_assets.postgres.vector_statistics import VectorStatistics, measure_vectors
@@ -38,7 +38,7 @@ NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 def measured(recall: float | None = 0.95, *, queries: int = 100, curve=(), **changes: object) -> IndexMeasurement:
     """As after so many queries of which each found all of its neighbours or none: the widest interval."""
     found = round((recall or 0) * queries)
-    low, high = wilson_interval([1.0] * found + [0.0] * (queries - found), 10)
+    low, high = recall_interval([1.0] * found + [0.0] * (queries - found), 10)
     details = {
         "queries": queries, "ef_search": 40, "m": 16, "ef_construction": 64, "operator_class": "vector_cosine_ops",
         "planner_uses_index": True, "reason": "" if recall is not None else "5 vectors are too few", "dead_share": 0.25,

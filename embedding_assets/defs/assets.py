@@ -11,7 +11,7 @@ from dagster import AssetExecutionContext, AssetKey, BackfillPolicy, Materialize
 from embedding_assets.backlog import estimate_backlog, plan_load, prepare_index
 from embedding_assets.config import IndexConfig
 from embedding_assets.defs.automation import after_load
-from embedding_assets.defs.figures import backlog_pictures, index_pictures, run_figures, run_pictures
+from embedding_assets.defs.figures import backlog_pictures, index_pictures, run_pictures
 from embedding_assets.defs.freshness import nightly_at_least
 from embedding_assets.defs.metadata import indexes_metadata, prefix_table, run_metadata
 from embedding_assets.defs.partitions import prefix_partitions
@@ -128,15 +128,14 @@ def chunk_embeddings(
             _index_what_is_there(context, database, record, settings.index)
             raise
         spending = count_spending(database, context.run.run_id)
+        left = count_prefixes(database, record, settings.embedding.prefix_length)
         runs, days = list_runs(database, record.space.name), daily_costs(database)
     # Beside the numbers of the whole run, which Dagster gives to each of its partitions.
     for prefix in context.partition_keys:
         counts = stats.prefixes.get(prefix, PrefixStats())
         own = {f"partition_{name}": count for name, count in counts.model_dump().items()}
         context.add_asset_metadata(metadata=own, partition_key=prefix)
-    # Once: with 256 partitions the full figures would take megabytes of Dagster's storage in every run.
-    context.add_asset_metadata(metadata=run_figures(runs, days, settings), partition_key=keys.end)
-    pictures = run_pictures(runs, days, settings)
+    pictures = run_pictures(left, runs, days, settings)
     return MaterializeResult(metadata={**pictures, **run_metadata(stats, record.space.provider, spending)})
 
 
@@ -163,7 +162,9 @@ def pgvector_index_health(
             return _nothing_to_do(context)
         record = embedding_provider.open_space(database)
         reports = build_indexes(database, record, settings.index)
-        pictures = index_pictures(reports[0].measurement, settings, *sample_sources(database, record, MAP_SIZE))
+        runs, days = list_runs(database, record.space.name), daily_costs(database)
+        vectors, sources = sample_sources(database, record, MAP_SIZE)
+    pictures = index_pictures(reports[0].measurement, runs, days, settings, vectors=vectors, sources=sources)
     return MaterializeResult(metadata={**pictures, **indexes_metadata(reports)})
 
 

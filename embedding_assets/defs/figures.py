@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from embedding_assets.plots import Picture
     from embedding_assets.postgres.measurements import IndexMeasurement
 
-__all__ = ["backlog_pictures", "index_pictures", "run_figures", "run_pictures"]
+__all__ = ["backlog_pictures", "index_pictures", "run_pictures"]
 
 _Pictures = dict[str, MarkdownMetadataValue]
 
@@ -43,31 +43,42 @@ def backlog_pictures(prefixes: Sequence[PrefixCounts]) -> _Pictures:
     return {"backlog": _inline(backlog_glance(prefixes)), "figures": _gallery([backlog_figure(prefixes)])}
 
 
-def run_pictures(runs: Sequence[RunPoint], days: Sequence[DayCost], settings: Settings) -> _Pictures:
-    """Throughput and costs over time, so small that every partition of a run can have them."""
+def run_pictures(
+    prefixes: Sequence[PrefixCounts], runs: Sequence[RunPoint], days: Sequence[DayCost], settings: Settings
+) -> _Pictures:
+    """What is left, throughput and costs over time, so small that every partition of a run can have them."""
     floor, limit = settings.embedding.throughput_floor, settings.budget.usd_per_day
     costs = {"costs": _inline(cost_glance(days, None if limit is None else float(limit)))} if days else {}
-    return {"throughput": _inline(throughput_glance(runs, floor)), **costs}
-
-
-def run_figures(runs: Sequence[RunPoint], days: Sequence[DayCost], settings: Settings) -> _Pictures:
-    """The same in full."""
-    floor, limit = settings.embedding.throughput_floor, settings.budget.usd_per_day
-    costs = [cost_figure(days, None if limit is None else float(limit))] if days else []
-    return {"figures": _gallery([throughput_figure(runs, floor), *costs])}
+    return {
+        "backlog": _inline(backlog_glance(prefixes)),
+        "throughput": _inline(throughput_glance(runs, floor)),
+        **costs,
+    }
 
 
 def index_pictures(
-    measurement: IndexMeasurement, settings: Settings, vectors: NDArray[np.floating], sources: Sequence[str]
+    measurement: IndexMeasurement,
+    runs: Sequence[RunPoint],
+    days: Sequence[DayCost],
+    settings: Settings,
+    *,
+    vectors: NDArray[np.floating],
+    sources: Sequence[str],
 ) -> _Pictures:
-    """Recall and latency by ef_search; in full also a map of some vectors, shape (n, dimensions), by their source."""
+    """Recall and latency by ef_search. In full also a map of some vectors, shape (n, dimensions), by their source.
+
+    And throughput and costs in full: the partitions of a run are recorded in any order, so no page shows a certain one
+    of them, and kept with each of 256 they would take megabytes of Dagster's storage.
+    """
     curve, ef_search, exact = measurement.curve, settings.index.ef_search, measurement.exact_p50_ms
-    floor = settings.embedding.recall_floor
+    floor, limit = settings.embedding.recall_floor, settings.budget.usd_per_day
     figures = [recall_figure(curve, ef_search, floor), latency_figure(curve, ef_search, exact)] if curve else []
+    figures += [map_figure(vectors, sources), throughput_figure(runs, settings.embedding.throughput_floor)]
+    figures += [cost_figure(days, None if limit is None else float(limit))] if days else []
     return {
         "recall": _inline(recall_glance(curve, ef_search, floor)),
         "latency": _inline(latency_glance(curve, ef_search, exact)),
-        "figures": _gallery([*figures, map_figure(vectors, sources)]),
+        "figures": _gallery(figures),
     }
 
 

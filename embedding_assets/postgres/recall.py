@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from embedding_assets.postgres.connection import Database
     from embedding_assets.postgres.spaces import SpaceRecord
 
-__all__ = ["EF_SEARCH_CURVE", "CurvePoint", "RecallSample", "has_asked_enough", "measure_recall", "wilson_interval"]
+__all__ = ["EF_SEARCH_CURVE", "CurvePoint", "RecallSample", "has_asked_enough", "independent_trials", "measure_recall",
+           "recall_interval"]  # fmt: skip
 
 EF_SEARCH_CURVE: Final = (10, 20, 40, 80, 120, 200, 400)
 """Values of hnsw.ef_search at which recall and latency are measured, for whoever has to choose one."""
@@ -179,41 +180,65 @@ def _measure_curve(
     """The point of the configured hnsw.ef_search, then those of others while there is time."""
     # Untimed: exact search has pushed the index out of the server's memory.
     search.by_index(asked, max(configured, *others, 0), seconds=_CURVE_SECONDS)
-    points: list[CurvePoint] = []
+    found: dict[int, list[Answer]] = {}
     deadline = time.monotonic() + _CURVE_SECONDS
     for value in (configured, *sorted({*others} - {configured})):
         seconds = _LIMIT_SECONDS if value == configured else deadline - time.monotonic()
         answers = search.by_index(asked, value, seconds=seconds) if seconds > 0 else []
         if len(answers) < len(asked):
             break
-        points.append(_curve_point(answers, exact, k, value))
-    return points
+        found[value] = answers
+    recalls = {value: _recalls(answers, exact, k) for value, answers in found.items()}
+    # Where nothing was missed, nothing tells how neighbours are missed together. Other points of the curve do.
+    observed = [trials for values in recalls.values() if (trials := independent_trials(values, k))]
+    trials = min(observed, default=None)
+    return [_curve_point(value, found[value], recalls[value], k, trials) for value in found]
 
 
-def wilson_interval(recalls: Sequence[float], k: int) -> tuple[float, float]:
-    """The 95 % interval of the mean of ``recalls``, each the share of ``k`` neighbours that one query found.
+def independent_trials(recalls: Sequence[float], k: int) -> float | None:
+    """As many trials, each finding a neighbour or not, as would make the mean of ``recalls`` vary as it does.
 
-    Wilson's score interval (1927, doi:10.1080/01621459.1927.10502953), which stays within 0 and 1 and never shrinks to
-    a point, for as many independent trials as have the variance that was observed: neighbours of one query are found
-    or missed together (Saha, Miller and Wang 2015, doi:10.1515/ijb-2015-0024). At least one a query: no variable
-    between 0 and 1 varies more than one that is either. At most one a neighbour.
+    Neighbours of one query are found or missed together (Saha, Miller and Wang 2015, doi:10.1515/ijb-2015-0024). At
+    least one a query: no variable between 0 and 1 varies more than one that is either. At most one a neighbour.
+
+    Args:
+        recalls: the share of ``k`` neighbours that each query found.
+        k: neighbours of a query.
+
+    Returns:
+        None where all queries found the same share.
     """
     n = len(recalls)
     mean = sum(recalls) / n
     variance = sum((recall - mean) ** 2 for recall in recalls) / max(n - 1, 1)
-    trials = min(max(n * mean * (1 - mean) / variance, n), n * k) if variance else n
+    return min(max(n * mean * (1 - mean) / variance, n), n * k) if variance else None
+
+
+def recall_interval(recalls: Sequence[float], k: int, *, otherwise: float | None = None) -> tuple[float, float]:
+    """The 95 % interval of the mean of ``recalls``, each the share of ``k`` neighbours that one query found.
+
+    Wilson's score interval (1927, doi:10.1080/01621459.1927.10502953), which stays within 0 and 1 and never shrinks to
+    a point, for as many ``independent_trials`` as were made; where that is not known ``otherwise``, or one a query.
+    """
+    mean = sum(recalls) / len(recalls)
+    trials = independent_trials(recalls, k) or otherwise or len(recalls)
     z = 1.959964
     centre = (mean + z * z / (2 * trials)) / (1 + z * z / trials)
     half = z / (1 + z * z / trials) * math.sqrt(mean * (1 - mean) / trials + z * z / (4 * trials * trials))
     return max(0.0, min(mean, centre - half)), min(1.0, max(mean, centre + half))
 
 
-def _curve_point(answers: Sequence[Answer], exact: Sequence[Answer], k: int, ef_search: int) -> CurvePoint:
-    recalls = [
+def _recalls(answers: Sequence[Answer], exact: Sequence[Answer], k: int) -> list[float]:
+    return [
         sum(distance <= truth.distances[-1] for distance in answer.distances) / k
         for answer, truth in zip(answers, exact, strict=True)
     ]
-    low, high = wilson_interval(recalls, k)
+
+
+def _curve_point(
+    ef_search: int, answers: Sequence[Answer], recalls: Sequence[float], k: int, otherwise: float | None
+) -> CurvePoint:
+    low, high = recall_interval(recalls, k, otherwise=otherwise)
     return CurvePoint(ef_search, sum(recalls) / len(recalls), low, high, *_percentiles(answers))
 
 

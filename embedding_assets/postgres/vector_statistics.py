@@ -1,4 +1,4 @@
-"""What a space's vectors take and what they are like: sizes, dead rows, lengths, how many in each prefix."""
+"""What a space's vectors take and what they are like: sizes, dead rows, lengths; since when chunks wait."""
 
 from __future__ import annotations
 
@@ -10,14 +10,13 @@ from psycopg import errors as pg
 from psycopg import sql
 from psycopg.rows import dict_row
 
-from embedding_assets.postgres.chunks import count_pending_by_prefix
 from embedding_assets.postgres.index_state import count_vectors
 
 if TYPE_CHECKING:
     from embedding_assets.postgres.connection import Connection, Database
     from embedding_assets.postgres.spaces import SpaceRecord
 
-__all__ = ["PrefixVectors", "VectorStatistics", "measure_vectors", "oldest_pending"]
+__all__ = ["VectorStatistics", "measure_vectors", "oldest_pending"]
 
 _SAMPLE_ROWS: Final = 20_000
 
@@ -25,15 +24,6 @@ _WHOLE_COLUMN_SECONDS: Final = 30.0
 """For reading every vector: some ten seconds for a million of 768 dimensions that the server has in memory."""
 
 _REACHABLE: Final = sql.SQL("chunk_hash ~ '^[0-9a-f]{2,}$'")
-
-
-@dataclass(frozen=True, slots=True)
-class PrefixVectors:
-    """Chunks of a prefix of ``chunk_hash``: with a vector, and without one but not quarantined."""
-
-    prefix: str
-    embedded: int
-    pending: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +44,6 @@ class VectorStatistics:
         norm_min: least length of the others; None if there are none.
         norm_mean: mean length of the others.
         norm_max: greatest length of the others.
-        prefixes: by prefix, ascending.
         pgvector: version of the extension.
     """
 
@@ -71,7 +60,6 @@ class VectorStatistics:
     norm_min: float | None
     norm_mean: float | None
     norm_max: float | None
-    prefixes: tuple[PrefixVectors, ...]
     pgvector: str
 
     @property
@@ -90,30 +78,21 @@ class VectorStatistics:
         return self.zero / max(self.sampled, 1)
 
 
-def measure_vectors(
-    database: Database, record: SpaceRecord, *, prefix_length: int = 1, thorough: bool = False
-) -> VectorStatistics:
+def measure_vectors(database: Database, record: SpaceRecord, *, thorough: bool = False) -> VectorStatistics:
     """Measure the vectors of a space; reads indexes, and of a large table a sample.
 
     Args:
         database: where.
         record: the space.
-        prefix_length: hex characters of ``chunk_hash`` by which vectors are counted.
         thorough: look at every vector, unless that takes longer than half a minute. pgvector leaves zero vectors out
             of an index of cosines, but nothing tells how many: only reading the column finds a single one.
     """
-    pending = count_pending_by_prefix(database, record, prefix_length)
 
     def work(connection: Connection) -> VectorStatistics:
-        embedded = _embedded_by_prefix(connection, record, prefix_length)
         return VectorStatistics(
             vectors=count_vectors(connection, record),
             **_sizes(connection, record),
             **((thorough and _norms_in_time(connection, record)) or _norms(connection, record, _SAMPLE_ROWS)),
-            prefixes=tuple(
-                PrefixVectors(prefix, embedded.get(prefix, 0), pending.get(prefix, 0))
-                for prefix in sorted({*embedded, *pending})
-            ),
             pgvector=_pgvector_version(connection),
         )
 
@@ -145,20 +124,6 @@ def oldest_pending(database: Database, record: SpaceRecord) -> datetime | None:
         return row[0] if row else None
 
     return database.run(work)
-
-
-def _embedded_by_prefix(connection: Connection, record: SpaceRecord, length: int) -> dict[str, int]:
-    """Counted as the rows of a prefix less those without a vector: both by an index alone."""
-    query = sql.SQL("""
-        SELECT prefix, sum(rows)::bigint FROM (
-            SELECT left(chunk_hash, %(length)s) AS prefix, count(*) AS rows FROM knowledge_base
-            WHERE {reachable} GROUP BY 1
-            UNION ALL
-            SELECT left(chunk_hash, %(length)s), -count(*) FROM knowledge_base
-            WHERE {reachable} AND {column} IS NULL GROUP BY 1
-        ) AS counts GROUP BY 1
-    """).format(column=sql.Identifier(record.column), reachable=_REACHABLE)
-    return dict(connection.execute(query, {"length": length}).fetchall())
 
 
 def _sizes(connection: Connection, record: SpaceRecord) -> dict[str, Any]:

@@ -23,7 +23,7 @@ MISSING = IndexState("idx", exists=False)
 VECTORS = VectorStatistics(
     vectors=300, heap_bytes=1_000_000, toast_bytes=2_000_000, index_bytes=2_500_000, pending_index_bytes=8192,
     live_rows=300, dead_rows=100, vacuumed_at=None, sampled=300, zero=3, norm_min=0.99, norm_mean=1.0, norm_max=1.01,
-    prefixes=(), pgvector="0.8.4",
+    pgvector="0.8.4",
 )  # fmt: skip
 
 

@@ -8,9 +8,16 @@ import pytest
 from embedding_assets.config import IndexConfig
 from embedding_assets.errors import DatabaseError
 from embedding_assets.postgres import neighbours, recall
+from embedding_assets.postgres.connection import open_database
 from embedding_assets.postgres.index import build_vector_index
 from embedding_assets.postgres.neighbours import NeighbourSearch, StoredQuery, sample_queries
-from embedding_assets.postgres.recall import EF_SEARCH_CURVE, has_asked_enough, measure_recall, wilson_interval
+from embedding_assets.postgres.recall import (
+    EF_SEARCH_CURVE,
+    has_asked_enough,
+    independent_trials,
+    measure_recall,
+    recall_interval,
+)
 from embedding_assets.postgres.spaces import register_space
 from embedding_assets.postgres.vectors import nearest_chunks
 from embedding_assets_tests.fakes import FAKE_SPACE
@@ -42,7 +49,16 @@ def test_recall_of_a_good_index_is_one(database, record, operator_class):
     assert 0 < sample.exact_p50_milliseconds <= sample.exact_p95_milliseconds
 
 
-def test_recall_is_what_brute_force_says(database, record, execute):
+@pytest.fixture
+def by_index(settings, database, execute):
+    """The same database, whose planner reads a table only where there is no index, however small the table is."""
+    [(name,)] = execute("SELECT current_database()")
+    execute(f'ALTER DATABASE "{name}" SET enable_seqscan = off')
+    with open_database(settings) as database:
+        yield database
+
+
+def test_recall_is_what_brute_force_says(database, record, by_index):
     vectors = clustered(800, 8)
     hashes = insert_vectors(database, record, vectors)
     build_vector_index(database, record, WEAK)
@@ -58,16 +74,16 @@ def test_recall_is_what_brute_force_says(database, record, execute):
         truth = {hashes[place] for place in np.argsort(-cosines)[:10]}
 
         def search(connection, query=query):
-            connection.execute("SET LOCAL enable_seqscan = off; SET LOCAL hnsw.ef_search = 11")
+            connection.execute("SET LOCAL hnsw.ef_search = 11")
             connection.execute("SET LOCAL hnsw.iterative_scan = strict_order")
             return connection.execute(
                 "SELECT chunk_hash FROM knowledge_base ORDER BY embedding <=> %s LIMIT 11", [query.vector]
             ).fetchall()
 
-        found = [row[0] for row in database.run(search) if row[0] != query.chunk_hash][:10]
+        found = [row[0] for row in by_index.run(search) if row[0] != query.chunk_hash][:10]
         right += len(truth & set(found))
         # And what a search of the library finds, which looks at 11 candidates for 11 chunks.
-        rows = nearest_chunks(database, record, vectors[own], k=11, where={}, index=WEAK)
+        rows = nearest_chunks(by_index, record, vectors[own], k=11, where={}, index=WEAK)
         assert [row[0] for row in rows if row[0] != query.chunk_hash][:10] == found
     assert sample.queries == 50
     assert sample.recall == pytest.approx(right / 500)
@@ -372,7 +388,29 @@ def test_the_sample_is_read_in_the_order_of_an_adopted_tables_index(database, re
     ],
 )
 def test_intervals(recalls, k, low, high):
-    assert wilson_interval(recalls, k) == (pytest.approx(low, abs=5e-4), pytest.approx(high, abs=5e-4))
+    assert recall_interval(recalls, k) == (pytest.approx(low, abs=5e-4), pytest.approx(high, abs=5e-4))
+
+
+@pytest.mark.parametrize(
+    ("recalls", "trials"),
+    [
+        ([1.0] * 100, None),
+        ([0.5] * 8, None),
+        # A tenth missed here and there, as if each neighbour were on its own.
+        ([1.0] * 98 + [0.9] * 2, 1000),
+        # All or nothing, as if there were but one neighbour.
+        ([1.0] * 98 + [0.0] * 2, 100),
+    ],
+)
+def test_neighbours_missed_together_are_no_trials_of_their_own(recalls, trials):
+    assert independent_trials(recalls, 10) == (trials and pytest.approx(trials))
+
+
+def test_where_nothing_was_missed_other_points_tell_how_sure_that_is():
+    alone, _ = recall_interval([1.0] * 100, 10)
+    beside, _ = recall_interval([1.0] * 100, 10, otherwise=1000)
+    assert alone == pytest.approx(0.963, abs=5e-4)
+    assert beside == pytest.approx(0.996, abs=5e-4)
 
 
 @pytest.mark.parametrize(("recall_", "spread"), [(0.9, 8.0), (0.97, 20.0), (0.6, 1.0)])
@@ -382,6 +420,6 @@ def test_an_interval_holds_the_truth_as_often_as_it_says(recall_, spread):
     held = 0
     for _ in range(1000):
         of_query = generator.beta(recall_ * spread, (1 - recall_) * spread, size=100)
-        low, high = wilson_interval(list(generator.binomial(10, of_query) / 10), 10)
+        low, high = recall_interval(list(generator.binomial(10, of_query) / 10), 10)
         held += low <= recall_ <= high
     assert held >= 935

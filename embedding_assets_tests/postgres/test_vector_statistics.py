@@ -13,7 +13,7 @@ from embedding_assets.postgres.failures import record_failures
 from embedding_assets.postgres.index import build_vector_index, drop_index
 from embedding_assets.postgres.schema import migrate
 from embedding_assets.postgres.spaces import register_space
-from embedding_assets.postgres.vector_statistics import PrefixVectors, measure_vectors, oldest_pending
+from embedding_assets.postgres.vector_statistics import measure_vectors, oldest_pending
 from embedding_assets_tests.fakes import FAKE_SPACE, hash_of, insert_chunks
 from embedding_assets_tests.postgres.conftest import SMALL_SPACE, insert_vectors, unit_vectors
 from embedding_assets_tests.postgres.test_schema import CONFIG, run_sql
@@ -30,7 +30,7 @@ def test_nothing_is_measured_as_nothing(database, record):
     statistics = measure_vectors(database, record)
     assert (statistics.vectors, statistics.index_bytes, statistics.sampled, statistics.zero) == (0, 0, 0, 0)
     assert (statistics.norm_min, statistics.norm_mean, statistics.norm_max) == (None, None, None)
-    assert (statistics.dead_share, statistics.zero_share, statistics.prefixes) == (0.0, 0.0, ())
+    assert (statistics.dead_share, statistics.zero_share) == (0.0, 0.0)
     assert statistics.vacuumed_at is None
     assert statistics.pgvector.startswith("0.")
 
@@ -93,7 +93,6 @@ def test_of_a_large_table_a_sample_is_looked_at(database, record, execute, monke
     statistics = measure_vectors(database, record)
     assert statistics.vectors == 3000
     assert 0 < statistics.sampled < 2000
-    assert sum(prefix.embedded for prefix in statistics.prefixes) == 3000
 
 
 def test_thoroughly_each_vector_is_looked_at_unless_that_takes_too_long(database, record, execute, monkeypatch):
@@ -115,22 +114,6 @@ def test_thoroughly_each_vector_is_looked_at_unless_that_takes_too_long(database
     statistics = measure_vectors(database, record, thorough=True)
     assert statistics.vectors == 3000
     assert 0 < statistics.sampled < 2000
-
-
-def test_vectors_and_pending_chunks_by_prefix(database, record, execute, settings):
-    for hash_, embedded in {"a001": True, "a002": True, "a101": False, "b001": False, "b002": False,
-                            "c001": True, "XYZ": True, "xyz": False}.items():  # fmt: skip
-        execute(
-            "INSERT INTO knowledge_base (chunk_hash, chunk_text, embedding) VALUES (%s, 'text', %s)",
-            hash_,
-            "[1,0,0,0,0,0,0,0]" if embedded else None,
-        )
-    quarantine(database, record, settings, "b002")
-    statistics = measure_vectors(database, record)
-    assert statistics.vectors == 4
-    assert statistics.prefixes == (PrefixVectors("a", 2, 1), PrefixVectors("b", 0, 1), PrefixVectors("c", 1, 0))
-    finer = measure_vectors(database, record, prefix_length=2).prefixes
-    assert finer[:2] == (PrefixVectors("a0", 2, 0), PrefixVectors("a1", 0, 1))
 
 
 # What waits longest
