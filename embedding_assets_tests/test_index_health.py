@@ -185,7 +185,7 @@ def test_the_age_of_the_backlog(waited, passed, words):
 
 def statistics(**changes: object) -> VectorStatistics:
     empty = dict.fromkeys((field.name for field in dataclasses.fields(VectorStatistics)), 0)
-    values = {"sampled": 10, "norm_min": 1.0, "norm_mean": 1.0, "norm_max": 1.0, "prefixes": (), "pgvector": "0.8.5"}
+    values = {"sampled": 10, "norm_min": 1.0, "norm_mean": 1.0, "norm_max": 1.0, "pgvector": "0.8.5"}
     return VectorStatistics(**{**empty, **values, **changes})
 
 
