@@ -61,8 +61,16 @@ def spaces_to_index(database: Database, record: SpaceRecord) -> list[SpaceRecord
     ]
 
 
-def build_indexes(database: Database, record: SpaceRecord, config: IndexConfig) -> list[IndexReport]:
+def build_indexes(
+    database: Database, record: SpaceRecord, config: IndexConfig, *, anew: bool = True
+) -> list[IndexReport]:
     """Build, mend and measure the index of each of ``spaces_to_index``, the given space's first; record the numbers.
+
+    Args:
+        database: where.
+        record: the space to begin with.
+        config: how indexes are built and searched.
+        anew: measure also what was measured lately and has hardly changed since (``current_measurement``).
 
     Raises:
         DatabaseError: an index could not be built.
@@ -73,9 +81,12 @@ def build_indexes(database: Database, record: SpaceRecord, config: IndexConfig) 
         if seconds is not None:
             logger.info("built %s in %.1f s", space.index, seconds, extra={"index": space.index})
         queries = _queries(space, configured=space == record)
-        measurement = record_measurement(
-            database, measure_index(database, space, config, built=seconds is not None, queries=queries)
-        )
+        if anew or seconds is not None:
+            measurement = measure_index(database, space, config, built=seconds is not None, queries=queries)
+        else:
+            measurement = current_measurement(database, space, config, queries=queries)
+        if measurement.id is None:
+            measurement = record_measurement(database, measurement)
         reports.append(IndexReport(space, describe_index(database, space.index), measurement, seconds))
     return reports
 
@@ -95,7 +106,7 @@ def build_missing(database: Database, record: SpaceRecord, config: IndexConfig) 
 def measure_space(
     database: Database, record: SpaceRecord, config: IndexConfig, *, configured: bool
 ) -> IndexMeasurement:
-    """The index of a space as it is now, from what was recorded if nothing has changed since; records nothing."""
+    """The index of a space as it is now, from what was recorded if that still holds; records nothing."""
     return current_measurement(database, record, config, queries=_queries(record, configured=configured))
 
 

@@ -161,7 +161,8 @@ def pgvector_index_health(
         if not has_chunks(database):
             return _nothing_to_do(context)
         record = embedding_provider.open_space(database)
-        reports = build_indexes(database, record, settings.index)
+        # Alone it was asked for; after every small load it would take longer than the load.
+        reports = build_indexes(database, record, settings.index, anew=not _also(context, "chunk_embeddings"))
         runs, days = list_runs(database, record.space.name), daily_costs(database)
         vectors, sources = sample_sources(database, record, MAP_SIZE)
     pictures = index_pictures(reports[0].measurement, runs, days, settings, vectors=vectors, sources=sources)
@@ -176,8 +177,13 @@ def _nothing_to_do(context: AssetExecutionContext) -> MaterializeResult[Any]:
 
 def _make_way(context: AssetExecutionContext, database: Database, record: SpaceRecord, due: int) -> None:
     """Drop the index if it had better wait for the load, and this run builds it afterwards."""
-    if AssetKey("pgvector_index_health") in context.job_def.asset_layer.selected_asset_keys:
+    if _also(context, "pgvector_index_health"):
         prepare_index(database, record, count_backlog(database, record), loading=due)
+
+
+def _also(context: AssetExecutionContext, asset: str) -> bool:
+    """Whether this run materializes that asset too."""
+    return AssetKey(asset) in context.job_def.asset_layer.selected_asset_keys
 
 
 def _index_what_is_there(

@@ -10,7 +10,7 @@ from psycopg import sql
 from psycopg.types.json import Jsonb
 
 from embedding_assets.postgres.index_state import IndexState, describe_index
-from embedding_assets.postgres.recall import CurvePoint, RecallSample, measure_recall
+from embedding_assets.postgres.recall import CurvePoint, RecallSample, measure_recall, planner_uses_index
 from embedding_assets.postgres.vector_statistics import VectorStatistics, measure_vectors
 
 if TYPE_CHECKING:
@@ -38,7 +38,8 @@ _SELECT: Final = sql.SQL("SELECT {} FROM embedding_index_measurements WHERE spac
     sql.SQL(", ").join(map(sql.Identifier, (*_COLUMNS, "id")))
 )
 
-_CURRENT_FOR: Final = timedelta(hours=1)
+_CURRENT_FOR: Final = timedelta(days=1)
+_TOLERANCE: Final = 0.01
 
 _KEPT: Final = 1000
 """Measurements of a space that are kept, each of some 2 kB."""
@@ -122,24 +123,40 @@ def measure_index(
 def current_measurement(
     database: Database, record: SpaceRecord, config: IndexConfig, *, queries: int = 100
 ) -> IndexMeasurement:
-    """The latest one recorded if nothing has changed since, within an hour; else a new one, which is not recorded.
+    """The latest one recorded while that holds, with today's number of vectors and sizes; else a new one, unrecorded.
 
-    For whoever only wants to know how the index is, just after somebody has measured it or at any other time.
+    It holds for a day, while the index is defined and searched as it was, PostgreSQL uses it or not as it did, and no
+    more than a hundredth of the vectors is new, gone or another. Measuring a million vectors takes minutes, and a run
+    that added a few would otherwise do so.
     """
     latest = latest_measurement(database, record.space.name)
     if latest is not None and datetime.now(UTC) - latest.measured_at < _CURRENT_FOR:
         state, vectors = describe_index(database, record.index), measure_vectors(database, record)
-        unmeasured = RecallSample(0, None, planner_uses_index=False, p50_milliseconds=None)
-        if _traits(latest) == _traits(describe_measurement(record, config, state, unmeasured, vectors)):
-            return latest
+        used = planner_uses_index(database, record, config)
+        unmeasured = RecallSample(0, None, planner_uses_index=used, p50_milliseconds=None)
+        now = describe_measurement(record, config, state, unmeasured, vectors)
+        if _is_alike(latest, now):
+            counted = ("embedded", "index_bytes", "table_bytes", "bloat")
+            return replace(latest, **{name: getattr(now, name) for name in counted})
     return measure_index(database, record, config, queries=queries)
 
 
-def _traits(measurement: IndexMeasurement) -> tuple[object, ...]:
-    """What is quickly found out, and changes with anything that might change the rest."""
-    names = ("method", "operator_class", "m", "ef_construction", "ef_search", "dead_rows", "pgvector")
-    details = [measurement.details.get(name) for name in names]
-    return (measurement.embedded, measurement.index_bytes, measurement.table_bytes, *details)
+def _is_alike(measured: IndexMeasurement, now: IndexMeasurement) -> bool:
+    """Judged by what is quickly found out."""
+    names = ("method", "operator_class", "m", "ef_construction", "ef_search", "pgvector")
+    if any(measured.details.get(name) != now.details.get(name) for name in names):
+        return False
+    # Without a recall, why there is none has not been asked again.
+    if measured.recall is not None and measured.planner_uses_index != now.planner_uses_index:
+        return False
+    pairs = [
+        (measured.embedded, now.embedded),
+        (measured.index_bytes, now.index_bytes),
+        (measured.table_bytes, now.table_bytes),
+        # Rewritten vectors; a vacuum clears away their old versions, and then the other two have grown.
+        (measured.embedded, measured.embedded + max(0, now.details["dead_rows"] - measured.details["dead_rows"])),
+    ]
+    return all(abs(then - today) <= _TOLERANCE * then for then, today in pairs)
 
 
 def describe_measurement(

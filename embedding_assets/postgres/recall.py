@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from embedding_assets.postgres.spaces import SpaceRecord
 
 __all__ = ["EF_SEARCH_CURVE", "CurvePoint", "RecallSample", "has_asked_enough", "independent_trials", "measure_recall",
-           "recall_interval"]  # fmt: skip
+           "planner_uses_index", "recall_interval"]  # fmt: skip
 
 EF_SEARCH_CURVE: Final = (10, 20, 40, 80, 120, 200, 400)
 """Values of hnsw.ef_search at which recall and latency are measured, for whoever has to choose one."""
@@ -27,6 +27,7 @@ _NEAR_DUPLICATE_COSINE: Final = 0.98
 _DUPLICATE_COSINE: Final = 1 - 1e-6
 """Equal vectors, but for the rounding of the distance."""
 
+_NEIGHBOURS: Final = 10
 _FEWEST_QUERIES: Final = 20
 _BUDGET_SECONDS: Final = 60.0
 _LIMIT_SECONDS: Final = 300.0
@@ -87,7 +88,7 @@ def measure_recall(
     record: SpaceRecord,
     config: IndexConfig,
     *,
-    k: int = 10,
+    k: int = _NEIGHBOURS,
     queries: int = 100,
     curve: Sequence[int] = EF_SEARCH_CURVE,
 ) -> RecallSample:
@@ -148,6 +149,13 @@ def measure_recall(
         duplicates=sum(answer.cosine >= _DUPLICATE_COSINE for answer in exact) / len(exact),
         near_duplicates=sum(answer.cosine >= _NEAR_DUPLICATE_COSINE for answer in exact) / len(exact),
     )
+
+
+def planner_uses_index(database: Database, record: SpaceRecord, config: IndexConfig) -> bool:
+    """Whether PostgreSQL answers a search by the index of its own accord; asks for one plan."""
+    sample = sample_queries(database, record, config, 1)
+    search = NeighbourSearch(database, record, config, _NEIGHBOURS)
+    return bool(sample) and search.planner_uses_index(sample[0], config.ef_search)
 
 
 def has_asked_enough(queries: int, seconds: float) -> bool:

@@ -8,6 +8,7 @@ import pytest
 
 from embedding_assets.config import IndexConfig
 from embedding_assets.postgres import measurements
+from embedding_assets.postgres.connection import open_database
 from embedding_assets.postgres.index import build_vector_index, describe_index
 from embedding_assets.postgres.measurements import (
     IndexMeasurement,
@@ -169,7 +170,7 @@ def test_a_measurement_of_before_the_curve_was_kept_has_none(record):
 @pytest.mark.parametrize(
     ("change", "config"),
     [
-        ("UPDATE embedding_index_measurements SET measured_at = now() - interval '61 minutes'", CONFIG),
+        ("UPDATE embedding_index_measurements SET measured_at = now() - interval '25 hours'", CONFIG),
         ("DROP INDEX idx_knowledge_embedding", CONFIG),
         ("DELETE FROM knowledge_base WHERE chunk_hash = (SELECT min(chunk_hash) FROM knowledge_base)", CONFIG),
         ("SELECT 1", IndexConfig(ef_search=60)),
@@ -187,3 +188,46 @@ def test_a_measurement_is_current_until_something_changes(database, record, exec
     measured_anew = current_measurement(database, record, config, queries=15)
     assert (measured_anew.id, measured_anew.details["ef_search"]) == (None, config.ef_search)
     assert len(list_measurements(database, record.space.name)) == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "embedded"),
+    [
+        ("DELETE FROM knowledge_base WHERE chunk_hash IN (SELECT chunk_hash FROM knowledge_base LIMIT {})", 398),
+        ("UPDATE knowledge_base SET embedding = embedding + embedding "
+         "WHERE chunk_hash IN (SELECT chunk_hash FROM knowledge_base LIMIT {})", 400),
+    ],
+    ids=["deleted", "written again"],
+)  # fmt: skip
+def test_a_measurement_holds_while_few_vectors_change(database, record, execute, beside, change, embedded):
+    execute("ALTER TABLE knowledge_base SET (autovacuum_enabled = off)")
+    insert_vectors(database, record, unit_vectors(400))
+    build_vector_index(database, record, CONFIG)
+    # So that sizes and statistics do not change by themselves.
+    beside.execute("VACUUM ANALYZE knowledge_base")
+    kept = record_measurement(database, measure_index(database, record, CONFIG))
+
+    def change_rows(count):
+        execute(change.format(count))
+        # What is flushed by one transaction is seen by the next but one.
+        execute("SELECT pg_stat_force_next_flush()")
+        execute("SELECT 1")
+
+    change_rows(2)
+    current = current_measurement(database, record, CONFIG)
+    assert (current.id, current.recall, current.embedded) == (kept.id, kept.recall, embedded)
+
+    change_rows(6)
+    assert current_measurement(database, record, CONFIG).id is None
+
+
+def test_a_measurement_ends_when_the_planner_decides_otherwise(database, record, execute, settings):
+    insert_vectors(database, record, unit_vectors(400))
+    build_vector_index(database, record, CONFIG)
+    kept = record_measurement(database, measure_index(database, record, CONFIG))
+    assert kept.planner_uses_index is False, "the table is small"
+    [(name,)] = execute("SELECT current_database()")
+    execute(f'ALTER DATABASE "{name}" SET enable_seqscan = off')
+    with open_database(settings) as database:
+        measured_anew = current_measurement(database, record, CONFIG)
+    assert (measured_anew.id, measured_anew.planner_uses_index) == (None, True)
