@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -208,11 +209,18 @@ def test_a_measurement_holds_while_few_vectors_change(database, record, execute,
     kept = record_measurement(database, measure_index(database, record, CONFIG))
 
     def change_rows(count):
+        """And wait until the statistics tell of it."""
+        before = beside.execute(changed).fetchone()[0]
         execute(change.format(count))
-        # What is flushed by one transaction is seen by the next but one.
-        execute("SELECT pg_stat_force_next_flush()")
-        execute("SELECT 1")
+        deadline = time.monotonic() + 30
+        while beside.execute(changed).fetchone()[0] != before + count:
+            assert time.monotonic() < deadline
+            execute("SELECT pg_stat_force_next_flush()")
 
+    changed = (
+        "SELECT pg_stat_get_tuples_updated('knowledge_base'::regclass) "
+        "+ pg_stat_get_tuples_deleted('knowledge_base'::regclass)"
+    )
     change_rows(2)
     current = current_measurement(database, record, CONFIG)
     assert (current.id, current.recall, current.embedded) == (kept.id, kept.recall, embedded)
