@@ -26,7 +26,7 @@ from embedding_assets.postgres.runs import latest_run
 from embedding_assets.postgres.spaces import serving_space
 from embedding_assets.providers.factory import configured_model, open_space
 from embedding_assets.search import search
-from embedding_assets.status import judge_embeddings, judge_vector_index
+from embedding_assets.status import judge_everything
 
 if TYPE_CHECKING:
     from embedding_assets.config import Settings
@@ -134,7 +134,7 @@ def _cause(log: Path) -> str:
 
 
 def _summarize(settings: Settings, database: Database, record: SpaceRecord, console: Console) -> None:
-    verdicts = judge_embeddings(database, record, settings) + judge_vector_index(database, record, settings)
+    verdicts = judge_everything(database, record, settings)
     backlog, run = count_backlog(database, record), latest_run(database, record.space.name)
     index = describe_index(database, record.index)
     cells = {
@@ -176,7 +176,7 @@ def _say_what_next(console: Console) -> None:
         ("make ui", "see the assets, checks and runs in the Dagster UI (also: embedding-assets ui)"),
         ('embedding-assets search "…"', "ask something yourself"),
         ("embedding-assets load PATH && embedding-assets embed", "add your own documents"),
-        ("embedding-assets status", "see what is in the table"),
+        ("embedding-assets status", "see how everything is, at a glance"),
     ):
         table.add_row(f"[bold]{command}[/bold]", purpose)
     console.print(table)

@@ -49,14 +49,11 @@ def health(as_json: Json = False) -> None:
     The same as materializing pgvector_index_health with the checks. The exit status is 1 if a check failed that
     protects searches, such as vectors of another model; other failed checks are warnings.
     """
-    from embedding_assets.audit import audit_spaces
-    from embedding_assets.health import judge_costs, judge_models
     from embedding_assets.indexing import build_indexes
     from embedding_assets.postgres.chunks import has_chunks
     from embedding_assets.postgres.connection import open_database
-    from embedding_assets.postgres.ledger import count_spending
     from embedding_assets.providers.factory import open_space
-    from embedding_assets.status import judge_embeddings, judge_vector_index
+    from embedding_assets.status import judge_everything
 
     with session() as settings, open_database(settings) as database:
         if not has_chunks(database):
@@ -64,12 +61,7 @@ def health(as_json: Json = False) -> None:
         record = open_space(settings, database)
         with progress.spinner(err, "building and measuring", quiet=as_json or not err.is_terminal):
             build_indexes(database, record, settings.index)
-            verdicts = [
-                *judge_embeddings(database, record, settings),
-                judge_models(audit_spaces(database, settings)),
-                judge_costs(count_spending(database, run_id=""), settings.budget),
-                *judge_vector_index(database, record, settings),
-            ]
+            verdicts = judge_everything(database, record, settings)
         if as_json:
             print_json([asdict(verdict) for verdict in verdicts])
         else:

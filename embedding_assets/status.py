@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+from embedding_assets.audit import audit_spaces
 from embedding_assets.errors import ConfigurationError, ModelUnavailableError
 from embedding_assets.health import (
     THROUGHPUT_MINIMUM_CHUNKS,
@@ -15,6 +16,7 @@ from embedding_assets.health import (
     judge_coverage,
     judge_hashes,
     judge_index,
+    judge_models,
     judge_quarantine,
     judge_throughput,
     judge_vectors,
@@ -52,6 +54,7 @@ __all__ = [
     "inspect_table",
     "judge_as_recorded",
     "judge_embeddings",
+    "judge_everything",
     "judge_vector_index",
     "total_costs",
 ]
@@ -167,6 +170,16 @@ def judge_vector_index(database: Database, record: SpaceRecord, settings: Settin
         ):
             verdicts.setdefault(verdict.name, {})[space.space.name] = verdict
     return [*map(over_spaces, verdicts.values()), judge_pgvector(pgvector, MINIMUM_PGVECTOR)]
+
+
+def judge_everything(database: Database, record: SpaceRecord, settings: Settings) -> list[Verdict]:
+    """The verdicts of all asset checks; loads the space's model, or asks its API for some vectors."""
+    return [
+        *judge_embeddings(database, record, settings),
+        judge_models(audit_spaces(database, settings)),
+        judge_costs(count_spending(database, run_id=""), settings.budget),
+        *judge_vector_index(database, record, settings),
+    ]
 
 
 def judge_as_recorded(
