@@ -49,6 +49,7 @@ def server_url(data_dir: Path) -> Iterator[str]:
     url = start_embedded_server(data_dir)
     # These databases need not survive a power cut, and dropping each would wait for the disk.
     _execute(url, "ALTER SYSTEM SET fsync = off")
+    _execute(url, "ALTER SYSTEM SET full_page_writes = off")
     _execute(url, "SELECT pg_reload_conf()")
     yield url
     stop_embedded_server(data_dir)
@@ -78,7 +79,7 @@ def empty_url(server_url: str) -> Iterator[str]:
 def database_url(server_url: str, template: str) -> Iterator[str]:
     """A migrated database of its own for each test."""
     name = f"test_{uuid.uuid4().hex}"
-    _execute(server_url, f"CREATE DATABASE {name} TEMPLATE {template}")
+    _execute(server_url, f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY FILE_COPY")
     yield normalize_url(make_conninfo(server_url, dbname=name))
     _execute(server_url, f"DROP DATABASE {name} WITH (FORCE)")
 

@@ -223,7 +223,8 @@ def test_low_recall_and_that_it_was_better(filled, settings, database, monkeypat
     assert f"embedding-assets spaces accept-recall {FAKE_SPACE.name}" in found["recall_drop"].description
     assert found["recall_drop"].severity is AssetCheckSeverity.WARN
 
-    accept_recall(database, record, get_settings().index)
+    for space in (record, filled):
+        accept_recall(database, space, get_settings().index)
     monkeypatch.setenv("EMBEDDING_RECALL_FLOOR", "0")
     assert not {"recall", "recall_drop"} & set(failing())
 
