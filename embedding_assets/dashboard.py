@@ -19,7 +19,6 @@ from embedding_assets.plots.points import nearest
 from embedding_assets.plots.wording import counted, dollars, milliseconds, rate, share
 
 if TYPE_CHECKING:
-    from embedding_assets.health import Verdict
     from embedding_assets.overview import CostOverview, IndexOverview, Overview, SpaceOverview
 
 __all__ = ["sparkline", "status_page"]
@@ -78,7 +77,7 @@ def _space(space: SpaceOverview) -> Panel:
     parts: list[RenderableType] = [rows]
     if space.index.curve:
         parts.append(Padding(_curve(space.index), (1, 0, 0, 0)))
-    parts.append(Padding(_checks(space.checks), (1, 0, 0, 0)))
+    parts.append(Padding(_checks(space), (1, 0, 0, 0)))
     colour = "red" if any(check.blocking and not check.passed for check in space.checks) else "dim"
     serving = " (answers searches)" if space.serving else ""
     return Panel(
@@ -140,10 +139,12 @@ def _curve(index: IndexOverview) -> Table:
     return table
 
 
-def _checks(checks: Sequence[Verdict]) -> RenderableType:
+def _checks(space: SpaceOverview) -> RenderableType:
     """The names of those that passed in a row; the others with what to do."""
+    checks = space.checks
     passed = [Text.assemble(("✔ ", "green"), check.name) for check in checks if check.passed]
     parts: list[RenderableType] = [Columns(passed, padding=(0, 2))] if passed else []
+    parts += [Text(f"· {name} is not looked at here: embedding-assets health", style="dim") for name in space.unchecked]
     table = Table(box=None, pad_edge=False, show_header=False)
     table.add_column(no_wrap=True)
     table.add_column(style="bold", no_wrap=True)

@@ -115,6 +115,11 @@ class SpaceOverview:
         """All chunks."""
         return self.embedded + self.pending + self.quarantined
 
+    @property
+    def unchecked(self) -> tuple[str, ...]:
+        """Checks that its vectors have still to pass: they need the model, which no overview loads."""
+        return ("vectors_match_model",) if self.embedded else ()
+
 
 @dataclass(frozen=True, slots=True)
 class CostOverview:
@@ -164,6 +169,11 @@ class Overview:
     def checks(self) -> list[Verdict]:
         """Of all spaces."""
         return [verdict for space in self.spaces for verdict in space.checks]
+
+    @property
+    def unchecked(self) -> list[str]:
+        """Names of the checks that were not looked at in some space."""
+        return list(dict.fromkeys(name for space in self.spaces for name in space.unchecked))
 
     @property
     def failed_checks(self) -> list[Verdict]:

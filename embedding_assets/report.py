@@ -61,6 +61,7 @@ def render_report(data: Overview) -> str:
     costs = data.costs
     return _template().render(
         data=data,
+        unchecked=f"{' and '.join(data.unchecked)} needs the model and was not looked at (`embedding-assets health`)",
         spaces=[
             _Section(space, _tiles(space), _pictures(space), list(reversed(space.runs[-_LATEST_RUNS:])))
             for space in data.spaces

@@ -65,6 +65,12 @@ def test_what_is_in_order_takes_no_room():
         assert word not in text
 
 
+def test_a_check_that_was_not_looked_at_is_not_passed_over():
+    told = "· vectors_match_model is not looked at here: embedding-assets health"
+    assert f"✔ recall {told} ✘ index_valid" in flowing(report(space()))
+    assert "vectors_match_model" not in flowing(report(fresh_space())), "there is no vector to look at"
+
+
 def test_an_index_that_was_never_measured_has_no_curve():
     assert "median ms" not in flowing(report(fresh_space()))
 

@@ -114,6 +114,19 @@ def test_checks_decide_the_headline(checks, headline, title):
     assert f"<div class={headline}" in html
 
 
+@pytest.mark.parametrize(
+    ("checks", "counted"), [(PASSED, "All 3 checks passed;"), ((*PASSED, WARNING), "1 of 4 checks")]
+)
+def test_a_check_that_was_not_looked_at_is_not_passed_over(checks, counted):
+    embedded = replace(unmeasured(checks=checks), prefixes=(PrefixCounts("0", 9, 0),))
+    html = render_report(report(embedded, costs=CostOverview()))
+    page = Page(html)
+    assert counted in page.text
+    assert "vectors_match_model needs the model and was not looked at ( embedding-assets health )." in page.text
+    assert "· not looked at vectors_match_model needs the model;" in page.text
+    assert "all is well" not in html
+
+
 @pytest.mark.parametrize(("chunks", "told"), [(0, "embedding-assets load PATH"), (9, "embedding-assets embed")])
 def test_without_a_space_the_page_says_what_is_next(chunks, told):
     page = Page(render_report(report(chunks=chunks, costs=CostOverview(), settings=())))
