@@ -32,7 +32,7 @@ from embedding_assets.plots import (
 )
 from embedding_assets.plots.picture import INLINE_CHARACTERS
 from embedding_assets.plots.projection import project
-from embedding_assets.plots.wording import compact, dollars, in_short, milliseconds, rate, share
+from embedding_assets.plots.wording import compact, dollars, in_short, milliseconds, printable, rate, share
 from embedding_assets_tests.overviews import CURVE, PREFIXES, costs, embeddings, runs
 
 MANY_PREFIXES = [PrefixCounts(f"{n:02x}", 78_000 + n * n, 997 + 31 * n, n % 3) for n in range(256)]
@@ -300,6 +300,16 @@ def test_sources_are_told_as_they_are():
     assert {"$x_1$ <b>&amp;", "no source", "a long name …eside the map"} <= set(told)
 
 
+def test_names_without_a_glyph_and_unprintable_ones_make_a_figure():
+    names = ["red \x1b[31m\x07", "\u202egnp.exe", "日本語 שלום हिन्दी \ud800"]
+    told = words(map_figure(np.eye(3, dtype=np.float32), names))
+    assert {"red [31m", "gnp.exe", "日本語 שלום हिन्दी"} <= set(told)
+    devices = runs(3, device="c\x1bpu\u202e\n")
+    for picture in (throughput_figure(devices), throughput_glance(devices)):
+        assert any(told.endswith("chunks/s on cpu") for told in words(picture))
+    assert "open ai" in words(cost_figure([DayCost(date(2026, 11, 21), "open\n\x00ai", 1.0)]))
+
+
 @pytest.mark.parametrize(
     ("names", "expected"),
     [
@@ -364,6 +374,8 @@ def test_what_is_not_finite_is_left_out():
         (rate(3141.59), "3,142"),
         (compact(999_999), "999,999"),
         (compact(1_250_000), "1.2 M"),
+        (printable(" a\x00b\u2067\u200b c\nd\u2028e "), "ab c d e"),
+        (in_short("\x1b" * 9 + "short", 5), "short"),
         (in_short("short", 5), "short"),
         (in_short("a  name\nof two lines", 11), "a nam…lines"),
     ],

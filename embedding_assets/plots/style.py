@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
@@ -62,7 +63,9 @@ def draw(paint: Callable[[Axes], str], size: tuple[int, int], caption: str) -> P
     from matplotlib.figure import Figure
 
     # Figure without pyplot: that keeps figures in the process and asks for a display.
-    with mpl.rc_context(_STYLE):  # type: ignore[arg-type]
+    with mpl.rc_context(_STYLE), warnings.catch_warnings():  # type: ignore[arg-type]
+        # Text stays text: the reader's fonts have what is missing here, where it is only measured.
+        warnings.filterwarnings("ignore", r"Glyph \d+|Matplotlib currently does not support", UserWarning)
         figure = Figure(figsize=(size[0] / _PIXELS_PER_INCH, size[1] / _PIXELS_PER_INCH), layout="constrained")
         FigureCanvasSVG(figure)
         axes = figure.subplots()

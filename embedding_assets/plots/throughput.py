@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from embedding_assets.plots.colours import BLUE, INK, RED, SERIES
 from embedding_assets.plots.glance import MOST_BARS, bars, ends, glance, limit, note, scale
 from embedding_assets.plots.style import DEFAULT_SIZE, dates_below, draw, legend_below_title, threshold
-from embedding_assets.plots.wording import rate
+from embedding_assets.plots.wording import printable, rate
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -53,7 +53,7 @@ def throughput_figure(
                 [rates[i] for i in own],
                 s=[20 + 100 * runs[i].embedded / largest for i in own],
                 color=SERIES[n % len(SERIES)],
-                label=device,
+                label=printable(device),
                 zorder=3,
             )
         if floor:
@@ -64,7 +64,7 @@ def throughput_figure(
         dates_below(axes, "end of the run (UTC)")
         axes.set_ylabel("chunks per second")
         legend_below_title(axes)
-        latest = f"{rate(runs[-1].chunks_per_second)} chunks/s on {runs[-1].device}"
+        latest = f"{rate(runs[-1].chunks_per_second)} chunks/s on {printable(runs[-1].device)}"
         axes.set_title(f"The latest run: {latest}")
         return f"Throughput over time; the latest run: {latest}"
 
@@ -77,7 +77,7 @@ def throughput_glance(runs: Sequence[RunPoint], floor: float | None = None) -> P
     if not runs:
         return note(_NOTHING)
     first, latest = runs[0], runs[-1]
-    title = [(f"{rate(latest.chunks_per_second)} chunks/s on {latest.device}", BLUE)]
+    title = [(f"{rate(latest.chunks_per_second)} chunks/s on {printable(latest.device)}", BLUE)]
     title += [(f", the floor is {floor:g}", RED)] if floor else []
     y = scale(0, max([*(run.chunks_per_second for run in runs), floor or 0.0]))
     columns = bars([y(run.chunks_per_second) for run in runs], BLUE)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["compact", "counted", "dollars", "in_short", "milliseconds", "rate", "share"]
+__all__ = ["compact", "counted", "dollars", "in_short", "milliseconds", "printable", "rate", "share"]
 
 
 def share(part: float, whole: float) -> str:
@@ -41,9 +41,17 @@ def compact(number: int) -> str:
     return f"{number:,}" if number < 1_000_000 else f"{number / 1e6:.1f} M"
 
 
+def printable(words: str) -> str:
+    """What others wrote, on one line and without what no reader sees.
+
+    Most control characters make an SVG malformed, and some turn the words around.
+    """
+    return " ".join("".join(c for c in words if c.isprintable() or c.isspace()).split())
+
+
 def in_short(name: str, most: int) -> str:
     """Both ends of a long name, on one line."""
-    name = " ".join(name.split())
+    name = printable(name)
     if len(name) <= most:
         return name
     head = (most - 1) // 2
