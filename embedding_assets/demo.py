@@ -177,6 +177,7 @@ def _say_what_next(console: Console) -> None:
         ('embedding-assets search "…"', "ask something yourself"),
         ("embedding-assets load PATH && embedding-assets embed", "add your own documents"),
         ("embedding-assets status", "see how everything is, at a glance"),
+        ("embedding-assets report --html FILE", "the same with figures, on one page"),
     ):
         table.add_row(f"[bold]{command}[/bold]", purpose)
     console.print(table)

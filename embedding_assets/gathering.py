@@ -18,19 +18,19 @@ from embedding_assets.planning import all_prefixes
 from embedding_assets.plots import DayCost, PrefixCounts
 from embedding_assets.postgres.chunks import Backlog, count_backlog, count_chunks, count_documents
 from embedding_assets.postgres.failures import count_failures
-from embedding_assets.postgres.index import describe_index
 from embedding_assets.postgres.ledger import count_spending, list_daily_costs
-from embedding_assets.postgres.measurements import latest_measurement
+from embedding_assets.postgres.measurements import recorded_measurement
 from embedding_assets.postgres.prefixes import count_by_prefix
 from embedding_assets.postgres.runs import list_runs
 from embedding_assets.postgres.samples import sample_sources
 from embedding_assets.postgres.spaces import SpaceRecord, list_spaces
 from embedding_assets.postgres.vector_statistics import VectorStatistics, measure_vectors
-from embedding_assets.status import configured_space, judge_as_recorded
+from embedding_assets.status import configured_space, inspect_space, judge_as_recorded
 
 if TYPE_CHECKING:
     from embedding_assets.config import Settings
     from embedding_assets.postgres.connection import Database
+    from embedding_assets.postgres.index import IndexState
     from embedding_assets.postgres.measurements import IndexMeasurement
 
 __all__ = ["ELSEWHERE", "MAP_SIZE", "count_prefixes", "daily_costs", "gather_overview"]
@@ -92,9 +92,10 @@ def _gather_space(
     database: Database, settings: Settings, record: SpaceRecord, map_size: int, *, configured: bool
 ) -> SpaceOverview:
     config = settings.embedding
-    backlog = count_backlog(database, record)
+    status = inspect_space(database, record)
+    backlog = status.backlog
     statistics = measure_vectors(database, record)
-    measurement = latest_measurement(database, record.space.name)
+    measurement = recorded_measurement(database, record, settings.index, status.index, statistics)
     vectors, sources = sample_sources(database, record, map_size) if map_size and backlog.embedded else (None, ())
     return SpaceOverview(
         name=record.space.name,
@@ -106,8 +107,12 @@ def _gather_space(
         prefixes=_by_prefix(database, record, config.prefix_length, backlog),
         waiting=backlog.waiting,
         runs=tuple(list_runs(database, record.space.name)),
-        index=_index_overview(database, record, settings, measurement),
-        checks=tuple(judge_as_recorded(database, record, settings, backlog, statistics, configured=configured)),
+        index=_index_overview(status.index, settings, measurement),
+        checks=tuple(
+            judge_as_recorded(
+                database, settings, status, statistics=statistics, measurement=measurement, configured=configured
+            )
+        ),
         throughput_floor=config.throughput_floor,
         recall_floor=config.recall_floor,
         failures=count_failures(database, record.space.name),
@@ -131,10 +136,7 @@ def _by_prefix(database: Database, record: SpaceRecord, length: int, backlog: Ba
     return tuple(found)
 
 
-def _index_overview(
-    database: Database, record: SpaceRecord, settings: Settings, measurement: IndexMeasurement | None
-) -> IndexOverview:
-    state = describe_index(database, record.index)
+def _index_overview(state: IndexState, settings: Settings, measurement: IndexMeasurement | None) -> IndexOverview:
     return IndexOverview(
         name=state.name,
         state="valid" if state.valid else "invalid" if state.exists else "missing",

@@ -172,7 +172,8 @@ def judge_models(samples: Sequence[SpaceSample]) -> Verdict:
     wrong = [sample for sample in samples if sample.mismatched]
     unchecked = [sample for sample in samples if sample.unchecked is not None]
     compared = sum(sample.compared for sample in samples)
-    parts = [_mismatch(sample) for sample in wrong] or [f"{compared:,} vectors computed again, all as they are stored"]
+    alike = f"{compared:,} vectors computed again" + (", all as they are stored" if compared else "")
+    parts = [_mismatch(sample) for sample in wrong] or [alike]
     parts += [f"space {sample.record.space.name} is not checked: {sample.unchecked}" for sample in unchecked]
     cosines = [sample.lowest_cosine for sample in samples if sample.lowest_cosine is not None]
     return Verdict(

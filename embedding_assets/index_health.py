@@ -209,8 +209,11 @@ def judge_unit_norm(statistics: VectorStatistics, space: VectorSpace) -> Verdict
     low, high = statistics.norm_min, statistics.norm_max
     within = low is None or high is None or max(abs(low - 1), abs(high - 1)) <= UNIT_LENGTH_TOLERANCE
     passed = statistics.zero == 0 and (within or not space.normalized)
-    lengths = "" if low is None or high is None else f", of length {low:.4g} to {high:.4g}"
-    faults = [f"{statistics.zero:,} have length zero and are never found"] if statistics.zero else []
+    lengths = "" if low is None or high is None else f", of length {_range(low, high)}"
+    faults = []
+    if statistics.zero:
+        found = "1 has length zero and is" if statistics.zero == 1 else f"{statistics.zero:,} have length zero and are"
+        faults.append(f"{found} never found")
     if space.normalized and not within:
         faults.append(f"{space.model} makes vectors of length 1, so others are another model's or were changed")
     return Verdict(
@@ -231,6 +234,11 @@ def judge_unit_norm(statistics: VectorStatistics, space: VectorSpace) -> Verdict
             **({} if low is None or high is None else {"norm_min": round(low, 6), "norm_max": round(high, 6)}),
         },
     )
+
+
+def _range(low: float, high: float) -> str:
+    ends = f"{low:.4g}", f"{high:.4g}"
+    return ends[0] if ends[0] == ends[1] else " to ".join(ends)
 
 
 def _looked_at(statistics: VectorStatistics) -> str:

@@ -77,7 +77,11 @@ def build_indexes(
     """
     reports: list[IndexReport] = []
     for space in spaces_to_index(database, record):
-        seconds = build_vector_index(database, space, config)
+        # Not under a load, which builds it in the end if it was left out, and would otherwise go through the graph.
+        loading = is_loading(database, space.space.name)
+        seconds = None if loading else build_vector_index(database, space, config)
+        if loading:
+            logger.info("%s is left to the run that is loading its space", space.index, extra={"index": space.index})
         if seconds is not None:
             logger.info("built %s in %.1f s", space.index, seconds, extra={"index": space.index})
         queries = _queries(space, configured=space == record)

@@ -35,7 +35,7 @@ from embedding_assets.indexing import measure_space, spaces_to_index
 from embedding_assets.postgres.chunks import Backlog, count_backlog, count_chunks
 from embedding_assets.postgres.index import IndexState, describe_index
 from embedding_assets.postgres.ledger import CostRow, count_spending, list_costs
-from embedding_assets.postgres.measurements import IndexMeasurement, baseline_measurement, latest_measurement
+from embedding_assets.postgres.measurements import IndexMeasurement, baseline_measurement
 from embedding_assets.postgres.runs import RunRecord, latest_run
 from embedding_assets.postgres.schema import MINIMUM_PGVECTOR
 from embedding_assets.postgres.spaces import SpaceRecord, list_spaces
@@ -51,6 +51,7 @@ __all__ = [
     "SpaceStatus",
     "TableStatus",
     "configured_space",
+    "inspect_space",
     "inspect_table",
     "judge_as_recorded",
     "judge_embeddings",
@@ -110,16 +111,18 @@ class TableStatus:
 
 def inspect_table(database: Database) -> TableStatus:
     """Count what is in the table; measures nothing that costs more than a scan of an index."""
-    spaces = [
-        SpaceStatus(
-            record=record,
-            backlog=count_backlog(database, record),
-            index=describe_index(database, record.index),
-            latest_run=latest_run(database, record.space.name),
-        )
-        for record in list_spaces(database)
-    ]
+    spaces = [inspect_space(database, record) for record in list_spaces(database)]
     return TableStatus(spaces[0].backlog.chunks if spaces else count_chunks(database), spaces)
+
+
+def inspect_space(database: Database, record: SpaceRecord) -> SpaceStatus:
+    """The same of one space."""
+    return SpaceStatus(
+        record=record,
+        backlog=count_backlog(database, record),
+        index=describe_index(database, record.index),
+        latest_run=latest_run(database, record.space.name),
+    )
 
 
 def total_costs(database: Database) -> CostRow:
@@ -184,24 +187,30 @@ def judge_everything(database: Database, record: SpaceRecord, settings: Settings
 
 def judge_as_recorded(
     database: Database,
-    record: SpaceRecord,
     settings: Settings,
-    backlog: Backlog,
-    statistics: VectorStatistics,
+    status: SpaceStatus,
     *,
+    statistics: VectorStatistics,
+    measurement: IndexMeasurement | None,
     configured: bool,
 ) -> list[Verdict]:
     """Verdicts on one space from what is quickly counted, and from what was last measured of its index.
 
-    A space that the settings do not lead to is not expected to be complete, nor filled in time.
+    Args:
+        database: where.
+        settings: what is judged by.
+        status: of the space.
+        statistics: of its vectors.
+        measurement: the last of its index, brought up to date; None if there is none that still tells anything.
+        configured: whether the settings lead to the space. Others need not be complete, nor filled in time.
     """
-    measurement = latest_measurement(database, record.space.name)
+    record, backlog = status.record, status.backlog
     verdicts = _judge_vectors(database, record, statistics)
     if configured:
         verdicts += _judge_backlog(database, record, settings, backlog)
         verdicts.append(judge_costs(count_spending(database, run_id=""), settings.budget))
     if backlog.embedded:
-        verdicts.append(judge_index(describe_index(database, record.index), settings.index, backlog.embedded))
+        verdicts.append(judge_index(status.index, settings.index, backlog.embedded))
         verdicts += _judge_measurement(database, settings, measurement) if measurement else []
         verdicts.append(judge_pgvector(statistics.pgvector, MINIMUM_PGVECTOR))
     return verdicts

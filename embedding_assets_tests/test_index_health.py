@@ -192,7 +192,7 @@ def statistics(**changes: object) -> VectorStatistics:
 @pytest.mark.parametrize(
     ("changes", "normalized", "passed", "words"),
     [
-        ({}, True, True, "10 vectors looked at, of length 1 to 1"),
+        ({}, True, True, "10 vectors looked at, of length 1"),
         ({"norm_min": 0.9995}, True, True, "of length 0.9995 to 1"),
         (
             {"vectors": 40},

@@ -79,13 +79,15 @@ def _spec(asset: object, name: str, description: str, *, blocking: bool = False)
             "hashes_reachable",
             "Every pending chunk lies in a partition. If not: give those chunks a chunk_hash of lowercase hex.",
         ),
-    ]
+    ],
+    # Otherwise the UI could only run them with the asset, which mends first what they would tell of.
+    can_subset=True,
 )
 def embedding_checks(
     context: AssetCheckExecutionContext, postgres: PostgresResource, embedding_provider: EmbeddingProviderResource
 ) -> Iterator[AssetCheckResult]:
     """Verdicts on the stored vectors and the backlog."""
-    yield from _results(_judged(context, postgres, embedding_provider, judge_embeddings))
+    yield from _results(context, _judged(context, postgres, embedding_provider, judge_embeddings))
 
 
 @asset_check(
@@ -160,7 +162,8 @@ def costs_within_budget(
             "pgvector is new enough: older ones could damage indexes. If not: install a newer one on the server, run "
             "ALTER EXTENSION vector UPDATE, then REINDEX INDEX CONCURRENTLY for each vector index.",
         ),
-    ]
+    ],
+    can_subset=True,
 )
 def index_checks(
     context: AssetCheckExecutionContext, postgres: PostgresResource, embedding_provider: EmbeddingProviderResource
@@ -174,7 +177,7 @@ def index_checks(
             Verdict(name, passed=False, blocking=name == "pgvector_version", description=str(error))
             for name in _selected(context)
         ]
-    yield from _results(verdicts)
+    yield from _results(context, verdicts)
 
 
 def _judged(
@@ -196,9 +199,12 @@ def _selected(context: AssetCheckExecutionContext) -> list[str]:
     return sorted(key.name for key in context.selected_asset_check_keys)
 
 
-def _results(verdicts: Iterable[Verdict]) -> Iterator[AssetCheckResult]:
+def _results(context: AssetCheckExecutionContext, verdicts: Iterable[Verdict]) -> Iterator[AssetCheckResult]:
+    """Of those checks that this run is to execute."""
+    selected = _selected(context)
     for verdict in verdicts:
-        yield _result(verdict)
+        if verdict.name in selected:
+            yield _result(verdict)
 
 
 def _result(verdict: Verdict) -> AssetCheckResult:

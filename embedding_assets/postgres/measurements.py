@@ -28,6 +28,7 @@ __all__ = [
     "list_measurements",
     "measure_index",
     "record_measurement",
+    "recorded_measurement",
 ]
 
 _COLUMNS: Final = (
@@ -132,17 +133,46 @@ def current_measurement(
     latest = latest_measurement(database, record.space.name)
     if latest is not None and datetime.now(UTC) - latest.measured_at < _CURRENT_FOR:
         state, vectors = describe_index(database, record.index), measure_vectors(database, record)
-        used = planner_uses_index(database, record, config)
-        unmeasured = RecallSample(0, None, planner_uses_index=used, p50_milliseconds=None)
-        now = describe_measurement(record, config, state, unmeasured, vectors)
+        now = _as_of_now(database, record, config, state, vectors)
         if _is_alike(latest, now):
-            counted = ("embedded", "index_bytes", "table_bytes", "bloat")
-            return replace(latest, **{name: getattr(now, name) for name in counted})
+            return _counted_anew(latest, now)
     return measure_index(database, record, config, queries=queries)
 
 
+def recorded_measurement(
+    database: Database, record: SpaceRecord, config: IndexConfig, state: IndexState, vectors: VectorStatistics
+) -> IndexMeasurement | None:
+    """The latest one recorded, however long ago, with today's number of vectors, sizes, and decision of the planner.
+
+    None if there is none, or no index any more that it could tell of.
+    """
+    latest = latest_measurement(database, record.space.name)
+    if latest is None or not state.valid:
+        return None
+    return _counted_anew(latest, _as_of_now(database, record, config, state, vectors))
+
+
+def _as_of_now(
+    database: Database, record: SpaceRecord, config: IndexConfig, state: IndexState, vectors: VectorStatistics
+) -> IndexMeasurement:
+    """What is quickly found out."""
+    used = planner_uses_index(database, record, config)
+    unmeasured = RecallSample(0, None, planner_uses_index=used, p50_milliseconds=None)
+    return describe_measurement(record, config, state, unmeasured, vectors)
+
+
+def _counted_anew(measured: IndexMeasurement, now: IndexMeasurement) -> IndexMeasurement:
+    return replace(
+        measured,
+        embedded=now.embedded,
+        index_bytes=now.index_bytes,
+        table_bytes=now.table_bytes,
+        bloat=now.bloat,
+        details={**measured.details, "planner_uses_index": now.planner_uses_index},
+    )
+
+
 def _is_alike(measured: IndexMeasurement, now: IndexMeasurement) -> bool:
-    """Judged by what is quickly found out."""
     names = ("method", "operator_class", "m", "ef_construction", "ef_search", "pgvector")
     if any(measured.details.get(name) != now.details.get(name) for name in names):
         return False
@@ -219,9 +249,9 @@ def describe_measurement(
 def record_measurement(database: Database, measurement: IndexMeasurement) -> IndexMeasurement:
     """Keep a measurement; returns it with its id, and accepted or not.
 
-    It is accepted if a recall was measured and there is none accepted yet, or the index was just built, or the recall
-    is not below that of the last accepted one. A lower recall never becomes what the next is compared with, however
-    little lower: many small steps down add up, and are noticed.
+    It is accepted if a recall was measured, and is not below that of the last accepted one, if there is one. A lower
+    recall never becomes what the next is compared with, however little lower: many small steps down add up, and are
+    noticed. Nor after a build: whoever lowered EMBEDDING_INDEX_M should see what that took.
 
     Of a space the last thousand are kept, and the one that the next is compared with, however long ago that was.
     """
@@ -285,9 +315,7 @@ def _forget_old(connection: Connection, space_name: str) -> None:
 def _is_acceptable(measurement: IndexMeasurement, baseline: IndexMeasurement | None) -> bool:
     if measurement.recall is None:
         return False
-    if baseline is None or baseline.recall is None or measurement.built:
-        return True
-    return measurement.recall >= baseline.recall
+    return baseline is None or baseline.recall is None or measurement.recall >= baseline.recall
 
 
 def _baseline(connection: Connection, space_name: str) -> IndexMeasurement | None:

@@ -78,7 +78,7 @@ def sample_sources(database: Database, record: SpaceRecord, rows: int) -> tuple[
     """
     query = sql.SQL("""
         SELECT {column}::real[], coalesce(document_metadata ->> 'source', '') FROM knowledge_base
-        WHERE {column} IS NOT NULL ORDER BY chunk_hash COLLATE "C" LIMIT %s
+        WHERE {column} IS NOT NULL ORDER BY chunk_hash LIMIT %s
     """).format(column=sql.Identifier(record.column))
     found = database.run(lambda connection: connection.execute(query, [rows]).fetchall())
     vectors = np.array([vector for vector, _ in found], dtype=np.float32).reshape(len(found), record.space.dimensions)

@@ -107,8 +107,8 @@ def test_history_of_an_index_that_gets_worse_by_and_by(database, record):
         (None, {}, False),
         (0.945, {}, False),  # each a little worse than the one before, all worse than what was accepted
         (0.97, {}, True),
-        (0.80, {"built": True}, True),  # built with less: what the user asked for
-        (0.81, {}, True),
+        (0.80, {"built": True}, False),  # built with less, and found worse
+        (0.98, {"built": True}, True),
         (0.79, {}, False),
     ]
     start = datetime(2026, 11, 1, tzinfo=UTC)
@@ -118,11 +118,11 @@ def test_history_of_an_index_that_gets_worse_by_and_by(database, record):
         )
         assert kept.accepted is accepted, day
     baseline = baseline_measurement(database, record.space.name)
-    assert (baseline.recall, baseline.measured_at) == (0.81, start + timedelta(days=9))
+    assert (baseline.recall, baseline.measured_at) == (0.98, start + timedelta(days=9))
     listed = list_measurements(database, record.space.name)
     assert [m.recall for m in listed] == [recall for recall, _, _ in history]
     assert [m.id for m in listed] == sorted(m.id for m in listed)
-    assert [m.recall for m in list_measurements(database, record.space.name, limit=2)] == [0.81, 0.79]
+    assert [m.recall for m in list_measurements(database, record.space.name, limit=2)] == [0.98, 0.79]
     assert latest_measurement(database, record.space.name) == listed[-1]
 
 
