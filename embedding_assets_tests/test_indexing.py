@@ -90,6 +90,17 @@ def test_all_are_built_and_measured_once(settings: Settings, database: Database,
     assert [report.measurement.details["queries"] for report in changed] == [60, 60]
 
 
+def test_an_index_is_left_to_the_run_that_is_loading(settings: Settings, database: Database, spaces: list[SpaceRecord]):
+    first, *_ = spaces
+    locks = PrefixLocks(database, first.space.name)
+    locks.acquire(range(1))
+    left, _ = build_indexes(database, first, settings.index)
+    assert (left.build_seconds, left.state.exists, left.measurement.recall) == (None, False, None)
+    locks.close()
+    built, _ = build_indexes(database, first, settings.index)
+    assert (built.state.valid, built.measurement.recall) == (True, 1.0)
+
+
 def test_the_verdict_names_the_space(settings: Settings, database: Database, spaces: list[SpaceRecord]):
     first, second, _ = spaces
     valid, *_ = judge_vector_index(database, first, settings)
