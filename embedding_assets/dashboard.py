@@ -61,9 +61,12 @@ def _space(space: SpaceOverview) -> Panel:
     rows.add_column(overflow="fold")
     rows.add_row("model", f"{escape(space.model)}, {space.dimensions} dimensions, {escape(space.place)}")
     rows.add_row("column", escape(space.column))
-    covered = space.embedded / space.chunks if space.chunks else 1.0
-    meter = _meter(covered, "green" if covered == 1 else "yellow")
-    rows.add_row("embedded", f"{meter} {share(space.embedded, space.chunks)} of {space.chunks:,} chunks")
+    if space.chunks:
+        covered = space.embedded / space.chunks
+        meter = _meter(covered, "green" if covered == 1 else "yellow")
+        rows.add_row("embedded", f"{meter} {share(space.embedded, space.chunks)} of {space.chunks:,} chunks")
+    else:
+        rows.add_row("embedded", "no chunks yet")
     if space.pending:
         waiting = f", {space.waiting:,} of them wait for a retry" if space.waiting else ""
         rows.add_row("pending", f"[yellow]{space.pending:,}[/]{waiting}")
@@ -133,9 +136,10 @@ def _curve(index: IndexOverview) -> Table:
     lowest = min(point.recall for point in index.curve) - 0.05
     bars = sparkline([point.recall for point in index.curve], lowest=max(lowest, 0.0))
     row("ef_search", [f"{point.ef_search}" + ("*" if point is in_use else "") for point in index.curve])
-    row("recall@10", [f"[blue]{bar}[/] {point.recall:.3f}" for bar, point in zip(bars, index.curve, strict=True)])
-    row("median ms", [f"{point.p50_milliseconds:.3g}" for point in index.curve])
-    row("p95 ms", [f"{point.p95_milliseconds:.3g}" for point in index.curve])
+    row("recall@10", [f"{point.recall:.3f}" for point in index.curve])
+    row("", [f"[blue]{bar}[/]" for bar in bars])
+    row("median ms", [milliseconds(point.p50_milliseconds, unit="") for point in index.curve])
+    row("p95 ms", [milliseconds(point.p95_milliseconds, unit="") for point in index.curve])
     return table
 
 

@@ -75,14 +75,15 @@ def render_report(data: Overview) -> str:
 
 def _tiles(space: SpaceOverview) -> list[_Tile]:
     index = space.index
-    covered = space.embedded / space.chunks if space.chunks else 1.0
     tiles = [
         _Tile(
             f"of {space.chunks:,} chunks embedded",
-            share(space.embedded, space.chunks) if space.chunks else "100 %",
-            covered,
-            "" if covered == 1 else "warn",
-        ),
+            share(space.embedded, space.chunks),
+            space.embedded / space.chunks,
+            "" if space.embedded == space.chunks else "warn",
+        )
+        if space.chunks
+        else _Tile("in the table", "no chunks yet"),
         _Tile("pending" + (f", {space.waiting:,} wait for a retry" if space.waiting else ""), f"{space.pending:,}"),
         _Tile("quarantined", f"{space.quarantined:,}"),
     ]

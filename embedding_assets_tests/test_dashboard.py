@@ -1,5 +1,7 @@
 """The status page of the command line."""
 
+from dataclasses import replace
+
 import pytest
 from rich.console import Console
 
@@ -73,6 +75,26 @@ def test_a_check_that_was_not_looked_at_is_not_passed_over():
 
 def test_an_index_that_was_never_measured_has_no_curve():
     assert "median ms" not in flowing(report(fresh_space()))
+
+
+def test_every_number_of_a_curve_with_a_configured_point_is_told_whole():
+    slow = replace(CURVE[-1], ef_search=1000, p50_milliseconds=812.4, p95_milliseconds=1234.5)
+    data = report(space(index=replace(space().index, ef_search=1000, curve=(*CURVE, slow))))
+
+    lines = [line.strip("│ ") for line in shown(data, 80).splitlines()]
+
+    told = {line.split("  ")[0]: line.split()[-8:] for line in lines}
+    assert told["ef_search"] == ["10", "20", "40", "80", "120", "200", "400", "1000*"]
+    assert told["recall@10"] == [f"{point.recall:.3f}" for point in (*CURVE, slow)]
+    assert list("▂▅▇▇████") in [line.split() for line in lines], "the bars below the numbers"
+    assert told["median ms"][-2:] == ["3.02", "812"]
+    assert told["p95 ms"][-2:] == ["5.7", "1,234"]
+
+
+def test_a_space_without_chunks_is_not_full():
+    text = flowing(report(space(prefixes=())))
+    assert "embedded no chunks yet" in text
+    assert "0 chunks" not in text.partition("runs")[0].partition("answers")[2]
 
 
 def test_an_index_without_measurements_says_how_to_get_them():

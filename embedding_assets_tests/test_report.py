@@ -173,6 +173,12 @@ def test_a_meter_is_full_only_when_nothing_is_missing(pending, told, state):
     assert f'<i class="{state}" style="width:100.0%">' in tile  # to a tenth; its colour says that something is missing
 
 
+def test_a_space_without_chunks_is_not_full():
+    page = Page(render_report(report(unmeasured())))
+    assert "no chunks yet in the table" in page.text
+    assert "100 %" not in page.text
+
+
 def test_failed_checks_are_ordered_by_weight():
     assert report(space(checks=(WARNING, *PASSED, FAILED))).failed_checks == [FAILED, WARNING]
 

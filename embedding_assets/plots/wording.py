@@ -26,9 +26,9 @@ def dollars(usd: float) -> str:
     return f"${usd:,.2f}" if usd >= 0.01 else f"${usd:.2g}"
 
 
-def milliseconds(value: float) -> str:
-    """Three digits at most."""
-    return f"{value:,.0f} ms" if value >= 100 else f"{value:.3g} ms"
+def milliseconds(value: float, unit: str = " ms") -> str:
+    """Three digits, and none behind the point from a hundred on."""
+    return (f"{value:,.0f}" if value >= 100 else f"{value:.3g}") + unit
 
 
 def rate(value: float) -> str:
