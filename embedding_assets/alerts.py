@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass
-from http.client import HTTPException
+from http.client import HTTPConnection, HTTPException, HTTPResponse
 from typing import Any, Final, Literal
 from urllib.error import HTTPError, URLError
-from urllib.request import HTTPRedirectHandler, OpenerDirector, Request, build_opener
+from urllib.request import (
+    AbstractHTTPHandler,
+    HTTPHandler,
+    HTTPRedirectHandler,
+    HTTPSHandler,
+    OpenerDirector,
+    Request,
+    build_opener,
+)
 
 import tenacity
 from pydantic import SecretStr
@@ -20,6 +33,7 @@ __all__ = ["Alert", "ErrorLine", "StepFailure", "describe_error", "post_alert"]
 
 ATTEMPTS: Final = 3
 TIMEOUT_SECONDS: Final = 5.0
+DEADLINE_SECONDS: Final = 20.0
 
 _LONGEST_MESSAGE: Final = 500
 _SHOWN: Final = 3
@@ -53,6 +67,7 @@ class Alert:
         assets: those the run was for, where it was not a whole job.
         partitions: e.g. ``0-7``; None where there are none.
         checks: ``asset:check``, those of error severity that failed.
+        warnings: likewise, those that only warn.
         reason: Dagster's word for the failure, e.g. ``STEP_FAILURE``.
         will_retry: whether Dagster starts the run again.
     """
@@ -64,6 +79,7 @@ class Alert:
     partitions: str | None = None
     steps: Sequence[StepFailure] = ()
     checks: Sequence[str] = ()
+    warnings: Sequence[str] = ()
     reason: str | None = None
     will_retry: bool = False
 
@@ -72,8 +88,10 @@ class Alert:
         """One line for people."""
         what = ", ".join(self.assets) or self.job
         where = f" (partitions {self.partitions})" if self.partitions else ""
-        outcome = "succeeded, but checks failed" if self.event == "checks_failed" else "failed"
+        told_of = "failed" if self.checks else "warn"
+        outcome = f"succeeded, but checks {told_of}" if self.event == "checks_failed" else "failed"
         causes = [*map(str, self.steps[:_SHOWN]), *(f"check {name}" for name in self.checks)]
+        causes += [f"warning {name}" for name in self.warnings]
         if not causes and self.reason:
             causes = [self.reason.lower().replace("_", " ")]
         why = f": {'; '.join(causes)}" if causes else ""
@@ -91,6 +109,7 @@ class Alert:
             "partitions": self.partitions,
             "steps": [{"step": s.step, "error": s.error, "message": s.message} for s in self.steps],
             "checks": list(self.checks),
+            "warnings": list(self.warnings),
             "reason": self.reason,
             "will_retry": self.will_retry,
         }
@@ -116,8 +135,20 @@ def describe_error(chain: Iterable[ErrorLine]) -> tuple[str, str | None]:
     return (wrapped or lines)[0].name if lines else "unknown", None
 
 
-def post_alert(url: SecretStr, alert: Alert, *, timeout_seconds: float = TIMEOUT_SECONDS) -> str | None:
+def post_alert(
+    url: SecretStr,
+    alert: Alert,
+    *,
+    timeout_seconds: float = TIMEOUT_SECONDS,
+    deadline_seconds: float = DEADLINE_SECONDS,
+) -> str | None:
     """Post it as JSON, up to three times; a server that answers too late may get it twice.
+
+    Args:
+        url: of the webhook.
+        alert: what to tell.
+        timeout_seconds: longest silence of the server.
+        deadline_seconds: for all tries together, also if the server never ends an answer that it began.
 
     Returns:
         None, or why it was not delivered and what to do; never with the URL, which is a secret.
@@ -128,14 +159,23 @@ def post_alert(url: SecretStr, alert: Alert, *, timeout_seconds: float = TIMEOUT
         headers={"Content-Type": "application/json", "User-Agent": "embedding-assets"},
         method="POST",
     )
-    opener = build_opener(_NoRedirect)
+    end = time.monotonic() + deadline_seconds
+
+    def attempt() -> _Hindrance | None:
+        left = end - time.monotonic()
+        with suppress(TimeoutError):
+            if left > 0:
+                return _post_within(left, request, timeout_seconds)
+        told = f"did not answer within {deadline_seconds:g} s; see whether its server is well"
+        return _Hindrance(told, passes=False)
+
     retrying = tenacity.Retrying(
         retry=tenacity.retry_if_result(lambda hindrance: hindrance is not None and hindrance.passes),
         stop=tenacity.stop_after_attempt(ATTEMPTS),
         wait=tenacity.wait_exponential(multiplier=0.5),
         retry_error_callback=lambda state: state.outcome.result() if state.outcome else None,
     )
-    hindrance = retrying(_post, opener, request, timeout_seconds)
+    hindrance = retrying(attempt)
     return f"the webhook of EMBEDDING_ALERT_WEBHOOK_URL {hindrance.text}" if hindrance else None
 
 
@@ -150,6 +190,59 @@ class _NoRedirect(HTTPRedirectHandler):
 
     def redirect_request(self, *args: Any, **kwargs: Any) -> None:  # noqa: ARG002
         return None
+
+
+class _Connections:
+    """Those that are open, to be shut by another thread than the one that waits for them."""
+
+    def __init__(self) -> None:
+        self._opened: list[HTTPConnection] = []
+
+    def opener(self) -> OpenerDirector:
+        """One that enters its connections here."""
+        opened = self._opened
+
+        class Entered(AbstractHTTPHandler):
+            def do_open(self, http_class: Callable[..., HTTPConnection], req: Request, **options: Any) -> HTTPResponse:
+                def connect(*args: Any, **kwargs: Any) -> HTTPConnection:
+                    opened.append(http_class(*args, **kwargs))
+                    return opened[-1]
+
+                return super().do_open(connect, req, **options)
+
+        class Http(Entered, HTTPHandler):
+            pass
+
+        class Https(Entered, HTTPSHandler):
+            pass
+
+        return build_opener(_NoRedirect, Http, Https)
+
+    def shut(self) -> None:
+        """Whoever waits for them is told that they are closed."""
+        for connection in self._opened:
+            if connection.sock is not None:
+                with suppress(OSError):
+                    connection.sock.shutdown(socket.SHUT_RDWR)
+
+
+def _post_within(seconds: float, request: Request, timeout_seconds: float) -> _Hindrance | None:
+    """As ``_post``, but a TimeoutError after ``seconds``; the time-out of a socket counts from each byte anew."""
+    connections = _Connections()
+    outcome: Future[_Hindrance | None] = Future()
+
+    def work() -> None:
+        try:
+            outcome.set_result(_post(connections.opener(), request, timeout_seconds))
+        except BaseException as error:  # noqa: BLE001 - told to whoever waits
+            outcome.set_exception(error)
+
+    threading.Thread(target=work, name="alert", daemon=True).start()
+    try:
+        return outcome.result(timeout=seconds)
+    except TimeoutError:
+        connections.shut()
+        raise
 
 
 def _post(opener: OpenerDirector, request: Request, timeout_seconds: float) -> _Hindrance | None:

@@ -198,9 +198,7 @@ class OpenAIConfig(_EnvironmentSettings):
     )
     concurrency: int = Field(16, ge=1, le=256, description="Most requests in flight in a process.")
     requests_per_minute: int | None = Field(
-        None,
-        ge=1,
-        description="Most requests a minute, of all processes together. Unset: as its headers say.",
+        None, ge=1, description="Most requests a minute, of all processes together. Unset: as its headers say."
     )
     tokens_per_minute: int | None = Field(
         None, ge=8, description="Most tokens a minute, of all processes together. Unset: as its headers say."
@@ -273,6 +271,7 @@ class AlertConfig(_EnvironmentSettings):
     webhook_url: SecretStr | None = Field(
         None, description="Where failed runs and checks are posted as JSON, e.g. a webhook of Slack. Unset: nowhere."
     )
+    warnings: bool = Field(False, description="Post failed checks that only warn, too.")
 
     @field_validator("webhook_url")
     @classmethod

@@ -2,6 +2,7 @@
 
 import json
 import socket
+import time
 
 import pytest
 from pydantic import SecretStr
@@ -40,6 +41,10 @@ TEXTS = [
     ({"assets": ["pgvector_index_health"], "partitions": None, "job": "__ASSET_JOB", "event": "checks_failed",
       "checks": ["pgvector_index_health:index_valid"]},
      "pgvector_index_health succeeded, but checks failed, run 01234567: check pgvector_index_health:index_valid"),
+    ({"event": "checks_failed", "checks": ["a:b"], "warnings": ["a:c", "a:d"]},
+     "embed_chunks (partitions 0-7) succeeded, but checks failed, run 01234567: check a:b; warning a:c; warning a:d"),
+    ({"event": "checks_failed", "warnings": ["a:c"]},
+     "embed_chunks (partitions 0-7) succeeded, but checks warn, run 01234567: warning a:c"),
 ]  # fmt: skip
 
 
@@ -61,6 +66,7 @@ def test_the_payload():
         "partitions": None,
         "steps": [{"step": "chunk_embeddings", "error": "QuotaExceededError", "message": "no credit is left"}],
         "checks": [],
+        "warnings": [],
         "reason": "STEP_FAILURE",
         "will_retry": False,
     }
@@ -131,6 +137,29 @@ def test_what_does_not_pass_is_said_without_the_url(fault, posts, told):
     assert hindrance.startswith(f"the webhook of EMBEDDING_ALERT_WEBHOOK_URL {told}")
     assert SECRET not in hindrance
     assert [method for method, _, _ in webhook.requests] == ["POST"] * posts, "no redirect is followed"
+
+
+def test_an_answer_that_never_ends_is_left_at_the_deadline(no_pause):
+    """Each byte comes in time."""
+    with Webhook([503, -2]) as webhook:
+        started = time.monotonic()
+        hindrance = post_alert(SecretStr(webhook.url), ALERT, timeout_seconds=1, deadline_seconds=0.5)
+        seconds = time.monotonic() - started
+        assert webhook.left.wait(5), "the connection is closed, so nothing of the post stays behind"
+
+    assert hindrance is not None
+    assert hindrance.endswith("_URL did not answer within 0.5 s; see whether its server is well")
+    assert 0.4 < seconds < 3
+    assert len(webhook.received) == 2
+
+
+def test_no_try_begins_after_the_deadline():
+    with Webhook([503] * 3) as webhook:
+        hindrance = post_alert(SecretStr(webhook.url), ALERT, deadline_seconds=0)
+
+    assert hindrance is not None
+    assert "did not answer within 0 s" in hindrance
+    assert webhook.received == []
 
 
 def test_a_server_that_is_down():

@@ -80,6 +80,7 @@ BOUNDS = [
     ("EMBEDDING_RETRY_DELAY_SECONDS", ["0", "604800"], ["-1", "604801", "inf", "nan"]),
     ("EMBEDDING_PREFIX_LENGTH", ["1", "2"], ["0", "3", "x"]),
     ("EMBEDDING_NEW_SPACE", ["true", "0"], ["perhaps"]),
+    ("EMBEDDING_ALERT_WARNINGS", ["true", "0"], ["perhaps"]),
     ("EMBEDDING_THROUGHPUT_FLOOR", ["0"], ["-1"]),
     ("EMBEDDING_COVERAGE_FLOOR", ["0", "1"], ["1.1"]),
     ("EMBEDDING_RECALL_FLOOR", ["0", "1"], ["-0.1"]),

@@ -16,12 +16,16 @@ SECRET = "T0KEN-s3cret"
 
 
 class Webhook:
-    """Answers the statuses of ``script`` in turn, then 200. Status 0: it hangs up; -1: it answers too late."""
+    """Answers the statuses of ``script`` in turn, then 200.
+
+    Status 0: it hangs up; -1: it answers too late; -2: its answer comes byte by byte, until ``left`` is set.
+    """
 
     def __init__(self, script: Sequence[int] = ()) -> None:
         self.script = list(script)
         self.received: list[dict[str, Any]] = []
         self.requests: list[tuple[str, str, dict[str, str]]] = []
+        self.left = threading.Event()
         webhook = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -38,8 +42,19 @@ class Webhook:
                     threading.Event().wait(0.6)
                     with suppress(OSError):  # nobody waits any more
                         self._answer(200)
+                elif status == -2:
+                    self._drip()
                 elif status:
                     self._answer(status)
+
+            def _drip(self) -> None:
+                try:
+                    self.wfile.write(b"HTTP/1.1 200 OK\r\nX-Header: ")
+                    for _ in range(200):
+                        self.wfile.write(b"x")
+                        threading.Event().wait(0.05)
+                except OSError:
+                    webhook.left.set()
 
             def _answer(self, status: int) -> None:
                 self.send_response(status)

@@ -35,6 +35,7 @@ __all__ = ["failed_checks_sensor", "failed_runs_sensor"]
 def failed_runs_sensor(context: RunFailureSensorContext) -> SkipReason | None:
     """One post a run."""
     run = context.dagster_run
+    checks, warnings = _failed_checks(context.instance, run)
     alert = Alert(
         "run_failed",
         run_id=run.run_id,
@@ -42,7 +43,8 @@ def failed_runs_sensor(context: RunFailureSensorContext) -> SkipReason | None:
         assets=_assets_of(run),
         partitions=_partitions_of(run),
         steps=list(_failures(context)),
-        checks=_failed_checks(context.instance, run),
+        checks=checks,
+        warnings=warnings,
         reason=run.tags.get(RUN_FAILURE_REASON_TAG),
         will_retry=run.tags.get(WILL_RETRY_TAG) == "true",
     )
@@ -55,15 +57,17 @@ def failed_runs_sensor(context: RunFailureSensorContext) -> SkipReason | None:
     # It looks at one run a tick.
     minimum_interval_seconds=10,
     description="Posts checks of error severity that failed in a run that succeeded, e.g. index_valid, to "
-    "EMBEDDING_ALERT_WEBHOOK_URL, as failed_runs_sensor does. Checks that only warn are not told.",
+    "EMBEDDING_ALERT_WEBHOOK_URL, as failed_runs_sensor does. Checks that only warn are told with "
+    "EMBEDDING_ALERT_WARNINGS=true alone.",
 )
 def failed_checks_sensor(context: RunStatusSensorContext) -> SkipReason | None:
     """One post a run with failed checks."""
     run = context.dagster_run
-    checks = _failed_checks(context.instance, run)
-    if not checks:
+    checks, warnings = _failed_checks(context.instance, run)
+    if not (checks or warnings):
         # Dagster notes in the run whatever is not skipped.
-        return SkipReason(f"no check of error severity failed in run {run.run_id}")
+        which = "check" if get_settings().alert.warnings else "check of error severity"
+        return SkipReason(f"no {which} failed in run {run.run_id}")
     alert = Alert(
         "checks_failed",
         run_id=run.run_id,
@@ -71,6 +75,7 @@ def failed_checks_sensor(context: RunStatusSensorContext) -> SkipReason | None:
         assets=_assets_of(run),
         partitions=_partitions_of(run),
         checks=checks,
+        warnings=warnings,
     )
     return _deliver(context, alert)
 
@@ -108,12 +113,14 @@ def _chain(error: SerializableErrorInfo | None) -> Iterator[ErrorLine]:
         error = error.cause
 
 
-def _failed_checks(instance: DagsterInstance, run: DagsterRun) -> list[str]:
+def _failed_checks(instance: DagsterInstance, run: DagsterRun) -> tuple[list[str], list[str]]:
+    """Those of error severity, and those that only warn if they are to be told."""
     records = instance.get_records_for_run(run.run_id, of_type=DagsterEventType.ASSET_CHECK_EVALUATION).records
     events = [record.event_log_entry.dagster_event for record in records]
-    evaluations = [event.asset_check_evaluation_data for event in events if event is not None]
-    return sorted(
-        f"{evaluation.asset_key.to_user_string()}:{evaluation.check_name}"
-        for evaluation in evaluations
-        if not evaluation.passed and evaluation.severity is AssetCheckSeverity.ERROR
-    )
+    failed = [e.asset_check_evaluation_data for e in events if e and not e.asset_check_evaluation_data.passed]
+
+    def names(severity: AssetCheckSeverity) -> list[str]:
+        return sorted(f"{e.asset_key.to_user_string()}:{e.check_name}" for e in failed if e.severity is severity)
+
+    warnings = names(AssetCheckSeverity.WARN) if get_settings().alert.warnings else []
+    return names(AssetCheckSeverity.ERROR), warnings

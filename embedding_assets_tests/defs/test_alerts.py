@@ -117,7 +117,7 @@ def test_a_check_that_does_not_block_is_told_by_the_other_sensor(instance, webho
     tick(failed_checks_sensor)
 
     [told] = webhook.received
-    assert (told["event"], told["checks"]) == ("checks_failed", ["in_order:judged"])
+    assert (told["event"], told["checks"], told["warnings"]) == ("checks_failed", ["in_order:judged"], [])
     assert told["steps"] == []
 
 
@@ -127,6 +127,24 @@ def test_of_a_run_in_order_nothing_is_told(instance, webhook, tick):
     assert "no check of error severity failed" in tick(failed_checks_sensor).skip_message
 
     assert webhook.received == []
+
+
+def test_checks_that_only_warn_are_told_where_that_is_asked_for(instance, webhook, tick, monkeypatch):
+    monkeypatch.setenv("EMBEDDING_ALERT_WARNINGS", "true")
+    warned = judged(AssetCheckSeverity.WARN, name="warned")
+    told_of = ("checks", "warnings")
+    run(instance, in_order, judged(AssetCheckSeverity.WARN, passed=True))
+    assert "no check failed" in tick(failed_checks_sensor).skip_message
+    run(instance, in_order, warned)
+    tick(failed_checks_sensor)
+    run(instance, in_order, judged(AssetCheckSeverity.ERROR), warned)
+    tick(failed_checks_sensor)
+    run(instance, in_order, judged(AssetCheckSeverity.ERROR, blocking=True), warned)
+    tick(failed_runs_sensor)
+
+    both = (["in_order:judged"], ["in_order:warned"])
+    assert [tuple(told[name] for name in told_of) for told in webhook.received] == [([], both[1]), both, both]
+    assert [told["event"] for told in webhook.received] == ["checks_failed", "checks_failed", "run_failed"]
 
 
 def fail_both_ways(instance):
