@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from datetime import UTC, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from rich.columns import Columns
@@ -26,7 +26,7 @@ __all__ = ["sparkline", "status_page"]
 _BLOCKS: Final = "▁▂▃▄▅▆▇█"
 _METER: Final = 24
 _LATEST: Final = 24
-_ALERT_SHARE: Final = 0.8
+_COLOURS: Final = {"": "green", "warn": "yellow", "bad": "red"}
 
 
 def status_page(data: Overview) -> RenderableType:
@@ -96,24 +96,29 @@ def _pending_by_prefix(space: SpaceOverview) -> Text:
 
 
 def _runs(space: SpaceOverview) -> Text:
-    if not space.runs:
+    run = space.telling_run
+    if run is None:
         return Text("none has embedded a chunk yet")
-    latest = space.runs[-1]
     rates = [run.chunks_per_second for run in space.runs[-_LATEST:]]
-    slow = latest.chunks_per_second < space.throughput_floor
-    where = "by the API" if latest.device == "api" else f"on {latest.device}"
+    where = "by the API" if run.device == "api" else f"on {run.device}"
+    latest = space.runs[-1]
+    since = "" if run is latest else f"; the latest: {counted(latest.embedded, 'chunk')}, {_moment(latest.finished_at)}"
     return Text.assemble(
         (f"{sparkline(rates)} ", "blue"),
-        (f"{rate(latest.chunks_per_second)} chunks/s", "yellow" if slow else ""),
-        f" {where}, {counted(latest.embedded, 'chunk')}, {latest.finished_at.astimezone(UTC):%Y-%m-%d %H:%M} UTC",
+        (f"{rate(run.chunks_per_second)} chunks/s", "yellow" if space.is_slow else ""),
+        f" {where}, {counted(run.embedded, 'chunk')}, {_moment(run.finished_at)}{since}",
     )
+
+
+def _moment(value: datetime) -> str:
+    return f"{value.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
 
 
 def _index(index: IndexOverview) -> str:
     if index.state != "valid":
         return f"[red]{index.state}[/]: embedding-assets health builds it"
     measured = (
-        f", measured {index.measured_at.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+        f", measured {_moment(index.measured_at)}"
         if index.measured_at
         else ", not measured yet: embedding-assets health does"
     )
@@ -162,21 +167,17 @@ def _costs(costs: CostOverview) -> Table:
     rows = Table(box=None, pad_edge=False, show_header=False)
     rows.add_column(style="dim", no_wrap=True)
     rows.add_column(overflow="fold")
-    for period, usd, limit in (
-        ("today", costs.today_usd, costs.limit_per_day_usd),
-        ("this month", costs.month_usd, costs.limit_per_month_usd),
-    ):
-        if limit:
-            used = usd / limit
-            meter = _meter(used, "red" if used >= 1 else "yellow" if used >= _ALERT_SHARE else "green")
-            rows.add_row(period, f"{meter} {dollars(usd)} of {dollars(limit)}")
+    for cost in costs.periods:
+        if cost.limit_usd is None or cost.used is None:
+            rows.add_row(cost.period, f"{dollars(cost.usd)}, no limit")
         else:
-            rows.add_row(period, f"{dollars(usd)}, no limit")
+            meter = _meter(cost.used, _COLOURS[cost.state])
+            rows.add_row(cost.period, f"{meter} {dollars(cost.usd)} of {dollars(cost.limit_usd)}")
     if costs.days:
         spent: Counter[int] = Counter()
-        last = max(cost.day for cost in costs.days)
-        for cost in costs.days:
-            spent[(last - cost.day).days] += cost.usd  # type: ignore[assignment]
+        last = max(day.day for day in costs.days)
+        for day in costs.days:
+            spent[(last - day.day).days] += day.usd  # type: ignore[assignment]
         latest = [float(spent[back]) for back in reversed(range(min(max(spent) + 1, 30)))]
         first = last - timedelta(len(latest) - 1)
         rows.add_row("by day", Text.assemble((sparkline(latest), "blue"), f" {first} to {last}"))

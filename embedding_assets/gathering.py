@@ -73,6 +73,7 @@ def gather_overview(database: Database, settings: Settings, *, map_size: int = 0
             limit_per_day_usd=None if budget.usd_per_day is None else float(budget.usd_per_day),
             limit_per_month_usd=None if budget.usd_per_month is None else float(budget.usd_per_month),
             days=daily_costs(database),
+            alert_share=budget.alert_share,
         ),
         settings=changed_settings(settings),
     )

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import SecretStr
 from pydantic_settings import BaseSettings
+
+from embedding_assets.health import THROUGHPUT_MINIMUM_CHUNKS
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,6 +26,7 @@ __all__ = [
     "CostOverview",
     "IndexOverview",
     "Overview",
+    "PeriodCost",
     "SpaceOverview",
     "changed_settings",
     "place_of",
@@ -116,20 +119,72 @@ class SpaceOverview:
         return self.embedded + self.pending + self.quarantined
 
     @property
+    def telling_run(self) -> RunPoint | None:
+        """The run that tells how fast it goes: the latest one of some size, as the check on throughput has it."""
+        large = [run for run in self.runs if run.embedded >= THROUGHPUT_MINIMUM_CHUNKS]
+        return (large or self.runs or (None,))[-1]
+
+    @property
+    def is_slow(self) -> bool:
+        """Whether that run is of some size, and below the floor."""
+        run = self.telling_run
+        return (
+            run is not None
+            and run.embedded >= THROUGHPUT_MINIMUM_CHUNKS
+            and run.chunks_per_second < self.throughput_floor
+        )
+
+    @property
     def unchecked(self) -> tuple[str, ...]:
         """Checks that its vectors have still to pass: they need the model, which no overview loads."""
         return ("vectors_match_model",) if self.embedded else ()
 
 
 @dataclass(frozen=True, slots=True)
+class PeriodCost:
+    """Dollars spent in a period, and how near that is to its limit.
+
+    Attributes:
+        period: its name.
+        usd: spent in it.
+        limit_usd: None: no limit.
+        used: share of the limit, 1 or more when it is reached; None without one.
+        state: of the limit: well away from it, near it, reached.
+    """
+
+    period: str
+    usd: float
+    limit_usd: float | None
+    used: float | None
+    state: Literal["", "warn", "bad"]
+
+
+@dataclass(frozen=True, slots=True)
 class CostOverview:
-    """Dollars spent, and the limits; None: no limit."""
+    """Dollars spent, and the limits; None: no limit. ``alert_share`` of a limit is near to it."""
 
     today_usd: float = 0.0
     month_usd: float = 0.0
     limit_per_day_usd: float | None = None
     limit_per_month_usd: float | None = None
     days: tuple[DayCost, ...] = ()
+    alert_share: float = 1.0
+
+    @property
+    def periods(self) -> tuple[PeriodCost, PeriodCost]:
+        """Today and this month (UTC)."""
+        return (
+            self._period("today", self.today_usd, self.limit_per_day_usd),
+            self._period("this month", self.month_usd, self.limit_per_month_usd),
+        )
+
+    def _period(self, period: str, usd: float, limit_usd: float | None) -> PeriodCost:
+        if limit_usd is None:
+            return PeriodCost(period, usd, None, None, "")
+        used = usd / limit_usd
+        return PeriodCost(
+            period, usd, limit_usd, used, "bad" if used >= 1 else "warn" if used >= self.alert_share else ""
+        )
 
 
 @dataclass(frozen=True, slots=True)

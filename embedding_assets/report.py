@@ -10,6 +10,7 @@ from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Final, Literal
 
+from embedding_assets.health import THROUGHPUT_MINIMUM_CHUNKS
 from embedding_assets.plots import (
     backlog_figure,
     cost_figure,
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from jinja2 import Template
     from markupsafe import Markup
 
-    from embedding_assets.overview import CostOverview, Overview, SpaceOverview
+    from embedding_assets.overview import Overview, PeriodCost, SpaceOverview
     from embedding_assets.plots import Picture, RunPoint
 
 __all__ = ["render_report"]
@@ -35,12 +36,11 @@ _PIXELS: Final = (500, 290)
 
 _MAP_PIXELS: Final = (500, 360)
 _LATEST_RUNS: Final = 10
-_ALERT_SHARE: Final = 0.8
 
 
 @dataclass(frozen=True, slots=True)
 class _Tile:
-    """A number worth large print; ``share`` of a whole is drawn as a meter."""
+    """A number worth large print; ``share`` of a whole is drawn as a meter, in the colour of ``state``."""
 
     label: str
     value: str
@@ -67,7 +67,7 @@ def render_report(data: Overview) -> str:
             for space in data.spaces
         ],
         costs={
-            "tiles": _cost_tiles(costs),
+            "tiles": [_cost_tile(cost) for cost in costs.periods],
             "picture": cost_figure(costs.days, costs.limit_per_day_usd, size=_PIXELS) if costs.days else None,
         },
     )
@@ -87,8 +87,10 @@ def _tiles(space: SpaceOverview) -> list[_Tile]:
         _Tile("pending" + (f", {space.waiting:,} wait for a retry" if space.waiting else ""), f"{space.pending:,}"),
         _Tile("quarantined", f"{space.quarantined:,}"),
     ]
-    if space.runs:
-        tiles.append(_Tile("chunks/s in the latest run", rate(space.runs[-1].chunks_per_second)))
+    if run := space.telling_run:
+        large = "" if run is space.runs[-1] else f" of {THROUGHPUT_MINIMUM_CHUNKS} chunks or more"
+        speed = rate(run.chunks_per_second)
+        tiles.append(_Tile(f"chunks/s in the latest run{large}", speed, state="warn" if space.is_slow else ""))
     if index.curve:
         at = nearest(index.curve, index.ef_search)
         tiles.append(_Tile(f"recall@10 at ef_search {at.ef_search}", f"{at.recall:.3f}"))
@@ -111,19 +113,12 @@ def _pictures(space: SpaceOverview) -> list[Picture]:
     return pictures
 
 
-def _cost_tiles(costs: CostOverview) -> list[_Tile]:
-    return [
-        _cost_tile("today", costs.today_usd, costs.limit_per_day_usd),
-        _cost_tile("this month", costs.month_usd, costs.limit_per_month_usd),
-    ]
-
-
-def _cost_tile(period: str, usd: float, limit_usd: float | None) -> _Tile:
-    if limit_usd is None:
-        return _Tile(f"{period} (UTC), no limit", dollars(usd))
-    used = usd / limit_usd
-    state: Literal["", "warn", "bad"] = "bad" if used >= 1 else "warn" if used >= _ALERT_SHARE else ""
-    return _Tile(f"{period} (UTC), of {dollars(limit_usd)}", dollars(usd), min(used, 1.0), state)
+def _cost_tile(cost: PeriodCost) -> _Tile:
+    if cost.limit_usd is None or cost.used is None:
+        return _Tile(f"{cost.period} (UTC), no limit", dollars(cost.usd))
+    return _Tile(
+        f"{cost.period} (UTC), of {dollars(cost.limit_usd)}", dollars(cost.usd), min(cost.used, 1.0), cost.state
+    )
 
 
 @cache

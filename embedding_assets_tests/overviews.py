@@ -122,7 +122,7 @@ def report(*spaces: SpaceOverview, **changes: object) -> Overview:
             chunks=spaces[0].chunks if spaces else 0,
             documents=412 if spaces else 0,
             spaces=spaces,
-            costs=CostOverview(0.86, 15.74, 1.0, 20.0, costs(20, "openai-small", "openai-large")),
+            costs=CostOverview(0.86, 15.74, 1.0, 20.0, costs(20, "openai-small", "openai-large"), 0.8),
             settings=(ChangedSetting("EMBEDDING_INDEX_M", "24", "16"),),
         ),
         **changes,

@@ -117,6 +117,26 @@ def test_costs_without_limits_and_limits_without_costs():
     assert "today ╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌ $0 of $2.00" in flowing(report(space(), costs=CostOverview(0, 0, 2.0)))
 
 
+def test_costs_near_a_limit_stand_out_from_the_configured_share_on():
+    page = Console(width=80, color_system="standard", force_terminal=True, legacy_windows=False)
+
+    def warns(alert_share):
+        with page.capture() as capture:
+            page.print(status_page(report(fresh_space(), costs=CostOverview(0.5, 0, 1.0, alert_share=alert_share))))
+        return "\x1b[33m━" in capture.get()
+
+    assert warns(0.5)
+    assert not warns(0.6)
+
+
+@pytest.mark.parametrize(("floor", "slow"), [(10, False), (30, True)])
+def test_speed_is_told_and_judged_by_a_run_of_some_size(floor, slow):
+    one = space(runs=(*runs(1), *runs(1, embedded=1)), throughput_floor=floor)
+    told = "25.0 chunks/s on cpu, 1,000 chunks, 2026-11-21 12:00 UTC; the latest: 1 chunk, 2026-11-21 12:00 UTC"
+    assert told in flowing(report(one))
+    assert one.is_slow is slow
+
+
 def test_names_are_not_read_as_markup():
     text = flowing(report(space(name="a[red]b", model="m[/]n", failures={"[bold]": 1}, runs=runs(1, device="[x]"))))
     for told in ("a[red]b", "m[/]n", "[bold] 1", "on [x]"):

@@ -150,13 +150,15 @@ def test_costs_by_day_and_space_with_the_limits(database, settings, monkeypatch)
         )
     )
     monkeypatch.setenv("EMBEDDING_BUDGET_USD_PER_DAY", "2.5")
+    monkeypatch.setenv("EMBEDDING_BUDGET_ALERT_SHARE", "0.3")
 
     costs = gather_overview(database, get_settings()).costs
 
     [yesterday, today] = costs.days
     assert (yesterday.space, yesterday.usd, today.space, today.usd) == ("two", 3.0, "one", 1.0)
     assert (today.day - yesterday.day).days == 1
-    assert (costs.limit_per_day_usd, costs.limit_per_month_usd) == (2.5, None)
+    assert (costs.limit_per_day_usd, costs.limit_per_month_usd, costs.alert_share) == (2.5, None, 0.3)
+    assert [period.state for period in costs.periods] == ["warn", ""]
     assert daily_costs(database) == costs.days
     assert isinstance(today, DayCost)
     assert isinstance(today.day, date)

@@ -10,7 +10,7 @@ from embedding_assets.health import Verdict
 from embedding_assets.overview import CostOverview, changed_settings
 from embedding_assets.plots import PrefixCounts
 from embedding_assets.report import render_report
-from embedding_assets_tests.overviews import FAILED, PASSED, WARNING, embeddings, fresh_space, report, space
+from embedding_assets_tests.overviews import FAILED, PASSED, WARNING, embeddings, fresh_space, report, runs, space
 
 
 class Page(HTMLParser):
@@ -156,10 +156,10 @@ def test_commands_in_backquotes_are_code():
 
 
 @pytest.mark.parametrize(
-    ("usd", "state", "width"), [(0.5, "", 50.0), (0.8, "warn", 80.0), (1.0, "bad", 100.0), (7.0, "bad", 100.0)]
+    ("usd", "state", "width"), [(0.2, "", 20.0), (0.3, "warn", 30.0), (1.0, "bad", 100.0), (7.0, "bad", 100.0)]
 )
 def test_costs_near_a_limit_stand_out(usd, state, width):
-    html = render_report(report(costs=CostOverview(usd, usd, 1.0, None)))
+    html = render_report(report(costs=CostOverview(usd, usd, 1.0, None, alert_share=0.3)))
     assert f'<i class="{state}" style="width:{width}%">' in html[html.index("<h2>Costs") :]
     assert "this month (UTC), no limit" in html
 
@@ -177,6 +177,21 @@ def test_a_space_without_chunks_is_not_full():
     page = Page(render_report(report(unmeasured())))
     assert "no chunks yet in the table" in page.text
     assert "100 %" not in page.text
+
+
+@pytest.mark.parametrize(
+    ("sizes", "floor", "tile"),
+    [
+        ((1000, 1), 10, "<b>25.0</b><span>chunks/s in the latest run of 100 chunks or more</span>"),
+        ((1000, 1), 30, '<b class="warn">25.0</b><span>chunks/s in the latest run of 100 chunks or more</span>'),
+        ((1000, 100), 3, '<b class="warn">2.5</b><span>chunks/s in the latest run</span>'),
+        ((99, 1), 10, "<b>0.0</b><span>chunks/s in the latest run</span>"),
+    ],
+)
+def test_speed_is_told_and_judged_by_a_run_of_some_size(sizes, floor, tile):
+    made = tuple(run for size in sizes for run in runs(1, embedded=size))
+    html = render_report(report(unmeasured(runs=made, throughput_floor=floor), costs=CostOverview()))
+    assert tile in html
 
 
 def test_failed_checks_are_ordered_by_weight():
