@@ -231,11 +231,10 @@ class Overview:
         return list(dict.fromkeys(name for space in self.spaces for name in space.unchecked))
 
     @property
-    def failed_checks(self) -> list[Verdict]:
-        """Those that did not pass, blocking ones first."""
-        return sorted(
-            (verdict for verdict in self.checks if not verdict.passed), key=lambda verdict: not verdict.blocking
-        )
+    def failed_checks(self) -> list[tuple[str, Verdict]]:
+        """Those that did not pass, each with the name of its space, blocking ones first."""
+        failed = [(space.name, verdict) for space in self.spaces for verdict in space.checks if not verdict.passed]
+        return sorted(failed, key=lambda pair: not pair[1].blocking)
 
 
 def changed_settings(settings: Settings) -> tuple[ChangedSetting, ...]:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from embedding_assets import progress, terminal
 from embedding_assets.console import Json, err, out, print_json, session
 from embedding_assets.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from embedding_assets.overview import SpaceOverview
 
 __all__ = ["overview_app"]
 
@@ -31,15 +34,55 @@ def status(as_json: Json = False) -> None:
         if not as_json:
             out.print(status_page(overview))
             return
-        checks = {space.name: [asdict(verdict) for verdict in space.checks] for space in overview.spaces}
+        seen = {space.name: space for space in overview.spaces}
         table = inspect_table(database)
         print_json(
             {
                 "database": overview.database,
                 "chunks": table.chunks,
-                "spaces": [{**space.as_dict(), "checks": checks[space.record.space.name]} for space in table.spaces],
+                "spaces": [
+                    _with_overview(space.as_dict(), seen[space.record.space.name])
+                    for space in table.spaces
+                    if space.record.space.name in seen
+                ],
+                "costs": {
+                    "usd_today": overview.costs.today_usd,
+                    "usd_this_month": overview.costs.month_usd,
+                    "limit_usd_per_day": overview.costs.limit_per_day_usd,
+                    "limit_usd_per_month": overview.costs.limit_per_month_usd,
+                    "alert_share": overview.costs.alert_share,
+                },
+                "settings": [asdict(setting) for setting in overview.settings],
             }
         )
+
+
+def _with_overview(counted: dict[str, Any], space: SpaceOverview) -> dict[str, Any]:
+    """What was counted of a space with what was measured of it and judged."""
+    index = space.index
+    measured = {
+        "ef_search": index.ef_search,
+        "measured_at": index.measured_at,
+        "exact_p50_ms": index.exact_p50_ms,
+        "curve": [
+            {
+                "ef_search": point.ef_search,
+                "recall": point.recall,
+                "recall_low": point.recall_low,
+                "recall_high": point.recall_high,
+                "p50_ms": point.p50_milliseconds,
+                "p95_ms": point.p95_milliseconds,
+            }
+            for point in index.curve
+        ],
+    }
+    return {
+        **counted,
+        "failures": dict(space.failures),
+        "index": counted["index"] | measured,
+        "checks": [asdict(verdict) for verdict in space.checks],
+        "unchecked": list(space.unchecked),
+    }
 
 
 @overview_app.command()

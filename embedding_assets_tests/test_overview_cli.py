@@ -2,9 +2,13 @@
 
 import json
 import re
+from datetime import datetime
 
 import pytest
 
+from embedding_assets.config import get_settings
+from embedding_assets.postgres.failures import record_failures
+from embedding_assets.postgres.spaces import list_spaces
 from embedding_assets.providers.factory import open_space
 from embedding_assets_tests.fakes import insert_chunks
 
@@ -29,8 +33,35 @@ def test_health_builds_measures_and_judges(run, database, embedded):
     status = run("status")[1]
     assert "ef_search 10 20 40*" in " ".join(status.split())
     assert "✔ recall_drop" in status
-    checks = json.loads(run("status", "--json")[1])["spaces"][0]["checks"]
-    assert {check["name"]: check["passed"] for check in checks}["recall"] is True
+    told = json.loads(run("status", "--json")[1])
+    [space] = told["spaces"]
+    assert {check["name"]: check["passed"] for check in space["checks"]}["recall"] is True
+    assert space["unchecked"] == ["vectors_match_model"]
+    assert space["failures"] == {}
+    index = space["index"]
+    assert (index["valid"], index["ef_search"]) == (True, 40)
+    assert datetime.fromisoformat(index["measured_at"]).tzinfo is not None
+    assert index["exact_p50_ms"] > 0
+    assert [point["ef_search"] for point in index["curve"]] == [10, 20, 40, 80, 120, 200, 400]
+    assert set(index["curve"][0]) == {"ef_search", "recall", "recall_low", "recall_high", "p50_ms", "p95_ms"}
+
+
+def test_status_tells_programs_what_it_tells_people(run, database, embedded, monkeypatch):
+    monkeypatch.setenv("EMBEDDING_BUDGET_USD_PER_DAY", "2.5")
+    monkeypatch.setenv("EMBEDDING_MAX_ATTEMPTS", "1")
+    [chunk] = insert_chunks(database, ["fails"])
+    record_failures(database, list_spaces(database)[0].space.name, {chunk: "not_finite"}, get_settings().embedding)
+
+    told = json.loads(run("status", "--json")[1])
+
+    [space] = told["spaces"]
+    assert (space["quarantined"], space["failures"]) == (1, {"not_finite": 1})
+    assert (space["index"]["measured_at"], space["index"]["curve"]) == (None, [])
+    assert told["costs"] == {
+        "usd_today": 0.0, "usd_this_month": 0.0, "limit_usd_per_day": 2.5, "limit_usd_per_month": None,
+        "alert_share": 0.8,
+    }  # fmt: skip
+    assert {"name": "EMBEDDING_BUDGET_USD_PER_DAY", "value": "2.5", "default": ""} in told["settings"]
 
 
 def test_health_fails_where_searches_are_in_danger(run, database, embedded):

@@ -58,8 +58,9 @@ def test_the_page_tells_everything(everything):
     page = Page(everything)
 
     for told in (
-        "13,442 chunks of 412 documents in embedded PostgreSQL , 2026-11-21 12:00",
-        "2 of 6 checks failed: what to do index_valid : index idx is invalid: a build of it failed. Materialize it",
+        "13,442 chunks of 412 documents in embedded PostgreSQL , 2026-11-21 12:00 UTC",
+        "2 of 6 checks failed: what to do index_valid in local-all-mpnet-base-v2-768-1a2b3c4d : index idx is invalid: "
+        "a build of it failed. Materialize it",
         "local-all-mpnet-base-v2-768-1a2b3c4d answers searches",
         "sentence-transformers/all-mpnet-base-v2, 768 dimensions, on this machine, column embedding",
         "95.5 % of 13,442 chunks embedded",
@@ -195,7 +196,15 @@ def test_speed_is_told_and_judged_by_a_run_of_some_size(sizes, floor, tile):
 
 
 def test_failed_checks_are_ordered_by_weight():
-    assert report(space(checks=(WARNING, *PASSED, FAILED))).failed_checks == [FAILED, WARNING]
+    assert report(space(checks=(WARNING, *PASSED, FAILED))).failed_checks == [
+        (space().name, FAILED),
+        (space().name, WARNING),
+    ]
+
+
+def test_failed_checks_of_one_space_do_not_name_it():
+    page = Page(render_report(report(unmeasured(checks=(WARNING,)), costs=CostOverview())))
+    assert "what to do coverage : 12,840" in page.text
 
 
 def test_changed_settings_tell_no_secret(monkeypatch):
