@@ -76,6 +76,7 @@ def test_no_more_rows_than_asked_for(database: Database, record: SpaceRecord):
 
 
 def test_zeros_and_vectors_of_another_length(database: Database, record: SpaceRecord):
+    database.run(lambda c: c.execute("DROP TRIGGER embedding_removed ON knowledge_base"))
     database.run(lambda c: c.execute("ALTER TABLE knowledge_base ALTER COLUMN embedding TYPE vector"))
     overwrite(database, "embedding", {FORTY[0]: np.zeros(768), FORTY[1]: vector_of(FORTY[1], 32)})
     assert set(audit_space(database, record, FakeProvider()).mismatched) == {hash_of(FORTY[0]), hash_of(FORTY[1])}

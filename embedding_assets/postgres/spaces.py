@@ -237,8 +237,10 @@ def _register(
             sql.Identifier(record.column), sql.Literal(space.dimensions)
         )
         if unused is not None:
+            _unwatch_removals(connection, unused.column)
             change += sql.SQL(", DROP COLUMN {}").format(sql.Identifier(unused.column))
         connection.execute(change)
+    _watch_removals(connection, record.column)
     connection.execute(
         sql.SQL("INSERT INTO embedding_spaces (name, {}, column_name, index_name, serving) VALUES ({}, {})").format(
             _ATTRIBUTES, sql.Placeholder(), sql.SQL(", ").join(sql.Placeholder() * (len(fields(VectorSpace)) + 3))
@@ -267,12 +269,35 @@ def _claim_first_column(connection: Connection, space: VectorSpace, *, claim_vec
             f"model, even if it is the default {space.model}"
         )
     if declared != space.dimensions:
+        _unwatch_removals(connection, "embedding")
         connection.execute("DROP INDEX IF EXISTS idx_knowledge_embedding")
         connection.execute(
             sql.SQL("ALTER TABLE knowledge_base ALTER COLUMN embedding TYPE vector({})").format(
                 sql.Literal(space.dimensions)
             )
         )
+
+
+def _watch_removals(connection: Connection, column: str) -> None:
+    """Let a chunk whose vector is taken away count as pending from then on, unless that statement says since when.
+
+    The condition is one of the trigger, so nothing is called where a vector is written.
+    """
+    connection.execute(
+        sql.SQL(
+            "CREATE OR REPLACE TRIGGER {trigger} BEFORE UPDATE OF {column} ON knowledge_base FOR EACH ROW "
+            "WHEN (OLD.{column} IS NOT NULL AND NEW.{column} IS NULL "
+            "AND OLD.pending_since IS NOT DISTINCT FROM NEW.pending_since) "
+            "EXECUTE FUNCTION knowledge_base_vector_removed()"
+        ).format(trigger=sql.Identifier(f"{column}_removed"), column=sql.Identifier(column))
+    )
+
+
+def _unwatch_removals(connection: Connection, column: str) -> None:
+    """PostgreSQL neither drops nor changes a column that a trigger names."""
+    connection.execute(
+        sql.SQL("DROP TRIGGER IF EXISTS {} ON knowledge_base").format(sql.Identifier(f"{column}_removed"))
+    )
 
 
 def _mismatch(space: VectorSpace, known: list[SpaceRecord]) -> str:

@@ -102,8 +102,9 @@ def measure_vectors(database: Database, record: SpaceRecord, *, thorough: bool =
 def oldest_pending(database: Database, record: SpaceRecord) -> datetime | None:
     """Since when the longest waiting chunk has had no vector in a space; None when none waits.
 
-    That is since its text came or was edited, or since the space is there. Quarantined chunks, and those that no
-    partition reaches, do not count. Reads the backlog through its partial index, however large the table.
+    That is since its text came or was edited, a vector of it was taken away, or the space is there. Quarantined
+    chunks, and those that no partition reaches, do not count. Reads the backlog through its partial index, however
+    large the table.
     """
     query = sql.SQL("""
         SELECT greatest(min(pending_since), (SELECT created_at FROM embedding_spaces WHERE name = %(space)s))

@@ -78,6 +78,7 @@ def table(settings, database, filled, monkeypatch):
 
 def store_a_short_vector(table):
     table.execute("DROP INDEX idx_knowledge_embedding")
+    table.execute("DROP TRIGGER embedding_removed ON knowledge_base")
     table.execute("ALTER TABLE knowledge_base ALTER COLUMN embedding TYPE vector")
     table.execute(f"UPDATE knowledge_base SET embedding = '[1]' WHERE chunk_hash = {ONE}")
 

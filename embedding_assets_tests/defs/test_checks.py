@@ -73,6 +73,7 @@ def test_a_faulty_vector(filled, database, fault, number):
 
 def test_a_vector_of_another_length(filled, database):
     execute(database, "DROP INDEX idx_knowledge_embedding")
+    execute(database, "DROP TRIGGER embedding_removed ON knowledge_base")
     execute(database, "ALTER TABLE knowledge_base ALTER COLUMN embedding TYPE vector")
     execute(database, f"UPDATE knowledge_base SET embedding = '[1]' WHERE chunk_hash = {ONE}")
 

@@ -7,7 +7,7 @@ import pytest
 
 from embedding_assets.config import IndexConfig
 from embedding_assets.errors import ConfigurationError
-from embedding_assets.postgres import schema, vector_statistics
+from embedding_assets.postgres import schema, spaces, vector_statistics
 from embedding_assets.postgres.connection import Database
 from embedding_assets.postgres.failures import record_failures
 from embedding_assets.postgres.index import build_vector_index, drop_index
@@ -164,6 +164,37 @@ def test_an_edit_counts_from_when_it_was_made(database, record, execute):
     assert rows == [(True, False), (False, True)]
 
 
+@pytest.mark.parametrize("further", [False, True], ids=["first", "further"])
+def test_a_vector_that_is_taken_away_counts_from_then(database, record, execute, further):
+    if further:
+        record = register_space(database, OTHER_SPACE, new_space=True)
+    execute("UPDATE embedding_spaces SET created_at = now() - interval '1 year'")
+    insert_vectors(database, record, unit_vectors(3))
+    execute("UPDATE knowledge_base SET pending_since = now() - interval '40 days'")
+    execute(f"UPDATE knowledge_base SET {record.column} = NULL WHERE chunk_hash = %s", hash_of("chunk 0"))
+    assert hours_of(oldest_pending(database, record)) == 0
+    execute(f"UPDATE knowledge_base SET {record.column} = NULL")
+    assert hours_of(oldest_pending(database, record)) == 0
+    age(execute, "chunk 1", 30)
+    execute(f"UPDATE knowledge_base SET {record.column} = NULL")  # it has none, and waits on
+    assert hours_of(oldest_pending(database, record)) == 30
+
+
+def test_writing_a_vector_calls_nothing_and_leaves_since_when_it_waited(database, record, execute):
+    insert_vectors(database, record, unit_vectors(2))
+    second = register_space(database, OTHER_SPACE, new_space=True)
+    age(execute, "chunk 0", 100)
+    with database.connect() as connection:
+        connection.execute("SET track_functions = 'all'")
+        connection.execute(f"UPDATE knowledge_base SET {second.column} = embedding")
+        connection.execute("UPDATE knowledge_base SET embedding = embedding")
+        assert connection.execute(
+            "SELECT count(pg_stat_get_xact_function_calls(oid)) FROM pg_proc WHERE proname ^@ 'knowledge_base_'"
+        ).fetchone() == (0,)
+    aged = "SELECT pending_since < now() - interval '99 hours' FROM knowledge_base WHERE chunk_hash = %s"
+    assert execute(aged, hash_of("chunk 0")) == [(True,)]
+
+
 def test_a_chunk_does_not_wait_for_a_space_that_is_not_there(database, record, execute):
     insert_vectors(database, record, unit_vectors(2))
     age(execute, "chunk 0", 100)
@@ -199,7 +230,9 @@ def test_an_older_table_counts_from_its_migration(empty_url, monkeypatch):
     with Database(empty_url, CONFIG) as database:
         monkeypatch.setattr(schema, "HEAD", "0002")
         migrate(database)
+        monkeypatch.setattr(spaces, "_watch_removals", lambda *_: None)  # as that version did
         record = register_space(database, SMALL_SPACE)
+        further = register_space(database, OTHER_SPACE, new_space=True)
         insert_chunks(database, ["one", "two"])
         [(written,)] = run_sql(empty_url, "SELECT pg_relation_filenode('knowledge_base')")
         monkeypatch.undo()
@@ -211,6 +244,13 @@ def test_an_older_table_counts_from_its_migration(empty_url, monkeypatch):
         assert oldest_pending(database, record) == datetime(2020, 1, 2, tzinfo=UTC)
         run_sql(empty_url, "UPDATE knowledge_base SET context_header = 'edited'")
         assert hours_of(oldest_pending(database, record)) == 0
+        for space in (record, further):
+            run_sql(
+                empty_url,
+                f"UPDATE knowledge_base SET {space.column} = '[1,0,0,0,0,0,0,0]', pending_since = '2020-01-01'",
+                f"UPDATE knowledge_base SET {space.column} = NULL",
+            )
+            assert hours_of(oldest_pending(database, space)) == 0
 
 
 def test_a_column_that_means_something_else_is_refused(empty_url):

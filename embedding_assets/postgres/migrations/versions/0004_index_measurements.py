@@ -53,6 +53,24 @@ END
 $$
 """
 
+# Called where a vector is taken away alone, by a trigger of each space's column; a further space brings its own.
+_REMOVAL_FUNCTION = """
+CREATE OR REPLACE FUNCTION knowledge_base_vector_removed() RETURNS trigger LANGUAGE plpgsql
+AS $$
+BEGIN
+    NEW.pending_since := pg_catalog.now();
+    RETURN NEW;
+END
+$$
+"""
+
+_REMOVAL_TRIGGER = """
+CREATE OR REPLACE TRIGGER {trigger} BEFORE UPDATE OF {column} ON knowledge_base FOR EACH ROW
+    WHEN (OLD.{column} IS NOT NULL AND NEW.{column} IS NULL
+          AND OLD.pending_since IS NOT DISTINCT FROM NEW.pending_since)
+    EXECUTE FUNCTION knowledge_base_vector_removed()
+"""
+
 
 def upgrade() -> None:
     """Chunks that wait already count from now on."""
@@ -74,3 +92,7 @@ def upgrade() -> None:
         )
     op.execute(_MEASUREMENTS)
     op.execute(_TRIGGER_FUNCTION.format(schema=schema))
+    op.execute(_REMOVAL_FUNCTION)
+    names = "SELECT quote_ident(column_name), quote_ident(column_name || '_removed') FROM embedding_spaces"
+    for column, trigger in bind.execute(sa.text(names)).all():
+        op.execute(_REMOVAL_TRIGGER.format(column=column, trigger=trigger))
