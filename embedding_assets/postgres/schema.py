@@ -20,7 +20,7 @@ __all__ = ["MINIMUM_PGVECTOR", "VERSION_TABLE", "migrate"]
 MINIMUM_PGVECTOR: Final = (0, 8, 4)
 """Parallel builds and vacuum of HNSW indexes were mended in 0.8.2 to 0.8.4."""
 
-MINIMUM_POSTGRESQL: Final = 130_000
+MINIMUM_POSTGRESQL: Final = 140_000
 """pg_current_xact_id and friends, on which safe retries rest, came with 13."""
 
 VERSION_TABLE: Final = "embedding_schema_version"
@@ -77,7 +77,7 @@ def _schema_of_table(connection: Connection) -> str | None:
 def _ensure_pgvector(connection: Connection, address: str) -> None:
     server = connection.info.server_version
     if server < MINIMUM_POSTGRESQL:
-        raise ConfigurationError(f"{address} runs PostgreSQL {server // 10_000}; version 13 or newer is needed")
+        raise ConfigurationError(f"{address} runs PostgreSQL {server // 10_000}; version 14 or newer is needed")
     installed = connection.execute("SELECT 1 FROM pg_extension WHERE extname = 'vector'").fetchone()
     if not installed:
         try:

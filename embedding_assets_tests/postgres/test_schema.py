@@ -250,7 +250,7 @@ def test_a_server_without_pgvector_or_too_old_is_told_what_it_needs(empty_url, m
         with pytest.raises(PgvectorError, match=r"install pgvector 0.8.4 or newer there"):
             migrate(database)
         monkeypatch.setattr("embedding_assets.postgres.schema.MINIMUM_POSTGRESQL", 999_999)
-        with pytest.raises(ConfigurationError, match="version 13 or newer is needed"):
+        with pytest.raises(ConfigurationError, match="version 14 or newer is needed"):
             migrate(database)
 
 
