@@ -21,7 +21,7 @@ MINIMUM_PGVECTOR: Final = (0, 8, 4)
 """Parallel builds and vacuum of HNSW indexes were mended in 0.8.2 to 0.8.4."""
 
 MINIMUM_POSTGRESQL: Final = 140_000
-"""pg_current_xact_id and friends, on which safe retries rest, came with 13."""
+"""CREATE OR REPLACE TRIGGER came with it; pg_current_xact_id, on which safe retries rest, with 13."""
 
 VERSION_TABLE: Final = "embedding_schema_version"
 HEAD: Final = "0004"
