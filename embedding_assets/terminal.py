@@ -204,13 +204,17 @@ def budget_view(spending: Spending, budget: BudgetConfig) -> RenderableType:
 
 
 def results_view(results: Sequence[SearchResult]) -> RenderableType:
-    """Answers with score, source and the beginning of the text."""
+    """Answers with score, source and the beginning of the text; with their space where there are several.
+
+    Scores can be compared within a space only.
+    """
     views: list[RenderableType] = []
+    several = len({result.space for result in results}) > 1
     for result in results:
         place = result.context_header or result.title
-        views.append(
-            Text.assemble((f"{result.score:.3f}", "bold green"), "  ", (place, "bold"), "  ", (result.source, "dim"))
-        )
+        space = f"  ({result.space})" if several else ""
+        head = (f"{result.score:.3f}", "bold green"), "  ", (place, "bold"), "  ", (result.source + space, "dim")
+        views.append(Text.assemble(*head))
         excerpt = " ".join(result.text.split())
         if len(excerpt) > _EXCERPT_CHARACTERS:
             excerpt = excerpt[:_EXCERPT_CHARACTERS].rsplit(" ", 1)[0] + " …"

@@ -1,3 +1,4 @@
+import dataclasses
 import io
 import re
 from datetime import UTC, datetime
@@ -253,6 +254,12 @@ def test_answers():
     assert "0.500  Title  docs/[b].md" in text
     assert text.rstrip().endswith("…")
     assert len(text) < 700
+    assert "(space)" not in text
+
+    other = dataclasses.replace(short, space="another")
+    text = shown(terminal.results_view([long, other]))
+    assert "0.500  Title  docs/[b].md  (space)" in text
+    assert "0.750  Head > [bold]  s  (another)" in text, "their scores cannot be compared"
 
 
 def test_failures():
