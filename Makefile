@@ -16,9 +16,10 @@ demo: $(INSTALLED) ## Load real text, embed it through Dagster, check it, ask it
 ui: $(INSTALLED) ## Serve the Dagster UI on the demo's state: http://127.0.0.1:3000
 	@$(BIN)/embedding-assets ui
 
+# Passive: threads of one process that spin keep those of the others from the cores.
 test: $(INSTALLED) ## Run all tests with coverage
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -n 3 --dist loadfile
+	OMP_WAIT_POLICY=PASSIVE $(BIN)/coverage run -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 

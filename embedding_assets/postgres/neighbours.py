@@ -23,6 +23,9 @@ __all__ = ["Answer", "NeighbourSearch", "StoredQuery", "sample_queries"]
 
 _LARGEST_EF_SEARCH: Final = 1000
 
+_SHORTEST_LIMIT_MILLISECONDS: Final = 1000
+"""It also holds for the statements that end a savepoint and the transaction, which must not be cancelled."""
+
 _TRANSACTION_SECONDS: Final = 1.0
 """Queries share a transaction until then. A long one keeps others from dropping an index."""
 
@@ -212,7 +215,7 @@ class NeighbourSearch:
 
 def _limit(connection: Connection, seconds: float) -> None:
     """For the transaction: the server's own limit on statements is meant for others."""
-    milliseconds = 0 if math.isinf(seconds) else max(1, math.ceil(seconds * 1000))
+    milliseconds = 0 if math.isinf(seconds) else max(_SHORTEST_LIMIT_MILLISECONDS, math.ceil(seconds * 1000))
     connection.execute("SELECT set_config('statement_timeout', %s, true)", [str(milliseconds)])
 
 

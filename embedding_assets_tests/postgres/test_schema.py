@@ -142,8 +142,10 @@ def test_a_schema_of_the_version_before_is_brought_up_to_date_with_its_rows(empt
     with Database(empty_url, CONFIG) as database:
         with monkeypatch.context() as patch:
             patch.setattr("embedding_assets.postgres.schema.HEAD", "0002")
+            # As that version registered a space.
+            patch.setattr("embedding_assets.postgres.spaces._watch_removals", lambda *_: None)
             migrate(database)
-        record = register_space(database, SMALL_SPACE)
+            record = register_space(database, SMALL_SPACE)
         insert_chunks(database, ["text"])
         embed_all(database, record)
         columns = "embedded, failed, skipped, truncated, tokens, seconds, model_load_seconds, peak_memory_bytes"
@@ -155,6 +157,11 @@ def test_a_schema_of_the_version_before_is_brought_up_to_date_with_its_rows(empt
         assert (run.embedded, run.precision, run.usd) == (9, "bfloat16", 0)
         assert count_backlog(database, record).embedded == 1
         assert count_spending(database, "run").month == 0
+        waiting = "SELECT count(*) FROM knowledge_base WHERE pending_since > now() - interval '1 minute'"
+        run_sql(empty_url, "UPDATE knowledge_base SET pending_since = '2020-01-01'")
+        assert run_sql(empty_url, waiting) == [(0,)]
+        run_sql(empty_url, "UPDATE knowledge_base SET embedding = NULL")
+        assert run_sql(empty_url, waiting) == [(1,)], "the triggers of this version are there too"
 
 
 REFUSED = {
