@@ -29,6 +29,12 @@ def notes(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
+def settings(settings: Settings) -> Settings:
+    """With one connection: a pool that grows under load would be taken for what a process has left behind."""
+    return settings.model_copy(update={"database": settings.database.model_copy(update={"pool_size": 1})})
+
+
+@pytest.fixture
 def start(
     notes: Path, database: Database, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., subprocess.Popen[str]]:
