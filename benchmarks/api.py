@@ -36,8 +36,8 @@ from embedding_assets.postgres.connection import Database
 from embedding_assets.postgres.schema import migrate
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from embedding_assets_tests.api_answers import api_vectors_of
-from embedding_assets_tests.api_server import ApiServer
+from embedding_assets_tests.support.api_answers import api_vectors_of
+from embedding_assets_tests.support.api_server import ApiServer
 
 MODEL = "text-embedding-3-small"
 LATENCY_SECONDS, LATENCY_SECONDS_PER_INPUT = 0.3, 0.0005
@@ -47,7 +47,7 @@ PAUSE_SECONDS = 0.5
 BURST_SECONDS, SETTLING_SECONDS, LIMITED_SECONDS = 6, 9, 20
 LIMITED_INPUTS = 16
 COMMAND = (
-    *(sys.executable, "-c", "from embedding_assets.cli import main; main()"),
+    *(sys.executable, "-c", "from embedding_assets.cli.app import main; main()"),
     *("embed", "--no-index", "--prefixes"),
 )
 LIMITS = {"requests a minute": (1_200, None), "tokens a minute": (None, 1_000_000)}

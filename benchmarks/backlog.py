@@ -22,11 +22,11 @@ from servers import own_server
 
 from embedding_assets.config import DatabaseConfig
 from embedding_assets.planning import all_prefixes
-from embedding_assets.postgres.chunks import count_backlog, due_in_range, due_prefixes, fetch_pending
+from embedding_assets.postgres.backlog import count_backlog, due_in_range, due_prefixes, fetch_pending
 from embedding_assets.postgres.connection import Database
 from embedding_assets.postgres.schema import migrate
-from embedding_assets.postgres.spaces import SpaceRecord, register_space
-from embedding_assets.spaces import VectorSpace
+from embedding_assets.postgres.spaces import register_space
+from embedding_assets.spaces import SpaceRecord, VectorSpace
 
 SIZES = (10_000, 100_000, 1_000_000)
 PENDING = 1000

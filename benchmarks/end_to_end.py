@@ -41,7 +41,7 @@ def main() -> None:
     parser.add_argument("--chunks", type=int, default=1024, help="chunks that ours embeds a round")
     parser.add_argument("--peer-chunks", type=int, default=64, help="every n-th of them, for the slower ones")
     arguments = parser.parse_args()
-    from embedding_assets.postgres.embedded import start_embedded_server, stop_embedded_server
+    from embedding_assets.postgres.server.embedded import start_embedded_server, stop_embedded_server
 
     folder = Path(tempfile.mkdtemp(prefix="ea-bench-"))
     folder.chmod(0o755)

@@ -33,7 +33,7 @@ def main() -> None:
         full_size_mpnet(folder / "mpnet")
         publish(measure(arguments.documents))
     finally:
-        from embedding_assets.postgres.embedded import stop_embedded_server
+        from embedding_assets.postgres.server.embedded import stop_embedded_server
 
         stop_embedded_server(folder / "data")
         shutil.rmtree(folder, ignore_errors=True)
@@ -41,11 +41,11 @@ def main() -> None:
 
 def measure(documents: int) -> Result:
     """Load, embed through Dagster, read the run's own record."""
+    from embedding_assets.cli.corpus import installed_documents
+    from embedding_assets.cli.dagster import start_materialization
     from embedding_assets.config import get_settings
-    from embedding_assets.corpus import installed_documents
-    from embedding_assets.instance import start_materialization
-    from embedding_assets.loading import configured_splitter, load_documents
-    from embedding_assets.postgres.connection import open_database
+    from embedding_assets.documents.loading import configured_splitter, load_documents
+    from embedding_assets.postgres.bootstrap import open_database
     from embedding_assets.postgres.runs import latest_run
     from embedding_assets.postgres.spaces import list_spaces
 

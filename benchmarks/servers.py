@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from embedding_assets.postgres.embedded import start_embedded_server, stop_embedded_server
+from embedding_assets.postgres.server.embedded import start_embedded_server, stop_embedded_server
 
 
 @contextmanager

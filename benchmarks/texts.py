@@ -9,7 +9,7 @@ from pathlib import Path
 
 from semantic_text_splitter import TextSplitter
 
-from embedding_assets.corpus import installed_documents
+from embedding_assets.cli.corpus import installed_documents
 
 SHORTEST_CHARACTERS = 50
 MAX_TOKENS = 384

@@ -26,17 +26,18 @@ from report import Aim, Result, Row, interleave, peak_memory_mb, publish
 from servers import own_server
 from texts import real_chunks
 
-from embedding_assets.backlog import prepare_index
 from embedding_assets.config import DatabaseConfig, IndexConfig
-from embedding_assets.generator import COMMIT_CHUNKS
 from embedding_assets.models import DocumentMetadata, ProcessedChunk
-from embedding_assets.postgres.chunks import PendingChunk, count_backlog, fetch_pending, store_chunks
+from embedding_assets.pipeline.generator import COMMIT_CHUNKS
+from embedding_assets.postgres.backlog import PendingChunk, count_backlog, fetch_pending
+from embedding_assets.postgres.chunks import store_chunks
 from embedding_assets.postgres.connection import Database
-from embedding_assets.postgres.index import build_vector_index
+from embedding_assets.postgres.index.build import build_vector_index
+from embedding_assets.postgres.index.lifecycle import prepare_index
 from embedding_assets.postgres.schema import migrate
-from embedding_assets.postgres.spaces import SpaceRecord, register_space
+from embedding_assets.postgres.spaces import register_space
 from embedding_assets.postgres.vectors import write_vectors
-from embedding_assets.spaces import VectorSpace
+from embedding_assets.spaces import SpaceRecord, VectorSpace
 
 DIMENSIONS = 768
 LOOP_COMMIT = 32

@@ -6,8 +6,6 @@ Names are imported when first used, so that ``import embedding_assets`` loads ne
 from __future__ import annotations
 
 import importlib
-import sys
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -28,10 +26,10 @@ if TYPE_CHECKING:
         RateLimitExceededError,
         SpaceMismatchError,
     )
-    from embedding_assets.generator import EmbeddingGenerator
     from embedding_assets.models import DocumentMetadata, EmbeddingCost, EmbeddingStats, ProcessedChunk
+    from embedding_assets.pipeline.generator import EmbeddingGenerator
     from embedding_assets.planning import PrefixRange
-    from embedding_assets.search import SearchResult, search
+    from embedding_assets.retrieval import SearchResult, search
     from embedding_assets.service import EmbeddingService
     from embedding_assets.spaces import EmbeddedVector, EmbeddedVectors, VectorSpace
 
@@ -48,7 +46,7 @@ _HOMES = {
     "EmbeddingAssetsError": "errors",
     "EmbeddingConfig": "config",
     "EmbeddingCost": "models",
-    "EmbeddingGenerator": "generator",
+    "EmbeddingGenerator": "pipeline.generator",
     "EmbeddingService": "service",
     "EmbeddingStats": "models",
     "ModelUnavailableError": "errors",
@@ -59,12 +57,12 @@ _HOMES = {
     "ProviderUnavailableError": "errors",
     "QuotaExceededError": "errors",
     "RateLimitExceededError": "errors",
-    "SearchResult": "search",
+    "SearchResult": "retrieval",
     "Settings": "config",
     "SpaceMismatchError": "errors",
     "VectorSpace": "spaces",
     "get_settings": "config",
-    "search": "search",
+    "search": "retrieval",
 }
 
 __all__ = [
@@ -108,13 +106,3 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return __all__
-
-
-class _Package(ModuleType):
-    def __setattr__(self, name: str, value: object) -> None:
-        # Importing a submodule binds it here, and would put the module ``search`` in place of the function.
-        if not (name in _HOMES and isinstance(value, ModuleType)):
-            super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Package

@@ -15,20 +15,6 @@ from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from embedding_assets.errors import ConfigurationError
 
-__all__ = [
-    "DEFAULT_MODEL_NAME",
-    "DEFAULT_MODEL_REVISION",
-    "AlertConfig",
-    "BudgetConfig",
-    "DatabaseConfig",
-    "EmbeddingConfig",
-    "IndexConfig",
-    "LoggingConfig",
-    "OpenAIConfig",
-    "Settings",
-    "get_settings",
-]
-
 DEFAULT_MODEL_NAME = "sentence-transformers/all-mpnet-base-v2"
 DEFAULT_MODEL_REVISION = "e8c3b32edf5434bc2275fc9bab85f82640a19130"
 

@@ -13,8 +13,6 @@ from typing import Any, Final
 
 from embedding_assets.config import LoggingConfig
 
-__all__ = ["configure_logging", "correlate", "current_run_id"]
-
 _run_id: ContextVar[str] = ContextVar("embedding_assets_run_id", default="")
 
 # Up to the last @ of the word: one in a password should be percent-encoded, but often is not.

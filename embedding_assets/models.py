@@ -8,8 +8,6 @@ from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, ValidationInfo, model_validator
 
-__all__ = ["DocumentMetadata", "EmbeddingCost", "EmbeddingStats", "PrefixStats", "ProcessedChunk", "embedded_text"]
-
 
 def embedded_text(context_header: str, chunk_text: str) -> str:
     """The text a model reads for a chunk: the headings it stands under, then the chunk itself."""

@@ -6,21 +6,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = [
-    "BUCKETS",
-    "EXACT_SEARCH_ROWS",
-    "BacklogEstimate",
-    "PrefixRange",
-    "all_prefixes",
-    "bucket_of",
-    "estimate_api_tokens",
-    "group_prefixes",
-    "halve",
-    "plan_batches",
-    "plan_index",
-    "plan_requests",
-]
-
 BUCKETS = 256
 """Locks are taken by the first two hex characters, so that runs with different partition lengths agree."""
 
@@ -186,20 +171,3 @@ def plan_index(*, embedded: int, pending: int) -> Literal["keep", "defer"]:
     search without an index is quick.
     """
     return "defer" if pending > embedded and embedded < EXACT_SEARCH_ROWS else "keep"
-
-
-@dataclass(frozen=True, slots=True)
-class BacklogEstimate:
-    """What embedding the backlog will take.
-
-    Attributes:
-        chunks: pending chunks that are due.
-        tokens: their tokens; chunks without a stored count are taken at a quarter of a token a byte.
-        seconds: at the rate of recent runs, else as an API's limits allow; None where neither is known.
-        usd: what the provider will bill; None where its price is not known.
-    """
-
-    chunks: int
-    tokens: int
-    seconds: float | None
-    usd: float | None

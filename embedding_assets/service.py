@@ -20,17 +20,15 @@ from embedding_assets.config import Settings, get_settings
 from embedding_assets.errors import EmbeddingAssetsError, ProviderError, ProviderUnavailableError
 from embedding_assets.logs import correlate, current_run_id
 from embedding_assets.models import EmbeddingCost
-from embedding_assets.postgres.connection import open_database
+from embedding_assets.postgres.bootstrap import open_database
 from embedding_assets.providers.base import EmbeddingProvider, embed_checked
-from embedding_assets.providers.factory import create_provider
-from embedding_assets.providers.fallback import stand_in_settings
-from embedding_assets.providers.openai import openai_space
+from embedding_assets.providers.openai.provider import openai_space
+from embedding_assets.providers.selection import create_provider, stand_in_settings
 from embedding_assets.spaces import EmbeddedVector, EmbeddedVectors, VectorSpace
 
 if TYPE_CHECKING:
     from embedding_assets.postgres.connection import Database
 
-__all__ = ["EmbeddingService"]
 
 logger = logging.getLogger(__name__)
 

@@ -2,16 +2,37 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    pass
+
+
 import hashlib
 import re
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["UNIT_LENGTH_TOLERANCE", "EmbeddedVector", "EmbeddedVectors", "VectorSpace"]
+
+@dataclass(frozen=True, slots=True)
+class SpaceRecord:
+    """A vector space and the column and index of ``knowledge_base`` that belong to it alone."""
+
+    space: VectorSpace
+    column: str
+    index: str
+    serving: bool
+
+    @property
+    def pending_index(self) -> str:
+        """Name of the partial index that finds chunks without a vector in this space."""
+        return f"{self.index}_pending"
+
 
 UNIT_LENGTH_TOLERANCE: Final = 1e-3
 

@@ -17,9 +17,10 @@ from psycopg.conninfo import make_conninfo
 from embedding_assets.config import DatabaseConfig, Settings, get_settings
 from embedding_assets.encoder.demo_model import NAME as DEMO_MODEL
 from embedding_assets.encoder.precision import tiles_are_broken
-from embedding_assets.postgres.connection import Database, open_database
-from embedding_assets.postgres.embedded import start_embedded_server, stop_embedded_server
+from embedding_assets.postgres.bootstrap import open_database
+from embedding_assets.postgres.connection import Database
 from embedding_assets.postgres.schema import migrate
+from embedding_assets.postgres.server.embedded import start_embedded_server, stop_embedded_server
 from embedding_assets.postgres.url import normalize_url
 
 if tiles_are_broken():
@@ -31,7 +32,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Its assertions explain themselves as those of a test do.
-pytest.register_assert_rewrite("embedding_assets_tests.generator_runs")
+pytest.register_assert_rewrite("embedding_assets_tests.support.generator_runs")
 
 
 @pytest.fixture(scope="session")
@@ -128,7 +129,7 @@ def run(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Iterator[Callable[..., tuple[int, str, str]]]:
     """Run the command in this process; returns exit status, standard output, standard error."""
-    from embedding_assets import cli
+    from embedding_assets.cli.app import main
 
     root, package = logging.getLogger(), logging.getLogger("embedding_assets")
     handlers, levels = root.handlers[:], (root.level, package.level)
@@ -137,7 +138,7 @@ def run(
         monkeypatch.setattr(sys, "argv", ["embedding-assets", *map(str, arguments)])
         capsys.readouterr()
         with pytest.raises(SystemExit) as exit_:
-            cli.main()
+            main()
         captured = capsys.readouterr()
         code = exit_.value.code or 0
         assert isinstance(code, int)

@@ -7,7 +7,7 @@ import pytest
 import typer
 from pydantic_core import PydanticUndefined
 
-from embedding_assets.cli import app
+from embedding_assets.cli.app import app
 from embedding_assets.config import Settings
 from embedding_assets_tests.test_config import GROUPS
 

@@ -13,7 +13,7 @@ import pytest
 
 from embedding_assets import EmbeddedVector, EmbeddedVectors, EmbeddingService, ProviderError
 from embedding_assets.providers.base import EmbeddedBatch
-from embedding_assets_tests.fakes import FAKE_SPACE, FakeProvider, vector_of
+from embedding_assets_tests.support.fakes import FAKE_SPACE, FakeProvider, vector_of
 
 
 async def test_vectors_are_lists_in_the_order_of_the_texts():

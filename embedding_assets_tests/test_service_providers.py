@@ -14,12 +14,12 @@ from embedding_assets import EmbeddingCost, EmbeddingService, errors
 from embedding_assets.config import Settings, get_settings
 from embedding_assets.logs import correlate
 from embedding_assets.postgres.connection import Database
-from embedding_assets.postgres.ledger import list_costs
-from embedding_assets_tests.api_answers import api_vector_of
-from embedding_assets_tests.api_runs import configure, sentences
-from embedding_assets_tests.api_server import ApiServer, Fault
-from embedding_assets_tests.fakes import FAKE_SPACE, FakeProvider, vector_of
-from embedding_assets_tests.fallbacks import Unsteady, local_vectors, with_fallback
+from embedding_assets.postgres.usage.ledger import list_costs
+from embedding_assets_tests.support.api_answers import api_vector_of
+from embedding_assets_tests.support.api_runs import configure, sentences
+from embedding_assets_tests.support.api_server import ApiServer, Fault
+from embedding_assets_tests.support.fakes import FAKE_SPACE, FakeProvider, vector_of
+from embedding_assets_tests.support.fallbacks import Unsteady, local_vectors, with_fallback
 
 TEXTS = [f"text {number}" for number in range(7)]
 

@@ -16,11 +16,11 @@ from pathlib import Path
 import numpy as np
 
 from embedding_assets.config import get_settings
-from embedding_assets.generator import EmbeddingGenerator
 from embedding_assets.models import DocumentMetadata, ProcessedChunk
+from embedding_assets.pipeline.generator import EmbeddingGenerator
+from embedding_assets.postgres.bootstrap import open_database
 from embedding_assets.postgres.chunks import store_chunks
-from embedding_assets.postgres.connection import open_database
-from embedding_assets.providers.factory import create_provider
+from embedding_assets.providers.selection import create_provider
 from peers.serve import Answer, serve
 
 WARM_TEXTS = 64

@@ -20,10 +20,8 @@ from dagster import (
 from dagster._core.storage.tags import RUN_FAILURE_REASON_TAG, WILL_RETRY_TAG
 from dagster_shared.error import SerializableErrorInfo
 
-from embedding_assets.alerts import Alert, ErrorLine, StepFailure, describe_error, post_alert
 from embedding_assets.config import get_settings
-
-__all__ = ["failed_checks_sensor", "failed_runs_sensor"]
+from embedding_assets.defs.webhook import Alert, ErrorLine, StepFailure, describe_error, post_alert
 
 
 @run_failure_sensor(

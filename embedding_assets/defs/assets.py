@@ -8,7 +8,6 @@ from typing import Any
 
 from dagster import AssetExecutionContext, AssetKey, BackfillPolicy, MaterializeResult, asset
 
-from embedding_assets.backlog import estimate_backlog, plan_load, prepare_index
 from embedding_assets.config import IndexConfig
 from embedding_assets.defs.automation import after_load
 from embedding_assets.defs.figures import backlog_pictures, index_pictures, run_pictures
@@ -17,23 +16,23 @@ from embedding_assets.defs.metadata import indexes_metadata, prefix_table, run_m
 from embedding_assets.defs.partitions import prefix_partitions
 from embedding_assets.defs.resources import EmbeddingProviderResource, PostgresResource
 from embedding_assets.errors import DatabaseError, ProviderError
-from embedding_assets.gathering import MAP_SIZE, count_prefixes, daily_costs
-from embedding_assets.generator import EmbeddingGenerator
-from embedding_assets.health import limits_passed_by
-from embedding_assets.indexing import build_indexes, build_missing
+from embedding_assets.health.costs import limits_passed_by
 from embedding_assets.logs import correlate
 from embedding_assets.models import PrefixStats
-from embedding_assets.pace import Pace
+from embedding_assets.pipeline.estimate import estimate_backlog
+from embedding_assets.pipeline.generator import EmbeddingGenerator
+from embedding_assets.pipeline.pace import Pace
 from embedding_assets.planning import PrefixRange
-from embedding_assets.postgres.chunks import count_backlog, due_in_range, has_chunks
+from embedding_assets.postgres.backlog import count_backlog, due_in_range
+from embedding_assets.postgres.chunks import has_chunks
 from embedding_assets.postgres.connection import Database
-from embedding_assets.postgres.ledger import count_spending
+from embedding_assets.postgres.index.lifecycle import build_indexes, build_missing, plan_load, prepare_index
 from embedding_assets.postgres.locks import hold, is_loading
 from embedding_assets.postgres.runs import list_runs
 from embedding_assets.postgres.samples import sample_sources
-from embedding_assets.postgres.spaces import SpaceRecord
-
-__all__ = ["chunk_embeddings", "chunks_pending", "pgvector_index_health"]
+from embedding_assets.postgres.usage.ledger import count_spending
+from embedding_assets.reporting.gather import MAP_SIZE, count_prefixes, daily_costs
+from embedding_assets.spaces import SpaceRecord
 
 
 @asset(

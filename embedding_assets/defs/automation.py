@@ -20,8 +20,6 @@ from dagster import (
     RunsFilter,
 )
 
-__all__ = ["ChunksEmbedded", "after_load", "index_health_sensor"]
-
 _LOAD = AssetKey("chunk_embeddings")
 _HEALTH = AssetKey("pgvector_index_health")
 _PAGE = 500

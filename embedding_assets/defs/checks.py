@@ -11,20 +11,20 @@ from dagster import (
     multi_asset_check,
 )
 
-from embedding_assets.audit import audit_spaces
 from embedding_assets.config import Settings
 from embedding_assets.defs.assets import chunk_embeddings, pgvector_index_health
 from embedding_assets.defs.resources import EmbeddingProviderResource, PostgresResource
 from embedding_assets.errors import PgvectorError
-from embedding_assets.health import Verdict, judge_costs, judge_models
+from embedding_assets.health.audit import audit_spaces
+from embedding_assets.health.costs import judge_costs
+from embedding_assets.health.embeddings import judge_models
+from embedding_assets.health.judge import judge_embeddings, judge_vector_index
+from embedding_assets.health.verdict import Verdict
 from embedding_assets.logs import correlate
 from embedding_assets.postgres.chunks import has_chunks
 from embedding_assets.postgres.connection import Database
-from embedding_assets.postgres.ledger import count_spending
-from embedding_assets.postgres.spaces import SpaceRecord
-from embedding_assets.status import judge_embeddings, judge_vector_index
-
-__all__ = ["costs_within_budget", "embedding_checks", "index_checks", "vectors_match_model"]
+from embedding_assets.postgres.usage.ledger import count_spending
+from embedding_assets.spaces import SpaceRecord
 
 
 def _spec(asset: object, name: str, description: str, *, blocking: bool = False) -> AssetCheckSpec:

@@ -7,33 +7,24 @@ from typing import TYPE_CHECKING
 
 from dagster import MarkdownMetadataValue, MetadataValue
 
-from embedding_assets.plots import (
-    DayCost,
-    PrefixCounts,
-    RunPoint,
-    backlog_figure,
-    backlog_glance,
-    cost_figure,
-    cost_glance,
-    gallery,
-    latency_figure,
-    latency_glance,
-    map_figure,
-    recall_figure,
-    recall_glance,
-    throughput_figure,
-    throughput_glance,
-)
+from embedding_assets.postgres.backlog import PrefixCounts
+from embedding_assets.postgres.usage.ledger import DayCost
+from embedding_assets.reporting.figures.backlog import backlog_figure, backlog_glance
+from embedding_assets.reporting.figures.costs import cost_figure, cost_glance
+from embedding_assets.reporting.figures.map import map_figure
+from embedding_assets.reporting.figures.picture import gallery
+from embedding_assets.reporting.figures.points import RunPoint
+from embedding_assets.reporting.figures.searching import latency_figure, latency_glance, recall_figure, recall_glance
+from embedding_assets.reporting.figures.throughput import throughput_figure, throughput_glance
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
     from embedding_assets.config import Settings
-    from embedding_assets.plots import Picture
-    from embedding_assets.postgres.measurements import IndexMeasurement
+    from embedding_assets.postgres.index.measurements import IndexMeasurement
+    from embedding_assets.reporting.figures.picture import Picture
 
-__all__ = ["backlog_pictures", "index_pictures", "run_pictures"]
 
 _Pictures = dict[str, MarkdownMetadataValue]
 

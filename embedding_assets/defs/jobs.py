@@ -4,8 +4,6 @@ from dagster import AssetSelection, DagsterRunStatus, define_asset_job
 
 from embedding_assets.planning import PrefixRange
 
-__all__ = ["IN_PROGRESS", "STARTED", "embedding_job", "range_tags"]
-
 embedding_job = define_asset_job(
     "embed_chunks",
     selection=AssetSelection.assets("chunks_pending", "chunk_embeddings", "pgvector_index_health"),

@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING
 
 from dagster import MetadataValue, TableColumn, TableMetadataValue, TableRecord, TableSchema
 
-from embedding_assets.indexing import IndexReport
 from embedding_assets.models import EmbeddingStats
+from embedding_assets.postgres.index.lifecycle import IndexReport
 
 if TYPE_CHECKING:
-    from embedding_assets.postgres.ledger import Spending
-    from embedding_assets.postgres.measurements import IndexMeasurement
+    from embedding_assets.postgres.index.measurements import IndexMeasurement
+    from embedding_assets.postgres.usage.ledger import Spending
 
-__all__ = ["indexes_metadata", "prefix_table", "run_metadata"]
 
 _Value = str | int | float | TableMetadataValue
 

@@ -5,6 +5,4 @@ from dagster import StaticPartitionsDefinition
 from embedding_assets.config import get_settings
 from embedding_assets.planning import all_prefixes
 
-__all__ = ["prefix_partitions"]
-
 prefix_partitions = StaticPartitionsDefinition(all_prefixes(get_settings().embedding.prefix_length))

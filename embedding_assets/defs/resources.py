@@ -9,12 +9,11 @@ from pydantic import Field, SecretStr
 
 from embedding_assets.config import Settings, get_settings
 from embedding_assets.errors import ConfigurationError
-from embedding_assets.postgres.connection import Database, open_database
-from embedding_assets.postgres.spaces import SpaceRecord
+from embedding_assets.postgres.bootstrap import open_database
+from embedding_assets.postgres.connection import Database
 from embedding_assets.providers.base import EmbeddingProvider
-from embedding_assets.providers.factory import open_space, provider_for
-
-__all__ = ["EmbeddingProviderResource", "ModelResource", "PostgresResource"]
+from embedding_assets.providers.selection import open_space, provider_for
+from embedding_assets.spaces import SpaceRecord
 
 
 class PostgresResource(ConfigurableResource):  # type: ignore[type-arg]

@@ -6,8 +6,6 @@ from embedding_assets.defs.jobs import embedding_job, range_tags
 from embedding_assets.defs.partitions import prefix_partitions
 from embedding_assets.planning import PrefixRange
 
-__all__ = ["nightly_schedule"]
-
 
 @schedule(
     job=embedding_job,

@@ -19,10 +19,8 @@ from dagster import (
 
 from embedding_assets.defs.jobs import IN_PROGRESS, STARTED, embedding_job, range_tags
 from embedding_assets.defs.resources import EmbeddingProviderResource, PostgresResource
+from embedding_assets.pipeline.readiness import check_readiness
 from embedding_assets.planning import PrefixRange, all_prefixes, group_prefixes
-from embedding_assets.readiness import check_readiness
-
-__all__ = ["new_chunks_sensor"]
 
 MOST_RUNS = 8
 """Runs asked for at a time; narrow gaps between prefixes are bridged to stay below."""

@@ -9,11 +9,10 @@ from dagster._serdes import ConfigurableClassData
 from dagster_postgres import DagsterPostgresStorage
 
 from embedding_assets.config import get_settings
-from embedding_assets.postgres.connection import Database, resolve_url
+from embedding_assets.postgres.bootstrap import resolve_url
+from embedding_assets.postgres.connection import Database
 from embedding_assets.postgres.namespace import own_schema
 from embedding_assets.postgres.url import normalize_url, with_search_path
-
-__all__ = ["SCHEMA", "EmbeddingAssetsStorage"]
 
 SCHEMA: Final = "dagster"
 

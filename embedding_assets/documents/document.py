@@ -6,8 +6,6 @@ from dataclasses import dataclass
 
 from embedding_assets.models import DocumentMetadata
 
-__all__ = ["Document"]
-
 
 @dataclass(frozen=True, slots=True)
 class Document:

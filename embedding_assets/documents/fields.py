@@ -13,8 +13,6 @@ from embedding_assets.documents.rejection import TOO_DEEP, TOO_LONG, Rejection
 from embedding_assets.documents.rows import TEXT_COLUMNS, Row, is_unicode, missing_text
 from embedding_assets.models import DocumentMetadata, ProcessedChunk
 
-__all__ = ["row_document"]
-
 # Either read into a place of their own, or computed anew for every chunk.
 _RESERVED_FIELDS = frozenset({"chunk_hash", "context_header", "title", "source", "origin"}) | frozenset(
     {"chunk_index", "total_chunks", "token_count", "embedding"}

@@ -16,8 +16,6 @@ from embedding_assets.documents.rows import ROW_SUFFIXES, read_rows
 from embedding_assets.errors import DocumentError
 from embedding_assets.models import DocumentMetadata
 
-__all__ = ["ACCEPTED_SUFFIXES", "read_documents"]
-
 MARKDOWN_SUFFIXES = (".md", ".markdown")
 PLAIN_SUFFIXES = (".txt", ".rst", ".text")
 ACCEPTED_SUFFIXES = (*MARKDOWN_SUFFIXES, *PLAIN_SUFFIXES, *ROW_SUFFIXES)

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import IO
 
-__all__ = ["MAX_LINE_CHARACTERS", "normalized_newlines", "read_lines"]
-
 MAX_LINE_CHARACTERS = 1_000_000
 """Longest line, or text of a row. No writing is that long: it is data in a text file, and would be parsed in memory."""
 

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-__all__ = ["Heading", "markdown_headings", "markdown_title"]
-
 _TITLE_SEARCH_CHARACTERS = 20_000
 _HEADING_CHARACTERS = 500
 _FRONT_MATTER = re.compile(r"\A---[ \t]*\n(?=[\w-]+[ \t]*:).*?\n(?:---|\.\.\.)[ \t]*(?:\n|\Z)", re.DOTALL)

@@ -6,8 +6,6 @@ from dataclasses import dataclass
 
 from embedding_assets.documents.lines import MAX_LINE_CHARACTERS
 
-__all__ = ["EMPTY", "NOT_UTF8", "TOO_DEEP", "TOO_LONG", "Rejection"]
-
 EMPTY = "is empty"
 NOT_UTF8 = "is not valid UTF-8"
 TOO_DEEP = "is nested too deeply"

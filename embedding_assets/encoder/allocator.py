@@ -9,8 +9,6 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
-__all__ = ["Heap", "drop_mapped_pages", "keep_temporaries"]
-
 _LARGEST_THRESHOLD: Final = 32 * 2**20
 """glibc accepts no larger one (DEFAULT_MMAP_THRESHOLD_MAX)."""
 

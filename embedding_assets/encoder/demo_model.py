@@ -20,8 +20,6 @@ import numpy as np
 
 from embedding_assets.errors import ModelUnavailableError
 
-__all__ = ["NAME", "REVISION", "build"]
-
 NAME: Final = "demo/all-MiniLM-L6-v2-lifted"
 REVISION: Final = "53aa51172d14-lift1"
 

@@ -15,8 +15,6 @@ from tokenizers import Tokenizer
 from embedding_assets.encoder import demo_model
 from embedding_assets.errors import ConfigurationError, ModelUnavailableError
 
-__all__ = ["ModelFiles", "is_folder", "locate_model"]
-
 logger = logging.getLogger(__name__)
 
 _IF_DAMAGED: Final = "if the folder is damaged, remove it so that it is fetched again"

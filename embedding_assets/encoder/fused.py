@@ -16,8 +16,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-__all__ = ["FusedTransformer", "fuse"]
-
 logger = logging.getLogger(__name__)
 
 # Where the library keeps the projections of a layer's attention, by model type.

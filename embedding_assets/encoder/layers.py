@@ -25,7 +25,6 @@ from embedding_assets.encoder.precision import Precision
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
-__all__ = ["Layers", "load_layers"]
 
 # Encoders that AutoModel loads as they are; others, such as T5, want only a part of what it would load.
 _ENCODERS: Final = {"albert", "bert", "camembert", "distilbert", "electra", "modernbert", "mpnet", "roberta",

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
     from embedding_assets.encoder.layers import Layers
 
-__all__ = ["LoadedModel", "PendingVectors", "TokenizedText", "get_model", "release_models"]
 
 logger = logging.getLogger(__name__)
 

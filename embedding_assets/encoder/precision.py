@@ -14,7 +14,6 @@ from embedding_assets.errors import ConfigurationError
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Precision", "resolve_precision", "tiles_are_broken"]
 
 logger = logging.getLogger(__name__)
 

@@ -17,13 +17,8 @@ from psycopg import errors as pg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg_pool import ConnectionPool
 
-from embedding_assets.config import DatabaseConfig, Settings
+from embedding_assets.config import DatabaseConfig
 from embedding_assets.errors import DatabaseError, DatabasePermissionError, DatabaseUnavailableError
-from embedding_assets.postgres.embedded import start_embedded_server
-from embedding_assets.postgres.schema import migrate
-from embedding_assets.postgres.url import normalize_url
-
-__all__ = ["Connection", "Database", "open_database", "resolve_url"]
 
 logger = logging.getLogger(__name__)
 
@@ -44,13 +39,6 @@ _REFUSED_LOGIN = re.compile(
 # Errors whose message quotes a value, which may be chunk text; those of triggers and functions may say anything.
 _QUOTING = re.compile(r"^(22003|22007|22008|22P02)$")
 _RAISED = re.compile(r"^P0...$")
-
-
-def resolve_url(settings: Settings) -> str:
-    """The connection string to use: the configured one, or that of the embedded server, which is then started."""
-    if settings.database.url is not None:
-        return normalize_url(settings.database.url.get_secret_value())
-    return start_embedded_server(settings.data_dir)
 
 
 class Database:
@@ -252,15 +240,3 @@ def _log_retry(state: tenacity.RetryCallState) -> None:
 def _register_types(connection: Connection) -> None:
     register_vector(connection)
     connection.commit()
-
-
-@contextmanager
-def open_database(settings: Settings) -> Iterator[Database]:
-    """The configured database, started if it is the embedded one, its schema up to date; closed at the end.
-
-    Raises:
-        DatabaseError: it cannot be reached, lacks pgvector, or refuses what is needed.
-    """
-    with Database(resolve_url(settings), settings.database) as database:
-        migrate(database)
-        yield database

@@ -11,8 +11,6 @@ if TYPE_CHECKING:
     from embedding_assets.config import EmbeddingConfig
     from embedding_assets.postgres.connection import Connection, Database
 
-__all__ = ["Failure", "count_failures", "count_quarantined", "list_failures", "record_failures", "retry_failures"]
-
 
 @dataclass(frozen=True, slots=True)
 class Failure:

@@ -16,7 +16,6 @@ from embedding_assets.errors import DatabaseUnavailableError
 if TYPE_CHECKING:
     from embedding_assets.postgres.connection import Connection, Database
 
-__all__ = ["TABLE_LOCK", "PrefixLocks", "hold", "is_loading"]
 
 logger = logging.getLogger(__name__)
 

@@ -15,8 +15,6 @@ from embedding_assets.postgres.locks import hold
 if TYPE_CHECKING:
     from embedding_assets.postgres.connection import Connection, Database
 
-__all__ = ["own_schema"]
-
 
 @contextmanager
 def own_schema(database: Database, schema: str) -> Iterator[None]:

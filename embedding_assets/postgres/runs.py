@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from embedding_assets.models import EmbeddingStats
     from embedding_assets.postgres.connection import Connection, Database
 
-__all__ = ["RunRecord", "latest_run", "list_runs", "record_run"]
 
 _FIELDS = (
     "embedded", "failed", "skipped", "truncated", "tokens",

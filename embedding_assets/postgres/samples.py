@@ -14,9 +14,8 @@ from embedding_assets.models import embedded_text
 
 if TYPE_CHECKING:
     from embedding_assets.postgres.connection import Connection, Database
-    from embedding_assets.postgres.spaces import SpaceRecord
+    from embedding_assets.spaces import SpaceRecord
 
-__all__ = ["StoredVector", "read_vectors", "sample_sources", "sample_vectors"]
 
 _CANDIDATES: Final = 20
 """Rows of the pages looked at for each row that is wanted, so that few of those picked share a page."""

@@ -3,30 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass, fields, replace
+from dataclasses import astuple, fields, replace
 from typing import TYPE_CHECKING
 
 from psycopg import sql
 
 from embedding_assets.errors import ConfigurationError, SpaceMismatchError
 from embedding_assets.planning import EXACT_SEARCH_ROWS
-from embedding_assets.postgres.chunks import count_backlog
-from embedding_assets.postgres.index import describe_index, ensure_pending_index
+from embedding_assets.postgres.backlog import count_backlog
+from embedding_assets.postgres.catalog import describe_index, ensure_pending_index
 from embedding_assets.postgres.locks import TABLE_LOCK, hold, is_loading
-from embedding_assets.spaces import VectorSpace
+from embedding_assets.spaces import SpaceRecord, VectorSpace
 
 if TYPE_CHECKING:
     from embedding_assets.postgres.connection import Connection, Database
 
-__all__ = [
-    "SpaceRecord",
-    "list_spaces",
-    "match_space",
-    "pending_index_waits",
-    "register_space",
-    "serve_space",
-    "serving_space",
-]
 
 _ATTRIBUTES = sql.SQL(", ").join(sql.Identifier(field.name) for field in fields(VectorSpace))
 
@@ -44,21 +35,6 @@ _API_SETTING_OF = {
     "dimensions": "EMBEDDING_OPENAI_DIMENSIONS",
     "max_tokens": "EMBEDDING_OPENAI_MAX_INPUT_TOKENS",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class SpaceRecord:
-    """A vector space and the column and index of ``knowledge_base`` that belong to it alone."""
-
-    space: VectorSpace
-    column: str
-    index: str
-    serving: bool
-
-    @property
-    def pending_index(self) -> str:
-        """Name of the partial index that finds chunks without a vector in this space."""
-        return f"{self.index}_pending"
 
 
 def list_spaces(database: Database) -> list[SpaceRecord]:

@@ -11,8 +11,6 @@ from psycopg.conninfo import conninfo_to_dict
 
 from embedding_assets.errors import ConfigurationError
 
-__all__ = ["normalize_url", "with_search_path"]
-
 _DRIVER: Final = re.compile(r"^(postgres(?:ql)?)\+\w+://")
 
 

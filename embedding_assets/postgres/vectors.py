@@ -11,22 +11,11 @@ from numpy.typing import NDArray
 from pgvector import Vector
 from psycopg import sql
 
-from embedding_assets.postgres.index import DISTANCE_OPERATORS
-
 if TYPE_CHECKING:
-    from embedding_assets.config import IndexConfig
-    from embedding_assets.postgres.chunks import PendingChunk
+    from embedding_assets.postgres.backlog import PendingChunk
     from embedding_assets.postgres.connection import Connection, Database
-    from embedding_assets.postgres.spaces import SpaceRecord
+    from embedding_assets.spaces import SpaceRecord
 
-__all__ = [
-    "StoredVectorsReport",
-    "check_stored_vectors",
-    "count_missing",
-    "holds_vectors",
-    "nearest_chunks",
-    "write_vectors",
-]
 
 _SAMPLE_ROWS = 100_000
 
@@ -118,98 +107,3 @@ def check_stored_vectors(database: Database, record: SpaceRecord) -> StoredVecto
     parameters = {"rows": _SAMPLE_ROWS, "dimensions": record.space.dimensions}
     row: Any = database.run(lambda connection: connection.execute(query, parameters).fetchone())
     return StoredVectorsReport(row[0], row[1], row[2], row[3] if record.space.normalized else None)
-
-
-def holds_vectors(database: Database, record: SpaceRecord, *, missing_in: SpaceRecord | None = None) -> bool:
-    """Whether a space has the vector of any chunk, or of any that has none in ``missing_in``.
-
-    The first such chunk ends the search for it, which goes through the partial index of ``missing_in``: with nothing
-    pending there, the answer costs nothing.
-    """
-    query = sql.SQL("SELECT 1 FROM knowledge_base WHERE {} LIMIT 1").format(_only_in(record, missing_in))
-
-    def work(connection: Connection) -> bool:
-        if missing_in is not None:
-            # Whatever the statistics say: by those of a load that has ended since, the table's next row would be one.
-            connection.execute("SET LOCAL enable_seqscan = off")
-        return connection.execute(query).fetchone() is not None
-
-    return database.run(work)
-
-
-def count_missing(database: Database, record: SpaceRecord, *, present_in: SpaceRecord) -> int:
-    """How many chunks have a vector in ``present_in``, but none in ``record``; in a large table estimated."""
-    query = sql.SQL("""
-        WITH size AS (SELECT greatest(reltuples, 1) AS rows FROM pg_class WHERE oid = 'knowledge_base'::regclass)
-        SELECT count(*) * greatest(1, (SELECT rows / %(rows)s FROM size))
-        FROM knowledge_base TABLESAMPLE SYSTEM ((SELECT least(100, 100 * %(rows)s / rows) FROM size))
-        WHERE {condition}
-    """).format(condition=_only_in(present_in, record))
-    row: Any = database.run(lambda connection: connection.execute(query, {"rows": _SAMPLE_ROWS}).fetchone())
-    return round(float(row[0]))
-
-
-def _only_in(record: SpaceRecord, missing_in: SpaceRecord | None) -> sql.Composed:
-    """The condition of chunks that have a vector in ``record``, and none in ``missing_in``."""
-    condition = sql.SQL("{} IS NOT NULL").format(sql.Identifier(record.column))
-    if missing_in is None:
-        return condition
-    return sql.SQL("{} AND {} IS NULL").format(condition, sql.Identifier(missing_in.column))
-
-
-def nearest_chunks(
-    database: Database,
-    record: SpaceRecord,
-    vector: NDArray[np.float32],
-    *,
-    k: int,
-    where: dict[str, str],
-    index: IndexConfig,
-    missing_in: SpaceRecord | None = None,
-) -> list[tuple[Any, ...]]:
-    """The ``k`` chunks nearest to ``vector``, nearest first: (hash, text, header, metadata, distance).
-
-    Args:
-        database: where.
-        record: the space of ``vector``, in whose column is searched.
-        vector: of the question.
-        k: how many.
-        where: metadata that a chunk must have.
-        index: the kind of distance, and how thoroughly to search.
-        missing_in: only chunks that have no vector in this other space.
-
-    With a filter the index is scanned on until enough rows pass it (hnsw.iterative_scan, pgvector 0.8). That ends at
-    hnsw.max_scan_tuples; what then is missing is looked for without the index.
-    """
-    conditions: list[sql.Composable] = [_only_in(record, missing_in)]
-    parameters: dict[str, Any] = {"vector": Vector(vector), "k": k}
-    for number, (key, value) in enumerate(where.items()):
-        conditions.append(
-            sql.SQL("document_metadata ->> {} = {}").format(
-                sql.Placeholder(f"key{number}"), sql.Placeholder(f"value{number}")
-            )
-        )
-        parameters |= {f"key{number}": key, f"value{number}": value}
-    query = sql.SQL(
-        "SELECT chunk_hash, coalesce(chunk_text, ''), coalesce(context_header, ''), "
-        "coalesce(document_metadata, '{{}}'), {column} {operator} %(vector)s AS distance "
-        "FROM knowledge_base WHERE {conditions} ORDER BY distance LIMIT %(k)s"
-    ).format(
-        column=sql.Identifier(record.column),
-        operator=DISTANCE_OPERATORS[index.operator_class],
-        conditions=sql.SQL(" AND ").join(conditions),
-    )
-
-    def work(connection: Connection) -> list[tuple[Any, ...]]:
-        connection.execute(
-            "SELECT set_config('hnsw.ef_search', %s, true), set_config('hnsw.iterative_scan', 'strict_order', true)",
-            [str(min(1000, max(index.ef_search, k)))],
-        )
-        nearest = connection.execute(query, parameters).fetchall()
-        if len(nearest) < k:
-            connection.execute("SET LOCAL enable_indexscan = off")
-            # Unprepared, since a plan that was prepared would be used again.
-            nearest = connection.execute(query, parameters, prepare=False).fetchall()
-        return nearest
-
-    return database.run(work)

@@ -12,8 +12,6 @@ from numpy.typing import NDArray
 from embedding_assets.errors import ProviderError
 from embedding_assets.spaces import VectorSpace
 
-__all__ = ["EmbeddedBatch", "EmbeddingProvider", "embed_checked"]
-
 
 @dataclass(frozen=True, slots=True)
 class EmbeddedBatch:

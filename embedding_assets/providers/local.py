@@ -20,8 +20,6 @@ from embedding_assets.planning import halve, plan_batches
 from embedding_assets.providers.base import EmbeddedBatch
 from embedding_assets.spaces import VectorSpace
 
-__all__ = ["LocalProvider", "local_space"]
-
 logger = logging.getLogger(__name__)
 
 _FAILURES: Final = (RuntimeError, ValueError, IndexError, MemoryError)

@@ -10,11 +10,11 @@ from dagster import DagsterInstance
 from embedding_assets import EmbeddingGenerator
 from embedding_assets.config import Settings
 from embedding_assets.postgres.connection import Database
-from embedding_assets.postgres.index import build_vector_index
-from embedding_assets.postgres.spaces import SpaceRecord
-from embedding_assets.providers.factory import open_space
-from embedding_assets_tests.fakes import insert_chunks
-from embedding_assets_tests.generator_runs import texts
+from embedding_assets.postgres.index.build import build_vector_index
+from embedding_assets.providers.selection import open_space
+from embedding_assets.spaces import SpaceRecord
+from embedding_assets_tests.support.fakes import insert_chunks
+from embedding_assets_tests.support.generator_runs import texts
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from dagster import (
 from embedding_assets.defs.alerts import failed_checks_sensor, failed_runs_sensor
 from embedding_assets.defs.partitions import prefix_partitions
 from embedding_assets.errors import QuotaExceededError
-from embedding_assets_tests.webhook import SECRET, Webhook
+from embedding_assets_tests.support.webhook import SECRET, Webhook
 
 CANARY = "xylophonecanary"
 

@@ -13,8 +13,8 @@ from embedding_assets.definitions import defs
 from embedding_assets.encoder.demo_model import NAME as DEMO_MODEL
 from embedding_assets.logs import configure_logging
 from embedding_assets.postgres.locks import hold
-from embedding_assets_tests.defs.materializing import materialize, metadata_of
-from embedding_assets_tests.fakes import hash_of, insert_chunks
+from embedding_assets_tests.support.fakes import hash_of, insert_chunks
+from embedding_assets_tests.support.materializing import materialize, metadata_of
 
 CANARY = "xylophonecanary"
 TEXTS = [f"{CANARY} number {n} plays in the park after {n} o'clock" for n in range(60)]

@@ -27,8 +27,8 @@ from embedding_assets.defs.automation import index_health_sensor
 from embedding_assets.defs.checks import index_checks
 from embedding_assets.defs.jobs import embedding_job, range_tags
 from embedding_assets.planning import PrefixRange
-from embedding_assets_tests.defs.materializing import materialize
-from embedding_assets_tests.fakes import insert_chunks
+from embedding_assets_tests.support.fakes import insert_chunks
+from embedding_assets_tests.support.materializing import materialize
 
 HEALTH, LOAD = AssetKey("pgvector_index_health"), AssetKey("chunk_embeddings")
 ON_INDEX = {check.name for check in index_checks.check_keys}

@@ -13,17 +13,18 @@ from embedding_assets.config import Settings, get_settings
 from embedding_assets.definitions import defs
 from embedding_assets.defs import checks
 from embedding_assets.defs.sensors import new_chunks_sensor
-from embedding_assets.indexing import accept_recall, build_indexes
 from embedding_assets.models import EmbeddingStats
-from embedding_assets.postgres import vector_statistics
 from embedding_assets.postgres.connection import Database
-from embedding_assets.postgres.index import build_vector_index
+from embedding_assets.postgres.index import statistics
+from embedding_assets.postgres.index.build import build_vector_index
+from embedding_assets.postgres.index.lifecycle import accept_recall, build_indexes
 from embedding_assets.postgres.runs import record_run
-from embedding_assets.postgres.spaces import SpaceRecord, register_space
-from embedding_assets_tests.defs.evaluating import evaluate, execute, failing
-from embedding_assets_tests.defs.materializing import materialize
-from embedding_assets_tests.fakes import FAKE_SPACE, FakeProvider, hash_of, insert_chunks, vector_of
-from embedding_assets_tests.generator_runs import texts
+from embedding_assets.postgres.spaces import register_space
+from embedding_assets.spaces import SpaceRecord
+from embedding_assets_tests.support.evaluating import evaluate, execute, failing
+from embedding_assets_tests.support.fakes import FAKE_SPACE, FakeProvider, hash_of, insert_chunks, vector_of
+from embedding_assets_tests.support.generator_runs import texts
+from embedding_assets_tests.support.materializing import materialize
 
 ONE = "(SELECT min(chunk_hash) FROM knowledge_base)"
 INDEX_CHECKS = {"index_valid", "recall", "recall_drop", "bloat", "planner_uses_index", "pgvector_version"}
@@ -251,7 +252,7 @@ def test_the_index_is_deleted(table, instance):
 @pytest.mark.parametrize("place", [0, 1234])
 def test_a_single_zero_vector_in_a_large_column(table, monkeypatch, place):
     """Far more vectors than a sample has, and only one of them is zero."""
-    monkeypatch.setattr(vector_statistics, "_SAMPLE_ROWS", 20)
+    monkeypatch.setattr(statistics, "_SAMPLE_ROWS", 20)
     table.execute(
         "INSERT INTO knowledge_base (chunk_hash, chunk_text, embedding) SELECT encode(sha256(n::text::bytea), 'hex'), "
         "'text 0', (SELECT embedding FROM knowledge_base WHERE chunk_text = 'text 0') FROM generate_series(1, 2000) n"

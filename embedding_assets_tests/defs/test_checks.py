@@ -11,17 +11,17 @@ from embedding_assets import EmbeddingGenerator
 from embedding_assets.config import IndexConfig, get_settings
 from embedding_assets.definitions import defs
 from embedding_assets.defs.jobs import range_tags
-from embedding_assets.indexing import accept_recall, build_indexes
 from embedding_assets.models import EmbeddingStats
 from embedding_assets.planning import PrefixRange
-from embedding_assets.postgres.index import build_vector_index
-from embedding_assets.postgres.ledger import Spending
+from embedding_assets.postgres.index.build import build_vector_index
+from embedding_assets.postgres.index.lifecycle import accept_recall, build_indexes
 from embedding_assets.postgres.runs import record_run
 from embedding_assets.postgres.spaces import register_space
-from embedding_assets.providers.factory import open_space
-from embedding_assets_tests.defs.evaluating import evaluate, execute, failing
-from embedding_assets_tests.fakes import FAKE_SPACE, FakeProvider, hash_of, insert_chunks, vector_of
-from embedding_assets_tests.generator_runs import texts
+from embedding_assets.postgres.usage.ledger import Spending
+from embedding_assets.providers.selection import open_space
+from embedding_assets_tests.support.evaluating import evaluate, execute, failing
+from embedding_assets_tests.support.fakes import FAKE_SPACE, FakeProvider, hash_of, insert_chunks, vector_of
+from embedding_assets_tests.support.generator_runs import texts
 
 ONE = "(SELECT min(chunk_hash) FROM knowledge_base)"
 TEXTS = texts(30)

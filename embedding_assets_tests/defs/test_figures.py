@@ -5,9 +5,9 @@ import json
 import pytest
 from dagster import MarkdownMetadataValue
 
-from embedding_assets.plots.picture import INLINE_CHARACTERS
-from embedding_assets_tests.defs.materializing import materialize
-from embedding_assets_tests.fakes import insert_chunks
+from embedding_assets.reporting.figures.picture import INLINE_CHARACTERS
+from embedding_assets_tests.support.fakes import insert_chunks
+from embedding_assets_tests.support.materializing import materialize
 
 TEXTS = [f"number {n} plays in the park" for n in range(60)]
 

@@ -6,15 +6,15 @@ from dagster._core.definitions.metadata import normalize_metadata
 
 from embedding_assets.config import IndexConfig
 from embedding_assets.defs.metadata import indexes_metadata, prefix_table, run_metadata
-from embedding_assets.indexing import IndexReport
 from embedding_assets.models import EmbeddingStats, PrefixStats
-from embedding_assets.postgres.index import IndexState
-from embedding_assets.postgres.ledger import Spending
-from embedding_assets.postgres.measurements import IndexMeasurement, describe_measurement
-from embedding_assets.postgres.recall import CurvePoint, RecallSample
-from embedding_assets.postgres.spaces import SpaceRecord
-from embedding_assets.postgres.vector_statistics import VectorStatistics
-from embedding_assets_tests.fakes import FAKE_SPACE
+from embedding_assets.postgres.catalog import IndexState
+from embedding_assets.postgres.index.lifecycle import IndexReport
+from embedding_assets.postgres.index.measurements import IndexMeasurement, describe_measurement
+from embedding_assets.postgres.index.recall import CurvePoint, RecallSample
+from embedding_assets.postgres.index.statistics import VectorStatistics
+from embedding_assets.postgres.usage.ledger import Spending
+from embedding_assets.spaces import SpaceRecord
+from embedding_assets_tests.support.fakes import FAKE_SPACE
 
 SPENDING = Spending(run=Decimal("0.25"), day=Decimal("1.5"), month=Decimal("12.75"))
 RECORD = SpaceRecord(FAKE_SPACE, "embedding", "idx", serving=True)

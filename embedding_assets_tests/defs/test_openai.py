@@ -10,20 +10,20 @@ import pytest
 from dagster import serialize_value
 
 from embedding_assets import EmbeddingGenerator
+from embedding_assets.cli.dagster import dagster_environment
 from embedding_assets.config import get_settings
 from embedding_assets.definitions import defs
 from embedding_assets.defs.jobs import range_tags
 from embedding_assets.errors import DatabaseError
-from embedding_assets.indexing import measure_space
-from embedding_assets.instance import dagster_environment
 from embedding_assets.planning import PrefixRange
-from embedding_assets.postgres.index import describe_index
+from embedding_assets.postgres.catalog import describe_index
+from embedding_assets.postgres.index.lifecycle import measure_space
 from embedding_assets.postgres.locks import hold
 from embedding_assets.postgres.spaces import list_spaces
-from embedding_assets_tests.api_runs import assert_vectors, configure, sentences
-from embedding_assets_tests.api_server import ApiServer
-from embedding_assets_tests.defs.materializing import metadata_of
-from embedding_assets_tests.fakes import hash_of, insert_chunks, vector_of
+from embedding_assets_tests.support.api_runs import assert_vectors, configure, sentences
+from embedding_assets_tests.support.api_server import ApiServer
+from embedding_assets_tests.support.fakes import hash_of, insert_chunks, vector_of
+from embedding_assets_tests.support.materializing import metadata_of
 
 CHECKOUT = Path(__file__).parents[2]
 TEXTS = sentences(120)

@@ -11,8 +11,8 @@ from embedding_assets.defs import sensors
 from embedding_assets.defs.resources import EmbeddingProviderResource, ModelResource, PostgresResource
 from embedding_assets.defs.sensors import MOST_RUNS, PAUSE_AFTER_FAILURE_SECONDS, SILENT_SECONDS, new_chunks_sensor
 from embedding_assets.errors import DatabaseUnavailableError
-from embedding_assets.providers.factory import open_space
-from embedding_assets.providers.openai import endpoint_of
+from embedding_assets.providers.openai.provider import endpoint_of
+from embedding_assets.providers.selection import open_space
 
 STARTED, QUEUED = DagsterRunStatus.STARTED, DagsterRunStatus.QUEUED
 
@@ -82,7 +82,7 @@ def test_a_table_that_was_never_embedded_asks_for_everything(database, instance)
 @pytest.fixture
 def many(monkeypatch):
     """A single chunk is more than few."""
-    monkeypatch.setattr("embedding_assets.readiness.FEW_CHUNKS", 0)
+    monkeypatch.setattr("embedding_assets.pipeline.readiness.FEW_CHUNKS", 0)
 
 
 @pytest.mark.usefixtures("many")

@@ -16,7 +16,7 @@ import embedding_assets
 from embedding_assets.defs import storage
 from embedding_assets.defs.storage import EmbeddingAssetsStorage
 from embedding_assets.errors import ConfigurationError, DatabasePermissionError, DatabaseUnavailableError
-from embedding_assets.postgres.embedded import start_embedded_server, stop_embedded_server
+from embedding_assets.postgres.server.embedded import start_embedded_server, stop_embedded_server
 from embedding_assets.postgres.url import normalize_url
 
 PACKAGE = Path(embedding_assets.__file__).parent

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from embedding_assets_tests.documents.reading import jsonl, read, written
+from embedding_assets_tests.support.reading import jsonl, read, written
 
 
 def test_a_row_brings_its_own_fields(tmp_path: Path) -> None:

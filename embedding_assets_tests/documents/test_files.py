@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from embedding_assets.documents import MAX_LINE_CHARACTERS, Rejection, read_documents
+from embedding_assets.documents.files import read_documents
+from embedding_assets.documents.lines import MAX_LINE_CHARACTERS
+from embedding_assets.documents.rejection import Rejection
 from embedding_assets.errors import DocumentError
-from embedding_assets_tests.documents.reading import read, written
+from embedding_assets_tests.support.reading import read, written
 
 
 def test_text_and_markdown(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from embedding_assets.documents import markdown_headings, markdown_title
+from embedding_assets.documents.markdown import markdown_headings, markdown_title
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from embedding_assets.documents import MAX_LINE_CHARACTERS, Rejection
-from embedding_assets_tests.documents.reading import BAD_UTF8, jsonl, read, written
+from embedding_assets.documents.lines import MAX_LINE_CHARACTERS
+from embedding_assets.documents.rejection import Rejection
+from embedding_assets_tests.support.reading import BAD_UTF8, jsonl, read, written
 
 GOOD = b'{"text": "good"}\n'
 LONG = b"x" * (MAX_LINE_CHARACTERS + 1)

@@ -8,8 +8,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from embedding_assets.documents import MAX_LINE_CHARACTERS
-from embedding_assets_tests.documents.reading import BAD_UTF8, read
+from embedding_assets.documents.lines import MAX_LINE_CHARACTERS
+from embedding_assets_tests.support.reading import BAD_UTF8, read
 
 
 def test_csv_rows_over_several_lines_keep_their_line(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from embedding_assets.encoder import demo_model
 from embedding_assets.encoder.files import ModelFiles, locate_model
-from embedding_assets_tests.tiny_model import save_tiny_model
+from embedding_assets_tests.support.tiny_model import save_tiny_model
 
 
 @pytest.fixture(scope="session")

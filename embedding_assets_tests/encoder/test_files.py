@@ -13,8 +13,8 @@ import pytest
 from embedding_assets.encoder import demo_model
 from embedding_assets.encoder.files import ModelFiles, is_folder, locate_model
 from embedding_assets.errors import ConfigurationError, ModelUnavailableError
-from embedding_assets_tests.encoder.hub import COMMIT, NAME, Hub
-from embedding_assets_tests.tiny_model import DIMENSIONS, POSITIONS, PROMPTS, save_tiny_model
+from embedding_assets_tests.support.hub import COMMIT, NAME, Hub
+from embedding_assets_tests.support.tiny_model import DIMENSIONS, POSITIONS, PROMPTS, save_tiny_model
 
 
 def locate(name: str | Path, revision: str | None = None) -> ModelFiles:

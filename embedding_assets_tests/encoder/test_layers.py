@@ -16,7 +16,7 @@ from sentence_transformers.sentence_transformer.modules import Pooling
 from embedding_assets.encoder.files import ModelFiles
 from embedding_assets.encoder.layers import _known_layers, _KnownLayers, _PackageLayers
 from embedding_assets.encoder.model import LoadedModel
-from embedding_assets_tests.tiny_model import DIMENSIONS
+from embedding_assets_tests.support.tiny_model import DIMENSIONS
 
 TEXTS = ["one", "two words", "a text of some more words, with punctuation.", "x" * 90, "", "ünïcode"]
 

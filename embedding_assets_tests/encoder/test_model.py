@@ -17,7 +17,7 @@ from sentence_transformers import SentenceTransformer
 from embedding_assets.encoder.files import ModelFiles, locate_model
 from embedding_assets.encoder.model import LoadedModel, TokenizedText, get_model, release_models
 from embedding_assets.errors import ConfigurationError, ModelUnavailableError
-from embedding_assets_tests.tiny_model import DIMENSIONS, POSITIONS, PROMPTS, save_tiny_model
+from embedding_assets_tests.support.tiny_model import DIMENSIONS, POSITIONS, PROMPTS, save_tiny_model
 
 ODD_TEXTS = [
     ".",

@@ -11,9 +11,10 @@ from psycopg.conninfo import make_conninfo
 
 from embedding_assets.config import DatabaseConfig, get_settings
 from embedding_assets.errors import DatabaseError, DatabasePermissionError, DatabaseUnavailableError
-from embedding_assets.postgres.connection import Database, open_database, resolve_url
-from embedding_assets_tests.postgres.conftest import as_role
-from embedding_assets_tests.postgres.wire import proxy
+from embedding_assets.postgres.bootstrap import open_database, resolve_url
+from embedding_assets.postgres.connection import Database
+from embedding_assets_tests.support.tables import as_role
+from embedding_assets_tests.support.wire import proxy
 
 SECRET = "correct horse"
 INSERT = b"INSERT INTO notes"

@@ -4,10 +4,10 @@ import threading
 
 import pytest
 
-from embedding_assets.postgres.chunks import count_backlog, fetch_pending
+from embedding_assets.postgres.backlog import count_backlog, fetch_pending
 from embedding_assets.postgres.failures import list_failures, record_failures, retry_failures
 from embedding_assets.postgres.spaces import register_space
-from embedding_assets_tests.fakes import FAKE_SPACE, insert_chunks
+from embedding_assets_tests.support.fakes import FAKE_SPACE, insert_chunks
 
 
 @pytest.fixture

@@ -7,12 +7,11 @@ import pytest
 
 from embedding_assets.config import IndexConfig
 from embedding_assets.postgres.chunks import store_chunks
-from embedding_assets.postgres.embedded import start_embedded_server
-from embedding_assets.postgres.index import build_vector_index
+from embedding_assets.postgres.index.build import build_vector_index
+from embedding_assets.postgres.server.embedded import start_embedded_server
 from embedding_assets.postgres.spaces import register_space
-from embedding_assets_tests.fakes import FAKE_SPACE, insert_chunks
-from embedding_assets_tests.postgres.test_chunks import chunks_of
-from embedding_assets_tests.postgres.test_vectors import fill, table_counters
+from embedding_assets_tests.support.fakes import FAKE_SPACE, insert_chunks
+from embedding_assets_tests.support.tables import chunks_of, embed_in_portions, table_counters
 
 
 @pytest.fixture
@@ -36,10 +35,10 @@ def test_filling_a_further_space_leaves_the_first_one_s_index_alone(database, re
         store_chunks(database, chunks, [document])
     else:
         insert_chunks(database, [f"{number} {'word ' * 80}" for number in range(600)])
-    fill(database, record)
+    embed_in_portions(database, record)
     build_vector_index(database, record, IndexConfig())
     second = register_space(database, FAKE_SPACE, new_space=True)
     before = table_counters(database, execute, updates=600)
-    fill(database, second)
+    embed_in_portions(database, second)
     after = table_counters(database, execute, updates=1200)
     assert after["n_tup_hot_upd"] - before["n_tup_hot_upd"] > 0.95 * 600

@@ -12,7 +12,7 @@ from embedding_assets.errors import DatabaseUnavailableError
 from embedding_assets.postgres.connection import Database
 from embedding_assets.postgres.locks import PrefixLocks, hold
 from embedding_assets.postgres.schema import migrate
-from embedding_assets_tests.fakes import insert_chunks
+from embedding_assets_tests.support.fakes import insert_chunks
 
 
 def terminate_lock_holders(execute) -> None:

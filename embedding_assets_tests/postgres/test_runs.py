@@ -5,7 +5,7 @@ import pytest
 from embedding_assets.models import EmbeddingStats
 from embedding_assets.postgres.runs import latest_run, record_run
 from embedding_assets.postgres.spaces import register_space
-from embedding_assets_tests.fakes import FAKE_SPACE
+from embedding_assets_tests.support.fakes import FAKE_SPACE
 
 
 def stats(record, **fields) -> EmbeddingStats:

@@ -5,8 +5,8 @@ import pytest
 
 from embedding_assets.postgres.samples import _sample, read_vectors, sample_vectors
 from embedding_assets.postgres.spaces import register_space
-from embedding_assets_tests.fakes import FAKE_SPACE, hash_of, insert_chunks, vector_of
-from embedding_assets_tests.generator_runs import embed, texts
+from embedding_assets_tests.support.fakes import FAKE_SPACE, hash_of, insert_chunks, vector_of
+from embedding_assets_tests.support.generator_runs import embed, texts
 
 
 @pytest.fixture

@@ -17,28 +17,22 @@ from embedding_assets.errors import (
     DatabaseUnavailableError,
     PgvectorError,
 )
-from embedding_assets.postgres.chunks import count_backlog, fetch_pending, store_chunks
+from embedding_assets.postgres.backlog import count_backlog, fetch_pending
+from embedding_assets.postgres.chunks import store_chunks
 from embedding_assets.postgres.connection import Database
 from embedding_assets.postgres.failures import list_failures, record_failures
-from embedding_assets.postgres.ledger import count_spending
 from embedding_assets.postgres.locks import hold
 from embedding_assets.postgres.runs import latest_run
 from embedding_assets.postgres.schema import migrate
+from embedding_assets.postgres.search import nearest_chunks
 from embedding_assets.postgres.spaces import register_space
-from embedding_assets.postgres.vectors import nearest_chunks, write_vectors
-from embedding_assets_tests.fakes import FAKE_SPACE, hash_of, insert_chunks, vector_of
-from embedding_assets_tests.postgres.conftest import SMALL_SPACE, as_role, unit_vectors
-from embedding_assets_tests.postgres.test_chunks import chunks_of
+from embedding_assets.postgres.usage.ledger import count_spending
+from embedding_assets.postgres.vectors import write_vectors
+from embedding_assets_tests.support.fakes import FAKE_SPACE, hash_of, insert_chunks, vector_of
+from embedding_assets_tests.support.tables import SMALL_SPACE, as_role, chunks_of, run_sql, unit_vectors
 
 CONFIG = DatabaseConfig(retry_seconds=5)
 INDEX = IndexConfig()
-
-
-def run_sql(url: str, *statements: str) -> list[tuple]:
-    with psycopg.connect(url, autocommit=True) as connection:
-        for statement in statements:
-            cursor = connection.execute(statement)
-        return cursor.fetchall() if cursor.description else []
 
 
 def embed_all(database: Database, record) -> set[str]:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from embedding_assets_tests.tiny_model import PROMPTS, save_tiny_model
+from embedding_assets_tests.support.tiny_model import PROMPTS, save_tiny_model
 
 
 @pytest.fixture(scope="session")

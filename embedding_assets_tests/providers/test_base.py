@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from embedding_assets.errors import ProviderError
 from embedding_assets.providers.base import EmbeddedBatch, embed_checked
-from embedding_assets_tests.fakes import FAKE_SPACE, FakeProvider, vector_of
+from embedding_assets_tests.support.fakes import FAKE_SPACE, FakeProvider, vector_of
 
 
 class Answering(FakeProvider):

@@ -14,7 +14,7 @@ from embedding_assets.encoder.files import locate_model
 from embedding_assets.encoder.model import LoadedModel, PendingVectors, TokenizedText
 from embedding_assets.errors import ConfigurationError, ProviderError
 from embedding_assets.providers.local import LocalProvider, local_space
-from embedding_assets_tests.tiny_model import DIMENSIONS, POSITIONS, PROMPTS
+from embedding_assets_tests.support.tiny_model import DIMENSIONS, POSITIONS, PROMPTS
 
 Encode = Callable[[LoadedModel, Sequence[TokenizedText], str], NDArray[np.float32]]
 REAL_START = LoadedModel.start

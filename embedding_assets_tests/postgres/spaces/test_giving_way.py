@@ -6,12 +6,13 @@ import pytest
 
 from embedding_assets.config import IndexConfig
 from embedding_assets.errors import SpaceMismatchError
+from embedding_assets.postgres.catalog import describe_index
 from embedding_assets.postgres.failures import record_failures
-from embedding_assets.postgres.index import build_vector_index, describe_index
+from embedding_assets.postgres.index.build import build_vector_index
 from embedding_assets.postgres.locks import PrefixLocks
 from embedding_assets.postgres.spaces import list_spaces, register_space
-from embedding_assets_tests.fakes import FAKE_SPACE, hash_of, insert_chunks
 from embedding_assets_tests.postgres.spaces.conftest import API, column_type, fill
+from embedding_assets_tests.support.fakes import FAKE_SPACE, hash_of, insert_chunks
 
 TYPO = dataclasses.replace(API, model="text-embeding-3-small", dimensions=512)
 

@@ -9,8 +9,9 @@ import pytest
 
 from embedding_assets.config import DatabaseConfig, IndexConfig
 from embedding_assets.errors import ConfigurationError, DatabaseUnavailableError, SpaceMismatchError
+from embedding_assets.postgres.catalog import describe_index, drop_index
 from embedding_assets.postgres.connection import Database
-from embedding_assets.postgres.index import build_vector_index, describe_index, drop_index
+from embedding_assets.postgres.index.build import build_vector_index
 from embedding_assets.postgres.schema import migrate
 from embedding_assets.postgres.spaces import (
     list_spaces,
@@ -19,9 +20,9 @@ from embedding_assets.postgres.spaces import (
     register_space,
     serving_space,
 )
-from embedding_assets_tests.fakes import FAKE_SPACE, insert_chunks
-from embedding_assets_tests.postgres.conftest import SMALL_SPACE, in_threads
 from embedding_assets_tests.postgres.spaces.conftest import API, OTHER, column_type, fill
+from embedding_assets_tests.support.fakes import FAKE_SPACE, insert_chunks
+from embedding_assets_tests.support.tables import SMALL_SPACE, in_threads
 
 LONG = dataclasses.replace(
     FAKE_SPACE, model="someone/An-Unreasonably.Long--Name_of_a_model-that-goes-on-and-on-and-on-" + "x" * 60

@@ -1,0 +1,319 @@
+"""The command ``embedding-assets``."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from dataclasses import asdict
+from enum import StrEnum
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.markup import escape
+
+from embedding_assets.cli import progress, tables
+from embedding_assets.cli.console import Json, err, out, print_json, session
+from embedding_assets.cli.spaces import spaces_app
+from embedding_assets.cli.status import overview_app
+from embedding_assets.errors import ConfigurationError, EmbeddingAssetsError, ProviderError
+from embedding_assets.planning import PrefixRange
+
+if TYPE_CHECKING:
+    from decimal import Decimal
+
+    from embedding_assets.postgres.usage.ledger import CostRow
+
+
+app = typer.Typer(
+    help="Keep a PostgreSQL/pgvector table embedded: chunks of text go in, correct vectors and a healthy index come "
+    "out.\n\nWithout EMBEDDING_DATABASE_URL everything runs on an embedded PostgreSQL. Try [bold]demo[/bold] first.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+)
+app.add_typer(overview_app)
+app.add_typer(spaces_app, name="spaces")
+
+
+@app.command()
+def demo(
+    paths: Annotated[
+        list[Path] | None, typer.Argument(help="Your own documents. Default: Python's documentation.")
+    ] = None,
+) -> None:
+    """Show the whole job: load real text, embed it through Dagster, check it, ask it three questions."""
+    from embedding_assets.cli.demo import run_demo
+
+    with session() as settings:
+        run_demo(settings, paths or [], out)
+
+
+@app.command()
+def migrate(as_json: Json = False) -> None:
+    """Create the tables, or adopt a [bold]knowledge_base[/bold] that is there. Everything else does this by itself."""
+    from embedding_assets.postgres.bootstrap import resolve_url
+    from embedding_assets.postgres.connection import Database
+    from embedding_assets.postgres.schema import HEAD
+    from embedding_assets.postgres.schema import migrate as bring_up_to_date
+
+    with session() as settings, Database(resolve_url(settings), settings.database) as database:
+        changed = bring_up_to_date(database)
+        if as_json:
+            print_json({"changed": changed, "version": HEAD})
+        else:
+            state = "is now" if changed else "was already"
+            out.print(f"The schema {state} at version {HEAD} ({escape(database.address)}).", soft_wrap=True)
+
+
+@app.command()
+def load(
+    paths: Annotated[list[Path], typer.Argument(help="Files or folders: Markdown, text, JSONL, CSV, TSV, Parquet.")],
+    text_column: Annotated[str | None, typer.Option(help="Field with the text in JSONL, CSV and Parquet.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Load documents as chunks. Loading a file again adds nothing; a changed file replaces only what changed.
+
+    What cannot be loaded is named and the rest goes on; the exit status is 1 only when nothing at all could be loaded.
+    """
+    from embedding_assets.documents.files import read_documents
+    from embedding_assets.documents.loading import configured_splitter, load_documents
+    from embedding_assets.documents.rejection import Rejection
+    from embedding_assets.postgres.bootstrap import open_database
+
+    rejections: list[Rejection] = []
+
+    def reject(rejection: Rejection) -> None:
+        rejections.append(rejection)
+        err.print(f"rejected: {rejection}", markup=False, highlight=False, soft_wrap=True)
+
+    with session() as settings, open_database(settings) as database:
+        documents = read_documents(paths, text_column=text_column, on_reject=reject)
+        splitter = configured_splitter(settings, database)
+        with progress.counter(err, "loading", "chunks", quiet=as_json) as advance:
+            report = load_documents(database, documents, splitter, on_progress=advance)
+        report.rejected = len(rejections)
+        if as_json:
+            print_json({**asdict(report), "rejections": [asdict(rejection) for rejection in rejections]})
+        else:
+            out.print(tables.load_line(report), highlight=False, soft_wrap=True)
+            if report.added:
+                out.print("Next: [bold]embedding-assets embed[/bold]")
+    if rejections and not report.documents:
+        raise typer.Exit(1)
+
+
+@app.command()
+def estimate(as_json: Json = False) -> None:
+    """What embedding the backlog will take, before anything is spent: chunks, tokens, minutes, dollars."""
+    from embedding_assets.health.costs import limits_passed_by
+    from embedding_assets.pipeline.estimate import estimate_backlog, measure_tokens_per_second
+    from embedding_assets.postgres.bootstrap import open_database
+    from embedding_assets.postgres.usage.ledger import count_spending
+    from embedding_assets.providers.selection import open_space, provider_for
+
+    with session() as settings, open_database(settings) as database:
+        record = open_space(settings, database)
+        backlog, plan = estimate_backlog(database, record, settings=settings)
+        # An API would bill for it.
+        if plan.seconds is None and backlog.due and record.space.provider == "local":
+            with progress.spinner(err, "no run to judge by yet: timing the model on a few chunks", quiet=as_json):
+                rate = measure_tokens_per_second(database, record, provider_for(settings, record, database))
+            backlog, plan = estimate_backlog(database, record, settings=settings, tokens_per_second=rate)
+        passed = limits_passed_by(plan.usd or 0.0, count_spending(database, run_id=""), settings.budget)
+        if as_json:
+            print_json(
+                {"space": record.space.name, "pending": backlog.pending, **asdict(plan), "limits_passed": passed}
+            )
+        else:
+            out.print(tables.estimate_line(record.space.name, plan, passed), highlight=False, soft_wrap=True)
+
+
+@app.command()
+def embed(
+    prefixes: Annotated[str, typer.Option(help="Range of chunk_hash prefixes, e.g. 0-7 or 3c.")] = "0-f",
+    batch_size: Annotated[int | None, typer.Option(help="Most texts in a forward pass, 1 to 512.")] = None,
+    index: Annotated[bool, typer.Option(help="Look after the index before and after.")] = True,
+    as_json: Json = False,
+) -> None:
+    """Embed what is pending. Stop it whenever you like: the next run goes on from the table."""
+    from embedding_assets.pipeline.generator import EmbeddingGenerator
+    from embedding_assets.postgres.backlog import count_backlog, due_in_range
+    from embedding_assets.postgres.bootstrap import open_database
+    from embedding_assets.postgres.index.lifecycle import build_missing, prepare_index
+    from embedding_assets.postgres.locks import is_loading
+    from embedding_assets.providers.selection import open_space
+
+    wanted = _prefix_range(prefixes)
+    with session() as settings, open_database(settings) as database:
+        record = open_space(settings, database)
+        backlog = count_backlog(database, record)
+        total = due_in_range(database, record, wanted.buckets)
+
+        def left() -> str:
+            still = due_in_range(database, record, wanted.buckets)
+            return f"{still:,} of {total:,} due chunks are left."
+
+        try:
+            with progress.bar(err, "embedding", total, quiet=as_json or not total) as advance:
+                stats = EmbeddingGenerator(
+                    settings,
+                    prefixes=wanted,
+                    database=database,
+                    on_progress=advance,
+                    # Not before there is something to write: a model that cannot be loaded must not cost an index.
+                    before_writing=partial(prepare_index, database, record, backlog, loading=total) if index else None,
+                ).generate_embeddings_batch(batch_size)
+        except KeyboardInterrupt:
+            err.print(f"Stopped: {left()} Run it again to go on.", highlight=False)
+            raise typer.Exit(130) from None
+        except ProviderError:
+            err.print(f"Stopped: {left()}", highlight=False)
+            # It may be long until the next run, e.g. tomorrow, and until then what there is is searched.
+            if index and count_backlog(database, record).embedded and not is_loading(database, record.space.name):
+                build_missing(database, record, settings.index)
+            raise
+        # Also after a run without work: one that was killed may have left the table without its index. Not while
+        # another run is loading, for which the index may have been left out, and which builds it when it is done.
+        due = index and backlog.chunks and not stats.busy_prefixes
+        built = build_missing(database, record, settings.index) if due else None
+        if as_json:
+            print_json({**stats.model_dump(), "chunks_per_second": stats.chunks_per_second, "index_seconds": built})
+        else:
+            out.print(tables.run_view(stats, built))
+
+
+class CostsBy(StrEnum):
+    """What costs are added up by."""
+
+    DAY = "day"
+    RUN = "run"
+    SPACE = "space"
+
+
+@app.command()
+def costs(
+    by: Annotated[CostsBy, typer.Option(help="What to add up.")] = CostsBy.DAY,
+    limit: Annotated[int, typer.Option(min=1, max=100_000, help="Most rows.")] = 30,
+    as_json: Json = False,
+) -> None:
+    """What APIs have billed, and how much of the limits in dollars is used."""
+    from embedding_assets.postgres.bootstrap import open_database
+    from embedding_assets.postgres.usage.ledger import count_spending, list_costs, total_costs
+
+    with session() as settings, open_database(settings) as database:
+        rows, total = list_costs(database, by=by.value, limit=limit), total_costs(database)
+        spending = count_spending(database, run_id="")
+        if as_json:
+            print_json(
+                {
+                    "by": by.value,
+                    "rows": [{"key": row.key, **_cost_numbers(row)} for row in rows],
+                    "total": _cost_numbers(total),
+                    "usd_today": spending.day,
+                    "usd_this_month": spending.month,
+                    "limits": settings.budget.model_dump(),
+                }
+            )
+            return
+        if not rows:
+            out.print("Nothing was ever billed: no request to an API is on record.")
+        else:
+            out.print(tables.costs_view(rows, total, by.value))
+            out.print()
+        if rows or settings.budget.is_limited:
+            out.print(tables.budget_view(spending, settings.budget))
+
+
+def _cost_numbers(row: CostRow) -> dict[str, Decimal | int | None]:
+    numbers = asdict(row)
+    del numbers["key"]
+    return {**numbers, "usd_per_1000_embeddings": row.usd_per_1000_embeddings}
+
+
+@app.command()
+def search(
+    query: Annotated[str, typer.Argument(help="A question in plain words.")],
+    k: Annotated[int, typer.Option("-k", min=1, max=1000, help="How many answers.")] = 5,
+    where: Annotated[list[str] | None, typer.Option(help="Only chunks with this metadata, as key=value.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Find the chunks nearest to a question."""
+    from embedding_assets.retrieval import search as find
+
+    with session() as settings:
+        conditions = _conditions(where or [])
+        # Loading a local model takes some seconds.
+        with progress.spinner(err, "searching", quiet=as_json or not err.is_terminal):
+            results = find(query, k=k, where=conditions, settings=settings)
+        if as_json:
+            print_json([asdict(result) for result in results])
+        else:
+            out.print(tables.results_view(results) if results else "Nothing matches.")
+
+
+@app.command()
+def failures(
+    retry: Annotated[bool, typer.Option("--retry", help="Make every failed chunk due again.")] = False,
+    as_json: Json = False,
+) -> None:
+    """List chunks that could not be embedded, by hash and error code; or try them again."""
+    from embedding_assets.postgres.bootstrap import open_database
+    from embedding_assets.postgres.failures import list_failures, retry_failures
+
+    with session() as settings, open_database(settings) as database:
+        if retry:
+            count = retry_failures(database)
+            if as_json:
+                print_json({"retried": count})
+            else:
+                out.print(f"{count:,} chunks are due again. Next: [bold]embedding-assets embed[/bold]")
+            return
+        found = list_failures(database)
+        if as_json:
+            print_json([asdict(failure) for failure in found])
+        else:
+            out.print(tables.failures_view(found) if found else "No chunk has failed.")
+
+
+@app.command()
+def ui(
+    host: Annotated[str, typer.Option(help="Address to listen on; the UI has no login.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on.")] = 3000,
+) -> None:
+    """Open the Dagster UI on the same state, with the sensor and the schedule running."""
+    from embedding_assets.cli.dagster import dagster_environment, ui_command
+
+    with session() as settings:
+        err.print(f"Dagster UI on http://{host}:{port} (stop it with Ctrl-C)")
+        # Replaces this process: signals then reach Dagster itself, which stops its children.
+        command = ui_command(host, port)
+        os.execve(command[0], command, dagster_environment(settings))  # noqa: S606
+
+
+def main() -> None:
+    """Run the command; errors of this package are one message and an exit status, not a traceback."""
+    try:
+        app(standalone_mode=True)
+    except EmbeddingAssetsError as error:
+        logging.getLogger(__name__).debug("failed", exc_info=True)
+        err.print("[bold red]error:[/bold red] ", end="")
+        err.print(str(error), markup=False, highlight=False, soft_wrap=True)
+        sys.exit(2 if isinstance(error, ConfigurationError) else 1)
+
+
+def _prefix_range(text: str) -> PrefixRange:
+    try:
+        return PrefixRange.parse(text)
+    except ValueError as error:
+        raise ConfigurationError(f"--prefixes: {error}") from None
+
+
+def _conditions(where: list[str]) -> dict[str, str]:
+    pairs = [condition.partition("=") for condition in where]
+    for key, separator, _ in pairs:
+        if not separator or not key:
+            raise ConfigurationError("--where takes key=value, e.g. --where kind=stdlib")
+    return {key: value for key, _, value in pairs}

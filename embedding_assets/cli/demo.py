@@ -1,0 +1,182 @@
+"""The demonstration: real text, embedded through Dagster, checked, and asked three questions."""
+
+from __future__ import annotations
+
+import re
+import signal
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from rich.console import Console
+from rich.rule import Rule
+from rich.table import Table
+
+from embedding_assets.cli import progress, tables
+from embedding_assets.cli.corpus import installed_documents
+from embedding_assets.cli.dagster import start_materialization
+from embedding_assets.documents.files import read_documents
+from embedding_assets.documents.loading import configured_splitter, load_documents
+from embedding_assets.encoder.demo_model import NAME as DEMO_MODEL
+from embedding_assets.errors import EmbeddingAssetsError, ModelUnavailableError
+from embedding_assets.health.judge import judge_everything
+from embedding_assets.postgres.backlog import count_backlog
+from embedding_assets.postgres.bootstrap import open_database
+from embedding_assets.postgres.catalog import describe_index
+from embedding_assets.postgres.runs import latest_run
+from embedding_assets.postgres.spaces import serving_space
+from embedding_assets.providers.selection import configured_model, open_space
+from embedding_assets.retrieval import search
+
+if TYPE_CHECKING:
+    from embedding_assets.config import Settings
+    from embedding_assets.health.verdict import Verdict
+    from embedding_assets.postgres.connection import Database
+    from embedding_assets.spaces import SpaceRecord
+
+
+QUESTIONS: Final = (
+    "How do I read a file line by line?",
+    "What keeps two threads from changing the same data at once?",
+    "How are passwords and secrets compared safely?",
+)
+
+_POLL_SECONDS = 0.5
+
+
+def run_demo(settings: Settings, paths: list[Path], console: Console) -> None:
+    """Load, embed through Dagster, check, ask; a second call finds nothing to do and says so.
+
+    Raises:
+        EmbeddingAssetsError: a step failed; the message says where the details are.
+    """
+    with open_database(settings) as database:
+        console.print(f"PostgreSQL: {database.address}", markup=False, highlight=False)
+        settings, explanation = choose_model(settings, database)
+        if explanation:
+            console.print(explanation, style="yellow", markup=False, highlight=False)
+        _load(settings, database, paths, console)
+        record = open_space(settings, database)
+        console.print(f"Vector space: {record.space.name}", markup=False, highlight=False)
+        backlog = count_backlog(database, record)
+        if not backlog.due:
+            console.print(
+                f"Nothing to embed: {backlog.embedded:,} of {backlog.chunks:,} chunks have their vectors already."
+            )
+        if backlog.due or (backlog.chunks and not describe_index(database, record.index).matches(settings.index)):
+            _materialize(settings, database, record, backlog.due, console)
+        _summarize(settings, database, record, console)
+        _ask(settings, database, console)
+    _say_what_next(console)
+
+
+def choose_model(settings: Settings, database: Database) -> tuple[Settings, str | None]:
+    """Settings with a model that can be had now, and a line of explanation if it is not the configured one.
+
+    The demo model steps in only where the default cannot be had; a model that was asked for by name is never replaced.
+
+    Raises:
+        ModelUnavailableError: the model that was asked for cannot be had.
+    """
+    try:
+        configured_model(settings, database)
+    except ModelUnavailableError:
+        if "model_name" in settings.embedding.model_fields_set or serving_space(database) is not None:
+            raise
+        reason = (
+            f"{settings.embedding.model_name} is neither cached nor reachable; using the small demo model instead "
+            "(all-MiniLM-L6-v2, lifted to 768 dimensions)"
+        )
+        return settings.with_embedding(model_name=DEMO_MODEL), reason
+    return settings, None
+
+
+def _load(settings: Settings, database: Database, paths: list[Path], console: Console) -> None:
+    rejected: list[object] = []
+    documents = read_documents(paths, text_column=None, on_reject=rejected.append) if paths else installed_documents()
+    with progress.counter(console, "loading", "chunks") as advance:
+        report = load_documents(database, documents, configured_splitter(settings, database), on_progress=advance)
+    report.rejected = len(rejected)
+    for rejection in rejected[:10]:
+        console.print(f"rejected: {rejection}", markup=False, highlight=False)
+    console.print(tables.load_line(report), highlight=False)
+
+
+def _materialize(settings: Settings, database: Database, record: SpaceRecord, total: int, console: Console) -> None:
+    """Through Dagster, in a process of its own; progress is read from the table."""
+    log = settings.data_dir / "demo.log"
+    console.print("Materializing chunks_pending, chunk_embeddings and pgvector_index_health in one Dagster run.")
+    with log.open("wb") as stream, progress.bar(console, "embedding", total, quiet=not total) as advance:
+        run = start_materialization(settings, stream)
+        done = 0
+        try:
+            ended = False
+            while not ended:
+                time.sleep(_POLL_SECONDS)
+                ended = run.poll() is not None
+                now = total - min(total, count_backlog(database, record).due)
+                advance(now - done)
+                done = now
+        except BaseException:
+            # Ctrl-C reaches both processes, another signal or error only this one: neither may leave the run behind.
+            run.send_signal(signal.SIGINT)
+            run.wait()
+            raise
+    if run.returncode != 0:
+        raise EmbeddingAssetsError(f"the Dagster run failed with status {run.returncode}{_cause(log)}; see {log}")
+
+
+def _cause(log: Path) -> str:
+    """This package's own error in the log, if that is what ended the run."""
+    causes = re.findall(r"^embedding_assets\.errors\.\w+: (.+)$", log.read_text("utf-8", "replace"), re.MULTILINE)
+    return f" ({causes[-1]})" if causes else ""
+
+
+def _summarize(settings: Settings, database: Database, record: SpaceRecord, console: Console) -> None:
+    verdicts = judge_everything(database, record, settings)
+    backlog, run = count_backlog(database, record), latest_run(database, record.space.name)
+    index = describe_index(database, record.index)
+    cells = {
+        "chunks": f"{backlog.chunks:,}",
+        "embedded": f"{backlog.embedded:,}",
+        "failed": f"{backlog.quarantined + backlog.waiting:,}",
+    }
+    if run:
+        cells |= {
+            "truncated": f"{run.truncated:,}",
+            "seconds": f"{run.seconds:.1f}",
+            "chunks/s": f"{run.chunks_per_second:.1f}",
+            "peak memory": f"{run.peak_memory_bytes / 1e6:,.0f} MB",
+            **({"cost": tables.dollar_text(run.usd)} if run.usd else {}),
+        }
+    cells |= {"index": f"{index.size_bytes / 1e6:.1f} MB", "recall@10": _recall(verdicts)}
+    table = tables.pairs()
+    for row in cells.items():
+        table.add_row(*row)
+    console.print(Rule("The table and its latest run"), table, Rule("Asset checks"), tables.verdicts_view(verdicts))
+
+
+def _recall(verdicts: list[Verdict]) -> str:
+    numbers = next(verdict.numbers for verdict in verdicts if verdict.name == "recall")
+    return f"{numbers['recall_at_10']:.3f}" if "recall_at_10" in numbers else "not measured"
+
+
+def _ask(settings: Settings, database: Database, console: Console) -> None:
+    console.print(Rule("Three questions"))
+    for question in QUESTIONS:
+        console.print(f"[bold]{question}[/bold]")
+        console.print(tables.results_view(search(question, k=2, settings=settings, database=database)))
+
+
+def _say_what_next(console: Console) -> None:
+    console.print(Rule("Next"))
+    table = Table(box=None, pad_edge=False, show_header=False)
+    for command, purpose in (
+        ("make ui", "see the assets, checks and runs in the Dagster UI (also: embedding-assets ui)"),
+        ('embedding-assets search "…"', "ask something yourself"),
+        ("embedding-assets load PATH && embedding-assets embed", "add your own documents"),
+        ("embedding-assets status", "see how everything is, at a glance"),
+        ("embedding-assets report --html FILE", "the same with figures, on one page"),
+    ):
+        table.add_row(f"[bold]{command}[/bold]", purpose)
+    console.print(table)

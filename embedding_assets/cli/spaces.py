@@ -1,0 +1,99 @@
+"""The commands ``embedding-assets spaces``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from embedding_assets.cli import progress, tables
+from embedding_assets.cli.console import Json, err, out, print_json, session
+
+spaces_app = typer.Typer(rich_markup_mode="rich", invoke_without_command=True)
+
+
+@spaces_app.callback()
+def spaces(context: typer.Context, as_json: Json = False) -> None:
+    """The vector spaces: model, column, index, how much each has embedded, which one serves searches."""
+    from embedding_assets.postgres.bootstrap import open_database
+    from embedding_assets.providers.selection import configured_space
+    from embedding_assets.reporting.status import inspect_table
+
+    context.obj = as_json
+    if context.invoked_subcommand is not None:
+        return
+    with session() as settings, open_database(settings) as database:
+        table = inspect_table(database)
+        configured = configured_space(settings, database)
+        if as_json:
+            print_json(
+                [{**space.as_dict(), "configured": space.record.space.name == configured} for space in table.spaces]
+            )
+        else:
+            out.print(tables.spaces_view(table, configured), soft_wrap=True)
+
+
+@spaces_app.command()
+def use(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help="Name or slug of the space, or how it begins.")],
+    force: Annotated[bool, typer.Option("--force", help="Even if searches then miss chunks, or take long.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Let a space serve searches. The one before keeps its column and index, so this can be taken back."""
+    from embedding_assets.postgres.bootstrap import open_database
+    from embedding_assets.postgres.spaces import list_spaces, match_space, serve_space
+    from embedding_assets.providers.selection import configured_space
+
+    with session() as settings, open_database(settings) as database:
+        record = match_space(list_spaces(database), name)
+        if not record.serving:
+            serve_space(database, record, force=force)
+        configured = configured_space(settings, database)
+        if as_json or context.obj:
+            print_json({"serving": record.space.name, "changed": not record.serving, "configured": configured})
+            return
+        state = "serves searches already" if record.serving else "serves searches now"
+        out.print(f"{escape(record.space.name)} {state}.", highlight=False, soft_wrap=True)
+        if configured != record.space.name:
+            err.print(
+                f"New chunks are embedded in {configured or 'another space'}, as the settings say, and not found by "
+                "searches. Unset EMBEDDING_PROVIDER and the model to embed them where searches look.",
+                style="yellow",
+                highlight=False,
+                soft_wrap=True,
+            )
+
+
+@spaces_app.command("accept-recall")
+def accept_recall(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help="Name or slug of the space, or how it begins.")],
+    as_json: Json = False,
+) -> None:
+    """Accept the recall of a space's index as it is now: the check [bold]recall_drop[/bold] compares with it later."""
+    from embedding_assets.postgres.bootstrap import open_database
+    from embedding_assets.postgres.index.lifecycle import accept_recall as accept
+    from embedding_assets.postgres.spaces import list_spaces, match_space
+
+    with session() as settings, open_database(settings) as database:
+        record = match_space(list_spaces(database), name)
+        with progress.spinner(err, "measuring", quiet=as_json or context.obj or not err.is_terminal):
+            accepted = accept(database, record, settings.index)
+        if as_json or context.obj:
+            print_json(
+                {
+                    "space": accepted.space,
+                    "recall_at_10": accepted.recall,
+                    "recall_low": accepted.recall_low,
+                    "recall_high": accepted.recall_high,
+                    "measured_at": accepted.measured_at,
+                }
+            )
+        else:
+            out.print(
+                f"recall@10 of {accepted.recall:.3f} is what {escape(accepted.space)} is compared with from now on.",
+                highlight=False,
+                soft_wrap=True,
+            )

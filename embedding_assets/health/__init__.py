@@ -1,0 +1,1 @@
+"""The checks: their catalogue, the measurements behind them, their verdicts."""

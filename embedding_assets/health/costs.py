@@ -1,0 +1,83 @@
+"""Dollars spent, judged by the limits that are set."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+
+from embedding_assets.config import BudgetConfig
+from embedding_assets.health.verdict import Verdict
+from embedding_assets.postgres.usage.ledger import Spending
+
+
+@dataclass(frozen=True, slots=True)
+class _Limit:
+    setting: str
+    period: str
+    resets: str
+    used: Decimal
+    most: Decimal
+
+    @property
+    def share(self) -> float:
+        return float(self.used / self.most)
+
+    def __str__(self) -> str:
+        return f"{_usd(self.used)} of {_usd(self.most)} {self.period} ({self.setting}) are spent, {self.share:.0%}"
+
+
+def judge_costs(spending: Spending, budget: BudgetConfig) -> Verdict:
+    """No dollar limit is about to be reached."""
+    limits = _limits(spending, budget)
+    alarming = [limit for limit in limits if limit.share >= budget.alert_share]
+    if alarming:
+        description = (
+            "; ".join(f"{limit}, which resets {limit.resets}" for limit in alarming)
+            + ". At a limit embedding stops, and what is embedded stays; raise the setting to go on earlier"
+        )
+    elif limits:
+        description = "; ".join(map(str, limits))
+    else:
+        description = (
+            f"no limit is set; {_usd(spending.day)} today, {_usd(spending.month)} this month (UTC). "
+            "EMBEDDING_BUDGET_USD_PER_DAY and the like set one"
+        )
+    return Verdict(
+        "costs_within_budget",
+        passed=not alarming,
+        blocking=False,
+        description=description,
+        numbers={
+            "usd_this_run": float(spending.run),
+            "usd_today": float(spending.day),
+            "usd_this_month": float(spending.month),
+            **({"used_share": round(max(limit.share for limit in limits), 4)} if limits else {}),
+        },
+    )
+
+
+def limits_passed_by(usd: float, spending: Spending, budget: BudgetConfig) -> list[str]:
+    """The limits that leave less than ``usd``, as phrases that name their settings."""
+    return [
+        f"{limit.setting} leaves {_usd(max(limit.most - limit.used, Decimal(0)))}; it resets {limit.resets}"
+        for limit in _limits(spending, budget)
+        if usd and Decimal(usd) > limit.most - limit.used
+    ]
+
+
+def _limits(spending: Spending, budget: BudgetConfig) -> list[_Limit]:
+    """Those that are set."""
+    return [
+        _Limit(f"EMBEDDING_BUDGET_USD_PER_{unit.upper()}", f"a {unit}", resets, used, most)
+        for unit, resets, used, most in (
+            ("run", "with the next run", spending.run, budget.usd_per_run),
+            ("day", "at midnight UTC", spending.day, budget.usd_per_day),
+            ("month", "on the first of the month (UTC)", spending.month, budget.usd_per_month),
+        )
+        if most is not None
+    ]
+
+
+def _usd(amount: Decimal) -> str:
+    """Cents, or millionths of a dollar where cents would say nothing."""
+    return f"${amount:,.2f}" if amount == 0 or amount >= Decimal("0.1") else f"${amount:.6f}"

@@ -1,0 +1,1 @@
+"""The embedding loop, and what surrounds one load."""

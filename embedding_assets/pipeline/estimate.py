@@ -1,0 +1,96 @@
+"""An estimate of what embedding the backlog takes: tokens, seconds, dollars."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from embedding_assets.config import get_settings
+from embedding_assets.health.embeddings import THROUGHPUT_MINIMUM_CHUNKS
+from embedding_assets.postgres.backlog import Backlog, count_backlog, count_backlog_tokens, fetch_pending
+from embedding_assets.postgres.runs import latest_run
+from embedding_assets.postgres.usage.ledger import usd_of
+from embedding_assets.providers.openai.prices import price_of
+from embedding_assets.providers.selection import settings_for
+
+if TYPE_CHECKING:
+    from embedding_assets.config import OpenAIConfig, Settings
+    from embedding_assets.postgres.connection import Database
+    from embedding_assets.providers.base import EmbeddingProvider
+    from embedding_assets.spaces import SpaceRecord
+
+
+def estimate_backlog(
+    database: Database,
+    record: SpaceRecord,
+    *,
+    settings: Settings | None = None,
+    tokens_per_second: float | None = None,
+) -> tuple[Backlog, BacklogEstimate]:
+    """Count the backlog and estimate what it takes.
+
+    Args:
+        database: where.
+        record: the space to embed in.
+        settings: price and rate limits of an API; default: from the environment.
+        tokens_per_second: default: the rate of the latest run of some size, else what the limits of an API allow.
+
+    Raises:
+        ConfigurationError: an API's price is not known, and there is a limit in dollars to hold.
+    """
+    backlog = count_backlog(database, record)
+    tokens = count_backlog_tokens(database, record)
+    if tokens_per_second is None:
+        run = latest_run(database, record.space.name, at_least=THROUGHPUT_MINIMUM_CHUNKS)
+        tokens_per_second = run.tokens / run.seconds if run and run.seconds > 0 else None
+    seconds = tokens / tokens_per_second if tokens_per_second else None
+    usd: float | None = 0.0
+    if record.space.provider == "openai":
+        settings = settings_for(settings or get_settings(), record)
+        if seconds is None:
+            seconds = _seconds_by_limits(backlog.due, tokens, settings.openai)
+        price = price_of(settings.openai, settings.budget)
+        usd = None if price is None else float(usd_of(tokens, price))
+    return backlog, BacklogEstimate(chunks=backlog.due, tokens=tokens, seconds=seconds, usd=usd)
+
+
+def _seconds_by_limits(chunks: int, tokens: int, config: OpenAIConfig) -> float | None:
+    """What the configured limits of an API make of it; None when none is configured."""
+    requests = max(-(-chunks // config.max_inputs), -(-tokens // config.max_request_tokens))
+    minutes = [
+        amount / limit
+        for amount, limit in ((tokens, config.tokens_per_minute), (requests, config.requests_per_minute))
+        if limit is not None
+    ]
+    return max(minutes) * 60 if minutes else None
+
+
+def measure_tokens_per_second(
+    database: Database, record: SpaceRecord, provider: EmbeddingProvider, *, chunks: int = 64
+) -> float | None:
+    """Embed a few pending chunks and forget the vectors; None when nothing is pending. Not for an API, which bills."""
+    sample = fetch_pending(database, record, range(256), after="", limit=chunks)
+    if not sample:
+        return None
+    provider.load()
+    started = time.monotonic()
+    tokens = sum(sum(batch.token_counts) for batch in provider.embed([chunk.text for chunk in sample]))
+    return tokens / max(time.monotonic() - started, 1e-9)
+
+
+@dataclass(frozen=True, slots=True)
+class BacklogEstimate:
+    """What embedding the backlog will take.
+
+    Attributes:
+        chunks: pending chunks that are due.
+        tokens: their tokens; chunks without a stored count are taken at a quarter of a token a byte.
+        seconds: at the rate of recent runs, else as an API's limits allow; None where neither is known.
+        usd: what the provider will bill; None where its price is not known.
+    """
+
+    chunks: int
+    tokens: int
+    seconds: float | None
+    usd: float | None

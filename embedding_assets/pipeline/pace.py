@@ -1,0 +1,40 @@
+"""How far a run is and how fast, as a line now and then, where there is no terminal to draw a bar on."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+_EVERY_SECONDS = 10.0
+
+
+class Pace:
+    """Called with the number of chunks just finished; writes a line every ten seconds, and one at the end."""
+
+    def __init__(self, total: int, write: Callable[[str], None]) -> None:
+        self._total, self._write = total, write
+        self._done = self._first = 0
+        self._started = self._last = time.monotonic()
+
+    def __call__(self, chunks: int) -> None:
+        if not chunks:
+            return
+        now = time.monotonic()
+        if not self._first:
+            # The time before the first chunks went into loading the model.
+            self._first, self._started = chunks, now
+        complete = self._done < self._total <= self._done + chunks
+        self._done += chunks
+        if now - self._last < _EVERY_SECONDS and not complete:
+            return
+        self._last = now
+        total = max(self._total, self._done)
+        rate = (self._done - self._first) / (now - self._started) if now > self._started else 0.0
+        pace = f", {rate:.1f} chunks/s, {_duration((total - self._done) / rate)} left" if rate else ""
+        self._write(f"{self._done:,} of {total:,} chunks{pace}")
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"

@@ -1,0 +1,114 @@
+"""Whether a run could do anything now: which prefixes are due, and what hinders an API."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
+
+from embedding_assets.health.costs import judge_costs, limits_passed_by
+from embedding_assets.postgres.backlog import due_prefixes, measure_due
+from embedding_assets.postgres.chunks import has_chunks
+from embedding_assets.postgres.spaces import list_spaces
+from embedding_assets.postgres.usage.endpoints import outage_until
+from embedding_assets.postgres.usage.ledger import count_spending, usd_of
+from embedding_assets.providers.openai.gate import ApiAccount
+from embedding_assets.providers.openai.prices import price_of
+from embedding_assets.providers.openai.provider import endpoint_of, openai_space
+from embedding_assets.providers.selection import fallback_settings, find_space, follow_spaces, settings_for
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from embedding_assets.config import Settings
+    from embedding_assets.postgres.connection import Database
+    from embedding_assets.spaces import SpaceRecord
+
+
+FEW_CHUNKS: Final = 1000
+"""Up to here one run had better take all that is due: several would spend longer on starting than on embedding."""
+
+
+@dataclass(frozen=True, slots=True)
+class Readiness:
+    """What runs could take up.
+
+    Attributes:
+        prefixes: those with chunks that are due; empty while something hinders all work.
+        few: whether one run had better take all of it.
+        hindrance: why nothing that is due could be embedded now, and when that changes; empty if it could.
+        warning: what somebody should know meanwhile; empty if nothing.
+    """
+
+    prefixes: list[str]
+    few: bool = False
+    hindrance: str = ""
+    warning: str = ""
+
+
+def check_readiness(database: Database, settings: Settings, prefixes: Sequence[str]) -> Readiness:
+    """What runs under these settings could take up in ``prefixes``; loads no model and asks no API.
+
+    In the space that a run would embed into, so that both see the same backlog. Costs one probe of its partial index
+    for each prefix, however large the table.
+
+    Raises:
+        ConfigurationError: the settings do not lead to the table's model, or a dollar limit needs a price.
+    """
+    record = find_space(settings, database)
+    if record is None:
+        # Nothing was ever embedded there, so there is no partial index to probe yet.
+        account = follow_spaces(settings, list_spaces(database))
+        readiness, most_tokens = Readiness(list(prefixes) if has_chunks(database) else []), None
+    else:
+        account = settings_for(settings, record)
+        readiness, most_tokens = _measure(database, record, prefixes)
+    if not readiness.prefixes or account.embedding.provider != "openai":
+        return readiness
+    readiness = _within_budget(database, account, readiness, most_tokens)
+    return readiness if readiness.hindrance else _beside_outage(database, account, record, readiness)
+
+
+def _measure(database: Database, record: SpaceRecord, prefixes: Sequence[str]) -> tuple[Readiness, int | None]:
+    """What is due, and if it is little the most tokens of it."""
+    due = due_prefixes(database, record, prefixes)
+    if not due:
+        return Readiness([]), None
+    chunks, most_tokens = measure_due(database, record, most=FEW_CHUNKS + 1)
+    few = chunks <= FEW_CHUNKS
+    return Readiness(due, few=few), most_tokens if few else None
+
+
+def _within_budget(database: Database, settings: Settings, readiness: Readiness, most_tokens: int | None) -> Readiness:
+    budget = settings.budget
+    if not budget.is_limited:
+        return readiness
+    # What the next request would reserve: requests are filled at four bytes a token, and a byte may be a token.
+    full = 4 * ApiAccount(openai_space(settings.openai), settings.openai, budget).request_tokens
+    usd = usd_of(full if most_tokens is None else min(full, most_tokens), price_of(settings.openai, budget))
+    spending = count_spending(database, run_id="")
+    if passed := limits_passed_by(float(usd), spending, budget):
+        hindrance = f"a limit in dollars leaves too little for the next request: {'; '.join(passed)}"
+        return Readiness([], hindrance=hindrance)
+    costs = judge_costs(spending, budget)
+    return readiness if costs.passed else replace(readiness, warning=costs.description)
+
+
+def _beside_outage(
+    database: Database, settings: Settings, record: SpaceRecord | None, readiness: Readiness
+) -> Readiness:
+    until = outage_until(database, endpoint_of(settings.openai))
+    if until is None:
+        return readiness
+    server = openai_space(settings.openai).revision
+    outage = f"the API at {server} is down and is asked again at {until:%H:%M:%S} UTC"
+    fallback = fallback_settings(settings)
+    if fallback is None:
+        return Readiness([], hindrance=outage)
+    beside = find_space(fallback, database)
+    due = readiness.prefixes
+    if beside is not None:
+        # A run goes on with what neither has embedded.
+        due = due_prefixes(database, record, due, also_in=beside) if record else due_prefixes(database, beside, due)
+    if not due:
+        return Readiness([], hindrance=f"{outage}; the fallback has embedded what is due")
+    return replace(readiness, prefixes=due, warning=f"{outage}; the fallback stands in")

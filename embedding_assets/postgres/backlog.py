@@ -1,0 +1,335 @@
+"""The backlog of a space: chunks without a vector, fetched in hash order and counted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from psycopg import sql
+
+from embedding_assets.models import embedded_text
+from embedding_assets.planning import bucket_bounds
+from embedding_assets.postgres.failures import count_quarantined
+
+if TYPE_CHECKING:
+    from embedding_assets.postgres.connection import Connection, Database
+    from embedding_assets.spaces import SpaceRecord
+
+
+@dataclass(frozen=True, slots=True)
+class PrefixCounts:
+    """The chunks of one prefix of ``chunk_hash`` in one space.
+
+    Attributes:
+        prefix: one or two hex characters.
+        embedded: chunks with a vector.
+        pending: chunks without one that are not quarantined.
+        quarantined: chunks that failed too often.
+    """
+
+    prefix: str
+    embedded: int
+    pending: int
+    quarantined: int = 0
+
+    @property
+    def chunks(self) -> int:
+        """All chunks of the prefix."""
+        return self.embedded + self.pending + self.quarantined
+
+
+# Chunks of the serving column that no partition reaches: partitions are made of lowercase hex.
+_IS_HEX = sql.SQL("chunk_hash ~ '^[0-9a-f]{2,}$'")
+_NOT_BLOCKED, _NOT_BLOCKED_THERE = (
+    sql.SQL(
+        "NOT EXISTS (SELECT 1 FROM embedding_failures f WHERE f.chunk_hash = k.chunk_hash AND f.space = {} "
+        "AND (f.quarantined OR f.retry_at > now()))"
+    ).format(sql.Placeholder(space))
+    for space in ("space", "other_space")
+)
+
+
+@dataclass(frozen=True, slots=True)
+class PendingChunk:
+    """A chunk without a vector: what the model is to read, and the version of the text that this is."""
+
+    chunk_hash: str
+    text: str
+    text_version: int
+
+    def __repr__(self) -> str:
+        return f"PendingChunk({self.chunk_hash}, {len(self.text)} characters)"
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """The state of a space, counted from the table.
+
+    Attributes:
+        chunks: all chunks.
+        embedded: chunks with a vector in the space.
+        pending: chunks without one that are not quarantined, those waiting for a retry included.
+        waiting: of these, chunks that failed and are not due yet.
+        quarantined: chunks that failed too often.
+        unreachable: pending chunks whose hash is not lowercase hex, so that no partition reaches them.
+    """
+
+    chunks: int
+    embedded: int
+    pending: int
+    waiting: int
+    quarantined: int
+    unreachable: int
+
+    @property
+    def due(self) -> int:
+        """Chunks that a run started now would embed."""
+        return self.pending - self.waiting - self.unreachable
+
+
+def fetch_pending(
+    database: Database,
+    record: SpaceRecord,
+    buckets: range,
+    *,
+    after: str,
+    limit: int,
+    also_in: SpaceRecord | None = None,
+) -> list[PendingChunk]:
+    """The next chunks without a vector, in hash order, that lie in ``buckets`` and behind ``after``.
+
+    Reads through the partial index, so the cost follows the backlog, not the table; while a further space has its first
+    load, through the unique one. Takes no row locks: a prefix is worked on by one run, and an edit in the meantime is
+    noticed when the vector is written.
+
+    Args:
+        database: where.
+        record: the space to embed in.
+        buckets: of hashes.
+        after: a hash; empty for the first window.
+        limit: most chunks.
+        also_in: a second space in which the chunks must be due too. It is through its partial index that they are
+            found then: as a rule its backlog is small, and the column of ``record`` nearly empty.
+    """
+    lower, upper = bucket_bounds(buckets.start, buckets.stop)
+    query = sql.SQL(
+        "SELECT chunk_hash, coalesce(chunk_text, ''), coalesce(context_header, ''), text_version "
+        "FROM knowledge_base k WHERE {is_due} "
+        'AND chunk_hash COLLATE "C" >= %(lower)s AND chunk_hash COLLATE "C" < %(upper)s '
+        'AND chunk_hash COLLATE "C" > %(after)s '
+        'ORDER BY chunk_hash COLLATE "C" LIMIT %(limit)s'
+    ).format(is_due=_is_due(record, also_in))
+    parameters = {
+        "lower": lower,
+        "upper": upper,
+        "after": after,
+        "limit": limit,
+        "space": record.space.name,
+        "other_space": also_in and also_in.space.name,
+    }
+
+    def work(connection: Connection) -> list[tuple[Any, ...]]:
+        # In an index's order whatever the statistics say, which lag behind a load: with one of the others every window
+        # would read and sort all that is left.
+        connection.execute(
+            "SELECT set_config('enable_sort', 'off', true), set_config('enable_seqscan', 'off', true), "
+            "set_config('enable_bitmapscan', 'off', true)"
+        )
+        return connection.execute(query, parameters).fetchall()
+
+    rows = database.run(work)
+    return [PendingChunk(row[0], embedded_text(row[2], row[1]), row[3]) for row in rows]
+
+
+def due_prefixes(
+    database: Database, record: SpaceRecord, prefixes: Sequence[str], *, also_in: SpaceRecord | None = None
+) -> list[str]:
+    """Which prefixes have a chunk that is due, with ``also_in`` in that second space too.
+
+    One probe of the partial index for each, however large the table.
+    """
+    query = sql.SQL(
+        # LATERAL with LIMIT: EXISTS may become a join of all prefixes with the whole backlog.
+        "SELECT prefix FROM unnest(%(prefixes)s::text[], %(ends)s::text[]) AS p (prefix, stop) CROSS JOIN LATERAL ("
+        "SELECT 1 FROM knowledge_base k WHERE {is_due} "
+        'AND chunk_hash COLLATE "C" >= prefix AND chunk_hash COLLATE "C" < stop '
+        "LIMIT 1) AS due ORDER BY prefix"
+    ).format(is_due=_is_due(record, also_in))
+    # "g" follows every hex digit, so this closes a prefix of any length.
+    parameters = {
+        "prefixes": list(prefixes),
+        "ends": [f"{p}g" for p in prefixes],
+        "space": record.space.name,
+        "other_space": also_in and also_in.space.name,
+    }
+    return [row[0] for row in database.run(lambda connection: connection.execute(query, parameters).fetchall())]
+
+
+def measure_due(database: Database, record: SpaceRecord, *, most: int) -> tuple[int, int]:
+    """How many chunks are due, and the most tokens they can have: one a byte.
+
+    Looks at no more than ``most`` chunks: whoever asks wants to know whether there are only few.
+    """
+    query = sql.SQL(
+        "SELECT count(*), coalesce(sum(bytes), 0)::bigint FROM ("
+        "SELECT coalesce(octet_length(chunk_text), 0) + coalesce(octet_length(context_header), 0) + 1 AS bytes "
+        "FROM knowledge_base k WHERE {is_due} LIMIT %(most)s) AS due"
+    ).format(is_due=_is_due(record))
+    parameters = {"most": most, "space": record.space.name}
+
+    def work(connection: Connection) -> Any:
+        # By the statistics of a time before the load, any next row of the table would be one of many that are due.
+        connection.execute("SELECT set_config('enable_seqscan', 'off', true)")
+        return connection.execute(query, parameters).fetchone()
+
+    chunks, tokens = database.run(work)
+    return chunks, tokens
+
+
+def _is_due(record: SpaceRecord, also_in: SpaceRecord | None = None) -> sql.Composed:
+    """The condition of chunks ``k`` that a run in ``%(space)s`` would take up, with ``also_in`` in that too."""
+    through, conditions = record, [_IS_HEX, _NOT_BLOCKED]
+    if also_in is not None:
+        # The serving space always has its partial index. The other column is named in a way that the planner cannot
+        # match with the other partial index, whatever the statistics say.
+        through, other = (record, also_in) if record.serving else (also_in, record)
+        conditions += [sql.SQL("num_nulls({}) = 1").format(sql.Identifier(other.column)), _NOT_BLOCKED_THERE]
+    return sql.SQL(" AND ").join([sql.SQL("{} IS NULL").format(sql.Identifier(through.column)), *conditions])
+
+
+def count_pending_by_prefix(database: Database, record: SpaceRecord, length: int) -> dict[str, int]:
+    """Pending chunks by prefix of ``length``, quarantined ones left out; prefixes without any are missing."""
+    query = sql.SQL(
+        "SELECT left(chunk_hash, %(length)s), count(*) FROM knowledge_base k WHERE {column} IS NULL AND {is_hex} "
+        "AND NOT EXISTS (SELECT 1 FROM embedding_failures f WHERE f.chunk_hash = k.chunk_hash "
+        "AND f.space = %(space)s AND f.quarantined) GROUP BY 1 ORDER BY 1"
+    ).format(column=sql.Identifier(record.column), is_hex=_IS_HEX)
+    parameters = {"length": length, "space": record.space.name}
+    return dict(database.run(lambda connection: connection.execute(query, parameters).fetchall()))
+
+
+def count_backlog(database: Database, record: SpaceRecord) -> Backlog:
+    """Count chunks by state. Counting all chunks reads an index of the table, the rest only the backlog."""
+    query = sql.SQL("""
+        WITH missing AS (
+            SELECT count(*) AS pending, count(*) FILTER (WHERE NOT {is_hex} IS TRUE) AS unreachable
+            FROM knowledge_base WHERE {column} IS NULL
+        ), failed AS (
+            SELECT count(*) FILTER (WHERE f.quarantined) AS quarantined,
+                   count(*) FILTER (WHERE NOT f.quarantined AND f.retry_at > now()) AS waiting
+            FROM embedding_failures f JOIN knowledge_base k USING (chunk_hash)
+            WHERE f.space = %(space)s AND k.{column} IS NULL
+        )
+        SELECT (SELECT count(*) FROM knowledge_base), pending, waiting, quarantined, unreachable FROM missing, failed
+    """).format(column=sql.Identifier(record.column), is_hex=_IS_HEX)
+    row: Any = database.run(lambda connection: connection.execute(query, {"space": record.space.name}).fetchone())
+    chunks, missing, waiting, quarantined, unreachable = row
+    return Backlog(chunks, chunks - missing, missing - quarantined, waiting, quarantined, unreachable)
+
+
+def count_backlog_tokens(database: Database, record: SpaceRecord) -> int:
+    """Tokens of the pending chunks; a chunk without a stored count is taken at a quarter of a token a byte."""
+    query = sql.SQL(
+        "SELECT coalesce(sum(CASE WHEN token_count > 0 THEN least(token_count, %(most)s) "
+        "ELSE least((coalesce(octet_length(chunk_text), 0) + coalesce(octet_length(context_header), 0)) / 4 + 1, "
+        "%(most)s) END), 0)::bigint "
+        "FROM knowledge_base k WHERE {is_due}"
+    ).format(is_due=_is_due(record))
+    parameters = {"most": record.space.max_tokens, "space": record.space.name}
+    row: Any = database.run(lambda connection: connection.execute(query, parameters).fetchone())
+    return int(row[0])
+
+
+def due_in_range(database: Database, record: SpaceRecord, buckets: range) -> int:
+    """How many chunks of these buckets a run started now would take up."""
+    lower, upper = bucket_bounds(buckets.start, buckets.stop)
+    query = sql.SQL(
+        "SELECT count(*) FROM knowledge_base k WHERE {is_due} "
+        'AND chunk_hash COLLATE "C" >= %(lower)s AND chunk_hash COLLATE "C" < %(upper)s'
+    ).format(is_due=_is_due(record))
+    parameters = {"lower": lower, "upper": upper, "space": record.space.name}
+    row: Any = database.run(lambda connection: connection.execute(query, parameters).fetchone())
+    return int(row[0])
+
+
+def count_vectors(connection: Connection, record: SpaceRecord) -> int:
+    """Vectors of a space, counted by indexes alone: all chunks, less those without a vector."""
+    query = sql.SQL(
+        "SELECT (SELECT count(*) FROM knowledge_base) - (SELECT count(*) FROM knowledge_base WHERE {} IS NULL)"
+    ).format(sql.Identifier(record.column))
+    row: Any = connection.execute(query).fetchone()
+    return int(row[0])
+
+
+@dataclass(frozen=True, slots=True)
+class PrefixRows:
+    """Chunks of a prefix: with a vector, without one but not quarantined, quarantined."""
+
+    prefix: str
+    embedded: int
+    pending: int
+    quarantined: int = 0
+
+
+def count_by_prefix(database: Database, record: SpaceRecord, length: int) -> tuple[PrefixRows, ...]:
+    """Ascending, those without a chunk left out; reads indexes only: two seconds for a million chunks.
+
+    Args:
+        database: where.
+        record: the space.
+        length: of the prefixes, in lowercase hex characters.
+    """
+    embedded = _embedded_by_prefix(database, record, length)
+    pending = count_pending_by_prefix(database, record, length)
+    quarantined = count_quarantined(database, record.space.name, length)
+    return tuple(
+        PrefixRows(prefix, embedded.get(prefix, 0), pending.get(prefix, 0), quarantined.get(prefix, 0))
+        for prefix in sorted({*embedded, *pending, *quarantined})
+    )
+
+
+def _embedded_by_prefix(database: Database, record: SpaceRecord, length: int) -> dict[str, int]:
+    """Counted as the rows of a prefix less those without a vector: both by an index alone."""
+    query = sql.SQL("""
+        SELECT prefix, sum(rows)::bigint FROM (
+            SELECT left(chunk_hash, %(length)s) AS prefix, count(*) AS rows FROM knowledge_base
+            WHERE {reachable} GROUP BY 1
+            UNION ALL
+            SELECT left(chunk_hash, %(length)s), -count(*) FROM knowledge_base
+            WHERE {reachable} AND {column} IS NULL GROUP BY 1
+        ) AS counts GROUP BY 1
+    """).format(column=sql.Identifier(record.column), reachable=sql.SQL("chunk_hash ~ '^[0-9a-f]{2,}$'"))
+    return dict(database.run(lambda connection: connection.execute(query, {"length": length}).fetchall()))
+
+
+_REACHABLE: Final = sql.SQL("chunk_hash ~ '^[0-9a-f]{2,}$'")
+
+
+def oldest_pending(database: Database, record: SpaceRecord) -> datetime | None:
+    """Since when the longest waiting chunk has had no vector in a space; None when none waits.
+
+    That is since its text came or was edited, a vector of it was taken away, or the space is there. Quarantined
+    chunks, and those that no partition reaches, do not count. Reads the backlog through its partial index, however
+    large the table.
+    """
+    query = sql.SQL("""
+        SELECT greatest(min(pending_since), (SELECT created_at FROM embedding_spaces WHERE name = %(space)s))
+        FROM knowledge_base k
+        WHERE {column} IS NULL AND {reachable} AND NOT EXISTS (
+            SELECT 1 FROM embedding_failures f
+            WHERE f.chunk_hash = k.chunk_hash AND f.space = %(space)s AND f.quarantined
+        ) HAVING count(*) > 0
+    """).format(column=sql.Identifier(record.column), reachable=_REACHABLE)
+
+    def work(connection: Connection) -> datetime | None:
+        # Whatever the statistics say of a load that has ended since. A space that is loaded for the first time may be
+        # without the partial index, and then nearly all of the table is its backlog.
+        partial = connection.execute("SELECT to_regclass(quote_ident(%s))", [record.pending_index]).fetchone()
+        if partial != (None,):
+            connection.execute("SELECT set_config('enable_seqscan', 'off', true)")
+        row = connection.execute(query, {"space": record.space.name}).fetchone()
+        return row[0] if row else None
+
+    return database.run(work)

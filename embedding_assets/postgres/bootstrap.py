@@ -1,0 +1,31 @@
+"""The configured database, ready to use: the embedded server started, the schema up to date."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from embedding_assets.config import Settings
+from embedding_assets.postgres.connection import Database
+from embedding_assets.postgres.schema import migrate
+from embedding_assets.postgres.server.embedded import start_embedded_server
+from embedding_assets.postgres.url import normalize_url
+
+
+def resolve_url(settings: Settings) -> str:
+    """The connection string to use: the configured one, or that of the embedded server, which is then started."""
+    if settings.database.url is not None:
+        return normalize_url(settings.database.url.get_secret_value())
+    return start_embedded_server(settings.data_dir)
+
+
+@contextmanager
+def open_database(settings: Settings) -> Iterator[Database]:
+    """The configured database, started if it is the embedded one, its schema up to date; closed at the end.
+
+    Raises:
+        DatabaseError: it cannot be reached, lacks pgvector, or refuses what is needed.
+    """
+    with Database(resolve_url(settings), settings.database) as database:
+        migrate(database)
+        yield database

@@ -1,0 +1,1 @@
+"""A space's HNSW index: planned, built, measured."""

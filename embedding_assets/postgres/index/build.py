@@ -1,0 +1,208 @@
+"""The HNSW index of a space: built without blocking readers or writers, rebuilt where it is not as configured."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import TYPE_CHECKING, Final, Literal
+
+from psycopg import Error, sql
+
+from embedding_assets.postgres.backlog import count_vectors
+from embedding_assets.postgres.catalog import (
+    IndexState,
+    create_index,
+    describe,
+    drop_index,
+    ensure_pending_index,
+    lift_time_limit,
+    not_built,
+)
+from embedding_assets.postgres.index.progress import OnBuildProgress, watch_build
+from embedding_assets.postgres.index.size import graph_memory_mb, index_bloat, is_bloated
+from embedding_assets.postgres.locks import TABLE_LOCK, hold
+
+if TYPE_CHECKING:
+    from psycopg.errors import Diagnostic
+
+    from embedding_assets.config import IndexConfig
+    from embedding_assets.postgres.connection import Connection, Database
+    from embedding_assets.spaces import SpaceRecord
+
+
+logger = logging.getLogger(__name__)
+
+RepairReason = Literal["missing", "invalid", "differs", "bloated"]
+
+_WORKER_MEMORY_MB: Final = 32
+"""PostgreSQL starts a worker only for this much of maintenance_work_mem, and as much for the leader."""
+
+_PARALLEL_FROM: Final = "256kB"
+"""Size of a table from which its index is built in parallel, a few hundred chunks. PostgreSQL's 8 MB do not count the
+vectors, which are stored out of line."""
+
+
+def build_vector_index(
+    database: Database, record: SpaceRecord, config: IndexConfig, *, on_progress: OnBuildProgress | None = None
+) -> float | None:
+    """Build the HNSW index of a space; build it anew when it is invalid, not as configured, or bloated.
+
+    A valid index serves searches until its successor is complete and takes over its name. The partial index of
+    pending chunks is built first if it had waited for the load. The log tells every ten seconds how far it is.
+
+    Args:
+        database: where.
+        record: whose index.
+        config: how it is to be, and from which ``bloat_ceiling`` it is built anew.
+        on_progress: called about every second while it is built, in another thread; must not raise.
+
+    Returns:
+        Seconds the build took; None if there was nothing to do.
+
+    Raises:
+        DatabaseError: it could not be built; the index that was there stays.
+    """
+    ensure_pending_index(database, record)
+    with database.session() as connection:
+        if _is_settled(connection, record, config):
+            return None
+        with hold(connection, TABLE_LOCK):
+            return _build_vector_index(database, connection, record, config, on_progress)
+
+
+def _build_vector_index(
+    database: Database,
+    connection: Connection,
+    record: SpaceRecord,
+    config: IndexConfig,
+    on_progress: OnBuildProgress | None,
+) -> float | None:
+    lift_time_limit(connection)
+    successor, retired = _transitional_names(record)
+    drop_index(connection, retired)
+    state, vectors, reason = _inspect(connection, record, config)
+    if reason is None:
+        drop_index(connection, successor)
+        return None
+    definition = sql.SQL("ON knowledge_base USING hnsw ({} {}) WITH (m = {}, ef_construction = {})").format(
+        sql.Identifier(record.column),
+        sql.Identifier(config.operator_class),
+        sql.Literal(config.m),
+        sql.Literal(config.ef_construction),
+    )
+    started = time.monotonic()
+    if state.valid:
+        _log_replacement(record, state, reason, index_bloat(state, vectors, record.space.dimensions))
+    # PostgreSQL completes a build whose process has died meanwhile.
+    left = describe(connection, successor)
+    if not state.valid or repair_reason(left, config, vectors, record.space.dimensions) is not None:
+        drop_index(connection, successor)
+        try:
+            settings = _prepare_build(connection, record, config, vectors, replaces=state.valid)
+        except Error as error:
+            raise not_built(record.index, error) from None
+        with watch_build(database, connection, record.index, vectors, on_progress):
+            create_index(connection, successor if state.valid else record.index, definition, settings)
+    if state.valid:
+        # Renaming an index locks neither the table nor its readers.
+        with connection.transaction():
+            _rename(connection, record.index, retired)
+            _rename(connection, successor, record.index)
+        drop_index(connection, retired)
+    if _inspect(connection, record, config)[2] == "bloated":
+        logger.warning(
+            "%s is larger than EMBEDDING_INDEX_BLOAT_CEILING=%g allows although it was just built; raise it, or every "
+            "run builds the index again",
+            record.index,
+            config.bloat_ceiling,
+            extra={"index": record.index},
+        )
+    return time.monotonic() - started
+
+
+def _inspect(
+    connection: Connection, record: SpaceRecord, config: IndexConfig
+) -> tuple[IndexState, int, RepairReason | None]:
+    """The state of a space's index, the vectors it should hold, why it must be built."""
+    state = describe(connection, record.index)
+    vectors = count_vectors(connection, record)
+    return state, vectors, repair_reason(state, config, vectors, record.space.dimensions)
+
+
+def repair_reason(state: IndexState, config: IndexConfig, vectors: int, dimensions: int) -> RepairReason | None:
+    """Why an index must be built; None when it is as it should be."""
+    if not state.exists:
+        return "missing"
+    if not state.valid:
+        return "invalid"
+    if not state.matches(config):
+        return "differs"
+    bloat = index_bloat(state, vectors, dimensions)
+    return "bloated" if is_bloated(state.size_bytes, bloat, config.bloat_ceiling) else None
+
+
+def _log_replacement(record: SpaceRecord, state: IndexState, reason: RepairReason, bloat: float | None) -> None:
+    what = f"is {bloat:.1f} times as large as a fresh one" if reason == "bloated" else "differs from its configuration"
+    logger.info(
+        "index %s %s and is built anew",
+        record.index,
+        what,
+        extra={"index": record.index, "reason": reason, "size_bytes": state.size_bytes},
+    )
+
+
+def _prepare_build(
+    connection: Connection, record: SpaceRecord, config: IndexConfig, vectors: int, *, replaces: bool
+) -> dict[str, str]:
+    """Clear away what the load left, and choose the settings of the build by what there is to index."""
+    # Every vector written has left a dead row. Now this takes a moment; with the index there it would have to be
+    # scanned too, and mended at great length, so one that is to go is left as it is. TRUNCATE would lock out readers.
+    connection.execute(
+        "VACUUM (ANALYZE, TRUNCATE false, INDEX_CLEANUP false) knowledge_base"
+        if replaces
+        else "VACUUM (ANALYZE, TRUNCATE false) knowledge_base"
+    )
+    wanted = graph_memory_mb(vectors, record.space.dimensions, config.m)
+    memory = min(config.memory_mb, max(wanted, _WORKER_MEMORY_MB * (config.workers + 1)))
+    logger.info(
+        "building %s over %d vectors with up to %d workers and %d MB",
+        record.index,
+        vectors,
+        config.workers,
+        memory,
+        extra={"index": record.index, "vectors": vectors, "memory_mb": memory},
+    )
+
+    def explain(notice: Diagnostic) -> None:
+        if "no longer fits into maintenance_work_mem" in (notice.message_primary or ""):
+            logger.warning(
+                "the graph of %s does not fit into %d MB, which slows its build down; "
+                "set EMBEDDING_INDEX_MEMORY_MB to %d if the database server has that much to spare",
+                record.index,
+                memory,
+                wanted,
+                extra={"index": record.index, "memory_mb": memory, "wanted_mb": wanted},
+            )
+
+    connection.add_notice_handler(explain)
+    return {
+        "client_min_messages": "notice",
+        "maintenance_work_mem": f"{memory}MB",
+        "max_parallel_maintenance_workers": str(config.workers),
+        "min_parallel_table_scan_size": _PARALLEL_FROM,
+    }
+
+
+def _transitional_names(record: SpaceRecord) -> tuple[str, str]:
+    """What an index is called while it is built to replace another, and after it was replaced."""
+    return f"{record.index}_new", f"{record.index}_old"
+
+
+def _is_settled(connection: Connection, record: SpaceRecord, config: IndexConfig) -> bool:
+    """Whether the index is as it should be, and a replacement that was interrupted left nothing behind."""
+    left_behind = any(describe(connection, name).exists for name in _transitional_names(record))
+    return not left_behind and _inspect(connection, record, config)[2] is None
+
+
+def _rename(connection: Connection, name: str, new_name: str) -> None:
+    connection.execute(sql.SQL("ALTER INDEX {} RENAME TO {}").format(sql.Identifier(name), sql.Identifier(new_name)))

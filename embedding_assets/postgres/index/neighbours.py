@@ -1,0 +1,240 @@
+"""The nearest neighbours of stored vectors, found exactly or by an index, and which of both it was."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from psycopg import errors as pg
+from psycopg import sql
+
+from embedding_assets.postgres.catalog import DISTANCE_OPERATORS
+
+if TYPE_CHECKING:
+    from embedding_assets.config import IndexConfig
+    from embedding_assets.postgres.connection import Connection, Database
+    from embedding_assets.spaces import SpaceRecord
+
+
+_LARGEST_EF_SEARCH: Final = 1000
+
+_SHORTEST_LIMIT_MILLISECONDS: Final = 1000
+"""It also holds for the statements that end a savepoint and the transaction, which must not be cancelled."""
+
+_TRANSACTION_SECONDS: Final = 1.0
+"""Queries share a transaction until then. A long one keeps others from dropping an index."""
+
+
+def _never(_: int) -> bool:
+    """No number of answers is enough."""
+    return False
+
+
+@dataclass(frozen=True, slots=True)
+class StoredQuery:
+    """A stored vector that is asked for its neighbours; ``chunk_hash`` is its own."""
+
+    chunk_hash: str
+    vector: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The nearest other rows of a query.
+
+    Attributes:
+        distances: to them, ascending, at most k.
+        milliseconds: until they were there.
+        cosine: the largest to one of them; 0 where it was not asked for or there is none.
+    """
+
+    distances: list[float]
+    milliseconds: float
+    cosine: float
+
+
+def sample_queries(database: Database, record: SpaceRecord, config: IndexConfig, size: int) -> list[StoredQuery]:
+    """Stored vectors from one place in hash order, the same each time: hashes are uniform, so they are any vectors.
+
+    Sorting by chance would read them all, as would another order than that of the table's own index of hashes, which
+    in an adopted table need not be that of "C". Zero vectors have no direction, and are in no index of cosines.
+    """
+    return database.run(lambda connection: _sample(connection, record, config, size))
+
+
+def _sample(connection: Connection, record: SpaceRecord, config: IndexConfig, size: int) -> list[StoredQuery]:
+    start = hashlib.sha256(record.space.name.encode()).hexdigest()[:8]
+    usable = sql.SQL("{} IS NOT NULL").format(sql.Identifier(record.column))
+    if config.operator_class == "vector_cosine_ops":
+        usable = sql.SQL("{} AND vector_norm({}) > 0").format(usable, sql.Identifier(record.column))
+    rows: list[tuple[Any, ...]] = []
+    for comparison in (">=", "<"):
+        rows += connection.execute(
+            sql.SQL(
+                "SELECT chunk_hash, {column} FROM knowledge_base WHERE {usable} AND chunk_hash {than} %s "
+                "ORDER BY chunk_hash LIMIT %s"
+            ).format(column=sql.Identifier(record.column), usable=usable, than=sql.SQL(comparison)),
+            [start, size - len(rows)],
+        ).fetchall()
+    return [StoredQuery(*row) for row in rows]
+
+
+class NeighbourSearch:
+    """Searches for the ``k`` nearest rows of stored vectors, their own left out.
+
+    By its hash and not by its distance, which an equal vector shares.
+    """
+
+    def __init__(self, database: Database, record: SpaceRecord, config: IndexConfig, k: int) -> None:
+        self._database = database
+        self._index = record.index
+        self._k = k
+        column = sql.Identifier(record.column)
+        nearest = sql.SQL(
+            "SELECT chunk_hash, {column} {operator} %(vector)s AS distance, {further} FROM knowledge_base "
+            "WHERE {column} IS NOT NULL ORDER BY distance LIMIT %(limit)s"
+        )
+        operator = DISTANCE_OPERATORS[config.operator_class]
+        self._by_index = nearest.format(column=column, operator=operator, further=sql.SQL("0"))
+        # In a query around it, so that the cosine is computed for the nearest rows only.
+        self._exact = sql.SQL(
+            "SELECT chunk_hash, distance, coalesce(1 - nullif(vector <=> %(vector)s, 'NaN'), 0) FROM ({}) AS nearest"
+        ).format(nearest.format(column=column, operator=operator, further=sql.SQL("{} AS vector").format(column)))
+
+    def exact(
+        self, queries: Sequence[StoredQuery], *, enough: Callable[[int], bool] = _never, seconds: float = math.inf
+    ) -> list[Answer]:
+        """The true neighbours of the queries in their order, until so many answers are ``enough``.
+
+        Not even a single query lasts longer than ``seconds`` in all; it is cancelled then, and left out.
+        """
+        return self._ask(self._exact, queries, _forbid_indexes, enough, seconds)
+
+    def by_index(
+        self,
+        queries: Sequence[StoredQuery],
+        ef_search: int,
+        *,
+        enough: Callable[[int], bool] = _never,
+        seconds: float = math.inf,
+    ) -> list[Answer]:
+        """What the index finds; by one more candidate than ``ef_search``, since the row itself takes a place."""
+
+        def configure(connection: Connection) -> None:
+            _force_index(connection)
+            self._configure_search(connection, ef_search)
+
+        return self._ask(self._by_index, queries, configure, enough, seconds)
+
+    def planner_uses_index(self, query: StoredQuery, ef_search: int) -> bool:
+        """Whether PostgreSQL answers a search by this index of its own accord."""
+        return self._index in self._indexes_read(
+            self._by_index, query, lambda connection: self._configure_search(connection, ef_search)
+        )
+
+    def can_use_index(self, query: StoredQuery) -> bool:
+        """Whether ``by_index`` reads this index."""
+        return self._index in self._indexes_read(self._by_index, query, _force_index)
+
+    def is_exact(self, query: StoredQuery) -> bool:
+        """Whether ``exact`` reads no index at all."""
+        return not self._indexes_read(self._exact, query, _forbid_indexes)
+
+    def _configure_search(self, connection: Connection, ef_search: int) -> None:
+        # As a search does.
+        value = min(_LARGEST_EF_SEARCH, max(ef_search, self._k) + 1)
+        connection.execute(
+            "SELECT set_config('hnsw.ef_search', %s, true), set_config('hnsw.iterative_scan', 'strict_order', true)",
+            [str(value)],
+        )
+
+    def _ask(
+        self,
+        statement: sql.Composed,
+        queries: Sequence[StoredQuery],
+        configure: Callable[[Connection], None],
+        enough: Callable[[int], bool],
+        seconds: float,
+    ) -> list[Answer]:
+        answers: list[Answer] = []
+        deadline = time.monotonic() + seconds
+
+        def work(connection: Connection) -> tuple[list[Answer], bool]:
+            """A portion of the answers, and whether there is time for more."""
+            configure(connection)
+            portion: list[Answer] = []
+            started = time.monotonic()
+            for query in queries[len(answers) :]:
+                try:
+                    # Within a savepoint: what is cancelled must not take the others with it.
+                    with connection.transaction():
+                        _limit(connection, deadline - time.monotonic())
+                        portion.append(self._answer(connection, statement, query))
+                except pg.QueryCanceled:
+                    if time.monotonic() < deadline:  # by somebody else
+                        raise
+                    return portion, False
+                if enough(len(answers) + len(portion)) or time.monotonic() - started >= _TRANSACTION_SECONDS:
+                    break
+            return portion, time.monotonic() < deadline
+
+        in_time = True
+        while in_time and len(answers) < len(queries) and not (answers and enough(len(answers))):
+            portion, in_time = self._database.run(work)
+            answers += portion
+        return answers
+
+    def _answer(self, connection: Connection, statement: sql.Composed, query: StoredQuery) -> Answer:
+        started = time.perf_counter()
+        # Unprepared: the plan of a prepared query is kept when the settings that decide it change.
+        rows = connection.execute(statement, self._parameters(query), prepare=False).fetchall()
+        milliseconds = (time.perf_counter() - started) * 1000
+        others = [row for row in rows if row[0] != query.chunk_hash][: self._k]
+        return Answer([row[1] for row in others], milliseconds, max((row[2] for row in others), default=0.0))
+
+    def _indexes_read(
+        self, statement: sql.Composed, query: StoredQuery, configure: Callable[[Connection], None]
+    ) -> set[str]:
+        explain = sql.SQL("EXPLAIN (FORMAT JSON) {}").format(statement)
+
+        def work(connection: Connection) -> Any:
+            configure(connection)
+            return connection.execute(explain, self._parameters(query), prepare=False).fetchone()
+
+        plan = self._database.run(work)[0][0]["Plan"]
+        return {node["Index Name"] for node in _nodes(plan) if "Index Name" in node}
+
+    def _parameters(self, query: StoredQuery) -> dict[str, Any]:
+        return {"vector": query.vector, "limit": self._k + 1}
+
+
+def _limit(connection: Connection, seconds: float) -> None:
+    """For the transaction: the server's own limit on statements is meant for others."""
+    milliseconds = 0 if math.isinf(seconds) else max(_SHORTEST_LIMIT_MILLISECONDS, math.ceil(seconds * 1000))
+    connection.execute("SELECT set_config('statement_timeout', %s, true)", [str(milliseconds)])
+
+
+def _force_index(connection: Connection) -> None:
+    # Only an index that is ordered by distance saves the sort.
+    connection.execute(
+        "SELECT set_config('enable_indexscan', 'on', true), set_config('enable_seqscan', 'off', true), "
+        "set_config('enable_sort', 'off', true)"
+    )
+
+
+def _forbid_indexes(connection: Connection) -> None:
+    connection.execute(
+        "SELECT set_config('enable_seqscan', 'on', true), set_config('enable_sort', 'on', true), "
+        "set_config('enable_indexscan', 'off', true), set_config('enable_indexonlyscan', 'off', true), "
+        "set_config('enable_bitmapscan', 'off', true)"
+    )
+
+
+def _nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield plan
+    for child in plan.get("Plans", []):
+        yield from _nodes(child)

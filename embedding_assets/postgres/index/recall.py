@@ -1,0 +1,257 @@
+"""What an index finds of what exact search finds, and how long both take."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from embedding_assets.postgres.index.neighbours import Answer, NeighbourSearch, StoredQuery, sample_queries
+
+if TYPE_CHECKING:
+    from embedding_assets.config import IndexConfig
+    from embedding_assets.postgres.connection import Database
+    from embedding_assets.spaces import SpaceRecord
+
+
+EF_SEARCH_CURVE: Final = (10, 20, 40, 80, 120, 200, 400)
+"""Values of hnsw.ef_search at which recall and latency are measured, for whoever has to choose one."""
+
+_NEAR_DUPLICATE_COSINE: Final = 0.98
+_DUPLICATE_COSINE: Final = 1 - 1e-6
+"""Equal vectors, but for the rounding of the distance."""
+
+_NEIGHBOURS: Final = 10
+_FEWEST_QUERIES: Final = 20
+_BUDGET_SECONDS: Final = 60.0
+_LIMIT_SECONDS: Final = 300.0
+
+_CURVE_SECONDS: Final = 60.0
+"""For the whole curve. Only an index that is read from a slow disk takes so long, and then points are missing."""
+
+
+@dataclass(frozen=True, slots=True)
+class CurvePoint:
+    """Recall and latency at one value of hnsw.ef_search; ``recall_low`` and ``recall_high`` are a 95 % interval."""
+
+    ef_search: int
+    recall: float
+    recall_low: float
+    recall_high: float
+    p50_milliseconds: float
+    p95_milliseconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class RecallSample:
+    """Recall of the index, measured on stored vectors.
+
+    Attributes:
+        queries: vectors asked for their nearest neighbours.
+        recall: share of the true ``k`` nearest that the index returned; None without an index or enough vectors.
+        planner_uses_index: whether PostgreSQL picks the index by itself; in a small table it rightly does not.
+        p50_milliseconds: median latency of the queries that were answered by the index.
+        p95_milliseconds: what one in twenty of them exceeded.
+        recall_low: lower end of the 95 % interval of ``recall``.
+        recall_high: its upper end.
+        exact_p50_milliseconds: median latency of the same queries without the index.
+        exact_p95_milliseconds: what one in twenty of them exceeded.
+        curve: recall and latency by hnsw.ef_search, ascending, the configured value included.
+        duplicates: share of the vectors that another one equals.
+        near_duplicates: share that has another one within a cosine of 0.98, equal ones included.
+        reason: why the recall is None; empty if it is not.
+    """
+
+    queries: int
+    recall: float | None
+    planner_uses_index: bool
+    p50_milliseconds: float | None
+    p95_milliseconds: float | None = None
+    recall_low: float | None = None
+    recall_high: float | None = None
+    exact_p50_milliseconds: float | None = None
+    exact_p95_milliseconds: float | None = None
+    curve: tuple[CurvePoint, ...] = ()
+    duplicates: float | None = None
+    near_duplicates: float | None = None
+    reason: str = ""
+
+
+def measure_recall(
+    database: Database,
+    record: SpaceRecord,
+    config: IndexConfig,
+    *,
+    k: int = _NEIGHBOURS,
+    queries: int = 100,
+    curve: Sequence[int] = EF_SEARCH_CURVE,
+) -> RecallSample:
+    """Compare the index with exact search for a sample of stored vectors.
+
+    A query's own row is left out. What is as near as the k-th of the exact answer is as right as that, so duplicates do
+    not lower the recall. The plans are asked whether the exact search reads no index, and the other one this index.
+    Method: https://github.com/pgvector/pgvector#monitoring
+
+    The same vectors are asked each time, as long as they are there: what differs between two measurements is then the
+    index, and not the sample. Being in the graph themselves they are found somewhat better than the vector of a
+    question would be, so a recall is to be compared with others measured this way.
+
+    Args:
+        database: where.
+        record: the space and its index.
+        config: how searches use the index.
+        k: neighbours of a query.
+        queries: most queries; fewer where exact search takes long (``has_asked_enough``).
+        curve: further values of hnsw.ef_search to measure at, as many as there is time for.
+    """
+    sample = sample_queries(database, record, config, max(queries, k + 1))
+    if len(sample) <= k:
+        return _not_measured(len(sample), f"{len(sample)} vectors are too few")
+    search = NeighbourSearch(database, record, config, k)
+    hindrance = _hindrance(search, sample[0], record.index)
+    if hindrance:
+        return _not_measured(len(sample), hindrance)
+    started = time.monotonic()
+    answers = search.exact(
+        sample[:queries],
+        enough=lambda count: has_asked_enough(count, time.monotonic() - started),
+        seconds=_LIMIT_SECONDS,
+    )
+    if not answers:
+        return _not_measured(len(sample), f"a single exact search takes longer than {_LIMIT_SECONDS:g} s")
+    # Rows may have been deleted since the sample was taken.
+    pairs = [(query, answer) for query, answer in zip(sample, answers, strict=False) if len(answer.distances) == k]
+    if not pairs:
+        return _not_measured(len(sample), "the vectors were deleted meanwhile")
+    asked, exact = zip(*pairs, strict=True)
+    points = _measure_curve(search, asked, exact, k=k, configured=config.ef_search, others=curve)
+    configured = next((point for point in points if point.ef_search == config.ef_search), None)
+    if configured is None:
+        return _not_measured(len(sample), f"{len(asked)} searches by the index take longer than {_LIMIT_SECONDS:g} s")
+    exact_p50, exact_p95 = _percentiles(exact)
+    return RecallSample(
+        queries=len(asked),
+        recall=configured.recall,
+        planner_uses_index=search.planner_uses_index(sample[0], config.ef_search),
+        p50_milliseconds=configured.p50_milliseconds,
+        p95_milliseconds=configured.p95_milliseconds,
+        recall_low=configured.recall_low,
+        recall_high=configured.recall_high,
+        exact_p50_milliseconds=exact_p50,
+        exact_p95_milliseconds=exact_p95,
+        curve=tuple(sorted(points, key=lambda point: point.ef_search)),
+        duplicates=sum(answer.cosine >= _DUPLICATE_COSINE for answer in exact) / len(exact),
+        near_duplicates=sum(answer.cosine >= _NEAR_DUPLICATE_COSINE for answer in exact) / len(exact),
+    )
+
+
+def planner_uses_index(database: Database, record: SpaceRecord, config: IndexConfig) -> bool:
+    """Whether PostgreSQL answers a search by the index of its own accord; asks for one plan."""
+    sample = sample_queries(database, record, config, 1)
+    search = NeighbourSearch(database, record, config, _NEIGHBOURS)
+    return bool(sample) and search.planner_uses_index(sample[0], config.ef_search)
+
+
+def has_asked_enough(queries: int, seconds: float) -> bool:
+    """Whether so many exact queries, which took so long together, will do.
+
+    Twenty at least, more while they take less than a minute; but no further one after five minutes, however few. A
+    query of 768 dimensions takes some five seconds for a million vectors that the server has in memory.
+    """
+    return seconds >= _LIMIT_SECONDS or (queries >= _FEWEST_QUERIES and seconds >= _BUDGET_SECONDS)
+
+
+def _hindrance(search: NeighbourSearch, query: StoredQuery, index: str) -> str:
+    """Why the two ways of searching cannot be compared; empty if they can."""
+    if not search.can_use_index(query):
+        return f"there is no index {index} that searches can use"
+    if not search.is_exact(query):
+        return "the server reads an index even where it is told not to"
+    return ""
+
+
+def _measure_curve(
+    search: NeighbourSearch,
+    asked: Sequence[StoredQuery],
+    exact: Sequence[Answer],
+    *,
+    k: int,
+    configured: int,
+    others: Sequence[int],
+) -> list[CurvePoint]:
+    """The point of the configured hnsw.ef_search, then those of others while there is time."""
+    # Untimed: exact search has pushed the index out of the server's memory.
+    search.by_index(asked, max(configured, *others, 0), seconds=_CURVE_SECONDS)
+    found: dict[int, list[Answer]] = {}
+    deadline = time.monotonic() + _CURVE_SECONDS
+    for value in (configured, *sorted({*others} - {configured})):
+        seconds = _LIMIT_SECONDS if value == configured else deadline - time.monotonic()
+        answers = search.by_index(asked, value, seconds=seconds) if seconds > 0 else []
+        if len(answers) < len(asked):
+            break
+        found[value] = answers
+    recalls = {value: _recalls(answers, exact, k) for value, answers in found.items()}
+    # Where nothing was missed, nothing tells how neighbours are missed together. Other points of the curve do.
+    observed = [trials for values in recalls.values() if (trials := independent_trials(values, k))]
+    trials = min(observed, default=None)
+    return [_curve_point(value, found[value], recalls[value], k, trials) for value in found]
+
+
+def independent_trials(recalls: Sequence[float], k: int) -> float | None:
+    """As many trials, each finding a neighbour or not, as would make the mean of ``recalls`` vary as it does.
+
+    Neighbours of one query are found or missed together (Saha, Miller and Wang 2015, doi:10.1515/ijb-2015-0024). At
+    least one a query: no variable between 0 and 1 varies more than one that is either. At most one a neighbour.
+
+    Args:
+        recalls: the share of ``k`` neighbours that each query found.
+        k: neighbours of a query.
+
+    Returns:
+        None where all queries found the same share.
+    """
+    n = len(recalls)
+    mean = sum(recalls) / n
+    variance = sum((recall - mean) ** 2 for recall in recalls) / max(n - 1, 1)
+    return min(max(n * mean * (1 - mean) / variance, n), n * k) if variance else None
+
+
+def recall_interval(recalls: Sequence[float], k: int, *, otherwise: float | None = None) -> tuple[float, float]:
+    """The 95 % interval of the mean of ``recalls``, each the share of ``k`` neighbours that one query found.
+
+    Wilson's score interval (1927, doi:10.1080/01621459.1927.10502953), which stays within 0 and 1 and never shrinks to
+    a point, for as many ``independent_trials`` as were made; where that is not known ``otherwise``, or one a query.
+    """
+    mean = sum(recalls) / len(recalls)
+    trials = independent_trials(recalls, k) or otherwise or len(recalls)
+    z = 1.959964
+    centre = (mean + z * z / (2 * trials)) / (1 + z * z / trials)
+    half = z / (1 + z * z / trials) * math.sqrt(mean * (1 - mean) / trials + z * z / (4 * trials * trials))
+    return max(0.0, min(mean, centre - half)), min(1.0, max(mean, centre + half))
+
+
+def _recalls(answers: Sequence[Answer], exact: Sequence[Answer], k: int) -> list[float]:
+    return [
+        sum(distance <= truth.distances[-1] for distance in answer.distances) / k
+        for answer, truth in zip(answers, exact, strict=True)
+    ]
+
+
+def _curve_point(
+    ef_search: int, answers: Sequence[Answer], recalls: Sequence[float], k: int, otherwise: float | None
+) -> CurvePoint:
+    low, high = recall_interval(recalls, k, otherwise=otherwise)
+    return CurvePoint(ef_search, sum(recalls) / len(recalls), low, high, *_percentiles(answers))
+
+
+def _percentiles(answers: Sequence[Answer]) -> tuple[float, float]:
+    p50, p95 = np.percentile([answer.milliseconds for answer in answers], [50, 95])
+    return float(p50), float(p95)
+
+
+def _not_measured(queries: int, reason: str) -> RecallSample:
+    return RecallSample(queries, None, planner_uses_index=False, p50_milliseconds=None, reason=reason)

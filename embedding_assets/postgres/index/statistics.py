@@ -1,0 +1,143 @@
+"""What a space's vectors take and what they are like: sizes, dead rows, lengths; since when chunks wait."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from psycopg import errors as pg
+from psycopg import sql
+from psycopg.rows import dict_row
+
+from embedding_assets.postgres.backlog import count_vectors
+
+if TYPE_CHECKING:
+    from embedding_assets.postgres.connection import Connection, Database
+    from embedding_assets.spaces import SpaceRecord
+
+
+_SAMPLE_ROWS: Final = 20_000
+
+_WHOLE_COLUMN_SECONDS: Final = 30.0
+"""For reading every vector: some ten seconds for a million of 768 dimensions that the server has in memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class VectorStatistics:
+    """The vectors of a space, and the table they are in.
+
+    Attributes:
+        vectors: how many there are.
+        heap_bytes: the table's rows without what is stored out of line.
+        toast_bytes: what is: vectors of all spaces from some 500 dimensions on, and long texts.
+        index_bytes: the vector index; 0 without one.
+        pending_index_bytes: the partial index of chunks without a vector; 0 without one.
+        live_rows: of the table, as PostgreSQL's statistics have it.
+        dead_rows: old versions of rows that no vacuum has cleared away, likewise.
+        vacuumed_at: when a vacuum, automatic or not, last ended; None before the first.
+        sampled: vectors looked at for what follows: all of them, or a sample of a large table.
+        zero: vectors of length zero among these.
+        norm_min: least length of the others; None if there are none.
+        norm_mean: mean length of the others.
+        norm_max: greatest length of the others.
+        pgvector: version of the extension.
+    """
+
+    vectors: int
+    heap_bytes: int
+    toast_bytes: int
+    index_bytes: int
+    pending_index_bytes: int
+    live_rows: int
+    dead_rows: int
+    vacuumed_at: datetime | None
+    sampled: int
+    zero: int
+    norm_min: float | None
+    norm_mean: float | None
+    norm_max: float | None
+    pgvector: str
+
+    @property
+    def table_bytes(self) -> int:
+        """The table without its indexes."""
+        return self.heap_bytes + self.toast_bytes
+
+    @property
+    def dead_share(self) -> float:
+        """Dead rows among all rows."""
+        return self.dead_rows / max(self.dead_rows + self.live_rows, 1)
+
+    @property
+    def zero_share(self) -> float:
+        """Zero vectors among those looked at."""
+        return self.zero / max(self.sampled, 1)
+
+
+def measure_vectors(database: Database, record: SpaceRecord, *, thorough: bool = False) -> VectorStatistics:
+    """Measure the vectors of a space; reads indexes, and of a large table a sample.
+
+    Args:
+        database: where.
+        record: the space.
+        thorough: look at every vector, unless that takes longer than half a minute. pgvector leaves zero vectors out
+            of an index of cosines, but nothing tells how many: only reading the column finds a single one.
+    """
+
+    def work(connection: Connection) -> VectorStatistics:
+        return VectorStatistics(
+            vectors=count_vectors(connection, record),
+            **_sizes(connection, record),
+            **((thorough and _norms_in_time(connection, record)) or _norms(connection, record, _SAMPLE_ROWS)),
+            pgvector=_pgvector_version(connection),
+        )
+
+    return database.run(work)
+
+
+def _sizes(connection: Connection, record: SpaceRecord) -> dict[str, Any]:
+    query = """
+        SELECT pg_relation_size(c.oid) AS heap_bytes,
+               coalesce(pg_total_relation_size(nullif(c.reltoastrelid, 0)), 0) AS toast_bytes,
+               coalesce(pg_relation_size(to_regclass(quote_ident(%s))), 0) AS index_bytes,
+               coalesce(pg_relation_size(to_regclass(quote_ident(%s))), 0) AS pending_index_bytes,
+               pg_stat_get_live_tuples(c.oid) AS live_rows,
+               pg_stat_get_dead_tuples(c.oid) AS dead_rows,
+               greatest(pg_stat_get_last_vacuum_time(c.oid), pg_stat_get_last_autovacuum_time(c.oid)) AS vacuumed_at
+        FROM pg_class c WHERE c.oid = 'knowledge_base'::regclass
+    """
+    cursor = connection.cursor(row_factory=dict_row)
+    row: Any = cursor.execute(query, [record.index, record.pending_index]).fetchone()
+    return dict(row)
+
+
+def _norms_in_time(connection: Connection, record: SpaceRecord) -> dict[str, Any] | None:
+    """Of all vectors; None if that takes too long."""
+    limit = str(round(_WHOLE_COLUMN_SECONDS * 1000))
+    try:
+        with connection.transaction():
+            connection.execute("SELECT set_config('statement_timeout', %s, true)", [limit])
+            return _norms(connection, record, None)
+    except pg.QueryCanceled:
+        return None
+
+
+def _norms(connection: Connection, record: SpaceRecord, rows: int | None) -> dict[str, Any]:
+    sample = "TABLESAMPLE SYSTEM ((SELECT least(100, 100 * %(rows)s / rows) FROM size))" if rows else ""
+    query = sql.SQL("""
+        WITH size AS (SELECT greatest(reltuples, 1) AS rows FROM pg_class WHERE oid = 'knowledge_base'::regclass),
+        norms AS NOT MATERIALIZED (
+            SELECT vector_norm({column}) AS norm FROM knowledge_base {sample} WHERE {column} IS NOT NULL
+        )
+        SELECT count(*) AS sampled, count(*) FILTER (WHERE norm = 0) AS zero, min(nullif(norm, 0)) AS norm_min,
+               avg(nullif(norm, 0)) AS norm_mean, max(nullif(norm, 0)) AS norm_max
+        FROM norms
+    """).format(column=sql.Identifier(record.column), sample=sql.SQL(sample))
+    row: Any = connection.cursor(row_factory=dict_row).execute(query, {"rows": rows}).fetchone()
+    return dict(row)
+
+
+def _pgvector_version(connection: Connection) -> str:
+    row: Any = connection.execute("SELECT extversion FROM pg_extension WHERE extname = 'vector'").fetchone()
+    return str(row[0])

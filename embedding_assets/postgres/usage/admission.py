@@ -1,0 +1,250 @@
+"""What every request to an API passes through: dollar limits, rate limits and the circuit breaker of its endpoint.
+
+Each function is one transaction, and the database's clock is the only one: any number of processes hold the limits
+together, and one that dies leaves a reservation that expires.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import astuple, dataclass
+from decimal import Decimal
+from typing import TYPE_CHECKING, Final, Literal
+
+from embedding_assets.postgres.usage.endpoints import (
+    Endpoint,
+    RateHeaders,
+    RateLimits,
+    lock_endpoint,
+    lock_endpoint_of,
+    save_endpoint,
+)
+from embedding_assets.postgres.usage.ledger import (
+    ApiRequest,
+    Reservation,
+    check_budget,
+    close_reservation,
+    count_open,
+    lock_budget,
+    reserve,
+    usd_of,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from embedding_assets.config import BudgetConfig
+    from embedding_assets.postgres.connection import Connection, Database
+
+
+logger = logging.getLogger(__name__)
+
+# How soon to ask again where another answer may change everything.
+_FIRST_ANSWER_POLL_SECONDS: Final = 0.1
+_BUDGET_POLL_SECONDS: Final = 0.25
+_OUTAGE_POLL_SECONDS: Final = 1.0
+_RATE_POLL_SECONDS: Final = 5.0
+
+
+_FIRST_ANSWER_SECONDS: Final = 5.0
+"""How long the first request to an endpoint goes alone: it may hang, or its process be dead."""
+
+
+_NO_HEADERS: Final = RateHeaders(None, None, None, None)
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """The request may be sent now; its outcome must be told by `settle`, `release` or `presume`.
+
+    Attributes:
+        reservation: what to tell it with.
+        budget_share: the highest share, 0 to 1, used of any dollar limit, counting likely costs, this request's too.
+    """
+
+    reservation: int
+    budget_share: float
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """The request may not be sent yet.
+
+    Attributes:
+        seconds: when to ask again.
+        reason: what is waited for: the rate limit, open reservations of dollars, or the end of an outage.
+        outage_seconds: how long the endpoint has been failing; 0 if it is not.
+    """
+
+    seconds: float
+    reason: Literal["rate", "budget", "outage"]
+    outage_seconds: float
+
+
+def admit(
+    database: Database, request: ApiRequest, limits: RateLimits, budget: BudgetConfig, *, lifetime_seconds: float
+) -> Admitted | Wait:
+    """Reserve what ``request`` may cost and take, unless a limit or an outage forbids it for now.
+
+    Args:
+        database: where all who share the limits meet.
+        request: what is to be sent.
+        limits: the endpoint's, as configured.
+        budget: the dollar limits.
+        lifetime_seconds: when the reservation expires if nobody tells its outcome; longer than the request may take.
+
+    Raises:
+        BudgetExceededError: a dollar limit leaves no room for it, even when all open requests turn out cheap.
+    """
+    limited = budget.is_limited and usd_of(request.most_tokens, request.usd_per_million) > 0
+
+    def work(connection: Connection) -> Admitted | Wait:
+        # Everywhere locks are taken in this order: budget, endpoint, reservation, sums.
+        if limited:
+            lock_budget(connection)
+        stored = lock_endpoint(connection, request.endpoint)
+        endpoint = stored.configured(limits)
+        verdict = _judge(connection, endpoint, request, budget if limited else None)
+        if isinstance(verdict, Wait):
+            if endpoint != stored:
+                save_endpoint(connection, endpoint)
+            return verdict
+        probe = endpoint.open_until is not None
+        endpoint = endpoint.admitted(request.tokens, lifetime_seconds)
+        reservation = reserve(connection, request, endpoint, probe=probe, expires=endpoint.now + lifetime_seconds)
+        save_endpoint(connection, endpoint)
+        return Admitted(reservation, verdict)
+
+    return database.run(work)
+
+
+def settle(database: Database, reservation: int, *, tokens: int, rates: RateHeaders | None) -> Decimal:
+    """The request was answered and billed ``tokens``; returns the dollars."""
+
+    def learn(connection: Connection, endpoint: Endpoint, closed: Reservation) -> Endpoint:
+        # Without headers too: from the first answer on, more than one request is in flight.
+        if _says_something(rates) or endpoint.corrected_by is None:
+            endpoint = _corrected(connection, endpoint, reservation, closed, rates or _NO_HEADERS)
+        return endpoint.answered()
+
+    outcome = _close(database, reservation, "settled", learn, tokens=tokens)
+    if outcome is None:
+        logger.warning("a reservation is gone from embedding_usage; %d tokens are not counted", tokens)
+        return Decimal(0)
+    return outcome[1].usd
+
+
+def release(
+    database: Database,
+    reservation: int,
+    *,
+    rates: RateHeaders | None = None,
+    retry_after_seconds: float | None = None,
+    outage: bool = False,
+    given_up: bool = False,
+) -> float:
+    """The request was refused or never sent, and nothing was billed.
+
+    Args:
+        database: where the reservation is.
+        reservation: what `admit` gave.
+        rates: what the refusal said about the limits.
+        retry_after_seconds: how long the endpoint wants no request from anybody.
+        outage: the server failed, or could not be reached.
+        given_up: it was never sent, by our own choice, which says nothing about the endpoint.
+
+    Returns:
+        How many seconds the endpoint has been failing; 0 if it is not.
+    """
+
+    def learn(connection: Connection, endpoint: Endpoint, closed: Reservation) -> Endpoint:
+        if rates is not None and _says_something(rates):
+            endpoint = _corrected(connection, endpoint, reservation, closed, rates)
+        elif retry_after_seconds is not None and not outage:
+            endpoint = endpoint.emptied()
+        if retry_after_seconds is not None:
+            endpoint = endpoint.blocked(retry_after_seconds)
+        if given_up:
+            return endpoint.given_up(probe=closed.probe)
+        return endpoint.failed(probe=closed.probe) if outage else endpoint.answered()
+
+    outcome = _close(database, reservation, "released", learn)
+    return 0.0 if outcome is None else outcome[0].outage_seconds
+
+
+def presume(database: Database, reservation: int, *, given_up: bool = False) -> float:
+    """What became of the request is unknown: it stays counted at its likely cost, and is a sign of an outage.
+
+    Args:
+        database: where the reservation is.
+        reservation: what `admit` gave.
+        given_up: we did not wait for the answer, which says nothing about the endpoint.
+
+    Returns:
+        How many seconds the endpoint has been failing; 0 if it is not.
+    """
+
+    def learn(_: Connection, endpoint: Endpoint, closed: Reservation) -> Endpoint:
+        return endpoint.given_up(probe=closed.probe) if given_up else endpoint.failed(probe=closed.probe)
+
+    outcome = _close(database, reservation, "presumed", learn)
+    return 0.0 if outcome is None else outcome[0].outage_seconds
+
+
+def _close(
+    database: Database,
+    reservation: int,
+    state: Literal["settled", "presumed", "released"],
+    learn: Callable[[Connection, Endpoint, Reservation], Endpoint],
+    *,
+    tokens: int = 0,
+) -> tuple[Endpoint, Reservation] | None:
+    """Close a reservation and store what its endpoint learns from that; None if one of them is gone."""
+
+    def work(connection: Connection) -> tuple[Endpoint, Reservation] | None:
+        endpoint = lock_endpoint_of(connection, reservation)
+        closed = close_reservation(connection, reservation, state, tokens=tokens)
+        if endpoint is None or closed is None:
+            return None
+        endpoint = learn(connection, endpoint, closed)
+        save_endpoint(connection, endpoint)
+        return endpoint, closed
+
+    return database.run(work)
+
+
+def _judge(
+    connection: Connection, endpoint: Endpoint, request: ApiRequest, budget: BudgetConfig | None
+) -> Wait | float:
+    """Why ``request`` must wait, or the share of the dollar limits with it."""
+    if seconds := endpoint.open_seconds:
+        # A probe may succeed long before it would be given up.
+        return Wait(min(seconds, _OUTAGE_POLL_SECONDS), "outage", endpoint.outage_seconds)
+    if seconds := endpoint.blocked_seconds:
+        return Wait(seconds, "rate", endpoint.outage_seconds)
+    share = check_budget(connection, request, budget, endpoint.now) if budget else 0.0
+    if share is None:
+        return Wait(_BUDGET_POLL_SECONDS, "budget", endpoint.outage_seconds)
+    if endpoint.corrected_by is None:
+        # One request alone finds out what the endpoint really leaves.
+        if count_open(connection, endpoint, since=endpoint.now - _FIRST_ANSWER_SECONDS) != (0, 0):
+            return Wait(_FIRST_ANSWER_POLL_SECONDS, "rate", endpoint.outage_seconds)
+    elif seconds := endpoint.wait_seconds(request.tokens):
+        # An answer may tell that more is left than was thought.
+        return Wait(min(seconds, _RATE_POLL_SECONDS), "rate", endpoint.outage_seconds)
+    return share
+
+
+def _corrected(
+    connection: Connection, endpoint: Endpoint, reservation: int, closed: Reservation, rates: RateHeaders
+) -> Endpoint:
+    if reservation <= (endpoint.corrected_by or 0):
+        return endpoint  # an answer to a later request was here first
+    # What was admitted later had not arrived by then, and what was admitted earlier and is still open may not have.
+    earlier = count_open(connection, endpoint, before=reservation)
+    later = (endpoint.requests.admitted - closed.admitted[0], endpoint.tokens.admitted - closed.admitted[1])
+    return endpoint.corrected(reservation, rates, (earlier[0] + later[0], earlier[1] + later[1]))
+
+
+def _says_something(rates: RateHeaders | None) -> bool:
+    return rates is not None and any(value is not None for value in astuple(rates))

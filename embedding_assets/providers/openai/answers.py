@@ -1,0 +1,112 @@
+"""The body of an embeddings answer, read with distrust: every text gets its own vector, or none does."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Vectors of a request.
+
+    Attributes:
+        vectors: unit vectors, shape (texts, dimensions), in the order of the request.
+        tokens: as the server reports them; None: it does not.
+    """
+
+    vectors: NDArray[np.float32]
+    tokens: int | None
+
+
+class MalformedAnswerError(Exception):
+    """An answer that does not hold what was asked for.
+
+    Attributes:
+        code: what is wrong, in short snake case.
+        tokens: as the server reports them; None: it does not, or the answer cannot be read.
+        dimensions: length of its vectors, if that is what is wrong.
+    """
+
+    def __init__(self, code: str, *, dimensions: int | None = None) -> None:
+        super().__init__(code)
+        self.code = code
+        self.tokens: int | None = None
+        self.dimensions = dimensions
+
+
+def parse_answer(body: bytes, *, count: int, dimensions: int) -> Answer:
+    """Read the vectors of ``count`` texts, sent as base64 of little-endian float32 or as lists of numbers.
+
+    They are put into the order of their indexes and brought to unit length.
+
+    Raises:
+        MalformedAnswerError: with code ``not_json``, ``malformed_answer``, ``wrong_vector_count``, ``wrong_indexes``,
+            ``wrong_dimensions``, ``not_finite`` or ``zero_vector``.
+    """
+    try:
+        content = json.loads(body)
+    except (ValueError, RecursionError):
+        raise MalformedAnswerError("not_json") from None
+    tokens = _read_tokens(content)
+    try:
+        return Answer(_read_vectors(content, count, dimensions), tokens)
+    except MalformedAnswerError as malformed:
+        malformed.tokens = tokens
+        raise
+
+
+def _read_tokens(content: Any) -> int | None:
+    usage = content.get("usage") if isinstance(content, dict) else None
+    if isinstance(usage, dict):
+        for name in ("prompt_tokens", "total_tokens"):
+            tokens = usage.get(name)
+            # Servers that do not count say 0.
+            if type(tokens) is int and tokens > 0:
+                return tokens
+    return None
+
+
+def _read_vectors(content: Any, count: int, dimensions: int) -> NDArray[np.float32]:
+    data = content.get("data") if isinstance(content, dict) else None
+    if not isinstance(data, list) or not all(isinstance(item, dict) for item in data):
+        raise MalformedAnswerError("malformed_answer")
+    if len(data) != count:
+        raise MalformedAnswerError("wrong_vector_count")
+    by_index = {item["index"]: item for item in data if type(item.get("index")) is int}
+    if by_index.keys() != set(range(count)):
+        raise MalformedAnswerError("wrong_indexes")
+    rows = [_read_vector(by_index[index]) for index in range(count)]
+    lengths = {len(row) for row in rows}
+    if lengths != {dimensions}:
+        raise MalformedAnswerError("wrong_dimensions", dimensions=lengths.pop() if len(lengths) == 1 else None)
+    vectors = np.stack(rows)
+    with np.errstate(over="ignore"):
+        norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+    if not np.isfinite(norms).all():
+        raise MalformedAnswerError("not_finite")
+    if not norms.all():
+        raise MalformedAnswerError("zero_vector")
+    unit: NDArray[np.float32] = (vectors / norms).astype(np.float32)
+    return unit
+
+
+def _read_vector(item: Mapping[str, Any]) -> NDArray[np.float64]:
+    embedding = item.get("embedding")
+    try:
+        if isinstance(embedding, str):
+            # float64 from here on: the squares of large float32 components overflow.
+            return np.frombuffer(base64.b64decode(embedding, validate=True), dtype="<f4").astype(np.float64)
+        if isinstance(embedding, list) and not any(isinstance(number, str) for number in embedding):
+            vector = np.asarray(embedding, dtype=np.float64)
+            if vector.ndim == 1:
+                return vector
+    except (ValueError, TypeError, OverflowError):
+        pass
+    raise MalformedAnswerError("malformed_answer")

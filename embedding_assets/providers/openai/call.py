@@ -1,0 +1,348 @@
+"""One call of an API provider: texts go out in requests, and each comes back as a vector or as an error of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from typing import Final
+
+import numpy as np
+import tenacity
+
+from embedding_assets.errors import BudgetExceededError, ProviderError, QuotaExceededError
+from embedding_assets.planning import halve, plan_requests
+from embedding_assets.providers.base import EmbeddedBatch
+from embedding_assets.providers.openai.answers import Answer
+from embedding_assets.providers.openai.background import Emit
+from embedding_assets.providers.openai.gate import ApiAccount, ApiGate
+from embedding_assets.providers.openai.outcomes import Outcome
+from embedding_assets.providers.openai.texts import ApiText, cut_text, next_size, share_tokens
+
+logger = logging.getLogger(__name__)
+
+Send = Callable[[Sequence[str]], Awaitable[Outcome]]
+
+_PROBE: Final = "The quick brown fox jumps over the lazy dog."
+
+_MOST_OUTAGES: Final = 6
+"""Failures of one request by the server's fault, before the request itself is suspected."""
+
+_MOST_MALFORMED: Final = 3
+"""Answers to one request that cannot be used, before it is."""
+
+_MOST_CUTS: Final = 8
+"""Attempts to make a text short enough."""
+
+_BACKOFF: Final = tenacity.wait_random_exponential(multiplier=0.5, max=20.0)
+
+_OVERSIZE: Final = Outcome("too_large", "more than the rate limits allow at once")
+_ABANDONED: Final = Outcome("abandoned", "cancelled")
+
+
+class _AgainError(Exception):
+    """Try the request again: after a pause because of an outcome, or at once where there is none."""
+
+    def __init__(self, outcome: Outcome | None = None) -> None:
+        super().__init__()
+        self.outcome = outcome
+
+
+@dataclass(slots=True)
+class _Request:
+    """Texts that are sent together.
+
+    Attributes:
+        texts: in the order in which they are sent.
+        failing_since: when it, or a larger one of which it is a part, was first not answered; by ``time.monotonic``.
+        down_since: when the server first failed on it, and not on a larger one: an outage may have begun since.
+        outages, malformed, cuts: how often the server failed, answered uselessly, or found its text too long.
+    """
+
+    texts: list[ApiText]
+    failing_since: float = math.inf
+    down_since: float = math.inf
+    outages: int = 0
+    malformed: int = 0
+    cuts: int = 0
+
+
+class ApiCall:
+    """Sends texts with as many requests in flight as the gate lets through.
+
+    What the server refuses or fails on is halved until the one text at fault is alone. It is at fault only if the
+    server has answered something else meanwhile, at least a text that is known to be good: a server that is down, or a
+    setting it does not accept, is raised and never recorded against texts.
+
+    Args:
+        account: whose requests these are.
+        gate: what they have to pass.
+        send: sends a request; raises nothing of the network.
+        emit: takes the results.
+    """
+
+    def __init__(self, account: ApiAccount, gate: ApiGate, send: Send, emit: Emit[EmbeddedBatch]) -> None:
+        self._account = account
+        self._config = account.config
+        self._gate = gate
+        self._send = send
+        self._emit = emit
+        self._in_flight = asyncio.Semaphore(account.config.concurrency)
+        self._probing = asyncio.Lock()
+        self._answered_at = -math.inf
+        self._owed_usd = Decimal(0)
+        self._exceeded: BudgetExceededError | None = None
+
+    async def run(self, texts: Sequence[ApiText]) -> None:
+        """Embed and emit all of them.
+
+        Raises:
+            ProviderError: nothing more can be embedded now. For a limit in dollars what was in flight is emitted
+                before; otherwise it is cancelled.
+        """
+        failure: BaseException | None = None
+        try:
+            async with asyncio.TaskGroup() as self._tasks:
+                self._start(texts)
+        except BaseExceptionGroup as failures:
+            failure = failures.exceptions[0]
+        # Outside of the handler, so that it has no context: that of a client may hold texts.
+        if failure is not None:
+            raise failure
+        if self._exceeded is not None:
+            raise self._exceeded
+
+    def _start(self, texts: Sequence[ApiText], failing_since: float = math.inf, outages: int = 0) -> None:
+        # A text that may be too long goes alone: refused, it would take a whole request with it.
+        likely_fit = [text for text in texts if text.likely_tokens <= self._config.max_input_tokens]
+        perhaps_not = [[text] for text in texts if text.likely_tokens > self._config.max_input_tokens]
+        filled = plan_requests(
+            [text.likely_tokens for text in likely_fit],
+            max_tokens=self._account.request_tokens,
+            max_inputs=self._config.max_inputs,
+        )
+        for group in [*([likely_fit[index] for index in one] for one in filled), *perhaps_not]:
+            self._tasks.create_task(self._embed(_Request(group, failing_since, outages=outages)))
+
+    def _halve(self, request: _Request) -> None:
+        # What made the whole suspect makes the halves so; they need not fail as often again.
+        outages = max(0, request.outages - 2)
+        for half in halve(list(range(len(request.texts)))):
+            self._start([request.texts[index] for index in half], request.failing_since, outages)
+
+    async def _embed(self, request: _Request) -> None:
+        retrying = tenacity.AsyncRetrying(
+            retry=tenacity.retry_if_exception_type(_AgainError), wait=_pause, before_sleep=_log_retry
+        )
+        try:
+            await retrying(self._try, request)
+        except BudgetExceededError as exceeded:
+            # What is in flight has been paid for, so it is waited for; the gate lets nothing else through.
+            self._exceeded = self._exceeded or exceeded
+
+    async def _try(self, request: _Request) -> None:
+        async with self._in_flight:
+            outcome, down_since = await self._ask(request.texts)
+            if outcome.answer is not None:
+                await self._deliver(request.texts, outcome.answer)
+                return
+        if outcome is _OVERSIZE:
+            self._start(request.texts, request.failing_since, request.outages)
+            return
+        if outcome.kind == "rate_limited":
+            raise _AgainError  # nobody is let through before it is time
+        request.failing_since = min(request.failing_since, time.monotonic())
+        match outcome.kind:
+            case "outage" | "lost":
+                await self._endure(request, outcome, down_since)
+            case "malformed" | "garbled":
+                request.malformed += 1
+                if outcome.dimensions is not None and request.malformed == 1:
+                    # Most likely a wrong setting: a short text finds out for less than this request again.
+                    await self._works_otherwise(request.failing_since)
+                if request.malformed < _MOST_MALFORMED:
+                    raise _AgainError(outcome)
+                await self._blame(request, outcome)
+            case "refused":
+                await self._blame(request, outcome)
+            case "too_large" | "too_long":
+                await self._shorten(request, outcome)
+            case _:
+                raise self._denied(outcome)
+
+    async def _ask(self, texts: Sequence[ApiText]) -> tuple[Outcome, float]:
+        """Send a request when it may be sent; returns what became of it, and since when the server fails, if it does.
+
+        That is by ``time.monotonic``, and if anything too early.
+        """
+        reservation = await self._gate.enter(texts)
+        if reservation is None:
+            return _OVERSIZE, math.inf
+        likely = sum(text.likely_tokens for text in texts)
+        started = time.monotonic()
+        try:
+            outcome = await self._send([text.text for text in texts])
+        except BaseException:
+            # Cancelled: the server may compute and bill it all the same.
+            await self._gate.leave(reservation, _ABANDONED, likely_tokens=likely)
+            raise
+        ended = time.monotonic()
+        milliseconds = round(1000 * (ended - started))
+        usd, outage_seconds = await self._gate.leave(reservation, outcome, likely_tokens=likely)
+        self._owed_usd += usd
+        if outcome.kind == "answered":
+            self._answered_at = time.monotonic()
+        logger.info(
+            "request of %d texts: %s in %d ms",
+            len(texts),
+            outcome.reason,
+            milliseconds,
+            extra={
+                "inputs": len(texts),
+                "tokens": outcome.tokens or likely,
+                "usd": float(usd),
+                "milliseconds": milliseconds,
+                "status": outcome.status,
+                "outcome": outcome.kind,
+            },
+        )
+        return outcome, ended - outage_seconds
+
+    async def _endure(self, request: _Request, outcome: Outcome, down_since: float) -> None:
+        """Wait for the end of an outage, unless it is this request alone that fails."""
+        request.outages += 1
+        request.down_since = min(request.down_since, time.monotonic())
+        outage_seconds = time.monotonic() - down_since
+        too_long = outage_seconds >= self._config.retry_seconds
+        suspect = request.outages >= _MOST_OUTAGES or (too_long and request.outages > 1)
+        # The database knows what other processes were answered.
+        if suspect and (down_since > request.down_since or await self._works_otherwise(request.down_since)):
+            await self._isolate(request, "server_error")
+            return
+        if too_long:
+            raise self._account.unavailable(outage_seconds, outcome.reason)
+        raise _AgainError(outcome)
+
+    async def _blame(self, request: _Request, outcome: Outcome) -> None:
+        """Look for the text at fault, if the server works at all."""
+        if not await self._works_otherwise(request.failing_since):
+            raise _AgainError(outcome)
+        await self._isolate(request, outcome.code or outcome.kind)
+
+    async def _isolate(self, request: _Request, code: str) -> None:
+        if len(request.texts) > 1:
+            logger.warning("halving a request of %d texts (%s)", len(request.texts), code)
+            self._halve(request)
+        else:
+            await self._emit(self._batch(dict.fromkeys(request.texts[0].positions, code)))
+
+    async def _shorten(self, request: _Request, outcome: Outcome) -> None:
+        """Make a request smaller, and its text shorter once that is alone."""
+        text = request.texts[0]
+        if len(request.texts) > 1:
+            # By size, so that long texts come together, and are no longer in the way of the others.
+            request.texts.sort(key=lambda text: text.size)
+            await self._isolate(request, outcome.kind)
+            return
+        request.cuts += 1
+        if self._config.too_long == "truncate" and request.cuts <= _MOST_CUTS:
+            allowed = min(self._config.max_input_tokens, outcome.allowed_tokens or self._config.max_input_tokens)
+            size = next_size(text.size, requested_tokens=outcome.requested_tokens, allowed_tokens=allowed)
+            shorter = cut_text(text, size)
+            if shorter is not None:
+                request.texts = [shorter]
+                raise _AgainError
+        await self._blame(request, Outcome("too_long", outcome.reason))
+
+    async def _works_otherwise(self, since: float) -> bool:
+        """Whether the server has answered something since then, if only a probe.
+
+        Raises:
+            ProviderError: it does not accept, or not usefully answer, a text that is known to be good.
+        """
+        malformed = 0
+        async with self._probing:
+            while self._answered_at <= since:
+                async with self._in_flight:
+                    outcome, _ = await self._ask([ApiText(_PROBE, len(_PROBE), ())])
+                match outcome.kind:
+                    case "answered" | "rate_limited":
+                        pass
+                    case "outage" | "lost":
+                        return False
+                    case "malformed" | "garbled" if malformed + 1 < _MOST_MALFORMED and outcome.dimensions is None:
+                        malformed += 1
+                    case "quota" | "denied":
+                        raise self._denied(outcome)
+                    case _:
+                        raise self._misconfigured(outcome)
+        return True
+
+    def _denied(self, outcome: Outcome) -> ProviderError:
+        server = f"the embeddings API at {self._account.space.revision}"
+        if outcome.kind == "quota":
+            return QuotaExceededError(
+                f"{server} bills no more to this account ({outcome.reason}); add credit or raise its own limit there, "
+                "then run again"
+            )
+        return ProviderError(f"{server} denies requests ({outcome.reason}); {outcome.advice}")
+
+    def _misconfigured(self, outcome: Outcome) -> ProviderError:
+        """The error when not even the probe works: something about every request is wrong."""
+        server, model = f"the embeddings API at {self._account.space.revision}", self._config.model
+        if outcome.dimensions is not None:
+            return ProviderError(
+                f"{server} answers with vectors of {outcome.dimensions}, but EMBEDDING_OPENAI_DIMENSIONS is "
+                f"{self._config.dimensions}; set it to what model {model} makes, or EMBEDDING_OPENAI_SEND_DIMENSIONS"
+            )
+        what = "answers uselessly to" if outcome.kind in ("malformed", "garbled") else "refuses"
+        return ProviderError(
+            f"{server} {what} even a plain short text ({outcome.reason}); check EMBEDDING_OPENAI_MODEL, "
+            "EMBEDDING_OPENAI_DIMENSIONS, EMBEDDING_OPENAI_SEND_DIMENSIONS and EMBEDDING_OPENAI_BASE_URL"
+        )
+
+    async def _deliver(self, texts: Sequence[ApiText], answer: Answer) -> None:
+        tokens = sum(text.likely_tokens for text in texts) if answer.tokens is None else answer.tokens
+        shares = share_tokens(tokens, [text.size for text in texts])
+        batch = self._batch({})
+        rows: list[int] = []
+        for row, (text, share) in enumerate(zip(texts, shares, strict=True)):
+            repeated = len(text.positions) - 1
+            rows += [row] * (1 + repeated)
+            batch.indices.extend(text.positions)
+            batch.token_counts.extend([share] + [0] * repeated)  # sent and billed once
+            batch.truncated.extend([text.truncated] * (1 + repeated))
+        await self._emit(replace(batch, vectors=answer.vectors[rows]))
+
+    def _batch(self, errors: dict[int, str]) -> EmbeddedBatch:
+        """A batch without vectors, with what has been billed since the last one."""
+        usd, self._owed_usd = self._owed_usd, Decimal(0)
+        nothing = np.empty((0, self._account.space.dimensions), dtype=np.float32)
+        return EmbeddedBatch([], nothing, [], [], errors, float(usd))
+
+
+def _pause(state: tenacity.RetryCallState) -> float:
+    return _BACKOFF(state) if _retried_for(state) else 0.0
+
+
+def _log_retry(state: tenacity.RetryCallState) -> None:
+    outcome, seconds = _retried_for(state), state.upcoming_sleep
+    if outcome is not None:
+        inputs = len(state.args[0].texts)
+        logger.warning(
+            "request of %d texts failed (%s), trying again in %.1f s (attempt %d)",
+            inputs,
+            outcome.reason,
+            seconds,
+            state.attempt_number,
+            extra={"inputs": inputs, "status": outcome.status, "outcome": outcome.kind, "seconds": round(seconds, 3)},
+        )
+
+
+def _retried_for(state: tenacity.RetryCallState) -> Outcome | None:
+    error = state.outcome.exception() if state.outcome else None
+    return error.outcome if isinstance(error, _AgainError) else None

@@ -1,0 +1,222 @@
+"""Vectors from OpenAI, or from a server that speaks its embeddings API."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import hashlib
+import os
+import ssl
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
+
+import numpy as np
+
+from embedding_assets.config import BudgetConfig, OpenAIConfig
+from embedding_assets.errors import ConfigurationError
+from embedding_assets.logs import correlate, current_run_id
+from embedding_assets.postgres.connection import Database
+from embedding_assets.providers.base import EmbeddedBatch
+from embedding_assets.providers.openai.answers import MalformedAnswerError, parse_answer
+from embedding_assets.providers.openai.background import Emit, iterate_in_background
+from embedding_assets.providers.openai.call import ApiCall
+from embedding_assets.providers.openai.gate import ApiAccount, ApiGate
+from embedding_assets.providers.openai.outcomes import Outcome, classify_failure, classify_refusal, read_rates
+from embedding_assets.providers.openai.prices import price_of
+from embedding_assets.providers.openai.texts import prepare_texts
+from embedding_assets.spaces import VectorSpace
+
+if TYPE_CHECKING:
+    from openai import AsyncOpenAI
+
+
+_MOST_WINDOW_TEXTS: Final = 16_384
+
+
+def openai_space(config: OpenAIConfig) -> VectorSpace:
+    """The vector space of the configured model; asks nobody."""
+    return VectorSpace(
+        provider="openai",
+        model=config.model,
+        # The API tells no version of its weights, but the same name on another server may be another model.
+        revision=_server(config.base_url),
+        dimensions=config.dimensions,
+        normalized=True,
+        prompt="",
+        max_tokens=config.max_input_tokens,
+    )
+
+
+def endpoint_of(config: OpenAIConfig) -> str:
+    """A digest of all that decides which rate limits hold and what an outage stops; asks nobody."""
+    # What is not set here, the client looks for there.
+    organization = config.organization or os.environ.get("OPENAI_ORG_ID")
+    project = config.project or os.environ.get("OPENAI_PROJECT_ID")
+    parts = (config.base_url, _secret(config), organization, project, config.model)
+    return hashlib.sha256("\x1f".join(part or "" for part in parts).encode("utf-8", "replace")).hexdigest()[:16]
+
+
+def _secret(config: OpenAIConfig) -> str:
+    return config.api_key.get_secret_value().strip() if config.api_key else ""
+
+
+def _server(base_url: str) -> str:
+    """Host, port and path of an API, the usual path left out; several may stand behind one host."""
+    parts = urlsplit(base_url)
+    return f"{parts.netloc}{parts.path.rstrip('/').removesuffix('/v1')}"
+
+
+class OpenAIProvider:
+    """Embeds by an API, with many requests in flight.
+
+    Rate limits, dollars and outages are kept in the database, for all processes together.
+    """
+
+    def __init__(self, config: OpenAIConfig, budget: BudgetConfig, database: Database) -> None:
+        self.space = openai_space(config)
+        self._config = config
+        self._database = database
+        self._account = ApiAccount(self.space, config, budget)
+        self._loaded = False
+        # Outside of a run, the limit in dollars for one holds for all that this provider does.
+        self._run_id = uuid.uuid4().hex[:12]
+
+    @property
+    def device(self) -> str:
+        """Not ours to choose."""
+        return "api"
+
+    @property
+    def precision(self) -> str:
+        """Nobody tells."""
+        return ""
+
+    @property
+    def window_texts(self) -> int:
+        """Enough for as many full requests as may be in flight, but no more than fit well into memory."""
+        return min(_MOST_WINDOW_TEXTS, self._config.max_inputs * self._config.concurrency)
+
+    def load(self) -> float:
+        """Check what can be checked without asking the server; takes no time worth telling.
+
+        Raises:
+            ConfigurationError: the key is missing or cannot be one, or a limit in dollars needs a price.
+        """
+        if not self._loaded:
+            self._key()
+            self._account.usd_per_million = price_of(self._config, self._account.budget)
+            self._loaded = True
+        return 0.0
+
+    def embed(self, texts: Sequence[str], *, query: bool = False) -> Iterator[EmbeddedBatch]:  # noqa: ARG002
+        """Embed texts, in the order in which answers arrive; identical ones are sent once.
+
+        Raises:
+            BudgetExceededError: the next request could pass a limit in dollars.
+            QuotaExceededError: the account has no credit left.
+            ProviderUnavailableError: an outage did not pass within ``EMBEDDING_OPENAI_RETRY_SECONDS``.
+            ProviderError: the server accepts no request under these settings.
+            DatabaseError: the database that keeps the limits failed.
+        """
+        self.load()
+        prepared, errors = prepare_texts(
+            texts, max_tokens=self._config.max_request_tokens, too_long=self._config.too_long
+        )
+        if errors:
+            yield EmbeddedBatch([], np.empty((0, self.space.dimensions), dtype=np.float32), [], [], errors)
+        if not prepared:
+            return
+
+        async def produce(emit: Emit[EmbeddedBatch]) -> None:
+            with correlate(current_run_id() or self._run_id) as run_id:
+                async with self._client() as client:
+                    endpoint = endpoint_of(self._config)
+                    with ApiGate(self._account, self._database, endpoint=endpoint, run_id=run_id) as gate:
+                        await ApiCall(self._account, gate, _Sender(client, self._config), emit).run(prepared)
+
+        yield from iterate_in_background(produce, most_waiting=self._config.concurrency)
+
+    def _key(self) -> str:
+        key = _secret(self._config)
+        if not (key.isascii() and key.isprintable()) or " " in key:
+            raise ConfigurationError("the key in EMBEDDING_OPENAI_API_KEY or OPENAI_API_KEY has characters no key has")
+        if not key and urlsplit(self._config.base_url).hostname == "api.openai.com":
+            raise ConfigurationError("OpenAI needs a key; set OPENAI_API_KEY or EMBEDDING_OPENAI_API_KEY")
+        return key or "none"  # many other servers need none, but the client does
+
+    def _client(self) -> AsyncOpenAI:
+        # Imported late: it takes most of a second.
+        from openai import AsyncOpenAI, DefaultAsyncHttpxClient, Timeout
+
+        config = self._config
+        timeout = Timeout(config.timeout_seconds, connect=config.connect_timeout_seconds)
+        return AsyncOpenAI(
+            api_key=self._key(),
+            base_url=config.base_url,
+            organization=config.organization,
+            project=config.project,
+            timeout=timeout,
+            # One loop of retries is enough, and this one knows about limits.
+            max_retries=0,
+            # Texts go where the settings say and nowhere else.
+            http_client=DefaultAsyncHttpxClient(timeout=timeout, follow_redirects=False, verify=_tls_context()),
+        )
+
+
+@functools.cache
+def _tls_context() -> ssl.SSLContext:
+    """The client's own default, but made once: reading the certificates takes far longer than a small call's rest."""
+    from httpx2 import create_ssl_context
+
+    return create_ssl_context()
+
+
+class _Sender:
+    """Sends requests with the official client; whatever becomes of one is an outcome, and no exception."""
+
+    def __init__(self, client: AsyncOpenAI, config: OpenAIConfig) -> None:
+        self._client = client
+        self._config = config
+        # The client's own time-out starts anew with every byte that arrives.
+        self._longest_seconds = config.connect_timeout_seconds + config.timeout_seconds
+
+    async def __call__(self, texts: Sequence[str]) -> Outcome:
+        """Ask for the vectors of texts."""
+        from openai import APIConnectionError, APIStatusError, omit
+
+        config = self._config
+        try:
+            async with asyncio.timeout(self._longest_seconds):
+                # Raw: the headers are needed, and the client would look at no vector it was asked for by format.
+                response = await self._client.embeddings.with_raw_response.create(
+                    input=list(texts),
+                    model=config.model,
+                    dimensions=config.dimensions if config.sends_dimensions else omit,
+                    encoding_format="base64",
+                )
+        except TimeoutError:
+            return Outcome("lost", "no answer in time")
+        except APIStatusError as error:
+            return classify_refusal(error.status_code, error.body, error.response.headers)
+        except APIConnectionError as error:
+            return classify_failure(error.__cause__)
+        return _read(response.status_code, response.content, response.headers, len(texts), config.dimensions)
+
+
+def _read(status: int, body: bytes, headers: Mapping[str, str], count: int, dimensions: int) -> Outcome:
+    rates = read_rates(headers)
+    try:
+        answer = parse_answer(body, count=count, dimensions=dimensions)
+    except MalformedAnswerError as malformed:
+        return Outcome(
+            "garbled" if malformed.code == "not_json" else "malformed",
+            f"status {status}, {malformed.code}",
+            status,
+            malformed.code,
+            rates=rates,
+            tokens=malformed.tokens,
+            dimensions=malformed.dimensions,
+        )
+    return Outcome("answered", f"status {status}", status, rates=rates, answer=answer, tokens=answer.tokens)

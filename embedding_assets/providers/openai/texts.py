@@ -1,0 +1,97 @@
+"""Texts as an API is sent them: each once, none blank, none longer than a request may be."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+
+@dataclass(frozen=True, slots=True)
+class ApiText:
+    """A text of a call.
+
+    Attributes:
+        text: what is sent.
+        size: its UTF-8 bytes.
+        positions: where it stands in the call; several, if it occurs several times.
+        truncated: whether its end was cut off.
+    """
+
+    text: str
+    size: int
+    positions: tuple[int, ...]
+    truncated: bool = False
+
+    @property
+    def likely_tokens(self) -> int:
+        """A quarter of a token a byte, as ``planning.estimate_api_tokens``."""
+        return -(-self.size // 4)
+
+
+def prepare_texts(
+    texts: Sequence[str], *, max_tokens: int, too_long: str = "truncate"
+) -> tuple[list[ApiText], dict[int, str]]:
+    """The texts to send, in the order of their first occurrence, and the error codes of those that cannot be sent.
+
+    Args:
+        texts: of a call.
+        max_tokens: likely tokens a request may have; a longer text is cut to that size before it is sent.
+        too_long: ``truncate`` or ``quarantine``: what becomes of such a text.
+    """
+    positions: dict[str, list[int]] = {}
+    for position, text in enumerate(texts):
+        positions.setdefault(text, []).append(position)
+    prepared: list[ApiText] = []
+    errors: dict[int, str] = {}
+    for text, where in positions.items():
+        ready = _prepare(text, tuple(where), max_tokens, too_long)
+        if isinstance(ready, ApiText):
+            prepared.append(ready)
+        else:
+            errors |= dict.fromkeys(where, ready)
+    return prepared, errors
+
+
+def _prepare(text: str, positions: tuple[int, ...], max_tokens: int, too_long: str) -> ApiText | str:
+    if not text.strip():
+        return "blank_text"  # the API would refuse the whole request
+    try:
+        size = len(text.encode())
+    except UnicodeEncodeError:
+        return "invalid_unicode"
+    ready = ApiText(text, size, positions)
+    if ready.likely_tokens <= max_tokens:
+        return ready
+    return (cut_text(ready, max_tokens * 4) if too_long == "truncate" else None) or "too_long"
+
+
+def cut_text(text: ApiText, size: int) -> ApiText | None:
+    """The text's first ``size`` bytes, less if a character would be split; None: nothing readable is left."""
+    beginning = text.text.encode()[:size].decode(errors="ignore")
+    if not beginning.strip():
+        return None
+    return replace(text, text=beginning, size=len(beginning.encode()), truncated=True)
+
+
+def next_size(size: int, *, requested_tokens: int | None, allowed_tokens: int) -> int:
+    """Bytes to cut a text to that was refused as too long.
+
+    Args:
+        size: bytes it has.
+        requested_tokens: its tokens as the refusal counts them; None: it does not tell.
+        allowed_tokens: tokens a text may have.
+    """
+    if requested_tokens and requested_tokens > allowed_tokens:
+        # Tokens are not spread evenly, so a little less.
+        return min(size - 1, size * allowed_tokens * 49 // (requested_tokens * 50))
+    return min(size * 3 // 4, allowed_tokens * 4)
+
+
+def share_tokens(total: int, sizes: Sequence[int]) -> list[int]:
+    """What each text has of the tokens of its request, by its bytes; the parts sum up to the total."""
+    whole, before, shares = sum(sizes), 0, []
+    for size in sizes:
+        after = before + size
+        shares.append(total * after // whole - total * before // whole)
+        before = after
+    return shares

@@ -1,0 +1,1 @@
+"""Figures of the backlog, the runs, the costs, the index and the embeddings, each in full and at a glance."""

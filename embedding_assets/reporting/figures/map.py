@@ -1,0 +1,91 @@
+"""A sample of the embeddings on a plane."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from os.path import commonprefix
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from embedding_assets.formatting import in_short
+from embedding_assets.reporting.figures.colours import OTHERS, SERIES
+from embedding_assets.reporting.figures.glance import note
+from embedding_assets.reporting.figures.projection import project
+from embedding_assets.reporting.figures.style import draw
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.patches import PathPatch
+    from numpy.typing import NDArray
+
+    from embedding_assets.reporting.figures.picture import Picture
+
+
+_NOTHING: Final = "Nothing yet: a map needs a few embedded chunks"
+_CAPTION: Final = (
+    "The two directions in which these vectors differ most (principal components). Sources about the same things "
+    "overlap; a source that lies apart from everything is worth a look."
+)
+
+
+def map_figure(vectors: NDArray[np.floating], sources: Sequence[str], *, size: tuple[int, int] = (640, 420)) -> Picture:
+    """The embeddings coloured by where their chunks come from.
+
+    Args:
+        vectors: shape (n, dimensions). About a thousand show the shape; each takes 20 bytes.
+        sources: of each vector's document; the most frequent ones have a colour of their own.
+        size: in CSS pixels.
+
+    Raises:
+        ValueError: there are not as many sources as vectors.
+    """
+    if len(vectors) != len(sources):
+        raise ValueError(f"{len(vectors)} vectors, but {len(sources)} sources")
+    if len(vectors) < 3 or len((layout := project(vectors)).kept) < 3:
+        return note(_NOTHING)
+
+    def paint(axes: Axes) -> str:
+        origins = [sources[i] for i in layout.kept]
+        groups, rest = _groups(origins)
+        for _, colour, names in [*rest, *groups]:  # the first drawn lies below
+            own = np.array([origin in names for origin in origins])
+            axes.add_patch(_dots(layout.points[own], colour))
+        axes.autoscale_view()
+        axes.grid(visible=False)
+        axes.set_xticks([])
+        axes.set_yticks([])
+        axes.set_aspect("equal", anchor="NW")
+        axes.set_xlabel(f"first direction: {layout.shares[0]:.0%} of the variance")
+        axes.set_ylabel(f"second direction: {layout.shares[1]:.0%}")
+        for label, colour, _ in [*groups, *rest]:
+            axes.scatter([], [], s=36, color=colour, label=label)
+        axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), handletextpad=0.2)
+        axes.set_title(f"{len(origins):,} embeddings by source: what lies close together is alike", pad=9)
+        return f"Map of {len(origins):,} embeddings by source"
+
+    return draw(paint, size, _CAPTION)
+
+
+def _groups(origins: Sequence[str]) -> tuple[list[tuple[str, str, set[str]]], list[tuple[str, str, set[str]]]]:
+    """Label, colour and names of the most frequent sources, and of all others together."""
+    frequent = [name for name, _ in sorted(Counter(origins).items(), key=lambda item: (-item[1], item[0]))]
+    # Files of one folder are told by their names. A source need not be a path: it may be an address, too.
+    shared = commonprefix(frequent).rpartition("/")[0]  # noqa: RUF071
+    within = len(shared) + 1 if shared else 0
+    groups = [
+        (in_short(name[within:], 26) or "no source", colour, {name})
+        for name, colour in zip(frequent, SERIES, strict=False)
+    ]
+    rest = set(frequent[len(SERIES) :])
+    return groups, [(f"{len(rest):,} more", OTHERS, rest)] if rest else []
+
+
+def _dots(points: NDArray[np.float64], colour: str) -> PathPatch:
+    """Lines without length and with round ends: in SVG a tenth of what a mark for each point takes."""
+    from matplotlib.patches import PathPatch
+    from matplotlib.path import Path
+
+    path = Path(np.repeat(points, 2, axis=0), np.tile([Path.MOVETO, Path.LINETO], len(points)))
+    return PathPatch(path, fill=False, edgecolor=colour, linewidth=3.4, alpha=0.75, capstyle="round")

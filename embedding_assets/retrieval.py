@@ -1,0 +1,220 @@
+"""A question to its nearest chunks, asked in the space that serves searches, and beside it in the fallback's."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from embedding_assets.config import Settings, get_settings
+from embedding_assets.errors import (
+    ConfigurationError,
+    EmbeddingAssetsError,
+    ModelUnavailableError,
+    ProviderError,
+    ProviderUnavailableError,
+    RateLimitExceededError,
+)
+from embedding_assets.logs import correlate
+from embedding_assets.postgres.bootstrap import open_database
+from embedding_assets.postgres.search import count_missing, holds_vectors, nearest_chunks
+from embedding_assets.postgres.spaces import serving_space
+from embedding_assets.providers.base import embed_checked
+from embedding_assets.providers.selection import fallback_settings, find_space, provider_for
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from embedding_assets.postgres.connection import Database
+    from embedding_assets.spaces import SpaceRecord
+
+
+logger = logging.getLogger(__name__)
+
+RANK_CONSTANT: Final = 60
+"""k of reciprocal rank fusion (Cormack, Clarke and Büttcher, SIGIR 2009): how little the first ranks stand out."""
+
+_PATIENCE_SECONDS: Final = 5.0
+"""How long a question waits for an API that is down, or has no room within its limits."""
+
+
+@dataclass(frozen=True, slots=True)
+class SearchResult:
+    """A chunk and how near it is to the query.
+
+    Attributes:
+        score: similarity, higher is nearer: the cosine for ``vector_cosine_ops``, the inner product for
+            ``vector_ip_ops``, the negative distance for ``vector_l2_ops``. Comparable only within one ``space``.
+        space: name of the vector space in which the chunk was found.
+    """
+
+    chunk_hash: str
+    score: float
+    source: str
+    title: str
+    context_header: str
+    text: str
+    metadata: dict[str, Any]
+    space: str
+
+
+def search(
+    query: str,
+    *,
+    k: int = 5,
+    where: dict[str, str] | None = None,
+    settings: Settings | None = None,
+    database: Database | None = None,
+) -> list[SearchResult]:
+    """The ``k`` chunks nearest to ``query``, best first.
+
+    Chunks that so far only the fallback has embedded are searched in its space, with the query embedded by its model,
+    and the two rankings are merged by reciprocal rank. While the serving space's provider is down, the fallback's space
+    alone is searched, and a warning logged that tells how many chunks this leaves out.
+
+    Args:
+        query: a question in plain words.
+        k: how many, at least 1.
+        where: only chunks whose document metadata has these values, compared as text.
+        settings: default: from the environment.
+        database: default: the configured one, opened for this call.
+
+    Raises:
+        ConfigurationError: nothing was embedded yet, the query is blank, or ``k`` is less than 1.
+        ProviderError: the query cannot be embedded.
+    """
+    settings = settings or get_settings()
+    if not query.strip():
+        raise ConfigurationError("the query is empty")
+    if k < 1:
+        raise ConfigurationError(f"k is {k}, but a search returns at least 1 chunk")
+    with ExitStack() as stack:
+        database = database or stack.enter_context(open_database(settings))
+        serving = serving_space(database)
+        if serving is None:
+            raise ConfigurationError(
+                "nothing is embedded yet; run `embedding-assets load PATH`, then `embedding-assets embed`"
+            )
+        stack.enter_context(correlate())
+        return _Search(query, k, where or {}, settings.with_patience(_PATIENCE_SECONDS), database).run(serving)
+
+
+@dataclass(frozen=True, slots=True)
+class _Search:
+    """One question."""
+
+    query: str
+    k: int
+    where: dict[str, str]
+    settings: Settings
+    database: Database
+
+    def run(self, serving: SpaceRecord) -> list[SearchResult]:
+        fallback = self._find_fallback(serving)
+        if fallback is None:
+            return self._nearest(serving, self._embed(serving))
+        try:
+            vector = self._embed(serving)
+        except (ProviderUnavailableError, RateLimitExceededError) as outage:
+            return self._search_fallback_alone(fallback, serving, outage)
+        nearest = self._nearest(serving, vector)
+        return _merge([nearest, self._search_beside(fallback, serving)])[: self.k]
+
+    def _find_fallback(self, serving: SpaceRecord) -> SpaceRecord | None:
+        """The fallback's space, if the table has it and it is another one."""
+        settings = fallback_settings(self.settings)
+        record = find_space(settings, self.database) if settings else None
+        return record if record and record.space != serving.space else None
+
+    def _search_beside(self, fallback: SpaceRecord, serving: SpaceRecord) -> list[SearchResult]:
+        """The nearest of the chunks that only the fallback has embedded; none if its model cannot be had here."""
+        if not holds_vectors(self.database, fallback, missing_in=serving):
+            return []
+        try:
+            vector = self._embed(fallback)
+        except (ProviderError, ModelUnavailableError) as error:
+            logger.warning(
+                "%d chunks that only space %s has are left out of this search: its model cannot embed the query (%s)",
+                count_missing(self.database, serving, present_in=fallback),
+                fallback.space.name,
+                type(error).__name__,
+                extra={"space": fallback.space.name},
+            )
+            return []
+        return self._nearest(fallback, vector, missing_in=serving)
+
+    def _search_fallback_alone(
+        self, fallback: SpaceRecord, serving: SpaceRecord, outage: ProviderError
+    ) -> list[SearchResult]:
+        try:
+            vector = self._embed(fallback)
+        except EmbeddingAssetsError as error:
+            raise error from outage
+        nearest = self._nearest(fallback, vector)
+        if not nearest and not holds_vectors(self.database, fallback):
+            raise outage
+        left_out = count_missing(self.database, fallback, present_in=serving)
+        logger.warning(
+            "%s does not answer: searching the fallback's space %s alone, which leaves %d chunks out",
+            serving.space.provider,
+            fallback.space.name,
+            left_out,
+            extra={"space": fallback.space.name, "left_out": left_out},
+        )
+        return nearest
+
+    def _embed(self, record: SpaceRecord) -> NDArray[np.float32]:
+        """The vector of the question in a space."""
+        provider = provider_for(self.settings, record, self.database)
+        [batch] = embed_checked(provider, [self.query], query=True)
+        if batch.errors:
+            raise ProviderError(f"the query cannot be embedded: {batch.errors[0]}")
+        vector: NDArray[np.float32] = batch.vectors[0]
+        return vector
+
+    def _nearest(
+        self, record: SpaceRecord, vector: NDArray[np.float32], *, missing_in: SpaceRecord | None = None
+    ) -> list[SearchResult]:
+        index = self.settings.index
+        rows = nearest_chunks(
+            self.database, record, vector, k=self.k, where=self.where, index=index, missing_in=missing_in
+        )
+        return [_result(row, index.operator_class, record.space.name) for row in rows]
+
+
+def _merge(rankings: Sequence[Sequence[SearchResult]]) -> list[SearchResult]:
+    """One ranking of several, by reciprocal rank; of equal ones the earlier ranking's goes first.
+
+    A chunk is in two of them only if it was embedded in between; then its first result is kept.
+    """
+    results: dict[str, SearchResult] = {}
+    fused: dict[str, float] = {}
+    for ranking in rankings:
+        for rank, result in enumerate(ranking, start=1):
+            results.setdefault(result.chunk_hash, result)
+            fused[result.chunk_hash] = fused.get(result.chunk_hash, 0.0) + 1 / (RANK_CONSTANT + rank)
+    return sorted(results.values(), key=lambda result: fused[result.chunk_hash], reverse=True)
+
+
+def _result(row: tuple[Any, ...], operator_class: str, space: str) -> SearchResult:
+    chunk_hash, text, header, metadata, distance = row
+    if not isinstance(metadata, dict):  # an adopted table may hold any JSON
+        metadata = {}
+    return SearchResult(
+        chunk_hash=chunk_hash,
+        score=_similarity(distance, operator_class),
+        source=str(metadata.get("source", "")),
+        title=str(metadata.get("title", "")),
+        context_header=header,
+        text=text,
+        metadata=metadata,
+        space=space,
+    )
+
+
+def _similarity(distance: float, operator_class: str) -> float:
+    # pgvector's distances: 1 - cosine, the negative inner product, the Euclidean distance.
+    return 1 - distance if operator_class == "vector_cosine_ops" else -distance

@@ -1,0 +1,149 @@
+"""Dagster's own commands in real processes."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from importlib.resources import files
+from pathlib import Path
+
+import psutil
+import pytest
+
+from embedding_assets.cli.dagster import dagster_environment, start_materialization, ui_command
+from embedding_assets.providers.selection import open_space
+from embedding_assets_tests.support.fakes import insert_chunks
+
+CHECKOUT = Path(__file__).parents[2]
+BIN = Path(sys.executable).parent
+
+
+def test_the_home_folder_is_written_anew_and_a_chosen_one_is_kept(settings, tmp_path, monkeypatch):
+    settings = settings.model_copy(update={"data_dir": tmp_path})
+    (tmp_path / "dagster").mkdir()
+    (tmp_path / "dagster" / "dagster.yaml").write_text("old")
+
+    assert dagster_environment(settings)["DAGSTER_HOME"] == str(tmp_path / "dagster")
+    shipped = files("embedding_assets.defs").joinpath("dagster.yaml").read_text()
+    assert (tmp_path / "dagster" / "dagster.yaml").read_text() == shipped
+
+    monkeypatch.setenv("DAGSTER_HOME", "/chosen")
+    assert dagster_environment(settings)["DAGSTER_HOME"] == "/chosen"
+
+
+def test_the_environment_is_made_without_dagster(tmp_path):
+    """Importing the definitions would let the log lines of a run into the command line's output."""
+    program = (
+        "import sys; from embedding_assets.config import get_settings; "
+        "from embedding_assets.cli.dagster import dagster_environment; dagster_environment(get_settings()); "
+        "print([name for name in sys.modules if name in ('dagster', 'embedding_assets.defs')])"
+    )
+    environment = {**os.environ, "EMBEDDING_DATA_DIR": str(tmp_path)}
+    result = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True
+    )
+    assert result.stdout == "[]\n"
+
+
+@pytest.mark.parametrize(("length", "expected"), [(1, "0...f"), (2, "00...ff")])
+def test_the_run_covers_all_partitions(settings, tmp_path, monkeypatch, length, expected):
+    started = []
+    monkeypatch.setattr(subprocess, "Popen", lambda command, **_: started.append(command))
+    settings = settings.with_embedding(prefix_length=length).model_copy(update={"data_dir": tmp_path})
+
+    start_materialization(settings, sys.stdout.buffer)
+
+    assert expected in started[0]
+
+
+def test_materialize_and_launch_at_once_in_a_checkout(settings, database, tmp_path):
+    """Both commands of the README, with nothing set but the database: both end well, each chunk is embedded once."""
+    open_space(settings, database)
+    insert_chunks(database, [f"text {n}" for n in range(60)])
+    environment = {**os.environ, "VIRTUAL_ENV": str(BIN.parent), "EMBEDDING_DATA_DIR": str(tmp_path / "data")}
+    commands = [
+        [BIN / "dagster", "asset", "materialize", "--select", "*", "--partition-range", "0...f",
+         "-m", "embedding_assets.definitions"],
+        [BIN / "dg", "launch", "--assets", "*", "--partition-range", "0...f"],
+    ]  # fmt: skip
+
+    processes = [
+        subprocess.Popen(
+            command, cwd=CHECKOUT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        for command in commands
+    ]
+    outputs = [process.communicate(timeout=120)[0] for process in processes]
+
+    assert [process.returncode for process in processes] == [0, 0], outputs
+    counts = database.run(
+        lambda c: c.execute(
+            "SELECT count(embedding), (SELECT sum(embedded) FROM embedding_runs) FROM knowledge_base"
+        ).fetchone()
+    )
+    assert counts == (60, 60)
+    assert "RUN_SUCCESS" in outputs[0], "the event output is silenced"
+    assert "Warning" not in outputs[1]
+    assert not (tmp_path / "data" / "postgres").exists(), "an embedded server was started"
+
+
+def test_the_ui_serves_the_state_and_stops_with_all_its_children(settings, database, tmp_path):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    settings = settings.model_copy(update={"data_dir": tmp_path})
+    log = tmp_path / "ui.log"
+    with log.open("w") as stream:
+        process = subprocess.Popen(
+            ui_command("127.0.0.1", port),
+            env=dagster_environment(settings),
+            cwd=tmp_path,
+            stdout=stream,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    try:
+        found = wait_for(port, process)
+        children = psutil.Process(process.pid).children(recursive=True)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(60)
+
+    assert {node["assetKey"]["path"][0] for node in found["assetNodes"]} == {
+        "chunks_pending",
+        "chunk_embeddings",
+        "pgvector_index_health",
+    }
+    states = [item["sensorState"] for item in found["sensorsOrError"]["results"]]
+    states += [item["scheduleState"] for item in found["schedulesOrError"]["results"]]
+    assert [state["status"] for state in states] == ["RUNNING"] * 5
+    _, alive = psutil.wait_procs(children, timeout=30)
+    assert (process.returncode, alive) == (0, [])
+    assert "Warning" not in log.read_text()
+
+
+def wait_for(port, process):
+    """Ask until the UI has loaded the definitions."""
+    location = 'repositoryLocationName: "embedding_assets.definitions"'
+    place = f'(repositorySelector: {{repositoryName: "__repository__", {location}}})'
+    query = (
+        "{ assetNodes { assetKey { path } } "
+        f"sensorsOrError{place} {{ ... on Sensors {{ results {{ sensorState {{ status }} }} }} }} "
+        f"schedulesOrError{place} {{ ... on Schedules {{ results {{ scheduleState {{ status }} }} }} }} }}"
+    )
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{port}/graphql", json.dumps({"query": query}).encode(), {"Content-Type": "application/json"}
+    )
+    deadline = time.monotonic() + 90
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            with urllib.request.urlopen(request, timeout=10) as answer:
+                return json.load(answer)["data"]
+        except (urllib.error.URLError, TimeoutError, ConnectionError):
+            time.sleep(0.5)
+    raise AssertionError("the UI did not answer")

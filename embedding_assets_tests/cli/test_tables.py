@@ -1,0 +1,288 @@
+import dataclasses
+import io
+import re
+from datetime import UTC, datetime
+from decimal import Decimal
+
+import pytest
+from rich.console import Console
+
+from embedding_assets.cli import tables
+from embedding_assets.config import BudgetConfig
+from embedding_assets.documents.loading import LoadReport
+from embedding_assets.health.verdict import Verdict
+from embedding_assets.models import EmbeddingStats
+from embedding_assets.pipeline.estimate import BacklogEstimate
+from embedding_assets.postgres.backlog import Backlog
+from embedding_assets.postgres.catalog import IndexState
+from embedding_assets.postgres.failures import Failure
+from embedding_assets.postgres.runs import RunRecord
+from embedding_assets.postgres.usage.ledger import CostRow, Spending
+from embedding_assets.reporting.status import SpaceStatus, TableStatus
+from embedding_assets.retrieval import SearchResult
+from embedding_assets.spaces import SpaceRecord, VectorSpace
+
+NOW = datetime(2030, 1, 2, 3, 4, tzinfo=UTC)
+SPACE = VectorSpace("local", "/models/[red]own[/red]", "sha256:1", 768, True, "", 384)
+
+
+def plain(width=80):
+    return Console(file=io.StringIO(), width=width)
+
+
+def shown(view, width=80):
+    console = plain(width)
+    console.print(view)
+    text = console.file.getvalue()
+    assert all(len(line) <= width for line in text.splitlines())
+    return text
+
+
+def space_status(**counts):
+    backlog = Backlog(**{"chunks": 10, "embedded": 9, "pending": 1, "waiting": 0, "quarantined": 0, "unreachable": 0,
+                         **counts})  # fmt: skip
+    run = RunRecord(NOW, 9, 0, 0, 0, 100, 2.0, 1.0, 10**9, "cpu", "float32")
+    record = SpaceRecord(SPACE, "embedding", "idx_knowledge_embedding", serving=True)
+    return SpaceStatus(record, backlog, IndexState("idx_knowledge_embedding", True, True, 2_500_000), run)
+
+
+@pytest.mark.parametrize(
+    ("report", "line"),
+    [
+        (LoadReport(1, 0, 1, 1, 0, 0), "Loaded 1 document (0 unchanged), 1 chunk added, 0 removed."),
+        (
+            LoadReport(1200, 7, 3400, 3000, 2, 5),
+            "Loaded 1,200 documents (7 unchanged), 3,000 chunks added, 2 removed, [yellow]5 rejected[/yellow].",
+        ),
+    ],
+)
+def test_what_loading_did(report, line):
+    assert tables.load_line(report) == line
+
+
+@pytest.mark.parametrize(
+    ("plan", "line"),
+    [
+        (BacklogEstimate(0, 0, None, 0.0), "Nothing is due in space s."),
+        (BacklogEstimate(1, 9, None, 0.0), "1 chunk, 9 tokens: an unknown time, $0.00 (space s)."),
+        (BacklogEstimate(2, 9, 12.34, 0.0), "2 chunks, 9 tokens: about 12.3 s, $0.00 (space s)."),
+        (BacklogEstimate(2000, 9000, 600, 1.239), "2,000 chunks, 9,000 tokens: about 10.0 min, $1.24 (space s)."),
+        (BacklogEstimate(2, 9, 9000, 0.0), "2 chunks, 9 tokens: about 2.5 h, $0.00 (space s)."),
+        (BacklogEstimate(2, 1, 60, 0.00000123), "2 chunks, 1 token: about 60.0 s, $0.0000012 (space s)."),
+        (BacklogEstimate(2, 9, 60, None), "2 chunks, 9 tokens: about 60.0 s, at an unknown price (space s)."),
+    ],
+)
+def test_an_estimate(plan, line):
+    assert tables.estimate_line("s", plan) == line
+
+
+def test_an_estimate_names_the_limits_it_passes():
+    plan = BacklogEstimate(2, 9, 60, 9.5)
+    line = tables.estimate_line("s", plan, ["EMBEDDING_BUDGET_USD_PER_DAY leaves $0.80", "the [other]"])
+    assert line.splitlines() == [
+        "2 chunks, 9 tokens: about 60.0 s, $9.50 (space s).",
+        "[yellow]This passes a limit:[/yellow] EMBEDDING_BUDGET_USD_PER_DAY leaves $0.80.",
+        r"[yellow]This passes a limit:[/yellow] the \[other].",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("amount", "text"),
+    [
+        (0, "$0.00"), (Decimal("0.3"), "$0.30"), (1234.5, "$1,234.50"), (0.1, "$0.10"), (0.0512, "$0.051"),
+        (Decimal("0.05"), "$0.05"), (0.00123456, "$0.0012"), (0.00000049, "$0.00000049"), (2e-8, "$0.00000002"),
+    ],
+)  # fmt: skip
+def test_dollars(amount, text):
+    assert tables.dollar_text(amount) == text
+
+
+def test_a_run():
+    stats = EmbeddingStats(
+        space="s", embedded=300, failed=1, skipped=2, truncated=3, tokens=4000, seconds=10.0, model_load_seconds=2.0,
+        peak_memory_bytes=700_000_000, device="cpu", precision="float32", busy_prefixes=["a"],
+    )  # fmt: skip
+
+    text = shown(tables.run_view(stats, 1.25))
+
+    for part in (
+        "300 chunks, 4,000 tokens",
+        "10.0 s, 30.0 chunks/s on cpu in float32",
+        "700 MB",
+        "1.2 s",
+        "embedding-assets failures",
+    ):
+        assert part in text
+    assert [line.split()[0] for line in text.splitlines()][-4:] == ["truncated", "failed", "skipped", "busy"]
+
+
+def rows_of(text):
+    """A table of names and values, as a dictionary."""
+    return dict(re.split(r"  +", line.strip(), maxsplit=1) for line in text.splitlines() if "  " in line.strip())
+
+
+def test_a_run_by_an_api():
+    stats = EmbeddingStats(space="s", embedded=2000, tokens=4000, seconds=10.0, usd=0.08, device="api")
+
+    rows = rows_of(shown(tables.run_view(stats, None)))
+
+    assert rows["time"] == "10.0 s, 200.0 chunks/s by the API"
+    assert rows["cost"] == "$0.08, $0.04 for 1,000 embeddings"
+    assert "model loaded in" not in rows
+    assert "fallback" not in rows
+
+
+def test_a_run_whose_provider_went_down():
+    fallback = EmbeddingStats(
+        space="local-[b]", embedded=6, failed=1, seconds=2.0, device="cpu", precision="float32", usd=0.5,
+        peak_memory_bytes=600_000_000,
+    )  # fmt: skip
+    stats = EmbeddingStats(
+        space="s", embedded=4, seconds=1.0, usd=0.5, device="api", peak_memory_bytes=100_000_000, fallback=fallback
+    )
+
+    rows = rows_of(shown(tables.run_view(stats, None)))
+
+    assert rows["embedded"] == "4 chunks, 0 tokens"
+    assert rows["provider"].startswith("down, so")
+    assert rows["fallback"] == "6 chunks, 3.0 chunks/s on cpu in float32, 1 failed"
+    assert rows["fallback's space"] == "local-[b]"
+    assert rows["cost"] == "$1.00, $100.00 for 1,000 embeddings", "both together"
+    assert rows["peak memory"] == "600 MB"
+
+    nothing = stats.model_copy(update={"embedded": 0, "fallback": EmbeddingStats(space="t"), "usd": 0.0})
+    rows = rows_of(shown(tables.run_view(nothing, None)))
+    assert (rows["embedded"], rows["fallback"]) == ("0 chunks, 0 tokens", "0 chunks")
+    assert not {"time", "cost"} & set(rows)
+
+
+@pytest.mark.parametrize(
+    ("busy", "seconds", "line"),
+    [
+        ([], None, "Nothing to embed."),
+        (["a", "b"], None, "Nothing to embed. Prefixes a, b are held by another run."),
+        ([], 2.0, "Nothing to embed. The index was built in 2.0 s."),
+    ],
+)
+def test_a_run_without_work(busy, seconds, line):
+    assert shown(tables.run_view(EmbeddingStats(space="s", busy_prefixes=busy), seconds)).strip() == line
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_spaces(width):
+    api = VectorSpace("openai", "text-embedding-3-small", "api.openai.com", 768, True, "", 8192)
+    record = SpaceRecord(api, f"embedding_{api.slug}", f"idx_knowledge_embedding_{api.slug}", serving=False)
+    further = SpaceStatus(record, Backlog(10_000, 9999, 0, 0, 1, 0), IndexState(record.index, False), None)
+
+    text = shown(tables.spaces_view(TableStatus(10, [space_status(), further]), api.name), width)
+
+    first, second = (block.splitlines() for block in re.split(r"\n *\n", text.rstrip()))
+    assert first[0].strip() == f"{SPACE.name}  serves searches"
+    assert second[0].strip() == f"{api.name}  the settings lead here"
+    assert [line.split()[0] for line in second[1:]] == ["model", "column", "chunks", "index"]
+    assert "/models/[red]own[/red], 768 dimensions, on this machine" in first[1]
+    assert "text-embedding-3-small, 768 dimensions, by the API at api.openai.com" in second[1]
+    assert record.column in second[2]
+    assert "9,999 of 10,000 embedded (99.9%), 1 quarantined" in second[3], "100 % only when nothing is missing"
+    assert "not built yet" in second[4]
+    assert "the settings lead here" not in shown(tables.spaces_view(TableStatus(10, [space_status()]), None))
+    assert "no vector space yet" in shown(tables.spaces_view(TableStatus(10, []), None))
+
+
+def cost_row(key, usd="0.3", presumed="0"):
+    return CostRow(key, 2, 12, 1500, Decimal(usd), Decimal(presumed))
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_costs(width):
+    text = shown(
+        tables.costs_view([cost_row("2030-01-02"), cost_row("[b]", "1234.5")], cost_row("total"), "day"), width
+    )
+
+    head, *lines = (line.split() for line in text.splitlines())
+    assert head == ["day", "requests", "embeddings", "tokens", "dollars", "per", "1,000"]
+    assert lines == [
+        ["2030-01-02", "2", "12", "1,500", "$0.30", "$25.00"],
+        ["[b]", "2", "12", "1,500", "$1,234.50", "$102,875.00"],
+        ["total", "2", "12", "1,500", "$0.30", "$25.00"],
+    ]
+
+
+def test_costs_that_nobody_knows_stand_apart():
+    nothing = CostRow("r", 0, 0, 0, Decimal(0), Decimal("0.002"))
+    text = shown(tables.costs_view([cost_row("a" * 60), nothing], cost_row("total", presumed="0.002"), "run"))
+
+    assert "presumed" in text.splitlines()[0]
+    row = next(line for line in text.splitlines() if line.startswith("r "))
+    assert row.split() == ["r", "0", "0", "0", "$0.00", "$0.002"], "no price a piece where there is no piece"
+    assert "nobody knows whether they were billed" in " ".join(text.split())
+
+
+def test_limits_in_dollars():
+    spending = Spending(run=Decimal(0), day=Decimal("4.2"), month=Decimal(12))
+    without = shown(tables.budget_view(spending, BudgetConfig()))
+    assert "today       $4.20, no limit (EMBEDDING_BUDGET_USD_PER_DAY)" in without
+    assert "this month  $12.00, no limit (EMBEDDING_BUDGET_USD_PER_MONTH)" in without
+    assert "a run" not in without
+
+    limited = BudgetConfig(usd_per_run="1", usd_per_day="5", usd_per_month="10")
+    rows = rows_of(shown(tables.budget_view(spending, limited)))
+    assert rows["today"].endswith("$4.20 of $5.00 (84%) EMBEDDING_BUDGET_USD_PER_DAY")
+    assert rows["this month"].endswith("$12.00 of $10.00 (120%) EMBEDDING_BUDGET_USD_PER_MONTH")
+    assert rows["a run"] == "at most $1.00 EMBEDDING_BUDGET_USD_PER_RUN"
+
+    console = Console(file=io.StringIO(), force_terminal=True, width=80)
+    console.print(tables.budget_view(spending, limited))
+    today, month, _ = console.file.getvalue().splitlines()
+    assert "\x1b[33m━" in today, "from the alert on"
+    assert "\x1b[31m━" in month
+
+
+def test_the_meter_is_full_only_when_nothing_is_missing():
+    assert "━" * 20 + "[/green][dim][/dim]" in tables._meter(1.0)
+    assert "━" * 20 + "[/green]" not in tables._meter(0.9999)
+
+
+def test_answers():
+    long = SearchResult("h", 0.5, "docs/[b].md", "Title", "", "word " * 200, {}, "space")
+    short = SearchResult("h", 0.75, "s", "T", "Head > [bold]", "text", {}, "space")
+
+    text = shown(tables.results_view([short, long]))
+
+    assert "0.750  Head > [bold]  s" in text
+    assert "0.500  Title  docs/[b].md" in text
+    assert text.rstrip().endswith("…")
+    assert len(text) < 700
+    assert "(space)" not in text
+
+    other = dataclasses.replace(short, space="another")
+    text = shown(tables.results_view([long, other]))
+    assert "0.500  Title  docs/[b].md  (space)" in text
+    assert "0.750  Head > [bold]  s  (another)" in text, "their scores cannot be compared"
+
+
+def test_failures():
+    rows = [
+        Failure("a" * 64, "s", "encoding_failed", 3, NOW, NOW, True, "docs/[b].md"),
+        Failure("b" * 64, "s", "zero_vector", 1, NOW, NOW, False, ""),
+    ]
+
+    text = shown(tables.failures_view(rows))
+
+    assert "a" * 16 in text
+    assert "docs/[b].md" in text
+    assert "quarantined" in text
+
+
+def test_verdicts_are_told_apart_without_colour():
+    verdicts = [
+        Verdict("good", True, True, "fine"),
+        Verdict("bad", False, True, "broken [b]"),
+        Verdict("odd", False, False, "look"),
+    ]
+
+    assert [line.split()[:2] for line in shown(tables.verdicts_view(verdicts)).splitlines()] == [
+        ["✔", "good"],
+        ["✘", "bad"],
+        ["!", "odd"],
+    ]

@@ -1,0 +1,206 @@
+"""What is told of a failed run, what is never told, and a webhook that is well, slow, moved or down."""
+
+import json
+import socket
+import time
+
+import pytest
+from pydantic import SecretStr
+
+from embedding_assets.config import AlertConfig, get_settings
+from embedding_assets.defs.webhook import ATTEMPTS, Alert, ErrorLine, StepFailure, describe_error, post_alert
+from embedding_assets.errors import ConfigurationError
+from embedding_assets_tests.support.webhook import SECRET, Webhook
+
+ALERT = Alert("run_failed", run_id="0123456789abcdef", job="embed_chunks", partitions="0-7")
+
+
+@pytest.fixture(autouse=True)
+def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+
+
+@pytest.fixture(autouse=True)
+def no_pause(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    pauses: list[float] = []
+    monkeypatch.setattr("tenacity.nap.time.sleep", pauses.append)
+    return pauses
+
+
+STEP = StepFailure("chunk_embeddings", "QuotaExceededError", "no credit is left")
+TEXTS = [
+    ({}, "embed_chunks (partitions 0-7) failed, run 01234567"),
+    ({"steps": [STEP]}, "embed_chunks (partitions 0-7) failed, run 01234567: "
+     "chunk_embeddings: QuotaExceededError: no credit is left"),
+    ({"steps": [StepFailure("a", "OSError"), StepFailure("b", "KeyError")]},
+     "embed_chunks (partitions 0-7) failed, run 01234567: a: OSError; b: KeyError"),
+    ({"steps": [StepFailure(name, "E") for name in "abcd"]},
+     "embed_chunks (partitions 0-7) failed, run 01234567: a: E; b: E; c: E"),
+    ({"reason": "UNEXPECTED_TERMINATION", "will_retry": True},
+     "embed_chunks (partitions 0-7) failed, run 01234567 (Dagster starts it again): unexpected termination"),
+    ({"assets": ["pgvector_index_health"], "partitions": None, "job": "__ASSET_JOB", "event": "checks_failed",
+      "checks": ["pgvector_index_health:index_valid"]},
+     "pgvector_index_health succeeded, but checks failed, run 01234567: check pgvector_index_health:index_valid"),
+    ({"event": "checks_failed", "checks": ["a:b"], "warnings": ["a:c", "a:d"]},
+     "embed_chunks (partitions 0-7) succeeded, but checks failed, run 01234567: check a:b; warning a:c; warning a:d"),
+    ({"event": "checks_failed", "warnings": ["a:c"]},
+     "embed_chunks (partitions 0-7) succeeded, but checks warn, run 01234567: warning a:c"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("fields", "text"), TEXTS)
+def test_the_line_for_people(fields, text):
+    given = {"event": "run_failed", "run_id": ALERT.run_id, "job": ALERT.job, "partitions": "0-7"}
+    assert Alert(**(given | fields)).text == text
+
+
+def test_the_payload():
+    alert = Alert("run_failed", "0123456789abcdef", "embed_chunks", steps=[STEP], reason="STEP_FAILURE")
+
+    assert json.loads(json.dumps(alert.payload())) == {
+        "text": alert.text,
+        "event": "run_failed",
+        "run_id": "0123456789abcdef",
+        "job": "embed_chunks",
+        "assets": [],
+        "partitions": None,
+        "steps": [{"step": "chunk_embeddings", "error": "QuotaExceededError", "message": "no credit is left"}],
+        "checks": [],
+        "warnings": [],
+        "reason": "STEP_FAILURE",
+        "will_retry": False,
+    }
+
+
+WRAPPER = ErrorLine("DagsterExecutionStepExecutionError", "dagster._core.errors.DagsterExecutionStepExecutionError: x")
+DESCRIBED = [
+    ([WRAPPER, ErrorLine("QuotaExceededError", "embedding_assets.errors.QuotaExceededError: pay\nthen wait\n")],
+     ("QuotaExceededError", "pay")),
+    ([WRAPPER, ErrorLine("DatabaseError", "embedding_assets.errors.DatabaseError: at postgresql://u:hunter2@h/d")],
+     ("DatabaseError", "at postgresql://u:***@h/d")),
+    ([WRAPPER, ErrorLine("DatabaseError", "embedding_assets.errors.DatabaseError\n")], ("DatabaseError", None)),
+    ([WRAPPER, ErrorLine("ValueError", "ValueError: the text of a chunk")], ("ValueError", None)),
+    ([WRAPPER, ErrorLine("ConfigurationError", "other.errors.ConfigurationError: its text")],
+     ("ConfigurationError", None)),
+    ([WRAPPER, ErrorLine("KeyError", "KeyError: 'x'"), ErrorLine("OSError", "OSError: y")], ("KeyError", None)),
+    ([WRAPPER, ErrorLine("KeyError", "KeyError: 'x'"),
+      ErrorLine("ProviderError", "embedding_assets.errors.ProviderError: down")], ("ProviderError", "down")),
+    ([WRAPPER], ("DagsterExecutionStepExecutionError", None)),
+    ([], ("unknown", None)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("chain", "described"), DESCRIBED)
+def test_only_this_package_s_messages_are_told(chain, described):
+    assert describe_error(chain) == described
+
+
+def test_a_message_has_its_length():
+    line = ErrorLine("DatabaseError", "embedding_assets.errors.DatabaseError: " + 5000 * "x")
+    assert describe_error([line]) == ("DatabaseError", 500 * "x")
+
+
+def test_it_is_posted_as_json():
+    with Webhook() as webhook:
+        assert post_alert(SecretStr(webhook.url), ALERT) is None
+
+    assert webhook.received == [ALERT.payload()]
+    [(method, path, headers)] = webhook.requests
+    assert (method, path) == ("POST", f"/services/{SECRET}")
+    assert headers["Content-Type"] == "application/json"
+
+
+@pytest.mark.parametrize("fault", [500, 503, 429, 0, -1])
+def test_a_fault_that_passes_is_waited_out(fault, no_pause):
+    with Webhook([fault, fault]) as webhook:
+        assert post_alert(SecretStr(webhook.url), ALERT, timeout_seconds=0.2) is None
+
+    assert len(webhook.received) == 3
+    assert no_pause == [0.5, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("fault", "posts", "told"),
+    [
+        (503, ATTEMPTS, "fails (HTTP 503, 3 tries)"),
+        (404, 1, "refuses alerts (HTTP 404)"),
+        (401, 1, "refuses alerts (HTTP 401)"),
+        (302, 1, "redirects (HTTP 302); set it to the address"),
+        (0, ATTEMPTS, "could not be reached (RemoteDisconnected, 3 tries)"),
+    ],
+)
+def test_what_does_not_pass_is_said_without_the_url(fault, posts, told):
+    with Webhook([fault] * 5) as webhook:
+        hindrance = post_alert(SecretStr(webhook.url), ALERT)
+
+    assert hindrance is not None
+    assert hindrance.startswith(f"the webhook of EMBEDDING_ALERT_WEBHOOK_URL {told}")
+    assert SECRET not in hindrance
+    assert [method for method, _, _ in webhook.requests] == ["POST"] * posts, "no redirect is followed"
+
+
+def test_an_answer_that_never_ends_is_left_at_the_deadline(no_pause):
+    """Each byte comes in time."""
+    with Webhook([503, -2]) as webhook:
+        started = time.monotonic()
+        hindrance = post_alert(SecretStr(webhook.url), ALERT, timeout_seconds=1, deadline_seconds=0.5)
+        seconds = time.monotonic() - started
+        assert webhook.left.wait(5), "the connection is closed, so nothing of the post stays behind"
+
+    assert hindrance is not None
+    assert hindrance.endswith("_URL did not answer within 0.5 s; see whether its server is well")
+    assert 0.4 < seconds < 3
+    assert len(webhook.received) == 2
+
+
+def test_no_try_begins_after_the_deadline():
+    with Webhook([503] * 3) as webhook:
+        hindrance = post_alert(SecretStr(webhook.url), ALERT, deadline_seconds=0)
+
+    assert hindrance is not None
+    assert "did not answer within 0 s" in hindrance
+    assert webhook.received == []
+
+
+def test_a_server_that_is_down():
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        port = closed.getsockname()[1]
+
+    hindrance = post_alert(SecretStr(f"http://127.0.0.1:{port}/{SECRET}"), ALERT)
+
+    assert hindrance is not None
+    assert "could not be reached (ConnectionRefusedError, 3 tries); see whether its server is up" in hindrance
+    assert SECRET not in hindrance
+
+
+def test_the_url_stays_secret(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("EMBEDDING_ALERT_WEBHOOK_URL", f" https://hooks.example.com/{SECRET} ")
+    settings = get_settings()
+
+    assert settings.alert.webhook_url == SecretStr(f"https://hooks.example.com/{SECRET}")
+    for shown in (repr(settings), str(settings.alert), settings.model_dump_json()):
+        assert SECRET not in shown
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "ftp://h/x", "file:///etc/passwd", "hooks.example.com/x", "https://", "https://u:p@h/x", "https://h:0/x",
+        "https://h:99999/x", "https://h/a b", "https://h/ü", "https://[h/x",
+    ],
+)  # fmt: skip
+def test_what_is_no_webhook_is_refused_and_not_repeated(url, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("EMBEDDING_ALERT_WEBHOOK_URL", url)
+
+    with pytest.raises(ConfigurationError) as caught:
+        get_settings()
+
+    told = "EMBEDDING_ALERT_WEBHOOK_URL: is not a URL such as https://hooks.slack.com/services/…, without user and"
+    assert str(caught.value) == f"{told} password"
+
+
+def test_by_default_nobody_is_told(monkeypatch: pytest.MonkeyPatch):
+    assert AlertConfig().webhook_url is None
+    monkeypatch.setenv("EMBEDDING_ALERT_WEBHOOK_URL", "")
+    assert get_settings().alert.webhook_url is None

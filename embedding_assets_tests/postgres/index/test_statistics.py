@@ -1,0 +1,106 @@
+"""Sizes, dead rows, lengths and counts are those of the table; what waits longest is found through its index."""
+
+import dataclasses
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from embedding_assets.config import IndexConfig
+from embedding_assets.postgres.index import statistics as module
+from embedding_assets.postgres.index.build import build_vector_index
+from embedding_assets.postgres.index.statistics import measure_vectors
+from embedding_assets.postgres.spaces import register_space
+from embedding_assets_tests.support.fakes import FAKE_SPACE, insert_chunks
+from embedding_assets_tests.support.tables import SMALL_SPACE, insert_vectors, unit_vectors
+
+OTHER_SPACE = dataclasses.replace(SMALL_SPACE, model="fake/other")
+
+
+def test_nothing_is_measured_as_nothing(database, record):
+    statistics = measure_vectors(database, record)
+    assert (statistics.vectors, statistics.index_bytes, statistics.sampled, statistics.zero) == (0, 0, 0, 0)
+    assert (statistics.norm_min, statistics.norm_mean, statistics.norm_max) == (None, None, None)
+    assert (statistics.dead_share, statistics.zero_share) == (0.0, 0.0)
+    assert statistics.vacuumed_at is None
+    assert statistics.pgvector.startswith("0.")
+
+
+def test_sizes(database, execute):
+    record = register_space(database, FAKE_SPACE)
+    insert_vectors(database, record, unit_vectors(60, 768))
+    before = measure_vectors(database, record)
+    assert before.index_bytes == 0
+    build_vector_index(database, record, IndexConfig())
+    statistics = measure_vectors(database, record)
+    assert statistics.vectors == 60
+    # 3 kB each, of which only a reference is left in the row.
+    assert 60 * 3072 < statistics.toast_bytes < 60 * 3072 * 2
+    assert 0 < statistics.heap_bytes < 60 * 3072
+    assert [(statistics.heap_bytes, statistics.index_bytes, statistics.pending_index_bytes)] == execute(
+        "SELECT pg_relation_size('knowledge_base'), pg_relation_size('idx_knowledge_embedding'), "
+        "pg_relation_size('idx_knowledge_embedding_pending')"
+    )
+    assert execute("SELECT pg_total_relation_size('knowledge_base') - pg_indexes_size('knowledge_base') "
+                   "- pg_table_size('knowledge_base')") == [(0,)]  # fmt: skip
+    [(table,)] = execute("SELECT pg_table_size('knowledge_base')")
+    assert statistics.table_bytes == pytest.approx(table, abs=5 * 8192)  # but for free space and visibility maps
+
+
+def test_dead_rows_and_vacuum(database, record, execute, beside):
+    execute("ALTER TABLE knowledge_base SET (autovacuum_enabled = off)")
+    insert_vectors(database, record, unit_vectors(40))
+    database.close()  # its sessions hand in what they counted
+    beside.execute("UPDATE knowledge_base SET embedding = embedding + '[1,0,0,0,0,0,0,0]'")
+    beside.execute("SELECT pg_stat_force_next_flush()")
+    statistics = measure_vectors(database, record)
+    assert (statistics.live_rows, statistics.dead_rows, statistics.dead_share) == (40, 40, 0.5)
+    assert statistics.vacuumed_at is None
+    beside.execute("VACUUM knowledge_base")
+    beside.execute("SELECT pg_stat_force_next_flush()")
+    statistics = measure_vectors(database, record)
+    assert (statistics.live_rows, statistics.dead_share) == (40, 0)
+    assert datetime.now(UTC) - statistics.vacuumed_at < timedelta(minutes=10)
+
+
+def test_lengths_and_zero_vectors(database, record):
+    vectors = unit_vectors(10)
+    vectors[0] = 0
+    vectors[1] *= 0.5
+    vectors[2] *= 3
+    insert_vectors(database, record, vectors)
+    insert_chunks(database, ["pending"])
+    statistics = measure_vectors(database, record)
+    assert (statistics.vectors, statistics.sampled, statistics.zero, statistics.zero_share) == (10, 10, 1, 0.1)
+    assert statistics.norm_min == pytest.approx(0.5)
+    assert statistics.norm_max == pytest.approx(3)
+    assert statistics.norm_mean == pytest.approx((7 + 0.5 + 3) / 9)
+
+
+def test_of_a_large_table_a_sample_is_looked_at(database, record, execute, monkeypatch):
+    insert_vectors(database, record, unit_vectors(3000))
+    execute("ANALYZE knowledge_base")
+    monkeypatch.setattr("embedding_assets.postgres.index.statistics._SAMPLE_ROWS", 500)
+    statistics = measure_vectors(database, record)
+    assert statistics.vectors == 3000
+    assert 0 < statistics.sampled < 2000
+
+
+def test_thoroughly_each_vector_is_looked_at_unless_that_takes_too_long(database, record, execute, monkeypatch):
+    vectors = unit_vectors(3000)
+    vectors[1700] = 0
+    insert_vectors(database, record, vectors)
+    execute("ANALYZE knowledge_base")
+    monkeypatch.setattr("embedding_assets.postgres.index.statistics._SAMPLE_ROWS", 500)
+    statistics = measure_vectors(database, record, thorough=True)
+    assert (statistics.vectors, statistics.sampled, statistics.zero) == (3000, 3000, 1)
+
+    def slow(connection, *arguments):
+        connection.execute("SELECT pg_sleep(CASE WHEN %s THEN 5 ELSE 0 END)", [arguments[1] is None])
+        return norms(connection, *arguments)
+
+    norms = module._norms
+    monkeypatch.setattr("embedding_assets.postgres.index.statistics._norms", slow)
+    monkeypatch.setattr("embedding_assets.postgres.index.statistics._WHOLE_COLUMN_SECONDS", 0.1)
+    statistics = measure_vectors(database, record, thorough=True)
+    assert statistics.vectors == 3000
+    assert 0 < statistics.sampled < 2000
