@@ -15,8 +15,6 @@ from embedding_assets.postgres.vectors import StoredVectorsReport
 from embedding_assets.spaces import UNIT_LENGTH_TOLERANCE
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from embedding_assets.postgres.index.statistics import VectorStatistics
     from embedding_assets.spaces import VectorSpace
 

@@ -13,9 +13,6 @@ from embedding_assets.postgres.catalog import IndexState
 from embedding_assets.postgres.index.size import is_bloated
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from embedding_assets.config import IndexConfig
     from embedding_assets.postgres.index.measurements import IndexMeasurement
 
 

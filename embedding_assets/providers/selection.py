@@ -16,7 +16,6 @@ from embedding_assets.providers.openai.provider import OpenAIProvider, openai_sp
 from embedding_assets.spaces import SpaceRecord
 
 if TYPE_CHECKING:
-    from embedding_assets.config import Settings
     from embedding_assets.postgres.connection import Database
     from embedding_assets.providers.base import EmbeddingProvider
     from embedding_assets.spaces import VectorSpace

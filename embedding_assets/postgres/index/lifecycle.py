@@ -25,7 +25,6 @@ from embedding_assets.spaces import SpaceRecord
 if TYPE_CHECKING:
     from embedding_assets.config import IndexConfig
     from embedding_assets.postgres.connection import Database
-    from embedding_assets.spaces import SpaceRecord
 
 logger = logging.getLogger(__name__)
 

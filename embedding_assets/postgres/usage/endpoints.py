@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import random
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
@@ -12,27 +11,6 @@ from psycopg import sql
 
 if TYPE_CHECKING:
     from embedding_assets.postgres.connection import Connection, Database
-
-
-logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class RateLimits:
-    """An endpoint's limits as configured; None: not configured."""
-
-    requests_per_minute: int | None
-    tokens_per_minute: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class RateHeaders:
-    """What one answer said about its endpoint's limits; None: not sent."""
-
-    limit_requests: int | None
-    remaining_requests: int | None
-    limit_tokens: int | None
-    remaining_tokens: int | None
 
 
 _BURST_SECONDS: Final = 5.0
@@ -79,6 +57,24 @@ _SAVE = sql.SQL("UPDATE embedding_endpoints SET {}, {} WHERE name = %(name)s").f
         sql.SQL("{} = to_timestamp({})").format(sql.Identifier(name), sql.Placeholder(name)) for name in _TIMES
     ),
 )
+
+
+@dataclass(frozen=True, slots=True)
+class RateLimits:
+    """An endpoint's limits as configured; None: not configured."""
+
+    requests_per_minute: int | None
+    tokens_per_minute: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class RateHeaders:
+    """What one answer said about its endpoint's limits; None: not sent."""
+
+    limit_requests: int | None
+    remaining_requests: int | None
+    limit_tokens: int | None
+    remaining_tokens: int | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -16,46 +15,6 @@ from embedding_assets.postgres.usage.endpoints import IDLE_TIMEOUT, Endpoint
 if TYPE_CHECKING:
     from embedding_assets.config import BudgetConfig
     from embedding_assets.postgres.connection import Connection, Database
-    from embedding_assets.postgres.usage.endpoints import Endpoint
-
-
-@dataclass(frozen=True, slots=True)
-class DayCost:
-    """Dollars spent on one day (UTC) in one space."""
-
-    day: date
-    space: str
-    usd: float
-
-
-logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class ApiRequest:
-    """A request that is about to be sent.
-
-    Attributes:
-        endpoint: digest of server, key, organization, project and model: all who share one rate limit.
-        space: name of the vector space it is for.
-        provider: e.g. ``openai``.
-        model: the API's name of the model.
-        run_id: the run whose dollar limit it falls under.
-        inputs: texts in it.
-        tokens: what it likely takes, a quarter of a token a UTF-8 byte; what rate limits count.
-        most_tokens: what it cannot exceed: one token a byte.
-        usd_per_million: dollars for a million tokens. None: unknown, counted as 0.
-    """
-
-    endpoint: str
-    space: str
-    provider: str
-    model: str
-    run_id: str
-    inputs: int
-    tokens: int
-    most_tokens: int
-    usd_per_million: Decimal | None
 
 
 _MILLIONTH: Final = Decimal("0.000001")
@@ -122,6 +81,33 @@ _KEYS: Final[dict[str, tuple[LiteralString, LiteralString]]] = {
 
 
 @dataclass(frozen=True, slots=True)
+class ApiRequest:
+    """A request that is about to be sent.
+
+    Attributes:
+        endpoint: digest of server, key, organization, project and model: all who share one rate limit.
+        space: name of the vector space it is for.
+        provider: e.g. ``openai``.
+        model: the API's name of the model.
+        run_id: the run whose dollar limit it falls under.
+        inputs: texts in it.
+        tokens: what it likely takes, a quarter of a token a UTF-8 byte; what rate limits count.
+        most_tokens: what it cannot exceed: one token a byte.
+        usd_per_million: dollars for a million tokens. None: unknown, counted as 0.
+    """
+
+    endpoint: str
+    space: str
+    provider: str
+    model: str
+    run_id: str
+    inputs: int
+    tokens: int
+    most_tokens: int
+    usd_per_million: Decimal | None
+
+
+@dataclass(frozen=True, slots=True)
 class CostRow:
     """What a day, a run or a space cost.
 
@@ -145,6 +131,15 @@ class CostRow:
     def usd_per_1000_embeddings(self) -> Decimal | None:
         """Dollars for a thousand embeddings; None when there are none."""
         return self.usd * 1000 / self.embeddings if self.embeddings else None
+
+
+@dataclass(frozen=True, slots=True)
+class DayCost:
+    """Dollars spent on one day (UTC) in one space."""
+
+    day: date
+    space: str
+    usd: float
 
 
 @dataclass(frozen=True, slots=True)
