@@ -26,7 +26,7 @@ from embedding_assets.postgres.backlog import count_backlog, due_in_range, due_p
 from embedding_assets.postgres.connection import Database
 from embedding_assets.postgres.schema import migrate
 from embedding_assets.postgres.spaces import register_space
-from embedding_assets.spaces import SpaceRecord, VectorSpace
+from embedding_assets.spaces import SpaceColumn, VectorSpace
 
 SIZES = (10_000, 100_000, 1_000_000)
 PENDING = 1000
@@ -101,26 +101,26 @@ def compare(url: str, sizes: list[int], rounds: int) -> Result:
     )
 
 
-def questions(database: Database, record: SpaceRecord) -> dict[str, Callable[[], float]]:
+def questions(database: Database, column: SpaceColumn) -> dict[str, Callable[[], float]]:
     """What the pipeline asks of a table, and the query one would write first; each returns milliseconds."""
     prefixes = all_prefixes(1)
 
     def fetch() -> None:
-        assert len(fetch_pending(database, record, ALL_BUCKETS, after="", limit=PENDING)) == PENDING
+        assert len(fetch_pending(database, column, ALL_BUCKETS, after="", limit=PENDING)) == PENDING
 
     def probe() -> None:
-        assert due_prefixes(database, record, prefixes) == prefixes
+        assert due_prefixes(database, column, prefixes) == prefixes
 
     def count_due() -> None:
-        assert due_in_range(database, record, ALL_BUCKETS) == PENDING
+        assert due_in_range(database, column, ALL_BUCKETS) == PENDING
 
     def count_all() -> None:
-        assert count_backlog(database, record).pending == PENDING
+        assert count_backlog(database, column).pending == PENDING
 
     asked = {FETCH: fetch, PROBE: probe, COUNT_DUE: count_due, COUNT_ALL: count_all}
     return {
         **{question: partial(milliseconds, ask) for question, ask in asked.items()},
-        NAIVE_FETCH: partial(naive_milliseconds, database, record),
+        NAIVE_FETCH: partial(naive_milliseconds, database, column),
     }
 
 
@@ -130,10 +130,10 @@ def milliseconds(ask: Callable[[], object]) -> float:
     return (time.perf_counter() - started) * 1000
 
 
-def naive_milliseconds(database: Database, record: SpaceRecord) -> float:
+def naive_milliseconds(database: Database, column: SpaceColumn) -> float:
     """The index is dropped in a transaction that is rolled back."""
     with database.session() as connection, connection.transaction(force_rollback=True):
-        connection.execute(f"DROP INDEX {record.pending_index}".encode())
+        connection.execute(f"DROP INDEX {column.pending_index}".encode())
 
         def ask() -> None:
             assert len(connection.execute(NAIVE).fetchall()) == PENDING

@@ -37,7 +37,7 @@ from embedding_assets.postgres.index.lifecycle import prepare_index
 from embedding_assets.postgres.schema import migrate
 from embedding_assets.postgres.spaces import register_space
 from embedding_assets.postgres.vectors import write_vectors
-from embedding_assets.spaces import SpaceRecord, VectorSpace
+from embedding_assets.spaces import SpaceColumn, VectorSpace
 
 DIMENSIONS = 768
 LOOP_COMMIT = 32
@@ -139,11 +139,11 @@ class Ours:
         """A first load, a further space's first load, a later load; returns the rate of the first, keeps the others."""
         rows = len(self._vectors) - len(self._later)
         with Database(url, DatabaseConfig()) as database:
-            record = register_space(database, SPACE)
+            column = register_space(database, SPACE)
             self.heap_mb["before"] = heap_mb(database)
             spent: Counter[str] = Counter()
             with statement_times(spent):
-                seconds = self._load(database, record)
+                seconds = self._load(database, column)
             spent["rest"] = seconds - sum(spent.values())
             self._spent.append(spent)
             self.heap_mb["after the first load"] = heap_mb(database)
@@ -156,19 +156,19 @@ class Ours:
             self.heap_mb["after the further column's"] = heap_mb(database)
 
             store_chunks(database, self._later, [])
-            self.later.append(len(self._later) / self._load(database, record))
+            self.later.append(len(self._later) / self._load(database, column))
         return rows / seconds
 
-    def _load(self, database: Database, record: SpaceRecord) -> float:
-        pending = all_pending(database, record)
-        backlog = count_backlog(database, record)
+    def _load(self, database: Database, column: SpaceColumn) -> float:
+        pending = all_pending(database, column)
+        backlog = count_backlog(database, column)
         started = time.perf_counter()
-        prepare_index(database, record, backlog)
+        prepare_index(database, column, backlog)
         for start in range(0, len(pending), COMMIT_CHUNKS):
             portion = slice(start, start + COMMIT_CHUNKS)
-            written = write_vectors(database, record, pending[portion], self._vectors[: len(pending)][portion])
+            written = write_vectors(database, column, pending[portion], self._vectors[: len(pending)][portion])
             assert len(written) == len(pending[portion])
-        build_vector_index(database, record, INDEX)
+        build_vector_index(database, column, INDEX)
         return time.perf_counter() - started
 
     def parts(self) -> dict[str, float]:
@@ -262,9 +262,9 @@ def execute(url: str, statement: str) -> None:
         connection.execute(statement.encode())
 
 
-def all_pending(database: Database, record: SpaceRecord) -> list[PendingChunk]:
+def all_pending(database: Database, column: SpaceColumn) -> list[PendingChunk]:
     """The whole backlog at once, which the pipeline never reads: here only the writing is measured."""
-    return fetch_pending(database, record, range(256), after="", limit=10_000_000)
+    return fetch_pending(database, column, range(256), after="", limit=10_000_000)
 
 
 @contextmanager

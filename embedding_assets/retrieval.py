@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from embedding_assets.postgres.connection import Database
-    from embedding_assets.spaces import SpaceRecord
+    from embedding_assets.spaces import SpaceColumn
 
 
 logger = logging.getLogger(__name__)
@@ -112,7 +112,7 @@ class _Search:
     settings: Settings
     database: Database
 
-    def run(self, serving: SpaceRecord) -> list[SearchResult]:
+    def run(self, serving: SpaceColumn) -> list[SearchResult]:
         fallback = self._find_fallback(serving)
         if fallback is None:
             return self._nearest(serving, self._embed(serving))
@@ -123,13 +123,13 @@ class _Search:
         nearest = self._nearest(serving, vector)
         return _merge([nearest, self._search_beside(fallback, serving)])[: self.k]
 
-    def _find_fallback(self, serving: SpaceRecord) -> SpaceRecord | None:
+    def _find_fallback(self, serving: SpaceColumn) -> SpaceColumn | None:
         """The fallback's space, if the table has it and it is another one."""
         settings = fallback_settings(self.settings)
-        record = find_space(settings, self.database) if settings else None
-        return record if record and record.space != serving.space else None
+        column = find_space(settings, self.database) if settings else None
+        return column if column and column.space != serving.space else None
 
-    def _search_beside(self, fallback: SpaceRecord, serving: SpaceRecord) -> list[SearchResult]:
+    def _search_beside(self, fallback: SpaceColumn, serving: SpaceColumn) -> list[SearchResult]:
         """The nearest of the chunks that only the fallback has embedded; none if its model cannot be had here."""
         if not holds_vectors(self.database, fallback, missing_in=serving):
             return []
@@ -147,7 +147,7 @@ class _Search:
         return self._nearest(fallback, vector, missing_in=serving)
 
     def _search_fallback_alone(
-        self, fallback: SpaceRecord, serving: SpaceRecord, outage: ProviderError
+        self, fallback: SpaceColumn, serving: SpaceColumn, outage: ProviderError
     ) -> list[SearchResult]:
         try:
             vector = self._embed(fallback)
@@ -166,9 +166,9 @@ class _Search:
         )
         return nearest
 
-    def _embed(self, record: SpaceRecord) -> NDArray[np.float32]:
+    def _embed(self, column: SpaceColumn) -> NDArray[np.float32]:
         """The vector of the question in a space."""
-        provider = provider_for(self.settings, record, self.database)
+        provider = provider_for(self.settings, column, self.database)
         [batch] = embed_checked(provider, [self.query], query=True)
         if batch.errors:
             raise ProviderError(f"the query cannot be embedded: {batch.errors[0]}")
@@ -176,13 +176,13 @@ class _Search:
         return vector
 
     def _nearest(
-        self, record: SpaceRecord, vector: NDArray[np.float32], *, missing_in: SpaceRecord | None = None
+        self, column: SpaceColumn, vector: NDArray[np.float32], *, missing_in: SpaceColumn | None = None
     ) -> list[SearchResult]:
         index = self.settings.index
         rows = nearest_chunks(
-            self.database, record, vector, k=self.k, where=self.where, index=index, missing_in=missing_in
+            self.database, column, vector, k=self.k, where=self.where, index=index, missing_in=missing_in
         )
-        return [_result(row, index.operator_class, record.space.name) for row in rows]
+        return [_result(row, index.operator_class, column.space.name) for row in rows]
 
 
 def _merge(rankings: Sequence[Sequence[SearchResult]]) -> list[SearchResult]:

@@ -1,4 +1,4 @@
-"""The identity of a vector space: what must agree for two vectors to be comparable."""
+"""Vector spaces: what must agree for two vectors to be comparable, and the column in which they lie."""
 
 from __future__ import annotations
 
@@ -10,22 +10,6 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-
-
-@dataclass(frozen=True, slots=True)
-class SpaceRecord:
-    """A vector space and the column and index of ``knowledge_base`` that belong to it alone."""
-
-    space: VectorSpace
-    column: str
-    index: str
-    serving: bool
-
-    @property
-    def pending_index(self) -> str:
-        """Name of the partial index that finds chunks without a vector in this space."""
-        return f"{self.index}_pending"
-
 
 UNIT_LENGTH_TOLERANCE: Final = 1e-3
 
@@ -102,6 +86,28 @@ class VectorSpace:
             for row in np.flatnonzero(np.abs(norms - 1) > UNIT_LENGTH_TOLERANCE):
                 invalid.setdefault(int(row), "not_unit_length")
         return invalid
+
+
+@dataclass(frozen=True, slots=True)
+class SpaceColumn:
+    """A vector space, and the column and index of ``knowledge_base`` that belong to it alone.
+
+    Attributes:
+        space: whose vectors they are.
+        name: of the column.
+        index: name of the column's vector index.
+        serving: whether searches are answered from it.
+    """
+
+    space: VectorSpace
+    name: str
+    index: str
+    serving: bool
+
+    @property
+    def pending_index(self) -> str:
+        """Name of the partial index that finds chunks without a vector in this space."""
+        return f"{self.index}_pending"
 
 
 class EmbeddedVector(list[float]):

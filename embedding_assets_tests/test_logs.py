@@ -135,8 +135,8 @@ def test_other_handlers_get_the_record_as_it_was(caplog: pytest.LogCaptureFixtur
     logging.getLogger().addHandler(caplog.handler)
     with caplog.at_level("INFO"):
         logger.info("embedded %d", 3)
-    [record] = caplog.records
-    assert (record.msg, record.args) == ("embedded %d", (3,))
+    [column] = caplog.records
+    assert (column.msg, column.args) == ("embedded %d", (3,))
 
 
 def test_text_lines(capsys: pytest.CaptureFixture[str]):

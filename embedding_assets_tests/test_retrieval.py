@@ -15,7 +15,7 @@ from embedding_assets.postgres.spaces import list_spaces, register_space
 from embedding_assets.providers.base import EmbeddingProvider
 from embedding_assets.providers.selection import provider_for
 from embedding_assets.retrieval import _merge
-from embedding_assets.spaces import SpaceRecord
+from embedding_assets.spaces import SpaceColumn
 from embedding_assets_tests.support.fakes import FAKE_SPACE, FakeProvider, hash_of, insert_chunks, vector_of
 from embedding_assets_tests.support.fallbacks import Unsteady, run, with_fallback
 
@@ -190,11 +190,11 @@ class Spaces:
         self.serving.batches = 0
         run(self.settings, database, self.serving)
         self.serving.batches = None
-        self.record, self.fallback = list_spaces(database)
+        self.column, self.fallback = list_spaces(database)
 
-        def provider_of(settings: Settings, record: SpaceRecord, database: Database) -> EmbeddingProvider:
-            self.asked.append((record.space.provider, settings))
-            return self.serving if record.space == FAKE_SPACE else provider_for(settings, record, database)
+        def provider_of(settings: Settings, column: SpaceColumn, database: Database) -> EmbeddingProvider:
+            self.asked.append((column.space.provider, settings))
+            return self.serving if column.space == FAKE_SPACE else provider_for(settings, column, database)
 
         monkeypatch.setattr(importlib.import_module("embedding_assets.retrieval"), "provider_for", provider_of)
 
@@ -208,7 +208,7 @@ def spaces(settings: Settings, database: Database, monkeypatch: pytest.MonkeyPat
 
 
 def test_two_rankings_are_merged_by_rank(spaces: Spaces, caplog: pytest.LogCaptureFixture):
-    here, there = spaces.record.space.name, spaces.fallback.space.name
+    here, there = spaces.column.space.name, spaces.fallback.space.name
     results = spaces.found("text 25", k=30)
     assert {result.chunk_hash for result in results} == set(map(hash_of, TEXTS))
     # 20 here and 10 there: turn about, then what is left.

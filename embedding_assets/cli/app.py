@@ -115,20 +115,20 @@ def estimate(as_json: Json = False) -> None:
     from embedding_assets.providers.selection import open_space, provider_for
 
     with session() as settings, open_database(settings) as database:
-        record = open_space(settings, database)
-        backlog, plan = estimate_backlog(database, record, settings=settings)
+        column = open_space(settings, database)
+        backlog, plan = estimate_backlog(database, column, settings=settings)
         # An API would bill for it.
-        if plan.seconds is None and backlog.due and record.space.provider == "local":
+        if plan.seconds is None and backlog.due and column.space.provider == "local":
             with progress.spinner(err, "no run to judge by yet: timing the model on a few chunks", quiet=as_json):
-                rate = measure_tokens_per_second(database, record, provider_for(settings, record, database))
-            backlog, plan = estimate_backlog(database, record, settings=settings, tokens_per_second=rate)
+                rate = measure_tokens_per_second(database, column, provider_for(settings, column, database))
+            backlog, plan = estimate_backlog(database, column, settings=settings, tokens_per_second=rate)
         passed = limits_passed_by(plan.usd or 0.0, count_spending(database, run_id=""), settings.budget)
         if as_json:
             print_json(
-                {"space": record.space.name, "pending": backlog.pending, **asdict(plan), "limits_passed": passed}
+                {"space": column.space.name, "pending": backlog.pending, **asdict(plan), "limits_passed": passed}
             )
         else:
-            out.print(tables.estimate_line(record.space.name, plan, passed), highlight=False, soft_wrap=True)
+            out.print(tables.estimate_line(column.space.name, plan, passed), highlight=False, soft_wrap=True)
 
 
 @app.command()
@@ -148,12 +148,12 @@ def embed(
 
     wanted = _prefix_range(prefixes)
     with session() as settings, open_database(settings) as database:
-        record = open_space(settings, database)
-        backlog = count_backlog(database, record)
-        total = due_in_range(database, record, wanted.buckets)
+        column = open_space(settings, database)
+        backlog = count_backlog(database, column)
+        total = due_in_range(database, column, wanted.buckets)
 
         def left() -> str:
-            still = due_in_range(database, record, wanted.buckets)
+            still = due_in_range(database, column, wanted.buckets)
             return f"{still:,} of {total:,} due chunks are left."
 
         try:
@@ -164,7 +164,7 @@ def embed(
                     database=database,
                     on_progress=advance,
                     # Not before there is something to write: a model that cannot be loaded must not cost an index.
-                    before_writing=partial(prepare_index, database, record, backlog, loading=total) if index else None,
+                    before_writing=partial(prepare_index, database, column, backlog, loading=total) if index else None,
                 ).generate_embeddings_batch(batch_size)
         except KeyboardInterrupt:
             err.print(f"Stopped: {left()} Run it again to go on.", highlight=False)
@@ -172,13 +172,13 @@ def embed(
         except ProviderError:
             err.print(f"Stopped: {left()}", highlight=False)
             # It may be long until the next run, e.g. tomorrow, and until then what there is is searched.
-            if index and count_backlog(database, record).embedded and not is_loading(database, record.space.name):
-                build_missing(database, record, settings.index)
+            if index and count_backlog(database, column).embedded and not is_loading(database, column.space.name):
+                build_missing(database, column, settings.index)
             raise
         # Also after a run without work: one that was killed may have left the table without its index. Not while
         # another run is loading, for which the index may have been left out, and which builds it when it is done.
         due = index and backlog.chunks and not stats.busy_prefixes
-        built = build_missing(database, record, settings.index) if due else None
+        built = build_missing(database, column, settings.index) if due else None
         if as_json:
             print_json({**stats.model_dump(), "chunks_per_second": stats.chunks_per_second, "index_seconds": built})
         else:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from embedding_assets.config import Settings
     from embedding_assets.health.verdict import Verdict
     from embedding_assets.postgres.connection import Database
-    from embedding_assets.spaces import SpaceRecord
+    from embedding_assets.spaces import SpaceColumn
 
 
 QUESTIONS: Final = (
@@ -56,16 +56,16 @@ def run_demo(settings: Settings, paths: list[Path], console: Console) -> None:
         if explanation:
             console.print(explanation, style="yellow", markup=False, highlight=False)
         _load(settings, database, paths, console)
-        record = open_space(settings, database)
-        console.print(f"Vector space: {record.space.name}", markup=False, highlight=False)
-        backlog = count_backlog(database, record)
+        column = open_space(settings, database)
+        console.print(f"Vector space: {column.space.name}", markup=False, highlight=False)
+        backlog = count_backlog(database, column)
         if not backlog.due:
             console.print(
                 f"Nothing to embed: {backlog.embedded:,} of {backlog.chunks:,} chunks have their vectors already."
             )
-        if backlog.due or (backlog.chunks and not describe_index(database, record.index).matches(settings.index)):
-            _materialize(settings, database, record, backlog.due, console)
-        _summarize(settings, database, record, console)
+        if backlog.due or (backlog.chunks and not describe_index(database, column.index).matches(settings.index)):
+            _materialize(settings, database, column, backlog.due, console)
+        _summarize(settings, database, column, console)
         _ask(settings, database, console)
     _say_what_next(console)
 
@@ -102,7 +102,7 @@ def _load(settings: Settings, database: Database, paths: list[Path], console: Co
     console.print(tables.load_line(report), highlight=False)
 
 
-def _materialize(settings: Settings, database: Database, record: SpaceRecord, total: int, console: Console) -> None:
+def _materialize(settings: Settings, database: Database, column: SpaceColumn, total: int, console: Console) -> None:
     """Through Dagster, in a process of its own; progress is read from the table."""
     log = settings.data_dir / "demo.log"
     console.print("Materializing chunks_pending, chunk_embeddings and pgvector_index_health in one Dagster run.")
@@ -114,7 +114,7 @@ def _materialize(settings: Settings, database: Database, record: SpaceRecord, to
             while not ended:
                 time.sleep(_POLL_SECONDS)
                 ended = run.poll() is not None
-                now = total - min(total, count_backlog(database, record).due)
+                now = total - min(total, count_backlog(database, column).due)
                 advance(now - done)
                 done = now
         except BaseException:
@@ -132,10 +132,10 @@ def _cause(log: Path) -> str:
     return f" ({causes[-1]})" if causes else ""
 
 
-def _summarize(settings: Settings, database: Database, record: SpaceRecord, console: Console) -> None:
-    verdicts = judge_everything(database, record, settings)
-    backlog, run = count_backlog(database, record), latest_run(database, record.space.name)
-    index = describe_index(database, record.index)
+def _summarize(settings: Settings, database: Database, column: SpaceColumn, console: Console) -> None:
+    verdicts = judge_everything(database, column, settings)
+    backlog, run = count_backlog(database, column), latest_run(database, column.space.name)
+    index = describe_index(database, column.index)
     cells = {
         "chunks": f"{backlog.chunks:,}",
         "embedded": f"{backlog.embedded:,}",

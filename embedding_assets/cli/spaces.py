@@ -28,7 +28,7 @@ def spaces(context: typer.Context, as_json: Json = False) -> None:
         configured = configured_space(settings, database)
         if as_json:
             print_json(
-                [{**space.as_dict(), "configured": space.record.space.name == configured} for space in table.spaces]
+                [{**space.as_dict(), "configured": space.column.space.name == configured} for space in table.spaces]
             )
         else:
             out.print(tables.spaces_view(table, configured), soft_wrap=True)
@@ -47,16 +47,16 @@ def use(
     from embedding_assets.providers.selection import configured_space
 
     with session() as settings, open_database(settings) as database:
-        record = match_space(list_spaces(database), name)
-        if not record.serving:
-            serve_space(database, record, force=force)
+        column = match_space(list_spaces(database), name)
+        if not column.serving:
+            serve_space(database, column, force=force)
         configured = configured_space(settings, database)
         if as_json or context.obj:
-            print_json({"serving": record.space.name, "changed": not record.serving, "configured": configured})
+            print_json({"serving": column.space.name, "changed": not column.serving, "configured": configured})
             return
-        state = "serves searches already" if record.serving else "serves searches now"
-        out.print(f"{escape(record.space.name)} {state}.", highlight=False, soft_wrap=True)
-        if configured != record.space.name:
+        state = "serves searches already" if column.serving else "serves searches now"
+        out.print(f"{escape(column.space.name)} {state}.", highlight=False, soft_wrap=True)
+        if configured != column.space.name:
             err.print(
                 f"New chunks are embedded in {configured or 'another space'}, as the settings say, and not found by "
                 "searches. Unset EMBEDDING_PROVIDER and the model to embed them where searches look.",
@@ -78,9 +78,9 @@ def accept_recall(
     from embedding_assets.postgres.spaces import list_spaces, match_space
 
     with session() as settings, open_database(settings) as database:
-        record = match_space(list_spaces(database), name)
+        column = match_space(list_spaces(database), name)
         with progress.spinner(err, "measuring", quiet=as_json or context.obj or not err.is_terminal):
-            accepted = accept(database, record, settings.index)
+            accepted = accept(database, column, settings.index)
         if as_json or context.obj:
             print_json(
                 {

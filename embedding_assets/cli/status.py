@@ -40,9 +40,9 @@ def status(as_json: Json = False) -> None:
                 "database": overview.database,
                 "chunks": table.chunks,
                 "spaces": [
-                    _with_overview(space.as_dict(), seen[space.record.space.name])
+                    _with_overview(space.as_dict(), seen[space.column.space.name])
                     for space in table.spaces
-                    if space.record.space.name in seen
+                    if space.column.space.name in seen
                 ],
                 "costs": {
                     "usd_today": overview.costs.today_usd,
@@ -100,10 +100,10 @@ def health(as_json: Json = False) -> None:
     with session() as settings, open_database(settings) as database:
         if not has_chunks(database):
             raise ConfigurationError("knowledge_base is empty; load documents with `embedding-assets load PATH`")
-        record = open_space(settings, database)
+        column = open_space(settings, database)
         with progress.spinner(err, "building and measuring", quiet=as_json or not err.is_terminal):
-            build_indexes(database, record, settings.index)
-            verdicts = judge_everything(database, record, settings)
+            build_indexes(database, column, settings.index)
+            verdicts = judge_everything(database, column, settings)
         if as_json:
             print_json([asdict(verdict) for verdict in verdicts])
         else:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from embedding_assets.pipeline.estimate import BacklogEstimate
     from embedding_assets.postgres.catalog import IndexState
     from embedding_assets.postgres.failures import Failure
-    from embedding_assets.postgres.runs import RunRecord
+    from embedding_assets.postgres.runs import PastRun
     from embedding_assets.postgres.usage.ledger import CostRow, Spending
     from embedding_assets.reporting.status import TableStatus
     from embedding_assets.retrieval import SearchResult
@@ -94,7 +94,7 @@ def run_view(stats: EmbeddingStats, index_seconds: float | None) -> RenderableTy
     return table
 
 
-def _pace(run: EmbeddingStats | RunRecord) -> str:
+def _pace(run: EmbeddingStats | PastRun) -> str:
     where = "by the API" if run.device == "api" else f"on {run.device}"
     return f"{run.chunks_per_second:.1f} chunks/s {where}{f' in {run.precision}' if run.precision else ''}"
 
@@ -110,18 +110,18 @@ def spaces_view(table: TableStatus, configured: str | None) -> RenderableType:
         return Text("There is no vector space yet; the first run of embedding-assets embed makes one.")
     views: list[RenderableType] = []
     for status in table.spaces:
-        record, backlog = status.record, status.backlog
+        column, backlog = status.column, status.backlog
         roles = [
-            *(["serves searches"] if record.serving else []),
-            *(["the settings lead here"] if record.space.name == configured else []),
+            *(["serves searches"] if column.serving else []),
+            *(["the settings lead here"] if column.space.name == configured else []),
         ]
-        head = Text.assemble((record.space.name, "bold"), (f"  {', '.join(roles)}" if roles else "", "green"))
+        head = Text.assemble((column.space.name, "bold"), (f"  {', '.join(roles)}" if roles else "", "green"))
         counted = f"{backlog.embedded:,} of {backlog.chunks:,} embedded ({_percent(status.coverage)})"
         if backlog.quarantined:
             counted += f", [red]{backlog.quarantined:,} quarantined[/red]"
         details = pairs()
-        details.add_row("model", _model_text(record.space))
-        details.add_row("column", record.column)
+        details.add_row("model", _model_text(column.space))
+        details.add_row("column", column.name)
         details.add_row("chunks", f"{_meter(status.coverage, 10)} {counted}")
         details.add_row("index", _index_text(status.index))
         views += [head, Padding(details, (0, 0, 1, 2))]

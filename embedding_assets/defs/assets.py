@@ -32,7 +32,7 @@ from embedding_assets.postgres.runs import list_runs
 from embedding_assets.postgres.samples import sample_sources
 from embedding_assets.postgres.usage.ledger import count_spending
 from embedding_assets.reporting.gather import MAP_SIZE, count_prefixes, daily_costs
-from embedding_assets.spaces import SpaceRecord
+from embedding_assets.spaces import SpaceColumn
 
 
 @asset(
@@ -54,18 +54,18 @@ def chunks_pending(
     with correlate(context.run.run_id), postgres.open() as database:
         if not has_chunks(database):
             return _nothing_to_do(context)
-        record = embedding_provider.open_space(database)
-        backlog, estimate = estimate_backlog(database, record, settings=settings)
-        plan = plan_load(database, record, backlog)
-        prefixes = count_prefixes(database, record, settings.embedding.prefix_length)
+        column = embedding_provider.open_space(database)
+        backlog, estimate = estimate_backlog(database, column, settings=settings)
+        plan = plan_load(database, column, backlog)
+        prefixes = count_prefixes(database, column, settings.embedding.prefix_length)
         spending = count_spending(database, context.run.run_id)
-    context.log.info("%d chunks are due in space %s", backlog.due, record.space.name)
+    context.log.info("%d chunks are due in space %s", backlog.due, column.space.name)
     for limit in limits_passed_by(estimate.usd or 0, spending, settings.budget):
         context.log.warning("embedding them costs about $%.6f, but %s: it will stop there", estimate.usd, limit)
     return MaterializeResult(
         metadata={
             **backlog_pictures(prefixes),
-            "space": record.space.name,
+            "space": column.space.name,
             "chunks": backlog.chunks,
             "embedded": backlog.embedded,
             "pending": backlog.pending,
@@ -109,33 +109,33 @@ def chunk_embeddings(
     with correlate(context.run.run_id), postgres.open() as database:
         if not has_chunks(database):
             return _nothing_to_do(context)
-        record = embedding_provider.open_space(database)
-        due = due_in_range(database, record, prefixes.buckets)
+        column = embedding_provider.open_space(database)
+        due = due_in_range(database, column, prefixes.buckets)
         settings = embedding_provider.settings()
         generator = EmbeddingGenerator(
             settings,
             prefixes=prefixes,
             database=database,
             on_progress=Pace(due, context.log.info),
-            before_writing=partial(_make_way, context, database, record, due),
+            before_writing=partial(_make_way, context, database, column, due),
         )
         try:
             # An API serves several runs at once.
-            with _turn(database) if due and record.space.provider == "local" else nullcontext():
+            with _turn(database) if due and column.space.provider == "local" else nullcontext():
                 stats = generator.generate_embeddings_batch()
         except ProviderError:
-            _index_what_is_there(context, database, record, settings.index)
+            _index_what_is_there(context, database, column, settings.index)
             raise
         spending = count_spending(database, context.run.run_id)
-        left = count_prefixes(database, record, settings.embedding.prefix_length)
-        runs, days = list_runs(database, record.space.name), daily_costs(database)
+        left = count_prefixes(database, column, settings.embedding.prefix_length)
+        runs, days = list_runs(database, column.space.name), daily_costs(database)
     # Beside the numbers of the whole run, which Dagster gives to each of its partitions.
     for prefix in context.partition_keys:
         counts = stats.prefixes.get(prefix, PrefixStats())
         own = {f"partition_{name}": count for name, count in counts.model_dump().items()}
         context.add_asset_metadata(metadata=own, partition_key=prefix)
     pictures = run_pictures(left, runs, days, settings)
-    return MaterializeResult(metadata={**pictures, **run_metadata(stats, record.space.provider, spending)})
+    return MaterializeResult(metadata={**pictures, **run_metadata(stats, column.space.provider, spending)})
 
 
 @asset(
@@ -159,11 +159,11 @@ def pgvector_index_health(
     with correlate(context.run.run_id), postgres.open() as database:
         if not has_chunks(database):
             return _nothing_to_do(context)
-        record = embedding_provider.open_space(database)
+        column = embedding_provider.open_space(database)
         # Alone it was asked for; after every small load it would take longer than the load.
-        reports = build_indexes(database, record, settings.index, anew=not _also(context, "chunk_embeddings"))
-        runs, days = list_runs(database, record.space.name), daily_costs(database)
-        vectors, sources = sample_sources(database, record, MAP_SIZE)
+        reports = build_indexes(database, column, settings.index, anew=not _also(context, "chunk_embeddings"))
+        runs, days = list_runs(database, column.space.name), daily_costs(database)
+        vectors, sources = sample_sources(database, column, MAP_SIZE)
     pictures = index_pictures(reports[0].measurement, runs, days, settings, vectors=vectors, sources=sources)
     return MaterializeResult(metadata={**pictures, **indexes_metadata(reports)})
 
@@ -174,10 +174,10 @@ def _nothing_to_do(context: AssetExecutionContext) -> MaterializeResult[Any]:
     return MaterializeResult(metadata={"chunks": 0})
 
 
-def _make_way(context: AssetExecutionContext, database: Database, record: SpaceRecord, due: int) -> None:
+def _make_way(context: AssetExecutionContext, database: Database, column: SpaceColumn, due: int) -> None:
     """Drop the index if it had better wait for the load, and this run builds it afterwards."""
     if _also(context, "pgvector_index_health"):
-        prepare_index(database, record, count_backlog(database, record), loading=due)
+        prepare_index(database, column, count_backlog(database, column), loading=due)
 
 
 def _also(context: AssetExecutionContext, asset: str) -> bool:
@@ -186,13 +186,13 @@ def _also(context: AssetExecutionContext, asset: str) -> bool:
 
 
 def _index_what_is_there(
-    context: AssetExecutionContext, database: Database, record: SpaceRecord, config: IndexConfig
+    context: AssetExecutionContext, database: Database, column: SpaceColumn, config: IndexConfig
 ) -> None:
     """Nothing else will in a run that has failed, and it may be a day until a limit resets or an outage is over."""
-    if is_loading(database, record.space.name):
+    if is_loading(database, column.space.name):
         return
     try:
-        build_missing(database, record, config)
+        build_missing(database, column, config)
     except DatabaseError as error:
         # What made the run fail is the news.
         context.log.warning("no index until the next run: %s", error)

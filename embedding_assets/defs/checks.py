@@ -24,7 +24,7 @@ from embedding_assets.logs import correlate
 from embedding_assets.postgres.chunks import has_chunks
 from embedding_assets.postgres.connection import Database
 from embedding_assets.postgres.usage.ledger import count_spending
-from embedding_assets.spaces import SpaceRecord
+from embedding_assets.spaces import SpaceColumn
 
 
 def _spec(asset: object, name: str, description: str, *, blocking: bool = False) -> AssetCheckSpec:
@@ -184,7 +184,7 @@ def _judged(
     context: AssetCheckExecutionContext,
     postgres: PostgresResource,
     embedding_provider: EmbeddingProviderResource,
-    judge: Callable[[Database, SpaceRecord, Settings], list[Verdict]],
+    judge: Callable[[Database, SpaceColumn, Settings], list[Verdict]],
 ) -> list[Verdict]:
     with correlate(context.run.run_id), postgres.open() as database:
         if has_chunks(database):

@@ -106,7 +106,7 @@ def _index_metadata(report: IndexReport) -> dict[str, str | int | float]:
         "norm_max": (details["norm_max"], 6),
     }
     return {
-        "space": report.record.space.name,
+        "space": report.column.space.name,
         "index": state.name,
         "valid": "yes" if state.valid else "no",
         "operator_class": state.operator_class,

@@ -13,7 +13,7 @@ from embedding_assets.postgres.bootstrap import open_database
 from embedding_assets.postgres.connection import Database
 from embedding_assets.providers.base import EmbeddingProvider
 from embedding_assets.providers.selection import open_space, provider_for
-from embedding_assets.spaces import SpaceRecord
+from embedding_assets.spaces import SpaceColumn
 
 
 class PostgresResource(ConfigurableResource):  # type: ignore[type-arg]
@@ -112,13 +112,13 @@ class EmbeddingProviderResource(ConfigurableResource):  # type: ignore[type-arg]
             settings, "budget", self, {name: name for name in ("usd_per_run", "usd_per_day", "usd_per_month")}
         )
 
-    def open_space(self, database: Database) -> SpaceRecord:
+    def open_space(self, database: Database) -> SpaceColumn:
         """The space to embed into, registered if it is new; loads no model."""
         return open_space(self.settings(), database)
 
-    def provider_for(self, record: SpaceRecord, database: Database) -> EmbeddingProvider:
+    def provider_for(self, column: SpaceColumn, database: Database) -> EmbeddingProvider:
         """What computes vectors of that space."""
-        return provider_for(self.settings(), record, database)
+        return provider_for(self.settings(), column, database)
 
 
 def _changed(

@@ -13,7 +13,7 @@ from embedding_assets.postgres.samples import StoredVector, read_vectors, sample
 from embedding_assets.postgres.spaces import list_spaces
 from embedding_assets.providers.base import embed_checked
 from embedding_assets.providers.selection import provider_for
-from embedding_assets.spaces import SpaceRecord
+from embedding_assets.spaces import SpaceColumn
 
 if TYPE_CHECKING:
     from embedding_assets.config import Settings
@@ -42,14 +42,14 @@ class SpaceSample:
     """What became of computing some stored vectors of a space again.
 
     Attributes:
-        record: the space and its column.
+        column: the space and its column.
         compared: vectors that were compared.
         mismatched: hashes of the chunks whose vector is not what the model makes of their text, ascending.
         lowest_cosine: of all that were compared; None if none was.
         unchecked: why none was compared; None if some were.
     """
 
-    record: SpaceRecord
+    column: SpaceColumn
     compared: int = 0
     mismatched: tuple[str, ...] = ()
     lowest_cosine: float | None = None
@@ -62,11 +62,11 @@ def audit_spaces(database: Database, settings: Settings) -> list[SpaceSample]:
     A space whose model, key or server cannot be had now, or whose calls would pass a limit, is told as unchecked.
     """
     # Asked first: a space that is registered and still empty must not need its model.
-    filled = [record for record in list_spaces(database) if sample_vectors(database, record, 1)]
-    return [_audit_if_possible(database, record, settings) for record in filled]
+    filled = [column for column in list_spaces(database) if sample_vectors(database, column, 1)]
+    return [_audit_if_possible(database, column, settings) for column in filled]
 
 
-def audit_space(database: Database, record: SpaceRecord, provider: EmbeddingProvider, rows: int = 64) -> SpaceSample:
+def audit_space(database: Database, column: SpaceColumn, provider: EmbeddingProvider, rows: int = 64) -> SpaceSample:
     """Compute ``rows`` stored vectors of a space again and compare.
 
     Text and vector are read together, so an edit that comes afterwards makes no difference; but what no longer is as
@@ -76,9 +76,9 @@ def audit_space(database: Database, record: SpaceRecord, provider: EmbeddingProv
         ProviderError: nothing can be embedded now.
     """
     # A table that was adopted may hold blank texts, which no provider is asked to embed.
-    stored = [row for row in sample_vectors(database, record, rows) if row.text.strip()]
+    stored = [row for row in sample_vectors(database, column, rows) if row.text.strip()]
     if not stored:
-        return SpaceSample(record, unchecked="there is no vector of a text")
+        return SpaceSample(column, unchecked="there is no vector of a text")
     provider.load()
     cosines: dict[str, float] = {}
     refused = ""
@@ -87,23 +87,23 @@ def audit_space(database: Database, record: SpaceRecord, provider: EmbeddingProv
             cosines[stored[index].chunk_hash] = _cosine(stored[index].vector, vector)
         refused = next(iter(batch.errors.values()), refused)
     if not cosines:
-        return SpaceSample(record, unchecked=f"none of {len(stored)} texts could be embedded again: {refused}")
+        return SpaceSample(column, unchecked=f"none of {len(stored)} texts could be embedded again: {refused}")
     suspects = [row for row in stored if cosines.get(row.chunk_hash, 1.0) < MINIMUM_COSINE]
     return SpaceSample(
-        record,
+        column,
         compared=len(cosines),
-        mismatched=tuple(sorted(_still_stored(database, record, suspects))) if suspects else (),
+        mismatched=tuple(sorted(_still_stored(database, column, suspects))) if suspects else (),
         lowest_cosine=min(cosines.values()),
     )
 
 
-def _audit_if_possible(database: Database, record: SpaceRecord, settings: Settings) -> SpaceSample:
-    rows = _LOCAL_ROWS if record.space.provider == "local" else _API_ROWS
+def _audit_if_possible(database: Database, column: SpaceColumn, settings: Settings) -> SpaceSample:
+    rows = _LOCAL_ROWS if column.space.provider == "local" else _API_ROWS
     try:
-        provider = provider_for(settings.with_patience(_PATIENCE_SECONDS), record, database)
-        return audit_space(database, record, provider, rows)
+        provider = provider_for(settings.with_patience(_PATIENCE_SECONDS), column, database)
+        return audit_space(database, column, provider, rows)
     except (ConfigurationError, ModelUnavailableError, ProviderError) as error:
-        return SpaceSample(record, unchecked=str(error))
+        return SpaceSample(column, unchecked=str(error))
 
 
 def _cosine(left: NDArray[np.float32], right: NDArray[np.float32]) -> float:
@@ -115,8 +115,8 @@ def _cosine(left: NDArray[np.float32], right: NDArray[np.float32]) -> float:
     return float(a @ b) / lengths if lengths else 0.0
 
 
-def _still_stored(database: Database, record: SpaceRecord, rows: list[StoredVector]) -> list[str]:
-    now = {row.chunk_hash: row for row in read_vectors(database, record, [row.chunk_hash for row in rows])}
+def _still_stored(database: Database, column: SpaceColumn, rows: list[StoredVector]) -> list[str]:
+    now = {row.chunk_hash: row for row in read_vectors(database, column, [row.chunk_hash for row in rows])}
     return [
         row.chunk_hash
         for row in rows

@@ -10,7 +10,7 @@ from embedding_assets.config import EmbeddingConfig
 from embedding_assets.health.audit import MINIMUM_COSINE, SpaceSample
 from embedding_assets.health.verdict import Verdict
 from embedding_assets.postgres.backlog import Backlog
-from embedding_assets.postgres.runs import RunRecord
+from embedding_assets.postgres.runs import PastRun
 from embedding_assets.postgres.vectors import StoredVectorsReport
 from embedding_assets.spaces import UNIT_LENGTH_TOLERANCE
 
@@ -44,7 +44,7 @@ def judge_vectors(report: StoredVectorsReport, dimensions: int) -> Verdict:
     )
 
 
-def judge_throughput(run: RunRecord | None, config: EmbeddingConfig) -> Verdict:
+def judge_throughput(run: PastRun | None, config: EmbeddingConfig) -> Verdict:
     """The latest run of some size was fast enough."""
     if run is None:
         return Verdict(
@@ -121,7 +121,7 @@ def judge_models(samples: Sequence[SpaceSample]) -> Verdict:
     compared = sum(sample.compared for sample in samples)
     alike = f"{compared:,} vectors computed again" + (", all as they are stored" if compared else "")
     parts = [_mismatch(sample) for sample in wrong] or [alike]
-    parts += [f"space {sample.record.space.name} is not checked: {sample.unchecked}" for sample in unchecked]
+    parts += [f"space {sample.column.space.name} is not checked: {sample.unchecked}" for sample in unchecked]
     cosines = [sample.lowest_cosine for sample in samples if sample.lowest_cosine is not None]
     return Verdict(
         "vectors_match_model",
@@ -138,7 +138,7 @@ def judge_models(samples: Sequence[SpaceSample]) -> Verdict:
 
 
 def _mismatch(sample: SpaceSample) -> str:
-    space, column = sample.record.space, sample.record.column
+    space, column = sample.column.space, sample.column.name
     return (
         f"space {space.name}: {len(sample.mismatched)} of {sample.compared} vectors are not what {space.model} makes "
         f"of their text (cosine below {MINIMUM_COSINE}, down to {sample.lowest_cosine or 0:.2f}), e.g. those of "

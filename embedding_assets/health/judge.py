@@ -36,31 +36,31 @@ from embedding_assets.postgres.runs import latest_run
 from embedding_assets.postgres.schema import MINIMUM_PGVECTOR
 from embedding_assets.postgres.usage.ledger import count_spending
 from embedding_assets.postgres.vectors import check_stored_vectors
-from embedding_assets.spaces import SpaceRecord
+from embedding_assets.spaces import SpaceColumn
 
 if TYPE_CHECKING:
     from embedding_assets.config import Settings
     from embedding_assets.postgres.connection import Database
 
 
-def judge_embeddings(database: Database, record: SpaceRecord, settings: Settings) -> list[Verdict]:
+def judge_embeddings(database: Database, column: SpaceColumn, settings: Settings) -> list[Verdict]:
     """Verdicts on the vectors of a space and on its backlog."""
-    statistics = measure_vectors(database, record, thorough=True)
+    statistics = measure_vectors(database, column, thorough=True)
     return [
-        *_judge_vectors(database, record, statistics),
-        *_judge_backlog(database, record, settings, count_backlog(database, record)),
+        *_judge_vectors(database, column, statistics),
+        *_judge_backlog(database, column, settings, count_backlog(database, column)),
     ]
 
 
-def judge_vector_index(database: Database, record: SpaceRecord, settings: Settings) -> list[Verdict]:
+def judge_vector_index(database: Database, column: SpaceColumn, settings: Settings) -> list[Verdict]:
     """Verdicts on the index of a space, and of every other that has vectors, each told over all of them.
 
     Measures what has changed since it was last measured, which reads every vector of a column for each query.
     """
     verdicts: dict[str, dict[str, Verdict]] = {}
     pgvector = ""
-    for space in spaces_to_index(database, record):
-        measurement = measure_space(database, space, settings.index, configured=space == record)
+    for space in spaces_to_index(database, column):
+        measurement = measure_space(database, space, settings.index, configured=space == column)
         pgvector = measurement.details["pgvector"]
         state = describe_index(database, space.index)
         for verdict in (
@@ -71,20 +71,20 @@ def judge_vector_index(database: Database, record: SpaceRecord, settings: Settin
     return [*map(over_spaces, verdicts.values()), judge_pgvector(pgvector, MINIMUM_PGVECTOR)]
 
 
-def judge_everything(database: Database, record: SpaceRecord, settings: Settings) -> list[Verdict]:
+def judge_everything(database: Database, column: SpaceColumn, settings: Settings) -> list[Verdict]:
     """The verdicts of all asset checks; loads the space's model, or asks its API for some vectors."""
     return [
-        *judge_embeddings(database, record, settings),
+        *judge_embeddings(database, column, settings),
         judge_models(audit_spaces(database, settings)),
         judge_costs(count_spending(database, run_id=""), settings.budget),
-        *judge_vector_index(database, record, settings),
+        *judge_vector_index(database, column, settings),
     ]
 
 
 def judge_as_recorded(
     database: Database,
     settings: Settings,
-    record: SpaceRecord,
+    column: SpaceColumn,
     backlog: Backlog,
     index: IndexState,
     *,
@@ -97,16 +97,16 @@ def judge_as_recorded(
     Args:
         database: where.
         settings: what is judged by.
-        record: the space.
+        column: the space.
         backlog: its state.
         index: the state of its index.
         statistics: of its vectors.
         measurement: the last of its index, brought up to date; None if there is none that still tells anything.
         configured: whether the settings lead to the space. Others need not be complete, nor filled in time.
     """
-    verdicts = _judge_vectors(database, record, statistics)
+    verdicts = _judge_vectors(database, column, statistics)
     if configured:
-        verdicts += _judge_backlog(database, record, settings, backlog)
+        verdicts += _judge_backlog(database, column, settings, backlog)
         verdicts.append(judge_costs(count_spending(database, run_id=""), settings.budget))
     if backlog.embedded:
         verdicts.append(judge_index(index, settings.index, backlog.embedded))
@@ -115,19 +115,19 @@ def judge_as_recorded(
     return verdicts
 
 
-def _judge_vectors(database: Database, record: SpaceRecord, statistics: VectorStatistics) -> list[Verdict]:
+def _judge_vectors(database: Database, column: SpaceColumn, statistics: VectorStatistics) -> list[Verdict]:
     return [
-        judge_vectors(check_stored_vectors(database, record), record.space.dimensions),
-        judge_unit_norm(statistics, record.space),
+        judge_vectors(check_stored_vectors(database, column), column.space.dimensions),
+        judge_unit_norm(statistics, column.space),
     ]
 
 
-def _judge_backlog(database: Database, record: SpaceRecord, settings: Settings, backlog: Backlog) -> list[Verdict]:
+def _judge_backlog(database: Database, column: SpaceColumn, settings: Settings, backlog: Backlog) -> list[Verdict]:
     config = settings.embedding
     return [
-        judge_throughput(latest_run(database, record.space.name, at_least=THROUGHPUT_MINIMUM_CHUNKS), config),
+        judge_throughput(latest_run(database, column.space.name, at_least=THROUGHPUT_MINIMUM_CHUNKS), config),
         judge_coverage(backlog, config),
-        judge_backlog_age(oldest_pending(database, record), datetime.now(UTC), config.backlog_age_hours),
+        judge_backlog_age(oldest_pending(database, column), datetime.now(UTC), config.backlog_age_hours),
         judge_quarantine(backlog),
         judge_hashes(backlog),
     ]

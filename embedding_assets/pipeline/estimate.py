@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     from embedding_assets.config import OpenAIConfig, Settings
     from embedding_assets.postgres.connection import Database
     from embedding_assets.providers.base import EmbeddingProvider
-    from embedding_assets.spaces import SpaceRecord
+    from embedding_assets.spaces import SpaceColumn
 
 
 def estimate_backlog(
     database: Database,
-    record: SpaceRecord,
+    column: SpaceColumn,
     *,
     settings: Settings | None = None,
     tokens_per_second: float | None = None,
@@ -32,22 +32,22 @@ def estimate_backlog(
 
     Args:
         database: where.
-        record: the space to embed in.
+        column: the space to embed in.
         settings: price and rate limits of an API; default: from the environment.
         tokens_per_second: default: the rate of the latest run of some size, else what the limits of an API allow.
 
     Raises:
         ConfigurationError: an API's price is not known, and there is a limit in dollars to hold.
     """
-    backlog = count_backlog(database, record)
-    tokens = count_backlog_tokens(database, record)
+    backlog = count_backlog(database, column)
+    tokens = count_backlog_tokens(database, column)
     if tokens_per_second is None:
-        run = latest_run(database, record.space.name, at_least=THROUGHPUT_MINIMUM_CHUNKS)
+        run = latest_run(database, column.space.name, at_least=THROUGHPUT_MINIMUM_CHUNKS)
         tokens_per_second = run.tokens / run.seconds if run and run.seconds > 0 else None
     seconds = tokens / tokens_per_second if tokens_per_second else None
     usd: float | None = 0.0
-    if record.space.provider == "openai":
-        settings = settings_for(settings or get_settings(), record)
+    if column.space.provider == "openai":
+        settings = settings_for(settings or get_settings(), column)
         if seconds is None:
             seconds = _seconds_by_limits(backlog.due, tokens, settings.openai)
         price = price_of(settings.openai, settings.budget)
@@ -67,10 +67,10 @@ def _seconds_by_limits(chunks: int, tokens: int, config: OpenAIConfig) -> float 
 
 
 def measure_tokens_per_second(
-    database: Database, record: SpaceRecord, provider: EmbeddingProvider, *, chunks: int = 64
+    database: Database, column: SpaceColumn, provider: EmbeddingProvider, *, chunks: int = 64
 ) -> float | None:
     """Embed a few pending chunks and forget the vectors; None when nothing is pending. Not for an API, which bills."""
-    sample = fetch_pending(database, record, range(256), after="", limit=chunks)
+    sample = fetch_pending(database, column, range(256), after="", limit=chunks)
     if not sample:
         return None
     provider.load()

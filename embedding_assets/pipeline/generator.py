@@ -23,14 +23,14 @@ from embedding_assets.planning import PrefixRange, contiguous
 from embedding_assets.postgres.backlog import PendingChunk, fetch_pending
 from embedding_assets.postgres.bootstrap import open_database
 from embedding_assets.postgres.connection import Database
-from embedding_assets.postgres.failures import record_failures
+from embedding_assets.postgres.failures import save_failures
 from embedding_assets.postgres.locks import PrefixLocks
-from embedding_assets.postgres.runs import record_run
+from embedding_assets.postgres.runs import save_run
 from embedding_assets.postgres.spaces import register_space
 from embedding_assets.postgres.vectors import write_vectors
 from embedding_assets.providers.base import embed_checked
 from embedding_assets.providers.selection import open_space, provider_for, stand_in_settings
-from embedding_assets.spaces import SpaceRecord
+from embedding_assets.spaces import SpaceColumn
 
 if TYPE_CHECKING:
     from embedding_assets.providers.base import EmbeddedBatch, EmbeddingProvider
@@ -97,17 +97,17 @@ class EmbeddingGenerator:
         with ExitStack() as stack:
             database = self._database or stack.enter_context(open_database(settings))
             if self._provider is None:
-                record = open_space(settings, database)
-                provider = provider_for(settings, record, database)
+                column = open_space(settings, database)
+                provider = provider_for(settings, column, database)
             else:
                 provider = self._provider
-                record = register_space(database, provider.space, new_space=settings.embedding.new_space)
+                column = register_space(database, provider.space, new_space=settings.embedding.new_space)
             stack.enter_context(correlate())
             buckets = self._prefixes.buckets
             run = _Run(
                 settings,
                 database,
-                record,
+                column,
                 provider,
                 buckets=buckets,
                 on_progress=self._on_progress,
@@ -117,7 +117,7 @@ class EmbeddingGenerator:
                 return run.execute()
             except ProviderUnavailableError as outage:
                 try:
-                    stand_in = stand_in_settings(settings, record.space)
+                    stand_in = stand_in_settings(settings, column.space)
                     fallback = self._fall_back(stand_in, database, run) if stand_in else None
                 except EmbeddingAssetsError as error:
                     raise error from outage
@@ -127,22 +127,22 @@ class EmbeddingGenerator:
 
     def _fall_back(self, settings: Settings, database: Database, stopped: _Run) -> EmbeddingStats:
         """Go on with what a run could not finish, in the fallback's space."""
-        record = open_space(settings, database)
+        column = open_space(settings, database)
         logger.warning(
             "%s is down: what is pending in space %s is embedded in the fallback's, %s, and stays pending in the first",
-            stopped.record.space.provider,
-            stopped.record.space.name,
-            record.space.name,
-            extra={"space": stopped.record.space.name, "fallback_space": record.space.name},
+            stopped.column.space.provider,
+            stopped.column.space.name,
+            column.space.name,
+            extra={"space": stopped.column.space.name, "fallback_space": column.space.name},
         )
         return _Run(
             settings,
             database,
-            record,
-            provider_for(settings, record, database),
+            column,
+            provider_for(settings, column, database),
             buckets=stopped.held,
             on_progress=self._on_progress,
-            also_in=stopped.record,
+            also_in=stopped.column,
         ).execute()
 
 
@@ -171,7 +171,7 @@ class _Run:
     With ``also_in``, only over chunks that are due in that space too.
 
     Attributes:
-        record: the space written to.
+        column: the space written to.
         held: the buckets that no other run has.
         stats: what was done, once that is recorded.
     """
@@ -180,17 +180,17 @@ class _Run:
         self,
         settings: Settings,
         database: Database,
-        record: SpaceRecord,
+        column: SpaceColumn,
         provider: EmbeddingProvider,
         *,
         buckets: Sequence[int],
         on_progress: Callable[[int], None],
         before_writing: Callable[[], object] | None = None,
-        also_in: SpaceRecord | None = None,
+        also_in: SpaceColumn | None = None,
     ) -> None:
-        self.record = record
+        self.column = column
         self.held: list[int] = []
-        self.stats = EmbeddingStats(space=record.space.name)
+        self.stats = EmbeddingStats(space=column.space.name)
         self._config = settings.embedding
         self._database = database
         self._provider = provider
@@ -244,7 +244,7 @@ class _Run:
         return stats
 
     def _take_locks(self, stack: ExitStack) -> None:
-        self._locks = PrefixLocks(self._database, self.record.space.name)
+        self._locks = PrefixLocks(self._database, self.column.space.name)
         stack.callback(self._locks.close)
         self.held = [bucket for part in contiguous(self._buckets) for bucket in self._locks.acquire(part)]
         self._busy = sorted(set(self._buckets) - set(self.held))
@@ -264,7 +264,7 @@ class _Run:
 
     def _fetch(self, buckets: range, after: str) -> list[PendingChunk]:
         limit = max(self._config.window_size, self._provider.window_texts)
-        return fetch_pending(self._database, self.record, buckets, after=after, limit=limit, also_in=self._also_in)
+        return fetch_pending(self._database, self.column, buckets, after=after, limit=limit, also_in=self._also_in)
 
     def _embed_window(self, window: list[PendingChunk], writer: ThreadPoolExecutor) -> None:
         portion = _Portion()
@@ -313,9 +313,9 @@ class _Run:
         self._locks.check()
 
     def _write(self, portion: _Portion) -> set[str]:
-        record_failures(
+        save_failures(
             self._database,
-            self.record.space.name,
+            self.column.space.name,
             portion.failed,
             self._config,
             text_versions=portion.failed_versions,
@@ -325,7 +325,7 @@ class _Run:
             if self._before_writing is not None:
                 self._before_writing()
                 self._before_writing = None
-            written = write_vectors(self._database, self.record, portion.chunks, np.stack(portion.vectors))
+            written = write_vectors(self._database, self.column, portion.chunks, np.stack(portion.vectors))
         self._committed = time.monotonic()
         return written
 
@@ -353,7 +353,7 @@ class _Run:
         total: Counter[str] = sum(self._counts.values(), Counter())
         length = self._config.prefix_length
         self.stats = EmbeddingStats(
-            space=self.record.space.name,
+            space=self.column.space.name,
             embedded=total["embedded"],
             failed=total["failed"],
             skipped=total["skipped"],
@@ -368,7 +368,7 @@ class _Run:
             busy_prefixes=sorted({format(bucket, "02x")[:length] for bucket in self._busy}),
             prefixes=prefixes,
         )
-        record_run(self._database, self.stats)
+        save_run(self._database, self.stats)
 
 
 def peak_memory_bytes() -> int:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from embedding_assets.config import Settings
     from embedding_assets.postgres.connection import Database
-    from embedding_assets.spaces import SpaceRecord
+    from embedding_assets.spaces import SpaceColumn
 
 
 FEW_CHUNKS: Final = 1000
@@ -54,26 +54,26 @@ def check_readiness(database: Database, settings: Settings, prefixes: Sequence[s
     Raises:
         ConfigurationError: the settings do not lead to the table's model, or a dollar limit needs a price.
     """
-    record = find_space(settings, database)
-    if record is None:
+    column = find_space(settings, database)
+    if column is None:
         # Nothing was ever embedded there, so there is no partial index to probe yet.
         account = follow_spaces(settings, list_spaces(database))
         readiness, most_tokens = Readiness(list(prefixes) if has_chunks(database) else []), None
     else:
-        account = settings_for(settings, record)
-        readiness, most_tokens = _measure(database, record, prefixes)
+        account = settings_for(settings, column)
+        readiness, most_tokens = _measure(database, column, prefixes)
     if not readiness.prefixes or account.embedding.provider != "openai":
         return readiness
     readiness = _within_budget(database, account, readiness, most_tokens)
-    return readiness if readiness.hindrance else _beside_outage(database, account, record, readiness)
+    return readiness if readiness.hindrance else _beside_outage(database, account, column, readiness)
 
 
-def _measure(database: Database, record: SpaceRecord, prefixes: Sequence[str]) -> tuple[Readiness, int | None]:
+def _measure(database: Database, column: SpaceColumn, prefixes: Sequence[str]) -> tuple[Readiness, int | None]:
     """What is due, and if it is little the most tokens of it."""
-    due = due_prefixes(database, record, prefixes)
+    due = due_prefixes(database, column, prefixes)
     if not due:
         return Readiness([]), None
-    chunks, most_tokens = measure_due(database, record, most=FEW_CHUNKS + 1)
+    chunks, most_tokens = measure_due(database, column, most=FEW_CHUNKS + 1)
     few = chunks <= FEW_CHUNKS
     return Readiness(due, few=few), most_tokens if few else None
 
@@ -94,7 +94,7 @@ def _within_budget(database: Database, settings: Settings, readiness: Readiness,
 
 
 def _beside_outage(
-    database: Database, settings: Settings, record: SpaceRecord | None, readiness: Readiness
+    database: Database, settings: Settings, column: SpaceColumn | None, readiness: Readiness
 ) -> Readiness:
     until = outage_until(database, endpoint_of(settings.openai))
     if until is None:
@@ -108,7 +108,7 @@ def _beside_outage(
     due = readiness.prefixes
     if beside is not None:
         # A run goes on with what neither has embedded.
-        due = due_prefixes(database, record, due, also_in=beside) if record else due_prefixes(database, beside, due)
+        due = due_prefixes(database, column, due, also_in=beside) if column else due_prefixes(database, beside, due)
     if not due:
         return Readiness([], hindrance=f"{outage}; the fallback has embedded what is due")
     return replace(readiness, prefixes=due, warning=f"{outage}; the fallback stands in")

@@ -15,7 +15,7 @@ from embedding_assets.postgres.failures import count_quarantined
 
 if TYPE_CHECKING:
     from embedding_assets.postgres.connection import Connection, Database
-    from embedding_assets.spaces import SpaceRecord
+    from embedding_assets.spaces import SpaceColumn
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,12 +91,12 @@ class Backlog:
 
 def fetch_pending(
     database: Database,
-    record: SpaceRecord,
+    column: SpaceColumn,
     buckets: range,
     *,
     after: str,
     limit: int,
-    also_in: SpaceRecord | None = None,
+    also_in: SpaceColumn | None = None,
 ) -> list[PendingChunk]:
     """The next chunks without a vector, in hash order, that lie in ``buckets`` and behind ``after``.
 
@@ -106,12 +106,12 @@ def fetch_pending(
 
     Args:
         database: where.
-        record: the space to embed in.
+        column: the space to embed in.
         buckets: of hashes.
         after: a hash; empty for the first window.
         limit: most chunks.
         also_in: a second space in which the chunks must be due too. It is through its partial index that they are
-            found then: as a rule its backlog is small, and the column of ``record`` nearly empty.
+            found then: as a rule its backlog is small, and the column of ``column`` nearly empty.
     """
     lower, upper = bucket_bounds(buckets.start, buckets.stop)
     query = sql.SQL(
@@ -120,13 +120,13 @@ def fetch_pending(
         'AND chunk_hash COLLATE "C" >= %(lower)s AND chunk_hash COLLATE "C" < %(upper)s '
         'AND chunk_hash COLLATE "C" > %(after)s '
         'ORDER BY chunk_hash COLLATE "C" LIMIT %(limit)s'
-    ).format(is_due=_is_due(record, also_in))
+    ).format(is_due=_is_due(column, also_in))
     parameters = {
         "lower": lower,
         "upper": upper,
         "after": after,
         "limit": limit,
-        "space": record.space.name,
+        "space": column.space.name,
         "other_space": also_in and also_in.space.name,
     }
 
@@ -144,7 +144,7 @@ def fetch_pending(
 
 
 def due_prefixes(
-    database: Database, record: SpaceRecord, prefixes: Sequence[str], *, also_in: SpaceRecord | None = None
+    database: Database, column: SpaceColumn, prefixes: Sequence[str], *, also_in: SpaceColumn | None = None
 ) -> list[str]:
     """Which prefixes have a chunk that is due, with ``also_in`` in that second space too.
 
@@ -156,18 +156,18 @@ def due_prefixes(
         "SELECT 1 FROM knowledge_base k WHERE {is_due} "
         'AND chunk_hash COLLATE "C" >= prefix AND chunk_hash COLLATE "C" < stop '
         "LIMIT 1) AS due ORDER BY prefix"
-    ).format(is_due=_is_due(record, also_in))
+    ).format(is_due=_is_due(column, also_in))
     # "g" follows every hex digit, so this closes a prefix of any length.
     parameters = {
         "prefixes": list(prefixes),
         "ends": [f"{p}g" for p in prefixes],
-        "space": record.space.name,
+        "space": column.space.name,
         "other_space": also_in and also_in.space.name,
     }
     return [row[0] for row in database.run(lambda connection: connection.execute(query, parameters).fetchall())]
 
 
-def measure_due(database: Database, record: SpaceRecord, *, most: int) -> tuple[int, int]:
+def measure_due(database: Database, column: SpaceColumn, *, most: int) -> tuple[int, int]:
     """How many chunks are due, and the most tokens they can have: one a byte.
 
     Looks at no more than ``most`` chunks: whoever asks wants to know whether there are only few.
@@ -176,8 +176,8 @@ def measure_due(database: Database, record: SpaceRecord, *, most: int) -> tuple[
         "SELECT count(*), coalesce(sum(bytes), 0)::bigint FROM ("
         "SELECT coalesce(octet_length(chunk_text), 0) + coalesce(octet_length(context_header), 0) + 1 AS bytes "
         "FROM knowledge_base k WHERE {is_due} LIMIT %(most)s) AS due"
-    ).format(is_due=_is_due(record))
-    parameters = {"most": most, "space": record.space.name}
+    ).format(is_due=_is_due(column))
+    parameters = {"most": most, "space": column.space.name}
 
     def work(connection: Connection) -> Any:
         # By the statistics of a time before the load, any next row of the table would be one of many that are due.
@@ -188,29 +188,29 @@ def measure_due(database: Database, record: SpaceRecord, *, most: int) -> tuple[
     return chunks, tokens
 
 
-def _is_due(record: SpaceRecord, also_in: SpaceRecord | None = None) -> sql.Composed:
+def _is_due(column: SpaceColumn, also_in: SpaceColumn | None = None) -> sql.Composed:
     """The condition of chunks ``k`` that a run in ``%(space)s`` would take up, with ``also_in`` in that too."""
-    through, conditions = record, [_IS_HEX, _NOT_BLOCKED]
+    through, conditions = column, [_IS_HEX, _NOT_BLOCKED]
     if also_in is not None:
         # The serving space always has its partial index. The other column is named in a way that the planner cannot
         # match with the other partial index, whatever the statistics say.
-        through, other = (record, also_in) if record.serving else (also_in, record)
-        conditions += [sql.SQL("num_nulls({}) = 1").format(sql.Identifier(other.column)), _NOT_BLOCKED_THERE]
-    return sql.SQL(" AND ").join([sql.SQL("{} IS NULL").format(sql.Identifier(through.column)), *conditions])
+        through, other = (column, also_in) if column.serving else (also_in, column)
+        conditions += [sql.SQL("num_nulls({}) = 1").format(sql.Identifier(other.name)), _NOT_BLOCKED_THERE]
+    return sql.SQL(" AND ").join([sql.SQL("{} IS NULL").format(sql.Identifier(through.name)), *conditions])
 
 
-def count_pending_by_prefix(database: Database, record: SpaceRecord, length: int) -> dict[str, int]:
+def count_pending_by_prefix(database: Database, column: SpaceColumn, length: int) -> dict[str, int]:
     """Pending chunks by prefix of ``length``, quarantined ones left out; prefixes without any are missing."""
     query = sql.SQL(
         "SELECT left(chunk_hash, %(length)s), count(*) FROM knowledge_base k WHERE {column} IS NULL AND {is_hex} "
         "AND NOT EXISTS (SELECT 1 FROM embedding_failures f WHERE f.chunk_hash = k.chunk_hash "
         "AND f.space = %(space)s AND f.quarantined) GROUP BY 1 ORDER BY 1"
-    ).format(column=sql.Identifier(record.column), is_hex=_IS_HEX)
-    parameters = {"length": length, "space": record.space.name}
+    ).format(column=sql.Identifier(column.name), is_hex=_IS_HEX)
+    parameters = {"length": length, "space": column.space.name}
     return dict(database.run(lambda connection: connection.execute(query, parameters).fetchall()))
 
 
-def count_backlog(database: Database, record: SpaceRecord) -> Backlog:
+def count_backlog(database: Database, column: SpaceColumn) -> Backlog:
     """Count chunks by state. Counting all chunks reads an index of the table, the rest only the backlog."""
     query = sql.SQL("""
         WITH missing AS (
@@ -223,42 +223,42 @@ def count_backlog(database: Database, record: SpaceRecord) -> Backlog:
             WHERE f.space = %(space)s AND k.{column} IS NULL
         )
         SELECT (SELECT count(*) FROM knowledge_base), pending, waiting, quarantined, unreachable FROM missing, failed
-    """).format(column=sql.Identifier(record.column), is_hex=_IS_HEX)
-    row: Any = database.run(lambda connection: connection.execute(query, {"space": record.space.name}).fetchone())
+    """).format(column=sql.Identifier(column.name), is_hex=_IS_HEX)
+    row: Any = database.run(lambda connection: connection.execute(query, {"space": column.space.name}).fetchone())
     chunks, missing, waiting, quarantined, unreachable = row
     return Backlog(chunks, chunks - missing, missing - quarantined, waiting, quarantined, unreachable)
 
 
-def count_backlog_tokens(database: Database, record: SpaceRecord) -> int:
+def count_backlog_tokens(database: Database, column: SpaceColumn) -> int:
     """Tokens of the pending chunks; a chunk without a stored count is taken at a quarter of a token a byte."""
     query = sql.SQL(
         "SELECT coalesce(sum(CASE WHEN token_count > 0 THEN least(token_count, %(most)s) "
         "ELSE least((coalesce(octet_length(chunk_text), 0) + coalesce(octet_length(context_header), 0)) / 4 + 1, "
         "%(most)s) END), 0)::bigint "
         "FROM knowledge_base k WHERE {is_due}"
-    ).format(is_due=_is_due(record))
-    parameters = {"most": record.space.max_tokens, "space": record.space.name}
+    ).format(is_due=_is_due(column))
+    parameters = {"most": column.space.max_tokens, "space": column.space.name}
     row: Any = database.run(lambda connection: connection.execute(query, parameters).fetchone())
     return int(row[0])
 
 
-def due_in_range(database: Database, record: SpaceRecord, buckets: range) -> int:
+def due_in_range(database: Database, column: SpaceColumn, buckets: range) -> int:
     """How many chunks of these buckets a run started now would take up."""
     lower, upper = bucket_bounds(buckets.start, buckets.stop)
     query = sql.SQL(
         "SELECT count(*) FROM knowledge_base k WHERE {is_due} "
         'AND chunk_hash COLLATE "C" >= %(lower)s AND chunk_hash COLLATE "C" < %(upper)s'
-    ).format(is_due=_is_due(record))
-    parameters = {"lower": lower, "upper": upper, "space": record.space.name}
+    ).format(is_due=_is_due(column))
+    parameters = {"lower": lower, "upper": upper, "space": column.space.name}
     row: Any = database.run(lambda connection: connection.execute(query, parameters).fetchone())
     return int(row[0])
 
 
-def count_vectors(connection: Connection, record: SpaceRecord) -> int:
+def count_vectors(connection: Connection, column: SpaceColumn) -> int:
     """Vectors of a space, counted by indexes alone: all chunks, less those without a vector."""
     query = sql.SQL(
         "SELECT (SELECT count(*) FROM knowledge_base) - (SELECT count(*) FROM knowledge_base WHERE {} IS NULL)"
-    ).format(sql.Identifier(record.column))
+    ).format(sql.Identifier(column.name))
     row: Any = connection.execute(query).fetchone()
     return int(row[0])
 
@@ -273,24 +273,24 @@ class PrefixRows:
     quarantined: int = 0
 
 
-def count_by_prefix(database: Database, record: SpaceRecord, length: int) -> tuple[PrefixRows, ...]:
+def count_by_prefix(database: Database, column: SpaceColumn, length: int) -> tuple[PrefixRows, ...]:
     """Ascending, those without a chunk left out; reads indexes only: two seconds for a million chunks.
 
     Args:
         database: where.
-        record: the space.
+        column: the space.
         length: of the prefixes, in lowercase hex characters.
     """
-    embedded = _embedded_by_prefix(database, record, length)
-    pending = count_pending_by_prefix(database, record, length)
-    quarantined = count_quarantined(database, record.space.name, length)
+    embedded = _embedded_by_prefix(database, column, length)
+    pending = count_pending_by_prefix(database, column, length)
+    quarantined = count_quarantined(database, column.space.name, length)
     return tuple(
         PrefixRows(prefix, embedded.get(prefix, 0), pending.get(prefix, 0), quarantined.get(prefix, 0))
         for prefix in sorted({*embedded, *pending, *quarantined})
     )
 
 
-def _embedded_by_prefix(database: Database, record: SpaceRecord, length: int) -> dict[str, int]:
+def _embedded_by_prefix(database: Database, column: SpaceColumn, length: int) -> dict[str, int]:
     """Counted as the rows of a prefix less those without a vector: both by an index alone."""
     query = sql.SQL("""
         SELECT prefix, sum(rows)::bigint FROM (
@@ -300,14 +300,14 @@ def _embedded_by_prefix(database: Database, record: SpaceRecord, length: int) ->
             SELECT left(chunk_hash, %(length)s), -count(*) FROM knowledge_base
             WHERE {reachable} AND {column} IS NULL GROUP BY 1
         ) AS counts GROUP BY 1
-    """).format(column=sql.Identifier(record.column), reachable=sql.SQL("chunk_hash ~ '^[0-9a-f]{2,}$'"))
+    """).format(column=sql.Identifier(column.name), reachable=sql.SQL("chunk_hash ~ '^[0-9a-f]{2,}$'"))
     return dict(database.run(lambda connection: connection.execute(query, {"length": length}).fetchall()))
 
 
 _REACHABLE: Final = sql.SQL("chunk_hash ~ '^[0-9a-f]{2,}$'")
 
 
-def oldest_pending(database: Database, record: SpaceRecord) -> datetime | None:
+def oldest_pending(database: Database, column: SpaceColumn) -> datetime | None:
     """Since when the longest waiting chunk has had no vector in a space; None when none waits.
 
     That is since its text came or was edited, a vector of it was taken away, or the space is there. Quarantined
@@ -321,15 +321,15 @@ def oldest_pending(database: Database, record: SpaceRecord) -> datetime | None:
             SELECT 1 FROM embedding_failures f
             WHERE f.chunk_hash = k.chunk_hash AND f.space = %(space)s AND f.quarantined
         ) HAVING count(*) > 0
-    """).format(column=sql.Identifier(record.column), reachable=_REACHABLE)
+    """).format(column=sql.Identifier(column.name), reachable=_REACHABLE)
 
     def work(connection: Connection) -> datetime | None:
         # Whatever the statistics say of a load that has ended since. A space that is loaded for the first time may be
         # without the partial index, and then nearly all of the table is its backlog.
-        partial = connection.execute("SELECT to_regclass(quote_ident(%s))", [record.pending_index]).fetchone()
+        partial = connection.execute("SELECT to_regclass(quote_ident(%s))", [column.pending_index]).fetchone()
         if partial != (None,):
             connection.execute("SELECT set_config('enable_seqscan', 'off', true)")
-        row = connection.execute(query, {"space": record.space.name}).fetchone()
+        row = connection.execute(query, {"space": column.space.name}).fetchone()
         return row[0] if row else None
 
     return database.run(work)

@@ -16,7 +16,7 @@ from embedding_assets.postgres.locks import TABLE_LOCK, hold
 if TYPE_CHECKING:
     from embedding_assets.config import IndexConfig
     from embedding_assets.postgres.connection import Connection, Database
-    from embedding_assets.spaces import SpaceRecord
+    from embedding_assets.spaces import SpaceColumn
 
 
 logger = logging.getLogger(__name__)
@@ -112,7 +112,7 @@ def ensure_index(database: Database, name: str, definition: sql.Composable) -> b
     return True
 
 
-def ensure_pending_index(database: Database, record: SpaceRecord) -> None:
+def ensure_pending_index(database: Database, column: SpaceColumn) -> None:
     """Build the partial index that finds chunks without a vector in a space, unless it is there.
 
     Raises:
@@ -120,8 +120,8 @@ def ensure_pending_index(database: Database, record: SpaceRecord) -> None:
     """
     ensure_index(
         database,
-        record.pending_index,
-        sql.SQL('ON knowledge_base (chunk_hash COLLATE "C") WHERE {} IS NULL').format(sql.Identifier(record.column)),
+        column.pending_index,
+        sql.SQL('ON knowledge_base (chunk_hash COLLATE "C") WHERE {} IS NULL').format(sql.Identifier(column.name)),
     )
 
 

@@ -26,7 +26,7 @@ class Failure:
     source: str
 
 
-def record_failures(
+def save_failures(
     database: Database,
     space_name: str,
     codes: Mapping[str, str],

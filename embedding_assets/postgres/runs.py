@@ -20,7 +20,7 @@ _FIELDS = (
 
 
 @dataclass(frozen=True, slots=True)
-class RunRecord:
+class PastRun:
     """A finished run; units as in EmbeddingStats."""
 
     finished_at: datetime
@@ -42,7 +42,7 @@ class RunRecord:
         return self.embedded / self.seconds if self.seconds > 0 else 0.0
 
 
-def record_run(database: Database, stats: EmbeddingStats) -> None:
+def save_run(database: Database, stats: EmbeddingStats) -> None:
     """Keep the statistics of a run that took up at least one chunk."""
     query = sql.SQL("INSERT INTO embedding_runs (space, {}) VALUES ({})").format(
         sql.SQL(", ").join(map(sql.Identifier, _FIELDS)), sql.SQL(", ").join(sql.Placeholder() * (len(_FIELDS) + 1))
@@ -55,16 +55,16 @@ def record_run(database: Database, stats: EmbeddingStats) -> None:
         database.run(work)
 
 
-def latest_run(database: Database, space_name: str, *, at_least: int = 1) -> RunRecord | None:
+def latest_run(database: Database, space_name: str, *, at_least: int = 1) -> PastRun | None:
     """The latest run that embedded ``at_least`` chunks: fewer say little about speed."""
     return next(iter(list_runs(database, space_name, limit=1, at_least=at_least)), None)
 
 
-def list_runs(database: Database, space_name: str, *, limit: int = 100, at_least: int = 1) -> list[RunRecord]:
+def list_runs(database: Database, space_name: str, *, limit: int = 100, at_least: int = 1) -> list[PastRun]:
     """The last ``limit`` runs that embedded ``at_least`` chunks, oldest first."""
     query = sql.SQL(
         "SELECT finished_at, {} FROM embedding_runs WHERE space = %s AND embedded >= %s ORDER BY id DESC LIMIT %s"
     ).format(sql.SQL(", ").join(map(sql.Identifier, _FIELDS)))
     rows = database.run(lambda connection: connection.execute(query, [space_name, at_least, limit]).fetchall())
     # Dollars are the last field, and exact in the database.
-    return [replace(RunRecord(*row), usd=float(row[-1])) for row in reversed(rows)]
+    return [replace(PastRun(*row), usd=float(row[-1])) for row in reversed(rows)]

@@ -14,7 +14,7 @@ from embedding_assets.models import embedded_text
 
 if TYPE_CHECKING:
     from embedding_assets.postgres.connection import Connection, Database
-    from embedding_assets.spaces import SpaceRecord
+    from embedding_assets.spaces import SpaceColumn
 
 
 _CANDIDATES: Final = 20
@@ -34,7 +34,7 @@ class StoredVector:
     vector: NDArray[np.float32] = field(repr=False)
 
 
-def sample_vectors(database: Database, record: SpaceRecord, rows: int) -> list[StoredVector]:
+def sample_vectors(database: Database, column: SpaceColumn, rows: int) -> list[StoredVector]:
     """At most ``rows`` stored vectors of a space, picked by chance; all of them if there are no more.
 
     Pages are drawn by TABLESAMPLE SYSTEM: 64 of a million rows take ten milliseconds. Where fewer rows have a vector
@@ -42,10 +42,10 @@ def sample_vectors(database: Database, record: SpaceRecord, rows: int) -> list[S
     of the hashes at random places is as quick for a full column, but takes over a minute for a nearly empty one, and
     takes the hashes to be spread evenly, which those of an adopted table need not be.
     """
-    return database.run(lambda connection: _sample(connection, record, rows))
+    return database.run(lambda connection: _sample(connection, column, rows))
 
 
-def _sample(connection: Connection, record: SpaceRecord, rows: int) -> list[StoredVector]:
+def _sample(connection: Connection, column: SpaceColumn, rows: int) -> list[StoredVector]:
     size: Any = connection.execute(
         "SELECT greatest(reltuples, 1) FROM pg_class WHERE oid = 'knowledge_base'::regclass"
     ).fetchone()
@@ -54,23 +54,23 @@ def _sample(connection: Connection, record: SpaceRecord, rows: int) -> list[Stor
     picked = sql.SQL(
         "SELECT * FROM knowledge_base TABLESAMPLE SYSTEM (%(percent)s) WHERE {} IS NOT NULL "
         "ORDER BY random() LIMIT %(rows)s"
-    ).format(sql.Identifier(record.column))
+    ).format(sql.Identifier(column.name))
     while True:
-        found = _read(connection, record, picked, {"percent": percent, "rows": rows})
+        found = _read(connection, column, picked, {"percent": percent, "rows": rows})
         if len(found) == rows or percent == 100:
             return found
         percent = min(100.0, percent * _WIDEN)
 
 
-def read_vectors(database: Database, record: SpaceRecord, hashes: Sequence[str]) -> list[StoredVector]:
+def read_vectors(database: Database, column: SpaceColumn, hashes: Sequence[str]) -> list[StoredVector]:
     """The stored vectors of these chunks; chunks that have none are left out."""
     wanted = sql.SQL("SELECT * FROM knowledge_base WHERE chunk_hash = ANY(%(hashes)s) AND {} IS NOT NULL").format(
-        sql.Identifier(record.column)
+        sql.Identifier(column.name)
     )
-    return database.run(lambda connection: _read(connection, record, wanted, {"hashes": list(hashes)}))
+    return database.run(lambda connection: _read(connection, column, wanted, {"hashes": list(hashes)}))
 
 
-def sample_sources(database: Database, record: SpaceRecord, rows: int) -> tuple[NDArray[np.float32], tuple[str, ...]]:
+def sample_sources(database: Database, column: SpaceColumn, rows: int) -> tuple[NDArray[np.float32], tuple[str, ...]]:
     """At most ``rows`` stored vectors of a space, shape (n, dimensions), and the source of each one's document.
 
     The first in the order of the hashes: any of them, as hashes are uniform, and the same ones each time.
@@ -78,19 +78,19 @@ def sample_sources(database: Database, record: SpaceRecord, rows: int) -> tuple[
     query = sql.SQL("""
         SELECT {column}::real[], coalesce(document_metadata ->> 'source', '') FROM knowledge_base
         WHERE {column} IS NOT NULL ORDER BY chunk_hash LIMIT %s
-    """).format(column=sql.Identifier(record.column))
+    """).format(column=sql.Identifier(column.name))
     found = database.run(lambda connection: connection.execute(query, [rows]).fetchall())
-    vectors = np.array([vector for vector, _ in found], dtype=np.float32).reshape(len(found), record.space.dimensions)
+    vectors = np.array([vector for vector, _ in found], dtype=np.float32).reshape(len(found), column.space.dimensions)
     return vectors, tuple(source for _, source in found)
 
 
 def _read(
-    connection: Connection, record: SpaceRecord, chosen: sql.Composed, parameters: dict[str, Any]
+    connection: Connection, column: SpaceColumn, chosen: sql.Composed, parameters: dict[str, Any]
 ) -> list[StoredVector]:
     query = sql.SQL(
         "SELECT chunk_hash, coalesce(context_header, ''), coalesce(chunk_text, ''), text_version, {}::real[] "
         "FROM ({}) AS chosen"
-    ).format(sql.Identifier(record.column), chosen)
+    ).format(sql.Identifier(column.name), chosen)
     return [
         StoredVector(chunk_hash, embedded_text(header, text), version, np.array(vector, dtype=np.float32))
         for chunk_hash, header, text, version, vector in connection.execute(query, parameters)

@@ -14,26 +14,26 @@ from embedding_assets.postgres.catalog import DISTANCE_OPERATORS
 if TYPE_CHECKING:
     from embedding_assets.config import IndexConfig
     from embedding_assets.postgres.connection import Connection, Database
-    from embedding_assets.spaces import SpaceRecord
+    from embedding_assets.spaces import SpaceColumn
 
 _SAMPLE_ROWS = 100_000
 
 
 def nearest_chunks(
     database: Database,
-    record: SpaceRecord,
+    column: SpaceColumn,
     vector: NDArray[np.float32],
     *,
     k: int,
     where: dict[str, str],
     index: IndexConfig,
-    missing_in: SpaceRecord | None = None,
+    missing_in: SpaceColumn | None = None,
 ) -> list[tuple[Any, ...]]:
     """The ``k`` chunks nearest to ``vector``, nearest first: (hash, text, header, metadata, distance).
 
     Args:
         database: where.
-        record: the space of ``vector``, in whose column is searched.
+        column: the space of ``vector``, in whose column is searched.
         vector: of the question.
         k: how many.
         where: metadata that a chunk must have.
@@ -43,7 +43,7 @@ def nearest_chunks(
     With a filter the index is scanned on until enough rows pass it (hnsw.iterative_scan, pgvector 0.8). That ends at
     hnsw.max_scan_tuples; what then is missing is looked for without the index.
     """
-    conditions: list[sql.Composable] = [_only_in(record, missing_in)]
+    conditions: list[sql.Composable] = [_only_in(column, missing_in)]
     parameters: dict[str, Any] = {"vector": Vector(vector), "k": k}
     for number, (key, value) in enumerate(where.items()):
         conditions.append(
@@ -57,7 +57,7 @@ def nearest_chunks(
         "coalesce(document_metadata, '{{}}'), {column} {operator} %(vector)s AS distance "
         "FROM knowledge_base WHERE {conditions} ORDER BY distance LIMIT %(k)s"
     ).format(
-        column=sql.Identifier(record.column),
+        column=sql.Identifier(column.name),
         operator=DISTANCE_OPERATORS[index.operator_class],
         conditions=sql.SQL(" AND ").join(conditions),
     )
@@ -77,13 +77,13 @@ def nearest_chunks(
     return database.run(work)
 
 
-def holds_vectors(database: Database, record: SpaceRecord, *, missing_in: SpaceRecord | None = None) -> bool:
+def holds_vectors(database: Database, column: SpaceColumn, *, missing_in: SpaceColumn | None = None) -> bool:
     """Whether a space has the vector of any chunk, or of any that has none in ``missing_in``.
 
     The first such chunk ends the search for it, which goes through the partial index of ``missing_in``: with nothing
     pending there, the answer costs nothing.
     """
-    query = sql.SQL("SELECT 1 FROM knowledge_base WHERE {} LIMIT 1").format(_only_in(record, missing_in))
+    query = sql.SQL("SELECT 1 FROM knowledge_base WHERE {} LIMIT 1").format(_only_in(column, missing_in))
 
     def work(connection: Connection) -> bool:
         if missing_in is not None:
@@ -94,21 +94,21 @@ def holds_vectors(database: Database, record: SpaceRecord, *, missing_in: SpaceR
     return database.run(work)
 
 
-def count_missing(database: Database, record: SpaceRecord, *, present_in: SpaceRecord) -> int:
-    """How many chunks have a vector in ``present_in``, but none in ``record``; in a large table estimated."""
+def count_missing(database: Database, column: SpaceColumn, *, present_in: SpaceColumn) -> int:
+    """How many chunks have a vector in ``present_in``, but none in ``column``; in a large table estimated."""
     query = sql.SQL("""
         WITH size AS (SELECT greatest(reltuples, 1) AS rows FROM pg_class WHERE oid = 'knowledge_base'::regclass)
         SELECT count(*) * greatest(1, (SELECT rows / %(rows)s FROM size))
         FROM knowledge_base TABLESAMPLE SYSTEM ((SELECT least(100, 100 * %(rows)s / rows) FROM size))
         WHERE {condition}
-    """).format(condition=_only_in(present_in, record))
+    """).format(condition=_only_in(present_in, column))
     row: Any = database.run(lambda connection: connection.execute(query, {"rows": _SAMPLE_ROWS}).fetchone())
     return round(float(row[0]))
 
 
-def _only_in(record: SpaceRecord, missing_in: SpaceRecord | None) -> sql.Composed:
-    """The condition of chunks that have a vector in ``record``, and none in ``missing_in``."""
-    condition = sql.SQL("{} IS NOT NULL").format(sql.Identifier(record.column))
+def _only_in(column: SpaceColumn, missing_in: SpaceColumn | None) -> sql.Composed:
+    """The condition of chunks that have a vector in ``column``, and none in ``missing_in``."""
+    condition = sql.SQL("{} IS NOT NULL").format(sql.Identifier(column.name))
     if missing_in is None:
         return condition
-    return sql.SQL("{} AND {} IS NULL").format(condition, sql.Identifier(missing_in.column))
+    return sql.SQL("{} AND {} IS NULL").format(condition, sql.Identifier(missing_in.name))

@@ -13,7 +13,7 @@ from embedding_assets.planning import EXACT_SEARCH_ROWS
 from embedding_assets.postgres.backlog import count_backlog
 from embedding_assets.postgres.catalog import describe_index, ensure_pending_index
 from embedding_assets.postgres.locks import TABLE_LOCK, hold, is_loading
-from embedding_assets.spaces import SpaceRecord, VectorSpace
+from embedding_assets.spaces import SpaceColumn, VectorSpace
 
 if TYPE_CHECKING:
     from embedding_assets.postgres.connection import Connection, Database
@@ -37,55 +37,55 @@ _API_SETTING_OF = {
 }
 
 
-def list_spaces(database: Database) -> list[SpaceRecord]:
+def list_spaces(database: Database) -> list[SpaceColumn]:
     """All spaces, oldest first."""
     return database.run(_select)
 
 
-def serving_space(database: Database) -> SpaceRecord | None:
+def serving_space(database: Database) -> SpaceColumn | None:
     """The space that searches are asked in; None before anything was embedded."""
-    return next((record for record in list_spaces(database) if record.serving), None)
+    return next((column for column in list_spaces(database) if column.serving), None)
 
 
-def match_space(records: Sequence[SpaceRecord], name: str) -> SpaceRecord:
+def match_space(columns: Sequence[SpaceColumn], name: str) -> SpaceColumn:
     """The only space whose name or slug is ``name`` or begins so.
 
     Raises:
         ConfigurationError: there is none, or more than one.
     """
-    called = [(record, (record.space.name, record.space.slug)) for record in records if name]
-    found = [record for record, names in called if any(full.startswith(name) for full in names)]
+    called = [(column, (column.space.name, column.space.slug)) for column in columns if name]
+    found = [column for column, names in called if any(full.startswith(name) for full in names)]
     if len(found) == 1:
         return found[0]
-    if not records:
+    if not columns:
         raise ConfigurationError("there is no space yet; the first run of `embedding-assets embed` makes one")
     problem = f"the names of several spaces begin with {name!r}" if found else f"no space is called {name!r}; there are"
-    raise ConfigurationError("\n  ".join([f"{problem}:", *(record.space.name for record in found or records)]))
+    raise ConfigurationError("\n  ".join([f"{problem}:", *(column.space.name for column in found or columns)]))
 
 
-def serve_space(database: Database, record: SpaceRecord, *, force: bool = False) -> SpaceRecord:
+def serve_space(database: Database, column: SpaceColumn, *, force: bool = False) -> SpaceColumn:
     """Make a space the one that searches are asked in; the one before keeps its column and index.
 
     Args:
         database: where.
-        record: the space.
+        column: the space.
         force: even if searches would then miss chunks, or take long.
 
     Raises:
         ConfigurationError: the space is not complete, and ``force`` is off.
     """
-    if not force and (faults := _incompleteness(database, record)):
+    if not force and (faults := _incompleteness(database, column)):
         raise ConfigurationError(
-            f"space {record.space.name} is not complete: {' and '.join(faults)}; run `embedding-assets embed` with the "
-            f"settings of that space (EMBEDDING_PROVIDER={record.space.provider}), or use --force"
+            f"space {column.space.name} is not complete: {' and '.join(faults)}; run `embedding-assets embed` with the "
+            f"settings of that space (EMBEDDING_PROVIDER={column.space.provider}), or use --force"
         )
-    ensure_pending_index(database, record)
+    ensure_pending_index(database, column)
     # A load of this space that is about to drop that index looks under the lock whether the space serves by now.
     with database.session() as session, hold(session, TABLE_LOCK):
-        database.run(lambda connection: _serve(connection, record))
-    record = replace(record, serving=True)
-    ensure_pending_index(database, record)
-    return record
+        database.run(lambda connection: _serve(connection, column))
+    column = replace(column, serving=True)
+    ensure_pending_index(database, column)
+    return column
 
 
 def register_space(
@@ -95,7 +95,7 @@ def register_space(
     new_space: bool = False,
     new_provider: bool = False,
     claim_vectors: bool = False,
-) -> SpaceRecord:
+) -> SpaceColumn:
     """The record of ``space``; the first space of a table gets column ``embedding``, a further one its own.
 
     Args:
@@ -112,28 +112,28 @@ def register_space(
     """
     unused = _find_unused(database, space) if new_provider and not new_space else None
 
-    def find(connection: Connection) -> SpaceRecord | None:
+    def find(connection: Connection) -> SpaceColumn | None:
         known = _select(connection)
-        found = next((record for record in known if record.space == space), None)
-        others = [record for record in known if record != unused]
+        found = next((column for column in known if column.space == space), None)
+        others = [column for column in known if column != unused]
         allowed = new_space or (new_provider and all(other.space.provider != space.provider for other in others))
         if found is None and others and not allowed:
             raise SpaceMismatchError(_mismatch(space, others))
         return found
 
-    def register(connection: Connection) -> SpaceRecord:
+    def register(connection: Connection) -> SpaceColumn:
         return find(connection) or _register(connection, space, claim_vectors=claim_vectors, unused=unused)
 
-    record = database.run(find)
-    if record is None:
+    column = database.run(find)
+    if column is None:
         with database.session() as session, hold(session, TABLE_LOCK):
-            record = database.run(register)
-    if not pending_index_waits(database, record) or describe_index(database, record.index).exists:
-        ensure_pending_index(database, record)
-    return record
+            column = database.run(register)
+    if not pending_index_waits(database, column) or describe_index(database, column.index).exists:
+        ensure_pending_index(database, column)
+    return column
 
 
-def pending_index_waits(database: Database, record: SpaceRecord) -> bool:
+def pending_index_waits(database: Database, column: SpaceColumn) -> bool:
     """Whether a space's partial index of pending chunks is left to its first load's end, as its vector index is.
 
     Where an index names a vector column, PostgreSQL enters every row whose vector is written into all indexes of the
@@ -146,51 +146,51 @@ def pending_index_waits(database: Database, record: SpaceRecord) -> bool:
         "SELECT attcollation = '\"C\"'::regcollation FROM pg_attribute "
         "WHERE attrelid = 'knowledge_base'::regclass AND attname = 'chunk_hash'"
     )
-    return not record.serving and database.run(lambda connection: connection.execute(query).fetchone()) == (True,)
+    return not column.serving and database.run(lambda connection: connection.execute(query).fetchone()) == (True,)
 
 
-def _select(connection: Connection) -> list[SpaceRecord]:
+def _select(connection: Connection) -> list[SpaceColumn]:
     rows = connection.execute(
         sql.SQL("SELECT {}, column_name, index_name, serving FROM embedding_spaces ORDER BY created_at, name").format(
             _ATTRIBUTES
         )
     ).fetchall()
-    return [SpaceRecord(VectorSpace(*row[:-3]), *row[-3:]) for row in rows]
+    return [SpaceColumn(VectorSpace(*row[:-3]), *row[-3:]) for row in rows]
 
 
-def _incompleteness(database: Database, record: SpaceRecord) -> list[str]:
+def _incompleteness(database: Database, column: SpaceColumn) -> list[str]:
     """Why searches in a space would miss chunks, or take long."""
-    backlog = count_backlog(database, record)
+    backlog = count_backlog(database, column)
     faults = []
     if backlog.pending:
         faults.append(f"{backlog.pending:,} of {backlog.chunks:,} chunks are not embedded in it")
-    if backlog.embedded > EXACT_SEARCH_ROWS and not describe_index(database, record.index).valid:
-        faults.append(f"its index {record.index} is not built")
+    if backlog.embedded > EXACT_SEARCH_ROWS and not describe_index(database, column.index).valid:
+        faults.append(f"its index {column.index} is not built")
     return faults
 
 
-def _serve(connection: Connection, record: SpaceRecord) -> None:
+def _serve(connection: Connection, column: SpaceColumn) -> None:
     # One after the other: no moment may have two that serve.
     connection.execute("UPDATE embedding_spaces SET serving = false WHERE serving")
-    connection.execute("UPDATE embedding_spaces SET serving = true WHERE name = %s", [record.space.name])
+    connection.execute("UPDATE embedding_spaces SET serving = true WHERE name = %s", [column.space.name])
 
 
-def _find_unused(database: Database, space: VectorSpace) -> SpaceRecord | None:
+def _find_unused(database: Database, space: VectorSpace) -> SpaceColumn | None:
     """The only space of the same API, if it is another one, holds no vector, and no run is about to change that."""
-    own = [record for record in list_spaces(database) if record.space.provider == space.provider == "openai"]
+    own = [column for column in list_spaces(database) if column.space.provider == space.provider == "openai"]
     if len(own) != 1 or own[0].space == space or is_loading(database, own[0].space.name):
         return None
     return own[0] if database.run(lambda connection: _is_empty(connection, own[0])) else None
 
 
-def _is_empty(connection: Connection, record: SpaceRecord) -> bool:
-    query = sql.SQL("SELECT 1 FROM knowledge_base WHERE {} IS NOT NULL LIMIT 1").format(sql.Identifier(record.column))
+def _is_empty(connection: Connection, column: SpaceColumn) -> bool:
+    query = sql.SQL("SELECT 1 FROM knowledge_base WHERE {} IS NOT NULL LIMIT 1").format(sql.Identifier(column.name))
     return connection.execute(query).fetchone() is None
 
 
 def _register(
-    connection: Connection, space: VectorSpace, *, claim_vectors: bool, unused: SpaceRecord | None
-) -> SpaceRecord:
+    connection: Connection, space: VectorSpace, *, claim_vectors: bool, unused: SpaceColumn | None
+) -> SpaceColumn:
     """Called under the table's lock, so that two first runs agree on one space. ``unused`` gives way to this one."""
     # Changing columns waits for every reader, and new readers behind it: give way and try again rather than block them.
     connection.execute("SET LOCAL lock_timeout = '2s'")
@@ -202,28 +202,28 @@ def _register(
             raise SpaceMismatchError(_mismatch(space, known))
         connection.execute("DELETE FROM embedding_spaces WHERE name = %s", [unused.space.name])
         known.remove(unused)
-    if all(record.column != "embedding" for record in known):
-        serving = all(not record.serving for record in known)
-        record = SpaceRecord(space, "embedding", "idx_knowledge_embedding", serving)
+    if all(column.name != "embedding" for column in known):
+        serving = all(not column.serving for column in known)
+        column = SpaceColumn(space, "embedding", "idx_knowledge_embedding", serving)
         _claim_first_column(connection, space, claim_vectors=claim_vectors)
     else:
         serving = unused is not None and unused.serving
-        record = SpaceRecord(space, f"embedding_{space.slug}", f"idx_knowledge_embedding_{space.slug}", serving)
+        column = SpaceColumn(space, f"embedding_{space.slug}", f"idx_knowledge_embedding_{space.slug}", serving)
         change = sql.SQL("ALTER TABLE knowledge_base ADD COLUMN {} vector({})").format(
-            sql.Identifier(record.column), sql.Literal(space.dimensions)
+            sql.Identifier(column.name), sql.Literal(space.dimensions)
         )
         if unused is not None:
-            _unwatch_removals(connection, unused.column)
-            change += sql.SQL(", DROP COLUMN {}").format(sql.Identifier(unused.column))
+            _unwatch_removals(connection, unused.name)
+            change += sql.SQL(", DROP COLUMN {}").format(sql.Identifier(unused.name))
         connection.execute(change)
-    _watch_removals(connection, record.column)
+    _watch_removals(connection, column.name)
     connection.execute(
         sql.SQL("INSERT INTO embedding_spaces (name, {}, column_name, index_name, serving) VALUES ({}, {})").format(
             _ATTRIBUTES, sql.Placeholder(), sql.SQL(", ").join(sql.Placeholder() * (len(fields(VectorSpace)) + 3))
         ),
-        [space.name, *astuple(space), record.column, record.index, record.serving],
+        [space.name, *astuple(space), column.name, column.index, column.serving],
     )
-    return record
+    return column
 
 
 def _claim_first_column(connection: Connection, space: VectorSpace, *, claim_vectors: bool) -> None:
@@ -276,19 +276,19 @@ def _unwatch_removals(connection: Connection, column: str) -> None:
     )
 
 
-def _mismatch(space: VectorSpace, known: list[SpaceRecord]) -> str:
-    own = [record for record in known if record.space.provider == space.provider] or known
-    record = next((record for record in own if record.serving), own[0])
-    lines = [f"the table is embedded in space {record.space.name}, but the settings describe {space.name}:"]
+def _mismatch(space: VectorSpace, known: list[SpaceColumn]) -> str:
+    own = [column for column in known if column.space.provider == space.provider] or known
+    column = next((column for column in own if column.serving), own[0])
+    lines = [f"the table is embedded in space {column.space.name}, but the settings describe {space.name}:"]
     setting_of = _settings_of(space)
-    differences = space.differences(record.space)
+    differences = space.differences(column.space)
     for name in differences:
         setting = f" ({setting_of[name]})" if name in setting_of else ""
-        lines.append(f"  {name}{setting} is {getattr(space, name)!r}, the table's is {getattr(record.space, name)!r}")
+        lines.append(f"  {name}{setting} is {getattr(space, name)!r}, the table's is {getattr(column.space, name)!r}")
     way = "unset these variables"
-    if space.provider == record.space.provider == "openai" and "revision" in differences:
+    if space.provider == column.space.provider == "openai" and "revision" in differences:
         others = " and unset the others" if len(differences) > 1 else ""
-        way = f"set EMBEDDING_OPENAI_BASE_URL to the API at {record.space.revision}{others}"
+        way = f"set EMBEDDING_OPENAI_BASE_URL to the API at {column.space.revision}{others}"
     lines.append(
         f"{way} to go on with the table's model, "
         "or set EMBEDDING_NEW_SPACE=true to give the new one a column and an index of its own"

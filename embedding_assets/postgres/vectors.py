@@ -14,7 +14,7 @@ from psycopg import sql
 if TYPE_CHECKING:
     from embedding_assets.postgres.backlog import PendingChunk
     from embedding_assets.postgres.connection import Connection, Database
-    from embedding_assets.spaces import SpaceRecord
+    from embedding_assets.spaces import SpaceColumn
 
 
 _SAMPLE_ROWS = 100_000
@@ -43,7 +43,7 @@ class StoredVectorsReport:
 
 
 def write_vectors(
-    database: Database, record: SpaceRecord, chunks: Sequence[PendingChunk], vectors: NDArray[np.float32]
+    database: Database, column: SpaceColumn, chunks: Sequence[PendingChunk], vectors: NDArray[np.float32]
 ) -> set[str]:
     """Store ``vectors``, shape (len(chunks), dimensions), and forget earlier failures of these chunks.
 
@@ -53,11 +53,11 @@ def write_vectors(
     Returns:
         The hashes that were written; the others were edited, deleted or embedded in the meantime.
     """
-    return database.run(lambda connection: _write(connection, record, chunks, vectors))
+    return database.run(lambda connection: _write(connection, column, chunks, vectors))
 
 
 def _write(
-    connection: Connection, record: SpaceRecord, chunks: Sequence[PendingChunk], vectors: NDArray[np.float32]
+    connection: Connection, column: SpaceColumn, chunks: Sequence[PendingChunk], vectors: NDArray[np.float32]
 ) -> set[str]:
     # Rows of any size stay in one piece, so that a vector is stored out of line only once, in its column.
     connection.execute(
@@ -79,16 +79,16 @@ def _write(
             "UPDATE knowledge_base k SET {column} = i.embedding FROM incoming_vectors i "
             "WHERE k.chunk_hash = i.chunk_hash AND k.text_version = i.text_version AND k.{column} IS NULL "
             "RETURNING k.chunk_hash"
-        ).format(column=sql.Identifier(record.column))
+        ).format(column=sql.Identifier(column.name))
     ).fetchall()
     connection.execute(
         "DELETE FROM embedding_failures f USING incoming_vectors i WHERE f.chunk_hash = i.chunk_hash AND f.space = %s",
-        [record.space.name],
+        [column.space.name],
     )
     return {row[0] for row in written}
 
 
-def check_stored_vectors(database: Database, record: SpaceRecord) -> StoredVectorsReport:
+def check_stored_vectors(database: Database, column: SpaceColumn) -> StoredVectorsReport:
     """Check dimensions and lengths of the stored vectors, of a sample of them in a large table.
 
     The type ``vector`` itself keeps NaN and infinity out.
@@ -103,7 +103,7 @@ def check_stored_vectors(database: Database, record: SpaceRecord) -> StoredVecto
         SELECT count(*), count(*) FILTER (WHERE dimensions <> %(dimensions)s), count(*) FILTER (WHERE norm = 0),
                count(*) FILTER (WHERE norm <> 0 AND abs(norm - 1) > 1e-3)
         FROM sample
-    """).format(column=sql.Identifier(record.column))
-    parameters = {"rows": _SAMPLE_ROWS, "dimensions": record.space.dimensions}
+    """).format(column=sql.Identifier(column.name))
+    parameters = {"rows": _SAMPLE_ROWS, "dimensions": column.space.dimensions}
     row: Any = database.run(lambda connection: connection.execute(query, parameters).fetchone())
-    return StoredVectorsReport(row[0], row[1], row[2], row[3] if record.space.normalized else None)
+    return StoredVectorsReport(row[0], row[1], row[2], row[3] if column.space.normalized else None)

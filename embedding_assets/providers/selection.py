@@ -13,7 +13,7 @@ from embedding_assets.errors import ConfigurationError, ModelUnavailableError
 from embedding_assets.postgres.spaces import list_spaces, register_space
 from embedding_assets.providers.local import LocalProvider, local_space
 from embedding_assets.providers.openai.provider import OpenAIProvider, openai_space
-from embedding_assets.spaces import SpaceRecord
+from embedding_assets.spaces import SpaceColumn
 
 if TYPE_CHECKING:
     from embedding_assets.postgres.connection import Database
@@ -24,31 +24,31 @@ if TYPE_CHECKING:
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
-def follow_spaces(settings: Settings, records: list[SpaceRecord]) -> Settings:
+def follow_spaces(settings: Settings, columns: list[SpaceColumn]) -> Settings:
     """Settings whose unset provider and unset model are those that the table is already embedded with.
 
     A table thus keeps its model when the default changes, and the demo's table keeps the demo's.
     """
     chosen = settings.embedding.model_fields_set
-    serving = next((record for record in records if record.serving), None)
+    serving = next((column for column in columns if column.serving), None)
     if serving and "provider" not in chosen:
         settings = _with_provider(settings, serving.space.provider)
-    own = [record for record in records if record.space.provider == settings.embedding.provider]
+    own = [column for column in columns if column.space.provider == settings.embedding.provider]
     if settings.embedding.provider == "openai":
         # The same name on another server may be another model.
         server = openai_space(settings.openai).revision
-        own = [record for record in own if record.space.revision == server] or own
+        own = [column for column in own if column.space.revision == server] or own
         named = _model_is_named(settings)
     else:
         named = _model_is_named(settings) or "model_revision" in chosen
     if named or not own:
         return settings
-    record = serving if serving in own else own[0]
-    if record.space.provider == "openai":
-        return _with_api_model_of(settings, record.space, keep=settings.openai.model_fields_set)
-    if record.space.revision.startswith("sha256:"):
-        raise _folder_needed(record)
-    return _with_model_of(settings, record.space, keep=chosen)
+    column = serving if serving in own else own[0]
+    if column.space.provider == "openai":
+        return _with_api_model_of(settings, column.space, keep=settings.openai.model_fields_set)
+    if column.space.revision.startswith("sha256:"):
+        raise _folder_needed(column)
+    return _with_model_of(settings, column.space, keep=chosen)
 
 
 def fallback_settings(settings: Settings) -> Settings | None:
@@ -68,11 +68,11 @@ def configured_model(settings: Settings, database: Database) -> tuple[Settings, 
     Raises:
         ModelUnavailableError: the model's files cannot be had.
     """
-    records = list_spaces(database)
-    resolved = follow_spaces(settings, records)
+    columns = list_spaces(database)
+    resolved = follow_spaces(settings, columns)
     if resolved.embedding.provider == "local":
         return resolved, _locate(resolved)
-    resolved = follow_spaces(_with_provider(settings, "local"), records)
+    resolved = follow_spaces(_with_provider(settings, "local"), columns)
     try:
         return resolved, _locate(resolved)
     except ModelUnavailableError as unavailable:
@@ -103,7 +103,7 @@ def create_provider(settings: Settings, database: Database | None = None) -> Emb
     return LocalProvider(_locate(settings), settings.embedding)
 
 
-def find_space(settings: Settings, database: Database) -> SpaceRecord | None:
+def find_space(settings: Settings, database: Database) -> SpaceColumn | None:
     """The space that ``open_space`` would lead to, if the table has it; registers, fetches and loads nothing.
 
     Where ``open_space`` would refuse the settings, the space may be another revision of the model they name.
@@ -111,22 +111,22 @@ def find_space(settings: Settings, database: Database) -> SpaceRecord | None:
     Raises:
         ConfigurationError: the table's model came from a folder, which the settings do not name.
     """
-    records = list_spaces(database)
-    settings = follow_spaces(settings, records)
+    columns = list_spaces(database)
+    settings = follow_spaces(settings, columns)
     if settings.embedding.provider == "openai":
-        candidates = [record for record in records if record.space == openai_space(settings.openai)]
+        candidates = [column for column in columns if column.space == openai_space(settings.openai)]
     else:
-        candidates = [record for record in records if _may_be(settings.embedding, record.space)]
+        candidates = [column for column in columns if _may_be(settings.embedding, column.space)]
         limit = settings.embedding.max_seq_length
-        candidates = [record for record in candidates if record.space.max_tokens == limit] or candidates
+        candidates = [column for column in candidates if column.space.max_tokens == limit] or candidates
     if len(candidates) > 1 or (candidates and settings.embedding.new_space):
         # Only now: reading a model's files may mean to hash, or to fetch them.
         space = _describe(settings)
-        candidates = [record for record in candidates if record.space == space]
+        candidates = [column for column in candidates if column.space == space]
     return candidates[0] if candidates else None
 
 
-def open_space(settings: Settings, database: Database) -> SpaceRecord:
+def open_space(settings: Settings, database: Database) -> SpaceColumn:
     """The space to embed into, registered if it is new; loads no model.
 
     A further space needs ``EMBEDDING_NEW_SPACE``, unless it is the first of another provider: who names one means it.
@@ -144,34 +144,34 @@ def open_space(settings: Settings, database: Database) -> SpaceRecord:
     )
 
 
-def settings_for(settings: Settings, record: SpaceRecord) -> Settings:
+def settings_for(settings: Settings, column: SpaceColumn) -> Settings:
     """Settings under which a space that exists is the one to embed into, whatever provider and model they name.
 
     Raises:
         ConfigurationError: its model came from a folder, which the settings do not name.
     """
-    settings = _with_provider(settings, record.space.provider)
-    if record.space.provider == "openai":
-        return _with_api_model_of(settings, record.space, keep=set())
-    if not record.space.revision.startswith("sha256:"):
-        return _with_model_of(settings, record.space, keep=set())
+    settings = _with_provider(settings, column.space.provider)
+    if column.space.provider == "openai":
+        return _with_api_model_of(settings, column.space, keep=set())
+    if not column.space.revision.startswith("sha256:"):
+        return _with_model_of(settings, column.space, keep=set())
     if not is_folder(settings.embedding.model_name):
-        raise _folder_needed(record)
+        raise _folder_needed(column)
     return settings
 
 
-def provider_for(settings: Settings, record: SpaceRecord, database: Database) -> EmbeddingProvider:
+def provider_for(settings: Settings, column: SpaceColumn, database: Database) -> EmbeddingProvider:
     """The provider of a space that exists, to embed further chunks or a query in it.
 
     Raises:
         ConfigurationError: the settings no longer lead to that space's model.
     """
-    provider = create_provider(settings_for(settings, record), database)
-    if provider.space != record.space:
-        differing = ", ".join(provider.space.differences(record.space))
-        of_api = record.space.provider == "openai"
+    provider = create_provider(settings_for(settings, column), database)
+    if provider.space != column.space:
+        differing = ", ".join(provider.space.differences(column.space))
+        of_api = column.space.provider == "openai"
         raise ConfigurationError(
-            f"space {record.space.name} needs model {record.space.model} at {record.space.revision}, but the settings "
+            f"space {column.space.name} needs model {column.space.model} at {column.space.revision}, but the settings "
             f"lead to {provider.space.name} (differing: {differing}); set "
             + ("EMBEDDING_OPENAI_BASE_URL to that server" if of_api else "EMBEDDING_MODEL_NAME to that model")
         )
@@ -203,9 +203,9 @@ def _model_is_named(settings: Settings) -> bool:
     return "model_name" in settings.embedding.model_fields_set
 
 
-def _folder_needed(record: SpaceRecord) -> ConfigurationError:
+def _folder_needed(column: SpaceColumn) -> ConfigurationError:
     return ConfigurationError(
-        f"the table was embedded with model {record.space.model} from a folder; set EMBEDDING_MODEL_NAME to that folder"
+        f"the table was embedded with model {column.space.model} from a folder; set EMBEDDING_MODEL_NAME to that folder"
     )
 
 
@@ -260,7 +260,7 @@ def stand_in_settings(settings: Settings, primary: VectorSpace) -> Settings | No
 def configured_space(settings: Settings, database: Database) -> str | None:
     """Name of the space that the settings lead to, if there is one already."""
     try:
-        record = find_space(settings, database)
+        column = find_space(settings, database)
     except (ConfigurationError, ModelUnavailableError):
         return None  # whoever wants to embed is told why
-    return record.space.name if record else None
+    return column.space.name if column else None

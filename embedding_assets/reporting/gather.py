@@ -27,7 +27,7 @@ from embedding_assets.reporting.overview import (
     place_of,
 )
 from embedding_assets.reporting.status import inspect_space
-from embedding_assets.spaces import SpaceRecord
+from embedding_assets.spaces import SpaceColumn
 
 if TYPE_CHECKING:
     from embedding_assets.config import Settings
@@ -53,9 +53,9 @@ def gather_overview(database: Database, settings: Settings, *, map_size: int = 0
         settings: what is judged by; nothing is told of a secret.
         map_size: most vectors to read of each space for a map of them; each is some kilobytes.
     """
-    records = sorted(list_spaces(database), key=lambda record: not record.serving)
+    columns = sorted(list_spaces(database), key=lambda column: not column.serving)
     # Without one, e.g. before its first run, the backlog that matters is that of searches.
-    configured = configured_space(settings, database) or (records[0].space.name if records else None)
+    configured = configured_space(settings, database) or (columns[0].space.name if columns else None)
     spending = count_spending(database, run_id="")
     budget = settings.budget
     return Overview(
@@ -65,8 +65,8 @@ def gather_overview(database: Database, settings: Settings, *, map_size: int = 0
         chunks=count_chunks(database),
         documents=count_documents(database),
         spaces=tuple(
-            _gather_space(database, settings, record, map_size, configured=record.space.name == configured)
-            for record in records
+            _gather_space(database, settings, column, map_size, configured=column.space.name == configured)
+            for column in columns
         ),
         costs=CostOverview(
             today_usd=float(spending.day),
@@ -80,9 +80,9 @@ def gather_overview(database: Database, settings: Settings, *, map_size: int = 0
     )
 
 
-def count_prefixes(database: Database, record: SpaceRecord, length: int) -> tuple[PrefixCounts, ...]:
+def count_prefixes(database: Database, column: SpaceColumn, length: int) -> tuple[PrefixCounts, ...]:
     """The chunks of a space by prefix of their hash, empty prefixes included."""
-    return _by_prefix(database, record, length, count_backlog(database, record))
+    return _by_prefix(database, column, length, count_backlog(database, column))
 
 
 def daily_costs(database: Database) -> tuple[DayCost, ...]:
@@ -91,30 +91,30 @@ def daily_costs(database: Database) -> tuple[DayCost, ...]:
 
 
 def _gather_space(
-    database: Database, settings: Settings, record: SpaceRecord, map_size: int, *, configured: bool
+    database: Database, settings: Settings, column: SpaceColumn, map_size: int, *, configured: bool
 ) -> SpaceOverview:
     config = settings.embedding
-    status = inspect_space(database, record)
+    status = inspect_space(database, column)
     backlog = status.backlog
-    statistics = measure_vectors(database, record)
-    measurement = recorded_measurement(database, record, settings.index, status.index, statistics)
-    vectors, sources = sample_sources(database, record, map_size) if map_size and backlog.embedded else (None, ())
+    statistics = measure_vectors(database, column)
+    measurement = recorded_measurement(database, column, settings.index, status.index, statistics)
+    vectors, sources = sample_sources(database, column, map_size) if map_size and backlog.embedded else (None, ())
     return SpaceOverview(
-        name=record.space.name,
-        model=record.space.model,
-        place=place_of(record.space),
-        dimensions=record.space.dimensions,
-        column=record.column,
-        serving=record.serving,
-        prefixes=_by_prefix(database, record, config.prefix_length, backlog),
+        name=column.space.name,
+        model=column.space.model,
+        place=place_of(column.space),
+        dimensions=column.space.dimensions,
+        column=column.name,
+        serving=column.serving,
+        prefixes=_by_prefix(database, column, config.prefix_length, backlog),
         waiting=backlog.waiting,
-        runs=tuple(list_runs(database, record.space.name)),
+        runs=tuple(list_runs(database, column.space.name)),
         index=_index_overview(status.index, settings, measurement),
         checks=tuple(
             judge_as_recorded(
                 database,
                 settings,
-                record,
+                column,
                 backlog,
                 status.index,
                 statistics=statistics,
@@ -124,15 +124,15 @@ def _gather_space(
         ),
         throughput_floor=config.throughput_floor,
         recall_floor=config.recall_floor,
-        failures=count_failures(database, record.space.name),
+        failures=count_failures(database, column.space.name),
         numbers=_numbers(statistics, measurement),
         vectors=vectors,
         sources=sources,
     )
 
 
-def _by_prefix(database: Database, record: SpaceRecord, length: int, backlog: Backlog) -> tuple[PrefixCounts, ...]:
-    counted = {rows.prefix: rows for rows in count_by_prefix(database, record, length)}
+def _by_prefix(database: Database, column: SpaceColumn, length: int, backlog: Backlog) -> tuple[PrefixCounts, ...]:
+    counted = {rows.prefix: rows for rows in count_by_prefix(database, column, length)}
     found = [
         PrefixCounts(prefix, rows.embedded, rows.pending, rows.quarantined)
         if (rows := counted.get(prefix))

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 from embedding_assets.postgres.backlog import Backlog, count_backlog
 from embedding_assets.postgres.catalog import IndexState, describe_index
 from embedding_assets.postgres.chunks import count_chunks
-from embedding_assets.postgres.runs import RunRecord, latest_run
+from embedding_assets.postgres.runs import PastRun, latest_run
 from embedding_assets.postgres.spaces import list_spaces
-from embedding_assets.spaces import SpaceRecord
+from embedding_assets.spaces import SpaceColumn
 
 if TYPE_CHECKING:
     from embedding_assets.postgres.connection import Database
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 class SpaceStatus:
     """One vector space of the table."""
 
-    record: SpaceRecord
+    column: SpaceColumn
     backlog: Backlog
     index: IndexState
-    latest_run: RunRecord | None
+    latest_run: PastRun | None
 
     @property
     def coverage(self) -> float:
@@ -33,13 +33,13 @@ class SpaceStatus:
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
         return {
-            "name": self.record.space.name,
-            "provider": self.record.space.provider,
-            "model": self.record.space.model,
-            "revision": self.record.space.revision,
-            "column": self.record.column,
-            "dimensions": self.record.space.dimensions,
-            "serving": self.record.serving,
+            "name": self.column.space.name,
+            "provider": self.column.space.provider,
+            "model": self.column.space.model,
+            "revision": self.column.space.revision,
+            "column": self.column.name,
+            "dimensions": self.column.space.dimensions,
+            "serving": self.column.serving,
             "embedded": self.backlog.embedded,
             "coverage": self.coverage,
             "pending": self.backlog.pending,
@@ -66,15 +66,15 @@ class TableStatus:
 
 def inspect_table(database: Database) -> TableStatus:
     """Count what is in the table; measures nothing that costs more than a scan of an index."""
-    spaces = [inspect_space(database, record) for record in list_spaces(database)]
+    spaces = [inspect_space(database, column) for column in list_spaces(database)]
     return TableStatus(spaces[0].backlog.chunks if spaces else count_chunks(database), spaces)
 
 
-def inspect_space(database: Database, record: SpaceRecord) -> SpaceStatus:
+def inspect_space(database: Database, column: SpaceColumn) -> SpaceStatus:
     """The same of one space."""
     return SpaceStatus(
-        record=record,
-        backlog=count_backlog(database, record),
-        index=describe_index(database, record.index),
-        latest_run=latest_run(database, record.space.name),
+        column=column,
+        backlog=count_backlog(database, column),
+        index=describe_index(database, column.index),
+        latest_run=latest_run(database, column.space.name),
     )

@@ -10,9 +10,9 @@ import pytest
 
 from embedding_assets.cli import app
 from embedding_assets.models import EmbeddingStats
-from embedding_assets.postgres.failures import record_failures
+from embedding_assets.postgres.failures import save_failures
 from embedding_assets.postgres.locks import PrefixLocks
-from embedding_assets.postgres.runs import record_run
+from embedding_assets.postgres.runs import save_run
 from embedding_assets.providers.selection import open_space
 from embedding_assets_tests.support.fakes import insert_chunks
 
@@ -144,8 +144,8 @@ def test_an_empty_database(run, empty_url, monkeypatch):
 
 
 def test_an_estimate_after_a_run_times_nothing(run, settings, database):
-    record = open_space(settings, database)
-    record_run(database, EmbeddingStats(space=record.space.name, embedded=200, tokens=1000, seconds=10, device="cpu"))
+    column = open_space(settings, database)
+    save_run(database, EmbeddingStats(space=column.space.name, embedded=200, tokens=1000, seconds=10, device="cpu"))
     insert_chunks(database, ["some text"] * 1, token_count=100)
 
     code, out, err = run("estimate")
@@ -184,9 +184,9 @@ def test_the_index_is_left_to_the_run_that_is_still_loading(run, settings, datab
 
 
 def test_failures_are_listed_and_tried_again(run, settings, database):
-    record = open_space(settings, database)
+    column = open_space(settings, database)
     [chunk_hash] = insert_chunks(database, ["secret words"], document_metadata='{"source": "docs/a.md"}')
-    record_failures(database, record.space.name, {chunk_hash: "encoding_failed"}, settings.embedding)
+    save_failures(database, column.space.name, {chunk_hash: "encoding_failed"}, settings.embedding)
 
     code, out, _ = run("failures")
     assert code == 0

@@ -116,7 +116,7 @@ def test_a_wrong_name_lists_the_right_ones(run, both):
     assert code == 2
     assert err.splitlines() == [
         "error: no space is called 'nonsense'; there are:",
-        *(f"  {record.space.name}" for record in both),
+        *(f"  {column.space.name}" for column in both),
     ]
 
 
@@ -197,34 +197,34 @@ def test_a_limit_in_dollars_stops_with_a_word_and_leaves_an_index(run, by_api, d
     assert 0 < left < 30 == total
     assert err.splitlines()[-1].startswith("error: ")
     assert "EMBEDDING_BUDGET_USD_PER_DAY" in err.splitlines()[-1]
-    [record] = list_spaces(database)
-    assert describe_index(database, record.index).valid, "who knows when the next run comes"
+    [column] = list_spaces(database)
+    assert describe_index(database, column.index).valid, "who knows when the next run comes"
     assert by_api.bill_usd <= Decimal("0.35")
 
 
 def test_a_key_that_is_refused_costs_no_index(run, both, database, api, monkeypatch):
-    _, record = both
+    _, column = both
     insert_chunks(database, [f"more {number}" for number in range(100)])
     monkeypatch.setenv("EMBEDDING_PROVIDER", "openai")
     monkeypatch.setenv("EMBEDDING_OPENAI_API_KEY", "wrong")
-    before = describe_index(database, record.index)
+    before = describe_index(database, column.index)
     code, _, err = run("embed")
     assert (code, "EMBEDDING_OPENAI_API_KEY" in err) == (1, True)
-    assert describe_index(database, record.index) == before
+    assert describe_index(database, column.index) == before
 
     monkeypatch.setenv("EMBEDDING_OPENAI_API_KEY", "not a key")
     assert run("embed")[0] == 2
-    assert describe_index(database, record.index) == before
+    assert describe_index(database, column.index) == before
 
 
 def test_a_model_that_cannot_be_loaded_costs_no_index(run, settings, database, monkeypatch):
     insert_chunks(database, TEXTS[:3])
     assert run("embed")[0] == 0
     insert_chunks(database, TEXTS[3:])
-    record = open_space(settings, database)
+    column = open_space(settings, database)
     monkeypatch.setenv("EMBEDDING_DEVICE", "cuda:99")
     assert run("embed")[0] == 2
-    assert describe_index(database, record.index).valid
+    assert describe_index(database, column.index).valid
 
 
 def test_a_run_by_an_api_and_one_while_it_is_down(run, by_api, database, monkeypatch):
@@ -273,10 +273,10 @@ def test_a_recall_is_accepted_as_what_later_ones_are_compared_with(run, settings
     assert "has no recall to accept: 0 vectors are too few" in err
 
     assert run("embed")[0] == 0
-    [record] = list_spaces(database)
+    [column] = list_spaces(database)
     code, out, _ = run("spaces", "accept-recall", "local")
     assert code == 0
-    assert f"recall@10 of 1.000 is what {record.space.name} is compared with" in out
-    kept = baseline_measurement(database, record.space.name)
-    shown = json.loads(run("spaces", "accept-recall", record.space.slug, "--json")[1])
-    assert (shown["space"], shown["recall_at_10"]) == (record.space.name, kept.recall)
+    assert f"recall@10 of 1.000 is what {column.space.name} is compared with" in out
+    kept = baseline_measurement(database, column.space.name)
+    shown = json.loads(run("spaces", "accept-recall", column.space.slug, "--json")[1])
+    assert (shown["space"], shown["recall_at_10"]) == (column.space.name, kept.recall)

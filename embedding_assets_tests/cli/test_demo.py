@@ -132,15 +132,15 @@ def failing_run(settings, monkeypatch, tmp_path):
     ],
 )
 def test_a_failing_run_names_its_log_and_its_cause(failing_run, settings, database, script, cause, tmp_path):
-    record = open_space(settings, database)
+    column = open_space(settings, database)
     insert_chunks(database, ["one"])
 
     with pytest.raises(EmbeddingAssetsError, match=rf"failed with status 3{cause}; see {tmp_path}/demo.log$"):
-        demo._materialize(failing_run(script), database, record, 1, Console(file=io.StringIO()))
+        demo._materialize(failing_run(script), database, column, 1, Console(file=io.StringIO()))
 
 
 def test_an_interrupted_demo_leaves_no_run_behind(failing_run, settings, database, monkeypatch):
-    record = open_space(settings, database)
+    column = open_space(settings, database)
     insert_chunks(database, ["one"])
     script = f"import signal, time; signal.signal({int(signal.SIGINT)}, signal.default_int_handler); time.sleep(60)"
     changed = failing_run(script)
@@ -155,7 +155,7 @@ def test_an_interrupted_demo_leaves_no_run_behind(failing_run, settings, databas
     monkeypatch.setattr(demo, "count_backlog", interrupt)
 
     with pytest.raises(KeyboardInterrupt):
-        demo._materialize(changed, database, record, 1, Console(file=io.StringIO()))
+        demo._materialize(changed, database, column, 1, Console(file=io.StringIO()))
 
     assert started[0].returncode is not None
 

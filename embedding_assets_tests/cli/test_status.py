@@ -7,7 +7,7 @@ from datetime import datetime
 import pytest
 
 from embedding_assets.config import get_settings
-from embedding_assets.postgres.failures import record_failures
+from embedding_assets.postgres.failures import save_failures
 from embedding_assets.postgres.spaces import list_spaces
 from embedding_assets.providers.selection import open_space
 from embedding_assets_tests.support.fakes import insert_chunks
@@ -50,7 +50,7 @@ def test_status_tells_programs_what_it_tells_people(run, database, embedded, mon
     monkeypatch.setenv("EMBEDDING_BUDGET_USD_PER_DAY", "2.5")
     monkeypatch.setenv("EMBEDDING_MAX_ATTEMPTS", "1")
     [chunk] = insert_chunks(database, ["fails"])
-    record_failures(database, list_spaces(database)[0].space.name, {chunk: "not_finite"}, get_settings().embedding)
+    save_failures(database, list_spaces(database)[0].space.name, {chunk: "not_finite"}, get_settings().embedding)
 
     told = json.loads(run("status", "--json")[1])
 

@@ -16,11 +16,11 @@ from embedding_assets.pipeline.estimate import BacklogEstimate
 from embedding_assets.postgres.backlog import Backlog
 from embedding_assets.postgres.catalog import IndexState
 from embedding_assets.postgres.failures import Failure
-from embedding_assets.postgres.runs import RunRecord
+from embedding_assets.postgres.runs import PastRun
 from embedding_assets.postgres.usage.ledger import CostRow, Spending
 from embedding_assets.reporting.status import SpaceStatus, TableStatus
 from embedding_assets.retrieval import SearchResult
-from embedding_assets.spaces import SpaceRecord, VectorSpace
+from embedding_assets.spaces import SpaceColumn, VectorSpace
 
 NOW = datetime(2030, 1, 2, 3, 4, tzinfo=UTC)
 SPACE = VectorSpace("local", "/models/[red]own[/red]", "sha256:1", 768, True, "", 384)
@@ -41,9 +41,9 @@ def shown(view, width=80):
 def space_status(**counts):
     backlog = Backlog(**{"chunks": 10, "embedded": 9, "pending": 1, "waiting": 0, "quarantined": 0, "unreachable": 0,
                          **counts})  # fmt: skip
-    run = RunRecord(NOW, 9, 0, 0, 0, 100, 2.0, 1.0, 10**9, "cpu", "float32")
-    record = SpaceRecord(SPACE, "embedding", "idx_knowledge_embedding", serving=True)
-    return SpaceStatus(record, backlog, IndexState("idx_knowledge_embedding", True, True, 2_500_000), run)
+    run = PastRun(NOW, 9, 0, 0, 0, 100, 2.0, 1.0, 10**9, "cpu", "float32")
+    column = SpaceColumn(SPACE, "embedding", "idx_knowledge_embedding", serving=True)
+    return SpaceStatus(column, backlog, IndexState("idx_knowledge_embedding", True, True, 2_500_000), run)
 
 
 @pytest.mark.parametrize(
@@ -171,8 +171,8 @@ def test_a_run_without_work(busy, seconds, line):
 @pytest.mark.parametrize("width", [80, 120])
 def test_spaces(width):
     api = VectorSpace("openai", "text-embedding-3-small", "api.openai.com", 768, True, "", 8192)
-    record = SpaceRecord(api, f"embedding_{api.slug}", f"idx_knowledge_embedding_{api.slug}", serving=False)
-    further = SpaceStatus(record, Backlog(10_000, 9999, 0, 0, 1, 0), IndexState(record.index, False), None)
+    column = SpaceColumn(api, f"embedding_{api.slug}", f"idx_knowledge_embedding_{api.slug}", serving=False)
+    further = SpaceStatus(column, Backlog(10_000, 9999, 0, 0, 1, 0), IndexState(column.index, False), None)
 
     text = shown(tables.spaces_view(TableStatus(10, [space_status(), further]), api.name), width)
 
@@ -182,7 +182,7 @@ def test_spaces(width):
     assert [line.split()[0] for line in second[1:]] == ["model", "column", "chunks", "index"]
     assert "/models/[red]own[/red], 768 dimensions, on this machine" in first[1]
     assert "text-embedding-3-small, 768 dimensions, by the API at api.openai.com" in second[1]
-    assert record.column in second[2]
+    assert column.name in second[2]
     assert "9,999 of 10,000 embedded (99.9%), 1 quarantined" in second[3], "100 % only when nothing is missing"
     assert "not built yet" in second[4]
     assert "the settings lead here" not in shown(tables.spaces_view(TableStatus(10, [space_status()]), None))

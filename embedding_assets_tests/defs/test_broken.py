@@ -18,9 +18,9 @@ from embedding_assets.postgres.connection import Database
 from embedding_assets.postgres.index import statistics
 from embedding_assets.postgres.index.build import build_vector_index
 from embedding_assets.postgres.index.lifecycle import accept_recall, build_indexes
-from embedding_assets.postgres.runs import record_run
+from embedding_assets.postgres.runs import save_run
 from embedding_assets.postgres.spaces import register_space
-from embedding_assets.spaces import SpaceRecord
+from embedding_assets.spaces import SpaceColumn
 from embedding_assets_tests.support.evaluating import evaluate, execute, failing
 from embedding_assets_tests.support.fakes import FAKE_SPACE, FakeProvider, hash_of, insert_chunks, vector_of
 from embedding_assets_tests.support.generator_runs import texts
@@ -36,7 +36,7 @@ class Table:
 
     settings: Settings
     database: Database
-    record: SpaceRecord
+    column: SpaceColumn
     setenv: Callable[[str, str], None]
 
     def execute(self, statement: str, *parameters: object) -> None:
@@ -48,13 +48,13 @@ class Table:
         [chunk_hash] = insert_chunks(self.database, ["one more"])
         return chunk_hash
 
-    def add_space(self, count: int, dimensions: int) -> SpaceRecord:
+    def add_space(self, count: int, dimensions: int) -> SpaceColumn:
         """A second space, of random vectors that have no near neighbours; the first one is not complete then."""
         self.setenv("EMBEDDING_COVERAGE_FLOOR", "0")
         space = dataclasses.replace(FAKE_SPACE, dimensions=dimensions)
-        record = register_space(self.database, space, new_space=True)
+        column = register_space(self.database, space, new_space=True)
         rows = [(hash_of(text), text, Vector(vector_of(text, dimensions))) for text in texts(count, "random")]
-        statement = f"COPY knowledge_base (chunk_hash, chunk_text, {record.column}) FROM STDIN (FORMAT BINARY)"
+        statement = f"COPY knowledge_base (chunk_hash, chunk_text, {column.name}) FROM STDIN (FORMAT BINARY)"
 
         def write(connection):
             with connection.cursor().copy(statement) as copy:
@@ -66,7 +66,7 @@ class Table:
         EmbeddingGenerator(
             self.settings, database=self.database, provider=FakeProvider(space=space)
         ).generate_embeddings_batch()
-        return record
+        return column
 
 
 @pytest.fixture
@@ -96,7 +96,7 @@ def overwrite_a_tenth(table):
 
 
 def run_slowly(table):
-    record_run(table.database, EmbeddingStats(space=table.record.space.name, embedded=300, seconds=100, device="cpu"))
+    save_run(table.database, EmbeddingStats(space=table.column.space.name, embedded=300, seconds=100, device="cpu"))
 
 
 def leave_one_out(table):
@@ -117,7 +117,7 @@ def give_a_chunk_up(table):
         "INSERT INTO embedding_failures (chunk_hash, space, error_code, attempts, retry_at, quarantined) "
         "VALUES (%s, %s, 'encoding_failed', 3, now(), true)",
         table.add_pending(),
-        table.record.space.name,
+        table.column.space.name,
     )
 
 
@@ -140,10 +140,10 @@ def drop_the_index(table):
 
 def search_a_sparse_graph(table, **config):
     """Both indexes with few links, so that what is found depends on how thoroughly a search looks."""
-    record = table.add_space(1500, 768)
+    column = table.add_space(1500, 768)
     table.setenv("EMBEDDING_INDEX_M", "8")
     table.setenv("EMBEDDING_INDEX_EF_CONSTRUCTION", "16")
-    build_indexes(table.database, record, get_settings().index.model_copy(update=config))
+    build_indexes(table.database, column, get_settings().index.model_copy(update=config))
 
 
 def search_hardly_at_all(table):
@@ -171,8 +171,8 @@ def leave_dead_entries(table):
 
 def mislead_the_planner(table):
     """Random reads are said to be so dear that it would rather read everything."""
-    record = table.add_space(10_001, 8)
-    build_vector_index(table.database, record, table.settings.index)
+    column = table.add_space(10_001, 8)
+    build_vector_index(table.database, column, table.settings.index)
     name = table.database.run(lambda c: c.execute("SELECT current_database()").fetchone())[0]
     with table.database.session() as session:
         session.execute(f'ALTER DATABASE "{name}" SET random_page_cost = 1e6')
@@ -302,6 +302,6 @@ def test_the_sensor_is_stopped(table, instance):
 def test_a_lower_recall_is_a_drop_until_it_is_accepted(table):
     search_less_than_before(table)
     assert set(failing()) == {"recall_drop"}
-    record = register_space(table.database, FAKE_SPACE, new_space=True)
-    accept_recall(table.database, record, get_settings().index)
+    column = register_space(table.database, FAKE_SPACE, new_space=True)
+    accept_recall(table.database, column, get_settings().index)
     assert failing() == {}

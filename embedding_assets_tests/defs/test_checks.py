@@ -15,7 +15,7 @@ from embedding_assets.models import EmbeddingStats
 from embedding_assets.planning import PrefixRange
 from embedding_assets.postgres.index.build import build_vector_index
 from embedding_assets.postgres.index.lifecycle import accept_recall, build_indexes
-from embedding_assets.postgres.runs import record_run
+from embedding_assets.postgres.runs import save_run
 from embedding_assets.postgres.spaces import register_space
 from embedding_assets.postgres.usage.ledger import Spending
 from embedding_assets.providers.selection import open_space
@@ -105,13 +105,13 @@ def test_a_wrong_claim_on_an_adopted_table(settings, database):
     database.run(
         lambda c: c.cursor().executemany("UPDATE knowledge_base SET embedding = %s::vector WHERE chunk_hash = %s", rows)
     )
-    record = open_space(settings, database)
+    column = open_space(settings, database)
 
     assert "30 of 30 vectors" in failing()["vectors_match_model"].description
 
     database.run(lambda c: c.execute("UPDATE knowledge_base SET embedding = NULL"))
     EmbeddingGenerator(settings, database=database).generate_embeddings_batch()
-    build_vector_index(database, record, settings.index)
+    build_vector_index(database, column, settings.index)
     assert failing() == {}
 
 
@@ -137,7 +137,7 @@ def test_a_budget_that_is_nearly_spent(filled, monkeypatch, limit):
 
 
 def test_a_slow_run(filled, database, monkeypatch):
-    record_run(database, EmbeddingStats(space=filled.space.name, embedded=300, seconds=10, device="cpu"))
+    save_run(database, EmbeddingStats(space=filled.space.name, embedded=300, seconds=10, device="cpu"))
     assert "throughput" not in failing()
     monkeypatch.setenv("EMBEDDING_THROUGHPUT_FLOOR", "30.5")
 
@@ -216,11 +216,11 @@ def test_the_index_of_another_space(filled, settings, database):
 def test_low_recall_and_that_it_was_better(filled, settings, database, monkeypatch):
     """The sparsest graph, over random vectors that have no near neighbours."""
     insert_chunks(database, [f"more {n}" for n in range(800)])
-    record = register_space(database, FAKE_SPACE, new_space=True)
+    column = register_space(database, FAKE_SPACE, new_space=True)
     EmbeddingGenerator(
         settings.with_embedding(new_space=True), database=database, provider=FakeProvider()
     ).generate_embeddings_batch()
-    build_indexes(database, record, IndexConfig(m=2, ef_construction=4, ef_search=400))
+    build_indexes(database, column, IndexConfig(m=2, ef_construction=4, ef_search=400))
     for name, value in (("M", "2"), ("EF_CONSTRUCTION", "4"), ("EF_SEARCH", "1")):
         monkeypatch.setenv(f"EMBEDDING_INDEX_{name}", value)
 
@@ -233,7 +233,7 @@ def test_low_recall_and_that_it_was_better(filled, settings, database, monkeypat
     assert f"embedding-assets spaces accept-recall {FAKE_SPACE.name}" in found["recall_drop"].description
     assert found["recall_drop"].severity is AssetCheckSeverity.WARN
 
-    for space in (record, filled):
+    for space in (column, filled):
         accept_recall(database, space, get_settings().index)
     monkeypatch.setenv("EMBEDDING_RECALL_FLOOR", "0")
     assert not {"recall", "recall_drop"} & set(failing())

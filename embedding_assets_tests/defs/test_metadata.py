@@ -13,11 +13,11 @@ from embedding_assets.postgres.index.measurements import IndexMeasurement, descr
 from embedding_assets.postgres.index.recall import CurvePoint, RecallSample
 from embedding_assets.postgres.index.statistics import VectorStatistics
 from embedding_assets.postgres.usage.ledger import Spending
-from embedding_assets.spaces import SpaceRecord
+from embedding_assets.spaces import SpaceColumn
 from embedding_assets_tests.support.fakes import FAKE_SPACE
 
 SPENDING = Spending(run=Decimal("0.25"), day=Decimal("1.5"), month=Decimal("12.75"))
-RECORD = SpaceRecord(FAKE_SPACE, "embedding", "idx", serving=True)
+RECORD = SpaceColumn(FAKE_SPACE, "embedding", "idx", serving=True)
 UNMEASURED = RecallSample(3, None, False, None, reason="3 vectors are too few")
 MISSING = IndexState("idx", exists=False)
 VECTORS = VectorStatistics(

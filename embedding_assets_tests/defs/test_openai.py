@@ -169,11 +169,11 @@ def test_what_a_limit_leaves_is_indexed(database, launch, server, monkeypatch):
     """The index had made way for the load, and the asset that builds it does not run any more."""
     insert_chunks(database, TEXTS[:2])
     assert launch().success
-    [record] = list_spaces(database)
+    [column] = list_spaces(database)
     insert_chunks(database, TEXTS[2:])
     monkeypatch.setenv("EMBEDDING_OPENAI_MAX_INPUTS", "10")
     monkeypatch.setenv("EMBEDDING_OPENAI_CONCURRENCY", "1")
-    before = describe_index(database, record.index)
+    before = describe_index(database, column.index)
 
     # Enough for some requests of ten texts, at a token a byte at most, but not for all.
     result = launch(usd_per_run=1e-6 * 0.02 * 2500)
@@ -183,8 +183,8 @@ def test_what_a_limit_leaves_is_indexed(database, launch, server, monkeypatch):
     embedded = database.run(lambda c: c.execute("SELECT count(embedding) FROM knowledge_base").fetchone())[0]
     assert 2 < embedded < len(TEXTS)
     assert before.valid
-    assert describe_index(database, record.index).valid
-    measurement = measure_space(database, record, get_settings().index, configured=True)
+    assert describe_index(database, column.index).valid
+    measurement = measure_space(database, column, get_settings().index, configured=True)
     assert measurement.details["queries"] == min(embedded, 100)
 
 
@@ -213,10 +213,10 @@ def refuse(*_):
 def test_vectors_that_the_api_did_not_make(database, launch):
     insert_chunks(database, TEXTS[:15])
     assert failing(launch()) == set()
-    [record] = list_spaces(database)
+    [column] = list_spaces(database)
     database.run(
         lambda c: c.execute(
-            f"UPDATE knowledge_base SET {record.column} = %s::vector WHERE chunk_hash = %s",
+            f"UPDATE knowledge_base SET {column.name} = %s::vector WHERE chunk_hash = %s",
             [str(vector_of("another").tolist()), hash_of(TEXTS[3])],
         )
     )

@@ -119,15 +119,15 @@ def test_the_password_of_the_resource_stays_out_of_its_errors(monkeypatch):
 def test_a_provider_for_the_table_and_its_model_is_loaded_once_and_freed(settings, database):
     model = ModelResource()
     resource = EmbeddingProviderResource(model=model)
-    record = resource.open_space(database)
-    assert serving_space(database) == record
+    column = resource.open_space(database)
+    assert serving_space(database) == column
 
-    first, second = resource.provider_for(record, database), resource.provider_for(record, database)
+    first, second = resource.provider_for(column, database), resource.provider_for(column, database)
     first.load()
     second.load()
     assert first._loaded is second._loaded
 
     model.release()
-    third = resource.provider_for(record, database)
+    third = resource.provider_for(column, database)
     third.load()
     assert third._loaded is not first._loaded

@@ -16,7 +16,7 @@ from embedding_assets.postgres.connection import Database
 from embedding_assets.postgres.spaces import register_space
 from embedding_assets.providers.base import EmbeddedBatch
 from embedding_assets.providers.selection import open_space, provider_for
-from embedding_assets.spaces import SpaceRecord
+from embedding_assets.spaces import SpaceColumn
 from embedding_assets_tests.support.fakes import FAKE_SPACE, FakeProvider, hash_of, insert_chunks, vector_of
 from embedding_assets_tests.support.generator_runs import embed, texts
 from embedding_assets_tests.support.tiny_model import DIMENSIONS, PROMPTS, save_tiny_model
@@ -25,7 +25,7 @@ FORTY = texts(40)
 
 
 @pytest.fixture
-def record(settings: Settings, database: Database) -> SpaceRecord:
+def column(settings: Settings, database: Database) -> SpaceColumn:
     """The fake provider's space, with all of ``FORTY``."""
     insert_chunks(database, FORTY)
     embed(settings, database)
@@ -49,38 +49,38 @@ def others(chosen: list[str], dimensions: int = 768) -> dict[str, np.ndarray]:
     return {text: vector_of(f"another model's {text}", dimensions) for text in chosen}
 
 
-def test_right_vectors(database: Database, record: SpaceRecord):
-    sample = audit_space(database, record, FakeProvider())
-    assert sample == SpaceSample(record, compared=40, lowest_cosine=pytest.approx(1.0))
+def test_right_vectors(database: Database, column: SpaceColumn):
+    sample = audit_space(database, column, FakeProvider())
+    assert sample == SpaceSample(column, compared=40, lowest_cosine=pytest.approx(1.0))
 
 
-def test_a_tenth_of_another_model(database: Database, record: SpaceRecord):
-    overwrite(database, record.column, others(FORTY[:4]))
-    sample = audit_space(database, record, FakeProvider())
+def test_a_tenth_of_another_model(database: Database, column: SpaceColumn):
+    overwrite(database, column.name, others(FORTY[:4]))
+    sample = audit_space(database, column, FakeProvider())
     assert (sample.compared, sample.mismatched) == (40, tuple(sorted(map(hash_of, FORTY[:4]))))
     assert sample.lowest_cosine is not None
     assert sample.lowest_cosine < 0.2
 
 
-def test_rounding_is_no_mismatch(database: Database, record: SpaceRecord):
+def test_rounding_is_no_mismatch(database: Database, column: SpaceColumn):
     noise = {text: vector_of(text) + 0.05 * vector_of(f"noise {text}") for text in FORTY}
-    overwrite(database, record.column, noise)
-    sample = audit_space(database, record, FakeProvider())
+    overwrite(database, column.name, noise)
+    sample = audit_space(database, column, FakeProvider())
     assert sample.mismatched == ()
     assert 0.995 < (sample.lowest_cosine or 0) < 0.9999
 
 
-def test_no_more_rows_than_asked_for(database: Database, record: SpaceRecord):
+def test_no_more_rows_than_asked_for(database: Database, column: SpaceColumn):
     provider = FakeProvider()
-    assert audit_space(database, record, provider, rows=7).compared == 7
+    assert audit_space(database, column, provider, rows=7).compared == 7
     assert len(provider.seen) == 7
 
 
-def test_zeros_and_vectors_of_another_length(database: Database, record: SpaceRecord):
+def test_zeros_and_vectors_of_another_length(database: Database, column: SpaceColumn):
     database.run(lambda c: c.execute("DROP TRIGGER embedding_removed ON knowledge_base"))
     database.run(lambda c: c.execute("ALTER TABLE knowledge_base ALTER COLUMN embedding TYPE vector"))
     overwrite(database, "embedding", {FORTY[0]: np.zeros(768), FORTY[1]: vector_of(FORTY[1], 32)})
-    assert set(audit_space(database, record, FakeProvider()).mismatched) == {hash_of(FORTY[0]), hash_of(FORTY[1])}
+    assert set(audit_space(database, column, FakeProvider()).mismatched) == {hash_of(FORTY[0]), hash_of(FORTY[1])}
 
 
 @pytest.mark.parametrize(
@@ -93,18 +93,18 @@ def test_zeros_and_vectors_of_another_length(database: Database, record: SpaceRe
         "WHERE chunk_text = 'text 3'",
     ],
 )
-def test_what_changes_meanwhile_is_not_told(database: Database, record: SpaceRecord, change: str):
-    overwrite(database, record.column, others(["text 3", "text 5"]))
+def test_what_changes_meanwhile_is_not_told(database: Database, column: SpaceColumn, change: str):
+    overwrite(database, column.name, others(["text 3", "text 5"]))
 
     def meddle(_: list[str], batch: EmbeddedBatch) -> EmbeddedBatch:
         database.run(lambda connection: connection.execute(change))
         return batch
 
-    sample = audit_space(database, record, FakeProvider(batch_size=64, spoil=meddle))
+    sample = audit_space(database, column, FakeProvider(batch_size=64, spoil=meddle))
     assert sample.mismatched == (hash_of("text 5"),)
 
 
-def test_texts_that_cannot_be_embedded_now_are_left_out(database: Database, record: SpaceRecord):
+def test_texts_that_cannot_be_embedded_now_are_left_out(database: Database, column: SpaceColumn):
     def refuse(chosen: list[str], batch: EmbeddedBatch) -> EmbeddedBatch:
         bad = [batch.indices[row] for row, text in enumerate(chosen) if text in FORTY[:10]]
         kept = [row for row, index in enumerate(batch.indices) if index not in bad]
@@ -116,22 +116,22 @@ def test_texts_that_cannot_be_embedded_now_are_left_out(database: Database, reco
             dict.fromkeys(bad, "refused"),
         )
 
-    assert audit_space(database, record, FakeProvider(spoil=refuse)).compared == 30
+    assert audit_space(database, column, FakeProvider(spoil=refuse)).compared == 30
 
     database.run(lambda c: c.execute("DELETE FROM knowledge_base WHERE chunk_text <> ALL(%s)", [FORTY[:3]]))
-    sample = audit_space(database, record, FakeProvider(spoil=refuse))
+    sample = audit_space(database, column, FakeProvider(spoil=refuse))
     assert (sample.compared, sample.unchecked) == (0, "none of 3 texts could be embedded again: refused")
 
 
-def test_blank_texts_of_an_adopted_table(database: Database, record: SpaceRecord):
+def test_blank_texts_of_an_adopted_table(database: Database, column: SpaceColumn):
     insert_chunks(database, [" "])
-    overwrite(database, record.column, {" ": vector_of(" ")})
+    overwrite(database, column.name, {" ": vector_of(" ")})
     provider = FakeProvider()
-    assert audit_space(database, record, provider).compared == 40
+    assert audit_space(database, column, provider).compared == 40
     assert " " not in provider.seen
 
     database.run(lambda c: c.execute("DELETE FROM knowledge_base WHERE chunk_text <> ' '"))
-    sample = audit_space(database, record, provider)
+    sample = audit_space(database, column, provider)
     assert (sample.compared, sample.unchecked) == (0, "there is no vector of a text")
 
 
@@ -143,7 +143,7 @@ def test_prompts_are_part_of_what_is_computed(settings: Settings, database: Data
     assert (sample.compared, sample.mismatched) == (40, ())
 
     # As queries the same texts have other vectors, by the same model.
-    provider = provider_for(settings, sample.record, database)
+    provider = provider_for(settings, sample.column, database)
     [*batches] = provider.embed(FORTY, query=True)
     as_queries = {FORTY[i]: vector for b in batches for i, vector in zip(b.indices, b.vectors, strict=True)}
     overwrite(database, "embedding", as_queries)
@@ -157,12 +157,12 @@ def test_every_space_that_has_vectors(settings: Settings, database: Database, pr
     other = settings.with_embedding(model_name=str(prompted), dimensions=DIMENSIONS, new_space=True)
     second = open_space(other, database)
     # The second has no vector yet; its model must not even be looked for.
-    assert [sample.record.serving for sample in audit_spaces(database, settings)] == [True]
+    assert [sample.column.serving for sample in audit_spaces(database, settings)] == [True]
 
     EmbeddingGenerator(other, database=database).generate_embeddings_batch()
     first, sample = audit_spaces(database, other)
     assert (first.compared, sample.compared) == (40, 40)
-    overwrite(database, second.column, others(FORTY[:4], DIMENSIONS))
+    overwrite(database, second.name, others(FORTY[:4], DIMENSIONS))
     first, sample = audit_spaces(database, other)
     assert first.mismatched == ()
     assert len(sample.mismatched) == 4
@@ -175,7 +175,7 @@ def test_every_space_that_has_vectors(settings: Settings, database: Database, pr
 
 
 def test_a_provider_that_is_down_is_told(
-    settings: Settings, database: Database, record: SpaceRecord, monkeypatch: pytest.MonkeyPatch
+    settings: Settings, database: Database, column: SpaceColumn, monkeypatch: pytest.MonkeyPatch
 ):
     class Down(FakeProvider):
         def embed(self, texts: object, *, query: bool = False) -> Iterator[EmbeddedBatch]:
@@ -183,10 +183,10 @@ def test_a_provider_that_is_down_is_told(
             yield
 
     monkeypatch.setattr("embedding_assets.health.audit.provider_for", lambda *_: Down())
-    assert audit_spaces(database, settings) == [SpaceSample(record, unchecked="the API has been failing for 120 s")]
+    assert audit_spaces(database, settings) == [SpaceSample(column, unchecked="the API has been failing for 120 s")]
 
 
-def test_a_model_that_cannot_be_had_is_told(settings: Settings, database: Database, record: SpaceRecord):
+def test_a_model_that_cannot_be_had_is_told(settings: Settings, database: Database, column: SpaceColumn):
     [sample] = audit_spaces(database, settings)
     assert "model fake/hashing is neither cached nor could it be fetched" in (sample.unchecked or "")
-    assert replace(sample, unchecked=None) == SpaceSample(record)
+    assert replace(sample, unchecked=None) == SpaceSample(column)

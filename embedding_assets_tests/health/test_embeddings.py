@@ -21,10 +21,10 @@ from embedding_assets.health.index import judge_index
 from embedding_assets.health.verdict import Verdict, over_spaces
 from embedding_assets.postgres.backlog import Backlog
 from embedding_assets.postgres.catalog import IndexState
-from embedding_assets.postgres.runs import RunRecord
+from embedding_assets.postgres.runs import PastRun
 from embedding_assets.postgres.usage.ledger import Spending
 from embedding_assets.postgres.vectors import StoredVectorsReport
-from embedding_assets.spaces import SpaceRecord
+from embedding_assets.spaces import SpaceColumn
 from embedding_assets_tests.support.fakes import FAKE_SPACE
 
 CONFIG = EmbeddingConfig()
@@ -36,8 +36,8 @@ def backlog(**changes: int) -> Backlog:
     return Backlog(**{**counts, **changes})
 
 
-def run(embedded: int, seconds: float) -> RunRecord:
-    return RunRecord(datetime.now(UTC), embedded, 0, 0, 0, 1000, seconds, 1.0, 10**9, "cpu", "float32")
+def run(embedded: int, seconds: float) -> PastRun:
+    return PastRun(datetime.now(UTC), embedded, 0, 0, 0, 1000, seconds, 1.0, 10**9, "cpu", "float32")
 
 
 def index(**changes: object) -> IndexState:
@@ -45,7 +45,7 @@ def index(**changes: object) -> IndexState:
     return IndexState("idx", **{**built, **changes})  # type: ignore[arg-type]
 
 
-RECORD = SpaceRecord(FAKE_SPACE, "embedding", "idx_knowledge_embedding", serving=True)
+RECORD = SpaceColumn(FAKE_SPACE, "embedding", "idx_knowledge_embedding", serving=True)
 NAME = FAKE_SPACE.name
 RIGHT = SpaceSample(RECORD, compared=64, lowest_cosine=0.9999)
 WRONG = SpaceSample(RECORD, compared=64, mismatched=tuple("abcdefg"), lowest_cosine=-0.04)

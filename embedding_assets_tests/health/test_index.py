@@ -21,7 +21,7 @@ from embedding_assets.postgres.index.measurements import (
     accept_latest,
     baseline_measurement,
     measure_index,
-    record_measurement,
+    save_measurement,
 )
 from embedding_assets.postgres.index.recall import recall_interval
 from embedding_assets.postgres.index.statistics import VectorStatistics, measure_vectors
@@ -222,22 +222,22 @@ def test_unit_norm(changes, normalized, passed, words):
 @pytest.fixture
 def crowded(database):
     """A space whose vectors are hard to tell from each other."""
-    record = register_space(database, FAKE_SPACE)
+    column = register_space(database, FAKE_SPACE)
     vectors = np.repeat(unit_vectors(20, 768), 40, axis=0) + 0.3 * unit_vectors(800, 768, seed=11)
-    insert_vectors(database, record, (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32))
-    return record
+    insert_vectors(database, column, (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32))
+    return column
 
 
 def test_a_tiny_graph_that_is_hardly_searched_is_below_the_floor_and_a_drop(database, crowded):
     good, tiny = IndexConfig(ef_search=200), IndexConfig(m=2, ef_construction=4, ef_search=1)
     build_vector_index(database, crowded, good)
-    first = record_measurement(database, measure_index(database, crowded, good, queries=50))
+    first = save_measurement(database, measure_index(database, crowded, good, queries=50))
     assert first.accepted
     assert judge_recall_floor(first, 0.9).passed
     assert judge_recall_drop(first, baseline_measurement(database, crowded.space.name), good).passed
 
     build_vector_index(database, crowded, tiny)  # and then nobody says that this was on purpose
-    second = record_measurement(database, measure_index(database, crowded, tiny, queries=50))
+    second = save_measurement(database, measure_index(database, crowded, tiny, queries=50))
     assert not second.accepted
     floor = judge_recall_floor(second, 0.9)
     assert not floor.passed

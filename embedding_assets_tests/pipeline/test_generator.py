@@ -156,8 +156,8 @@ def test_two_spaces_side_by_side(settings: Settings, database: Database, beside:
     other = replace(FAKE_SPACE, model="fake/other", dimensions=32)
     stats = embed(settings, database, FakeProvider(space=other), new_space=True)
     assert (stats.space, stats.embedded) == (other.name, 20)
-    record = register_space(database, other)
-    rows = beside.execute(f"SELECT chunk_text, {record.column} FROM knowledge_base").fetchall()  # type: ignore[arg-type]
+    column = register_space(database, other)
+    rows = beside.execute(f"SELECT chunk_text, {column.name} FROM knowledge_base").fetchall()  # type: ignore[arg-type]
     for text, vector in rows:
         np.testing.assert_allclose(as_array(vector), vector_of(text, 32), atol=1e-7)
     assert_right(database, texts(20))

@@ -82,9 +82,9 @@ def test_a_vector_that_is_there_already_is_kept(settings: Settings, database: Da
 
 def test_prefixes_of_another_run_are_left_to_it(settings: Settings, database: Database):
     insert_chunks(database, texts(100))
-    record = register_space(database, FAKE_SPACE)
+    column = register_space(database, FAKE_SPACE)
     others = [text for text in texts(100) if hash_of(text)[0] in "3456"]
-    with closing(PrefixLocks(database, record.space.name)) as locks:
+    with closing(PrefixLocks(database, column.space.name)) as locks:
         locks.acquire(range(0x30, 0x70))
         stats = embed(settings, database)
     assert stats.busy_prefixes == ["3", "4", "5", "6"]

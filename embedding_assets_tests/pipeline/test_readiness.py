@@ -16,7 +16,7 @@ from embedding_assets.postgres.usage.endpoints import RateLimits
 from embedding_assets.postgres.usage.ledger import ApiRequest
 from embedding_assets.providers.openai.provider import endpoint_of
 from embedding_assets.providers.selection import fallback_settings, open_space
-from embedding_assets.spaces import SpaceRecord
+from embedding_assets.spaces import SpaceColumn
 
 PREFIXES = all_prefixes(1)
 
@@ -36,12 +36,12 @@ def insert(database: Database, prefixes: str, *, count: int = 1, text: str = "01
     )
 
 
-def embed(database: Database, record: SpaceRecord, prefixes: str) -> None:
+def embed(database: Database, column: SpaceColumn, prefixes: str) -> None:
     """A vector for every chunk under the prefixes."""
-    vector = str([1] + [0] * (record.space.dimensions - 1))
+    vector = str([1] + [0] * (column.space.dimensions - 1))
     database.run(
         lambda c: c.execute(
-            f"UPDATE knowledge_base SET {record.column} = %s::vector WHERE left(chunk_hash, 1) = ANY(%s)",
+            f"UPDATE knowledge_base SET {column.name} = %s::vector WHERE left(chunk_hash, 1) = ANY(%s)",
             [vector, list(prefixes)],
         )
     )
@@ -198,9 +198,9 @@ def test_beside_an_outage_the_fallback_goes_on_with_what_neither_has_embedded(by
     settings = by_api.with_embedding(fallback="local")
     fallback = fallback_settings(settings)
     assert fallback is not None
-    record = open_space(settings, database)
+    column = open_space(settings, database)
     insert(database, "357")
-    embed(database, record, "7")
+    embed(database, column, "7")
     fail(database, settings)
     ready = check_readiness(database, settings, PREFIXES)
     assert ready.prefixes == ["3", "5"], "the fallback has no space yet"
@@ -230,8 +230,8 @@ def test_an_api_that_was_down_from_the_start(settings: Settings, by_api: Setting
 
 def test_the_space_of_the_record_is_the_one_whose_endpoint_counts(by_api: Settings, database: Database):
     """Where the settings leave the model open, it is the table's."""
-    record = open_space(by_api.with_group("openai", model="text-embedding-3-large"), database)
+    column = open_space(by_api.with_group("openai", model="text-embedding-3-large"), database)
     insert(database, "3")
-    followed = by_api.openai.model_copy(update={"model": record.space.model})
+    followed = by_api.openai.model_copy(update={"model": column.space.model})
     fail(database, by_api.model_copy(update={"openai": followed}))
     assert "is down" in check_readiness(database, by_api, PREFIXES).hindrance

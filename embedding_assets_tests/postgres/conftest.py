@@ -13,13 +13,13 @@ from embedding_assets.postgres.connection import Database
 from embedding_assets.postgres.server import postmaster
 from embedding_assets.postgres.server.embedded import start_embedded_server, stop_embedded_server
 from embedding_assets.postgres.spaces import register_space
-from embedding_assets.spaces import SpaceRecord
+from embedding_assets.spaces import SpaceColumn
 from embedding_assets_tests.support.servers import make_folder
 from embedding_assets_tests.support.tables import SMALL_SPACE
 
 
 @pytest.fixture
-def record(database: Database) -> SpaceRecord:
+def column(database: Database) -> SpaceColumn:
     """The table's first space, of 8 dimensions."""
     return register_space(database, SMALL_SPACE)
 

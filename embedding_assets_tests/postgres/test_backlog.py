@@ -21,7 +21,7 @@ from embedding_assets.postgres.backlog import (
 )
 from embedding_assets.postgres.chunks import count_chunks
 from embedding_assets.postgres.connection import Database
-from embedding_assets.postgres.failures import record_failures
+from embedding_assets.postgres.failures import save_failures
 from embedding_assets.postgres.schema import migrate
 from embedding_assets.postgres.spaces import register_space
 from embedding_assets_tests.support.fakes import FAKE_SPACE, insert_chunks
@@ -37,7 +37,7 @@ def test_bucket_bounds_hold_the_hashes_of_their_buckets_and_no_others(chunk_hash
     assert (lower <= chunk_hash < upper) == (bucket_of(chunk_hash) in range(*buckets))
 
 
-def test_pages_hold_every_due_chunk_once_in_hash_order(database, record, execute, settings):
+def test_pages_hold_every_due_chunk_once_in_hash_order(database, column, execute, settings):
     hexes = sorted({hashlib.sha256(str(n).encode()).hexdigest()[: 2 + n % 40] for n in range(400)} | {"00", "ff", "0f"})
     strange = ["A" + "b" * 20, "xyz", "a", "", "g0", "00 ", "é1", "0G", "\u00000"[1:], "ff\n"]
     embedded, quarantined, waiting = hexes[5::11], set(hexes[3::13]) - set(hexes[5::11]), set(hexes[7::17])
@@ -45,51 +45,51 @@ def test_pages_hold_every_due_chunk_once_in_hash_order(database, record, execute
     insert_hashes(execute, sorted({*hexes, *strange} - {*embedded}))
     insert_hashes(execute, embedded, vector="[1,0,0,0,0,0,0,0]")
     once = settings.embedding.model_copy(update={"max_attempts": 1})
-    record_failures(database, record.space.name, dict.fromkeys(quarantined, "x"), once)
-    record_failures(database, record.space.name, dict.fromkeys(waiting, "x"), settings.embedding)
+    save_failures(database, column.space.name, dict.fromkeys(quarantined, "x"), once)
+    save_failures(database, column.space.name, dict.fromkeys(waiting, "x"), settings.embedding)
     due = [h for h in hexes if h not in {*embedded, *quarantined, *waiting}]
 
     for prefixes in ("0-f", "0", "f", "7", "00", "0f", "10-1f", "a0-ff", "3-b", "05-0a"):
         buckets = PrefixRange.parse(prefixes).buckets
         wanted = [h for h in due if bucket_of(h) in buckets]
         found, after = [], ""
-        while page := fetch_pending(database, record, buckets, after=after, limit=7):
+        while page := fetch_pending(database, column, buckets, after=after, limit=7):
             assert len(page) <= 7
             found += [chunk.chunk_hash for chunk in page]
             after = found[-1]
         assert found == wanted, prefixes
-        assert due_in_range(database, record, buckets) == len(wanted)
+        assert due_in_range(database, column, buckets) == len(wanted)
 
     for length in (1, 2):
         prefixes = all_prefixes(length)
-        assert due_prefixes(database, record, prefixes) == sorted({h[:length] for h in due})
+        assert due_prefixes(database, column, prefixes) == sorted({h[:length] for h in due})
         pending = [h for h in hexes if h not in {*embedded, *quarantined}]
-        counts = count_pending_by_prefix(database, record, length)
+        counts = count_pending_by_prefix(database, column, length)
         assert counts == {p: n for p in prefixes if (n := sum(h.startswith(p) for h in pending))}
-    assert due_prefixes(database, record, []) == []
+    assert due_prefixes(database, column, []) == []
 
-    backlog = count_backlog(database, record)
+    backlog = count_backlog(database, column)
     unreachable = len({*strange} - {*hexes})
     assert backlog.chunks == count_chunks(database) == len(hexes) + unreachable
     assert (backlog.embedded, backlog.quarantined, backlog.waiting) == (len(embedded), len(quarantined), len(waiting))
     assert (backlog.unreachable, backlog.due) == (unreachable, len(due))
     assert backlog.pending == len(due) + len(waiting) + unreachable
 
-    assert fetch_pending(database, record, range(256), after="", limit=1)[0].text_version == 0
+    assert fetch_pending(database, column, range(256), after="", limit=1)[0].text_version == 0
 
 
-def test_what_the_model_reads_and_how_much_it_is(database, record, execute):
+def test_what_the_model_reads_and_how_much_it_is(database, column, execute):
     execute(
         "INSERT INTO knowledge_base (chunk_hash, chunk_text, context_header, token_count) VALUES "
         "('aa', 'plain', '', 0), ('ab', 'below', 'Head > Line', 0), ('ac', 'counted', '', 11), ('ad', %s, '', 0), "
         "('ae', 'long', '', 9999), ('XX', 'never', '', 1000)",
         "ä" * 5000,
     )
-    pending = fetch_pending(database, record, range(256), after="", limit=9)
+    pending = fetch_pending(database, column, range(256), after="", limit=9)
     assert [chunk.text for chunk in pending[:2]] == ["plain", "Head > Line\nbelow"]
     assert "plain" not in repr(pending)
-    most = record.space.max_tokens
-    assert count_backlog_tokens(database, record) == (5 // 4 + 1) + (16 // 4 + 1) + 11 + most + most
+    most = column.space.max_tokens
+    assert count_backlog_tokens(database, column) == (5 // 4 + 1) + (16 // 4 + 1) + 11 + most + most
 
 
 @pytest.mark.parametrize("adopted", [False, True], ids=["fresh", "adopted"])
@@ -100,7 +100,7 @@ def test_reading_the_backlog_uses_the_partial_index(empty_url, adopted):
             connection.execute("CREATE TABLE knowledge_base (chunk_hash varchar(64) UNIQUE, chunk_text text)")
     with Database(empty_url, DatabaseConfig()) as database:
         migrate(database)
-        record = register_space(database, SMALL_SPACE)
+        column = register_space(database, SMALL_SPACE)
         with psycopg.connect(empty_url, autocommit=True) as connection:
             connection.execute(
                 "INSERT INTO knowledge_base (chunk_hash, chunk_text, embedding) SELECT md5(n::text), 'text', "
@@ -109,42 +109,42 @@ def test_reading_the_backlog_uses_the_partial_index(empty_url, adopted):
             connection.execute(
                 "INSERT INTO embedding_failures SELECT chunk_hash, %s, 'x', 9, now(), now(), now(), true "
                 "FROM knowledge_base LIMIT 1000",
-                [record.space.name],
+                [column.space.name],
             )
             connection.execute("VACUUM ANALYZE knowledge_base, embedding_failures")
         recorder = PlanRecorder(database)
         for read in (
-            lambda: fetch_pending(recorder, record, range(256), after="", limit=2048),
-            lambda: fetch_pending(recorder, record, range(16, 32), after="12", limit=10),
-            lambda: due_prefixes(recorder, record, all_prefixes(2)),
-            lambda: due_in_range(recorder, record, range(16, 32)),
-            lambda: count_pending_by_prefix(recorder, record, 1),
-            lambda: count_backlog_tokens(recorder, record),
+            lambda: fetch_pending(recorder, column, range(256), after="", limit=2048),
+            lambda: fetch_pending(recorder, column, range(16, 32), after="12", limit=10),
+            lambda: due_prefixes(recorder, column, all_prefixes(2)),
+            lambda: due_in_range(recorder, column, range(16, 32)),
+            lambda: count_pending_by_prefix(recorder, column, 1),
+            lambda: count_backlog_tokens(recorder, column),
         ):
             read()
-            assert f"{record.pending_index}" in recorder.plan
+            assert f"{column.pending_index}" in recorder.plan
             assert "Seq Scan on knowledge_base" not in recorder.plan
-        due_prefixes(recorder, record, all_prefixes(2))
+        due_prefixes(recorder, column, all_prefixes(2))
         # One probe a prefix: never the whole backlog for each.
-        loops = re.search(rf"{record.pending_index}.*actual.*rows=(\S+) loops=(\d+)", recorder.plan)
+        loops = re.search(rf"{column.pending_index}.*actual.*rows=(\S+) loops=(\d+)", recorder.plan)
         assert loops
         assert float(loops[1]) < 3
         assert int(loops[2]) == 256
 
 
-def test_a_window_is_read_in_order_before_the_table_has_statistics(database, record, execute):
+def test_a_window_is_read_in_order_before_the_table_has_statistics(database, column, execute):
     execute("ALTER TABLE knowledge_base SET (autovacuum_enabled = off)")
     execute("INSERT INTO knowledge_base (chunk_hash, chunk_text) SELECT md5(n::text), 'text' "
             "FROM generate_series(1, 5000) n")  # fmt: skip
     recorder = PlanRecorder(database)
-    assert len(fetch_pending(recorder, record, range(256), after="", limit=100)) == 100
+    assert len(fetch_pending(recorder, column, range(256), after="", limit=100)) == 100
     assert "Sort" not in recorder.plan
-    rows = re.search(rf"{record.pending_index}.*actual.*rows=(\S+) loops=1", recorder.plan)
+    rows = re.search(rf"{column.pending_index}.*actual.*rows=(\S+) loops=1", recorder.plan)
     assert rows
     assert float(rows[1]) < 200
 
 
-def test_a_further_space_s_first_load_is_read_through_the_unique_index(database, record, execute):
+def test_a_further_space_s_first_load_is_read_through_the_unique_index(database, column, execute):
     second = register_space(database, FAKE_SPACE, new_space=True)
     execute("INSERT INTO knowledge_base (chunk_hash, chunk_text, embedding) SELECT md5(n::text), 'text', "
             "'[1,0,0,0,0,0,0,0]' FROM generate_series(1, 5000) n")  # fmt: skip
@@ -154,31 +154,31 @@ def test_a_further_space_s_first_load_is_read_through_the_unique_index(database,
     assert "Sort" not in recorder.plan
 
 
-def test_what_is_due_is_measured_up_to_a_bound(database, record, execute, settings):
+def test_what_is_due_is_measured_up_to_a_bound(database, column, execute, settings):
     insert_chunks(database, ["a" * 100, "ä" * 100, "b" * 1000], context_header="123")
     # A byte more than the text has, for the line break behind the header.
-    assert measure_due(database, record, most=10) == (3, 104 + 204 + 1004)
-    assert measure_due(database, record, most=2)[0] == 2
+    assert measure_due(database, column, most=10) == (3, 104 + 204 + 1004)
+    assert measure_due(database, column, most=2)[0] == 2
     [failed] = insert_chunks(database, ["c"])
-    record_failures(database, record.space.name, {failed: "x"}, settings.embedding)
+    save_failures(database, column.space.name, {failed: "x"}, settings.embedding)
     insert_hashes(execute, ["XYZ"])
     insert_hashes(execute, ["ab"], vector="[1,0,0,0,0,0,0,0]")
-    assert measure_due(database, record, most=10) == (3, 104 + 204 + 1004)
+    assert measure_due(database, column, most=10) == (3, 104 + 204 + 1004)
     assert measure_due(database, register_space(database, FAKE_SPACE, new_space=True), most=10)[0] == 5
 
 
 @pytest.mark.parametrize("analyzed", ["never", "before", "since"])
-def test_measuring_a_small_backlog_of_a_large_table_reads_only_that(database, record, execute, analyzed):
+def test_measuring_a_small_backlog_of_a_large_table_reads_only_that(database, column, execute, analyzed):
     embed_most(execute, analyzed)
     recorder = PlanRecorder(database)
-    assert 50 < measure_due(recorder, record, most=1000)[0] < 150
-    assert record.pending_index in recorder.plan
+    assert 50 < measure_due(recorder, column, most=1000)[0] < 150
+    assert column.pending_index in recorder.plan
     assert "Seq Scan on knowledge_base" not in recorder.plan
 
 
-def test_many_pending_texts_are_read_in_windows(database, record):
+def test_many_pending_texts_are_read_in_windows(database, column):
     texts = [f"text {number}" for number in range(50)]
     hashes = sorted(insert_chunks(database, texts))
-    first = fetch_pending(database, record, range(256), after="", limit=30)
-    rest = fetch_pending(database, record, range(256), after=first[-1].chunk_hash, limit=30)
+    first = fetch_pending(database, column, range(256), after="", limit=30)
+    rest = fetch_pending(database, column, range(256), after=first[-1].chunk_hash, limit=30)
     assert [chunk.chunk_hash for chunk in first + rest] == hashes

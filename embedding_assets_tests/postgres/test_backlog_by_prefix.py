@@ -1,13 +1,13 @@
 from embedding_assets.postgres.backlog import PrefixRows, count_by_prefix
-from embedding_assets.postgres.failures import record_failures
+from embedding_assets.postgres.failures import save_failures
 from embedding_assets_tests.support.tables import insert_vectors, unit_vectors
 
 
-def test_an_empty_table(database, record):
-    assert count_by_prefix(database, record, 1) == ()
+def test_an_empty_table(database, column):
+    assert count_by_prefix(database, column, 1) == ()
 
 
-def test_vectors_and_pending_chunks_by_prefix(database, record, execute, settings):
+def test_vectors_and_pending_chunks_by_prefix(database, column, execute, settings):
     for hash_, embedded in {"a001": True, "a002": True, "a101": False, "b001": False, "b002": False,
                             "c001": True, "XYZ": True, "xyz": False}.items():  # fmt: skip
         execute(
@@ -16,14 +16,14 @@ def test_vectors_and_pending_chunks_by_prefix(database, record, execute, setting
             "[1,0,0,0,0,0,0,0]" if embedded else None,
         )
     config = settings.embedding.model_copy(update={"max_attempts": 1})
-    record_failures(database, record.space.name, {"b002": "encoding_failed"}, config)
+    save_failures(database, column.space.name, {"b002": "encoding_failed"}, config)
 
-    assert count_by_prefix(database, record, 1) == (
+    assert count_by_prefix(database, column, 1) == (
         PrefixRows("a", 2, 1), PrefixRows("b", 0, 1, quarantined=1), PrefixRows("c", 1, 0),
     )  # fmt: skip
-    assert count_by_prefix(database, record, 2)[:2] == (PrefixRows("a0", 2, 0), PrefixRows("a1", 0, 1))
+    assert count_by_prefix(database, column, 2)[:2] == (PrefixRows("a0", 2, 0), PrefixRows("a1", 0, 1))
 
 
-def test_every_vector_is_counted_once(database, record):
-    insert_vectors(database, record, unit_vectors(3000))
-    assert sum(rows.embedded for rows in count_by_prefix(database, record, 2)) == 3000
+def test_every_vector_is_counted_once(database, column):
+    insert_vectors(database, column, unit_vectors(3000))
+    assert sum(rows.embedded for rows in count_by_prefix(database, column, 2)) == 3000

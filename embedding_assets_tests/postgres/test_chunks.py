@@ -13,7 +13,7 @@ def texts_in_table(execute) -> list[str]:
     return [row[0] for row in execute("SELECT chunk_text FROM knowledge_base ORDER BY chunk_index, chunk_text")]
 
 
-def test_loading_again_adds_nothing_and_a_change_keeps_what_stayed(database, record, execute):
+def test_loading_again_adds_nothing_and_a_change_keeps_what_stayed(database, column, execute):
     chunks, document = chunks_of("a.md", ["one", "two", "two", "three"])
     assert not is_unchanged(database, document.origin, document.digest)
     assert store_chunks(database, chunks, [document]) == (4, 0)
@@ -45,7 +45,7 @@ def test_loading_again_adds_nothing_and_a_change_keeps_what_stayed(database, rec
     assert not is_unchanged(database, "b.md", other_document.digest)
 
 
-def test_rows_of_one_file_share_its_origin(database, record, execute):
+def test_rows_of_one_file_share_its_origin(database, column, execute):
     first, one = chunks_of("data.csv", ["red", "green"], source="data.csv row 1")
     second, two = chunks_of("data.csv", ["red"], source="data.csv row 2")
     document = LoadedDocument("data.csv", "v1", one.hashes | two.hashes)
@@ -58,13 +58,13 @@ def test_rows_of_one_file_share_its_origin(database, record, execute):
     assert texts_in_table(execute) == ["red", "green"]
 
 
-def test_a_chunk_twice_in_one_batch_is_one_row(database, record, execute):
+def test_a_chunk_twice_in_one_batch_is_one_row(database, column, execute):
     chunks, document = chunks_of("a.md", ["one", "two"])
     assert store_chunks(database, [*chunks, *chunks], [document]) == (2, 0)
     assert texts_in_table(execute) == ["one", "two"]
 
 
-def test_all_of_a_load_or_nothing(database, record, execute, monkeypatch):
+def test_all_of_a_load_or_nothing(database, column, execute, monkeypatch):
     chunks, document = chunks_of("a.md", ["one"])
     execute("ALTER TABLE loaded_documents ADD CHECK (origin <> 'b.md')")
     more, forbidden = chunks_of("b.md", ["two"])
@@ -74,7 +74,7 @@ def test_all_of_a_load_or_nothing(database, record, execute, monkeypatch):
     assert texts_in_table(execute) == []
 
 
-def test_an_edited_chunk_that_is_loaded_again_gets_its_text_back(database, record, execute):
+def test_an_edited_chunk_that_is_loaded_again_gets_its_text_back(database, column, execute):
     chunks, document = chunks_of("a.md", ["one"])
     store_chunks(database, chunks, [document])
     execute("UPDATE knowledge_base SET chunk_text = 'vandalized', embedding = NULL")
@@ -83,7 +83,7 @@ def test_an_edited_chunk_that_is_loaded_again_gets_its_text_back(database, recor
     assert execute("SELECT chunk_text, embedding, text_version FROM knowledge_base") == [("one", None, 2)]
 
 
-def test_versions_of_a_document_loaded_at_once_do_not_mix(database, record, execute):
+def test_versions_of_a_document_loaded_at_once_do_not_mix(database, column, execute):
     old, old_document = chunks_of("a.md", ["old 1", "old 2"])
     new, new_document = chunks_of("a.md", ["new"])
     with database.connect() as first:
@@ -98,7 +98,7 @@ def test_versions_of_a_document_loaded_at_once_do_not_mix(database, record, exec
     assert is_unchanged(database, "a.md", new_document.digest)
 
 
-def test_the_same_document_loaded_by_many_threads(database, record, execute):
+def test_the_same_document_loaded_by_many_threads(database, column, execute):
     texts = [f"text {number}" for number in range(200)]
     chunks, document = chunks_of("a.md", texts)
     moved, moved_document = chunks_of("a.md", texts[::-1])

@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from embedding_assets.postgres.backlog import count_backlog, fetch_pending
-from embedding_assets.postgres.failures import list_failures, record_failures, retry_failures
+from embedding_assets.postgres.failures import list_failures, retry_failures, save_failures
 from embedding_assets.postgres.spaces import register_space
 from embedding_assets_tests.support.fakes import FAKE_SPACE, insert_chunks
 
@@ -15,69 +15,69 @@ def config(settings):
     return settings.embedding.model_copy(update={"max_attempts": 3, "retry_delay_seconds": 100.0})
 
 
-def due(database, record) -> list[str]:
-    return [chunk.chunk_hash for chunk in fetch_pending(database, record, range(256), after="", limit=99)]
+def due(database, column) -> list[str]:
+    return [chunk.chunk_hash for chunk in fetch_pending(database, column, range(256), after="", limit=99)]
 
 
-def test_waits_double_until_quarantine(database, record, config):
+def test_waits_double_until_quarantine(database, column, config):
     [chunk_hash] = insert_chunks(database, ["text"], document_metadata='{"source": "a.md"}')
     for attempt, (code, wait) in enumerate([("not_finite", 100), ("zero_vector", 200), ("not_finite", 400)], start=1):
-        record_failures(database, record.space.name, {chunk_hash: code}, config)
+        save_failures(database, column.space.name, {chunk_hash: code}, config)
         [failure] = list_failures(database)
-        assert (failure.chunk_hash, failure.space, failure.source) == (chunk_hash, record.space.name, "a.md")
+        assert (failure.chunk_hash, failure.space, failure.source) == (chunk_hash, column.space.name, "a.md")
         assert (failure.error_code, failure.attempts, failure.quarantined) == (code, attempt, attempt == 3)
         assert (failure.retry_at - failure.last_failed_at).total_seconds() == pytest.approx(wait)
-        assert due(database, record) == []
-    backlog = count_backlog(database, record)
+        assert due(database, column) == []
+    backlog = count_backlog(database, column)
     assert (backlog.pending, backlog.waiting, backlog.quarantined, backlog.due) == (0, 0, 1, 0)
 
 
-def test_a_wait_that_is_over_makes_the_chunk_due_and_retry_makes_all_due(database, record, config, execute):
+def test_a_wait_that_is_over_makes_the_chunk_due_and_retry_makes_all_due(database, column, config, execute):
     hashes = sorted(insert_chunks(database, ["waits", "is quarantined", "is fine"]))
     failing = dict.fromkeys(hashes[:2], "x")
-    record_failures(database, record.space.name, failing, config)
-    record_failures(database, record.space.name, {hashes[1]: "x"}, config.model_copy(update={"max_attempts": 1}))
-    assert due(database, record) == [hashes[2]]
+    save_failures(database, column.space.name, failing, config)
+    save_failures(database, column.space.name, {hashes[1]: "x"}, config.model_copy(update={"max_attempts": 1}))
+    assert due(database, column) == [hashes[2]]
     assert [failure.chunk_hash for failure in list_failures(database)] == [hashes[1], hashes[0]]
     assert len(list_failures(database, limit=1)) == 1
     execute("UPDATE embedding_failures SET retry_at = now() - interval '1 second'")
-    assert due(database, record) == [hashes[0], hashes[2]]
+    assert due(database, column) == [hashes[0], hashes[2]]
     assert retry_failures(database) == 2
-    assert due(database, record) == hashes
+    assert due(database, column) == hashes
     assert list_failures(database) == []
 
 
-def test_the_wait_stays_finite(database, record, config, execute):
+def test_the_wait_stays_finite(database, column, config, execute):
     [chunk_hash] = insert_chunks(database, ["text"])
     most = config.model_copy(update={"max_attempts": 100})
     for attempts in (0, 60, 98):
         execute("UPDATE embedding_failures SET attempts = %s", attempts)
-        record_failures(database, record.space.name, {chunk_hash: "x"}, most)
+        save_failures(database, column.space.name, {chunk_hash: "x"}, most)
     [failure] = list_failures(database)
     assert failure.attempts == 99
     assert (failure.retry_at - failure.last_failed_at).total_seconds() == pytest.approx(100 * 1e6)
     assert not failure.quarantined
 
 
-def test_failures_are_a_space_s_own_and_go_with_their_chunk(database, record, config, execute):
+def test_failures_are_a_space_s_own_and_go_with_their_chunk(database, column, config, execute):
     second = register_space(database, FAKE_SPACE, new_space=True)
     hashes = insert_chunks(database, ["one", "two"])
-    record_failures(database, record.space.name, dict.fromkeys(hashes, "x"), config)
-    assert due(database, record) == []
+    save_failures(database, column.space.name, dict.fromkeys(hashes, "x"), config)
+    assert due(database, column) == []
     assert due(database, second) == sorted(hashes)
     execute("DELETE FROM knowledge_base WHERE chunk_hash = %s", hashes[0])
     assert [failure.chunk_hash for failure in list_failures(database)] == [hashes[1]]
-    record_failures(database, record.space.name, {}, config)
+    save_failures(database, column.space.name, {}, config)
 
 
 @pytest.mark.parametrize("change", ["DELETE FROM knowledge_base", "UPDATE knowledge_base SET chunk_text = 'edited'"])
-def test_a_chunk_that_is_deleted_or_edited_meanwhile_has_not_failed(database, record, config, change):
+def test_a_chunk_that_is_deleted_or_edited_meanwhile_has_not_failed(database, column, config, change):
     [chunk_hash] = insert_chunks(database, ["text"])
-    arguments = (database, record.space.name, {chunk_hash: "x", "0" * 64: "y"}, config)
+    arguments = (database, column.space.name, {chunk_hash: "x", "0" * 64: "y"}, config)
     with database.connect() as other:
         other.execute(change)
         recorder = threading.Thread(
-            target=record_failures, args=arguments, kwargs={"text_versions": {chunk_hash: 0, "0" * 64: 0}}
+            target=save_failures, args=arguments, kwargs={"text_versions": {chunk_hash: 0, "0" * 64: 0}}
         )
         recorder.start()
         recorder.join(0.3)

@@ -29,14 +29,14 @@ def database_url(folder: Path) -> str:
 
 
 @pytest.mark.parametrize("loaded", [True, False], ids=["by us", "by somebody"])
-def test_filling_a_further_space_leaves_the_first_one_s_index_alone(database, record, execute, loaded):
+def test_filling_a_further_space_leaves_the_first_one_s_index_alone(database, column, execute, loaded):
     if loaded:
         chunks, document = chunks_of("a.md", [f"{number} {'word ' * 80}" for number in range(600)])
         store_chunks(database, chunks, [document])
     else:
         insert_chunks(database, [f"{number} {'word ' * 80}" for number in range(600)])
-    embed_in_portions(database, record)
-    build_vector_index(database, record, IndexConfig())
+    embed_in_portions(database, column)
+    build_vector_index(database, column, IndexConfig())
     second = register_space(database, FAKE_SPACE, new_space=True)
     before = table_counters(database, execute, updates=600)
     embed_in_portions(database, second)

@@ -3,36 +3,36 @@
 import pytest
 
 from embedding_assets.models import EmbeddingStats
-from embedding_assets.postgres.runs import latest_run, record_run
+from embedding_assets.postgres.runs import latest_run, save_run
 from embedding_assets.postgres.spaces import register_space
 from embedding_assets_tests.support.fakes import FAKE_SPACE
 
 
-def stats(record, **fields) -> EmbeddingStats:
-    return EmbeddingStats(space=record.space.name, device="fake", precision="exact", **fields)
+def stats(column, **fields) -> EmbeddingStats:
+    return EmbeddingStats(space=column.space.name, device="fake", precision="exact", **fields)
 
 
-def test_the_latest_run_of_some_size(database, record, execute):
+def test_the_latest_run_of_some_size(database, column, execute):
     other = register_space(database, FAKE_SPACE, new_space=True)
-    assert latest_run(database, record.space.name) is None
-    record_run(database, stats(record))
+    assert latest_run(database, column.space.name) is None
+    save_run(database, stats(column))
     assert execute("SELECT count(*) FROM embedding_runs") == [(0,)]
 
-    record_run(
+    save_run(
         database,
-        stats(record, embedded=300, failed=1, skipped=2, truncated=3, tokens=10**10, seconds=1.5,
+        stats(column, embedded=300, failed=1, skipped=2, truncated=3, tokens=10**10, seconds=1.5,
               model_load_seconds=0.5, peak_memory_bytes=10**10, usd=0.015),
     )  # fmt: skip
-    record_run(database, stats(other, embedded=999, seconds=1))
-    record_run(database, stats(record, embedded=2, seconds=0))
-    record_run(database, stats(record, failed=1, seconds=9))
+    save_run(database, stats(other, embedded=999, seconds=1))
+    save_run(database, stats(column, embedded=2, seconds=0))
+    save_run(database, stats(column, failed=1, seconds=9))
 
-    assert latest_run(database, record.space.name).embedded == 2
-    assert latest_run(database, record.space.name).chunks_per_second == 0
-    assert latest_run(database, record.space.name).usd == 0
-    run = latest_run(database, record.space.name, at_least=100)
+    assert latest_run(database, column.space.name).embedded == 2
+    assert latest_run(database, column.space.name).chunks_per_second == 0
+    assert latest_run(database, column.space.name).usd == 0
+    run = latest_run(database, column.space.name, at_least=100)
     assert (run.embedded, run.failed, run.skipped, run.truncated) == (300, 1, 2, 3)
     assert (run.tokens, run.peak_memory_bytes, run.device, run.precision) == (10**10, 10**10, "fake", "exact")
     assert (run.usd, type(run.usd)) == (0.015, float)
     assert (run.seconds, run.model_load_seconds, run.chunks_per_second) == (1.5, 0.5, pytest.approx(200))
-    assert latest_run(database, record.space.name, at_least=301) is None
+    assert latest_run(database, column.space.name, at_least=301) is None

@@ -20,7 +20,7 @@ from embedding_assets.errors import (
 from embedding_assets.postgres.backlog import count_backlog, fetch_pending
 from embedding_assets.postgres.chunks import store_chunks
 from embedding_assets.postgres.connection import Database
-from embedding_assets.postgres.failures import list_failures, record_failures
+from embedding_assets.postgres.failures import list_failures, save_failures
 from embedding_assets.postgres.locks import hold
 from embedding_assets.postgres.runs import latest_run
 from embedding_assets.postgres.schema import migrate
@@ -35,10 +35,10 @@ CONFIG = DatabaseConfig(retry_seconds=5)
 INDEX = IndexConfig()
 
 
-def embed_all(database: Database, record) -> set[str]:
-    pending = fetch_pending(database, record, range(256), after="", limit=100)
-    vectors = unit_vectors(len(pending), record.space.dimensions)
-    return write_vectors(database, record, pending, vectors) if pending else set()
+def embed_all(database: Database, column) -> set[str]:
+    pending = fetch_pending(database, column, range(256), after="", limit=100)
+    vectors = unit_vectors(len(pending), column.space.dimensions)
+    return write_vectors(database, column, pending, vectors) if pending else set()
 
 
 def test_an_empty_database_gets_the_schema_once(empty_url):
@@ -70,17 +70,17 @@ def test_an_existing_table_is_adopted_with_its_rows(empty_url, table):
     run_sql(empty_url, "CREATE EXTENSION vector", table, rows)
     with Database(empty_url, CONFIG) as database:
         assert migrate(database)
-        record = register_space(database, SMALL_SPACE)
+        column = register_space(database, SMALL_SPACE)
         chunks, document = chunks_of("new.md", ["new", "newer"])
         assert store_chunks(database, chunks, [document]) == (2, 0)
         assert store_chunks(database, chunks, [document]) == (0, 0)
-        written = embed_all(database, record)
+        written = embed_all(database, column)
         assert written == {"aa01", "bb01", *document.hashes}
-        rows = nearest_chunks(database, record, unit_vectors(1)[0], k=4, where={}, index=INDEX)
+        rows = nearest_chunks(database, column, unit_vectors(1)[0], k=4, where={}, index=INDEX)
         assert {row[1] for row in rows} == {"old", "older", "new", "newer"}
         assert all(isinstance(row[3], dict) and row[2] == "" for row in rows)
         run_sql(empty_url, "UPDATE knowledge_base SET chunk_text = 'edited' WHERE chunk_hash = 'aa01'")
-        assert [c.chunk_hash for c in fetch_pending(database, record, range(256), after="", limit=9)] == ["aa01"]
+        assert [c.chunk_hash for c in fetch_pending(database, column, range(256), after="", limit=9)] == ["aa01"]
 
 
 def test_rows_without_text_or_hash_do_no_harm(empty_url):
@@ -88,11 +88,11 @@ def test_rows_without_text_or_hash_do_no_harm(empty_url):
             "INSERT INTO knowledge_base (chunk_hash, chunk_text) VALUES ('aa01', NULL), (NULL, 'lost')")  # fmt: skip
     with Database(empty_url, CONFIG) as database:
         migrate(database)
-        record = register_space(database, SMALL_SPACE)
-        assert [(c.chunk_hash, c.text) for c in fetch_pending(database, record, range(256), after="", limit=9)] == [
+        column = register_space(database, SMALL_SPACE)
+        assert [(c.chunk_hash, c.text) for c in fetch_pending(database, column, range(256), after="", limit=9)] == [
             ("aa01", "")
         ]
-        backlog = count_backlog(database, record)
+        backlog = count_backlog(database, column)
         assert (backlog.pending, backlog.unreachable, backlog.due) == (2, 1, 1)
 
 
@@ -109,9 +109,9 @@ def test_a_filled_column_and_its_index_are_adopted(empty_url):
         migrate(database)
         with pytest.raises(ConfigurationError, match="EMBEDDING_MODEL_NAME"):
             register_space(database, FAKE_SPACE)
-        record = register_space(database, FAKE_SPACE, claim_vectors=True)
-        assert (record.column, record.index) == ("embedding", "idx_knowledge_embedding")
-        assert count_backlog(database, record).embedded == 1
+        column = register_space(database, FAKE_SPACE, claim_vectors=True)
+        assert (column.name, column.index) == ("embedding", "idx_knowledge_embedding")
+        assert count_backlog(database, column).embedded == 1
 
 
 def test_a_table_in_another_schema_is_adopted_where_it_is(empty_url):
@@ -139,17 +139,17 @@ def test_a_schema_of_the_version_before_is_brought_up_to_date_with_its_rows(empt
             # As that version registered a space.
             patch.setattr("embedding_assets.postgres.spaces._watch_removals", lambda *_: None)
             migrate(database)
-            record = register_space(database, SMALL_SPACE)
+            column = register_space(database, SMALL_SPACE)
         insert_chunks(database, ["text"])
-        embed_all(database, record)
+        embed_all(database, column)
         columns = "embedded, failed, skipped, truncated, tokens, seconds, model_load_seconds, peak_memory_bytes"
-        values = f"'{record.space.name}', 'cpu', 'bfloat16', 9, 0, 0, 0, 90, 3, 1, 1000"
+        values = f"'{column.space.name}', 'cpu', 'bfloat16', 9, 0, 0, 0, 90, 3, 1, 1000"
         run_sql(empty_url, f"INSERT INTO embedding_runs (space, device, precision, {columns}) VALUES ({values})")
         assert migrate(database)
         assert not migrate(database)
-        run = latest_run(database, record.space.name)
+        run = latest_run(database, column.space.name)
         assert (run.embedded, run.precision, run.usd) == (9, "bfloat16", 0)
-        assert count_backlog(database, record).embedded == 1
+        assert count_backlog(database, column).embedded == 1
         assert count_spending(database, "run").month == 0
         waiting = "SELECT count(*) FROM knowledge_base WHERE pending_since > now() - interval '1 minute'"
         run_sql(empty_url, "UPDATE knowledge_base SET pending_since = '2020-01-01'")
@@ -304,10 +304,10 @@ def test_who_waited_for_a_migration_does_not_repeat_it(empty_url):
 # In-place edits (the trigger)
 
 
-def test_an_edit_makes_a_chunk_pending_in_every_space(database, record, execute, settings):
+def test_an_edit_makes_a_chunk_pending_in_every_space(database, column, execute, settings):
     second = register_space(database, FAKE_SPACE, new_space=True)
     [chunk_hash] = insert_chunks(database, ["text"], context_header="header")
-    columns = f"text_version, embedding IS NULL, {second.column} IS NULL"
+    columns = f"text_version, embedding IS NULL, {second.name} IS NULL"
     version = 0
     for statement, edits in [
         ("UPDATE knowledge_base SET chunk_text = chunk_text || '!'", True),
@@ -316,9 +316,9 @@ def test_an_edit_makes_a_chunk_pending_in_every_space(database, record, execute,
         ("UPDATE knowledge_base SET document_metadata = '{\"a\": 1}', token_count = 7", False),
         ("UPDATE knowledge_base SET embedding = embedding", False),
     ]:
-        embed_all(database, record)
+        embed_all(database, column)
         embed_all(database, second)
-        record_failures(database, record.space.name, {chunk_hash: "x"}, settings.embedding)
+        save_failures(database, column.space.name, {chunk_hash: "x"}, settings.embedding)
         assert execute(f"SELECT {columns} FROM knowledge_base") == [(version, False, False)]
         execute(statement)
         version += edits
@@ -326,9 +326,9 @@ def test_an_edit_makes_a_chunk_pending_in_every_space(database, record, execute,
         assert (list_failures(database) == []) is edits
 
 
-def test_an_edit_by_a_role_that_knows_only_the_table(role, database, record, execute, database_url):
+def test_an_edit_by_a_role_that_knows_only_the_table(role, database, column, execute, database_url):
     [chunk_hash] = insert_chunks(database, ["text"])
-    embed_all(database, record)
+    embed_all(database, column)
     for statement in (
         f"GRANT SELECT, UPDATE ON knowledge_base TO {role}",
         f"CREATE SCHEMA {role} AUTHORIZATION {role}",
@@ -338,8 +338,8 @@ def test_an_edit_by_a_role_that_knows_only_the_table(role, database, record, exe
         execute(statement)
     # "$user" is first in the default search_path, so the role's own table would be found first.
     run_sql(as_role(database_url, role), "UPDATE knowledge_base SET chunk_text = 'edited'")
-    assert [c.text for c in fetch_pending(database, record, range(256), after="", limit=9)] == ["edited"]
-    embed_all(database, record)
+    assert [c.text for c in fetch_pending(database, column, range(256), after="", limit=9)] == ["edited"]
+    embed_all(database, column)
     run_sql(database_url, "SET search_path = pg_catalog", "UPDATE public.knowledge_base SET chunk_text = 'again'")
-    assert [c.text for c in fetch_pending(database, record, range(256), after="", limit=9)] == ["again"]
+    assert [c.text for c in fetch_pending(database, column, range(256), after="", limit=9)] == ["again"]
     assert execute("SELECT text_version FROM knowledge_base WHERE chunk_hash = %s", chunk_hash) == [(2,)]

@@ -12,7 +12,7 @@ from embedding_assets.postgres.index.build import build_vector_index
 from embedding_assets.postgres.search import count_missing, holds_vectors, nearest_chunks
 from embedding_assets.postgres.spaces import register_space
 from embedding_assets.postgres.vectors import write_vectors
-from embedding_assets.spaces import SpaceRecord
+from embedding_assets.spaces import SpaceColumn
 from embedding_assets_tests.support.fakes import FAKE_SPACE, insert_chunks
 from embedding_assets_tests.support.tables import (
     PlanRecorder,
@@ -25,8 +25,8 @@ from embedding_assets_tests.support.tables import (
 CONFIG = IndexConfig()
 
 
-def search(database, record, vector, *, k=3, config=CONFIG, **where) -> list[str]:
-    rows = nearest_chunks(database, record, vector, k=k, where=where, index=config)
+def search(database, column, vector, *, k=3, config=CONFIG, **where) -> list[str]:
+    rows = nearest_chunks(database, column, vector, k=k, where=where, index=config)
     distances = [row[4] for row in rows]
     assert distances == sorted(distances)
     return [row[0] for row in rows]
@@ -41,18 +41,18 @@ def search(database, record, vector, *, k=3, config=CONFIG, **where) -> list[str
     ],
 )
 @pytest.mark.parametrize("indexed", [False, True])
-def test_the_nearest_come_first_by_every_distance(database, record, operator_class, distance, indexed):
+def test_the_nearest_come_first_by_every_distance(database, column, operator_class, distance, indexed):
     vectors = unit_vectors(40) * np.linspace(0.5, 2, 40, dtype=np.float32)[:, None]
-    hashes = insert_vectors(database, record, vectors)
+    hashes = insert_vectors(database, column, vectors)
     config = IndexConfig(operator_class=operator_class)
     if indexed:
-        build_vector_index(database, record, config)
+        build_vector_index(database, column, config)
     query = unit_vectors(1, seed=3)[0]
     order = sorted(range(40), key=lambda row: distance(query, vectors[row]))
-    rows = nearest_chunks(database, record, query, k=5, where={}, index=config)
+    rows = nearest_chunks(database, column, query, k=5, where={}, index=config)
     assert [row[0] for row in rows] == [hashes[row] for row in order[:5]]
     assert [row[4] for row in rows] == pytest.approx([distance(query, vectors[row]) for row in order[:5]], abs=1e-5)
-    assert search(database, record, query, k=2000, config=config) == [hashes[row] for row in order]
+    assert search(database, column, query, k=2000, config=config) == [hashes[row] for row in order]
 
 
 HOSTILE = {
@@ -68,9 +68,9 @@ HOSTILE = {
 }
 
 
-def test_filters_are_values_and_nothing_else(database, record, execute):
+def test_filters_are_values_and_nothing_else(database, column, execute):
     vectors = unit_vectors(len(HOSTILE) + 1)
-    hashes = insert_vectors(database, record, vectors)
+    hashes = insert_vectors(database, column, vectors)
     for chunk_hash, (key, value) in zip(hashes, HOSTILE.items(), strict=False):
         execute(
             "UPDATE knowledge_base SET document_metadata = jsonb_build_object(%s::text, %s::text, 'all', 'yes') "
@@ -83,35 +83,35 @@ def test_filters_are_values_and_nothing_else(database, record, execute):
             ({key: value, "all": "yes"}, [chunk_hash]),
             ({key: value + " "}, []),
         ):
-            rows = nearest_chunks(database, record, vectors[0], k=9, where=where, index=CONFIG)
+            rows = nearest_chunks(database, column, vectors[0], k=9, where=where, index=CONFIG)
             assert [row[0] for row in rows] == wanted
     with pytest.raises(DatabaseError, match="NUL"):
-        search(database, record, vectors[0], source="\x00")
-    assert len(stored_vectors(database, record)) == len(vectors)
+        search(database, column, vectors[0], source="\x00")
+    assert len(stored_vectors(database, column)) == len(vectors)
 
 
-def test_a_rare_value_is_found_however_early_the_index_gives_up(database, record, execute):
+def test_a_rare_value_is_found_however_early_the_index_gives_up(database, column, execute):
     vectors = unit_vectors(600)
-    hashes = insert_vectors(database, record, vectors)
+    hashes = insert_vectors(database, column, vectors)
     execute("UPDATE knowledge_base SET document_metadata = '{\"source\": \"rare\"}' WHERE chunk_hash = ANY(%s)",
             hashes[-2:])  # fmt: skip
-    build_vector_index(database, record, CONFIG)
+    build_vector_index(database, column, CONFIG)
     [(name,)] = execute("SELECT current_database()")
     for setting in ("hnsw.max_scan_tuples = 1", "enable_seqscan = off", "enable_bitmapscan = off"):
         execute(f'ALTER DATABASE "{name}" SET {setting}')
     database.close()
     for _ in range(12):
-        assert sorted(search(database, record, vectors[0], source="rare")) == sorted(hashes[-2:])
-    assert search(database, record, vectors[0], source="none") == []
+        assert sorted(search(database, column, vectors[0], source="rare")) == sorted(hashes[-2:])
+    assert search(database, column, vectors[0], source="none") == []
 
 
-def test_each_space_is_searched_in_its_own_column(database, record, execute):
-    second: SpaceRecord = register_space(database, FAKE_SPACE, new_space=True)
-    [first_hash] = insert_vectors(database, record, unit_vectors(1))
+def test_each_space_is_searched_in_its_own_column(database, column, execute):
+    second: SpaceColumn = register_space(database, FAKE_SPACE, new_space=True)
+    [first_hash] = insert_vectors(database, column, unit_vectors(1))
     [second_hash] = insert_chunks(database, ["other"])
     chunks = [chunk for chunk in pending_chunks(database, second) if chunk.chunk_hash == second_hash]
     write_vectors(database, second, chunks, unit_vectors(1, 768))
-    assert search(database, record, unit_vectors(1)[0]) == [first_hash]
+    assert search(database, column, unit_vectors(1)[0]) == [first_hash]
     assert search(database, second, unit_vectors(1, 768)[0]) == [second_hash]
     assert execute("SELECT embedding FROM knowledge_base WHERE chunk_hash = %s", second_hash) == [(None,)]
     assert isinstance(execute("SELECT embedding FROM knowledge_base WHERE chunk_hash = %s", first_hash)[0][0], Vector)
@@ -120,13 +120,13 @@ def test_each_space_is_searched_in_its_own_column(database, record, execute):
 # Two spaces
 
 
-def split(database, execute, count: int, *, both: int, neither: int = 0) -> tuple[SpaceRecord, SpaceRecord, list[str]]:
+def split(database, execute, count: int, *, both: int, neither: int = 0) -> tuple[SpaceColumn, SpaceColumn, list[str]]:
     """A serving space and another one, and chunks that only the latter has; ``both`` further ones are in both."""
     serving = register_space(database, dataclasses.replace(FAKE_SPACE, model="serving", dimensions=8))
     other = register_space(database, dataclasses.replace(FAKE_SPACE, model="other", dimensions=8), new_space=True)
     hashes = insert_vectors(database, other, unit_vectors(count + both))
     insert_chunks(database, [f"neither {number}" for number in range(neither)])
-    execute(f"UPDATE knowledge_base SET embedding = {other.column} WHERE chunk_hash = ANY(%s)", hashes[count:])
+    execute(f"UPDATE knowledge_base SET embedding = {other.name} WHERE chunk_hash = ANY(%s)", hashes[count:])
     return serving, other, hashes[:count]
 
 
@@ -146,7 +146,7 @@ def test_that_question_costs_nothing_while_nothing_is_pending(database, execute)
     execute("ALTER TABLE knowledge_base SET (autovacuum_enabled = off)")
     serving, other, _ = split(database, execute, 600, both=0)
     execute("ANALYZE knowledge_base")  # by which every row is one
-    execute(f"UPDATE knowledge_base SET embedding = {other.column}")
+    execute(f"UPDATE knowledge_base SET embedding = {other.name}")
     recorder = PlanRecorder(database)
     assert not holds_vectors(recorder, other, missing_in=serving)
     assert serving.pending_index in recorder.plan

@@ -8,7 +8,7 @@ import pytest
 
 from embedding_assets.errors import DatabaseError
 from embedding_assets.postgres.backlog import fetch_pending
-from embedding_assets.postgres.failures import list_failures, record_failures
+from embedding_assets.postgres.failures import list_failures, save_failures
 from embedding_assets.postgres.spaces import register_space
 from embedding_assets.postgres.vectors import check_stored_vectors, write_vectors
 from embedding_assets_tests.support.fakes import FAKE_SPACE, insert_chunks
@@ -24,31 +24,31 @@ from embedding_assets_tests.support.tables import (
 
 
 def test_vectors_are_stored_bit_for_bit(database):
-    record = register_space(database, FAKE_SPACE)
+    column = register_space(database, FAKE_SPACE)
     hashes = insert_chunks(database, ["one", "two", "three"])
     vectors = unit_vectors(3, 768)
     vectors[0, :4] = np.float32([1e-38, -0.0, np.nextafter(np.float32(0.1), np.float32(1)), 1 / 3])
-    chunks = pending_chunks(database, record)
-    assert write_vectors(database, record, chunks, vectors) == set(hashes)
-    found = stored_vectors(database, record)
+    chunks = pending_chunks(database, column)
+    assert write_vectors(database, column, chunks, vectors) == set(hashes)
+    found = stored_vectors(database, column)
     for chunk, vector in zip(chunks, vectors, strict=True):
         assert found[chunk.chunk_hash].dtype == np.float32
         assert found[chunk.chunk_hash].tobytes() == vector.tobytes()
-    assert pending_chunks(database, record) == []
+    assert pending_chunks(database, column) == []
 
 
-def test_only_rows_as_they_were_embedded_are_written(database, record, execute):
+def test_only_rows_as_they_were_embedded_are_written(database, column, execute):
     hashes = insert_chunks(database, ["stays", "edited", "deleted", "embedded meanwhile"])
-    chunks = pending_chunks(database, record)
+    chunks = pending_chunks(database, column)
     execute("UPDATE knowledge_base SET chunk_text = 'new' WHERE chunk_text = 'edited'")
     execute("DELETE FROM knowledge_base WHERE chunk_text = 'deleted'")
     execute("UPDATE knowledge_base SET embedding = '[1,0,0,0,0,0,0,0]' WHERE chunk_text = 'embedded meanwhile'")
-    assert write_vectors(database, record, chunks, unit_vectors(4)) == {hashes[0]}
-    assert set(stored_vectors(database, record)) == {hashes[0], hashes[3]}
-    assert stored_vectors(database, record)[hashes[3]].tolist() == [1, 0, 0, 0, 0, 0, 0, 0]
-    assert [chunk.text for chunk in pending_chunks(database, record)] == ["new"]
+    assert write_vectors(database, column, chunks, unit_vectors(4)) == {hashes[0]}
+    assert set(stored_vectors(database, column)) == {hashes[0], hashes[3]}
+    assert stored_vectors(database, column)[hashes[3]].tolist() == [1, 0, 0, 0, 0, 0, 0, 0]
+    assert [chunk.text for chunk in pending_chunks(database, column)] == ["new"]
     # Nothing is left in the session's table from one write to the next.
-    assert write_vectors(database, record, pending_chunks(database, record), unit_vectors(1)) == {hashes[1]}
+    assert write_vectors(database, column, pending_chunks(database, column), unit_vectors(1)) == {hashes[1]}
 
 
 @pytest.mark.parametrize(
@@ -59,14 +59,14 @@ def test_only_rows_as_they_were_embedded_are_written(database, record, execute):
         "DELETE FROM knowledge_base",
     ],
 )
-def test_a_change_that_commits_while_the_write_waits_is_not_overwritten(database, record, execute, change):
+def test_a_change_that_commits_while_the_write_waits_is_not_overwritten(database, column, execute, change):
     insert_chunks(database, ["text"])
-    chunks = pending_chunks(database, record)
+    chunks = pending_chunks(database, column)
     written = []
     with database.connect() as other:
         other.execute(change)
         writer = threading.Thread(
-            target=lambda: written.append(write_vectors(database, record, chunks, unit_vectors(1)))
+            target=lambda: written.append(write_vectors(database, column, chunks, unit_vectors(1)))
         )
         writer.start()
         writer.join(0.3)
@@ -77,68 +77,68 @@ def test_a_change_that_commits_while_the_write_waits_is_not_overwritten(database
     assert execute("SELECT count(*) FROM knowledge_base WHERE embedding <> '[1,0,0,0,0,0,0,0]'") == [(0,)]
 
 
-def test_a_portion_does_not_read_the_whole_table(database, record, execute):
+def test_a_portion_does_not_read_the_whole_table(database, column, execute):
     execute("ALTER TABLE knowledge_base SET (autovacuum_enabled = off)")
     execute("INSERT INTO knowledge_base (chunk_hash, chunk_text) SELECT md5(n::text), 'text' "
             "FROM generate_series(1, 3000) n")  # fmt: skip
     before = table_counters(database, execute, updates=0)
-    chunks = fetch_pending(database, record, range(256), after="", limit=1000)
-    write_vectors(database, record, chunks, unit_vectors(1000))
+    chunks = fetch_pending(database, column, range(256), after="", limit=1000)
+    write_vectors(database, column, chunks, unit_vectors(1000))
     assert table_counters(database, execute, updates=1000)["seq_scan"] == before["seq_scan"]
 
 
-def test_a_written_chunk_s_failures_in_that_space_are_forgotten(database, record, settings):
+def test_a_written_chunk_s_failures_in_that_space_are_forgotten(database, column, settings):
     second = register_space(database, FAKE_SPACE, new_space=True)
     hashes = insert_chunks(database, ["one", "two"])
-    chunks = pending_chunks(database, record)
-    for each in (record, second):
-        record_failures(database, each.space.name, dict.fromkeys(hashes, "x"), settings.embedding)
-    write_vectors(database, record, chunks[:1], unit_vectors(1))
+    chunks = pending_chunks(database, column)
+    for each in (column, second):
+        save_failures(database, each.space.name, dict.fromkeys(hashes, "x"), settings.embedding)
+    write_vectors(database, column, chunks[:1], unit_vectors(1))
     assert {(failure.chunk_hash, failure.space) for failure in list_failures(database)} == {
-        (chunks[1].chunk_hash, record.space.name),
+        (chunks[1].chunk_hash, column.space.name),
         *((chunk_hash, second.space.name) for chunk_hash in hashes),
     }
 
 
-def test_the_table_itself_refuses_what_is_no_vector_of_its_space(database, record):
+def test_the_table_itself_refuses_what_is_no_vector_of_its_space(database, column):
     insert_chunks(database, ["text"])
-    chunks = pending_chunks(database, record)
+    chunks = pending_chunks(database, column)
     for vectors, message in (
         (unit_vectors(1, 9), "expected 8 dimensions"),
         (np.full((1, 8), np.nan, dtype=np.float32), "NaN"),
         (np.full((1, 8), np.inf, dtype=np.float32), "infinite"),
     ):
         with pytest.raises(DatabaseError, match=message):
-            write_vectors(database, record, chunks, vectors)
+            write_vectors(database, column, chunks, vectors)
     with pytest.raises(ValueError, match="zip"):
-        write_vectors(database, record, chunks, unit_vectors(2))
-    assert stored_vectors(database, record) == {}
+        write_vectors(database, column, chunks, unit_vectors(2))
+    assert stored_vectors(database, column) == {}
 
 
 # Checking
 
 
-def test_faulty_vectors_are_counted(database, record, execute):
+def test_faulty_vectors_are_counted(database, column, execute):
     vectors = unit_vectors(6)
     vectors[1] = 0
     vectors[2] *= 1.01
     vectors[3] *= 1.0005
-    insert_vectors(database, record, vectors)
+    insert_vectors(database, column, vectors)
     insert_chunks(database, ["pending"])
-    report = check_stored_vectors(database, record)
+    report = check_stored_vectors(database, column)
     assert (report.checked, report.wrong_dimensions, report.zero, report.not_unit_length) == (6, 0, 1, 1)
     assert report.faulty == 2
-    raw = dataclasses.replace(record, space=dataclasses.replace(record.space, normalized=False))
+    raw = dataclasses.replace(column, space=dataclasses.replace(column.space, normalized=False))
     report = check_stored_vectors(database, raw)
     assert (report.zero, report.not_unit_length, report.faulty) == (1, None, 1)
-    other = dataclasses.replace(record, space=dataclasses.replace(record.space, dimensions=9))
+    other = dataclasses.replace(column, space=dataclasses.replace(column.space, dimensions=9))
     assert check_stored_vectors(database, other).wrong_dimensions == 6
     execute("DELETE FROM knowledge_base")
-    assert check_stored_vectors(database, record).checked == 0
+    assert check_stored_vectors(database, column).checked == 0
 
 
-def test_a_large_table_is_sampled(database, record, execute, monkeypatch):
-    insert_vectors(database, record, unit_vectors(2000))
+def test_a_large_table_is_sampled(database, column, execute, monkeypatch):
+    insert_vectors(database, column, unit_vectors(2000))
     execute("ANALYZE knowledge_base")
     monkeypatch.setattr("embedding_assets.postgres.vectors._SAMPLE_ROWS", 500)
-    assert 0 < check_stored_vectors(database, record).checked < 1500
+    assert 0 < check_stored_vectors(database, column).checked < 1500

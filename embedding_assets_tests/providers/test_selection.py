@@ -27,7 +27,7 @@ from embedding_assets.providers.selection import (
     settings_for,
 )
 from embedding_assets.retrieval import search
-from embedding_assets.spaces import SpaceRecord
+from embedding_assets.spaces import SpaceColumn
 from embedding_assets_tests.support.fakes import insert_chunks
 from embedding_assets_tests.support.tiny_model import DIMENSIONS, POSITIONS
 
@@ -50,16 +50,16 @@ def configure(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Configure:
 
 
 def test_the_first_space_is_the_configured_one(configure: Configure, database: Database):
-    record = open_space(configure(MODEL_NAME=DEMO_MODEL, MAX_SEQ_LENGTH=128), database)
-    assert (record.space.model, record.space.revision) == (DEMO_MODEL, DEMO_REVISION)
-    assert (record.space.max_tokens, record.column, record.serving) == (128, "embedding", True)
+    column = open_space(configure(MODEL_NAME=DEMO_MODEL, MAX_SEQ_LENGTH=128), database)
+    assert (column.space.model, column.space.revision) == (DEMO_MODEL, DEMO_REVISION)
+    assert (column.space.max_tokens, column.name, column.serving) == (128, "embedding", True)
 
 
 def test_a_table_keeps_its_model_when_none_is_set(configure: Configure, database: Database):
-    record = open_space(configure(MODEL_NAME=DEMO_MODEL, MAX_SEQ_LENGTH=128), database)
+    column = open_space(configure(MODEL_NAME=DEMO_MODEL, MAX_SEQ_LENGTH=128), database)
     unset = configure()
-    assert open_space(unset, database) == record
-    assert provider_for(unset, record, database).space == record.space
+    assert open_space(unset, database) == column
+    assert provider_for(unset, column, database).space == column.space
     followed, files = configured_model(unset, database)
     assert (followed.embedding.model_name, followed.embedding.max_seq_length) == (DEMO_MODEL, 128)
     assert files.name == DEMO_MODEL
@@ -76,13 +76,13 @@ def test_a_table_keeps_its_model_when_none_is_set(configure: Configure, database
 def test_other_settings_than_the_tables_are_refused(
     variables: dict[str, object], message: str, configure: Configure, database: Database, tiny: Path
 ):
-    record = open_space(configure(MODEL_NAME=DEMO_MODEL), database)
+    column = open_space(configure(MODEL_NAME=DEMO_MODEL), database)
     if variables.get("MODEL_NAME") == "tiny":
         variables = {**variables, "MODEL_NAME": tiny}
     with pytest.raises(ConfigurationError, match=message) as caught:
         open_space(configure(**variables), database)
     assert "EMBEDDING_NEW_SPACE" in str(caught.value) or not isinstance(caught.value, SpaceMismatchError)
-    assert provider_for(configure(**variables), record, database).space == record.space
+    assert provider_for(configure(**variables), column, database).space == column.space
 
 
 def test_a_new_space_on_request(configure: Configure, database: Database, tiny: Path):
@@ -90,7 +90,7 @@ def test_a_new_space_on_request(configure: Configure, database: Database, tiny: 
     second = open_space(configure(MODEL_NAME=tiny, DIMENSIONS=DIMENSIONS, NEW_SPACE="true"), database)
     assert first.serving
     assert not second.serving
-    assert second.column == f"embedding_{second.space.slug}"
+    assert second.name == f"embedding_{second.space.slug}"
     assert second.space.max_tokens == POSITIONS
 
 
@@ -103,17 +103,17 @@ def test_a_table_embedded_by_a_folder_needs_that_folder(
     of_folder = configure(MODEL_NAME=tiny, DIMENSIONS=DIMENSIONS)
     insert_chunks(database, ["alpha", "beta", "gamma"])
     assert EmbeddingGenerator(of_folder, database=database).generate_embeddings_batch().embedded == 3
-    record = open_space(of_folder, database)
-    assert provider_for(of_folder, record, database).space == record.space
+    column = open_space(of_folder, database)
+    assert provider_for(of_folder, column, database).space == column.space
     assert search("alpha", settings=of_folder, database=database, k=1)[0].text == "alpha"
 
     unset = configure()
     for needs_the_model in (
         lambda: open_space(unset, database),
         lambda: configured_model(unset, database),
-        lambda: provider_for(unset, record, database),
+        lambda: provider_for(unset, column, database),
         lambda: search("alpha", settings=unset, database=database),
-        lambda: provider_for(configure(MODEL_NAME="someone/else"), record, database),
+        lambda: provider_for(configure(MODEL_NAME="someone/else"), column, database),
     ):
         with pytest.raises(ConfigurationError) as caught:
             needs_the_model()
@@ -121,23 +121,23 @@ def test_a_table_embedded_by_a_folder_needs_that_folder(
 
     other = configure(MODEL_NAME=prompted, DIMENSIONS=DIMENSIONS)
     with pytest.raises(ConfigurationError, match="differing: model, revision, normalized, prompt"):
-        provider_for(other, record, database)
+        provider_for(other, column, database)
     with pytest.raises(SpaceMismatchError, match="EMBEDDING_NEW_SPACE=true"):
         open_space(other, database)
 
 
 def test_the_same_model_in_another_revision_is_another_space(configure: Configure, database: Database):
-    record = open_space(configure(MODEL_NAME=DEMO_MODEL), database)
-    other = replace(record, space=replace(record.space, revision="later"))
+    column = open_space(configure(MODEL_NAME=DEMO_MODEL), database)
+    other = replace(column, space=replace(column.space, revision="later"))
     with pytest.raises(ConfigurationError, match=r"needs model demo/.* at later, .*differing: revision"):
         provider_for(configure(), other, database)
 
 
 def test_settings_that_name_a_model_keep_it(configure: Configure, database: Database):
-    record = open_space(configure(MODEL_NAME=DEMO_MODEL), database)
+    column = open_space(configure(MODEL_NAME=DEMO_MODEL), database)
     for named in (configure(MODEL_NAME="someone/else"), configure(MODEL_REVISION="abc")):
-        assert follow_spaces(named, [record]).embedding.model_name == named.embedding.model_name
-        assert follow_spaces(named, [record]).embedding.model_revision == named.embedding.model_revision
+        assert follow_spaces(named, [column]).embedding.model_name == named.embedding.model_name
+        assert follow_spaces(named, [column]).embedding.model_revision == named.embedding.model_revision
         assert follow_spaces(named, []) is named
 
 
@@ -153,30 +153,30 @@ def test_a_model_that_cannot_be_had_is_found_out_before_any_work(configure: Conf
 
 
 @pytest.fixture
-def local(configure: Configure, database: Database) -> SpaceRecord:
+def local(configure: Configure, database: Database) -> SpaceColumn:
     """The table's first space, the demo model's."""
     return open_space(configure(MODEL_NAME=DEMO_MODEL), database)
 
 
 def test_another_provider_named_on_purpose_opens_a_space_of_its_own(
-    configure: Configure, database: Database, local: SpaceRecord
+    configure: Configure, database: Database, local: SpaceColumn
 ):
     by_api = configure(PROVIDER="openai")
     assert find_space(by_api, database) is None
-    record = open_space(by_api, database)
-    assert record.space == openai_space(by_api.openai)
-    assert (record.column, record.index, record.serving) == (
-        f"embedding_{record.space.slug}",
-        f"idx_knowledge_embedding_{record.space.slug}",
+    column = open_space(by_api, database)
+    assert column.space == openai_space(by_api.openai)
+    assert (column.name, column.index, column.serving) == (
+        f"embedding_{column.space.slug}",
+        f"idx_knowledge_embedding_{column.space.slug}",
         False,
     )
     # Back and forth.
     assert open_space(configure(PROVIDER="local"), database) == local
     assert open_space(configure(), database) == local, "unset: whoever made the vectors that serve searches"
-    assert open_space(by_api, database) == find_space(by_api, database) == record
-    assert list_spaces(database) == [local, record]
+    assert open_space(by_api, database) == find_space(by_api, database) == column
+    assert list_spaces(database) == [local, column]
 
-    served = serve_space(database, record, force=True)
+    served = serve_space(database, column, force=True)
     not_serving = replace(local, serving=False)
     assert open_space(configure(), database) == find_space(configure(), database) == served
     assert open_space(configure(PROVIDER="local"), database) == not_serving
@@ -186,11 +186,11 @@ def test_another_provider_named_on_purpose_opens_a_space_of_its_own(
 
 
 def test_the_first_space_may_be_an_api_s(configure: Configure, database: Database):
-    record = open_space(configure(PROVIDER="openai", OPENAI_MODEL="text-embedding-3-large"), database)
-    assert (record.column, record.serving) == ("embedding", True)
+    column = open_space(configure(PROVIDER="openai", OPENAI_MODEL="text-embedding-3-large"), database)
+    assert (column.name, column.serving) == ("embedding", True)
     unset = configure()
-    assert find_space(unset, database) == open_space(unset, database) == record, "provider and model follow the table"
-    assert open_space(configure(PROVIDER="openai"), database) == record
+    assert find_space(unset, database) == open_space(unset, database) == column, "provider and model follow the table"
+    assert open_space(configure(PROVIDER="openai"), database) == column
     demo = open_space(configure(PROVIDER="local", MODEL_NAME=DEMO_MODEL), database)
     assert (demo.space.model, demo.serving) == (DEMO_MODEL, False)
     assert open_space(configure(PROVIDER="local"), database) == demo
@@ -206,47 +206,47 @@ def test_the_first_space_may_be_an_api_s(configure: Configure, database: Databas
     ],
 )
 def test_another_model_of_the_same_provider_needs_permission(
-    variables: dict[str, object], setting: str, configure: Configure, database: Database, local: SpaceRecord
+    variables: dict[str, object], setting: str, configure: Configure, database: Database, local: SpaceColumn
 ):
-    record = open_space(configure(PROVIDER="openai"), database)
+    column = open_space(configure(PROVIDER="openai"), database)
     insert_chunks(database, ["text"])
-    database.run(lambda c: c.execute(f"UPDATE knowledge_base SET {record.column} = array_fill(1, ARRAY[768])::vector"))
+    database.run(lambda c: c.execute(f"UPDATE knowledge_base SET {column.name} = array_fill(1, ARRAY[768])::vector"))
     settings = configure(PROVIDER="openai", **variables)
     with pytest.raises(SpaceMismatchError) as caught:
         open_space(settings, database)
     assert f"({setting}) is " in str(caught.value)
-    assert f"embedded in space {record.space.name}," in str(caught.value), "compared with the space of the provider"
+    assert f"embedded in space {column.space.name}," in str(caught.value), "compared with the space of the provider"
     assert find_space(settings, database) is None
 
     allowed = configure(PROVIDER="openai", NEW_SPACE="true", **variables)
     further = open_space(allowed, database)
     assert find_space(allowed, database) == further
-    assert further.space != record.space
-    assert open_space(configure(PROVIDER="openai"), database) == record, "the oldest of the provider"
+    assert further.space != column.space
+    assert open_space(configure(PROVIDER="openai"), database) == column, "the oldest of the provider"
     assert open_space(settings, database) == further, "known by now"
 
 
 def test_an_unset_model_follows_the_server_that_is_named(configure: Configure, database: Database):
     open_space(configure(PROVIDER="openai"), database)
     there = {"PROVIDER": "openai", "OPENAI_BASE_URL": "http://127.0.0.1:9/v1"}
-    record = open_space(configure(**there, OPENAI_MODEL="nomic", NEW_SPACE="true"), database)
-    assert open_space(configure(**there), database) == record
+    column = open_space(configure(**there, OPENAI_MODEL="nomic", NEW_SPACE="true"), database)
+    assert open_space(configure(**there), database) == column
 
 
-def test_settings_for_a_space_lead_to_it(configure: Configure, database: Database, local: SpaceRecord):
-    record = open_space(configure(PROVIDER="openai", OPENAI_MODEL="text-embedding-3-large"), database)
+def test_settings_for_a_space_lead_to_it(configure: Configure, database: Database, local: SpaceColumn):
+    column = open_space(configure(PROVIDER="openai", OPENAI_MODEL="text-embedding-3-large"), database)
     for settings in (configure(), configure(PROVIDER="openai", OPENAI_MODEL="x", OPENAI_DIMENSIONS=9)):
-        assert openai_space(settings_for(settings, record).openai) == record.space
-        assert settings_for(settings, record).embedding.provider == "openai"
+        assert openai_space(settings_for(settings, column).openai) == column.space
+        assert settings_for(settings, column).embedding.provider == "openai"
         assert find_space(settings_for(settings, local), database) == local
 
 
 def test_a_space_on_another_server_is_not_taken_for_its_namesake(configure: Configure, database: Database):
-    record = open_space(configure(PROVIDER="openai", OPENAI_API_KEY="k"), database)
+    column = open_space(configure(PROVIDER="openai", OPENAI_API_KEY="k"), database)
     elsewhere = configure(OPENAI_BASE_URL="http://127.0.0.1:9/v1", OPENAI_API_KEY="k")
-    assert provider_for(configure(OPENAI_API_KEY="k"), record, database).space == record.space
+    assert provider_for(configure(OPENAI_API_KEY="k"), column, database).space == column.space
     with pytest.raises(ConfigurationError, match=r"differing: revision.*set EMBEDDING_OPENAI_BASE_URL to that server"):
-        provider_for(elsewhere, record, database)
+        provider_for(elsewhere, column, database)
 
 
 def test_an_api_needs_a_database_and_a_local_model_none(configure: Configure):
@@ -262,15 +262,15 @@ def test_the_fallback_has_a_space_of_its_own(configure: Configure, database: Dat
     assert fallback is not None
     assert (fallback.embedding.provider, fallback.embedding.fallback) == ("local", None)
     assert find_space(fallback, database) is None
-    record = open_space(fallback, database)
-    assert (record.space.model, record.serving) == (DEMO_MODEL, False)
-    assert find_space(fallback, database) == record
+    column = open_space(fallback, database)
+    assert (column.space.model, column.serving) == (DEMO_MODEL, False)
+    assert find_space(fallback, database) == column
     assert open_space(settings, database) == primary
     assert fallback_settings(configure()) is None
 
 
 def test_the_fallback_follows_the_space_that_the_table_has_of_it(
-    configure: Configure, database: Database, local: SpaceRecord
+    configure: Configure, database: Database, local: SpaceColumn
 ):
     settings = configure(PROVIDER="openai", FALLBACK="local")
     open_space(settings, database)
@@ -293,9 +293,9 @@ def test_vectors_of_an_adopted_table_are_claimed_by_naming_their_model(
     # The name of a local model claims nothing for an API.
     with pytest.raises(ConfigurationError, match=r"holds vectors, but not by which model.*EMBEDDING_OPENAI_MODEL"):
         open_space(configure(PROVIDER="openai", MODEL_NAME=DEMO_MODEL), database)
-    record = open_space(configure(PROVIDER=provider, **{named: model}), database)
-    assert (record.column, record.space.model) == ("embedding", model)
-    assert open_space(configure(), database) == record
+    column = open_space(configure(PROVIDER=provider, **{named: model}), database)
+    assert (column.name, column.space.model) == ("embedding", model)
+    assert open_space(configure(), database) == column
 
 
 # Finding a space without its model's files.
@@ -304,10 +304,10 @@ def test_vectors_of_an_adopted_table_are_claimed_by_naming_their_model(
 def test_a_space_is_found_without_a_look_at_the_model(
     configure: Configure, database: Database, tiny: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    record = open_space(configure(MODEL_NAME=tiny, DIMENSIONS=DIMENSIONS, MAX_SEQ_LENGTH=32), database)
+    column = open_space(configure(MODEL_NAME=tiny, DIMENSIONS=DIMENSIONS, MAX_SEQ_LENGTH=32), database)
     full = open_space(configure(MODEL_NAME=tiny, DIMENSIONS=DIMENSIONS, NEW_SPACE="true"), database)
     monkeypatch.setattr(selection, "locate_model", lambda *_, **__: pytest.fail("looked at the model"))
-    assert find_space(configure(MODEL_NAME=tiny, DIMENSIONS=DIMENSIONS, MAX_SEQ_LENGTH=32), database) == record
+    assert find_space(configure(MODEL_NAME=tiny, DIMENSIONS=DIMENSIONS, MAX_SEQ_LENGTH=32), database) == column
     assert find_space(configure(MODEL_NAME=tiny, DIMENSIONS=DIMENSIONS, MAX_SEQ_LENGTH=POSITIONS), database) == full
     for other in (
         {"MODEL_NAME": tiny},
@@ -330,12 +330,12 @@ def test_which_of_several_spaces_is_told_by_the_model_s_files(configure: Configu
     assert find_space(configure(**of_folder), database) == full
 
 
-def test_a_named_revision_is_told_apart(configure: Configure, database: Database, local: SpaceRecord):
+def test_a_named_revision_is_told_apart(configure: Configure, database: Database, local: SpaceColumn):
     hub = [replace(local, space=replace(local.space, model="someone/model", revision=c * 40)) for c in "ab"]
     named = configure(MODEL_NAME="someone/model", MODEL_REVISION="b" * 40)
-    assert [selection._may_be(named.embedding, record.space) for record in hub] == [False, True]
+    assert [selection._may_be(named.embedding, column.space) for column in hub] == [False, True]
     branch = configure(MODEL_NAME="someone/model", MODEL_REVISION="main")
-    assert [selection._may_be(branch.embedding, record.space) for record in hub] == [True, True]
+    assert [selection._may_be(branch.embedding, column.space) for column in hub] == [True, True]
 
 
 def test_a_table_without_a_space(configure: Configure, database: Database):
@@ -347,7 +347,7 @@ def test_a_table_without_a_space(configure: Configure, database: Database):
 
 
 def test_documents_for_an_api_are_measured_by_the_table_s_local_model(
-    configure: Configure, database: Database, local: SpaceRecord
+    configure: Configure, database: Database, local: SpaceColumn
 ):
     open_space(configure(PROVIDER="openai"), database)
     settings, files = configured_model(configure(PROVIDER="openai"), database)

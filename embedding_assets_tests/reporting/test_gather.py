@@ -9,7 +9,7 @@ import pytest
 from embedding_assets import EmbeddingGenerator
 from embedding_assets.config import BudgetConfig, get_settings
 from embedding_assets.postgres.backlog import PrefixCounts
-from embedding_assets.postgres.failures import record_failures
+from embedding_assets.postgres.failures import save_failures
 from embedding_assets.postgres.index.lifecycle import build_indexes
 from embedding_assets.postgres.spaces import register_space
 from embedding_assets.postgres.usage.admission import Admitted, admit, settle
@@ -22,7 +22,7 @@ TEXTS = [f"text {number}" for number in range(120)]
 
 
 @pytest.fixture
-def record(settings, database):
+def column(settings, database):
     """A space in which all of ``TEXTS`` are embedded."""
     insert_chunks(database, TEXTS)
     EmbeddingGenerator(settings, database=database, provider=FakeProvider()).generate_embeddings_batch()
@@ -39,9 +39,9 @@ def test_an_empty_table(database, settings):
     assert overview.created_at <= datetime.now(UTC)
 
 
-def test_a_space_that_was_never_measured(database, settings, record):
+def test_a_space_that_was_never_measured(database, settings, column):
     [space] = gather_overview(database, settings).spaces
-    assert (space.name, space.serving, space.column) == (record.space.name, True, "embedding")
+    assert (space.name, space.serving, space.column) == (column.space.name, True, "embedding")
     assert (space.chunks, space.embedded, space.pending, space.quarantined) == (120, 120, 0, 0)
     assert [counts.prefix for counts in space.prefixes] == list("0123456789abcdef")
     assert [run.embedded for run in space.runs] == [120]
@@ -51,8 +51,8 @@ def test_a_space_that_was_never_measured(database, settings, record):
     assert space.vectors is None
 
 
-def test_what_was_measured_is_told_and_nothing_is_measured_anew(database, settings, record):
-    build_indexes(database, record, settings.index)
+def test_what_was_measured_is_told_and_nothing_is_measured_anew(database, settings, column):
+    build_indexes(database, column, settings.index)
     database.run(
         lambda connection: connection.execute("UPDATE embedding_index_measurements SET measured_at = '2020-01-01Z'")
     )
@@ -71,8 +71,8 @@ def test_what_was_measured_is_told_and_nothing_is_measured_anew(database, settin
     assert any(name.startswith("recall@10 in 100 queries") for name in space.numbers)
 
 
-def test_of_an_index_that_is_gone_nothing_is_told_but_that(database, settings, record):
-    build_indexes(database, record, settings.index)
+def test_of_an_index_that_is_gone_nothing_is_told_but_that(database, settings, column):
+    build_indexes(database, column, settings.index)
     database.run(lambda connection: connection.execute("DROP INDEX idx_knowledge_embedding"))
     [space] = gather_overview(database, settings).spaces
     assert (space.index.state, space.index.measured_at, space.index.curve) == ("missing", None, ())
@@ -80,8 +80,8 @@ def test_of_an_index_that_is_gone_nothing_is_told_but_that(database, settings, r
     assert not {"recall", "recall_drop", "bloat", "planner_uses_index"} & names(space)
 
 
-def test_sizes_and_the_planner_are_asked_now(database, settings, record):
-    build_indexes(database, record, settings.index)
+def test_sizes_and_the_planner_are_asked_now(database, settings, column):
+    build_indexes(database, column, settings.index)
     database.run(lambda connection: connection.execute("DELETE FROM knowledge_base WHERE chunk_text LIKE 'text 1%%'"))
     database.run(
         lambda connection: connection.execute(
@@ -94,24 +94,24 @@ def test_sizes_and_the_planner_are_asked_now(database, settings, record):
     assert verdicts["planner_uses_index"].numbers == {"planner_uses_index": 0, "vectors": 89}
 
 
-def test_the_map_shows_the_same_vectors_each_time(database, settings, record):
+def test_the_map_shows_the_same_vectors_each_time(database, settings, column):
     first, second = (gather_overview(database, settings, map_size=30).spaces[0].vectors for _ in range(2))
     assert first is not None
     assert second is not None
     assert (first == second).all()
 
 
-def test_chunks_by_prefix(database, settings, record):
+def test_chunks_by_prefix(database, settings, column):
     new = insert_chunks(database, ["new one", "new two"])
     config = settings.with_embedding(max_attempts=1).embedding
-    record_failures(database, record.space.name, {new[0]: "not_finite"}, config)
+    save_failures(database, column.space.name, {new[0]: "not_finite"}, config)
     database.run(
         lambda connection: connection.execute(
             "INSERT INTO knowledge_base (chunk_hash, chunk_text) VALUES ('Not-Hex', 'unreachable')"
         )
     )
 
-    prefixes = count_prefixes(database, record, 2)
+    prefixes = count_prefixes(database, column, 2)
 
     assert len(prefixes) == 257
     assert prefixes[-1] == PrefixCounts(ELSEWHERE, 0, 1)
@@ -125,13 +125,13 @@ def test_chunks_by_prefix(database, settings, record):
     assert {check.name for check in space.checks if not check.passed} >= {"quarantine_empty", "hashes_reachable"}
 
 
-def test_vectors_that_no_partition_reaches_count(database, settings, record):
+def test_vectors_that_no_partition_reaches_count(database, settings, column):
     database.run(lambda connection: connection.execute("UPDATE knowledge_base SET chunk_hash = 'ID-' || chunk_hash"))
     [space] = gather_overview(database, settings).spaces
     assert (space.chunks, space.embedded) == (120, 120)
 
 
-def test_a_space_that_the_settings_do_not_lead_to_need_not_be_complete(database, settings, record):
+def test_a_space_that_the_settings_do_not_lead_to_need_not_be_complete(database, settings, column):
     register_space(database, replace(FAKE_SPACE, dimensions=32), new_space=True)
     serving, further = gather_overview(database, settings).spaces
     assert serving.serving

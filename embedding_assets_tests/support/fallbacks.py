@@ -83,7 +83,7 @@ def assert_local(connection: psycopg.Connection, settings: Settings, expected: I
 
 def names(database: Database) -> dict[str, str]:
     """Provider → name of its space."""
-    return {record.space.provider: record.space.name for record in list_spaces(database)}
+    return {column.space.provider: column.space.name for column in list_spaces(database)}
 
 
 def wait_for(condition: Callable[[], bool], *, seconds: float = 30) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 from embedding_assets.health.verdict import Verdict
 from embedding_assets.postgres.backlog import PrefixCounts
 from embedding_assets.postgres.index.recall import CurvePoint
-from embedding_assets.postgres.runs import RunRecord
+from embedding_assets.postgres.runs import PastRun
 from embedding_assets.postgres.usage.ledger import DayCost
 from embedding_assets.reporting.overview import ChangedSetting, CostOverview, IndexOverview, Overview, SpaceOverview
 
@@ -30,13 +30,13 @@ CURVE = tuple(
     )
 )
 
-_RUN = RunRecord(
+_RUN = PastRun(
     finished_at=NOON, embedded=1000, failed=0, skipped=0, truncated=0, tokens=160_000, seconds=40.0,
     model_load_seconds=0.0, peak_memory_bytes=9 * 10**8, device="cpu", precision="bfloat16",
 )  # fmt: skip
 
 
-def runs(count: int, **changes: object) -> tuple[RunRecord, ...]:
+def runs(count: int, **changes: object) -> tuple[PastRun, ...]:
     """Runs a day apart, the last at noon: a little faster each day."""
     return tuple(
         replace(_RUN, finished_at=NOON - timedelta(days=count - 1 - n), seconds=40 - 10 * n / count, **changes)

@@ -20,7 +20,7 @@ from embedding_assets.postgres.backlog import (
 from embedding_assets.postgres.chunks import LoadedDocument
 from embedding_assets.postgres.connection import Database
 from embedding_assets.postgres.vectors import write_vectors
-from embedding_assets.spaces import SpaceRecord
+from embedding_assets.spaces import SpaceColumn
 from embedding_assets_tests.support.fakes import FAKE_SPACE, hash_of
 
 SMALL_SPACE = dataclasses.replace(FAKE_SPACE, dimensions=8)
@@ -36,11 +36,11 @@ def unit_vectors(count: int, dimensions: int = 8, seed: int = 7) -> NDArray[np.f
 
 
 def insert_vectors(
-    database: Database, record: SpaceRecord, vectors: Sequence[NDArray[np.float32]], **fields: object
+    database: Database, column: SpaceColumn, vectors: Sequence[NDArray[np.float32]], **fields: object
 ) -> list[str]:
     """Insert chunks that are embedded already; returns their hashes."""
     hashes = [hash_of(f"chunk {number}") for number in range(len(vectors))]
-    names = ["chunk_hash", "chunk_text", record.column, *fields]
+    names = ["chunk_hash", "chunk_text", column.name, *fields]
     marks = ", ".join(["%s"] * len(names))
     rows = [
         [chunk_hash, f"text of {chunk_hash}", Vector(vector), *fields.values()]
@@ -123,14 +123,14 @@ class PlanRecorder:
         return self._database.run(explained)
 
 
-def pending_chunks(database, record) -> list:
-    return fetch_pending(database, record, range(256), after="", limit=99)
+def pending_chunks(database, column) -> list:
+    return fetch_pending(database, column, range(256), after="", limit=99)
 
 
-def stored_vectors(database, record) -> dict[str, np.ndarray]:
+def stored_vectors(database, column) -> dict[str, np.ndarray]:
     rows = database.run(
         lambda connection: connection.execute(
-            f"SELECT chunk_hash, {record.column} FROM knowledge_base WHERE {record.column} IS NOT NULL"
+            f"SELECT chunk_hash, {column.name} FROM knowledge_base WHERE {column.name} IS NOT NULL"
         ).fetchall()
     )
     return {chunk_hash: vector.to_numpy() for chunk_hash, vector in rows}
@@ -148,12 +148,12 @@ def table_counters(database, execute, *, updates: int) -> dict[str, int]:
     raise AssertionError(rows)
 
 
-def embed_in_portions(database, record, portion: int = 40) -> None:
-    chunks = fetch_pending(database, record, range(256), after="", limit=1000)
-    vectors = unit_vectors(len(chunks), record.space.dimensions)
+def embed_in_portions(database, column, portion: int = 40) -> None:
+    chunks = fetch_pending(database, column, range(256), after="", limit=1000)
+    vectors = unit_vectors(len(chunks), column.space.dimensions)
     for start in range(0, len(chunks), portion):
         part = slice(start, start + portion)
-        assert len(write_vectors(database, record, chunks[part], vectors[part])) == len(chunks[part])
+        assert len(write_vectors(database, column, chunks[part], vectors[part])) == len(chunks[part])
 
 
 def run_sql(url: str, *statements: str) -> list[tuple]:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from embedding_assets.config import IndexConfig
     from embedding_assets.postgres.connection import Connection, Database
-    from embedding_assets.spaces import SpaceRecord
+    from embedding_assets.spaces import SpaceColumn
 
 
 logger = logging.getLogger(__name__)
@@ -43,7 +43,7 @@ vectors, which are stored out of line."""
 
 
 def build_vector_index(
-    database: Database, record: SpaceRecord, config: IndexConfig, *, on_progress: OnBuildProgress | None = None
+    database: Database, column: SpaceColumn, config: IndexConfig, *, on_progress: OnBuildProgress | None = None
 ) -> float | None:
     """Build the HNSW index of a space; build it anew when it is invalid, not as configured, or bloated.
 
@@ -52,7 +52,7 @@ def build_vector_index(
 
     Args:
         database: where.
-        record: whose index.
+        column: whose index.
         config: how it is to be, and from which ``bloat_ceiling`` it is built anew.
         on_progress: called about every second while it is built, in another thread; must not raise.
 
@@ -62,71 +62,71 @@ def build_vector_index(
     Raises:
         DatabaseError: it could not be built; the index that was there stays.
     """
-    ensure_pending_index(database, record)
+    ensure_pending_index(database, column)
     with database.session() as connection:
-        if _is_settled(connection, record, config):
+        if _is_settled(connection, column, config):
             return None
         with hold(connection, TABLE_LOCK):
-            return _build_vector_index(database, connection, record, config, on_progress)
+            return _build_vector_index(database, connection, column, config, on_progress)
 
 
 def _build_vector_index(
     database: Database,
     connection: Connection,
-    record: SpaceRecord,
+    column: SpaceColumn,
     config: IndexConfig,
     on_progress: OnBuildProgress | None,
 ) -> float | None:
     lift_time_limit(connection)
-    successor, retired = _transitional_names(record)
+    successor, retired = _transitional_names(column)
     drop_index(connection, retired)
-    state, vectors, reason = _inspect(connection, record, config)
+    state, vectors, reason = _inspect(connection, column, config)
     if reason is None:
         drop_index(connection, successor)
         return None
     definition = sql.SQL("ON knowledge_base USING hnsw ({} {}) WITH (m = {}, ef_construction = {})").format(
-        sql.Identifier(record.column),
+        sql.Identifier(column.name),
         sql.Identifier(config.operator_class),
         sql.Literal(config.m),
         sql.Literal(config.ef_construction),
     )
     started = time.monotonic()
     if state.valid:
-        _log_replacement(record, state, reason, index_bloat(state, vectors, record.space.dimensions))
+        _log_replacement(column, state, reason, index_bloat(state, vectors, column.space.dimensions))
     # PostgreSQL completes a build whose process has died meanwhile.
     left = describe(connection, successor)
-    if not state.valid or repair_reason(left, config, vectors, record.space.dimensions) is not None:
+    if not state.valid or repair_reason(left, config, vectors, column.space.dimensions) is not None:
         drop_index(connection, successor)
         try:
-            settings = _prepare_build(connection, record, config, vectors, replaces=state.valid)
+            settings = _prepare_build(connection, column, config, vectors, replaces=state.valid)
         except Error as error:
-            raise not_built(record.index, error) from None
-        with watch_build(database, connection, record.index, vectors, on_progress):
-            create_index(connection, successor if state.valid else record.index, definition, settings)
+            raise not_built(column.index, error) from None
+        with watch_build(database, connection, column.index, vectors, on_progress):
+            create_index(connection, successor if state.valid else column.index, definition, settings)
     if state.valid:
         # Renaming an index locks neither the table nor its readers.
         with connection.transaction():
-            _rename(connection, record.index, retired)
-            _rename(connection, successor, record.index)
+            _rename(connection, column.index, retired)
+            _rename(connection, successor, column.index)
         drop_index(connection, retired)
-    if _inspect(connection, record, config)[2] == "bloated":
+    if _inspect(connection, column, config)[2] == "bloated":
         logger.warning(
             "%s is larger than EMBEDDING_INDEX_BLOAT_CEILING=%g allows although it was just built; raise it, or every "
             "run builds the index again",
-            record.index,
+            column.index,
             config.bloat_ceiling,
-            extra={"index": record.index},
+            extra={"index": column.index},
         )
     return time.monotonic() - started
 
 
 def _inspect(
-    connection: Connection, record: SpaceRecord, config: IndexConfig
+    connection: Connection, column: SpaceColumn, config: IndexConfig
 ) -> tuple[IndexState, int, RepairReason | None]:
     """The state of a space's index, the vectors it should hold, why it must be built."""
-    state = describe(connection, record.index)
-    vectors = count_vectors(connection, record)
-    return state, vectors, repair_reason(state, config, vectors, record.space.dimensions)
+    state = describe(connection, column.index)
+    vectors = count_vectors(connection, column)
+    return state, vectors, repair_reason(state, config, vectors, column.space.dimensions)
 
 
 def repair_reason(state: IndexState, config: IndexConfig, vectors: int, dimensions: int) -> RepairReason | None:
@@ -141,18 +141,18 @@ def repair_reason(state: IndexState, config: IndexConfig, vectors: int, dimensio
     return "bloated" if is_bloated(state.size_bytes, bloat, config.bloat_ceiling) else None
 
 
-def _log_replacement(record: SpaceRecord, state: IndexState, reason: RepairReason, bloat: float | None) -> None:
+def _log_replacement(column: SpaceColumn, state: IndexState, reason: RepairReason, bloat: float | None) -> None:
     what = f"is {bloat:.1f} times as large as a fresh one" if reason == "bloated" else "differs from its configuration"
     logger.info(
         "index %s %s and is built anew",
-        record.index,
+        column.index,
         what,
-        extra={"index": record.index, "reason": reason, "size_bytes": state.size_bytes},
+        extra={"index": column.index, "reason": reason, "size_bytes": state.size_bytes},
     )
 
 
 def _prepare_build(
-    connection: Connection, record: SpaceRecord, config: IndexConfig, vectors: int, *, replaces: bool
+    connection: Connection, column: SpaceColumn, config: IndexConfig, vectors: int, *, replaces: bool
 ) -> dict[str, str]:
     """Clear away what the load left, and choose the settings of the build by what there is to index."""
     # Every vector written has left a dead row. Now this takes a moment; with the index there it would have to be
@@ -162,15 +162,15 @@ def _prepare_build(
         if replaces
         else "VACUUM (ANALYZE, TRUNCATE false) knowledge_base"
     )
-    wanted = graph_memory_mb(vectors, record.space.dimensions, config.m)
+    wanted = graph_memory_mb(vectors, column.space.dimensions, config.m)
     memory = min(config.memory_mb, max(wanted, _WORKER_MEMORY_MB * (config.workers + 1)))
     logger.info(
         "building %s over %d vectors with up to %d workers and %d MB",
-        record.index,
+        column.index,
         vectors,
         config.workers,
         memory,
-        extra={"index": record.index, "vectors": vectors, "memory_mb": memory},
+        extra={"index": column.index, "vectors": vectors, "memory_mb": memory},
     )
 
     def explain(notice: Diagnostic) -> None:
@@ -178,10 +178,10 @@ def _prepare_build(
             logger.warning(
                 "the graph of %s does not fit into %d MB, which slows its build down; "
                 "set EMBEDDING_INDEX_MEMORY_MB to %d if the database server has that much to spare",
-                record.index,
+                column.index,
                 memory,
                 wanted,
-                extra={"index": record.index, "memory_mb": memory, "wanted_mb": wanted},
+                extra={"index": column.index, "memory_mb": memory, "wanted_mb": wanted},
             )
 
     connection.add_notice_handler(explain)
@@ -193,15 +193,15 @@ def _prepare_build(
     }
 
 
-def _transitional_names(record: SpaceRecord) -> tuple[str, str]:
+def _transitional_names(column: SpaceColumn) -> tuple[str, str]:
     """What an index is called while it is built to replace another, and after it was replaced."""
-    return f"{record.index}_new", f"{record.index}_old"
+    return f"{column.index}_new", f"{column.index}_old"
 
 
-def _is_settled(connection: Connection, record: SpaceRecord, config: IndexConfig) -> bool:
+def _is_settled(connection: Connection, column: SpaceColumn, config: IndexConfig) -> bool:
     """Whether the index is as it should be, and a replacement that was interrupted left nothing behind."""
-    left_behind = any(describe(connection, name).exists for name in _transitional_names(record))
-    return not left_behind and _inspect(connection, record, config)[2] is None
+    left_behind = any(describe(connection, name).exists for name in _transitional_names(column))
+    return not left_behind and _inspect(connection, column, config)[2] is None
 
 
 def _rename(connection: Connection, name: str, new_name: str) -> None:

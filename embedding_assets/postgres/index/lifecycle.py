@@ -16,11 +16,11 @@ from embedding_assets.postgres.index.measurements import (
     accept_latest,
     current_measurement,
     measure_index,
-    record_measurement,
+    save_measurement,
 )
 from embedding_assets.postgres.locks import TABLE_LOCK, hold, is_loading
 from embedding_assets.postgres.spaces import list_spaces, pending_index_waits
-from embedding_assets.spaces import SpaceRecord
+from embedding_assets.spaces import SpaceColumn
 
 if TYPE_CHECKING:
     from embedding_assets.config import IndexConfig
@@ -41,18 +41,18 @@ class IndexPlan:
     reason: str
 
 
-def plan_load(database: Database, record: SpaceRecord, backlog: Backlog, *, loading: int | None = None) -> IndexPlan:
+def plan_load(database: Database, column: SpaceColumn, backlog: Backlog, *, loading: int | None = None) -> IndexPlan:
     """Whether a coming load keeps the index.
 
     Args:
         database: where.
-        record: the space.
+        column: the space.
         backlog: its state.
         loading: chunks that the load will take up; default: all that are due. A table that is loaded range by range
             keeps what one range built for the next.
     """
     loading = backlog.due if loading is None else loading
-    exists = describe_index(database, record.index).exists
+    exists = describe_index(database, column.index).exists
     decision = plan_index(embedded=backlog.embedded, pending=loading)
     counts = f"{loading:,} chunks to load, {backlog.embedded:,} embedded"
     if not exists:
@@ -65,28 +65,28 @@ def plan_load(database: Database, record: SpaceRecord, backlog: Backlog, *, load
 
 
 def prepare_index(
-    database: Database, record: SpaceRecord, backlog: Backlog, *, loading: int | None = None
+    database: Database, column: SpaceColumn, backlog: Backlog, *, loading: int | None = None
 ) -> IndexPlan:
     """As ``plan_load``; drops the index, without blocking readers, when it had better wait.
 
     Call it when nothing but the load itself is left to go wrong: the index is missing until the load is done.
     """
-    plan = plan_load(database, record, backlog, loading=loading)
+    plan = plan_load(database, column, backlog, loading=loading)
     if plan.decision == "defer":
-        _drop_indexes(database, record)
+        _drop_indexes(database, column)
     return plan
 
 
-def _drop_indexes(database: Database, record: SpaceRecord) -> None:
-    names = [record.index, *([] if record.serving else [record.pending_index])]
+def _drop_indexes(database: Database, column: SpaceColumn) -> None:
+    names = [column.index, *([] if column.serving else [column.pending_index])]
     if not any(describe_index(database, name).exists for name in names):
         return
     with database.session() as connection, hold(connection, TABLE_LOCK):
         # Only now: it may serve searches since, and then keeps the index that the sensor probes.
-        [record] = [known for known in list_spaces(database) if known.space == record.space]
-        drop_index(connection, record.index)
-        if pending_index_waits(database, record):
-            drop_index(connection, record.pending_index)
+        [column] = [known for known in list_spaces(database) if known.space == column.space]
+        drop_index(connection, column.index)
+        if pending_index_waits(database, column):
+            drop_index(connection, column.pending_index)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,38 +94,38 @@ class IndexReport:
     """The index of a space after it was looked after.
 
     Attributes:
-        record: the space.
+        column: the space.
         state: what PostgreSQL knows of the index.
         measurement: of the index and its vectors, recorded.
         build_seconds: what building it took; None if there was nothing to do.
     """
 
-    record: SpaceRecord
+    column: SpaceColumn
     state: IndexState
     measurement: IndexMeasurement
     build_seconds: float | None
 
 
-def spaces_to_index(database: Database, record: SpaceRecord) -> list[SpaceRecord]:
+def spaces_to_index(database: Database, column: SpaceColumn) -> list[SpaceColumn]:
     """The given space, then every other that has vectors: the one that serves searches, the fallback's.
 
     Left out is a space that a run is loading: its index may be waiting for the end of that, where that run builds it.
     """
-    others = [other for other in list_spaces(database) if other.space != record.space]
+    others = [other for other in list_spaces(database) if other.space != column.space]
     return [
-        record,
+        column,
         *(o for o in others if not is_loading(database, o.space.name) and count_backlog(database, o).embedded),
     ]
 
 
 def build_indexes(
-    database: Database, record: SpaceRecord, config: IndexConfig, *, anew: bool = True
+    database: Database, column: SpaceColumn, config: IndexConfig, *, anew: bool = True
 ) -> list[IndexReport]:
     """Build, mend and measure the index of each of ``spaces_to_index``, the given space's first; record the numbers.
 
     Args:
         database: where.
-        record: the space to begin with.
+        column: the space to begin with.
         config: how indexes are built and searched.
         anew: measure also what was measured lately and has hardly changed since (``current_measurement``).
 
@@ -133,7 +133,7 @@ def build_indexes(
         DatabaseError: an index could not be built.
     """
     reports: list[IndexReport] = []
-    for space in spaces_to_index(database, record):
+    for space in spaces_to_index(database, column):
         # Not under a load, which builds it in the end if it was left out, and would otherwise go through the graph.
         loading = is_loading(database, space.space.name)
         seconds = None if loading else build_vector_index(database, space, config)
@@ -141,50 +141,50 @@ def build_indexes(
             logger.info("%s is left to the run that is loading its space", space.index, extra={"index": space.index})
         if seconds is not None:
             logger.info("built %s in %.1f s", space.index, seconds, extra={"index": space.index})
-        queries = _queries(space, configured=space == record)
+        queries = _queries(space, configured=space == column)
         if anew or seconds is not None:
             measurement = measure_index(database, space, config, built=seconds is not None, queries=queries)
         else:
             measurement = current_measurement(database, space, config, queries=queries)
         if measurement.id is None:
-            measurement = record_measurement(database, measurement)
+            measurement = save_measurement(database, measurement)
         reports.append(IndexReport(space, describe_index(database, space.index), measurement, seconds))
     return reports
 
 
-def build_missing(database: Database, record: SpaceRecord, config: IndexConfig) -> float | None:
+def build_missing(database: Database, column: SpaceColumn, config: IndexConfig) -> float | None:
     """Build the index of each of ``spaces_to_index`` that has vectors; returns the seconds, None if nothing was due.
 
     Raises:
         DatabaseError: an index could not be built.
     """
-    filled = [space for space in spaces_to_index(database, record) if count_backlog(database, space).embedded]
+    filled = [space for space in spaces_to_index(database, column) if count_backlog(database, space).embedded]
     spent = [build_vector_index(database, space, config) for space in filled]
     seconds = [one for one in spent if one is not None]
     return sum(seconds) if seconds else None
 
 
 def measure_space(
-    database: Database, record: SpaceRecord, config: IndexConfig, *, configured: bool
+    database: Database, column: SpaceColumn, config: IndexConfig, *, configured: bool
 ) -> IndexMeasurement:
     """The index of a space as it is now, from what was recorded if that still holds; records nothing."""
-    return current_measurement(database, record, config, queries=_queries(record, configured=configured))
+    return current_measurement(database, column, config, queries=_queries(column, configured=configured))
 
 
-def accept_recall(database: Database, record: SpaceRecord, config: IndexConfig) -> IndexMeasurement:
+def accept_recall(database: Database, column: SpaceColumn, config: IndexConfig) -> IndexMeasurement:
     """Make the recall of a space's index as it is now what later measurements are compared with.
 
     Raises:
         ConfigurationError: it cannot be measured.
     """
-    measurement = measure_space(database, record, config, configured=True)
+    measurement = measure_space(database, column, config, configured=True)
     if measurement.recall is None:
-        raise ConfigurationError(f"space {record.space.name} has no recall to accept: {measurement.details['reason']}")
+        raise ConfigurationError(f"space {column.space.name} has no recall to accept: {measurement.details['reason']}")
     if measurement.id is None:
-        measurement = record_measurement(database, measurement)
-    return accept_latest(database, record.space.name) or measurement
+        measurement = save_measurement(database, measurement)
+    return accept_latest(database, column.space.name) or measurement
 
 
-def _queries(record: SpaceRecord, *, configured: bool) -> int:
+def _queries(column: SpaceColumn, *, configured: bool) -> int:
     """Measured more closely where it matters."""
-    return _QUERIES if configured or record.serving else _QUERIES_OF_OTHERS
+    return _QUERIES if configured or column.serving else _QUERIES_OF_OTHERS

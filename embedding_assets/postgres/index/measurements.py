@@ -17,7 +17,7 @@ from embedding_assets.postgres.index.statistics import VectorStatistics, measure
 if TYPE_CHECKING:
     from embedding_assets.config import IndexConfig
     from embedding_assets.postgres.connection import Connection, Database
-    from embedding_assets.spaces import SpaceRecord
+    from embedding_assets.spaces import SpaceColumn
 
 
 _COLUMNS: Final = (
@@ -89,29 +89,29 @@ class IndexMeasurement:
 
 
 def measure_index(
-    database: Database, record: SpaceRecord, config: IndexConfig, *, built: bool = False, queries: int = 100
+    database: Database, column: SpaceColumn, config: IndexConfig, *, built: bool = False, queries: int = 100
 ) -> IndexMeasurement:
     """Measure the index of a space, its recall and the vectors it is over, without recording that.
 
     Args:
         database: where.
-        record: the space.
+        column: the space.
         config: how searches use the index.
         built: whether the index was built just before.
         queries: most vectors to ask for their neighbours.
     """
     return describe_measurement(
-        record,
+        column,
         config,
-        describe_index(database, record.index),
-        measure_recall(database, record, config, queries=queries),
-        measure_vectors(database, record),
+        describe_index(database, column.index),
+        measure_recall(database, column, config, queries=queries),
+        measure_vectors(database, column),
         built=built,
     )
 
 
 def current_measurement(
-    database: Database, record: SpaceRecord, config: IndexConfig, *, queries: int = 100
+    database: Database, column: SpaceColumn, config: IndexConfig, *, queries: int = 100
 ) -> IndexMeasurement:
     """The latest one recorded while that holds, with today's number of vectors and sizes; else a new one, unrecorded.
 
@@ -119,35 +119,35 @@ def current_measurement(
     more than a hundredth of the vectors is new, gone or another. Measuring a million vectors takes minutes, and a run
     that added a few would otherwise do so.
     """
-    latest = latest_measurement(database, record.space.name)
+    latest = latest_measurement(database, column.space.name)
     if latest is not None and datetime.now(UTC) - latest.measured_at < _CURRENT_FOR:
-        state, vectors = describe_index(database, record.index), measure_vectors(database, record)
-        now = _as_of_now(database, record, config, state, vectors)
+        state, vectors = describe_index(database, column.index), measure_vectors(database, column)
+        now = _as_of_now(database, column, config, state, vectors)
         if _is_alike(latest, now):
             return _counted_anew(latest, now)
-    return measure_index(database, record, config, queries=queries)
+    return measure_index(database, column, config, queries=queries)
 
 
 def recorded_measurement(
-    database: Database, record: SpaceRecord, config: IndexConfig, state: IndexState, vectors: VectorStatistics
+    database: Database, column: SpaceColumn, config: IndexConfig, state: IndexState, vectors: VectorStatistics
 ) -> IndexMeasurement | None:
     """The latest one recorded, however long ago, with today's number of vectors, sizes, and decision of the planner.
 
     None if there is none, or no index any more that it could tell of.
     """
-    latest = latest_measurement(database, record.space.name)
+    latest = latest_measurement(database, column.space.name)
     if latest is None or not state.valid:
         return None
-    return _counted_anew(latest, _as_of_now(database, record, config, state, vectors))
+    return _counted_anew(latest, _as_of_now(database, column, config, state, vectors))
 
 
 def _as_of_now(
-    database: Database, record: SpaceRecord, config: IndexConfig, state: IndexState, vectors: VectorStatistics
+    database: Database, column: SpaceColumn, config: IndexConfig, state: IndexState, vectors: VectorStatistics
 ) -> IndexMeasurement:
     """What is quickly found out."""
-    used = planner_uses_index(database, record, config)
+    used = planner_uses_index(database, column, config)
     unmeasured = RecallSample(0, None, planner_uses_index=used, p50_milliseconds=None)
-    return describe_measurement(record, config, state, unmeasured, vectors)
+    return describe_measurement(column, config, state, unmeasured, vectors)
 
 
 def _counted_anew(measured: IndexMeasurement, now: IndexMeasurement) -> IndexMeasurement:
@@ -179,7 +179,7 @@ def _is_alike(measured: IndexMeasurement, now: IndexMeasurement) -> bool:
 
 
 def describe_measurement(
-    record: SpaceRecord,
+    column: SpaceColumn,
     config: IndexConfig,
     state: IndexState,
     recall: RecallSample,
@@ -217,9 +217,9 @@ def describe_measurement(
         },
     }  # fmt: skip
     return IndexMeasurement(
-        space=record.space.name,
+        space=column.space.name,
         measured_at=datetime.now(UTC),
-        index_name=record.index,
+        index_name=column.index,
         embedded=vectors.vectors,
         recall=recall.recall,
         recall_low=recall.recall_low,
@@ -229,13 +229,13 @@ def describe_measurement(
         exact_p50_ms=recall.exact_p50_milliseconds,
         index_bytes=state.size_bytes,
         table_bytes=vectors.table_bytes,
-        bloat=index_bloat(state, vectors.vectors, record.space.dimensions),
+        bloat=index_bloat(state, vectors.vectors, column.space.dimensions),
         details=details,
         built=built,
     )
 
 
-def record_measurement(database: Database, measurement: IndexMeasurement) -> IndexMeasurement:
+def save_measurement(database: Database, measurement: IndexMeasurement) -> IndexMeasurement:
     """Keep a measurement; returns it with its id, and accepted or not.
 
     It is accepted if a recall was measured, and is not below that of the last accepted one, if there is one. A lower

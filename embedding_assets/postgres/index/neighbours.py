@@ -17,7 +17,7 @@ from embedding_assets.postgres.catalog import DISTANCE_OPERATORS
 if TYPE_CHECKING:
     from embedding_assets.config import IndexConfig
     from embedding_assets.postgres.connection import Connection, Database
-    from embedding_assets.spaces import SpaceRecord
+    from embedding_assets.spaces import SpaceColumn
 
 
 _LARGEST_EF_SEARCH: Final = 1000
@@ -57,27 +57,27 @@ class Answer:
     cosine: float
 
 
-def sample_queries(database: Database, record: SpaceRecord, config: IndexConfig, size: int) -> list[StoredQuery]:
+def sample_queries(database: Database, column: SpaceColumn, config: IndexConfig, size: int) -> list[StoredQuery]:
     """Stored vectors from one place in hash order, the same each time: hashes are uniform, so they are any vectors.
 
     Sorting by chance would read them all, as would another order than that of the table's own index of hashes, which
     in an adopted table need not be that of "C". Zero vectors have no direction, and are in no index of cosines.
     """
-    return database.run(lambda connection: _sample(connection, record, config, size))
+    return database.run(lambda connection: _sample(connection, column, config, size))
 
 
-def _sample(connection: Connection, record: SpaceRecord, config: IndexConfig, size: int) -> list[StoredQuery]:
-    start = hashlib.sha256(record.space.name.encode()).hexdigest()[:8]
-    usable = sql.SQL("{} IS NOT NULL").format(sql.Identifier(record.column))
+def _sample(connection: Connection, column: SpaceColumn, config: IndexConfig, size: int) -> list[StoredQuery]:
+    start = hashlib.sha256(column.space.name.encode()).hexdigest()[:8]
+    usable = sql.SQL("{} IS NOT NULL").format(sql.Identifier(column.name))
     if config.operator_class == "vector_cosine_ops":
-        usable = sql.SQL("{} AND vector_norm({}) > 0").format(usable, sql.Identifier(record.column))
+        usable = sql.SQL("{} AND vector_norm({}) > 0").format(usable, sql.Identifier(column.name))
     rows: list[tuple[Any, ...]] = []
     for comparison in (">=", "<"):
         rows += connection.execute(
             sql.SQL(
                 "SELECT chunk_hash, {column} FROM knowledge_base WHERE {usable} AND chunk_hash {than} %s "
                 "ORDER BY chunk_hash LIMIT %s"
-            ).format(column=sql.Identifier(record.column), usable=usable, than=sql.SQL(comparison)),
+            ).format(column=sql.Identifier(column.name), usable=usable, than=sql.SQL(comparison)),
             [start, size - len(rows)],
         ).fetchall()
     return [StoredQuery(*row) for row in rows]
@@ -89,21 +89,21 @@ class NeighbourSearch:
     By its hash and not by its distance, which an equal vector shares.
     """
 
-    def __init__(self, database: Database, record: SpaceRecord, config: IndexConfig, k: int) -> None:
+    def __init__(self, database: Database, column: SpaceColumn, config: IndexConfig, k: int) -> None:
         self._database = database
-        self._index = record.index
+        self._index = column.index
         self._k = k
-        column = sql.Identifier(record.column)
+        vectors = sql.Identifier(column.name)
         nearest = sql.SQL(
             "SELECT chunk_hash, {column} {operator} %(vector)s AS distance, {further} FROM knowledge_base "
             "WHERE {column} IS NOT NULL ORDER BY distance LIMIT %(limit)s"
         )
         operator = DISTANCE_OPERATORS[config.operator_class]
-        self._by_index = nearest.format(column=column, operator=operator, further=sql.SQL("0"))
+        self._by_index = nearest.format(column=vectors, operator=operator, further=sql.SQL("0"))
         # In a query around it, so that the cosine is computed for the nearest rows only.
         self._exact = sql.SQL(
             "SELECT chunk_hash, distance, coalesce(1 - nullif(vector <=> %(vector)s, 'NaN'), 0) FROM ({}) AS nearest"
-        ).format(nearest.format(column=column, operator=operator, further=sql.SQL("{} AS vector").format(column)))
+        ).format(nearest.format(column=vectors, operator=operator, further=sql.SQL("{} AS vector").format(vectors)))
 
     def exact(
         self, queries: Sequence[StoredQuery], *, enough: Callable[[int], bool] = _never, seconds: float = math.inf

@@ -15,7 +15,7 @@ from embedding_assets.postgres.index.neighbours import Answer, NeighbourSearch, 
 if TYPE_CHECKING:
     from embedding_assets.config import IndexConfig
     from embedding_assets.postgres.connection import Database
-    from embedding_assets.spaces import SpaceRecord
+    from embedding_assets.spaces import SpaceColumn
 
 
 EF_SEARCH_CURVE: Final = (10, 20, 40, 80, 120, 200, 400)
@@ -83,7 +83,7 @@ class RecallSample:
 
 def measure_recall(
     database: Database,
-    record: SpaceRecord,
+    column: SpaceColumn,
     config: IndexConfig,
     *,
     k: int = _NEIGHBOURS,
@@ -102,17 +102,17 @@ def measure_recall(
 
     Args:
         database: where.
-        record: the space and its index.
+        column: the space and its index.
         config: how searches use the index.
         k: neighbours of a query.
         queries: most queries; fewer where exact search takes long (``has_asked_enough``).
         curve: further values of hnsw.ef_search to measure at, as many as there is time for.
     """
-    sample = sample_queries(database, record, config, max(queries, k + 1))
+    sample = sample_queries(database, column, config, max(queries, k + 1))
     if len(sample) <= k:
         return _not_measured(len(sample), f"{len(sample)} vectors are too few")
-    search = NeighbourSearch(database, record, config, k)
-    hindrance = _hindrance(search, sample[0], record.index)
+    search = NeighbourSearch(database, column, config, k)
+    hindrance = _hindrance(search, sample[0], column.index)
     if hindrance:
         return _not_measured(len(sample), hindrance)
     started = time.monotonic()
@@ -149,10 +149,10 @@ def measure_recall(
     )
 
 
-def planner_uses_index(database: Database, record: SpaceRecord, config: IndexConfig) -> bool:
+def planner_uses_index(database: Database, column: SpaceColumn, config: IndexConfig) -> bool:
     """Whether PostgreSQL answers a search by the index of its own accord; asks for one plan."""
-    sample = sample_queries(database, record, config, 1)
-    search = NeighbourSearch(database, record, config, _NEIGHBOURS)
+    sample = sample_queries(database, column, config, 1)
+    search = NeighbourSearch(database, column, config, _NEIGHBOURS)
     return bool(sample) and search.planner_uses_index(sample[0], config.ef_search)
 
 

@@ -14,7 +14,7 @@ from embedding_assets.postgres.backlog import count_vectors
 
 if TYPE_CHECKING:
     from embedding_assets.postgres.connection import Connection, Database
-    from embedding_assets.spaces import SpaceRecord
+    from embedding_assets.spaces import SpaceColumn
 
 
 _SAMPLE_ROWS: Final = 20_000
@@ -75,28 +75,28 @@ class VectorStatistics:
         return self.zero / max(self.sampled, 1)
 
 
-def measure_vectors(database: Database, record: SpaceRecord, *, thorough: bool = False) -> VectorStatistics:
+def measure_vectors(database: Database, column: SpaceColumn, *, thorough: bool = False) -> VectorStatistics:
     """Measure the vectors of a space; reads indexes, and of a large table a sample.
 
     Args:
         database: where.
-        record: the space.
+        column: the space.
         thorough: look at every vector, unless that takes longer than half a minute. pgvector leaves zero vectors out
             of an index of cosines, but nothing tells how many: only reading the column finds a single one.
     """
 
     def work(connection: Connection) -> VectorStatistics:
         return VectorStatistics(
-            vectors=count_vectors(connection, record),
-            **_sizes(connection, record),
-            **((thorough and _norms_in_time(connection, record)) or _norms(connection, record, _SAMPLE_ROWS)),
+            vectors=count_vectors(connection, column),
+            **_sizes(connection, column),
+            **((thorough and _norms_in_time(connection, column)) or _norms(connection, column, _SAMPLE_ROWS)),
             pgvector=_pgvector_version(connection),
         )
 
     return database.run(work)
 
 
-def _sizes(connection: Connection, record: SpaceRecord) -> dict[str, Any]:
+def _sizes(connection: Connection, column: SpaceColumn) -> dict[str, Any]:
     query = """
         SELECT pg_relation_size(c.oid) AS heap_bytes,
                coalesce(pg_total_relation_size(nullif(c.reltoastrelid, 0)), 0) AS toast_bytes,
@@ -108,22 +108,22 @@ def _sizes(connection: Connection, record: SpaceRecord) -> dict[str, Any]:
         FROM pg_class c WHERE c.oid = 'knowledge_base'::regclass
     """
     cursor = connection.cursor(row_factory=dict_row)
-    row: Any = cursor.execute(query, [record.index, record.pending_index]).fetchone()
+    row: Any = cursor.execute(query, [column.index, column.pending_index]).fetchone()
     return dict(row)
 
 
-def _norms_in_time(connection: Connection, record: SpaceRecord) -> dict[str, Any] | None:
+def _norms_in_time(connection: Connection, column: SpaceColumn) -> dict[str, Any] | None:
     """Of all vectors; None if that takes too long."""
     limit = str(round(_WHOLE_COLUMN_SECONDS * 1000))
     try:
         with connection.transaction():
             connection.execute("SELECT set_config('statement_timeout', %s, true)", [limit])
-            return _norms(connection, record, None)
+            return _norms(connection, column, None)
     except pg.QueryCanceled:
         return None
 
 
-def _norms(connection: Connection, record: SpaceRecord, rows: int | None) -> dict[str, Any]:
+def _norms(connection: Connection, column: SpaceColumn, rows: int | None) -> dict[str, Any]:
     sample = "TABLESAMPLE SYSTEM ((SELECT least(100, 100 * %(rows)s / rows) FROM size))" if rows else ""
     query = sql.SQL("""
         WITH size AS (SELECT greatest(reltuples, 1) AS rows FROM pg_class WHERE oid = 'knowledge_base'::regclass),
@@ -133,7 +133,7 @@ def _norms(connection: Connection, record: SpaceRecord, rows: int | None) -> dic
         SELECT count(*) AS sampled, count(*) FILTER (WHERE norm = 0) AS zero, min(nullif(norm, 0)) AS norm_min,
                avg(nullif(norm, 0)) AS norm_mean, max(nullif(norm, 0)) AS norm_max
         FROM norms
-    """).format(column=sql.Identifier(record.column), sample=sql.SQL(sample))
+    """).format(column=sql.Identifier(column.name), sample=sql.SQL(sample))
     row: Any = connection.cursor(row_factory=dict_row).execute(query, {"rows": rows}).fetchone()
     return dict(row)
 

@@ -8,7 +8,7 @@ from typing import Protocol
 
 
 class RunPoint(Protocol):
-    """One finished run: what is needed of a ``RunRecord``."""
+    """One finished run: what is needed of a ``PastRun``."""
 
     @property
     def finished_at(self) -> datetime:

@@ -27,16 +27,16 @@ def index_names(execute) -> set[str]:
     return {row[0] for row in rows}
 
 
-def test_who_asks_first_builds_and_the_others_wait(database, record, execute):
-    insert_vectors(database, record, unit_vectors(300))
+def test_who_asks_first_builds_and_the_others_wait(database, column, execute):
+    insert_vectors(database, column, unit_vectors(300))
     built = in_threads(*[lambda: ensure_index(database, "idx_once", ON_TEXT)] * 3)
     assert sorted(built) == [False, False, True]
-    seconds = in_threads(*[lambda: build_vector_index(database, record, CONFIG)] * 3)
+    seconds = in_threads(*[lambda: build_vector_index(database, column, CONFIG)] * 3)
     assert sum(value is not None for value in seconds) == 1
-    assert {"idx_once", record.index} <= index_names(execute)
+    assert {"idx_once", column.index} <= index_names(execute)
 
 
-def test_an_invalid_index_is_built_anew(database, record, execute):
+def test_an_invalid_index_is_built_anew(database, column, execute):
     insert_chunks(database, ["one", "two"])
     execute("UPDATE knowledge_base SET context_header = 'same'")
     with (
@@ -51,53 +51,53 @@ def test_an_invalid_index_is_built_anew(database, record, execute):
     assert describe_index(database, "idx_broken").valid
 
 
-def test_an_index_is_described(database, record, execute):
-    assert not describe_index(database, record.index).exists
-    assert not describe_index(database, record.index).matches(CONFIG)
-    insert_vectors(database, record, unit_vectors(50))
-    execute(f"CREATE INDEX {record.index} ON knowledge_base USING hnsw (embedding vector_cosine_ops)")
-    state = describe_index(database, record.index)
+def test_an_index_is_described(database, column, execute):
+    assert not describe_index(database, column.index).exists
+    assert not describe_index(database, column.index).matches(CONFIG)
+    insert_vectors(database, column, unit_vectors(50))
+    execute(f"CREATE INDEX {column.index} ON knowledge_base USING hnsw (embedding vector_cosine_ops)")
+    state = describe_index(database, column.index)
     assert (state.exists, state.valid, state.operator_class, state.m, state.ef_construction) == (
         True, True, "vector_cosine_ops", 16, 64,
     )  # fmt: skip
     assert state.size_bytes > 0
     assert state.matches(CONFIG)
-    assert build_vector_index(database, record, CONFIG) is None
+    assert build_vector_index(database, column, CONFIG) is None
     for differing in (OTHER, IndexConfig(ef_construction=80), IndexConfig(operator_class="vector_l2_ops")):
         assert not state.matches(differing)
-    execute(f"DROP INDEX {record.index}")
-    execute(f"CREATE INDEX {record.index} ON knowledge_base USING ivfflat (embedding vector_cosine_ops) WITH (lists=2)")
-    assert not describe_index(database, record.index).matches(CONFIG)
-    assert build_vector_index(database, record, CONFIG) is not None
-    assert describe_index(database, record.index).method == "hnsw"
+    execute(f"DROP INDEX {column.index}")
+    execute(f"CREATE INDEX {column.index} ON knowledge_base USING ivfflat (embedding vector_cosine_ops) WITH (lists=2)")
+    assert not describe_index(database, column.index).matches(CONFIG)
+    assert build_vector_index(database, column, CONFIG) is not None
+    assert describe_index(database, column.index).method == "hnsw"
 
 
 @pytest.mark.parametrize("config", [OTHER, IndexConfig(operator_class="vector_ip_ops", workers=0)])
-def test_an_index_that_differs_from_its_configuration_is_replaced(database, record, execute, config):
-    insert_vectors(database, record, unit_vectors(50))
-    build_vector_index(database, record, CONFIG)
+def test_an_index_that_differs_from_its_configuration_is_replaced(database, column, execute, config):
+    insert_vectors(database, column, unit_vectors(50))
+    build_vector_index(database, column, CONFIG)
     before = index_names(execute)
-    seconds = build_vector_index(database, record, config)
+    seconds = build_vector_index(database, column, config)
     assert seconds is not None
     assert seconds > 0
-    assert describe_index(database, record.index).matches(config)
+    assert describe_index(database, column.index).matches(config)
     assert index_names(execute) == before
-    assert build_vector_index(database, record, config) is None
+    assert build_vector_index(database, column, config) is None
 
 
-def test_readers_have_a_valid_index_all_the_while_it_is_replaced(database, record):
-    insert_vectors(database, record, unit_vectors(300))
-    build_vector_index(database, record, CONFIG)
+def test_readers_have_a_valid_index_all_the_while_it_is_replaced(database, column):
+    insert_vectors(database, column, unit_vectors(300))
+    build_vector_index(database, column, CONFIG)
     with database.connect() as slow_reader, database.connect(autocommit=True) as reader:
         slow_reader.execute(NEAREST)  # its transaction stays open, and with it a lock on the table and its indexes
         reader.execute("SET statement_timeout = '2s'; SET enable_seqscan = off")
-        replacement = threading.Thread(target=build_vector_index, args=(database, record, OTHER))
+        replacement = threading.Thread(target=build_vector_index, args=(database, column, OTHER))
         replacement.start()
         deadline = time.monotonic() + 20
-        while not describe_index(database, record.index).matches(OTHER):
+        while not describe_index(database, column.index).matches(OTHER):
             assert time.monotonic() < deadline
-            assert describe_index(database, record.index).valid
-            assert f"Scan using {record.index}" in str(reader.execute(f"EXPLAIN {NEAREST}").fetchall())
+            assert describe_index(database, column.index).valid
+            assert f"Scan using {column.index}" in str(reader.execute(f"EXPLAIN {NEAREST}").fetchall())
             assert len(reader.execute(NEAREST).fetchall()) == 3
         for _ in range(5):
             assert len(reader.execute(NEAREST).fetchall()) == 3
@@ -106,29 +106,29 @@ def test_readers_have_a_valid_index_all_the_while_it_is_replaced(database, recor
         assert replacement.is_alive()
         slow_reader.commit()
         replacement.join(20)
-        assert f"Scan using {record.index}" in str(reader.execute(f"EXPLAIN {NEAREST}").fetchall())
-    assert not describe_index(database, f"{record.index}_old").exists
+        assert f"Scan using {column.index}" in str(reader.execute(f"EXPLAIN {NEAREST}").fetchall())
+    assert not describe_index(database, f"{column.index}_old").exists
 
 
-def test_what_an_interrupted_replacement_left_is_cleared_away(database, record, execute):
-    insert_vectors(database, record, unit_vectors(20))
-    build_vector_index(database, record, CONFIG)
+def test_what_an_interrupted_replacement_left_is_cleared_away(database, column, execute):
+    insert_vectors(database, column, unit_vectors(20))
+    build_vector_index(database, column, CONFIG)
     names = index_names(execute)
     for suffix in ("new", "old"):
-        execute(f"CREATE INDEX {record.index}_{suffix} ON knowledge_base USING hnsw (embedding vector_cosine_ops)")
-    assert build_vector_index(database, record, CONFIG) is None
+        execute(f"CREATE INDEX {column.index}_{suffix} ON knowledge_base USING hnsw (embedding vector_cosine_ops)")
+    assert build_vector_index(database, column, CONFIG) is None
     assert index_names(execute) == names
 
 
-def test_a_limit_on_statements_does_not_end_a_build(database, record, execute):
+def test_a_limit_on_statements_does_not_end_a_build(database, column, execute):
     """The servers of some hosts have one of a minute or two, and every build would run into it anew."""
-    insert_vectors(database, record, unit_vectors(20))
+    insert_vectors(database, column, unit_vectors(20))
     [(name,)] = execute("SELECT current_database()")
     execute(f"ALTER DATABASE \"{name}\" SET statement_timeout = '400ms'")
     database.close()
     with database.connect() as writer:
         writer.execute("UPDATE knowledge_base SET token_count = 1")  # which a concurrent build waits for
-        threads = [threading.Thread(target=build_vector_index, args=(database, record, CONFIG)),
+        threads = [threading.Thread(target=build_vector_index, args=(database, column, CONFIG)),
                    threading.Thread(target=ensure_index, args=(database, "idx_text", ON_TEXT))]  # fmt: skip
         for thread in threads:
             thread.start()
@@ -136,21 +136,21 @@ def test_a_limit_on_statements_does_not_end_a_build(database, record, execute):
         writer.commit()
     for thread in threads:
         thread.join(30)
-    assert describe_index(database, record.index).matches(CONFIG)
+    assert describe_index(database, column.index).matches(CONFIG)
     assert describe_index(database, "idx_text").valid
 
 
 # Spoiled
 
 
-def build_and_fail(database, record) -> None:
+def build_and_fail(database, column) -> None:
     """CREATE INDEX CONCURRENTLY that runs into a time-out half way."""
     with database.connect() as writer, database.connect(autocommit=True) as builder:
         writer.execute("UPDATE knowledge_base SET token_count = 1")  # which a concurrent build waits for
         builder.execute("SET statement_timeout = '300ms'")
         with pytest.raises(psycopg.errors.QueryCanceled):
             builder.execute(
-                f"CREATE INDEX CONCURRENTLY {record.index} ON knowledge_base USING hnsw (embedding vector_cosine_ops)"
+                f"CREATE INDEX CONCURRENTLY {column.index} ON knowledge_base USING hnsw (embedding vector_cosine_ops)"
             )
 
 
@@ -177,79 +177,79 @@ def rewrite_vectors(execute, seed: int) -> None:
     ],
     ids=["dropped", "invalid", "wrong m", "wrong operator class", "ivfflat"],
 )  # fmt: skip
-def test_a_spoiled_index_is_found_and_built_anew(database, record, execute, spoil, reason):
-    insert_vectors(database, record, unit_vectors(50))
-    build_vector_index(database, record, CONFIG)
-    assert repair_reason(describe_index(database, record.index), CONFIG, 50, 8) is None
+def test_a_spoiled_index_is_found_and_built_anew(database, column, execute, spoil, reason):
+    insert_vectors(database, column, unit_vectors(50))
+    build_vector_index(database, column, CONFIG)
+    assert repair_reason(describe_index(database, column.index), CONFIG, 50, 8) is None
     for statement in spoil:
         if statement == "FAIL":
-            build_and_fail(database, record)
+            build_and_fail(database, column)
         else:
-            execute(statement.format(index=record.index))
-    assert repair_reason(describe_index(database, record.index), CONFIG, 50, 8) == reason
-    assert build_vector_index(database, record, CONFIG) is not None
-    state = describe_index(database, record.index)
+            execute(statement.format(index=column.index))
+    assert repair_reason(describe_index(database, column.index), CONFIG, 50, 8) == reason
+    assert build_vector_index(database, column, CONFIG) is not None
+    state = describe_index(database, column.index)
     assert state.matches(CONFIG)
     assert repair_reason(state, CONFIG, 50, 8) is None
-    assert build_vector_index(database, record, CONFIG) is None
+    assert build_vector_index(database, column, CONFIG) is None
 
 
 def test_a_bloated_index_is_built_anew_beside_itself(database, execute, caplog):
-    record = register_space(database, FAKE_SPACE)
+    column = register_space(database, FAKE_SPACE)
     execute("ALTER TABLE knowledge_base SET (autovacuum_enabled = off)")
-    hashes = insert_vectors(database, record, unit_vectors(300, 768))
-    build_vector_index(database, record, CONFIG)
-    fresh = describe_index(database, record.index)
+    hashes = insert_vectors(database, column, unit_vectors(300, 768))
+    build_vector_index(database, column, CONFIG)
+    fresh = describe_index(database, column.index)
     assert index_bloat(fresh, 300, 768) == pytest.approx(1, abs=0.02)
     cycles = 0
-    while repair_reason(describe_index(database, record.index), CONFIG, 300, 768) is None:
-        assert build_vector_index(database, record, CONFIG) is None
+    while repair_reason(describe_index(database, column.index), CONFIG, 300, 768) is None:
+        assert build_vector_index(database, column, CONFIG) is None
         execute("DELETE FROM knowledge_base WHERE chunk_hash = ANY(%s)", hashes[:10])
         insert_chunks(database, [f"chunk {number}" for number in range(10)])
         rewrite_vectors(execute, seed=cycles)
         cycles += 1
         assert cycles < 5
-    bloated = describe_index(database, record.index)
+    bloated = describe_index(database, column.index)
     assert repair_reason(bloated, CONFIG, 300, 768) == "bloated"
     assert index_bloat(bloated, 300, 768) > 1.5
 
     # Its readers never notice: until the new one is complete they have the old one.
     with database.connect() as slow_reader:
         slow_reader.execute("SELECT count(*) FROM knowledge_base")
-        rebuild = threading.Thread(target=build_vector_index, args=(database, record, CONFIG))
+        rebuild = threading.Thread(target=build_vector_index, args=(database, column, CONFIG))
         with caplog.at_level("INFO"):
             rebuild.start()
             deadline = time.monotonic() + 60
-            while describe_index(database, record.index).size_bytes == bloated.size_bytes:
-                assert describe_index(database, record.index).valid
+            while describe_index(database, column.index).size_bytes == bloated.size_bytes:
+                assert describe_index(database, column.index).valid
                 assert time.monotonic() < deadline
         assert rebuild.is_alive()
         slow_reader.commit()
         rebuild.join(60)
-    assert index_bloat(describe_index(database, record.index), 300, 768) == pytest.approx(1, abs=0.02)
-    assert f"index {record.index} is {index_bloat(bloated, 300, 768):.1f} times as large as a fresh one" in caplog.text
-    assert build_vector_index(database, record, CONFIG) is None
+    assert index_bloat(describe_index(database, column.index), 300, 768) == pytest.approx(1, abs=0.02)
+    assert f"index {column.index} is {index_bloat(bloated, 300, 768):.1f} times as large as a fresh one" in caplog.text
+    assert build_vector_index(database, column, CONFIG) is None
 
 
-def test_a_small_index_is_never_bloated(database, record, execute):
+def test_a_small_index_is_never_bloated(database, column, execute):
     execute("ALTER TABLE knowledge_base SET (autovacuum_enabled = off)")
-    insert_vectors(database, record, unit_vectors(200))
-    build_vector_index(database, record, CONFIG)
+    insert_vectors(database, column, unit_vectors(200))
+    build_vector_index(database, column, CONFIG)
     for place in range(5):
         execute("UPDATE knowledge_base SET embedding = embedding + %s::vector", f"[{place},1,0,0,0,0,0,0]")
-    state = describe_index(database, record.index)
+    state = describe_index(database, column.index)
     assert index_bloat(state, 200, 8) > 3
-    assert build_vector_index(database, record, CONFIG) is None
+    assert build_vector_index(database, column, CONFIG) is None
 
 
 def test_a_ceiling_below_what_a_fresh_index_has_is_told(database, execute, caplog):
-    record = register_space(database, FAKE_SPACE)
-    insert_vectors(database, record, unit_vectors(300, 768))
+    column = register_space(database, FAKE_SPACE)
+    insert_vectors(database, column, unit_vectors(300, 768))
     low = CONFIG.model_copy(update={"bloat_ceiling": 0.5})
-    build_vector_index(database, record, low)
+    build_vector_index(database, column, low)
     assert "larger than EMBEDDING_INDEX_BLOAT_CEILING=0.5 allows although it was just built" in caplog.text
     caplog.clear()
-    build_vector_index(database, record, CONFIG)
+    build_vector_index(database, column, CONFIG)
     assert "BLOAT_CEILING" not in caplog.text
 
 
@@ -264,7 +264,7 @@ END $$
 """
 
 
-def settings_of_build(database, record, execute, config) -> dict[str, str]:
+def settings_of_build(database, column, execute, config) -> dict[str, str]:
     """The settings under which the vector index was built."""
     execute("CREATE TABLE IF NOT EXISTS seen (name text, setting text)")
     execute(
@@ -272,66 +272,66 @@ def settings_of_build(database, record, execute, config) -> dict[str, str]:
         "$$ BEGIN DELETE FROM seen; INSERT INTO seen SELECT name, current_setting(name) FROM pg_settings; END $$"
     )
     execute("CREATE EVENT TRIGGER see ON ddl_command_start WHEN TAG IN ('CREATE INDEX') EXECUTE FUNCTION see()")
-    build_vector_index(database, record, config)
+    build_vector_index(database, column, config)
     execute("DROP EVENT TRIGGER see")
-    execute(f"DROP INDEX {record.index}")
+    execute(f"DROP INDEX {column.index}")
     return dict(execute("SELECT name, setting FROM seen"))
 
 
-def test_a_build_asks_for_the_memory_and_the_workers_it_can_use(database, record, execute):
-    insert_vectors(database, record, unit_vectors(50))
-    settings = settings_of_build(database, record, execute, IndexConfig(workers=3))
+def test_a_build_asks_for_the_memory_and_the_workers_it_can_use(database, column, execute):
+    insert_vectors(database, column, unit_vectors(50))
+    settings = settings_of_build(database, column, execute, IndexConfig(workers=3))
     assert settings["max_parallel_maintenance_workers"] == "3"
     assert settings["maintenance_work_mem"] == "128MB"  # PostgreSQL starts no worker for less than 32 MB
-    settings = settings_of_build(database, record, execute, IndexConfig(workers=3, memory_mb=64))
+    settings = settings_of_build(database, column, execute, IndexConfig(workers=3, memory_mb=64))
     assert settings["maintenance_work_mem"] == "64MB"
 
 
-def test_a_graph_that_does_not_fit_is_built_and_the_setting_named(database, record, caplog):
-    insert_vectors(database, record, unit_vectors(3000))
+def test_a_graph_that_does_not_fit_is_built_and_the_setting_named(database, column, caplog):
+    insert_vectors(database, column, unit_vectors(3000))
     small = IndexConfig(workers=0).model_copy(update={"memory_mb": 1})
-    assert build_vector_index(database, record, small) is not None
+    assert build_vector_index(database, column, small) is not None
     [warning] = [entry for entry in caplog.records if entry.levelname == "WARNING"]
     assert "does not fit into 1 MB" in warning.getMessage()
     assert f"EMBEDDING_INDEX_MEMORY_MB to {graph_memory_mb(3000, 8, 16)}" in warning.getMessage()
     caplog.clear()
-    build_vector_index(database, record, OTHER)
+    build_vector_index(database, column, OTHER)
     assert "EMBEDDING_INDEX_MEMORY_MB" not in caplog.text
 
 
 @pytest.mark.parametrize(("workers_refused", "built"), [(1, True), (0, False)])
 def test_without_shared_memory_for_workers_it_is_built_by_one_process(
-    database, record, execute, caplog, workers_refused, built
+    database, column, execute, caplog, workers_refused, built
 ):
-    insert_vectors(database, record, unit_vectors(20))
+    insert_vectors(database, column, unit_vectors(20))
     execute(REFUSE_WORKERS.format(workers_refused))
     execute("CREATE EVENT TRIGGER no_shared_memory ON ddl_command_start WHEN TAG IN ('CREATE INDEX') "
             "EXECUTE FUNCTION no_shared_memory()")  # fmt: skip
     if built:
-        assert build_vector_index(database, record, CONFIG) is not None
-        assert describe_index(database, record.index).matches(CONFIG)
+        assert build_vector_index(database, column, CONFIG) is not None
+        assert describe_index(database, column.index).matches(CONFIG)
     else:
         with pytest.raises(DatabaseError, match="index idx_knowledge_embedding was not built: could not resize"):
-            build_vector_index(database, record, CONFIG)
+            build_vector_index(database, column, CONFIG)
     assert "--shm-size" in caplog.text
     assert "EMBEDDING_INDEX_WORKERS=0" in caplog.text
 
 
-def test_a_build_begins_by_clearing_away_what_the_load_left(database, record, execute):
+def test_a_build_begins_by_clearing_away_what_the_load_left(database, column, execute):
     execute("ALTER TABLE knowledge_base SET (autovacuum_enabled = off)")
     insert_chunks(database, [f"text {number}" for number in range(500)])
     execute("UPDATE knowledge_base SET embedding = '[1,0,0,0,0,0,0,0]'")
-    build_vector_index(database, record, CONFIG)
+    build_vector_index(database, column, CONFIG)
     [(all_visible, pages)] = execute(
         "SELECT relallvisible, relpages FROM pg_class WHERE oid = 'knowledge_base'::regclass"
     )
     assert all_visible == pages > 1
 
 
-def test_a_lost_connection_or_a_missing_right_is_an_error_of_ours(role, database, record, execute, database_url):
+def test_a_lost_connection_or_a_missing_right_is_an_error_of_ours(role, database, column, execute, database_url):
     with database.session() as connection:
         connection.execute("SET ROLE " + role)
-        for drop in (record.pending_index, "no_such_index"):
+        for drop in (column.pending_index, "no_such_index"):
             if drop == "no_such_index":
                 drop_index(connection, drop)
             else:
@@ -344,7 +344,7 @@ def test_a_lost_connection_or_a_missing_right_is_an_error_of_ours(role, database
         ensure_index(database, "idx_no", sql.SQL("ON knowledge_base (no_such_column)"))
 
 
-def test_two_changes_of_the_table_do_not_deadlock(database, record, database_url):
+def test_two_changes_of_the_table_do_not_deadlock(database, column, database_url):
     """Both would wait for each other once the transaction that delays the first is gone."""
     insert_chunks(database, ["text"])
     works = [

@@ -35,12 +35,12 @@ with Database(sys.argv[1], DatabaseConfig()) as database:
 
 
 @pytest.fixture
-def vectors(database, record):
-    insert_vectors(database, record, unit_vectors(200))
-    build_vector_index(database, record, CONFIG)
+def vectors(database, column):
+    insert_vectors(database, column, unit_vectors(200))
+    build_vector_index(database, column, CONFIG)
     with database.session() as session:
-        session.execute(f"DROP INDEX {record.index}")
-    return record
+        session.execute(f"DROP INDEX {column.index}")
+    return column
 
 
 @contextmanager
@@ -76,13 +76,13 @@ def wait_for_build(session) -> int:
     return rows[0][0]
 
 
-def build_in_thread(database, record, config):
+def build_in_thread(database, column, config):
     """A started thread, and the list that gets what it raised."""
     errors: list[Exception] = []
 
     def build() -> None:
         try:
-            build_vector_index(database, record, config)
+            build_vector_index(database, column, config)
         except DatabaseError as error:
             errors.append(error)
 

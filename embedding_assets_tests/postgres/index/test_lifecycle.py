@@ -14,31 +14,31 @@ from embedding_assets.postgres.index.lifecycle import build_indexes, spaces_to_i
 from embedding_assets.postgres.index.measurements import list_measurements
 from embedding_assets.postgres.locks import PrefixLocks, is_loading
 from embedding_assets.postgres.spaces import register_space
-from embedding_assets.spaces import SpaceRecord
+from embedding_assets.spaces import SpaceColumn
 from embedding_assets_tests.support.fakes import FAKE_SPACE, FakeProvider, insert_chunks
 
 OTHER_SPACE = replace(FAKE_SPACE, model="fake/other", dimensions=32)
 
 
 @pytest.fixture
-def spaces(settings: Settings, database: Database) -> list[SpaceRecord]:
+def spaces(settings: Settings, database: Database) -> list[SpaceColumn]:
     """The configured space, another with vectors, and one that is registered only."""
     insert_chunks(database, [f"text {number}" for number in range(60)])
-    records = []
+    columns = []
     for space in (FAKE_SPACE, OTHER_SPACE):
-        records.append(register_space(database, space, new_space=True))
+        columns.append(register_space(database, space, new_space=True))
         EmbeddingGenerator(settings, database=database, provider=FakeProvider(space=space)).generate_embeddings_batch()
-    return [*records, register_space(database, replace(FAKE_SPACE, model="fake/empty"), new_space=True)]
+    return [*columns, register_space(database, replace(FAKE_SPACE, model="fake/empty"), new_space=True)]
 
 
-def test_spaces_with_vectors(database: Database, spaces: list[SpaceRecord]):
+def test_spaces_with_vectors(database: Database, spaces: list[SpaceColumn]):
     first, second, empty = spaces
     assert spaces_to_index(database, first) == [first, second]
     assert spaces_to_index(database, second) == [second, first]
     assert spaces_to_index(database, empty) == [empty, first, second]
 
 
-def test_a_space_that_a_run_is_loading_is_left_to_it(settings: Settings, database: Database, spaces: list[SpaceRecord]):
+def test_a_space_that_a_run_is_loading_is_left_to_it(settings: Settings, database: Database, spaces: list[SpaceColumn]):
     first, second, _ = spaces
     assert not is_loading(database, second.space.name)
     with closing(PrefixLocks(database, second.space.name)) as locks:
@@ -46,7 +46,7 @@ def test_a_space_that_a_run_is_loading_is_left_to_it(settings: Settings, databas
         assert is_loading(database, second.space.name)
         assert not is_loading(database, first.space.name)
         assert spaces_to_index(database, first) == [first]
-        assert [report.record for report in build_indexes(database, first, settings.index)] == [first]
+        assert [report.column for report in build_indexes(database, first, settings.index)] == [first]
         assert not describe_index(database, second.index).exists
         # Nor is it missed yet.
         assert all(verdict.passed for verdict in judge_vector_index(database, first, settings))
@@ -63,17 +63,17 @@ def test_a_space_is_not_loading_once_its_locks_are_given_back(database: Database
         assert not is_loading(database, "space")
 
 
-def test_all_are_built_and_measured_once(settings: Settings, database: Database, spaces: list[SpaceRecord]):
+def test_all_are_built_and_measured_once(settings: Settings, database: Database, spaces: list[SpaceColumn]):
     first, second, empty = spaces
     reports = build_indexes(database, first, settings.index)
-    assert [report.record for report in reports] == [first, second]
+    assert [report.column for report in reports] == [first, second]
     assert all(report.state.matches(settings.index) for report in reports)
     assert all(report.build_seconds is not None for report in reports)
     # Fewer queries where neither searches nor this run depend on it: each reads every vector of the column.
     assert [report.measurement.details["queries"] for report in reports] == [60, 20]
     assert not describe_index(database, empty.index).exists
     for report in reports:
-        assert list_measurements(database, report.record.space.name) == [report.measurement]
+        assert list_measurements(database, report.column.space.name) == [report.measurement]
         assert (report.measurement.built, report.measurement.accepted) == (True, True)
         assert report.measurement.recall == 1.0
 
@@ -87,11 +87,11 @@ def test_all_are_built_and_measured_once(settings: Settings, database: Database,
 
     changed = build_indexes(database, second, IndexConfig(m=8), anew=False)
     assert all(report.measurement.built for report in changed), "measured since it was built"
-    assert [(report.record, report.state.m) for report in changed] == [(second, 8), (first, 8)]
+    assert [(report.column, report.state.m) for report in changed] == [(second, 8), (first, 8)]
     assert [report.measurement.details["queries"] for report in changed] == [60, 60]
 
 
-def test_an_index_is_left_to_the_run_that_is_loading(settings: Settings, database: Database, spaces: list[SpaceRecord]):
+def test_an_index_is_left_to_the_run_that_is_loading(settings: Settings, database: Database, spaces: list[SpaceColumn]):
     first, *_ = spaces
     locks = PrefixLocks(database, first.space.name)
     locks.acquire(range(1))
@@ -102,7 +102,7 @@ def test_an_index_is_left_to_the_run_that_is_loading(settings: Settings, databas
     assert (built.state.valid, built.measurement.recall) == (True, 1.0)
 
 
-def test_the_verdict_names_the_space(settings: Settings, database: Database, spaces: list[SpaceRecord]):
+def test_the_verdict_names_the_space(settings: Settings, database: Database, spaces: list[SpaceColumn]):
     first, second, _ = spaces
     valid, *_ = judge_vector_index(database, first, settings)
     assert not valid.passed
@@ -119,7 +119,7 @@ def test_the_verdict_names_the_space(settings: Settings, database: Database, spa
     assert recall.passed
 
 
-def test_poor_recall_in_another_space(settings: Settings, database: Database, spaces: list[SpaceRecord]):
+def test_poor_recall_in_another_space(settings: Settings, database: Database, spaces: list[SpaceColumn]):
     # Random vectors without near neighbours, in the sparsest graph: only the larger space suffers.
     first, second, _ = spaces
     insert_chunks(database, [f"more {number}" for number in range(800)])

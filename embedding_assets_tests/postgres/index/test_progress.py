@@ -38,8 +38,8 @@ def test_what_is_told(done, total, unit, share, text):
 
 
 @pytest.mark.usefixtures("often")
-def test_a_build_is_followed_through_its_phases(database, record, beside, caplog):
-    insert_vectors(database, record, unit_vectors(4000))
+def test_a_build_is_followed_through_its_phases(database, column, beside, caplog):
+    insert_vectors(database, column, unit_vectors(4000))
     seen: list[BuildProgress] = []
     waits = threading.Event()
 
@@ -51,7 +51,7 @@ def test_a_build_is_followed_through_its_phases(database, record, beside, caplog
 
     def build() -> None:
         with correlate("run-7"):
-            build_vector_index(database, record, CONFIG, on_progress=follow)
+            build_vector_index(database, column, CONFIG, on_progress=follow)
 
     thread = threading.Thread(target=build)
     with caplog.at_level("INFO"):
@@ -61,7 +61,7 @@ def test_a_build_is_followed_through_its_phases(database, record, beside, caplog
             assert waits.wait(30)
         thread.join(120)
     assert not thread.is_alive()
-    assert {progress.index for progress in seen} == {record.index}
+    assert {progress.index for progress in seen} == {column.index}
     assert any((p.done, p.total, p.unit) == (0, 1, "sessions") for p in seen if p.phase.startswith("waiting"))
     loading = [p for p in seen if p.phase == "building index: loading tuples"]
     assert {(p.total, p.unit) for p in loading} == {(4000, "vectors")}
@@ -73,10 +73,10 @@ def test_a_build_is_followed_through_its_phases(database, record, beside, caplog
     assert "of 4,000 vectors (" in caplog.text
 
 
-def test_a_short_build_is_not_asked(database, record):
-    insert_vectors(database, record, unit_vectors(20))
+def test_a_short_build_is_not_asked(database, column):
+    insert_vectors(database, column, unit_vectors(20))
     seen: list[BuildProgress] = []
-    assert build_vector_index(database, record, CONFIG, on_progress=seen.append) < 1
+    assert build_vector_index(database, column, CONFIG, on_progress=seen.append) < 1
     assert seen == []
 
 
@@ -94,14 +94,14 @@ def test_a_build_goes_on_when_nobody_can_be_asked(database, caplog):
 
 
 @pytest.mark.usefixtures("often")
-def test_whoever_may_not_see_the_build_is_told_nothing(role, database, record, beside):
+def test_whoever_may_not_see_the_build_is_told_nothing(role, database, column, beside):
     """Another role's row is there, but empty."""
-    insert_vectors(database, record, unit_vectors(20))
+    insert_vectors(database, column, unit_vectors(20))
     seen: list[BuildProgress] = []
     with Database(as_role(database._conninfo, role), DatabaseConfig(retry_seconds=5)) as blind:
         with beside.transaction():
             beside.execute("UPDATE knowledge_base SET token_count = 1")
-            thread = threading.Thread(target=build_vector_index, args=(database, record, CONFIG))
+            thread = threading.Thread(target=build_vector_index, args=(database, column, CONFIG))
             thread.start()
             query = "SELECT pid FROM pg_stat_progress_create_index"
             with database.session() as asking:

@@ -26,13 +26,13 @@ def clustered(count: int, dimensions: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("operator_class", ["vector_cosine_ops", "vector_l2_ops", "vector_ip_ops"])
-def test_recall_of_a_good_index_is_one(database, record, operator_class):
+def test_recall_of_a_good_index_is_one(database, column, operator_class):
     vectors = unit_vectors(400)
     vectors[200:240] = vectors[0]  # duplicates: any of them is as right as another
-    insert_vectors(database, record, vectors)
+    insert_vectors(database, column, vectors)
     config = IndexConfig(operator_class=operator_class, ef_search=400)
-    build_vector_index(database, record, config)
-    sample = measure_recall(database, record, config, queries=400, curve=(10,))
+    build_vector_index(database, column, config)
+    sample = measure_recall(database, column, config, queries=400, curve=(10,))
     assert (sample.queries, sample.recall, sample.recall_high) == (400, 1.0, 1.0)
     assert 0.98 < sample.recall_low < 1
     assert sample.duplicates == pytest.approx(41 / 400)
@@ -49,14 +49,14 @@ def by_index(settings, database, execute):
         yield database
 
 
-def test_recall_is_what_brute_force_says(database, record, by_index):
+def test_recall_is_what_brute_force_says(database, column, by_index):
     vectors = clustered(800, 8)
-    hashes = insert_vectors(database, record, vectors)
-    build_vector_index(database, record, WEAK)
-    sample = measure_recall(database, record, WEAK, queries=50)
+    hashes = insert_vectors(database, column, vectors)
+    build_vector_index(database, column, WEAK)
+    sample = measure_recall(database, column, WEAK, queries=50)
 
     right = 0
-    queries = sample_queries(database, record, WEAK, 50)
+    queries = sample_queries(database, column, WEAK, 50)
     assert len({query.chunk_hash for query in queries}) == 50
     for query in queries:
         own = hashes.index(query.chunk_hash)
@@ -74,7 +74,7 @@ def test_recall_is_what_brute_force_says(database, record, by_index):
         found = [row[0] for row in by_index.run(search) if row[0] != query.chunk_hash][:10]
         right += len(truth & set(found))
         # And what a search of the library finds, which looks at 11 candidates for 11 chunks.
-        rows = nearest_chunks(by_index, record, vectors[own], k=11, where={}, index=WEAK)
+        rows = nearest_chunks(by_index, column, vectors[own], k=11, where={}, index=WEAK)
         assert [row[0] for row in rows if row[0] != query.chunk_hash][:10] == found
     assert sample.queries == 50
     assert sample.recall == pytest.approx(right / 500)
@@ -83,14 +83,14 @@ def test_recall_is_what_brute_force_says(database, record, by_index):
 
 
 def test_recall_of_a_bad_index_is_measured_as_bad_and_by_ef_search(database, execute):
-    record = register_space(database, FAKE_SPACE)
-    insert_vectors(database, record, clustered(1200, 768))
-    build_vector_index(database, record, WEAK)
+    column = register_space(database, FAKE_SPACE)
+    insert_vectors(database, column, clustered(1200, 768))
+    build_vector_index(database, column, WEAK)
     [(name,)] = execute("SELECT current_database()")
     for mode in ("auto", "force_generic_plan"):
         execute(f'ALTER DATABASE "{name}" SET plan_cache_mode = {mode}')
         database.close()
-        sample = measure_recall(database, record, WEAK)
+        sample = measure_recall(database, column, WEAK)
         assert sample.queries == 100
         assert 0 < sample.recall < 0.6
     assert [point.ef_search for point in sample.curve] == [1, *EF_SEARCH_CURVE]
@@ -100,23 +100,23 @@ def test_recall_of_a_bad_index_is_measured_as_bad_and_by_ef_search(database, exe
     assert all(point.recall_low <= point.recall <= point.recall_high for point in sample.curve)
     assert all(0 < point.p50_milliseconds <= point.p95_milliseconds for point in sample.curve)
     # The same vectors are asked each time, so nothing but the index can make a difference.
-    again = measure_recall(database, record, WEAK, curve=())
+    again = measure_recall(database, column, WEAK, curve=())
     assert (again.recall, len(again.curve)) == (sample.recall, 1)
     good = IndexConfig(ef_search=200)
-    build_vector_index(database, record, good)
-    assert measure_recall(database, record, good).recall > 0.95
+    build_vector_index(database, column, good)
+    assert measure_recall(database, column, good).recall > 0.95
 
 
-def test_the_row_itself_takes_no_place(database, record):
+def test_the_row_itself_takes_no_place(database, column):
     """With ef_search=10, of which the row itself would be one, all ten others are found all the same."""
-    insert_vectors(database, record, unit_vectors(60))
+    insert_vectors(database, column, unit_vectors(60))
     config = IndexConfig(ef_search=10)
-    build_vector_index(database, record, config)
-    sample = measure_recall(database, record, config)
+    build_vector_index(database, column, config)
+    sample = measure_recall(database, column, config)
     assert (sample.queries, sample.curve[0].ef_search, sample.curve[0].recall) == (60, 10, 1.0)
 
 
-def test_duplicates_and_near_duplicates_are_shares_of_all(database, record):
+def test_duplicates_and_near_duplicates_are_shares_of_all(database, column):
     vectors = unit_vectors(100)
     vectors[:20] = vectors[0]
     near = vectors[20] + 0.1 * vectors[21]
@@ -125,23 +125,23 @@ def test_duplicates_and_near_duplicates_are_shares_of_all(database, record):
     cosines = vectors @ vectors.T - 2 * np.eye(100)
     expected = float(np.mean(cosines.max(axis=1) >= 0.98))
     assert expected >= 0.22
-    insert_vectors(database, record, vectors)
+    insert_vectors(database, column, vectors)
     for operator_class in ("vector_cosine_ops", "vector_ip_ops"):
         config = IndexConfig(operator_class=operator_class)
-        build_vector_index(database, record, config)
-        sample = measure_recall(database, record, config)
+        build_vector_index(database, column, config)
+        sample = measure_recall(database, column, config)
         assert (sample.queries, sample.duplicates) == (100, 0.2)
         assert sample.near_duplicates == pytest.approx(expected)
 
 
-def test_zero_vectors_are_asked_only_where_they_are_indexed(database, record):
+def test_zero_vectors_are_asked_only_where_they_are_indexed(database, column):
     vectors = unit_vectors(30)
     vectors[:5] = 0
-    insert_vectors(database, record, vectors)
+    insert_vectors(database, column, vectors)
     for operator_class, queries in (("vector_cosine_ops", 25), ("vector_l2_ops", 30)):
         config = IndexConfig(operator_class=operator_class)
-        build_vector_index(database, record, config)
-        sample = measure_recall(database, record, config)
+        build_vector_index(database, column, config)
+        sample = measure_recall(database, column, config)
         assert (sample.queries, sample.recall) == (queries, 1.0)
         assert sample.duplicates == 0  # a zero vector has no cosine to anything
 
@@ -149,62 +149,62 @@ def test_zero_vectors_are_asked_only_where_they_are_indexed(database, record):
 # What is measured
 
 
-def test_recall_needs_an_index_and_enough_vectors(database, record):
-    sample = measure_recall(database, record, CONFIG)
+def test_recall_needs_an_index_and_enough_vectors(database, column):
+    sample = measure_recall(database, column, CONFIG)
     assert (sample.recall, sample.reason) == (None, "0 vectors are too few")
-    hashes = insert_vectors(database, record, unit_vectors(30))
-    sample = measure_recall(database, record, CONFIG)
+    hashes = insert_vectors(database, column, unit_vectors(30))
+    sample = measure_recall(database, column, CONFIG)
     assert (sample.queries, sample.recall, sample.planner_uses_index) == (30, None, False)
     assert sample.reason == "there is no index idx_knowledge_embedding that searches can use"
-    build_vector_index(database, record, CONFIG)
-    sample = measure_recall(database, record, CONFIG)
+    build_vector_index(database, column, CONFIG)
+    sample = measure_recall(database, column, CONFIG)
     assert (sample.recall, sample.reason) == (1.0, "")
-    assert measure_recall(database, record, CONFIG, queries=5).queries == 5
-    assert measure_recall(database, record, IndexConfig(operator_class="vector_l2_ops")).recall is None
+    assert measure_recall(database, column, CONFIG, queries=5).queries == 5
+    assert measure_recall(database, column, IndexConfig(operator_class="vector_l2_ops")).recall is None
     with database.connect() as connection:
         connection.execute("DELETE FROM knowledge_base WHERE NOT chunk_hash = ANY(%s)", [hashes[:10]])
-    assert measure_recall(database, record, CONFIG, k=10).recall is None
+    assert measure_recall(database, column, CONFIG, k=10).recall is None
 
 
-def test_recall_knows_one_index_from_another(database, record, execute):
+def test_recall_knows_one_index_from_another(database, column, execute):
     """The names of further spaces' indexes begin with the first one's name."""
-    insert_vectors(database, record, unit_vectors(50))
-    execute(f"CREATE INDEX {record.index}_other ON knowledge_base USING hnsw (embedding vector_cosine_ops)")
-    assert measure_recall(database, record, CONFIG).recall is None
+    insert_vectors(database, column, unit_vectors(50))
+    execute(f"CREATE INDEX {column.index}_other ON knowledge_base USING hnsw (embedding vector_cosine_ops)")
+    assert measure_recall(database, column, CONFIG).recall is None
 
 
 @pytest.mark.parametrize(
     ("changed", "uses"), [({}, False), ({"enable_seqscan": "off"}, True), ({"enable_indexscan": "off"}, False)]
 )
 def test_whether_the_planner_uses_the_index_and_what_is_exact_whatever_the_server_is_set_to(
-    database, record, execute, changed, uses
+    database, column, execute, changed, uses
 ):
-    insert_vectors(database, record, unit_vectors(50))
-    build_vector_index(database, record, CONFIG)
+    insert_vectors(database, column, unit_vectors(50))
+    build_vector_index(database, column, CONFIG)
     [(name,)] = execute("SELECT current_database()")
     for key, value in changed.items():
         execute(f'ALTER DATABASE "{name}" SET {key} = {value}')
     database.close()
-    sample = measure_recall(database, record, CONFIG)
+    sample = measure_recall(database, column, CONFIG)
     assert (sample.planner_uses_index, sample.recall) == (uses, 1.0)
-    search = NeighbourSearch(database, record, CONFIG, 10)
-    [query] = sample_queries(database, record, CONFIG, 1)
+    search = NeighbourSearch(database, column, CONFIG, 10)
+    [query] = sample_queries(database, column, CONFIG, 1)
     assert search.can_use_index(query)
     assert search.is_exact(query)
 
 
-def test_a_search_that_is_not_exact_is_noticed(database, record, monkeypatch):
-    insert_vectors(database, record, unit_vectors(50))
-    build_vector_index(database, record, CONFIG)
+def test_a_search_that_is_not_exact_is_noticed(database, column, monkeypatch):
+    insert_vectors(database, column, unit_vectors(50))
+    build_vector_index(database, column, CONFIG)
     monkeypatch.setattr(neighbours, "_forbid_indexes", neighbours._force_index)
-    sample = measure_recall(database, record, CONFIG)
+    sample = measure_recall(database, column, CONFIG)
     assert (sample.recall, sample.reason) == (None, "the server reads an index even where it is told not to")
 
 
-def test_rows_that_are_deleted_meanwhile_are_left_out(database, record, execute, monkeypatch):
-    insert_vectors(database, record, unit_vectors(50))
-    build_vector_index(database, record, CONFIG)
-    sample = sample_queries(database, record, CONFIG, 11)
+def test_rows_that_are_deleted_meanwhile_are_left_out(database, column, execute, monkeypatch):
+    insert_vectors(database, column, unit_vectors(50))
+    build_vector_index(database, column, CONFIG)
+    sample = sample_queries(database, column, CONFIG, 11)
 
     def take_and_delete(*_):
         execute("DELETE FROM knowledge_base WHERE NOT chunk_hash = ANY(%s)", [query.chunk_hash for query in sample])
@@ -212,11 +212,11 @@ def test_rows_that_are_deleted_meanwhile_are_left_out(database, record, execute,
         return sample
 
     monkeypatch.setattr(recall, "sample_queries", take_and_delete)
-    measured = measure_recall(database, record, CONFIG)
+    measured = measure_recall(database, column, CONFIG)
     # Only the deleted row itself still has ten others.
     assert (measured.queries, measured.recall) == (1, 1.0)
     execute("DELETE FROM knowledge_base WHERE chunk_hash = %s", sample[1].chunk_hash)
-    measured = measure_recall(database, record, CONFIG)
+    measured = measure_recall(database, column, CONFIG)
     assert (measured.recall, measured.reason) == (None, "the vectors were deleted meanwhile")
 
 

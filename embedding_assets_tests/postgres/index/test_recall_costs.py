@@ -34,18 +34,18 @@ def test_how_many_queries_are_enough(queries, seconds, enough):
 
 
 @pytest.mark.parametrize(("budget", "queries"), [(0, 20), (60, 40)])
-def test_the_time_that_exact_search_takes_decides_on_the_queries(database, record, monkeypatch, budget, queries):
-    insert_vectors(database, record, unit_vectors(50))
-    build_vector_index(database, record, CONFIG)
+def test_the_time_that_exact_search_takes_decides_on_the_queries(database, column, monkeypatch, budget, queries):
+    insert_vectors(database, column, unit_vectors(50))
+    build_vector_index(database, column, CONFIG)
     monkeypatch.setattr(recall, "_BUDGET_SECONDS", budget)
-    sample = measure_recall(database, record, CONFIG, queries=40)
+    sample = measure_recall(database, column, CONFIG, queries=40)
     assert (sample.queries, sample.recall) == (queries, 1.0)
 
 
-def test_slow_queries_have_a_transaction_each(database, record, monkeypatch):
-    insert_vectors(database, record, unit_vectors(30))
-    queries = sample_queries(database, record, CONFIG, 20)
-    search = NeighbourSearch(database, record, CONFIG, 10)
+def test_slow_queries_have_a_transaction_each(database, column, monkeypatch):
+    insert_vectors(database, column, unit_vectors(30))
+    queries = sample_queries(database, column, CONFIG, 20)
+    search = NeighbourSearch(database, column, CONFIG, 10)
     transactions = []
     ask = database.run
     monkeypatch.setattr(database, "run", lambda work: transactions.append(work) or ask(work))
@@ -60,10 +60,10 @@ def test_slow_queries_have_a_transaction_each(database, record, monkeypatch):
     assert isinstance(queries[0], StoredQuery)
 
 
-def test_a_query_that_takes_too_long_is_cancelled_and_what_was_answered_is_kept(database, record, beside, monkeypatch):
-    insert_vectors(database, record, unit_vectors(30))
-    queries = sample_queries(database, record, CONFIG, 20)
-    search = NeighbourSearch(database, record, CONFIG, 10)
+def test_a_query_that_takes_too_long_is_cancelled_and_what_was_answered_is_kept(database, column, beside, monkeypatch):
+    insert_vectors(database, column, unit_vectors(30))
+    queries = sample_queries(database, column, CONFIG, 20)
+    search = NeighbourSearch(database, column, CONFIG, 10)
 
     transactions = []
     run = database.run
@@ -83,10 +83,10 @@ def test_a_query_that_takes_too_long_is_cancelled_and_what_was_answered_is_kept(
     assert len(cut_off) == 3
 
 
-def test_a_query_that_somebody_else_cancels_is_an_error(database, record, beside):
-    insert_vectors(database, record, unit_vectors(30))
-    search = NeighbourSearch(database, record, CONFIG, 10)
-    queries = sample_queries(database, record, CONFIG, 20)
+def test_a_query_that_somebody_else_cancels_is_an_error(database, column, beside):
+    insert_vectors(database, column, unit_vectors(30))
+    search = NeighbourSearch(database, column, CONFIG, 10)
+    queries = sample_queries(database, column, CONFIG, 20)
     beside.execute("BEGIN; LOCK TABLE knowledge_base IN ACCESS EXCLUSIVE MODE")
 
     def cancel() -> None:
@@ -109,9 +109,9 @@ def test_a_query_that_somebody_else_cancels_is_an_error(database, record, beside
     [("exact", "a single exact search takes longer than 0.2 s"),
      ("by_index", "30 searches by the index take longer than 0.2 s")],
 )  # fmt: skip
-def test_searches_that_take_for_ever_are_given_up(database, record, beside, monkeypatch, slow, reason):
-    insert_vectors(database, record, unit_vectors(30))
-    build_vector_index(database, record, CONFIG)
+def test_searches_that_take_for_ever_are_given_up(database, column, beside, monkeypatch, slow, reason):
+    insert_vectors(database, column, unit_vectors(30))
+    build_vector_index(database, column, CONFIG)
     monkeypatch.setattr(recall, "_LIMIT_SECONDS", 0.2 if slow == "exact" else 60)
     search = getattr(NeighbourSearch, slow)
 
@@ -123,28 +123,28 @@ def test_searches_that_take_for_ever_are_given_up(database, record, beside, monk
         return found
 
     monkeypatch.setattr(NeighbourSearch, slow, lock_and_search)
-    sample = measure_recall(database, record, CONFIG)
+    sample = measure_recall(database, column, CONFIG)
     assert (sample.recall, sample.reason) == (None, reason)
 
 
-def test_a_curve_for_which_there_is_no_time_has_the_configured_point_only(database, record, monkeypatch):
-    insert_vectors(database, record, unit_vectors(30))
-    build_vector_index(database, record, CONFIG)
+def test_a_curve_for_which_there_is_no_time_has_the_configured_point_only(database, column, monkeypatch):
+    insert_vectors(database, column, unit_vectors(30))
+    build_vector_index(database, column, CONFIG)
     monkeypatch.setattr(recall, "_CURVE_SECONDS", 0)
-    sample = measure_recall(database, record, CONFIG)
+    sample = measure_recall(database, column, CONFIG)
     assert [point.ef_search for point in sample.curve] == [40]
     assert (sample.recall, sample.p50_milliseconds) == (1.0, sample.curve[0].p50_milliseconds)
 
 
-def test_the_sample_is_read_in_the_order_of_an_adopted_tables_index(database, record, execute):
+def test_the_sample_is_read_in_the_order_of_an_adopted_tables_index(database, column, execute):
     """Where that is not the order of "C", sorting by it would read every vector."""
-    insert_vectors(database, record, unit_vectors(3000))
+    insert_vectors(database, column, unit_vectors(3000))
     execute('ALTER TABLE knowledge_base ALTER COLUMN chunk_hash TYPE text COLLATE "ucs_basic"')
     execute("ANALYZE knowledge_base")
     database.close()  # another session, which has counted nothing yet
 
     def sample(connection):
-        found = neighbours._sample(connection, record, CONFIG, 20)
+        found = neighbours._sample(connection, column, CONFIG, 20)
         query = "SELECT seq_tup_read, idx_tup_fetch FROM pg_stat_xact_user_tables WHERE relname = 'knowledge_base'"
         return len(found), *connection.execute(query).fetchone()
 

@@ -58,10 +58,10 @@ def test_the_size_of_none_and_of_many():
 
 @pytest.mark.parametrize(("rows", "dimensions", "m"), [(700, 8, 16), (700, 16, 2), (150, 768, 16), (40, 2000, 32)])
 def test_an_index_built_here_has_that_size(database, rows, dimensions, m):
-    record = register_space(database, dataclasses.replace(SMALL_SPACE, dimensions=dimensions))
-    insert_vectors(database, record, unit_vectors(rows, dimensions))
-    build_vector_index(database, record, IndexConfig(m=m, ef_construction=64))
-    pages = describe_index(database, record.index).size_bytes // PAGE
+    column = register_space(database, dataclasses.replace(SMALL_SPACE, dimensions=dimensions))
+    insert_vectors(database, column, unit_vectors(rows, dimensions))
+    build_vector_index(database, column, IndexConfig(m=m, ef_construction=64))
+    pages = describe_index(database, column.index).size_bytes // PAGE
     assert abs(fresh_index_bytes(rows, dimensions, m) // PAGE - pages) <= 1
 
 

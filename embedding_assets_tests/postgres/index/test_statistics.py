@@ -16,8 +16,8 @@ from embedding_assets_tests.support.tables import SMALL_SPACE, insert_vectors, u
 OTHER_SPACE = dataclasses.replace(SMALL_SPACE, model="fake/other")
 
 
-def test_nothing_is_measured_as_nothing(database, record):
-    statistics = measure_vectors(database, record)
+def test_nothing_is_measured_as_nothing(database, column):
+    statistics = measure_vectors(database, column)
     assert (statistics.vectors, statistics.index_bytes, statistics.sampled, statistics.zero) == (0, 0, 0, 0)
     assert (statistics.norm_min, statistics.norm_mean, statistics.norm_max) == (None, None, None)
     assert (statistics.dead_share, statistics.zero_share) == (0.0, 0.0)
@@ -26,12 +26,12 @@ def test_nothing_is_measured_as_nothing(database, record):
 
 
 def test_sizes(database, execute):
-    record = register_space(database, FAKE_SPACE)
-    insert_vectors(database, record, unit_vectors(60, 768))
-    before = measure_vectors(database, record)
+    column = register_space(database, FAKE_SPACE)
+    insert_vectors(database, column, unit_vectors(60, 768))
+    before = measure_vectors(database, column)
     assert before.index_bytes == 0
-    build_vector_index(database, record, IndexConfig())
-    statistics = measure_vectors(database, record)
+    build_vector_index(database, column, IndexConfig())
+    statistics = measure_vectors(database, column)
     assert statistics.vectors == 60
     # 3 kB each, of which only a reference is left in the row.
     assert 60 * 3072 < statistics.toast_bytes < 60 * 3072 * 2
@@ -46,52 +46,52 @@ def test_sizes(database, execute):
     assert statistics.table_bytes == pytest.approx(table, abs=5 * 8192)  # but for free space and visibility maps
 
 
-def test_dead_rows_and_vacuum(database, record, execute, beside):
+def test_dead_rows_and_vacuum(database, column, execute, beside):
     execute("ALTER TABLE knowledge_base SET (autovacuum_enabled = off)")
-    insert_vectors(database, record, unit_vectors(40))
+    insert_vectors(database, column, unit_vectors(40))
     database.close()  # its sessions hand in what they counted
     beside.execute("UPDATE knowledge_base SET embedding = embedding + '[1,0,0,0,0,0,0,0]'")
     beside.execute("SELECT pg_stat_force_next_flush()")
-    statistics = measure_vectors(database, record)
+    statistics = measure_vectors(database, column)
     assert (statistics.live_rows, statistics.dead_rows, statistics.dead_share) == (40, 40, 0.5)
     assert statistics.vacuumed_at is None
     beside.execute("VACUUM knowledge_base")
     beside.execute("SELECT pg_stat_force_next_flush()")
-    statistics = measure_vectors(database, record)
+    statistics = measure_vectors(database, column)
     assert (statistics.live_rows, statistics.dead_share) == (40, 0)
     assert datetime.now(UTC) - statistics.vacuumed_at < timedelta(minutes=10)
 
 
-def test_lengths_and_zero_vectors(database, record):
+def test_lengths_and_zero_vectors(database, column):
     vectors = unit_vectors(10)
     vectors[0] = 0
     vectors[1] *= 0.5
     vectors[2] *= 3
-    insert_vectors(database, record, vectors)
+    insert_vectors(database, column, vectors)
     insert_chunks(database, ["pending"])
-    statistics = measure_vectors(database, record)
+    statistics = measure_vectors(database, column)
     assert (statistics.vectors, statistics.sampled, statistics.zero, statistics.zero_share) == (10, 10, 1, 0.1)
     assert statistics.norm_min == pytest.approx(0.5)
     assert statistics.norm_max == pytest.approx(3)
     assert statistics.norm_mean == pytest.approx((7 + 0.5 + 3) / 9)
 
 
-def test_of_a_large_table_a_sample_is_looked_at(database, record, execute, monkeypatch):
-    insert_vectors(database, record, unit_vectors(3000))
+def test_of_a_large_table_a_sample_is_looked_at(database, column, execute, monkeypatch):
+    insert_vectors(database, column, unit_vectors(3000))
     execute("ANALYZE knowledge_base")
     monkeypatch.setattr("embedding_assets.postgres.index.statistics._SAMPLE_ROWS", 500)
-    statistics = measure_vectors(database, record)
+    statistics = measure_vectors(database, column)
     assert statistics.vectors == 3000
     assert 0 < statistics.sampled < 2000
 
 
-def test_thoroughly_each_vector_is_looked_at_unless_that_takes_too_long(database, record, execute, monkeypatch):
+def test_thoroughly_each_vector_is_looked_at_unless_that_takes_too_long(database, column, execute, monkeypatch):
     vectors = unit_vectors(3000)
     vectors[1700] = 0
-    insert_vectors(database, record, vectors)
+    insert_vectors(database, column, vectors)
     execute("ANALYZE knowledge_base")
     monkeypatch.setattr("embedding_assets.postgres.index.statistics._SAMPLE_ROWS", 500)
-    statistics = measure_vectors(database, record, thorough=True)
+    statistics = measure_vectors(database, column, thorough=True)
     assert (statistics.vectors, statistics.sampled, statistics.zero) == (3000, 3000, 1)
 
     def slow(connection, *arguments):
@@ -101,6 +101,6 @@ def test_thoroughly_each_vector_is_looked_at_unless_that_takes_too_long(database
     norms = module._norms
     monkeypatch.setattr("embedding_assets.postgres.index.statistics._norms", slow)
     monkeypatch.setattr("embedding_assets.postgres.index.statistics._WHOLE_COLUMN_SECONDS", 0.1)
-    statistics = measure_vectors(database, record, thorough=True)
+    statistics = measure_vectors(database, column, thorough=True)
     assert statistics.vectors == 3000
     assert 0 < statistics.sampled < 2000

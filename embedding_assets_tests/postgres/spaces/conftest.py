@@ -9,10 +9,10 @@ OTHER = dataclasses.replace(FAKE_SPACE, model="fake/other", dimensions=12)
 API = VectorSpace("openai", "text-embedding-3-small", "api.openai.com", 768, True, "", 8192)
 
 
-def fill(database, record):
+def fill(database, column):
     """A vector for every chunk."""
-    vector = [1, *[0] * (record.space.dimensions - 1)]
-    database.run(lambda c: c.execute(f"UPDATE knowledge_base SET {record.column} = %s::vector", [str(vector)]))
+    vector = [1, *[0] * (column.space.dimensions - 1)]
+    database.run(lambda c: c.execute(f"UPDATE knowledge_base SET {column.name} = %s::vector", [str(vector)]))
 
 
 def column_type(execute, column: str) -> str:

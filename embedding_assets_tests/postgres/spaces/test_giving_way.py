@@ -7,7 +7,7 @@ import pytest
 from embedding_assets.config import IndexConfig
 from embedding_assets.errors import SpaceMismatchError
 from embedding_assets.postgres.catalog import describe_index
-from embedding_assets.postgres.failures import record_failures
+from embedding_assets.postgres.failures import save_failures
 from embedding_assets.postgres.index.build import build_vector_index
 from embedding_assets.postgres.locks import PrefixLocks
 from embedding_assets.postgres.spaces import list_spaces, register_space
@@ -24,7 +24,7 @@ def test_an_api_s_space_that_was_never_written_to_gives_way(database, execute, s
     insert_chunks(database, ["text"])
     wrong = register_space(database, TYPO, new_provider=True)
     build_vector_index(database, wrong, IndexConfig())
-    record_failures(database, TYPO.name, {hash_of("text"): "model_not_found"}, settings.embedding)
+    save_failures(database, TYPO.name, {hash_of("text"): "model_not_found"}, settings.embedding)
     with pytest.raises(SpaceMismatchError):
         register_space(database, API)
 
@@ -32,10 +32,10 @@ def test_an_api_s_space_that_was_never_written_to_gives_way(database, execute, s
 
     assert list_spaces(database) == [*before, right]
     assert right.serving == wrong.serving == first
-    assert (right.column == "embedding") == first
-    assert column_type(execute, right.column) == "vector(768)"
+    assert (right.name == "embedding") == first
+    assert column_type(execute, right.name) == "vector(768)"
     columns = execute("SELECT column_name FROM information_schema.columns WHERE table_name = 'knowledge_base'")
-    assert {c for (c,) in columns if c.startswith("embedding")} == {"embedding", right.column}
+    assert {c for (c,) in columns if c.startswith("embedding")} == {"embedding", right.name}
     assert execute("SELECT count(*) FROM embedding_failures") == [(0,)]
     fill(database, right)
     build_vector_index(database, right, IndexConfig())
@@ -46,8 +46,8 @@ def test_an_api_s_space_that_was_never_written_to_gives_way(database, execute, s
 
 def test_an_api_s_space_does_not_give_way_while_a_run_is_at_it(database):
     register_space(database, FAKE_SPACE)
-    record = register_space(database, API, new_provider=True)
-    locks = PrefixLocks(database, record.space.name)
+    column = register_space(database, API, new_provider=True)
+    locks = PrefixLocks(database, column.space.name)
     locks.acquire(range(1))
     with pytest.raises(SpaceMismatchError):
         register_space(database, TYPO, new_provider=True)
@@ -57,13 +57,13 @@ def test_an_api_s_space_does_not_give_way_while_a_run_is_at_it(database):
 
 def test_an_api_s_space_does_not_give_way_once_it_was_written_to(database, monkeypatch):
     """Not even if that happens between the look and the change."""
-    record = register_space(database, API)
+    column = register_space(database, API)
     insert_chunks(database, ["text"])
-    fill(database, record)
-    monkeypatch.setattr("embedding_assets.postgres.spaces._find_unused", lambda *_: record)
+    fill(database, column)
+    monkeypatch.setattr("embedding_assets.postgres.spaces._find_unused", lambda *_: column)
     with pytest.raises(SpaceMismatchError):
         register_space(database, TYPO, new_provider=True)
-    assert list_spaces(database) == [record]
+    assert list_spaces(database) == [column]
 
 
 def test_what_gave_way_to_another_in_the_meantime_is_left_alone(database, monkeypatch):
@@ -73,10 +73,10 @@ def test_what_gave_way_to_another_in_the_meantime_is_left_alone(database, monkey
     monkeypatch.setattr("embedding_assets.postgres.spaces._find_unused", lambda *_: gone)
     with pytest.raises(SpaceMismatchError):
         register_space(database, API, new_provider=True)
-    assert [record.space for record in list_spaces(database)] == [first.space, TYPO]
+    assert [column.space for column in list_spaces(database)] == [first.space, TYPO]
 
 
 def test_with_permission_for_a_new_space_nothing_gives_way(database):
-    record = register_space(database, API)
+    column = register_space(database, API)
     further = register_space(database, TYPO, new_space=True, new_provider=True)
-    assert list_spaces(database) == [record, further]
+    assert list_spaces(database) == [column, further]

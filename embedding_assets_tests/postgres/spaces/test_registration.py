@@ -31,12 +31,12 @@ LONG = dataclasses.replace(
 
 def test_the_first_space_owns_the_first_column_and_serves(database):
     assert serving_space(database) is None
-    record = register_space(database, FAKE_SPACE)
-    assert (record.column, record.index, record.serving) == ("embedding", "idx_knowledge_embedding", True)
-    assert describe_index(database, record.pending_index).valid
-    assert register_space(database, FAKE_SPACE) == record
-    assert serving_space(database) == record
-    assert list_spaces(database) == [record]
+    column = register_space(database, FAKE_SPACE)
+    assert (column.name, column.index, column.serving) == ("embedding", "idx_knowledge_embedding", True)
+    assert describe_index(database, column.pending_index).valid
+    assert register_space(database, FAKE_SPACE) == column
+    assert serving_space(database) == column
+    assert list_spaces(database) == [column]
 
 
 @pytest.mark.parametrize(
@@ -91,10 +91,10 @@ def test_the_settings_of_an_api_are_called_by_their_own_names(database, attribut
     assert last.endswith("or set EMBEDDING_NEW_SPACE=true to give the new one a column and an index of its own")
 
 
-def use(database, record):
+def use(database, column):
     """Write something into a space."""
     insert_chunks(database, ["something"])
-    fill(database, record)
+    fill(database, column)
 
 
 def test_another_server_and_another_model_are_told_together(database):
@@ -110,45 +110,43 @@ def test_a_further_provider_may_be_allowed_alone(database):
     with pytest.raises(SpaceMismatchError, match="EMBEDDING_PROVIDER"):
         register_space(database, API)
     second = register_space(database, API, new_provider=True)
-    assert (second.column, second.serving) == (f"embedding_{API.slug}", False)
+    assert (second.name, second.serving) == (f"embedding_{API.slug}", False)
     assert register_space(database, API) == second
     assert list_spaces(database) == [first, second]
 
 
 def test_further_spaces_have_columns_and_indexes_of_their_own(database, execute):
     first = register_space(database, FAKE_SPACE)
-    records = [register_space(database, space, new_space=True) for space in (OTHER, LONG)]
-    assert [(r.serving, column_type(execute, r.column)) for r in records] == [
+    columns = [register_space(database, space, new_space=True) for space in (OTHER, LONG)]
+    assert [(r.serving, column_type(execute, r.name)) for r in columns] == [
         (False, "vector(12)"),
         (False, "vector(768)"),
     ]
     assert serving_space(database) == first
-    assert list_spaces(database) == [first, *records]
-    names = [name for r in [first, *records] for name in (r.column, r.index, r.pending_index)]
+    assert list_spaces(database) == [first, *columns]
+    names = [name for r in [first, *columns] for name in (r.name, r.index, r.pending_index)]
     assert len({name[:63] for name in names}) == len(names)
-    for record in [first, *records]:
-        assert all(
-            len(name) <= 63 for name in (record.column, record.index, record.pending_index, f"{record.index}_new")
-        )
-        build_vector_index(database, record, IndexConfig())
-        for name in (record.index, record.pending_index):
+    for column in [first, *columns]:
+        assert all(len(name) <= 63 for name in (column.name, column.index, column.pending_index, f"{column.index}_new"))
+        build_vector_index(database, column, IndexConfig())
+        for name in (column.index, column.pending_index):
             found = execute("SELECT indexrelid::regclass::text FROM pg_index WHERE indexrelid = %s::regclass", name)
             assert found == [(name,)]
     # Known by now, so they need no permission any more.
-    assert register_space(database, OTHER) == records[0]
+    assert register_space(database, OTHER) == columns[0]
 
 
 def test_a_further_space_s_partial_index_comes_with_its_vector_index(database):
     register_space(database, FAKE_SPACE)
-    record = register_space(database, OTHER, new_space=True)
-    assert pending_index_waits(database, record)
-    assert not describe_index(database, record.pending_index).exists
-    build_vector_index(database, record, IndexConfig())
-    assert describe_index(database, record.pending_index).valid
+    column = register_space(database, OTHER, new_space=True)
+    assert pending_index_waits(database, column)
+    assert not describe_index(database, column.pending_index).exists
+    build_vector_index(database, column, IndexConfig())
+    assert describe_index(database, column.pending_index).valid
     with database.session() as connection:
-        drop_index(connection, record.pending_index)
+        drop_index(connection, column.pending_index)
     register_space(database, OTHER)
-    assert describe_index(database, record.pending_index).valid
+    assert describe_index(database, column.pending_index).valid
 
 
 def test_where_hashes_are_not_in_byte_order_every_space_has_its_partial_index_at_once(empty_url):
@@ -158,9 +156,9 @@ def test_where_hashes_are_not_in_byte_order_every_space_has_its_partial_index_at
     with Database(empty_url, DatabaseConfig()) as database:
         migrate(database)
         register_space(database, FAKE_SPACE)
-        record = register_space(database, OTHER, new_space=True)
-        assert not pending_index_waits(database, record)
-        assert describe_index(database, record.pending_index).valid
+        column = register_space(database, OTHER, new_space=True)
+        assert not pending_index_waits(database, column)
+        assert describe_index(database, column.pending_index).valid
 
 
 def test_an_empty_column_takes_the_space_s_dimensions(database, execute):
@@ -212,10 +210,10 @@ def test_of_several_providers_at_once_one_owns_the_first_column(database):
         register_space(database, space, new_provider=True)
 
     in_threads(*[partial(register, space) for space in spaces])
-    records = list_spaces(database)
-    assert sorted(record.space.provider for record in records) == ["p0", "p1", "p2"]
-    assert min(record.column for record in records) == "embedding"
-    assert [record.serving for record in records].count(True) == 1
+    columns = list_spaces(database)
+    assert sorted(column.space.provider for column in columns) == ["p0", "p1", "p2"]
+    assert min(column.name for column in columns) == "embedding"
+    assert [column.serving for column in columns].count(True) == 1
 
 
 def test_first_spaces_registered_at_once_agree_on_one(database):
@@ -236,7 +234,7 @@ def test_first_spaces_registered_at_once_agree_on_one(database):
     assert results.count(None) == 4
 
 
-def test_a_new_column_gives_way_to_readers_and_is_added_when_they_are_gone(database, record, execute):
+def test_a_new_column_gives_way_to_readers_and_is_added_when_they_are_gone(database, column, execute):
     """Whoever reads meanwhile must not queue behind it for long."""
     insert_chunks(database, ["text"])
     with database.connect() as reader:
@@ -266,13 +264,13 @@ def test_a_space_is_found_by_the_beginning_of_its_name_or_slug(database):
     register_space(database, FAKE_SPACE)
     register_space(database, API, new_provider=True)
     register_space(database, dataclasses.replace(API, dimensions=1536), new_space=True)
-    records = list_spaces(database)
-    names = [record.space.name for record in records]
-    for record in records:
-        for name in (record.space.name, record.space.slug, record.space.name[:-1], record.space.slug[:-1]):
-            assert match_space(records, name) == record
-    assert match_space(records, "fake") == records[0]
-    assert match_space(records, "openai-text-embedding-3-small-1") == records[2]
+    columns = list_spaces(database)
+    names = [column.space.name for column in columns]
+    for column in columns:
+        for name in (column.space.name, column.space.slug, column.space.name[:-1], column.space.slug[:-1]):
+            assert match_space(columns, name) == column
+    assert match_space(columns, "fake") == columns[0]
+    assert match_space(columns, "openai-text-embedding-3-small-1") == columns[2]
 
     for name, listed, complaint in (
         ("openai", names[1:], "the names of several spaces begin with 'openai':"),
@@ -281,7 +279,7 @@ def test_a_space_is_found_by_the_beginning_of_its_name_or_slug(database):
         ("", names, "no space is called ''; there are:"),
     ):
         with pytest.raises(ConfigurationError) as caught:
-            match_space(records, name)
+            match_space(columns, name)
         assert str(caught.value).split("\n  ") == [complaint, *listed]
     with pytest.raises(ConfigurationError, match="there is no space yet"):
         match_space([], "fake")

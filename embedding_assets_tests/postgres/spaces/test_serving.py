@@ -16,30 +16,30 @@ from embedding_assets_tests.support.fakes import insert_chunks
 from embedding_assets_tests.support.tables import in_threads, insert_vectors, unit_vectors
 
 
-def test_a_complete_space_is_switched_to_and_back(database, record):
-    insert_vectors(database, record, unit_vectors(3))
+def test_a_complete_space_is_switched_to_and_back(database, column):
+    insert_vectors(database, column, unit_vectors(3))
     further = register_space(database, OTHER, new_space=True)
     with pytest.raises(ConfigurationError) as caught:
         serve_space(database, further)
     assert "3 of 3 chunks are not embedded in it" in str(caught.value)
     assert "EMBEDDING_PROVIDER=fake" in str(caught.value)
     assert "--force" in str(caught.value)
-    assert serving_space(database) == record
+    assert serving_space(database) == column
 
     fill(database, further)
     assert not describe_index(database, further.pending_index).exists
     served = serve_space(database, further)
 
     assert served == dataclasses.replace(further, serving=True)
-    assert list_spaces(database) == [dataclasses.replace(record, serving=False), served]
+    assert list_spaces(database) == [dataclasses.replace(column, serving=False), served]
     assert describe_index(database, further.pending_index).valid, "the sensor probes it"
     assert database.run(lambda c: c.execute("SELECT count(embedding) FROM knowledge_base").fetchone()) == (3,)
     assert serve_space(database, served) == served
-    assert serve_space(database, record).serving
-    assert serving_space(database) == record
+    assert serve_space(database, column).serving
+    assert serving_space(database) == column
 
 
-def test_what_is_quarantined_is_not_waited_for_but_what_is_to_be_tried_again_is(database, record, execute):
+def test_what_is_quarantined_is_not_waited_for_but_what_is_to_be_tried_again_is(database, column, execute):
     further = register_space(database, OTHER, new_space=True)
     insert_chunks(database, ["good"])
     fill(database, further)
@@ -56,13 +56,13 @@ def test_what_is_quarantined_is_not_waited_for_but_what_is_to_be_tried_again_is(
     assert serve_space(database, further).serving
 
 
-def test_a_large_space_needs_its_index(database, record, monkeypatch):
+def test_a_large_space_needs_its_index(database, column, monkeypatch):
     monkeypatch.setattr("embedding_assets.postgres.spaces.EXACT_SEARCH_ROWS", 4)
     further = register_space(database, OTHER, new_space=True)
     insert_chunks(database, [f"text {number}" for number in range(4)])
     fill(database, further)
     serve_space(database, further)
-    serve_space(database, record, force=True)
+    serve_space(database, column, force=True)
 
     insert_chunks(database, ["one more"])
     fill(database, further)
@@ -72,7 +72,7 @@ def test_a_large_space_needs_its_index(database, record, monkeypatch):
     assert serve_space(database, further).serving
 
 
-def test_an_incomplete_space_serves_only_when_forced(database, record):
+def test_an_incomplete_space_serves_only_when_forced(database, column):
     insert_chunks(database, ["text"])
     further = register_space(database, OTHER, new_space=True)
     with pytest.raises(ConfigurationError):
@@ -81,8 +81,8 @@ def test_an_incomplete_space_serves_only_when_forced(database, record):
     assert describe_index(database, further.pending_index).valid
 
 
-def test_two_that_switch_at_once_leave_one_that_serves(database, record):
-    records = [record, register_space(database, OTHER, new_space=True), register_space(database, API, new_space=True)]
+def test_two_that_switch_at_once_leave_one_that_serves(database, column):
+    columns = [column, register_space(database, OTHER, new_space=True), register_space(database, API, new_space=True)]
     barrier = threading.Barrier(6)
     outcomes = []
 
@@ -90,15 +90,15 @@ def test_two_that_switch_at_once_leave_one_that_serves(database, record):
         barrier.wait(10)
         outcomes.append(serve_space(database, to).serving)
 
-    in_threads(*[partial(switch, record) for record in records * 2])
+    in_threads(*[partial(switch, column) for column in columns * 2])
 
     assert outcomes == [True] * 6
-    serving = [record for record in list_spaces(database) if record.serving]
+    serving = [column for column in list_spaces(database) if column.serving]
     assert len(serving) == 1
     assert describe_index(database, serving[0].pending_index).valid
 
 
-def test_searches_always_find_one_space_that_serves(database, record):
+def test_searches_always_find_one_space_that_serves(database, column):
     """While it is switched back and forth."""
     further = register_space(database, OTHER, new_space=True)
     seen = []
@@ -106,14 +106,14 @@ def test_searches_always_find_one_space_that_serves(database, record):
 
     def watch(_):
         while not done.is_set():
-            seen.append([record.serving for record in list_spaces(database)].count(True))
+            seen.append([column.serving for column in list_spaces(database)].count(True))
 
     watcher = threading.Thread(target=watch, args=(None,))
     watcher.start()
     try:
         for _ in range(5):
             serve_space(database, further)
-            serve_space(database, record)
+            serve_space(database, column)
     finally:
         done.set()
         watcher.join(10)

@@ -35,9 +35,9 @@ def test_a_setting_is_above_the_list(price: str, caplog: pytest.LogCaptureFixtur
 
 def test_an_unknown_price_is_a_warning(caplog: pytest.LogCaptureFixture):
     assert price_of(OpenAIConfig(model="own-model"), UNLIMITED) is None
-    [record] = caplog.records
-    assert record.levelname == "WARNING"
-    assert "price of model own-model is not known; set EMBEDDING_OPENAI_USD_PER_MILLION_TOKENS" in record.message
+    [column] = caplog.records
+    assert column.levelname == "WARNING"
+    assert "price of model own-model is not known; set EMBEDDING_OPENAI_USD_PER_MILLION_TOKENS" in column.message
 
 
 @pytest.mark.parametrize("limit", ["usd_per_run", "usd_per_day", "usd_per_month"])
