@@ -1,32 +1,67 @@
-"""Numbers as readers want them."""
+"""Numbers as readers see them: the only place that turns dollars, durations, shares, sizes and moments into words."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from decimal import Decimal
 
-def share(part: float, whole: float) -> str:
-    """A percentage that is 100 % only when nothing is missing, and 0 % only when there is nothing."""
+
+def dollars(amount: Decimal | float) -> str:
+    """Dollars with two decimals, or as many more as two digits of a smaller amount need: ``$0.05``, ``$0.00012``."""
+    return dollar_column([amount])[0]
+
+
+def dollar_column(amounts: Sequence[Decimal | float | None]) -> list[str]:
+    """Amounts that are read together, with as many decimals, 2 to 8, as the smallest of them needs; None is empty."""
+    least = min((float(amount) for amount in amounts if amount), default=1.0)
+    decimals = next((decimals for decimals in range(2, 8) if least >= 10.0 ** (1 - decimals)), 8)
+    cells = ["" if amount is None else f"${amount:,.{decimals}f}" for amount in amounts]
+    while decimals > 2 and all(cell.endswith("0") for cell in cells if cell):
+        decimals -= 1
+        cells = [cell[:-1] for cell in cells]
+    return cells
+
+
+def duration(seconds: float) -> str:
+    """Seconds up to 100, then minutes, then hours; one decimal below ten of them."""
+    value, unit = (
+        (seconds, "s") if seconds < 100 else (seconds / 60, "min") if seconds < 6000 else (seconds / 3600, "h")
+    )
+    return f"{value:.1f} {unit}" if 0 < value < 10 else f"{value:,.0f} {unit}"
+
+
+def milliseconds(value: float, unit: str = " ms") -> str:
+    """Three digits, and no decimals from a hundred on."""
+    return (f"{value:,.0f}" if value >= 100 else f"{value:.3g}") + unit
+
+
+def moment(value: datetime) -> str:
+    """A time to the minute, in UTC."""
+    return f"{value.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+
+
+def share(part: float, whole: float = 1.0) -> str:
+    """A percentage with at most one decimal: 100% only when nothing is missing, 0% only when there is nothing."""
     if not whole:
-        return "0 %"
+        return "0%"
     tenths = round(1000 * part / whole)
     if part < whole:
         tenths = min(tenths, 999)
     if part > 0:
         tenths = max(tenths, 1)
-    return f"{tenths / 10:.1f} %" if tenths % 10 else f"{tenths // 10} %"
+    return f"{tenths / 10:.1f}%" if tenths % 10 else f"{tenths // 10}%"
 
 
-def dollars(usd: float) -> str:
-    """To the cent, and below one to two digits."""
-    if usd == 0:
-        return "$0"
-    if usd < 0.0001:
-        return "under $0.0001"
-    return f"${usd:,.2f}" if usd >= 0.01 else f"${usd:.2g}"
+def meter(part: float, width: int, colour: str) -> str:
+    """A bar of ``width`` characters in console markup, full only when nothing is missing; legible without colours."""
+    filled = width if part >= 1 else min(width - 1, round(part * width))
+    return f"[{colour}]{'━' * filled}[/][dim]{'╌' * (width - filled)}[/]"
 
 
-def milliseconds(value: float, unit: str = " ms") -> str:
-    """Three digits, and none behind the point from a hundred on."""
-    return (f"{value:,.0f}" if value >= 100 else f"{value:.3g}") + unit
+def megabytes(size_bytes: float) -> str:
+    """A size in MB (10⁶ bytes), one decimal below a hundred."""
+    return f"{rate(size_bytes / 1e6)} MB"
 
 
 def rate(value: float) -> str:
@@ -34,28 +69,33 @@ def rate(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.1f}"
 
 
+def by_device(device: str) -> str:
+    """Where a run computed, as the end of a sentence."""
+    return "by the API" if device == "api" else f"on {printable(device)}"
+
+
+def counted(number: int, noun: str) -> str:
+    """A number with its noun, whose plural ends in s."""
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")
+
+
 def compact(number: int) -> str:
-    """Thousands set off, millions rounded."""
+    """A number with its thousands set off, millions rounded."""
     return f"{number:,}" if number < 1_000_000 else f"{number / 1e6:.1f} M"
 
 
 def printable(words: str) -> str:
-    """What others wrote, on one line and without what no reader sees.
+    """Words of others on one line, without what no reader sees.
 
     Most control characters make an SVG malformed, and some turn the words around.
     """
     return " ".join("".join(c for c in words if c.isprintable() or c.isspace()).split())
 
 
-def in_short(name: str, most: int) -> str:
-    """Both ends of a long name, on one line."""
+def shortened(name: str, most: int) -> str:
+    """Both ends of a long name, on one line of at most ``most`` characters."""
     name = printable(name)
     if len(name) <= most:
         return name
     head = (most - 1) // 2
     return f"{name[:head]}…{name[-(most - 1 - head) :]}"
-
-
-def counted(number: int, noun: str) -> str:
-    """With thousands set off; the noun's plural ends in s."""
-    return f"{number:,} {noun}" + ("" if number == 1 else "s")

@@ -19,6 +19,7 @@ from embedding_assets.documents.files import read_documents
 from embedding_assets.documents.loading import configured_splitter, load_documents
 from embedding_assets.encoder.demo_model import NAME as DEMO_MODEL
 from embedding_assets.errors import EmbeddingAssetsError, ModelUnavailableError
+from embedding_assets.formatting import dollars, megabytes, rate
 from embedding_assets.health.judge import judge_everything
 from embedding_assets.postgres.backlog import count_backlog
 from embedding_assets.postgres.bootstrap import open_database
@@ -145,11 +146,11 @@ def _summarize(settings: Settings, database: Database, column: SpaceColumn, cons
         cells |= {
             "truncated": f"{run.truncated:,}",
             "seconds": f"{run.seconds:.1f}",
-            "chunks/s": f"{run.chunks_per_second:.1f}",
-            "peak memory": f"{run.peak_memory_bytes / 1e6:,.0f} MB",
-            **({"cost": tables.dollar_text(run.usd)} if run.usd else {}),
+            "chunks/s": rate(run.chunks_per_second),
+            "peak memory": megabytes(run.peak_memory_bytes),
+            **({"cost": dollars(run.usd)} if run.usd else {}),
         }
-    cells |= {"index": f"{index.size_bytes / 1e6:.1f} MB", "recall@10": _recall(verdicts)}
+    cells |= {"index": megabytes(index.size_bytes), "recall@10": _recall(verdicts)}
     table = tables.pairs()
     for row in cells.items():
         table.add_row(*row)

@@ -11,12 +11,21 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from embedding_assets.formatting import counted
+from embedding_assets.formatting import (
+    by_device,
+    counted,
+    dollar_column,
+    dollars,
+    duration,
+    megabytes,
+    meter,
+    moment,
+    rate,
+    share,
+)
 from embedding_assets.reporting.overview import place_of
 
 if TYPE_CHECKING:
-    from decimal import Decimal
-
     from embedding_assets.config import BudgetConfig
     from embedding_assets.documents.loading import LoadReport
     from embedding_assets.health.verdict import Verdict
@@ -24,7 +33,6 @@ if TYPE_CHECKING:
     from embedding_assets.pipeline.estimate import BacklogEstimate
     from embedding_assets.postgres.catalog import IndexState
     from embedding_assets.postgres.failures import Failure
-    from embedding_assets.postgres.runs import PastRun
     from embedding_assets.postgres.usage.ledger import CostRow, Spending
     from embedding_assets.reporting.status import TableStatus
     from embedding_assets.retrieval import SearchResult
@@ -50,10 +58,10 @@ def estimate_line(space: str, plan: BacklogEstimate, passed: Sequence[str] = ())
     """What the backlog will take, in one sentence, and another for each dollar limit that it passes."""
     if not plan.chunks:
         return f"Nothing is due in space {escape(space)}."
-    duration = "an unknown time" if plan.seconds is None else f"about {_duration(plan.seconds)}"
+    time = "an unknown time" if plan.seconds is None else f"about {duration(plan.seconds)}"
     size = f"{counted(plan.chunks, 'chunk')}, {counted(plan.tokens, 'token')}"
-    dollars = "at an unknown price" if plan.usd is None else dollar_text(plan.usd)
-    line = f"{size}: {duration}, {dollars} (space {escape(space)})."
+    price = "at an unknown price" if plan.usd is None else dollars(plan.usd)
+    line = f"{size}: {time}, {price} (space {escape(space)})."
     return "\n".join([line, *(f"[yellow]This passes a limit:[/yellow] {escape(limit)}." for limit in passed)])
 
 
@@ -61,12 +69,12 @@ def run_view(stats: EmbeddingStats, index_seconds: float | None) -> RenderableTy
     """The outcome of a run."""
     if not stats.processed and stats.fallback is None:
         busy = f" Prefixes {', '.join(stats.busy_prefixes)} are held by another run." if stats.busy_prefixes else ""
-        built = "" if index_seconds is None else f" The index was built in {index_seconds:.1f} s."
+        built = "" if index_seconds is None else f" The index was built in {duration(index_seconds)}."
         return Text(f"Nothing to embed.{busy}{built}")
     table = pairs()
     table.add_row("embedded", f"{counted(stats.embedded, 'chunk')}, {counted(stats.tokens, 'token')}")
     if stats.processed:
-        table.add_row("time", f"{_duration(stats.seconds)}, {_pace(stats)}")
+        table.add_row("time", f"{duration(stats.seconds)}, {_pace(stats)}")
     parts = [stats, *([stats.fallback] if stats.fallback else [])]
     for fallback in parts[1:]:
         pace = f", {_pace(fallback)}" if fallback.processed else ""
@@ -76,13 +84,13 @@ def run_view(stats: EmbeddingStats, index_seconds: float | None) -> RenderableTy
         table.add_row("fallback's space", escape(fallback.space))
     if usd := sum(part.usd for part in parts):
         embedded = sum(part.embedded for part in parts)
-        rate = f", {dollar_text(usd * 1000 / embedded)} for 1,000 embeddings" if embedded else ""
-        table.add_row("cost", f"{dollar_text(usd)}{rate}")
+        each = f", {dollars(usd * 1000 / embedded)} for 1,000 embeddings" if embedded else ""
+        table.add_row("cost", f"{dollars(usd)}{each}")
     if stats.model_load_seconds:
-        table.add_row("model loaded in", f"{stats.model_load_seconds:.1f} s")
-    table.add_row("peak memory", f"{max(part.peak_memory_bytes for part in parts) / 1e6:,.0f} MB")
+        table.add_row("model loaded in", duration(stats.model_load_seconds))
+    table.add_row("peak memory", megabytes(max(part.peak_memory_bytes for part in parts)))
     if index_seconds is not None:
-        table.add_row("index built in", f"{index_seconds:.1f} s")
+        table.add_row("index built in", duration(index_seconds))
     for name, count, hint in (
         ("truncated", stats.truncated, "longer than the model reads"),
         ("failed", stats.failed, "see embedding-assets failures"),
@@ -94,9 +102,9 @@ def run_view(stats: EmbeddingStats, index_seconds: float | None) -> RenderableTy
     return table
 
 
-def _pace(run: EmbeddingStats | PastRun) -> str:
-    where = "by the API" if run.device == "api" else f"on {run.device}"
-    return f"{run.chunks_per_second:.1f} chunks/s {where}{f' in {run.precision}' if run.precision else ''}"
+def _pace(run: EmbeddingStats) -> str:
+    precision = f" in {run.precision}" if run.precision else ""
+    return f"{rate(run.chunks_per_second)} chunks/s {by_device(run.device)}{precision}"
 
 
 def spaces_view(table: TableStatus, configured: str | None) -> RenderableType:
@@ -116,13 +124,13 @@ def spaces_view(table: TableStatus, configured: str | None) -> RenderableType:
             *(["the settings lead here"] if column.space.name == configured else []),
         ]
         head = Text.assemble((column.space.name, "bold"), (f"  {', '.join(roles)}" if roles else "", "green"))
-        counted = f"{backlog.embedded:,} of {backlog.chunks:,} embedded ({_percent(status.coverage)})"
+        embedded = f"{backlog.embedded:,} of {backlog.chunks:,} embedded ({share(status.coverage)})"
         if backlog.quarantined:
-            counted += f", [red]{backlog.quarantined:,} quarantined[/red]"
+            embedded += f", [red]{backlog.quarantined:,} quarantined[/red]"
         details = pairs()
         details.add_row("model", _model_text(column.space))
         details.add_row("column", column.name)
-        details.add_row("chunks", f"{_meter(status.coverage, 10)} {counted}")
+        details.add_row("chunks", f"{meter(status.coverage, 10, 'green')} {embedded}")
         details.add_row("index", _index_text(status.index))
         views += [head, Padding(details, (0, 0, 1, 2))]
     return Group(*views)
@@ -135,13 +143,8 @@ def _model_text(space: VectorSpace) -> str:
 def _index_text(index: IndexState) -> str:
     state = "invalid" if index.exists else "not built yet"
     if index.valid:
-        state = f"valid, {index.size_bytes / 1e6:,.1f} MB"
+        state = f"valid, {megabytes(index.size_bytes)}"
     return f"[{'green' if index.valid else 'yellow'}]{state}[/]"
-
-
-def _percent(share: float) -> str:
-    # 100 % only when nothing is missing.
-    return f"{share if share >= 1 else min(share, 0.999):.1%}"
 
 
 def costs_view(rows: Sequence[CostRow], total: CostRow, by: str) -> RenderableType:
@@ -150,9 +153,9 @@ def costs_view(rows: Sequence[CostRow], total: CostRow, by: str) -> RenderableTy
     presumed = any(row.presumed_usd for row in every)
     table = Table(box=None, pad_edge=False, header_style="bold", show_footer=True, footer_style="bold")
     table.add_column(by, total.key, overflow="fold", min_width=10)
-    usd = _dollar_column([row.usd for row in every])
-    rates = _dollar_column([row.usd_per_1000_embeddings for row in every])
-    likely = _dollar_column([row.presumed_usd for row in every])
+    usd = dollar_column([row.usd for row in every])
+    rates = dollar_column([row.usd_per_1000_embeddings for row in every])
+    likely = dollar_column([row.presumed_usd for row in every])
     columns = [
         ("requests", [f"{row.requests:,}" for row in every]),
         ("embeddings", [f"{row.embeddings:,}" for row in every]),
@@ -179,14 +182,14 @@ def budget_view(spending: Spending, budget: BudgetConfig) -> RenderableType:
         ("this month", spending.month, budget.usd_per_month, "EMBEDDING_BUDGET_USD_PER_MONTH"),
     ):
         if limit is None:
-            table.add_row(name, f"{dollar_text(spent)}, no limit [dim]({setting})[/dim]")
+            table.add_row(name, f"{dollars(spent)}, no limit [dim]({setting})[/dim]")
             continue
-        share = float(spent / limit)
-        colour = "red" if share >= 1 else "yellow" if share >= budget.alert_share else "green"
-        used = f"{dollar_text(spent)} of {dollar_text(limit)} ({share:.0%})"
-        table.add_row(name, f"{_meter(share, 10, colour=colour)} {used} [dim]{setting}[/dim]")
+        used = float(spent / limit)
+        colour = "red" if used >= 1 else "yellow" if used >= budget.alert_share else "green"
+        amounts = f"{dollars(spent)} of {dollars(limit)} ({share(used)})"
+        table.add_row(name, f"{meter(used, 10, colour)} {amounts} [dim]{setting}[/dim]")
     if budget.usd_per_run is not None:
-        table.add_row("a run", f"at most {dollar_text(budget.usd_per_run)} [dim]EMBEDDING_BUDGET_USD_PER_RUN[/dim]")
+        table.add_row("a run", f"at most {dollars(budget.usd_per_run)} [dim]EMBEDDING_BUDGET_USD_PER_RUN[/dim]")
     return table
 
 
@@ -215,7 +218,7 @@ def failures_view(failures: Sequence[Failure]) -> RenderableType:
     for column in ("chunk", "error", "attempts", "state", "source"):
         table.add_column(column, overflow="fold")
     for failure in failures:
-        state = "[red]quarantined[/red]" if failure.quarantined else f"retry after {failure.retry_at:%Y-%m-%d %H:%M}"
+        state = "[red]quarantined[/red]" if failure.quarantined else f"retry after {moment(failure.retry_at)}"
         table.add_row(failure.chunk_hash[:16], failure.error_code, str(failure.attempts), state, escape(failure.source))
     return table
 
@@ -238,31 +241,3 @@ def pairs(title: str | None = None) -> Table:
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
     return table
-
-
-def _meter(share: float, width: int = 20, *, colour: str = "green") -> str:
-    # Full only when nothing is missing.
-    filled = width if share >= 1 else min(width - 1, round(share * width))
-    return f"[{colour}]{'━' * filled}[/{colour}][dim]{'━' * (width - filled)}[/dim]"
-
-
-def dollar_text(amount: Decimal | float) -> str:
-    """Dollars in cents, or as exactly as it takes to say anything."""
-    return _dollar_column([amount])[0]
-
-
-def _dollar_column(amounts: Sequence[Decimal | float | None]) -> list[str]:
-    """Amounts with as many decimals, 2 to 8, as the smallest of them needs for two digits."""
-    least = min((float(amount) for amount in amounts if amount), default=1.0)
-    decimals = next((decimals for decimals in range(2, 8) if least >= 10.0 ** (1 - decimals)), 8)
-    cells = ["" if amount is None else f"${amount:,.{decimals}f}" for amount in amounts]
-    while decimals > 2 and all(cell.endswith("0") for cell in cells if cell):
-        decimals -= 1
-        cells = [cell[:-1] for cell in cells]
-    return cells
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 100:
-        return f"{seconds:.1f} s"
-    return f"{seconds / 60:.1f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"

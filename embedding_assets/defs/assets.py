@@ -16,6 +16,7 @@ from embedding_assets.defs.metadata import indexes_metadata, prefix_table, run_m
 from embedding_assets.defs.partitions import prefix_partitions
 from embedding_assets.defs.resources import EmbeddingProviderResource, PostgresResource
 from embedding_assets.errors import DatabaseError, ProviderError
+from embedding_assets.formatting import dollars
 from embedding_assets.health.costs import limits_passed_by
 from embedding_assets.logs import correlate
 from embedding_assets.models import PrefixStats
@@ -61,7 +62,9 @@ def chunks_pending(
         spending = count_spending(database, context.run.run_id)
     context.log.info("%d chunks are due in space %s", backlog.due, column.space.name)
     for limit in limits_passed_by(estimate.usd or 0, spending, settings.budget):
-        context.log.warning("embedding them costs about $%.6f, but %s: it will stop there", estimate.usd, limit)
+        context.log.warning(
+            "embedding them costs about %s, but %s: it will stop there", dollars(estimate.usd or 0), limit
+        )
     return MaterializeResult(
         metadata={
             **backlog_pictures(prefixes),

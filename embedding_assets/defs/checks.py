@@ -95,7 +95,7 @@ def embedding_checks(
     blocking=True,
     description="A sample of the vectors of every space, 64 or for an API 44, picked by chance each time and embedded "
     "again by the space's own model, agrees with what is stored. That notices a wrong tenth of a column with a "
-    "probability of at least 97 %, a wrong hundredth with 29 to 47 %. If not, another model's vectors are in the "
+    "probability of at least 97%, a wrong hundredth with 29 to 47%. If not, another model's vectors are in the "
     "column: set them to NULL and embed again, and see which EMBEDDING_MODEL_NAME an adopted table was claimed with. "
     "A model or API that cannot be had now is only named.",
 )

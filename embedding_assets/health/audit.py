@@ -26,11 +26,11 @@ MINIMUM_COSINE: Final = 0.99
 two models are nearly orthogonal."""
 
 _LOCAL_ROWS: Final = 64
-"""Finds a column of which a tenth is wrong with a probability of 99.9 %, or 99.5 % where the wrong ones share pages, as
-after one UPDATE; a hundredth with 47 %: 1 - 0.99^64."""
+"""Finds a column of which a tenth is wrong with a probability of 99.9%, or 99.5% where the wrong ones share pages, as
+after one UPDATE; a hundredth with 47%: 1 - 0.99^64."""
 
 _API_ROWS: Final = 44
-"""Calls of an API cost: here 7,000 tokens or so, $0.00014 at $0.02 a million. Finds a wrong tenth with 97 to 99 %."""
+"""Calls of an API cost: here 7,000 tokens or so, $0.00014 at $0.02 a million. Finds a wrong tenth with 97 to 99%."""
 
 
 _PATIENCE_SECONDS: Final = 20.0

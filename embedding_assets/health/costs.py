@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from embedding_assets.config import BudgetConfig
+from embedding_assets.formatting import dollars, share
 from embedding_assets.health.verdict import Verdict
 from embedding_assets.postgres.usage.ledger import Spending
 
@@ -19,17 +20,18 @@ class _Limit:
     most: Decimal
 
     @property
-    def share(self) -> float:
+    def used_share(self) -> float:
         return float(self.used / self.most)
 
     def __str__(self) -> str:
-        return f"{_usd(self.used)} of {_usd(self.most)} {self.period} ({self.setting}) are spent, {self.share:.0%}"
+        spent = f"{dollars(self.used)} of {dollars(self.most)} {self.period}"
+        return f"{spent} ({self.setting}) are spent, {share(self.used_share)}"
 
 
 def judge_costs(spending: Spending, budget: BudgetConfig) -> Verdict:
     """No dollar limit is about to be reached."""
     limits = _limits(spending, budget)
-    alarming = [limit for limit in limits if limit.share >= budget.alert_share]
+    alarming = [limit for limit in limits if limit.used_share >= budget.alert_share]
     if alarming:
         description = (
             "; ".join(f"{limit}, which resets {limit.resets}" for limit in alarming)
@@ -39,7 +41,7 @@ def judge_costs(spending: Spending, budget: BudgetConfig) -> Verdict:
         description = "; ".join(map(str, limits))
     else:
         description = (
-            f"no limit is set; {_usd(spending.day)} today, {_usd(spending.month)} this month (UTC). "
+            f"no limit is set; {dollars(spending.day)} today, {dollars(spending.month)} this month (UTC). "
             "EMBEDDING_BUDGET_USD_PER_DAY and the like set one"
         )
     return Verdict(
@@ -51,7 +53,7 @@ def judge_costs(spending: Spending, budget: BudgetConfig) -> Verdict:
             "usd_this_run": float(spending.run),
             "usd_today": float(spending.day),
             "usd_this_month": float(spending.month),
-            **({"used_share": round(max(limit.share for limit in limits), 4)} if limits else {}),
+            **({"used_share": round(max(limit.used_share for limit in limits), 4)} if limits else {}),
         },
     )
 
@@ -59,7 +61,7 @@ def judge_costs(spending: Spending, budget: BudgetConfig) -> Verdict:
 def limits_passed_by(usd: float, spending: Spending, budget: BudgetConfig) -> list[str]:
     """The limits that leave less than ``usd``, as phrases that name their settings."""
     return [
-        f"{limit.setting} leaves {_usd(max(limit.most - limit.used, Decimal(0)))}; it resets {limit.resets}"
+        f"{limit.setting} leaves {dollars(max(limit.most - limit.used, Decimal(0)))}; it resets {limit.resets}"
         for limit in _limits(spending, budget)
         if usd and Decimal(usd) > limit.most - limit.used
     ]
@@ -76,8 +78,3 @@ def _limits(spending: Spending, budget: BudgetConfig) -> list[_Limit]:
         )
         if most is not None
     ]
-
-
-def _usd(amount: Decimal) -> str:
-    """Cents, or millionths of a dollar where cents would say nothing."""
-    return f"${amount:,.2f}" if amount == 0 or amount >= Decimal("0.1") else f"${amount:.6f}"

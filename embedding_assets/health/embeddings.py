@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from embedding_assets.config import EmbeddingConfig
+from embedding_assets.formatting import by_device, moment, rate, share
 from embedding_assets.health.audit import MINIMUM_COSINE, SpaceSample
 from embedding_assets.health.verdict import Verdict
 from embedding_assets.postgres.backlog import Backlog
@@ -53,34 +54,34 @@ def judge_throughput(run: PastRun | None, config: EmbeddingConfig) -> Verdict:
             blocking=False,
             description=f"no run has embedded {THROUGHPUT_MINIMUM_CHUNKS} chunks yet",
         )
-    rate = run.chunks_per_second
+    speed = run.chunks_per_second
     remedy = (
         "Ask the provider for higher rate limits, raise EMBEDDING_OPENAI_CONCURRENCY"
         if run.device == "api"
         else "Use a GPU or a smaller model"
     )
-    passed = rate >= config.throughput_floor
+    passed = speed >= config.throughput_floor
     return Verdict(
         "throughput",
         passed,
         blocking=False,
-        description=f"{rate:.1f} chunks/s on {run.device}, the floor is {config.throughput_floor:g}"
+        description=f"{rate(speed)} chunks/s {by_device(run.device)}, the floor is {config.throughput_floor:g}"
         + ("" if passed else f". {remedy}, or lower EMBEDDING_THROUGHPUT_FLOOR"),
-        numbers={"chunks_per_second": round(rate, 2), "floor": config.throughput_floor},
+        numbers={"chunks_per_second": round(speed, 2), "floor": config.throughput_floor},
     )
 
 
 def judge_coverage(backlog: Backlog, config: EmbeddingConfig) -> Verdict:
     """Enough of the table is embedded."""
-    share = backlog.embedded / backlog.chunks if backlog.chunks else 1.0
-    passed = share >= config.coverage_floor
+    covered = backlog.embedded / backlog.chunks if backlog.chunks else 1.0
+    passed = covered >= config.coverage_floor
     return Verdict(
         "coverage",
         passed,
         blocking=False,
-        description=f"{backlog.embedded:,} of {backlog.chunks:,} chunks are embedded ({share:.1%})"
+        description=f"{backlog.embedded:,} of {backlog.chunks:,} chunks are embedded ({share(covered)})"
         + ("" if passed else ". Materialize the remaining partitions of chunk_embeddings, or run `embed`"),
-        numbers={"coverage": round(share, 4), "pending": backlog.pending},
+        numbers={"coverage": round(covered, 4), "pending": backlog.pending},
     )
 
 
@@ -165,7 +166,7 @@ def judge_backlog_age(oldest: datetime | None, now: datetime, hours: float) -> V
         found = f"the oldest pending chunk has waited {waited}; up to {hours:g} h are fine"
     else:
         found = (
-            f"the oldest pending chunk has waited {waited}, since {oldest:%Y-%m-%d %H:%M %Z}; up to {hours:g} h are "
+            f"the oldest pending chunk has waited {waited}, since {moment(oldest)}; up to {hours:g} h are "
             "fine. See that the sensor on new chunks is on and the daemon runs, look at the last runs of "
             "chunk_embeddings and at `embedding-assets failures`, or materialize what is pending by hand"
         )
@@ -220,5 +221,5 @@ def _looked_at(statistics: VectorStatistics) -> str:
         return f"{statistics.sampled:,} vectors looked at"
     return (
         f"{statistics.sampled:,} of {statistics.vectors:,} vectors looked at, picked by chance (a single faulty one is "
-        f"among them with a probability of {statistics.sampled / statistics.vectors:.1%})"
+        f"among them with a probability of {share(statistics.sampled, statistics.vectors)})"
     )

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from embedding_assets.config import IndexConfig
+from embedding_assets.formatting import megabytes
 from embedding_assets.health.verdict import Verdict
 from embedding_assets.planning import EXACT_SEARCH_ROWS
 from embedding_assets.postgres.catalog import IndexState
@@ -78,7 +79,7 @@ def judge_recall_drop(measurement: IndexMeasurement, baseline: IndexMeasurement 
     """The recall has not fallen since the last accepted measurement.
 
     It has if it is lower by more than ``EMBEDDING_INDEX_RECALL_DROP``, and the intervals of both do not explain that:
-    the 95 % interval of the difference, put together of theirs as Newcombe does (1998, method 10,
+    the 95% interval of the difference, put together of theirs as Newcombe does (1998, method 10,
     doi:10.1002/(SICI)1097-0258(19980430)17:8<873::AID-SIM779>3.0.CO;2-I), does not reach 0.
     """
     if measurement.recall is None:
@@ -124,7 +125,7 @@ def judge_bloat(measurement: IndexMeasurement, config: IndexConfig) -> Verdict:
     if measurement.bloat is None:
         return Verdict("bloat", passed=True, blocking=False, description="there is no HNSW index")
     passed = not is_bloated(measurement.index_bytes, measurement.bloat, config.bloat_ceiling)
-    size = f"index {measurement.index_name} has {measurement.index_bytes / 1e6:,.1f} MB"
+    size = f"index {measurement.index_name} has {megabytes(measurement.index_bytes)}"
     return Verdict(
         "bloat",
         passed,
@@ -196,7 +197,7 @@ def _not_measured(name: str, measurement: IndexMeasurement) -> Verdict:
 
 def _with_interval(measurement: IndexMeasurement) -> str:
     return (
-        f"{measurement.recall:.3f} ({measurement.recall_low:.3f} to {measurement.recall_high:.3f} with 95 % confidence)"
+        f"{measurement.recall:.3f} ({measurement.recall_low:.3f} to {measurement.recall_high:.3f} with 95% confidence)"
     )
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from embedding_assets.formatting import duration, rate
+
 _EVERY_SECONDS = 10.0
 
 
@@ -29,12 +31,6 @@ class Pace:
             return
         self._last = now
         total = max(self._total, self._done)
-        rate = (self._done - self._first) / (now - self._started) if now > self._started else 0.0
-        pace = f", {rate:.1f} chunks/s, {_duration((total - self._done) / rate)} left" if rate else ""
+        speed = (self._done - self._first) / (now - self._started) if now > self._started else 0.0
+        pace = f", {rate(speed)} chunks/s, {duration((total - self._done) / speed)} left" if speed else ""
         self._write(f"{self._done:,} of {total:,} chunks{pace}")
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Final
 
+from embedding_assets.formatting import megabytes, share
 from embedding_assets.health.judge import judge_as_recorded
 from embedding_assets.planning import all_prefixes
 from embedding_assets.postgres.backlog import Backlog, PrefixCounts, count_backlog, count_by_prefix
@@ -160,9 +161,9 @@ def _index_overview(state: IndexState, settings: Settings, measurement: IndexMea
 def _numbers(statistics: VectorStatistics, measurement: IndexMeasurement | None) -> dict[str, str]:
     """Further measurements for a person, by what they are called."""
     numbers = {
-        "table without indexes": _megabytes(statistics.table_bytes),
-        "of it vectors and long texts, stored out of line (TOAST)": _megabytes(statistics.toast_bytes),
-        "dead rows": f"{statistics.dead_share:.1%}",
+        "table without indexes": megabytes(statistics.table_bytes),
+        "of it vectors and long texts, stored out of line (TOAST)": megabytes(statistics.toast_bytes),
+        "dead rows": share(statistics.dead_share),
         "pgvector": statistics.pgvector,
     }
     if statistics.norm_min is not None and statistics.norm_max is not None:
@@ -176,13 +177,9 @@ def _numbers(statistics: VectorStatistics, measurement: IndexMeasurement | None)
     if measurement.recall is not None:
         details = measurement.details
         interval = f"{measurement.recall_low:.3f} to {measurement.recall_high:.3f}"
-        numbers[f"recall@10 in {details['queries']:,} queries, with its 95 % interval"] = (
+        numbers[f"recall@10 in {details['queries']:,} queries, with its 95% interval"] = (
             f"{measurement.recall:.3f} ({interval})"
         )
-        numbers["vectors that another one equals"] = f"{details['duplicates']:.1%}"
-        numbers["vectors nearly like another one (cosine from 0.98)"] = f"{details['near_duplicates']:.1%}"
+        numbers["vectors that another one equals"] = share(details["duplicates"])
+        numbers["vectors nearly like another one (cosine from 0.98)"] = share(details["near_duplicates"])
     return numbers
-
-
-def _megabytes(size: int) -> str:
-    return f"{size / 1e6:,.1f} MB"

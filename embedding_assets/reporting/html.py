@@ -5,12 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Final, Literal
 
-from embedding_assets.formatting import counted, dollars, milliseconds, rate, share
+from embedding_assets.formatting import counted, dollars, megabytes, milliseconds, moment, rate, share
 from embedding_assets.health.embeddings import THROUGHPUT_MINIMUM_CHUNKS
 from embedding_assets.reporting.figures.backlog import backlog_figure
 from embedding_assets.reporting.figures.costs import cost_figure
@@ -92,7 +91,7 @@ def _tiles(space: SpaceOverview) -> list[_Tile]:
         at = nearest(index.curve, index.ef_search)
         tiles.append(_Tile(f"recall@10 at ef_search {at.ef_search}", f"{at.recall:.3f}"))
         tiles.append(_Tile("a search by the index (median)", milliseconds(at.p50_milliseconds)))
-    state = index.state if index.state != "valid" else f"{index.size_bytes / 1e6:,.1f} MB"
+    state = index.state if index.state != "valid" else megabytes(index.size_bytes)
     tiles.append(_Tile("index", state))
     return tiles
 
@@ -126,16 +125,12 @@ def _template() -> Template:
     filters: dict[str, Callable[..., str]] = {
         "counted": counted,
         "number": "{:,}".format,
-        "moment": _moment,
+        "moment": moment,
         "rate": rate,
         "words": _words,
     }
     environment.filters.update(filters)
     return environment.from_string(files("embedding_assets").joinpath("reporting", "report.html").read_text("utf-8"))
-
-
-def _moment(value: datetime) -> str:
-    return f"{value.astimezone(UTC):%Y-%m-%d %H:%M}"
 
 
 def _words(text: str) -> Markup:

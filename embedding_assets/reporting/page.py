@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from rich.columns import Columns
@@ -15,7 +15,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from embedding_assets.formatting import counted, dollars, milliseconds, rate, share
+from embedding_assets.formatting import by_device, counted, dollars, megabytes, meter, milliseconds, moment, rate, share
 from embedding_assets.reporting.figures.points import nearest
 
 if TYPE_CHECKING:
@@ -62,8 +62,8 @@ def _space(space: SpaceOverview) -> Panel:
     rows.add_row("column", escape(space.column))
     if space.chunks:
         covered = space.embedded / space.chunks
-        meter = _meter(covered, "green" if covered == 1 else "yellow")
-        rows.add_row("embedded", f"{meter} {share(space.embedded, space.chunks)} of {space.chunks:,} chunks")
+        bar = meter(covered, _METER, "green" if covered == 1 else "yellow")
+        rows.add_row("embedded", f"{bar} {share(space.embedded, space.chunks)} of {space.chunks:,} chunks")
     else:
         rows.add_row("embedded", "no chunks yet")
     if space.pending:
@@ -99,30 +99,25 @@ def _runs(space: SpaceOverview) -> Text:
     if run is None:
         return Text("none has embedded a chunk yet")
     rates = [run.chunks_per_second for run in space.runs[-_LATEST:]]
-    where = "by the API" if run.device == "api" else f"on {run.device}"
     latest = space.runs[-1]
-    since = "" if run is latest else f"; the latest: {counted(latest.embedded, 'chunk')}, {_moment(latest.finished_at)}"
+    since = "" if run is latest else f"; the latest: {counted(latest.embedded, 'chunk')}, {moment(latest.finished_at)}"
     return Text.assemble(
         (f"{sparkline(rates)} ", "blue"),
         (f"{rate(run.chunks_per_second)} chunks/s", "yellow" if space.is_slow else ""),
-        f" {where}, {counted(run.embedded, 'chunk')}, {_moment(run.finished_at)}{since}",
+        f" {by_device(run.device)}, {counted(run.embedded, 'chunk')}, {moment(run.finished_at)}{since}",
     )
-
-
-def _moment(value: datetime) -> str:
-    return f"{value.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
 
 
 def _index(index: IndexOverview) -> str:
     if index.state != "valid":
         return f"[red]{index.state}[/]: embedding-assets health builds it"
     measured = (
-        f", measured {_moment(index.measured_at)}"
+        f", measured {moment(index.measured_at)}"
         if index.measured_at
         else ", not measured yet: embedding-assets health does"
     )
     exact = f"; a search without it takes {milliseconds(index.exact_p50_ms)}" if index.exact_p50_ms else ""
-    return f"[green]valid[/], {index.size_bytes / 1e6:,.1f} MB, ef_search {index.ef_search}{measured}{exact}"
+    return f"[green]valid[/], {megabytes(index.size_bytes)}, ef_search {index.ef_search}{measured}{exact}"
 
 
 def _curve(index: IndexOverview) -> Table:
@@ -170,8 +165,8 @@ def _costs(costs: CostOverview) -> Table:
         if cost.limit_usd is None or cost.used is None:
             rows.add_row(cost.period, f"{dollars(cost.usd)}, no limit")
         else:
-            meter = _meter(cost.used, _COLOURS[cost.state])
-            rows.add_row(cost.period, f"{meter} {dollars(cost.usd)} of {dollars(cost.limit_usd)}")
+            bar = meter(cost.used, _METER, _COLOURS[cost.state])
+            rows.add_row(cost.period, f"{bar} {dollars(cost.usd)} of {dollars(cost.limit_usd)}")
     if costs.days:
         spent: Counter[int] = Counter()
         last = max(day.day for day in costs.days)
@@ -181,9 +176,3 @@ def _costs(costs: CostOverview) -> Table:
         first = last - timedelta(len(latest) - 1)
         rows.add_row("by day", Text.assemble((sparkline(latest), "blue"), f" {first} to {last}"))
     return rows
-
-
-def _meter(part: float, colour: str) -> str:
-    # Full only when nothing is missing, and told apart without colours.
-    filled = _METER if part >= 1 else min(_METER - 1, round(part * _METER))
-    return f"[{colour}]{'━' * filled}[/][dim]{'╌' * (_METER - filled)}[/]"

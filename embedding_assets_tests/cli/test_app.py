@@ -20,7 +20,7 @@ from embedding_assets_tests.support.fakes import insert_chunks
 COMMAND_THAT_HEEDS_CTRL_C = """
 import signal
 signal.signal(signal.SIGINT, signal.default_int_handler)
-from embedding_assets.cli import main
+from embedding_assets.cli.app import main
 main()
 """
 
@@ -90,7 +90,7 @@ def test_from_documents_to_answers(run, settings, documents):
     _, out, _ = run("load", documents)
     assert out == "Loaded 3 documents (3 unchanged), 0 chunks added, 0 removed.\n"
     _, out, _ = run("status")
-    assert "100 % of 4 chunks" in out
+    assert "100% of 4 chunks" in out
 
 
 def test_status_for_programs(run, settings, database):

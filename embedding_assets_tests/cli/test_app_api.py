@@ -7,6 +7,7 @@ from decimal import Decimal
 import pytest
 
 from embedding_assets.cli import app
+from embedding_assets.formatting import share
 from embedding_assets.postgres.catalog import describe_index
 from embedding_assets.postgres.index.measurements import baseline_measurement
 from embedding_assets.postgres.spaces import list_spaces, serving_space
@@ -64,7 +65,7 @@ def test_another_provider_fills_a_space_of_its_own(run, both, database):
     assert code == 0
     assert f"{local.space.name}  serves searches, the settings lead here" in out
     assert re.search(rf"^{api.space.name}$", out, re.MULTILINE)
-    assert out.count("30 of 30 embedded (100.0%)") == 2
+    assert out.count("30 of 30 embedded (100%)") == 2
 
     first, second = json.loads(run("spaces", "--json")[1])
     assert (first["name"], first["serving"], first["configured"]) == (local.space.name, True, True)
@@ -145,7 +146,7 @@ def test_what_was_billed_is_shown_by_day_run_and_space(run, by_api, database, mo
         ["total", "2", "30", f"{row.tokens:,}", usd],
     )
     text = " ".join(" ".join(rest).split())
-    assert f"{usd} of $50.00 ({row.usd / 50:.0%}) EMBEDDING_BUDGET_USD_PER_DAY" in text
+    assert f"{usd} of $50.00 ({share(float(row.usd) / 50)}) EMBEDDING_BUDGET_USD_PER_DAY" in text
     assert f"this month {usd}, no limit" in text
 
     assert len(run("costs", "--by", "run")[1].split("total")[0].splitlines()) == 3

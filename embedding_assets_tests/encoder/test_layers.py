@@ -45,7 +45,7 @@ def test_vectors_are_those_of_the_package(
     layers: list[torch.nn.Module], known: bool, tiny_model: Path, tmp_path: Path
 ) -> None:
     folder = resaved(tiny_model, tmp_path / "changed", *layers)
-    model = LoadedModel(ModelFiles("changed", "1", folder), "cpu", 32)
+    model = LoadedModel(ModelFiles("changed", "1", folder), "cpu", 32, "float32")
     assert isinstance(model._layers, _KnownLayers if known else _PackageLayers)
     reference = SentenceTransformer(str(folder), device="cpu")
     reference.max_seq_length = 32

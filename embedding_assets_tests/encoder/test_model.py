@@ -75,7 +75,7 @@ def nothing_loaded() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def demo(demo_files: ModelFiles) -> LoadedModel:
-    return get_model(demo_files, device="cpu", max_tokens=demo_files.max_tokens(384))
+    return get_model(demo_files, device="cpu", max_tokens=demo_files.max_tokens(384), precision="float32")
 
 
 @pytest.fixture(scope="module")
@@ -207,7 +207,7 @@ def test_small_models_with_prompts(normalize: bool, include_prompt: bool, tmp_pa
     pooling = folder / "1_Pooling" / "config.json"
     pooling.write_text(json.dumps({**json.loads(pooling.read_text()), "include_prompt": include_prompt}))
     files = locate_model(str(folder), None, data_dir=tmp_path, timeout_seconds=1)
-    model = LoadedModel(files, "cpu", files.max_tokens(384))
+    model = LoadedModel(files, "cpu", files.max_tokens(384), "float32")
     assert model.dimensions == files.dimensions == DIMENSIONS
     reference = SentenceTransformer(str(folder), device="cpu")
     texts = ["a", " two words", "many words " * 40, *real_texts(20)]

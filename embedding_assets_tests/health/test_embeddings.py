@@ -72,9 +72,9 @@ CASES = [
     (judge_throughput(run(99, 10.0), CONFIG), False, False, "9.9 chunks/s on cpu, the floor is 10. Use a GPU"),
     (judge_throughput(run(100, 0.0), CONFIG), False, False, "0.0 chunks/s"),
     (judge_throughput(replace(run(99, 10.0), device="api"), CONFIG), False, False, "higher rate limits"),
-    (judge_coverage(backlog(), CONFIG), True, False, "100 of 100 chunks are embedded (100.0%)"),
+    (judge_coverage(backlog(), CONFIG), True, False, "100 of 100 chunks are embedded (100%)"),
     (judge_coverage(backlog(chunks=0, embedded=0), CONFIG), True, False, "0 of 0"),
-    (judge_coverage(backlog(embedded=99, pending=1), CONFIG), False, False, "99 of 100 chunks are embedded (99.0%). M"),
+    (judge_coverage(backlog(embedded=99, pending=1), CONFIG), False, False, "99 of 100 chunks are embedded (99%). M"),
     (judge_coverage(backlog(embedded=99), EmbeddingConfig(coverage_floor=0.99)), True, False, "99 of 100"),
     (judge_quarantine(backlog(waiting=4)), True, False, "no chunk is quarantined"),
     (judge_quarantine(backlog(quarantined=2)), False, False, "2 chunks failed too often. List them with"),
@@ -110,7 +110,7 @@ CASES += [
             "$2,000.00 of $1,500.00 a month (EMBEDDING_BUDGET_USD_PER",
         ),
         ({"month": "90"}, {"month": 100}, False, "90%, which resets on the first of the month (UTC)"),
-        ({"day": "0.000009"}, {"day": "0.00001"}, False, "$0.000009 of $0.000010 a day"),
+        ({"day": "0.000009"}, {"day": "0.00001"}, False, "$0.000009 of $0.00001 a day"),
     )
 ]
 

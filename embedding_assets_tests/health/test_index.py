@@ -66,7 +66,7 @@ def test_the_floor(recall, passed):
     assert verdict.numbers["recall_at_10"] == recall
     assert verdict.numbers["exact_p50_milliseconds"] == 30.0
     assert f"recall@10 is {recall:.3f} (" in verdict.description
-    assert "with 95 % confidence) at ef_search=40, the floor is 0.9" in verdict.description
+    assert "with 95% confidence) at ef_search=40, the floor is 0.9" in verdict.description
     assert ("EMBEDDING_RECALL_FLOOR" in verdict.description) is not passed
 
 
@@ -198,7 +198,7 @@ def statistics(**changes: object) -> VectorStatistics:
             True,
             True,
             "10 of 40 vectors looked at, picked by chance (a single faulty one is among them "
-            "with a probability of 25.0%), of length 1",
+            "with a probability of 25%), of length 1",
         ),
         ({"norm_max": 1.002}, True, False, "fake/hashing makes vectors of length 1"),
         ({"norm_min": 0.5}, True, False, "of length 0.5 to 1: fake/hashing"),

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 from markdown_it import MarkdownIt
 
-from embedding_assets.formatting import compact, dollars, in_short, milliseconds, printable, rate, share
 from embedding_assets.postgres.backlog import PrefixCounts
 from embedding_assets.postgres.usage.ledger import DayCost
 from embedding_assets.reporting.figures import colours
@@ -179,7 +178,7 @@ def test_a_gallery_shows_all_with_their_captions():
 
 def test_the_backlog_is_told_and_drawn():
     picture = backlog_figure(PREFIXES)
-    assert {"12,840 embedded", "600 pending", "2 quarantined", "95.5 % of 13,442 chunks are embedded"} <= set(
+    assert {"12,840 embedded", "600 pending", "2 quarantined", "95.5% of 13,442 chunks are embedded"} <= set(
         words(picture)
     )
     assert "0 quarantined" not in words(backlog_figure([PrefixCounts("0", 5, 5)]))
@@ -342,33 +341,3 @@ def test_what_is_not_finite_is_left_out():
     vectors[2, 3] = np.nan
     assert project(vectors).kept.tolist() == [0, 1, 3, 4, 5]
     assert project(vectors[2:3]).points.shape == (0, 2)
-
-
-@pytest.mark.parametrize(
-    ("told", "expected"),
-    [
-        (share(0, 0), "0 %"),
-        (share(0, 9), "0 %"),
-        (share(1, 99_999), "0.1 %"),
-        (share(99_999, 100_000), "99.9 %"),
-        (share(9, 9), "100 %"),
-        (share(1, 4), "25 %"),
-        (dollars(0), "$0"),
-        (dollars(0.00001), "under $0.0001"),
-        (dollars(0.00123), "$0.0012"),
-        (dollars(0.3), "$0.30"),
-        (dollars(1234.5), "$1,234.50"),
-        (milliseconds(0.1234), "0.123 ms"),
-        (milliseconds(1234.5), "1,234 ms"),
-        (rate(3.14159), "3.1"),
-        (rate(3141.59), "3,142"),
-        (compact(999_999), "999,999"),
-        (compact(1_250_000), "1.2 M"),
-        (printable(" a\x00b\u2067\u200b c\nd\u2028e "), "ab c d e"),
-        (in_short("\x1b" * 9 + "short", 5), "short"),
-        (in_short("short", 5), "short"),
-        (in_short("a  name\nof two lines", 11), "a nam…lines"),
-    ],
-)
-def test_wording(told, expected):
-    assert told == expected

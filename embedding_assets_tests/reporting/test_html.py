@@ -72,22 +72,22 @@ def test_the_page_tells_everything(everything):
         "a build of it failed. Materialize it",
         "local-all-mpnet-base-v2-768-1a2b3c4d answers searches",
         "sentence-transformers/all-mpnet-base-v2, 768 dimensions, on this machine, column embedding",
-        "95.5 % of 13,442 chunks embedded",
+        "95.5% of 13,442 chunks embedded",
         "600 pending, 7 wait for a retry",
         "2 quarantined",
         "32.4 chunks/s in the latest run",
         "0.937 recall@10 at ef_search 40",
         "0.617 ms a search by the index (median)",
-        "104.3 MB index",
+        "104 MB index",
         "✔ passed finite_dimensions",
         "! warning coverage",
         "✘ failed index_valid",
         "zero_vector 12 not_finite 1",
-        "2026-11-21 12:00 1,000 32.4 cpu",
-        "dead rows 1.3 %",
+        "2026-11-21 12:00 UTC 1,000 32.4 cpu",
+        "dead rows 1.3%",
         "openai-text-embedding-3-small-768-9f8e7d6c text-embedding-3-small, 768 dimensions, by the API at "
         "api.openai.com, column embedding",
-        "0 % of 13,440 chunks embedded",
+        "0% of 13,440 chunks embedded",
         "missing index",
         "$0.86 today (UTC), of $1.00",
         "$15.74 this month (UTC), of $20.00",
@@ -141,7 +141,7 @@ def test_a_check_that_was_not_looked_at_is_not_passed_over(checks, counted):
 def test_without_a_space_the_page_says_what_is_next(chunks, told):
     page = Page(render_report(report(chunks=chunks, costs=CostOverview(), settings=())))
     assert f"Nothing is embedded yet. Next: {told}" in page.text
-    assert "$0 today (UTC), no limit" in page.text
+    assert "$0.00 today (UTC), no limit" in page.text
     assert "Settings that are not at their defaults None." in page.text
     assert page.images == []
 
@@ -174,7 +174,7 @@ def test_costs_near_a_limit_stand_out(usd, state, width):
     assert "this month (UTC), no limit" in html
 
 
-@pytest.mark.parametrize(("pending", "told", "state"), [(1, "99.9 %", "warn"), (0, "100 %", "")])
+@pytest.mark.parametrize(("pending", "told", "state"), [(1, "99.9%", "warn"), (0, "100%", "")])
 def test_a_meter_is_full_only_when_nothing_is_missing(pending, told, state):
     one = replace(fresh_space(), prefixes=(PrefixCounts("0", 99_999, pending),))
     html = render_report(report(one, costs=CostOverview()))
@@ -186,7 +186,7 @@ def test_a_meter_is_full_only_when_nothing_is_missing(pending, told, state):
 def test_a_space_without_chunks_is_not_full():
     page = Page(render_report(report(unmeasured())))
     assert "no chunks yet in the table" in page.text
-    assert "100 %" not in page.text
+    assert "100%" not in page.text
 
 
 @pytest.mark.parametrize(

@@ -33,13 +33,13 @@ def test_everything_is_told_at_any_usual_width(width):
         "local-all-mpnet-base-v2-768-1a2b3c4d (answers searches)",
         "model sentence-transformers/all-mpnet-base-v2, 768 dimensions, on this machine column embedding",
         "model text-embedding-3-small, 768 dimensions, by the API at api.openai.com column embedding",
-        "95.5 % of 13,442 chunks",
+        "95.5% of 13,442 chunks",
         "pending 600, 7 of them wait for a retry",
         "0123456789abcdef by prefix",
         "quarantined 2 (see embedding-assets failures)",
         "errors zero_vector 12, not_finite 1",
         "32.4 chunks/s on cpu, 1,000 chunks, 2026-11-21 12:00 UTC",
-        "index valid, 104.3 MB, ef_search 40, measured 2026-11-21 12:00 UTC; a search without it takes 23.4 ms",
+        "index valid, 104 MB, ef_search 40, measured 2026-11-21 12:00 UTC; a search without it takes 23.4 ms",
         "ef_search 10 20 40* 80 120 200 400",
         "✔ finite_dimensions ✔ throughput ✔ recall",
         "✘ index_valid index idx is invalid: a build of it failed. Materialize it ! coverage 12,840 of 13,442",
@@ -62,7 +62,7 @@ def test_without_a_space_it_says_what_is_next(chunks, command):
 def test_what_is_in_order_takes_no_room():
     one = space(prefixes=(PrefixCounts("0", 9, 0),), failures={}, waiting=0, checks=PASSED)
     text = flowing(report(one, costs=CostOverview(), settings=()))
-    assert "100 % of 9 chunks" in text
+    assert "100% of 9 chunks" in text
     for word in ("pending", "quarantined", "errors", "costs", "defaults", "✘", "!"):
         assert word not in text
 
@@ -114,7 +114,7 @@ def test_one_of_something_is_no_plural():
 
 def test_costs_without_limits_and_limits_without_costs():
     assert "today $0.50, no limit" in flowing(report(space(), costs=CostOverview(0.5, 0.5, days=costs(1, "a"))))
-    assert "today ╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌ $0 of $2.00" in flowing(report(space(), costs=CostOverview(0, 0, 2.0)))
+    assert "today ╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌ $0.00 of $2.00" in flowing(report(space(), costs=CostOverview(0, 0, 2.0)))
 
 
 def test_costs_near_a_limit_stand_out_from_the_configured_share_on():

@@ -86,7 +86,7 @@ def space(**changes: object) -> SpaceOverview:
             throughput_floor=10.0,
             recall_floor=0.9,
             failures={"zero_vector": 12, "not_finite": 1},
-            numbers={"dead rows": "1.3 %"},
+            numbers={"dead rows": "1.3%"},
             vectors=vectors,
             sources=sources,
         ),

@@ -13,7 +13,7 @@ from embedding_assets.postgres.server import postmaster
 HOLDER = """
 import sys
 from pathlib import Path
-from embedding_assets.postgres.embedded import start_embedded_server
+from embedding_assets.postgres.server.embedded import start_embedded_server
 print(start_embedded_server(Path(sys.argv[1])), flush=True)
 sys.stdin.read()
 """

@@ -45,7 +45,7 @@ class IndexMeasurement:
         index_name: of the index.
         embedded: vectors of the space.
         recall: recall@10 at the configured hnsw.ef_search; None if it could not be measured.
-        recall_low: lower end of its 95 % interval.
+        recall_low: lower end of its 95% interval.
         recall_high: upper end.
         p50_ms: median latency of a search by the index, in milliseconds.
         p95_ms: what one in twenty exceeded.

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
 from embedding_assets.errors import DatabaseError
+from embedding_assets.formatting import duration, share
 
 if TYPE_CHECKING:
     from embedding_assets.postgres.connection import Connection, Database
@@ -50,8 +51,8 @@ class BuildProgress:
         return min(1.0, self.done / self.total) if self.total else None
 
     def __str__(self) -> str:
-        share = "" if self.share is None else f", {self.done:,} of {self.total:,} {self.unit} ({self.share:.0%})"
-        return f"{self.index}: {self.phase}{share}, {self.seconds:.0f} s"
+        progress = "" if self.share is None else f", {self.done:,} of {self.total:,} {self.unit} ({share(self.share)})"
+        return f"{self.index}: {self.phase}{progress}, {duration(self.seconds)}"
 
 
 OnBuildProgress = Callable[[BuildProgress], None]

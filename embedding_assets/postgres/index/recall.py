@@ -36,7 +36,7 @@ _CURVE_SECONDS: Final = 60.0
 
 @dataclass(frozen=True, slots=True)
 class CurvePoint:
-    """Recall and latency at one value of hnsw.ef_search; ``recall_low`` and ``recall_high`` are a 95 % interval."""
+    """Recall and latency at one value of hnsw.ef_search; ``recall_low`` and ``recall_high`` are a 95% interval."""
 
     ef_search: int
     recall: float
@@ -56,7 +56,7 @@ class RecallSample:
         planner_uses_index: whether PostgreSQL picks the index by itself; in a small table it rightly does not.
         p50_milliseconds: median latency of the queries that were answered by the index.
         p95_milliseconds: what one in twenty of them exceeded.
-        recall_low: lower end of the 95 % interval of ``recall``.
+        recall_low: lower end of the 95% interval of ``recall``.
         recall_high: its upper end.
         exact_p50_milliseconds: median latency of the same queries without the index.
         exact_p95_milliseconds: what one in twenty of them exceeded.
@@ -221,7 +221,7 @@ def independent_trials(recalls: Sequence[float], k: int) -> float | None:
 
 
 def recall_interval(recalls: Sequence[float], k: int, *, otherwise: float | None = None) -> tuple[float, float]:
-    """The 95 % interval of the mean of ``recalls``, each the share of ``k`` neighbours that one query found.
+    """The 95% interval of the mean of ``recalls``, each the share of ``k`` neighbours that one query found.
 
     Wilson's score interval (1927, doi:10.1080/01621459.1927.10502953), which stays within 0 and 1 and never shrinks to
     a point, for as many ``independent_trials`` as were made; where that is not known ``otherwise``, or one a query.

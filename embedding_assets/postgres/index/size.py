@@ -29,7 +29,7 @@ def graph_memory_mb(rows: int, dimensions: int, m: int) -> int:
 
     An element of pgvector 0.8 (HnswElementData in src/hnsw.h) takes its vector (8 bytes and 4 a dimension), 2 m
     neighbours of 16 bytes in the lowest layer, and 200 bytes; the notice that comes when the memory is used up agrees
-    within 5 % for 8 to 2,000 dimensions. A quarter is added for chunks that arrive meanwhile, and 8 MiB for the rest.
+    within 5% for 8 to 2,000 dimensions. A quarter is added for chunks that arrive meanwhile, and 8 MiB for the rest.
     """
     return math.ceil(rows * (208 + 4 * dimensions + 32 * m) * 1.25 / 2**20) + 8
 
@@ -37,7 +37,7 @@ def graph_memory_mb(rows: int, dimensions: int, m: int) -> int:
 def fresh_index_bytes(vectors: int, dimensions: int, m: int) -> int:
     """Size of an HNSW index that was just built over ``vectors`` different vectors, in bytes.
 
-    Laid out as CreateGraphPages does in pgvector's src/hnswbuild.c. Agrees with real builds within 1 % for 3 to 2,000
+    Laid out as CreateGraphPages does in pgvector's src/hnswbuild.c. Agrees with real builds within 1% for 3 to 2,000
     dimensions and m from 2 to 64, in memory and beyond it, with and without workers. Equal vectors share an element,
     so duplicates make an index smaller than this.
     """

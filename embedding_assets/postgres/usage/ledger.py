@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, LiteralString
 from psycopg import sql
 
 from embedding_assets.errors import BudgetExceededError
+from embedding_assets.formatting import dollars
 from embedding_assets.postgres.usage.endpoints import IDLE_TIMEOUT, Endpoint
 
 if TYPE_CHECKING:
@@ -321,17 +322,12 @@ def _exceeded(period: str, limit: Decimal, spent: Decimal, most: Decimal, now: f
         "month": ("EMBEDDING_BUDGET_USD_PER_MONTH", f"work goes on at 00:00 UTC on {next_month}"),
     }[period]
     message = (
-        f"this {period} costs {_dollars(spent)} with what is in flight, the next request may cost {_dollars(most)}, "
-        f"and the limit is {_dollars(limit)} ({setting}); "
+        f"this {period} costs {dollars(spent)} with what is in flight, the next request may cost {dollars(most)}, "
+        f"and the limit is {dollars(limit)} ({setting}); "
     )
     if most > limit:
         return f"{message}raise the limit, or make requests smaller (EMBEDDING_OPENAI_MAX_REQUEST_TOKENS)"
     return f"{message}{goes_on}, or raise the limit"
-
-
-def _dollars(value: Decimal) -> str:
-    whole, _, cents = f"{value:.6f}".partition(".")
-    return f"${whole}.{cents.rstrip('0').ljust(2, '0')}"
 
 
 def total_costs(database: Database) -> CostRow:

@@ -24,6 +24,7 @@ from embedding_assets.errors import (
     ProviderUnavailableError,
     RateLimitExceededError,
 )
+from embedding_assets.formatting import share
 from embedding_assets.postgres.connection import Database
 from embedding_assets.postgres.usage.admission import Admitted, Wait, admit, presume, release, settle
 from embedding_assets.postgres.usage.endpoints import RateLimits
@@ -255,13 +256,13 @@ class ApiGate:
         work = partial(copy_context().run, function, self._database, *arguments, **options)
         return asyncio.get_running_loop().run_in_executor(self._ledger, work)
 
-    def _tell_budget(self, share: float) -> None:
-        if share >= self._account.budget.alert_share and not self._account.budget_told:
+    def _tell_budget(self, used: float) -> None:
+        if used >= self._account.budget.alert_share and not self._account.budget_told:
             self._account.budget_told = True
             logger.warning(
-                "%.0f %% of a limit of EMBEDDING_BUDGET_… are used",
-                100 * share,
-                extra={"budget_share": round(share, 4)},
+                "%s of a limit of EMBEDDING_BUDGET_… are used",
+                share(used),
+                extra={"budget_share": round(used, 4)},
             )
 
     def _tell_waiting(self, verdict: Wait) -> None:

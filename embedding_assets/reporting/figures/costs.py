@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Final
 
-from embedding_assets.formatting import dollars, in_short
+from embedding_assets.formatting import dollars, shortened
 from embedding_assets.reporting.figures.colours import BLUE, OTHERS, RED, SERIES
 from embedding_assets.reporting.figures.glance import MOST_BARS, bars, ends, glance, limit, note, scale
 from embedding_assets.reporting.figures.style import DEFAULT_SIZE, dates_below, draw, legend_below_title, threshold
@@ -90,7 +90,9 @@ def _groups(costs: Sequence[DayCost]) -> list[tuple[str, str, set[str]]]:
     for cost in costs:
         totals[cost.space] += cost.usd  # type: ignore[assignment]
     spaces = [name for name, _ in totals.most_common()]
-    groups = [(in_short(name, 22), colour, {name}) for name, colour in zip(spaces[:_MOST_SPACES], SERIES, strict=False)]
+    groups = [
+        (shortened(name, 22), colour, {name}) for name, colour in zip(spaces[:_MOST_SPACES], SERIES, strict=False)
+    ]
     rest = set(spaces[_MOST_SPACES:])
     return [*groups, (f"{len(rest)} more", OTHERS, rest)] if rest else groups
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from embedding_assets.formatting import in_short
+from embedding_assets.formatting import share, shortened
 from embedding_assets.reporting.figures.colours import OTHERS, SERIES
 from embedding_assets.reporting.figures.glance import note
 from embedding_assets.reporting.figures.projection import project
@@ -57,8 +57,8 @@ def map_figure(vectors: NDArray[np.floating], sources: Sequence[str], *, size: t
         axes.set_xticks([])
         axes.set_yticks([])
         axes.set_aspect("equal", anchor="NW")
-        axes.set_xlabel(f"first direction: {layout.shares[0]:.0%} of the variance")
-        axes.set_ylabel(f"second direction: {layout.shares[1]:.0%}")
+        axes.set_xlabel(f"first direction: {share(layout.shares[0])} of the variance")
+        axes.set_ylabel(f"second direction: {share(layout.shares[1])}")
         for label, colour, _ in [*groups, *rest]:
             axes.scatter([], [], s=36, color=colour, label=label)
         axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), handletextpad=0.2)
@@ -75,7 +75,7 @@ def _groups(origins: Sequence[str]) -> tuple[list[tuple[str, str, set[str]]], li
     shared = commonprefix(frequent).rpartition("/")[0]  # noqa: RUF071
     within = len(shared) + 1 if shared else 0
     groups = [
-        (in_short(name[within:], 26) or "no source", colour, {name})
+        (shortened(name[within:], 26) or "no source", colour, {name})
         for name, colour in zip(frequent, SERIES, strict=False)
     ]
     rest = set(frequent[len(SERIES) :])

@@ -46,7 +46,7 @@ class CurvePoint(Protocol):
 
     @property
     def recall_low(self) -> float:
-        """Lower end of the 95 % confidence interval of ``recall``."""
+        """Lower end of the 95% confidence interval of ``recall``."""
         ...
 
     @property
@@ -61,7 +61,7 @@ class CurvePoint(Protocol):
 
     @property
     def p95_milliseconds(self) -> float:
-        """Latency that 95 % of the searches stay below."""
+        """Latency that 95% of the searches stay below."""
         ...
 
 

@@ -25,7 +25,7 @@ _RECALL_CAPTION: Final = (
     "EMBEDDING_INDEX_EF_SEARCH finds more and takes longer; choose by this figure and the next."
 )
 _LATENCY_CAPTION: Final = (
-    "What a search takes in the database: the median, what 95 % of the searches stay below (p95), and the median of "
+    "What a search takes in the database: the median, what 95% of the searches stay below (p95), and the median of "
     "comparing with every vector instead. Embedding the question comes on top."
 )
 _P95: Final = SERIES[3]
@@ -50,7 +50,7 @@ def recall_figure(
     def paint(axes: Axes) -> str:
         searched = [point.ef_search for point in curve]
         low, high = [point.recall_low for point in curve], [point.recall_high for point in curve]
-        axes.fill_between(searched, low, high, color=BLUE, alpha=0.22, linewidth=0, label="95 % confidence")
+        axes.fill_between(searched, low, high, color=BLUE, alpha=0.22, linewidth=0, label="95% confidence")
         recalls = [point.recall for point in curve]
         axes.plot(searched, recalls, color=BLUE, linewidth=2, marker="o", markersize=4.5, label="recall@10")
         if floor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
-from embedding_assets.formatting import printable, rate
+from embedding_assets.formatting import by_device, printable, rate
 from embedding_assets.reporting.figures.colours import BLUE, INK, RED, SERIES
 from embedding_assets.reporting.figures.glance import MOST_BARS, bars, ends, glance, limit, note, scale
 from embedding_assets.reporting.figures.style import DEFAULT_SIZE, dates_below, draw, legend_below_title, threshold
@@ -63,7 +63,7 @@ def throughput_figure(
         dates_below(axes, "end of the run (UTC)")
         axes.set_ylabel("chunks per second")
         legend_below_title(axes)
-        latest = f"{rate(runs[-1].chunks_per_second)} chunks/s on {printable(runs[-1].device)}"
+        latest = f"{rate(runs[-1].chunks_per_second)} chunks/s {by_device(runs[-1].device)}"
         axes.set_title(f"The latest run: {latest}")
         return f"Throughput over time; the latest run: {latest}"
 
@@ -76,7 +76,7 @@ def throughput_glance(runs: Sequence[RunPoint], floor: float | None = None) -> P
     if not runs:
         return note(_NOTHING)
     first, latest = runs[0], runs[-1]
-    title = [(f"{rate(latest.chunks_per_second)} chunks/s on {printable(latest.device)}", BLUE)]
+    title = [(f"{rate(latest.chunks_per_second)} chunks/s {by_device(latest.device)}", BLUE)]
     title += [(f", the floor is {floor:g}", RED)] if floor else []
     y = scale(0, max([*(run.chunks_per_second for run in runs), floor or 0.0]))
     columns = bars([y(run.chunks_per_second) for run in runs], BLUE)

@@ -24,7 +24,7 @@ BUILDER = """
 import sys
 from embedding_assets.config import DatabaseConfig, IndexConfig
 from embedding_assets.postgres.connection import Database
-from embedding_assets.postgres.index import build_vector_index
+from embedding_assets.postgres.index.build import build_vector_index
 from embedding_assets.postgres.spaces import list_spaces
 with Database(sys.argv[1], DatabaseConfig()) as database:
     print("ready", flush=True)

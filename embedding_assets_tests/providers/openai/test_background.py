@@ -97,7 +97,7 @@ def test_the_callers_context_is_seen():
 
 FORK = """
 import asyncio, os
-from embedding_assets.providers.background import iterate_in_background
+from embedding_assets.providers.openai.background import iterate_in_background
 
 async def produce(emit):
     for value in range(100):

@@ -125,7 +125,7 @@ async def test_near_a_limit_in_dollars_it_warns_once(database: Database, caplog:
             assert reservation is not None
             await gate.leave(reservation, ANSWERED, likely_tokens=100)
     [warning] = caplog.records
-    assert warning.message == "20 % of a limit of EMBEDDING_BUDGET_… are used"
+    assert warning.message == "20% of a limit of EMBEDDING_BUDGET_… are used"
 
 
 async def test_a_request_above_what_a_minute_allows_is_sent_in_parts(database: Database):

@@ -268,8 +268,8 @@ def test_importing_it_does_not_import_the_client():
 ABANDON = """
 import sys
 from embedding_assets.config import get_settings
-from embedding_assets.postgres.connection import open_database
-from embedding_assets.providers.factory import create_provider
+from embedding_assets.postgres.bootstrap import open_database
+from embedding_assets.providers.selection import create_provider
 
 settings = get_settings()
 with open_database(settings) as database:
