@@ -29,11 +29,11 @@ from texts import real_chunks
 from embedding_assets.config import DatabaseConfig, IndexConfig
 from embedding_assets.models import DocumentMetadata, ProcessedChunk
 from embedding_assets.pipeline.generator import COMMIT_CHUNKS
-from embedding_assets.postgres.backlog import PendingChunk, count_backlog, fetch_pending
+from embedding_assets.postgres.backlog import PendingChunk, fetch_pending
 from embedding_assets.postgres.chunks import store_chunks
 from embedding_assets.postgres.connection import Database
 from embedding_assets.postgres.index.build import build_vector_index
-from embedding_assets.postgres.index.lifecycle import prepare_index
+from embedding_assets.postgres.index.lifecycle import drop_before_load
 from embedding_assets.postgres.schema import migrate
 from embedding_assets.postgres.spaces import register_space
 from embedding_assets.postgres.vectors import write_vectors
@@ -161,9 +161,8 @@ class Ours:
 
     def _load(self, database: Database, column: SpaceColumn) -> float:
         pending = all_pending(database, column)
-        backlog = count_backlog(database, column)
         started = time.perf_counter()
-        prepare_index(database, column, backlog)
+        drop_before_load(database, column)
         for start in range(0, len(pending), COMMIT_CHUNKS):
             portion = slice(start, start + COMMIT_CHUNKS)
             written = write_vectors(database, column, pending[portion], self._vectors[: len(pending)][portion])

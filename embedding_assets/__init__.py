@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     )
     from embedding_assets.models import DocumentMetadata, EmbeddingCost, EmbeddingStats, ProcessedChunk
     from embedding_assets.pipeline.generator import EmbeddingGenerator
+    from embedding_assets.pipeline.run import RunOutcome, embed_pending
     from embedding_assets.planning import PrefixRange
     from embedding_assets.retrieval import SearchResult, search
     from embedding_assets.service import EmbeddingService
@@ -57,10 +58,12 @@ _HOMES = {
     "ProviderUnavailableError": "errors",
     "QuotaExceededError": "errors",
     "RateLimitExceededError": "errors",
+    "RunOutcome": "pipeline.run",
     "SearchResult": "retrieval",
     "Settings": "config",
     "SpaceMismatchError": "errors",
     "VectorSpace": "spaces",
+    "embed_pending": "pipeline.run",
     "get_settings": "config",
     "search": "retrieval",
 }
@@ -89,10 +92,12 @@ __all__ = [
     "ProviderUnavailableError",
     "QuotaExceededError",
     "RateLimitExceededError",
+    "RunOutcome",
     "SearchResult",
     "Settings",
     "SpaceMismatchError",
     "VectorSpace",
+    "embed_pending",
     "get_settings",
     "search",
 ]

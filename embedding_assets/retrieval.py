@@ -20,9 +20,8 @@ from embedding_assets.errors import (
 from embedding_assets.logs import correlate
 from embedding_assets.postgres.bootstrap import open_database
 from embedding_assets.postgres.search import count_missing, holds_vectors, nearest_chunks
-from embedding_assets.postgres.spaces import serving_space
 from embedding_assets.providers.base import embed_checked
-from embedding_assets.providers.selection import fallback_settings, find_space, provider_for
+from embedding_assets.providers.selection import find_fallback, select_for_search, select_space
 
 if TYPE_CHECKING:
     import numpy as np
@@ -93,12 +92,8 @@ def search(
         raise ConfigurationError(f"k is {k}, but a search returns at least 1 chunk")
     with ExitStack() as stack:
         database = database or stack.enter_context(open_database(settings))
-        serving = serving_space(database)
-        if serving is None:
-            raise ConfigurationError(
-                "nothing is embedded yet; run `embedding-assets load PATH`, then `embedding-assets embed`"
-            )
         stack.enter_context(correlate())
+        serving = select_for_search(settings, database).column
         return _Search(query, k, where or {}, settings.with_patience(_PATIENCE_SECONDS), database).run(serving)
 
 
@@ -125,8 +120,7 @@ class _Search:
 
     def _find_fallback(self, serving: SpaceColumn) -> SpaceColumn | None:
         """The fallback's space, if the table has it and it is another one."""
-        settings = fallback_settings(self.settings)
-        column = find_space(settings, self.database) if settings else None
+        column = find_fallback(self.settings, self.database)
         return column if column and column.space != serving.space else None
 
     def _search_beside(self, fallback: SpaceColumn, serving: SpaceColumn) -> list[SearchResult]:
@@ -168,7 +162,7 @@ class _Search:
 
     def _embed(self, column: SpaceColumn) -> NDArray[np.float32]:
         """The vector of the question in a space."""
-        provider = provider_for(self.settings, column, self.database)
+        provider = select_space(self.settings, column, self.database).open_provider()
         [batch] = embed_checked(provider, [self.query], query=True)
         if batch.errors:
             raise ProviderError(f"the query cannot be embedded: {batch.errors[0]}")

@@ -23,7 +23,7 @@ from embedding_assets.models import EmbeddingCost
 from embedding_assets.postgres.bootstrap import open_database
 from embedding_assets.providers.base import EmbeddingProvider, embed_checked
 from embedding_assets.providers.openai.provider import openai_space
-from embedding_assets.providers.selection import create_provider, stand_in_settings
+from embedding_assets.providers.selection import create_provider, fallback_settings
 from embedding_assets.spaces import EmbeddedVector, EmbeddedVectors, VectorSpace
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ class EmbeddingService:
             provider = create_provider(settings)
         self._provider = provider
         self._space = provider.space if provider else openai_space(settings.openai)
-        self._stand_in: EmbeddingProvider | None = None
+        self._substitute: EmbeddingProvider | None = None
         self._down = False
         # Threads of its own: as many calls as the API takes at once would keep others from asyncio's.
         threads = settings.openai.concurrency if self._space.provider == "openai" else None
@@ -184,14 +184,14 @@ class EmbeddingService:
             return self._provider
 
     def _fallback(self) -> EmbeddingProvider | None:
-        settings = stand_in_settings(self._settings, self._space)
+        settings = fallback_settings(self._settings, self._space)
         if settings is None:
             return None
         self._note(down=True)
         with self._opening:
-            if self._stand_in is None:
-                self._stand_in = self._create(settings)
-            return self._stand_in
+            if self._substitute is None:
+                self._substitute = self._create(settings)
+            return self._substitute
 
     def _create(self, settings: Settings) -> EmbeddingProvider:
         if settings.embedding.provider == "local":

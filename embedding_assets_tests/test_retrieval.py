@@ -1,6 +1,5 @@
 """Questions to chunks on the real database."""
 
-import importlib
 from dataclasses import replace
 
 import numpy as np
@@ -13,9 +12,8 @@ from embedding_assets.postgres.connection import Database
 from embedding_assets.postgres.index.build import build_vector_index
 from embedding_assets.postgres.spaces import list_spaces, register_space
 from embedding_assets.providers.base import EmbeddingProvider
-from embedding_assets.providers.selection import provider_for
+from embedding_assets.providers.selection import Selection
 from embedding_assets.retrieval import _merge
-from embedding_assets.spaces import SpaceColumn
 from embedding_assets_tests.support.fakes import FAKE_SPACE, FakeProvider, hash_of, insert_chunks, vector_of
 from embedding_assets_tests.support.fallbacks import Unsteady, run, with_fallback
 
@@ -34,7 +32,7 @@ def provider(settings: Settings, database: Database, monkeypatch: pytest.MonkeyP
     insert_chunks(database, TEXTS)
     fake = FakeProvider()
     embed(settings, database, fake)
-    monkeypatch.setattr(importlib.import_module("embedding_assets.retrieval"), "provider_for", lambda *_: fake)
+    monkeypatch.setattr(Selection, "open_provider", lambda _: fake)
     return fake
 
 
@@ -110,7 +108,7 @@ def test_a_question_that_cannot_be_embedded(
 ):
     nothing = np.zeros((1, 768), dtype=np.float32)
     spoilt = FakeProvider(spoil=lambda _, batch: replace(batch, vectors=nothing))
-    monkeypatch.setattr(importlib.import_module("embedding_assets.retrieval"), "provider_for", lambda *_: spoilt)
+    monkeypatch.setattr(Selection, "open_provider", lambda _: spoilt)
     with pytest.raises(ProviderError, match="the query cannot be embedded: zero_vector") as caught:
         found("canary", settings, database)
     assert "canary" not in str(caught.value)
@@ -145,7 +143,7 @@ def test_a_question_is_embedded_as_a_question(settings: Settings, database: Data
 
     insert_chunks(database, ["a"])
     embed(settings, database, Noting())
-    monkeypatch.setattr(importlib.import_module("embedding_assets.retrieval"), "provider_for", lambda *_: Noting())
+    monkeypatch.setattr(Selection, "open_provider", lambda _: Noting())
     found("a", settings, database)
     assert kinds == [False, True]
 
@@ -175,7 +173,7 @@ class Spaces:
     """``HERE`` embedded by a provider that was down afterwards, ``THERE`` by the fallback, which is the demo model.
 
     Attributes:
-        serving: the provider; search finds it by ``provider_for``.
+        serving: the provider; search finds it by ``Selection.open_provider``.
         asked: the settings under which each space's provider was asked for, by provider.
     """
 
@@ -192,11 +190,13 @@ class Spaces:
         self.serving.batches = None
         self.column, self.fallback = list_spaces(database)
 
-        def provider_of(settings: Settings, column: SpaceColumn, database: Database) -> EmbeddingProvider:
-            self.asked.append((column.space.provider, settings))
-            return self.serving if column.space == FAKE_SPACE else provider_for(settings, column, database)
+        def provider_of(selection: Selection) -> EmbeddingProvider:
+            self.asked.append((selection.column.space.provider, selection.settings))
+            return self.serving if selection.column.space == FAKE_SPACE else open_provider(selection)
 
-        monkeypatch.setattr(importlib.import_module("embedding_assets.retrieval"), "provider_for", provider_of)
+        open_provider = Selection.open_provider
+
+        monkeypatch.setattr(Selection, "open_provider", provider_of)
 
     def found(self, query: str, **options: object) -> list[SearchResult]:
         return found(query, options.pop("settings", self.settings), self.database, **options)  # type: ignore[arg-type]

@@ -7,7 +7,6 @@ import os
 import sys
 from dataclasses import asdict
 from enum import StrEnum
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -108,27 +107,28 @@ def load(
 @app.command()
 def estimate(as_json: Json = False) -> None:
     """What embedding the backlog will take, before anything is spent: chunks, tokens, minutes, dollars."""
-    from embedding_assets.health.costs import limits_passed_by
+    from embedding_assets.health.costs import limits_exceeded_by
     from embedding_assets.pipeline.estimate import estimate_backlog, measure_tokens_per_second
     from embedding_assets.postgres.bootstrap import open_database
     from embedding_assets.postgres.usage.ledger import count_spending
-    from embedding_assets.providers.selection import open_space, provider_for
+    from embedding_assets.providers.selection import select_for_run
 
     with session() as settings, open_database(settings) as database:
-        column = open_space(settings, database)
-        backlog, plan = estimate_backlog(database, column, settings=settings)
+        selection = select_for_run(settings, database)
+        column = selection.column
+        backlog, plan = estimate_backlog(database, column, settings)
         # An API would bill for it.
         if plan.seconds is None and backlog.due and column.space.provider == "local":
             with progress.spinner(err, "no run to judge by yet: timing the model on a few chunks", quiet=as_json):
-                rate = measure_tokens_per_second(database, column, provider_for(settings, column, database))
-            backlog, plan = estimate_backlog(database, column, settings=settings, tokens_per_second=rate)
-        passed = limits_passed_by(plan.usd or 0.0, count_spending(database, run_id=""), settings.budget)
+                rate = measure_tokens_per_second(database, column, selection.open_provider())
+            backlog, plan = estimate_backlog(database, column, settings, tokens_per_second=rate)
+        exceeded = limits_exceeded_by(plan.usd or 0.0, count_spending(database, run_id=""), settings.budget)
         if as_json:
             print_json(
-                {"space": column.space.name, "pending": backlog.pending, **asdict(plan), "limits_passed": passed}
+                {"space": column.space.name, "pending": backlog.pending, **asdict(plan), "limits_exceeded": exceeded}
             )
         else:
-            out.print(tables.estimate_line(column.space.name, plan, passed), highlight=False, soft_wrap=True)
+            out.print(tables.estimate_line(column.space.name, plan, exceeded), highlight=False, soft_wrap=True)
 
 
 @app.command()
@@ -139,50 +139,36 @@ def embed(
     as_json: Json = False,
 ) -> None:
     """Embed what is pending. Stop it whenever you like: the next run goes on from the table."""
-    from embedding_assets.pipeline.generator import EmbeddingGenerator
-    from embedding_assets.postgres.backlog import count_backlog, due_in_range
+    from embedding_assets.pipeline.run import embed_pending
     from embedding_assets.postgres.bootstrap import open_database
-    from embedding_assets.postgres.index.lifecycle import build_missing, prepare_index
-    from embedding_assets.postgres.locks import is_loading
-    from embedding_assets.providers.selection import open_space
 
     wanted = _prefix_range(prefixes)
     with session() as settings, open_database(settings) as database:
-        column = open_space(settings, database)
-        backlog = count_backlog(database, column)
-        total = due_in_range(database, column, wanted.buckets)
-
-        def left() -> str:
-            still = due_in_range(database, column, wanted.buckets)
-            return f"{still:,} of {total:,} due chunks are left."
-
         try:
-            with progress.bar(err, "embedding", total, quiet=as_json or not total) as advance:
-                stats = EmbeddingGenerator(
-                    settings,
-                    prefixes=wanted,
-                    database=database,
-                    on_progress=advance,
-                    # Not before there is something to write: a model that cannot be loaded must not cost an index.
-                    before_writing=partial(prepare_index, database, column, backlog, loading=total) if index else None,
-                ).generate_embeddings_batch(batch_size)
-        except KeyboardInterrupt:
-            err.print(f"Stopped: {left()} Run it again to go on.", highlight=False)
+            outcome = embed_pending(
+                settings,
+                prefixes=wanted,
+                database=database,
+                batch_size=batch_size,
+                defer_index=index,
+                build_index="always" if index else "never",
+                progress=lambda due: progress.bar(err, "embedding", due, quiet=as_json or not due),
+            )
+        except KeyboardInterrupt as stop:
+            err.print(f"Stopped: {_notes(stop)} Run it again to go on.", highlight=False)
             raise typer.Exit(130) from None
-        except ProviderError:
-            err.print(f"Stopped: {left()}", highlight=False)
-            # It may be long until the next run, e.g. tomorrow, and until then what there is is searched.
-            if index and count_backlog(database, column).embedded and not is_loading(database, column.space.name):
-                build_missing(database, column, settings.index)
+        except ProviderError as stop:
+            err.print(f"Stopped: {_notes(stop)}", highlight=False)
             raise
-        # Also after a run without work: one that was killed may have left the table without its index. Not while
-        # another run is loading, for which the index may have been left out, and which builds it when it is done.
-        due = index and backlog.chunks and not stats.busy_prefixes
-        built = build_missing(database, column, settings.index) if due else None
-        if as_json:
-            print_json({**stats.model_dump(), "chunks_per_second": stats.chunks_per_second, "index_seconds": built})
-        else:
-            out.print(tables.run_view(stats, built))
+    stats, built = outcome.stats, outcome.index_seconds
+    if as_json:
+        print_json({**stats.model_dump(), "chunks_per_second": stats.chunks_per_second, "index_seconds": built})
+    else:
+        out.print(tables.run_view(stats, built))
+
+
+def _notes(stop: BaseException) -> str:
+    return " ".join(getattr(stop, "__notes__", []))
 
 
 class CostsBy(StrEnum):

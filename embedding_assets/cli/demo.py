@@ -26,7 +26,7 @@ from embedding_assets.postgres.bootstrap import open_database
 from embedding_assets.postgres.catalog import describe_index
 from embedding_assets.postgres.runs import latest_run
 from embedding_assets.postgres.spaces import serving_space
-from embedding_assets.providers.selection import configured_model, open_space
+from embedding_assets.providers.selection import model_for_splitting, select_for_run
 from embedding_assets.retrieval import search
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def run_demo(settings: Settings, paths: list[Path], console: Console) -> None:
         if explanation:
             console.print(explanation, style="yellow", markup=False, highlight=False)
         _load(settings, database, paths, console)
-        column = open_space(settings, database)
+        column = select_for_run(settings, database).column
         console.print(f"Vector space: {column.space.name}", markup=False, highlight=False)
         backlog = count_backlog(database, column)
         if not backlog.due:
@@ -80,7 +80,7 @@ def choose_model(settings: Settings, database: Database) -> tuple[Settings, str 
         ModelUnavailableError: the model that was asked for cannot be had.
     """
     try:
-        configured_model(settings, database)
+        model_for_splitting(settings, database)
     except ModelUnavailableError:
         if "model_name" in settings.embedding.model_fields_set or serving_space(database) is not None:
             raise

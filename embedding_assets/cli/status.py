@@ -95,12 +95,12 @@ def health(as_json: Json = False) -> None:
     from embedding_assets.postgres.bootstrap import open_database
     from embedding_assets.postgres.chunks import has_chunks
     from embedding_assets.postgres.index.lifecycle import build_indexes
-    from embedding_assets.providers.selection import open_space
+    from embedding_assets.providers.selection import select_for_run
 
     with session() as settings, open_database(settings) as database:
         if not has_chunks(database):
             raise ConfigurationError("knowledge_base is empty; load documents with `embedding-assets load PATH`")
-        column = open_space(settings, database)
+        column = select_for_run(settings, database).column
         with progress.spinner(err, "building and measuring", quiet=as_json or not err.is_terminal):
             build_indexes(database, column, settings.index)
             verdicts = judge_everything(database, column, settings)

@@ -54,15 +54,15 @@ def load_line(report: LoadReport) -> str:
     return "Loaded " + ", ".join(parts) + "."
 
 
-def estimate_line(space: str, plan: BacklogEstimate, passed: Sequence[str] = ()) -> str:
-    """What the backlog will take, in one sentence, and another for each dollar limit that it passes."""
+def estimate_line(space: str, plan: BacklogEstimate, exceeded: Sequence[str] = ()) -> str:
+    """What the backlog will take, in one sentence, and another for each dollar limit that it exceeds."""
     if not plan.chunks:
         return f"Nothing is due in space {escape(space)}."
     time = "an unknown time" if plan.seconds is None else f"about {duration(plan.seconds)}"
     size = f"{counted(plan.chunks, 'chunk')}, {counted(plan.tokens, 'token')}"
     price = "at an unknown price" if plan.usd is None else dollars(plan.usd)
     line = f"{size}: {time}, {price} (space {escape(space)})."
-    return "\n".join([line, *(f"[yellow]This passes a limit:[/yellow] {escape(limit)}." for limit in passed)])
+    return "\n".join([line, *(f"[yellow]This exceeds a limit:[/yellow] {escape(limit)}." for limit in exceeded)])
 
 
 def run_view(stats: EmbeddingStats, index_seconds: float | None) -> RenderableType:

@@ -1,39 +1,30 @@
 """The three assets: what is pending, the vectors, the health of the index."""
 
-import platform
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
-from functools import partial
+from contextlib import nullcontext
 from typing import Any
 
 from dagster import AssetExecutionContext, AssetKey, BackfillPolicy, MaterializeResult, asset
 
-from embedding_assets.config import IndexConfig
 from embedding_assets.defs.automation import after_load
 from embedding_assets.defs.figures import backlog_pictures, index_pictures, run_pictures
 from embedding_assets.defs.freshness import nightly_at_least
 from embedding_assets.defs.metadata import indexes_metadata, prefix_table, run_metadata
 from embedding_assets.defs.partitions import prefix_partitions
 from embedding_assets.defs.resources import EmbeddingProviderResource, PostgresResource
-from embedding_assets.errors import DatabaseError, ProviderError
 from embedding_assets.formatting import dollars
-from embedding_assets.health.costs import limits_passed_by
+from embedding_assets.health.costs import limits_exceeded_by
 from embedding_assets.logs import correlate
 from embedding_assets.models import PrefixStats
 from embedding_assets.pipeline.estimate import estimate_backlog
-from embedding_assets.pipeline.generator import EmbeddingGenerator
 from embedding_assets.pipeline.pace import Pace
+from embedding_assets.pipeline.run import embed_pending
 from embedding_assets.planning import PrefixRange
-from embedding_assets.postgres.backlog import count_backlog, due_in_range
 from embedding_assets.postgres.chunks import has_chunks
-from embedding_assets.postgres.connection import Database
-from embedding_assets.postgres.index.lifecycle import build_indexes, build_missing, plan_load, prepare_index
-from embedding_assets.postgres.locks import hold, is_loading
+from embedding_assets.postgres.index.lifecycle import build_indexes, plan_load
 from embedding_assets.postgres.runs import list_runs
 from embedding_assets.postgres.samples import sample_sources
 from embedding_assets.postgres.usage.ledger import count_spending
 from embedding_assets.reporting.gather import MAP_SIZE, count_prefixes, daily_costs
-from embedding_assets.spaces import SpaceColumn
 
 
 @asset(
@@ -55,13 +46,13 @@ def chunks_pending(
     with correlate(context.run.run_id), postgres.open() as database:
         if not has_chunks(database):
             return _nothing_to_do(context)
-        column = embedding_provider.open_space(database)
-        backlog, estimate = estimate_backlog(database, column, settings=settings)
+        column = embedding_provider.select(database).column
+        backlog, estimate = estimate_backlog(database, column, settings)
         plan = plan_load(database, column, backlog)
         prefixes = count_prefixes(database, column, settings.embedding.prefix_length)
         spending = count_spending(database, context.run.run_id)
     context.log.info("%d chunks are due in space %s", backlog.due, column.space.name)
-    for limit in limits_passed_by(estimate.usd or 0, spending, settings.budget):
+    for limit in limits_exceeded_by(estimate.usd or 0, spending, settings.budget):
         context.log.warning(
             "embedding them costs about %s, but %s: it will stop there", dollars(estimate.usd or 0), limit
         )
@@ -112,23 +103,18 @@ def chunk_embeddings(
     with correlate(context.run.run_id), postgres.open() as database:
         if not has_chunks(database):
             return _nothing_to_do(context)
-        column = embedding_provider.open_space(database)
-        due = due_in_range(database, column, prefixes.buckets)
         settings = embedding_provider.settings()
-        generator = EmbeddingGenerator(
+        built_later = _also_materializes(context, "pgvector_index_health")
+        outcome = embed_pending(
             settings,
             prefixes=prefixes,
             database=database,
-            on_progress=Pace(due, context.log.info),
-            before_writing=partial(_make_way, context, database, column, due),
+            defer_index=built_later,
+            build_index="on_failure",
+            wait_for_device=True,
+            progress=lambda due: nullcontext(Pace(due, context.log.info)),
         )
-        try:
-            # An API serves several runs at once.
-            with _turn(database) if due and column.space.provider == "local" else nullcontext():
-                stats = generator.generate_embeddings_batch()
-        except ProviderError:
-            _index_what_is_there(context, database, column, settings.index)
-            raise
+        column, stats = outcome.column, outcome.stats
         spending = count_spending(database, context.run.run_id)
         left = count_prefixes(database, column, settings.embedding.prefix_length)
         runs, days = list_runs(database, column.space.name), daily_costs(database)
@@ -162,9 +148,11 @@ def pgvector_index_health(
     with correlate(context.run.run_id), postgres.open() as database:
         if not has_chunks(database):
             return _nothing_to_do(context)
-        column = embedding_provider.open_space(database)
+        column = embedding_provider.select(database).column
         # Alone it was asked for; after every small load it would take longer than the load.
-        reports = build_indexes(database, column, settings.index, anew=not _also(context, "chunk_embeddings"))
+        reports = build_indexes(
+            database, column, settings.index, remeasure=not _also_materializes(context, "chunk_embeddings")
+        )
         runs, days = list_runs(database, column.space.name), daily_costs(database)
         vectors, sources = sample_sources(database, column, MAP_SIZE)
     pictures = index_pictures(reports[0].measurement, runs, days, settings, vectors=vectors, sources=sources)
@@ -177,35 +165,6 @@ def _nothing_to_do(context: AssetExecutionContext) -> MaterializeResult[Any]:
     return MaterializeResult(metadata={"chunks": 0})
 
 
-def _make_way(context: AssetExecutionContext, database: Database, column: SpaceColumn, due: int) -> None:
-    """Drop the index if it had better wait for the load, and this run builds it afterwards."""
-    if _also(context, "pgvector_index_health"):
-        prepare_index(database, column, count_backlog(database, column), loading=due)
-
-
-def _also(context: AssetExecutionContext, asset: str) -> bool:
+def _also_materializes(context: AssetExecutionContext, asset: str) -> bool:
     """Whether this run materializes that asset too."""
     return AssetKey(asset) in context.job_def.asset_layer.selected_asset_keys
-
-
-def _index_what_is_there(
-    context: AssetExecutionContext, database: Database, column: SpaceColumn, config: IndexConfig
-) -> None:
-    """Nothing else will in a run that has failed, and it may be a day until a limit resets or an outage is over."""
-    if is_loading(database, column.space.name):
-        return
-    try:
-        build_missing(database, column, config)
-    except DatabaseError as error:
-        # What made the run fail is the news.
-        context.log.warning("no index until the next run: %s", error)
-
-
-@contextmanager
-def _turn(database: Database) -> Iterator[None]:
-    """One run a machine at a time: two models on one device only slow each other down.
-
-    Not a pool: its slot outlives a run that is killed, and without a daemon every later run would wait for ever.
-    """
-    with database.session() as connection, hold(connection, f"model on {platform.node()}"):
-        yield

@@ -188,7 +188,7 @@ def _judged(
 ) -> list[Verdict]:
     with correlate(context.run.run_id), postgres.open() as database:
         if has_chunks(database):
-            return judge(database, embedding_provider.open_space(database), embedding_provider.settings())
+            return judge(database, embedding_provider.select(database).column, embedding_provider.settings())
     # An empty table is in order, and judging it must not need a model.
     return [
         Verdict(name, passed=True, blocking=False, description="knowledge_base is empty") for name in _selected(context)

@@ -11,9 +11,7 @@ from embedding_assets.config import Settings, get_settings
 from embedding_assets.errors import ConfigurationError
 from embedding_assets.postgres.bootstrap import open_database
 from embedding_assets.postgres.connection import Database
-from embedding_assets.providers.base import EmbeddingProvider
-from embedding_assets.providers.selection import open_space, provider_for
-from embedding_assets.spaces import SpaceColumn
+from embedding_assets.providers.selection import Selection, select_for_run
 
 
 class PostgresResource(ConfigurableResource):  # type: ignore[type-arg]
@@ -112,13 +110,9 @@ class EmbeddingProviderResource(ConfigurableResource):  # type: ignore[type-arg]
             settings, "budget", self, {name: name for name in ("usd_per_run", "usd_per_day", "usd_per_month")}
         )
 
-    def open_space(self, database: Database) -> SpaceColumn:
-        """The space to embed into, registered if it is new; loads no model."""
-        return open_space(self.settings(), database)
-
-    def provider_for(self, column: SpaceColumn, database: Database) -> EmbeddingProvider:
-        """What computes vectors of that space."""
-        return provider_for(self.settings(), column, database)
+    def select(self, database: Database) -> Selection:
+        """The space to embed into, registered if it is new, and its provider; loads no model."""
+        return select_for_run(self.settings(), database)
 
 
 def _changed(

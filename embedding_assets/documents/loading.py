@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from embedding_assets.documents.document import Document
 from embedding_assets.documents.splitting import Splitter
 from embedding_assets.postgres.chunks import LoadedDocument, is_unchanged, store_chunks
-from embedding_assets.providers.selection import configured_model
+from embedding_assets.providers.selection import model_for_splitting
 
 if TYPE_CHECKING:
     from embedding_assets.config import Settings
@@ -23,7 +23,7 @@ _BATCH_CHUNKS = 1000
 
 def configured_splitter(settings: Settings, database: Database) -> Splitter:
     """A splitter for the model the table is to be embedded with; a chunk is never longer than that model reads."""
-    resolved, files = configured_model(settings, database)
+    resolved, files = model_for_splitting(settings, database)
     config = resolved.embedding
     return Splitter(
         files.tokenizer(),

@@ -12,7 +12,7 @@ from embedding_assets.errors import ConfigurationError, ModelUnavailableError, P
 from embedding_assets.postgres.samples import StoredVector, read_vectors, sample_vectors
 from embedding_assets.postgres.spaces import list_spaces
 from embedding_assets.providers.base import embed_checked
-from embedding_assets.providers.selection import provider_for
+from embedding_assets.providers.selection import select_space
 from embedding_assets.spaces import SpaceColumn
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ def audit_space(database: Database, column: SpaceColumn, provider: EmbeddingProv
 def _audit_if_possible(database: Database, column: SpaceColumn, settings: Settings) -> SpaceSample:
     rows = _LOCAL_ROWS if column.space.provider == "local" else _API_ROWS
     try:
-        provider = provider_for(settings.with_patience(_PATIENCE_SECONDS), column, database)
+        provider = select_space(settings.with_patience(_PATIENCE_SECONDS), column, database).open_provider()
         return audit_space(database, column, provider, rows)
     except (ConfigurationError, ModelUnavailableError, ProviderError) as error:
         return SpaceSample(column, unchecked=str(error))

@@ -58,7 +58,7 @@ def judge_costs(spending: Spending, budget: BudgetConfig) -> Verdict:
     )
 
 
-def limits_passed_by(usd: float, spending: Spending, budget: BudgetConfig) -> list[str]:
+def limits_exceeded_by(usd: float, spending: Spending, budget: BudgetConfig) -> list[str]:
     """The limits that leave less than ``usd``, as phrases that name their settings."""
     return [
         f"{limit.setting} leaves {dollars(max(limit.most - limit.used, Decimal(0)))}; it resets {limit.resets}"

@@ -6,13 +6,12 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from embedding_assets.config import get_settings
 from embedding_assets.health.embeddings import THROUGHPUT_MINIMUM_CHUNKS
 from embedding_assets.postgres.backlog import Backlog, count_backlog, count_backlog_tokens, fetch_pending
 from embedding_assets.postgres.runs import latest_run
 from embedding_assets.postgres.usage.ledger import usd_of
 from embedding_assets.providers.openai.prices import price_of
-from embedding_assets.providers.selection import settings_for
+from embedding_assets.providers.selection import select_space
 
 if TYPE_CHECKING:
     from embedding_assets.config import OpenAIConfig, Settings
@@ -24,8 +23,8 @@ if TYPE_CHECKING:
 def estimate_backlog(
     database: Database,
     column: SpaceColumn,
+    settings: Settings,
     *,
-    settings: Settings | None = None,
     tokens_per_second: float | None = None,
 ) -> tuple[Backlog, BacklogEstimate]:
     """Count the backlog and estimate what it takes.
@@ -33,7 +32,7 @@ def estimate_backlog(
     Args:
         database: where.
         column: the space to embed in.
-        settings: price and rate limits of an API; default: from the environment.
+        settings: with the price and the rate limits of an API.
         tokens_per_second: default: the rate of the latest run of some size, else what the limits of an API allow.
 
     Raises:
@@ -47,7 +46,7 @@ def estimate_backlog(
     seconds = tokens / tokens_per_second if tokens_per_second else None
     usd: float | None = 0.0
     if column.space.provider == "openai":
-        settings = settings_for(settings or get_settings(), column)
+        settings = select_space(settings, column, database).settings
         if seconds is None:
             seconds = _seconds_by_limits(backlog.due, tokens, settings.openai)
         price = price_of(settings.openai, settings.budget)

@@ -7,7 +7,7 @@ import resource
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing, suppress
 from contextvars import copy_context
@@ -22,31 +22,32 @@ from embedding_assets.models import EmbeddingStats, PrefixStats
 from embedding_assets.planning import PrefixRange, contiguous
 from embedding_assets.postgres.backlog import PendingChunk, fetch_pending
 from embedding_assets.postgres.bootstrap import open_database
-from embedding_assets.postgres.connection import Database
-from embedding_assets.postgres.failures import save_failures
+from embedding_assets.postgres.failures import FailedChunk, save_failures
 from embedding_assets.postgres.locks import PrefixLocks
 from embedding_assets.postgres.runs import save_run
 from embedding_assets.postgres.spaces import register_space
 from embedding_assets.postgres.vectors import write_vectors
 from embedding_assets.providers.base import embed_checked
-from embedding_assets.providers.selection import open_space, provider_for, stand_in_settings
-from embedding_assets.spaces import SpaceColumn
+from embedding_assets.providers.selection import fallback_settings, select_for_run
 
 if TYPE_CHECKING:
-    from embedding_assets.providers.base import EmbeddedBatch, EmbeddingProvider
+    from numpy.typing import NDArray
 
+    from embedding_assets.postgres.connection import Database
+    from embedding_assets.providers.base import EmbeddedBatch, EmbeddingProvider
+    from embedding_assets.spaces import SpaceColumn
 
 logger = logging.getLogger(__name__)
 
 COMMIT_CHUNKS = 1024
-"""An embedded portion of this size is committed at once, before ``EMBEDDING_COMMIT_SECONDS`` have passed."""
+"""A commit batch of this size is written at once, before ``EMBEDDING_COMMIT_SECONDS`` have passed."""
 
 
 class EmbeddingGenerator:
-    """Embeds what is pending in a range of prefixes.
+    """Embeds what is pending in a range of prefixes; ``embed_pending`` does the same and maintains the index.
 
     What is pending is read from the table, so a run that was killed is finished by the next one. Fetching the next
-    window and writing the last portion overlap with encoding; no transaction is open meanwhile.
+    window and writing the last commit batch overlap with encoding; no transaction is open meanwhile.
 
     While the provider is down, the fallback, if there is one, goes on in its own space. The chunks stay pending in the
     provider's, and the next run after the outage embeds them there.
@@ -68,7 +69,7 @@ class EmbeddingGenerator:
         prefixes: PrefixRange | None = None,
         database: Database | None = None,
         provider: EmbeddingProvider | None = None,
-        on_progress: Callable[[int], None] | None = None,
+        on_progress: Callable[[int], object] | None = None,
         before_writing: Callable[[], object] | None = None,
     ) -> None:
         self._settings = settings or get_settings()
@@ -97,19 +98,18 @@ class EmbeddingGenerator:
         with ExitStack() as stack:
             database = self._database or stack.enter_context(open_database(settings))
             if self._provider is None:
-                column = open_space(settings, database)
-                provider = provider_for(settings, column, database)
+                selection = select_for_run(settings, database)
+                column, provider = selection.column, selection.open_provider()
             else:
                 provider = self._provider
                 column = register_space(database, provider.space, new_space=settings.embedding.new_space)
             stack.enter_context(correlate())
-            buckets = self._prefixes.buckets
-            run = _Run(
+            run = _SpaceRun(
                 settings,
                 database,
                 column,
                 provider,
-                buckets=buckets,
+                buckets=self._prefixes.buckets,
                 on_progress=self._on_progress,
                 before_writing=self._before_writing,
             )
@@ -117,63 +117,68 @@ class EmbeddingGenerator:
                 return run.execute()
             except ProviderUnavailableError as outage:
                 try:
-                    stand_in = stand_in_settings(settings, column.space)
-                    fallback = self._fall_back(stand_in, database, run) if stand_in else None
+                    substitute = fallback_settings(settings, column.space)
+                    fallback = self._fall_back(substitute, database, run) if substitute else None
                 except EmbeddingAssetsError as error:
                     raise error from outage
                 if fallback is None:
                     raise
             return run.stats.model_copy(update={"fallback": fallback})
 
-    def _fall_back(self, settings: Settings, database: Database, stopped: _Run) -> EmbeddingStats:
+    def _fall_back(self, settings: Settings, database: Database, stopped: _SpaceRun) -> EmbeddingStats:
         """Go on with what a run could not finish, in the fallback's space."""
-        column = open_space(settings, database)
+        selection = select_for_run(settings, database)
         logger.warning(
             "%s is down: what is pending in space %s is embedded in the fallback's, %s, and stays pending in the first",
             stopped.column.space.provider,
             stopped.column.space.name,
-            column.space.name,
-            extra={"space": stopped.column.space.name, "fallback_space": column.space.name},
+            selection.column.space.name,
+            extra={"space": stopped.column.space.name, "fallback_space": selection.column.space.name},
         )
-        return _Run(
+        return _SpaceRun(
             settings,
             database,
-            column,
-            provider_for(settings, column, database),
+            selection.column,
+            selection.open_provider(),
             buckets=stopped.held,
             on_progress=self._on_progress,
             also_in=stopped.column,
         ).execute()
 
 
-class _Portion:
-    """Embedded chunks that wait for one commit."""
+class _CommitBatch:
+    """Chunks that are written together: embedded ones with their vectors, and those that failed."""
 
     def __init__(self) -> None:
         self.chunks: list[PendingChunk] = []
-        self.vectors: list[np.ndarray[tuple[int, ...], np.dtype[np.float32]]] = []
-        self.failed: dict[str, str] = {}
-        self.failed_versions: dict[str, int] = {}
+        self.failed: list[FailedChunk] = []
         self.begun = time.monotonic()
+        self._vectors: list[NDArray[np.float32]] = []
 
-    def fail(self, chunk: PendingChunk, code: str) -> None:
-        self.failed[chunk.chunk_hash] = code
-        self.failed_versions[chunk.chunk_hash] = chunk.text_version
-
-    @property
-    def size(self) -> int:
+    def __len__(self) -> int:
         return len(self.chunks) + len(self.failed)
 
+    def add(self, chunks: list[PendingChunk], vectors: NDArray[np.float32]) -> None:
+        self.chunks += chunks
+        self._vectors.append(vectors)
 
-class _Run:
-    """One pass over some lock buckets: owns the locks, the two helper threads and the counters.
+    def fail(self, chunk: PendingChunk, code: str) -> None:
+        self.failed.append(FailedChunk(chunk.chunk_hash, code, chunk.text_version))
+
+    def vectors(self) -> NDArray[np.float32]:
+        """Those of ``chunks``, shape (len(chunks), dimensions)."""
+        return np.concatenate(self._vectors)
+
+
+class _SpaceRun:
+    """One pass over some lock buckets in one space: owns the locks, the two helper threads and the counters.
 
     With ``also_in``, only over chunks that are due in that space too.
 
     Attributes:
         column: the space written to.
         held: the buckets that no other run has.
-        stats: what was done, once that is recorded.
+        stats: what was done, once that is saved.
     """
 
     def __init__(
@@ -184,7 +189,7 @@ class _Run:
         provider: EmbeddingProvider,
         *,
         buckets: Sequence[int],
-        on_progress: Callable[[int], None],
+        on_progress: Callable[[int], object],
         before_writing: Callable[[], object] | None = None,
         also_in: SpaceColumn | None = None,
     ) -> None:
@@ -201,8 +206,8 @@ class _Run:
         self._counts: dict[str, Counter[str]] = {}
         self._usd = 0.0
         self._load_seconds = 0.0
-        self._pending_write: Future[set[str]] | None = None
-        self._written_portion = _Portion()
+        self._started = self._committed = time.monotonic()
+        self._write: tuple[_CommitBatch, Future[set[str]]] | None = None
 
     def execute(self) -> EmbeddingStats:
         """Embed what is due; returns ``stats``.
@@ -210,9 +215,9 @@ class _Run:
         Raises:
             ProviderError: nothing more can be embedded now; what was embedded before is committed and recorded.
         """
-        self._started = self._committed = time.monotonic()
         with ExitStack() as stack:
-            self._take_locks(stack)
+            locks = stack.enter_context(closing(PrefixLocks(self._database, self.column.space.name)))
+            self._acquire(locks)
             fetcher = stack.enter_context(ThreadPoolExecutor(1, "fetch"))
             writer = stack.enter_context(ThreadPoolExecutor(1, "write"))
             try:
@@ -220,18 +225,22 @@ class _Run:
                     if not self._load_seconds:
                         # Only now: a range without work must not pay for loading a model.
                         self._load_seconds = self._provider.load()
-                    self._locks.check()
-                    self._embed_window(window, writer)
+                    locks.check()
+                    with closing(self._embed(window)) as ready:
+                        for batch in ready:
+                            self._submit(batch, writer)
+                            # After the hand-over: what is embedded is written, also if another run has the locks now.
+                            locks.check()
             except BaseException as error:
                 # What is on its way will be committed, so the log must say so too.
                 with suppress(EmbeddingAssetsError):
                     self._finish_write()
                     if isinstance(error, ProviderError):
                         # Up to the last commit, without the time that an outage was waited out.
-                        self._record(self._committed)
+                        self._save_stats(self._committed)
                 raise
             self._finish_write()
-        self._record(time.monotonic())
+        self._save_stats(time.monotonic())
         stats = self.stats
         logger.info(
             "run finished: %d embedded, %d failed, %d skipped, %.1f chunks/s",
@@ -243,15 +252,11 @@ class _Run:
         )
         return stats
 
-    def _take_locks(self, stack: ExitStack) -> None:
-        self._locks = PrefixLocks(self._database, self.column.space.name)
-        stack.callback(self._locks.close)
-        self.held = [bucket for part in contiguous(self._buckets) for bucket in self._locks.acquire(part)]
-        self._busy = sorted(set(self._buckets) - set(self.held))
-        if self._busy:
-            logger.warning(
-                "%d of %d hash ranges are held by another run and left to it", len(self._busy), len(self._buckets)
-            )
+    def _acquire(self, locks: PrefixLocks) -> None:
+        self.held = [bucket for part in contiguous(self._buckets) for bucket in locks.acquire(part)]
+        busy = len(self._buckets) - len(self.held)
+        if busy:
+            logger.warning("%d of %d hash ranges are held by another run and left to it", busy, len(self._buckets))
 
     def _windows(self, fetcher: ThreadPoolExecutor) -> Iterator[list[PendingChunk]]:
         """Windows of due chunks in hash order; while one is worked on, the next is fetched."""
@@ -266,92 +271,91 @@ class _Run:
         limit = max(self._config.window_size, self._provider.window_texts)
         return fetch_pending(self._database, self.column, buckets, after=after, limit=limit, also_in=self._also_in)
 
-    def _embed_window(self, window: list[PendingChunk], writer: ThreadPoolExecutor) -> None:
-        portion = _Portion()
+    def _embed(self, window: list[PendingChunk]) -> Generator[_CommitBatch, None, None]:
+        """The chunks of a window as they become ready to be written.
+
+        Raises:
+            ProviderError: nothing more can be embedded now; what was embedded before has been yielded.
+        """
+        ready = _CommitBatch()
         # ``load`` refuses blank texts, but an adopted table may hold them; a vector of nothing would match anything.
         readable = [chunk for chunk in window if chunk.text.strip()]
         for chunk in window:
             if not chunk.text.strip():
-                portion.fail(chunk, "blank_text")
-        self._on_progress(portion.size)
+                ready.fail(chunk, "blank_text")
+        self._on_progress(len(ready))
         try:
             # Closed: an API's requests must not go on behind a run that has failed.
             with closing(embed_checked(self._provider, [chunk.text for chunk in readable])) as batches:
                 for batch in batches:
-                    self._collect(readable, batch, portion)
+                    self._collect(readable, batch, ready)
                     self._on_progress(len(batch.indices) + len(batch.errors))
-                    overdue = time.monotonic() - portion.begun >= self._config.commit_seconds
+                    overdue = time.monotonic() - ready.begun >= self._config.commit_seconds
                     # What was paid for waits for nothing: after a kill it would be paid for again.
-                    if portion.size and (portion.size >= COMMIT_CHUNKS or overdue or batch.usd > 0):
-                        self._submit(portion, writer)
-                        portion = _Portion()
+                    if ready and (len(ready) >= COMMIT_CHUNKS or overdue or batch.usd > 0):
+                        yield ready
+                        ready = _CommitBatch()
         except ProviderError:
-            if portion.size:
-                self._submit(portion, writer)
+            if ready:
+                yield ready
             raise
-        if portion.size:
-            self._submit(portion, writer)
+        if ready:
+            yield ready
 
-    def _collect(self, window: list[PendingChunk], batch: EmbeddedBatch, portion: _Portion) -> None:
+    def _collect(self, window: list[PendingChunk], batch: EmbeddedBatch, ready: _CommitBatch) -> None:
         self._usd += batch.usd
-        for row, index in enumerate(batch.indices):
-            chunk = window[index]
-            portion.chunks.append(chunk)
-            portion.vectors.append(batch.vectors[row])
+        chunks = [window[index] for index in batch.indices]
+        if chunks:
+            ready.add(chunks, batch.vectors)
+        for chunk, tokens, truncated in zip(chunks, batch.token_counts, batch.truncated, strict=True):
             counts = self._count(chunk.chunk_hash)
-            counts["tokens"] += batch.token_counts[row]
-            counts["truncated"] += batch.truncated[row]
+            counts["tokens"] += tokens
+            counts["truncated"] += truncated
         for index, code in batch.errors.items():
-            portion.fail(window[index], code)
+            ready.fail(window[index], code)
 
-    def _submit(self, portion: _Portion, writer: ThreadPoolExecutor) -> None:
+    def _submit(self, batch: _CommitBatch, writer: ThreadPoolExecutor) -> None:
         """Write in the background; at most one write is under way, so memory stays bounded."""
         self._finish_write()
-        self._written_portion = portion
-        self._pending_write = writer.submit(copy_context().run, self._write, portion)
-        # After handing over what is embedded: if the locks are gone, another run may be at the same chunks.
-        self._locks.check()
+        self._write = batch, writer.submit(copy_context().run, self._commit, batch)
 
-    def _write(self, portion: _Portion) -> set[str]:
-        save_failures(
-            self._database,
-            self.column.space.name,
-            portion.failed,
-            self._config,
-            text_versions=portion.failed_versions,
-        )
+    def _commit(self, batch: _CommitBatch) -> set[str]:
+        """Write a batch; returns the hashes of the vectors that were written."""
+        save_failures(self._database, self.column.space.name, batch.failed, self._config)
         written: set[str] = set()
-        if portion.chunks:
+        if batch.chunks:
             if self._before_writing is not None:
                 self._before_writing()
                 self._before_writing = None
-            written = write_vectors(self._database, self.column, portion.chunks, np.stack(portion.vectors))
+            written = write_vectors(self._database, self.column, batch.chunks, batch.vectors())
         self._committed = time.monotonic()
         return written
 
     def _finish_write(self) -> None:
-        if self._pending_write is None:
+        if self._write is None:
             return
-        future, self._pending_write = self._pending_write, None
+        (batch, future), self._write = self._write, None
         written = future.result()
-        for chunk in self._written_portion.chunks:
+        for chunk in batch.chunks:
             self._count(chunk.chunk_hash)["embedded" if chunk.chunk_hash in written else "skipped"] += 1
-        for chunk_hash, code in self._written_portion.failed.items():
-            self._count(chunk_hash)["failed"] += 1
+        for failed in batch.failed:
+            self._count(failed.chunk_hash)["failed"] += 1
             logger.warning(
-                "chunk %s failed: %s", chunk_hash, code, extra={"chunk_hash": chunk_hash, "error_code": code}
+                "chunk %s failed: %s",
+                failed.chunk_hash,
+                failed.error_code,
+                extra={"chunk_hash": failed.chunk_hash, "error_code": failed.error_code},
             )
-        failed = len(self._written_portion.failed)
-        logger.info("committed %d vectors", len(written), extra={"embedded": len(written), "failed": failed})
+        counts = {"embedded": len(written), "failed": len(batch.failed)}
+        logger.info("committed %d vectors", len(written), extra=counts)
 
     def _count(self, chunk_hash: str) -> Counter[str]:
         return self._counts.setdefault(chunk_hash[: self._config.prefix_length], Counter())
 
-    def _record(self, ended: float) -> None:
-        """Work out ``stats`` and keep them."""
-        prefixes = {prefix: PrefixStats(**counts) for prefix, counts in sorted(self._counts.items())}
+    def _save_stats(self, ended: float) -> None:
         total: Counter[str] = sum(self._counts.values(), Counter())
         length = self._config.prefix_length
+        busy = set(self._buckets) - set(self.held)
         self.stats = EmbeddingStats(
             space=self.column.space.name,
             embedded=total["embedded"],
@@ -365,8 +369,8 @@ class _Run:
             peak_memory_bytes=peak_memory_bytes(),
             device=self._provider.device,
             precision=self._provider.precision,
-            busy_prefixes=sorted({format(bucket, "02x")[:length] for bucket in self._busy}),
-            prefixes=prefixes,
+            busy_prefixes=sorted({format(bucket, "02x")[:length] for bucket in busy}),
+            prefixes={prefix: PrefixStats(**counts) for prefix, counts in sorted(self._counts.items())},
         )
         save_run(self._database, self.stats)
 

@@ -5,16 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-from embedding_assets.health.costs import judge_costs, limits_passed_by
+from embedding_assets.health.costs import judge_costs, limits_exceeded_by
 from embedding_assets.postgres.backlog import due_prefixes, measure_due
 from embedding_assets.postgres.chunks import has_chunks
-from embedding_assets.postgres.spaces import list_spaces
 from embedding_assets.postgres.usage.endpoints import outage_until
 from embedding_assets.postgres.usage.ledger import count_spending, usd_of
 from embedding_assets.providers.openai.gate import ApiAccount
 from embedding_assets.providers.openai.prices import price_of
 from embedding_assets.providers.openai.provider import endpoint_of, openai_space
-from embedding_assets.providers.selection import fallback_settings, find_space, follow_spaces, settings_for
+from embedding_assets.providers.selection import find_fallback, find_for_run
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,13 +53,11 @@ def check_readiness(database: Database, settings: Settings, prefixes: Sequence[s
     Raises:
         ConfigurationError: the settings do not lead to the table's model, or a dollar limit needs a price.
     """
-    column = find_space(settings, database)
+    account, column = find_for_run(settings, database)
     if column is None:
         # Nothing was ever embedded there, so there is no partial index to probe yet.
-        account = follow_spaces(settings, list_spaces(database))
         readiness, most_tokens = Readiness(list(prefixes) if has_chunks(database) else []), None
     else:
-        account = settings_for(settings, column)
         readiness, most_tokens = _measure(database, column, prefixes)
     if not readiness.prefixes or account.embedding.provider != "openai":
         return readiness
@@ -86,8 +83,8 @@ def _within_budget(database: Database, settings: Settings, readiness: Readiness,
     full = 4 * ApiAccount(openai_space(settings.openai), settings.openai, budget).request_tokens
     usd = usd_of(full if most_tokens is None else min(full, most_tokens), price_of(settings.openai, budget))
     spending = count_spending(database, run_id="")
-    if passed := limits_passed_by(float(usd), spending, budget):
-        hindrance = f"a limit in dollars leaves too little for the next request: {'; '.join(passed)}"
+    if exceeded := limits_exceeded_by(float(usd), spending, budget):
+        hindrance = f"a limit in dollars leaves too little for the next request: {'; '.join(exceeded)}"
         return Readiness([], hindrance=hindrance)
     costs = judge_costs(spending, budget)
     return readiness if costs.passed else replace(readiness, warning=costs.description)
@@ -101,10 +98,9 @@ def _beside_outage(
         return readiness
     server = openai_space(settings.openai).revision
     outage = f"the API at {server} is down and is asked again at {until:%H:%M:%S} UTC"
-    fallback = fallback_settings(settings)
-    if fallback is None:
+    if settings.embedding.fallback is None:
         return Readiness([], hindrance=outage)
-    beside = find_space(fallback, database)
+    beside = find_fallback(settings, database)
     due = readiness.prefixes
     if beside is not None:
         # A run goes on with what neither has embedded.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -26,19 +26,27 @@ class Failure:
     source: str
 
 
-def save_failures(
-    database: Database,
-    space_name: str,
-    codes: Mapping[str, str],
-    config: EmbeddingConfig,
-    *,
-    text_versions: Mapping[str, int] | None = None,
-) -> None:
-    """Count one more failure for each chunk in ``codes`` (hash → error code).
+@dataclass(frozen=True, slots=True)
+class FailedChunk:
+    """A chunk that could not be embedded just now.
+
+    Attributes:
+        chunk_hash: its hash.
+        error_code: why, in snake case.
+        text_version: of the text that failed; None: whatever it is now.
+    """
+
+    chunk_hash: str
+    error_code: str
+    text_version: int | None = None
+
+
+def save_failures(database: Database, space_name: str, failed: Sequence[FailedChunk], config: EmbeddingConfig) -> None:
+    """Count one more failure for each chunk in ``failed``.
 
     The wait before the next attempt doubles with every failure; after ``max_attempts`` the chunk is quarantined.
-    A chunk that was deleted in the meantime is left out, and so is one whose text is no longer the version in
-    ``text_versions`` (hash → version): the new text has not failed.
+    A chunk that was deleted in the meantime is left out, and so is one whose text has another version by now: the new
+    text has not failed.
     """
     query = """
         INSERT INTO embedding_failures AS f (chunk_hash, space, error_code, attempts, retry_at, quarantined)
@@ -59,9 +67,9 @@ def save_failures(
     """
     parameters = {
         "space": space_name,
-        "hashes": list(codes),
-        "codes": list(codes.values()),
-        "versions": [(text_versions or {}).get(chunk_hash) for chunk_hash in codes],
+        "hashes": [chunk.chunk_hash for chunk in failed],
+        "codes": [chunk.error_code for chunk in failed],
+        "versions": [chunk.text_version for chunk in failed],
         "delay": config.retry_delay_seconds,
         "most": config.max_attempts,
     }
@@ -69,7 +77,7 @@ def save_failures(
     def work(connection: Connection) -> None:
         connection.execute(query, parameters)
 
-    if codes:
+    if failed:
         database.run(work)
 
 

@@ -10,10 +10,10 @@ import pytest
 
 from embedding_assets.cli import app
 from embedding_assets.models import EmbeddingStats
-from embedding_assets.postgres.failures import save_failures
+from embedding_assets.postgres.failures import FailedChunk, save_failures
 from embedding_assets.postgres.locks import PrefixLocks
 from embedding_assets.postgres.runs import save_run
-from embedding_assets.providers.selection import open_space
+from embedding_assets.providers.selection import select_for_run
 from embedding_assets_tests.support.fakes import insert_chunks
 
 # A process that a script starts in the background ignores SIGINT, and so do its children.
@@ -95,7 +95,7 @@ def test_from_documents_to_answers(run, settings, documents):
 
 def test_status_for_programs(run, settings, database):
     assert json.loads(run("status", "--json")[1])["spaces"] == []
-    open_space(settings, database)
+    select_for_run(settings, database)
     insert_chunks(database, ["a", "b", "c"])
     run("embed", "--json", "--no-index")
 
@@ -144,7 +144,7 @@ def test_an_empty_database(run, empty_url, monkeypatch):
 
 
 def test_an_estimate_after_a_run_times_nothing(run, settings, database):
-    column = open_space(settings, database)
+    column = select_for_run(settings, database).column
     save_run(database, EmbeddingStats(space=column.space.name, embedded=200, tokens=1000, seconds=10, device="cpu"))
     insert_chunks(database, ["some text"] * 1, token_count=100)
 
@@ -173,7 +173,7 @@ def test_an_index_that_a_killed_run_left_out_is_built(run, settings, database):
 
 def test_the_index_is_left_to_the_run_that_is_still_loading(run, settings, database):
     insert_chunks(database, [f"text {n}" for n in range(40)])
-    locks = PrefixLocks(database, open_space(settings, database).space.name)
+    locks = PrefixLocks(database, select_for_run(settings, database).column.space.name)
     locks.acquire(range(16))
 
     code, out, _ = run("embed", "--json")
@@ -184,9 +184,9 @@ def test_the_index_is_left_to_the_run_that_is_still_loading(run, settings, datab
 
 
 def test_failures_are_listed_and_tried_again(run, settings, database):
-    column = open_space(settings, database)
+    column = select_for_run(settings, database).column
     [chunk_hash] = insert_chunks(database, ["secret words"], document_metadata='{"source": "docs/a.md"}')
-    save_failures(database, column.space.name, {chunk_hash: "encoding_failed"}, settings.embedding)
+    save_failures(database, column.space.name, [FailedChunk(chunk_hash, "encoding_failed")], settings.embedding)
 
     code, out, _ = run("failures")
     assert code == 0

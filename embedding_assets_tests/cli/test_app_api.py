@@ -12,7 +12,7 @@ from embedding_assets.postgres.catalog import describe_index
 from embedding_assets.postgres.index.measurements import baseline_measurement
 from embedding_assets.postgres.spaces import list_spaces, serving_space
 from embedding_assets.postgres.usage.ledger import list_costs
-from embedding_assets.providers.selection import open_space
+from embedding_assets.providers.selection import select_for_run
 from embedding_assets_tests.support.api_server import ApiServer
 from embedding_assets_tests.support.fakes import insert_chunks
 
@@ -178,9 +178,9 @@ def test_an_estimate_for_an_api_asks_it_nothing(run, by_api, settings, database,
     monkeypatch.setenv("EMBEDDING_BUDGET_USD_PER_DAY", "0.25")
     lines = run("estimate")[1].splitlines()
     assert lines[0].startswith("30 chunks, 150 tokens: about 3.0 min, $0.30 (space")
-    assert lines[1].startswith("This passes a limit: EMBEDDING_BUDGET_USD_PER_DAY leaves $0.25")
+    assert lines[1].startswith("This exceeds a limit: EMBEDDING_BUDGET_USD_PER_DAY leaves $0.25")
     report = json.loads(run("estimate", "--json")[1])
-    assert (report["usd"], report["seconds"], len(report["limits_passed"])) == (0.3, 180.0, 1)
+    assert (report["usd"], report["seconds"], len(report["limits_exceeded"])) == (0.3, 180.0, 1)
     assert by_api.requests == 0
 
 
@@ -222,7 +222,7 @@ def test_a_model_that_cannot_be_loaded_costs_no_index(run, settings, database, m
     insert_chunks(database, TEXTS[:3])
     assert run("embed")[0] == 0
     insert_chunks(database, TEXTS[3:])
-    column = open_space(settings, database)
+    column = select_for_run(settings, database).column
     monkeypatch.setenv("EMBEDDING_DEVICE", "cuda:99")
     assert run("embed")[0] == 2
     assert describe_index(database, column.index).valid
@@ -268,7 +268,7 @@ def test_a_recall_is_accepted_as_what_later_ones_are_compared_with(run, settings
     assert code == 2
     assert "there is no space yet" in err
     insert_chunks(database, TEXTS)
-    open_space(settings, database)
+    select_for_run(settings, database)
     code, _, err = run("spaces", "accept-recall", "local")
     assert code == 2
     assert "has no recall to accept: 0 vectors are too few" in err

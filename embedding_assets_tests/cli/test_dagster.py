@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from embedding_assets.cli.dagster import dagster_environment, start_materialization, ui_command
-from embedding_assets.providers.selection import open_space
+from embedding_assets.providers.selection import select_for_run
 from embedding_assets_tests.support.fakes import insert_chunks
 
 CHECKOUT = Path(__file__).parents[2]
@@ -63,7 +63,7 @@ def test_the_run_covers_all_partitions(settings, tmp_path, monkeypatch, length, 
 
 def test_materialize_and_launch_at_once_in_a_checkout(settings, database, tmp_path):
     """Both commands of the README, with nothing set but the database: both end well, each chunk is embedded once."""
-    open_space(settings, database)
+    select_for_run(settings, database)
     insert_chunks(database, [f"text {n}" for n in range(60)])
     environment = {**os.environ, "VIRTUAL_ENV": str(BIN.parent), "EMBEDDING_DATA_DIR": str(tmp_path / "data")}
     commands = [

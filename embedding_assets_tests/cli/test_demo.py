@@ -18,7 +18,7 @@ from embedding_assets.encoder.demo_model import NAME as DEMO_MODEL
 from embedding_assets.errors import EmbeddingAssetsError, ModelUnavailableError
 from embedding_assets.health.verdict import Verdict
 from embedding_assets.postgres.server.embedded import stop_embedded_server
-from embedding_assets.providers.selection import open_space
+from embedding_assets.providers.selection import select_for_run
 from embedding_assets_tests.support.api_server import ApiServer
 from embedding_assets_tests.support.fakes import insert_chunks
 
@@ -132,7 +132,7 @@ def failing_run(settings, monkeypatch, tmp_path):
     ],
 )
 def test_a_failing_run_names_its_log_and_its_cause(failing_run, settings, database, script, cause, tmp_path):
-    column = open_space(settings, database)
+    column = select_for_run(settings, database).column
     insert_chunks(database, ["one"])
 
     with pytest.raises(EmbeddingAssetsError, match=rf"failed with status 3{cause}; see {tmp_path}/demo.log$"):
@@ -140,7 +140,7 @@ def test_a_failing_run_names_its_log_and_its_cause(failing_run, settings, databa
 
 
 def test_an_interrupted_demo_leaves_no_run_behind(failing_run, settings, database, monkeypatch):
-    column = open_space(settings, database)
+    column = select_for_run(settings, database).column
     insert_chunks(database, ["one"])
     script = f"import signal, time; signal.signal({int(signal.SIGINT)}, signal.default_int_handler); time.sleep(60)"
     changed = failing_run(script)
@@ -182,13 +182,13 @@ def test_a_model_that_can_be_had_is_used_without_a_word(settings, database):
 
 
 def test_a_table_that_is_embedded_keeps_its_model(settings, database, monkeypatch):
-    open_space(settings, database)
+    select_for_run(settings, database)
     monkeypatch.delenv("EMBEDDING_MODEL_NAME")
 
     chosen, explanation = choose_model(get_settings(), database)
 
     assert explanation is None
-    assert open_space(chosen, database).space.model == DEMO_MODEL
+    assert select_for_run(chosen, database).column.space.model == DEMO_MODEL
 
 
 def test_recall_that_was_not_measured_is_said_so():

@@ -7,9 +7,9 @@ from datetime import datetime
 import pytest
 
 from embedding_assets.config import get_settings
-from embedding_assets.postgres.failures import save_failures
+from embedding_assets.postgres.failures import FailedChunk, save_failures
 from embedding_assets.postgres.spaces import list_spaces
-from embedding_assets.providers.selection import open_space
+from embedding_assets.providers.selection import select_for_run
 from embedding_assets_tests.support.fakes import insert_chunks
 
 TEXTS = [f"text {number}" for number in range(40)]
@@ -50,7 +50,9 @@ def test_status_tells_programs_what_it_tells_people(run, database, embedded, mon
     monkeypatch.setenv("EMBEDDING_BUDGET_USD_PER_DAY", "2.5")
     monkeypatch.setenv("EMBEDDING_MAX_ATTEMPTS", "1")
     [chunk] = insert_chunks(database, ["fails"])
-    save_failures(database, list_spaces(database)[0].space.name, {chunk: "not_finite"}, get_settings().embedding)
+    save_failures(
+        database, list_spaces(database)[0].space.name, [FailedChunk(chunk, "not_finite")], get_settings().embedding
+    )
 
     told = json.loads(run("status", "--json")[1])
 
@@ -77,7 +79,7 @@ def test_health_fails_where_searches_are_in_danger(run, database, embedded):
 
 
 def test_health_of_an_empty_table_says_what_to_do(run, settings, database):
-    open_space(settings, database)
+    select_for_run(settings, database)
     code, out, err = run("health")
     assert (code, out) == (2, "")
     assert "embedding-assets load PATH" in err

@@ -76,13 +76,13 @@ def test_an_estimate(plan, line):
     assert tables.estimate_line("s", plan) == line
 
 
-def test_an_estimate_names_the_limits_it_passes():
+def test_an_estimate_names_the_limits_it_exceeds():
     plan = BacklogEstimate(2, 9, 60, 9.5)
     line = tables.estimate_line("s", plan, ["EMBEDDING_BUDGET_USD_PER_DAY leaves $0.80", "the [other]"])
     assert line.splitlines() == [
         "2 chunks, 9 tokens: about 60 s, $9.50 (space s).",
-        "[yellow]This passes a limit:[/yellow] EMBEDDING_BUDGET_USD_PER_DAY leaves $0.80.",
-        r"[yellow]This passes a limit:[/yellow] the \[other].",
+        "[yellow]This exceeds a limit:[/yellow] EMBEDDING_BUDGET_USD_PER_DAY leaves $0.80.",
+        r"[yellow]This exceeds a limit:[/yellow] the \[other].",
     ]
 
 

@@ -11,7 +11,7 @@ from embedding_assets import EmbeddingGenerator
 from embedding_assets.config import Settings
 from embedding_assets.postgres.connection import Database
 from embedding_assets.postgres.index.build import build_vector_index
-from embedding_assets.providers.selection import open_space
+from embedding_assets.providers.selection import select_for_run
 from embedding_assets.spaces import SpaceColumn
 from embedding_assets_tests.support.fakes import insert_chunks
 from embedding_assets_tests.support.generator_runs import texts
@@ -30,6 +30,6 @@ def filled(settings: Settings, database: Database) -> SpaceColumn:
     """Thirty chunks with vectors and an index, as a run leaves them; the space's record."""
     insert_chunks(database, texts(30))
     EmbeddingGenerator(settings, database=database).generate_embeddings_batch()
-    column = open_space(settings, database)
+    column = select_for_run(settings, database).column
     build_vector_index(database, column, settings.index)
     return column

@@ -227,7 +227,7 @@ def test_log_lines_outside_dagster_carry_the_run(database, capfd):
 def test_runs_on_one_machine_take_turns(database, instance, monkeypatch, caplog):
     caplog.set_level(logging.INFO, "embedding_assets")
     insert_chunks(database, TEXTS[:5])
-    monkeypatch.setattr("embedding_assets.defs.assets.platform.node", lambda: "here")
+    monkeypatch.setattr("embedding_assets.pipeline.run.platform.node", lambda: "here")
     monkeypatch.setattr("embedding_assets.postgres.locks._POLL_SECONDS", 0.05)
     results = []
     run = threading.Thread(target=lambda: results.append(materialize(instance)))
@@ -249,7 +249,7 @@ def test_runs_on_one_machine_take_turns(database, instance, monkeypatch, caplog)
 
 
 def test_a_run_without_work_does_not_wait(database, instance, monkeypatch):
-    monkeypatch.setattr("embedding_assets.defs.assets.platform.node", lambda: "here")
+    monkeypatch.setattr("embedding_assets.pipeline.run.platform.node", lambda: "here")
 
     with database.session() as connection, hold(connection, "model on here"):
         assert materialize(instance).success

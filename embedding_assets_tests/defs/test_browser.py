@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from embedding_assets.cli.dagster import dagster_environment, ui_command
-from embedding_assets.providers.selection import open_space
+from embedding_assets.providers.selection import select_for_run
 from embedding_assets.reporting.figures.costs import cost_figure
 from embedding_assets.reporting.figures.map import map_figure
 from embedding_assets.reporting.figures.searching import latency_figure, recall_figure, recall_glance
@@ -107,7 +107,7 @@ def test_figures_have_the_size_they_were_drawn_for(chromium):
 @pytest.fixture
 def ui(settings, database, tmp_path):
     """The address of Dagster's UI, with its daemon, on a table of a few chunks."""
-    open_space(settings, database)
+    select_for_run(settings, database)
     insert_chunks(database, [f"text {n}" for n in range(60)])
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

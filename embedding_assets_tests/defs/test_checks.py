@@ -18,7 +18,7 @@ from embedding_assets.postgres.index.lifecycle import accept_recall, build_index
 from embedding_assets.postgres.runs import save_run
 from embedding_assets.postgres.spaces import register_space
 from embedding_assets.postgres.usage.ledger import Spending
-from embedding_assets.providers.selection import open_space
+from embedding_assets.providers.selection import select_for_run
 from embedding_assets_tests.support.evaluating import evaluate, execute, failing
 from embedding_assets_tests.support.fakes import FAKE_SPACE, FakeProvider, hash_of, insert_chunks, vector_of
 from embedding_assets_tests.support.generator_runs import texts
@@ -105,7 +105,7 @@ def test_a_wrong_claim_on_an_adopted_table(settings, database):
     database.run(
         lambda c: c.cursor().executemany("UPDATE knowledge_base SET embedding = %s::vector WHERE chunk_hash = %s", rows)
     )
-    column = open_space(settings, database)
+    column = select_for_run(settings, database).column
 
     assert "30 of 30 vectors" in failing()["vectors_match_model"].description
 

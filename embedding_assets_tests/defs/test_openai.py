@@ -120,7 +120,7 @@ def test_a_second_space_beside_the_local_one(settings, database, launch):
 
 def test_runs_of_an_api_need_not_take_turns(database, launch, monkeypatch):
     insert_chunks(database, TEXTS[:20])
-    monkeypatch.setattr("embedding_assets.defs.assets.platform.node", lambda: "here")
+    monkeypatch.setattr("embedding_assets.pipeline.run.platform.node", lambda: "here")
 
     with database.session() as connection, hold(connection, "model on here"):
         assert launch().success
@@ -194,7 +194,7 @@ def test_an_index_that_cannot_be_built_either_does_not_hide_why_the_run_failed(
     insert_chunks(database, TEXTS[:20])
     assert launch().success
     insert_chunks(database, TEXTS[20:])
-    monkeypatch.setattr("embedding_assets.defs.assets.build_missing", refuse)
+    monkeypatch.setattr("embedding_assets.pipeline.run.build_missing", refuse)
 
     result = launch(usd_per_run=1e-9)
 

@@ -119,15 +119,15 @@ def test_the_password_of_the_resource_stays_out_of_its_errors(monkeypatch):
 def test_a_provider_for_the_table_and_its_model_is_loaded_once_and_freed(settings, database):
     model = ModelResource()
     resource = EmbeddingProviderResource(model=model)
-    column = resource.open_space(database)
+    column = resource.select(database).column
     assert serving_space(database) == column
 
-    first, second = resource.provider_for(column, database), resource.provider_for(column, database)
+    first, second = (resource.select(database).open_provider() for _ in range(2))
     first.load()
     second.load()
     assert first._loaded is second._loaded
 
     model.release()
-    third = resource.provider_for(column, database)
+    third = resource.select(database).open_provider()
     third.load()
     assert third._loaded is not first._loaded

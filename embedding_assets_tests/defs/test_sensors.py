@@ -12,7 +12,7 @@ from embedding_assets.defs.resources import EmbeddingProviderResource, ModelReso
 from embedding_assets.defs.sensors import MOST_RUNS, PAUSE_AFTER_FAILURE_SECONDS, SILENT_SECONDS, new_chunks_sensor
 from embedding_assets.errors import DatabaseUnavailableError
 from embedding_assets.providers.openai.provider import endpoint_of
-from embedding_assets.providers.selection import open_space
+from embedding_assets.providers.selection import select_for_run
 
 STARTED, QUEUED = DagsterRunStatus.STARTED, DagsterRunStatus.QUEUED
 
@@ -20,7 +20,7 @@ STARTED, QUEUED = DagsterRunStatus.STARTED, DagsterRunStatus.QUEUED
 @pytest.fixture
 def table(settings, database):
     """The database, in which a space is registered."""
-    open_space(settings, database)
+    select_for_run(settings, database)
     return database
 
 
@@ -220,7 +220,7 @@ def by_api(settings, database, monkeypatch):
     """The settings of an API at a dollar for a token, whose space is there."""
     for name, value in (("PROVIDER", "openai"), ("OPENAI_API_KEY", "k"), ("OPENAI_USD_PER_MILLION_TOKENS", "1000000")):
         monkeypatch.setenv(f"EMBEDDING_{name}", value)
-    open_space(get_settings(), database)
+    select_for_run(get_settings(), database)
     return database
 
 

@@ -15,7 +15,7 @@ from embedding_assets.health.audit import SpaceSample, audit_space, audit_spaces
 from embedding_assets.postgres.connection import Database
 from embedding_assets.postgres.spaces import register_space
 from embedding_assets.providers.base import EmbeddedBatch
-from embedding_assets.providers.selection import open_space, provider_for
+from embedding_assets.providers.selection import select_for_run, select_space
 from embedding_assets.spaces import SpaceColumn
 from embedding_assets_tests.support.fakes import FAKE_SPACE, FakeProvider, hash_of, insert_chunks, vector_of
 from embedding_assets_tests.support.generator_runs import embed, texts
@@ -143,7 +143,7 @@ def test_prompts_are_part_of_what_is_computed(settings: Settings, database: Data
     assert (sample.compared, sample.mismatched) == (40, ())
 
     # As queries the same texts have other vectors, by the same model.
-    provider = provider_for(settings, sample.column, database)
+    provider = select_space(settings, sample.column, database).open_provider()
     [*batches] = provider.embed(FORTY, query=True)
     as_queries = {FORTY[i]: vector for b in batches for i, vector in zip(b.indices, b.vectors, strict=True)}
     overwrite(database, "embedding", as_queries)
@@ -155,7 +155,7 @@ def test_every_space_that_has_vectors(settings: Settings, database: Database, pr
     insert_chunks(database, FORTY)
     EmbeddingGenerator(settings, database=database).generate_embeddings_batch()
     other = settings.with_embedding(model_name=str(prompted), dimensions=DIMENSIONS, new_space=True)
-    second = open_space(other, database)
+    second = select_for_run(other, database).column
     # The second has no vector yet; its model must not even be looked for.
     assert [sample.column.serving for sample in audit_spaces(database, settings)] == [True]
 
@@ -182,7 +182,7 @@ def test_a_provider_that_is_down_is_told(
             raise ProviderUnavailableError("the API has been failing for 120 s")
             yield
 
-    monkeypatch.setattr("embedding_assets.health.audit.provider_for", lambda *_: Down())
+    monkeypatch.setattr("embedding_assets.providers.selection.Selection.open_provider", lambda _: Down())
     assert audit_spaces(database, settings) == [SpaceSample(column, unchecked="the API has been failing for 120 s")]
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from embedding_assets.config import BudgetConfig, EmbeddingConfig, IndexConfig
 from embedding_assets.health.audit import SpaceSample
-from embedding_assets.health.costs import judge_costs, limits_passed_by
+from embedding_assets.health.costs import judge_costs, limits_exceeded_by
 from embedding_assets.health.embeddings import (
     judge_coverage,
     judge_hashes,
@@ -181,7 +181,7 @@ def test_an_alert_begins_at_the_configured_share():
     ],
 )  # fmt: skip
 def test_limits_that_a_backlog_would_pass(usd: float, spent: Spending, limits: BudgetConfig, passed: list[str]):
-    assert limits_passed_by(usd, spent, limits) == passed
+    assert limits_exceeded_by(usd, spent, limits) == passed
 
 
 def test_the_verdict_on_several_spaces():

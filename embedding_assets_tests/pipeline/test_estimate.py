@@ -1,23 +1,16 @@
-"""What is pending, what it will take, and whether the index waits."""
-
-import dataclasses
-import threading
-import time
+"""What embedding the backlog will take."""
 
 import pytest
 
 from embedding_assets import EmbeddingGenerator
 from embedding_assets.config import Settings
-from embedding_assets.errors import ConfigurationError, DatabaseError
+from embedding_assets.errors import ConfigurationError
 from embedding_assets.models import EmbeddingStats
 from embedding_assets.pipeline.estimate import estimate_backlog, measure_tokens_per_second
-from embedding_assets.postgres.backlog import count_backlog, fetch_pending
-from embedding_assets.postgres.catalog import describe_index
+from embedding_assets.postgres.backlog import count_backlog
 from embedding_assets.postgres.connection import Database
-from embedding_assets.postgres.index.build import build_vector_index
-from embedding_assets.postgres.index.lifecycle import plan_load, prepare_index
 from embedding_assets.postgres.runs import save_run
-from embedding_assets.postgres.spaces import register_space, serve_space
+from embedding_assets.postgres.spaces import register_space
 from embedding_assets.providers.openai.provider import openai_space
 from embedding_assets.spaces import SpaceColumn
 from embedding_assets_tests.support.fakes import FAKE_SPACE, FakeProvider, insert_chunks
@@ -32,35 +25,31 @@ def texts(count: int, stem: str = "text") -> list[str]:
     return [f"{stem} {number:03}" for number in range(count)]
 
 
-def embed(settings: Settings, database: Database) -> None:
-    EmbeddingGenerator(settings, database=database, provider=FakeProvider()).generate_embeddings_batch()
-
-
-def test_nothing_pending(database: Database, column: SpaceColumn):
-    backlog, plan = estimate_backlog(database, column, tokens_per_second=100)
+def test_nothing_pending(settings: Settings, database: Database, column: SpaceColumn):
+    backlog, plan = estimate_backlog(database, column, settings, tokens_per_second=100)
     assert (backlog.due, plan.chunks, plan.tokens, plan.seconds, plan.usd) == (0, 0, 0, 0, 0)
     assert measure_tokens_per_second(database, column, FakeProvider()) is None
 
 
-def test_tokens_are_counted_or_guessed(database: Database, column: SpaceColumn):
+def test_tokens_are_counted_or_guessed(settings: Settings, database: Database, column: SpaceColumn):
     insert_chunks(database, texts(10), token_count=7)
     insert_chunks(database, texts(2, "long"), token_count=1000)  # the model reads 256
     insert_chunks(database, texts(5, "uncounted"))  # 13 bytes: a quarter of a token each, rounded up
-    _, plan = estimate_backlog(database, column)
+    _, plan = estimate_backlog(database, column, settings)
     assert (plan.chunks, plan.tokens) == (17, 10 * 7 + 2 * 256 + 5 * 4)
     assert plan.seconds is None
-    _, plan = estimate_backlog(database, column, tokens_per_second=100)
+    _, plan = estimate_backlog(database, column, settings, tokens_per_second=100)
     assert plan.seconds == pytest.approx(plan.tokens / 100)
 
 
 @pytest.mark.parametrize(("embedded", "seconds", "expected"), [(200, 4.0, 10.0), (99, 4.0, None), (200, 0.0, None)])
 def test_the_rate_is_that_of_the_latest_run_of_some_size(
-    embedded: int, seconds: float, expected: float | None, database: Database, column: SpaceColumn
+    settings: Settings, embedded: int, seconds: float, expected: float | None, database: Database, column: SpaceColumn
 ):
     insert_chunks(database, texts(10), token_count=100)
     save_run(database, EmbeddingStats(space=column.space.name, embedded=embedded, tokens=400, seconds=seconds))
     save_run(database, EmbeddingStats(space=column.space.name, embedded=3, tokens=1, seconds=1.0))
-    assert estimate_backlog(database, column)[1].seconds == expected
+    assert estimate_backlog(database, column, settings)[1].seconds == expected
 
 
 def by_api(settings: Settings, *, budget: dict[str, object] | None = None, **openai: object) -> Settings:
@@ -73,21 +62,21 @@ def test_what_an_api_bills_is_its_price_times_the_tokens(settings: Settings, dat
     settings = by_api(settings)
     column = register_space(database, openai_space(settings.openai))
     insert_chunks(database, texts(10), token_count=1000)
-    assert estimate_backlog(database, column, settings=settings)[1].usd == pytest.approx(10_000 * 0.02 / 1e6)
+    assert estimate_backlog(database, column, settings)[1].usd == pytest.approx(10_000 * 0.02 / 1e6)
     dearer = by_api(settings, usd_per_million_tokens="50")
-    assert estimate_backlog(database, column, settings=dearer)[1].usd == pytest.approx(0.5)
+    assert estimate_backlog(database, column, dearer)[1].usd == pytest.approx(0.5)
     # The space's model, whatever the settings name.
     other = by_api(settings, model="text-embedding-3-large")
-    assert estimate_backlog(database, column, settings=other)[1].usd == pytest.approx(10_000 * 0.02 / 1e6)
+    assert estimate_backlog(database, column, other)[1].usd == pytest.approx(10_000 * 0.02 / 1e6)
 
 
 def test_a_price_that_is_not_known(settings: Settings, database: Database):
     settings = by_api(settings, model="someone/model")
     column = register_space(database, openai_space(settings.openai))
     insert_chunks(database, texts(10), token_count=1000)
-    assert estimate_backlog(database, column, settings=settings)[1].usd is None
+    assert estimate_backlog(database, column, settings)[1].usd is None
     with pytest.raises(ConfigurationError, match="EMBEDDING_OPENAI_USD_PER_MILLION_TOKENS"):
-        estimate_backlog(database, column, settings=by_api(settings, budget={"usd_per_day": 1}))
+        estimate_backlog(database, column, by_api(settings, budget={"usd_per_day": 1}))
 
 
 @pytest.mark.parametrize(
@@ -107,9 +96,9 @@ def test_before_the_first_run_an_api_is_as_fast_as_its_limits(
     settings = by_api(settings, **limits)
     column = register_space(database, openai_space(settings.openai))
     insert_chunks(database, texts(10), token_count=1000)
-    assert estimate_backlog(database, column, settings=settings)[1].seconds == seconds
+    assert estimate_backlog(database, column, settings)[1].seconds == seconds
     save_run(database, EmbeddingStats(space=column.space.name, embedded=200, tokens=40_000, seconds=4.0))
-    assert estimate_backlog(database, column, settings=settings)[1].seconds == 1.0
+    assert estimate_backlog(database, column, settings)[1].seconds == 1.0
 
 
 def test_measuring_embeds_a_few_and_writes_nothing(settings: Settings, database: Database, column: SpaceColumn):
@@ -126,116 +115,6 @@ def test_failed_chunks_are_not_due(settings: Settings, database: Database, colum
     insert_chunks(database, texts(10), token_count=7)
     bad = FakeProvider(spoil=lambda _, batch: (batch.vectors.__setitem__(slice(0, 4), 0), batch)[1])
     EmbeddingGenerator(settings, database=database, provider=bad).generate_embeddings_batch()
-    backlog, plan = estimate_backlog(database, column)
+    backlog, plan = estimate_backlog(database, column, settings)
     assert (backlog.chunks, backlog.embedded, backlog.pending, backlog.waiting, backlog.due) == (10, 6, 4, 4, 0)
     assert (plan.chunks, plan.tokens) == (0, 0)
-
-
-def test_a_first_load_goes_without_an_index(database: Database, column: SpaceColumn):
-    insert_chunks(database, texts(30))
-    plan = prepare_index(database, column, count_backlog(database, column))
-    assert plan.decision == "defer"
-    assert plan.reason == "30 chunks to load, 0 embedded: loaded without an index, built afterwards"
-
-
-def test_a_load_that_was_cut_short_goes_on_without_an_index(
-    settings: Settings, database: Database, column: SpaceColumn
-):
-    insert_chunks(database, texts(30))
-    embed(settings, database)
-    insert_chunks(database, texts(5, "left"))
-    plan = prepare_index(database, column, count_backlog(database, column))
-    assert plan.decision == "defer"
-    assert plan.reason == "5 chunks to load, 30 embedded: loaded without an index, built afterwards"
-
-
-def test_a_further_space_is_loaded_without_any_index_of_its_own(settings: Settings, database: Database):
-    register_space(database, FAKE_SPACE)
-    further = register_space(database, dataclasses.replace(FAKE_SPACE, revision="2"), new_space=True)
-    insert_chunks(database, texts(30))
-    for expected in ("loaded without an index", "the index waits for the load"):
-        assert expected in prepare_index(database, further, count_backlog(database, further)).reason
-        assert not describe_index(database, further.index).exists
-        assert not describe_index(database, further.pending_index).exists
-        assert len(fetch_pending(database, further, range(256), after="", limit=99)) == 30
-        build_vector_index(database, further, settings.index)
-        assert describe_index(database, further.index).valid
-        assert describe_index(database, further.pending_index).valid
-
-
-def test_a_large_load_drops_the_index_and_a_small_one_keeps_it(
-    settings: Settings, database: Database, column: SpaceColumn
-):
-    insert_chunks(database, texts(30))
-    embed(settings, database)
-    build_vector_index(database, column, settings.index)
-    insert_chunks(database, texts(5, "few"))
-    plan = prepare_index(database, column, count_backlog(database, column))
-    assert plan.decision == "keep"
-    assert "5 chunks to load, 30 embedded: the index stays" in plan.reason
-    assert describe_index(database, column.index).valid
-
-    insert_chunks(database, texts(60, "many"))
-    plan = prepare_index(database, column, count_backlog(database, column))
-    assert plan.decision == "defer"
-    assert "the index waits for the load" in plan.reason
-    assert not describe_index(database, column.index).exists
-
-
-def test_a_space_that_is_loaded_range_by_range_keeps_its_index(
-    settings: Settings, database: Database, column: SpaceColumn
-):
-    insert_chunks(database, texts(30))
-    embed(settings, database)
-    build_vector_index(database, column, settings.index)
-    insert_chunks(database, texts(300, "many"))
-    backlog = count_backlog(database, column)
-    plan = prepare_index(database, column, backlog, loading=30)
-    assert plan.decision == "keep"
-    assert plan.reason == "30 chunks to load, 30 embedded: the index stays and is extended row by row"
-    assert describe_index(database, column.index).valid
-    assert plan_load(database, column, backlog, loading=31).decision == "defer"
-    assert describe_index(database, column.index).valid, "a plan drops nothing"
-
-
-def test_a_space_that_serves_by_now_keeps_the_index_that_the_sensor_probes(settings: Settings, database: Database):
-    register_space(database, FAKE_SPACE)
-    further = register_space(database, dataclasses.replace(FAKE_SPACE, revision="2"), new_space=True)
-    insert_chunks(database, texts(30))
-    backlog = count_backlog(database, further)
-    build_vector_index(database, further, settings.index)
-    serve_space(database, further, force=True)
-    assert prepare_index(database, further, backlog).decision == "defer"
-    assert not describe_index(database, further.index).exists
-    assert describe_index(database, further.pending_index).valid
-
-
-def test_the_drop_waits_for_a_build_that_is_under_way(settings: Settings, database: Database, column: SpaceColumn):
-    insert_chunks(database, texts(30))
-    embed(settings, database)
-    insert_chunks(database, texts(60, "many"))
-    backlog = count_backlog(database, column)
-    outcomes: list[object] = []
-
-    def attempt(work):
-        try:
-            outcomes.append(work())
-        except DatabaseError as error:
-            outcomes.append(error)
-
-    with database.connect() as old:
-        old.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
-        old.execute("SELECT count(*) FROM knowledge_base")
-        build = threading.Thread(target=attempt, args=[lambda: build_vector_index(database, column, settings.index)])
-        build.start()
-        deadline = time.monotonic() + 30
-        while not describe_index(database, column.index).exists and time.monotonic() < deadline:
-            time.sleep(0.05)
-        drop = threading.Thread(target=attempt, args=[lambda: prepare_index(database, column, backlog).decision])
-        drop.start()
-        time.sleep(1)  # long enough to meet, if the two did not take turns
-        old.commit()
-    build.join(30)
-    drop.join(30)
-    assert [type(outcome) for outcome in outcomes] == [float, str]
-    assert not describe_index(database, column.index).exists

@@ -15,7 +15,7 @@ from embedding_assets.postgres.usage.admission import Admitted, admit, settle
 from embedding_assets.postgres.usage.endpoints import RateLimits
 from embedding_assets.postgres.usage.ledger import ApiRequest
 from embedding_assets.providers.openai.provider import endpoint_of
-from embedding_assets.providers.selection import fallback_settings, open_space
+from embedding_assets.providers.selection import fallback_settings, select_for_run
 from embedding_assets.spaces import SpaceColumn
 
 PREFIXES = all_prefixes(1)
@@ -70,7 +70,7 @@ def fail(database: Database, settings: Settings, *, seconds: float = 60) -> date
 
 def test_an_empty_table(settings: Settings, by_api: Settings, database: Database):
     assert check_readiness(database, settings, PREFIXES) == Readiness([])
-    open_space(settings, database)
+    select_for_run(settings, database)
     assert check_readiness(database, settings, PREFIXES) == Readiness([])
     assert check_readiness(database, by_api, PREFIXES) == Readiness([])
 
@@ -78,7 +78,7 @@ def test_an_empty_table(settings: Settings, by_api: Settings, database: Database
 def test_a_space_that_does_not_exist_yet_needs_everything(settings: Settings, by_api: Settings, database: Database):
     insert(database, "3")
     assert check_readiness(database, settings, PREFIXES) == Readiness(PREFIXES)
-    open_space(settings, database)
+    select_for_run(settings, database)
     assert check_readiness(database, settings, PREFIXES) == Readiness(["3"], few=True)
     assert check_readiness(database, by_api, PREFIXES) == Readiness(PREFIXES)
 
@@ -87,7 +87,7 @@ def test_it_is_the_configured_space_that_counts_not_the_one_that_serves(
     settings: Settings, by_api: Settings, database: Database
 ):
     insert(database, "35")
-    local, api = open_space(settings, database), open_space(by_api, database)
+    local, api = select_for_run(settings, database).column, select_for_run(by_api, database).column
     embed(database, local, "35")
     embed(database, api, "3")
     assert check_readiness(database, settings, PREFIXES) == Readiness([])
@@ -100,7 +100,7 @@ def test_it_is_the_configured_space_that_counts_not_the_one_that_serves(
 
 
 def test_many_are_not_few(settings: Settings, database: Database):
-    open_space(settings, database)
+    select_for_run(settings, database)
     insert(database, "3", count=FEW_CHUNKS)
     assert check_readiness(database, settings, PREFIXES) == Readiness(["3"], few=True)
     insert(database, "4")
@@ -124,7 +124,7 @@ def test_a_limit_in_dollars_that_the_next_request_could_pass_stops_all_runs(
     budget: dict[str, object], spent: float, setting: str | None, by_api: Settings, database: Database
 ):
     limited = by_api.with_group("budget", alert_share=1, **budget)
-    open_space(limited, database)
+    select_for_run(limited, database)
     insert(database, "35")
     if spent:
         spend(database, spent)
@@ -140,7 +140,7 @@ def test_a_limit_in_dollars_that_the_next_request_could_pass_stops_all_runs(
 
 def test_limits_in_dollars_do_not_concern_a_local_model(settings: Settings, database: Database):
     limited = settings.with_group("budget", usd_per_day="0.01")
-    open_space(limited, database)
+    select_for_run(limited, database)
     insert(database, "3")
     spend(database, 5)
     assert check_readiness(database, limited, PREFIXES) == Readiness(["3"], few=True)
@@ -152,7 +152,7 @@ def test_a_full_request_of_many_chunks_must_fit(by_api: Settings, database: Data
     insert(database, "3", count=FEW_CHUNKS + 1)
     for _ in range(2):
         assert check_readiness(database, limited, PREFIXES).hindrance == ""
-        open_space(limited, database)
+        select_for_run(limited, database)
     spend(database, 0.61)
     assert "EMBEDDING_BUDGET_USD_PER_DAY" in check_readiness(database, limited, PREFIXES).hindrance
     smaller = limited.with_group("openai", max_request_tokens=90)
@@ -161,7 +161,7 @@ def test_a_full_request_of_many_chunks_must_fit(by_api: Settings, database: Data
 
 def test_near_a_limit_it_warns(by_api: Settings, database: Database):
     limited = by_api.with_group("budget", usd_per_day=1)
-    open_space(limited, database)
+    select_for_run(limited, database)
     insert(database, "3")
     spend(database, 0.79)
     assert check_readiness(database, limited, PREFIXES).warning == ""
@@ -174,7 +174,7 @@ def test_near_a_limit_it_warns(by_api: Settings, database: Database):
 
 def test_a_limit_without_a_price_is_an_error(by_api: Settings, database: Database):
     unknown = by_api.with_group("openai", usd_per_million_tokens=None, model="someone/model")
-    open_space(unknown, database)
+    select_for_run(unknown, database)
     insert(database, "3")
     assert check_readiness(database, unknown, PREFIXES).prefixes == ["3"]
     with pytest.raises(ConfigurationError, match="EMBEDDING_OPENAI_USD_PER_MILLION_TOKENS"):
@@ -182,7 +182,7 @@ def test_a_limit_without_a_price_is_an_error(by_api: Settings, database: Databas
 
 
 def test_an_api_that_is_down_is_left_alone(by_api: Settings, database: Database):
-    open_space(by_api, database)
+    select_for_run(by_api, database)
     insert(database, "3")
     until = fail(database, by_api)
     ready = check_readiness(database, by_api, PREFIXES)
@@ -196,9 +196,9 @@ def test_an_api_that_is_down_is_left_alone(by_api: Settings, database: Database)
 
 def test_beside_an_outage_the_fallback_goes_on_with_what_neither_has_embedded(by_api: Settings, database: Database):
     settings = by_api.with_embedding(fallback="local")
-    fallback = fallback_settings(settings)
+    column = select_for_run(settings, database).column
+    fallback = fallback_settings(settings, column.space)
     assert fallback is not None
-    column = open_space(settings, database)
     insert(database, "357")
     embed(database, column, "7")
     fail(database, settings)
@@ -206,7 +206,7 @@ def test_beside_an_outage_the_fallback_goes_on_with_what_neither_has_embedded(by
     assert ready.prefixes == ["3", "5"], "the fallback has no space yet"
     assert "the fallback stands in" in ready.warning
 
-    beside = open_space(fallback, database)
+    beside = select_for_run(fallback, database).column
     assert check_readiness(database, settings, PREFIXES).prefixes == ["3", "5"]
     embed(database, beside, "3")
     assert check_readiness(database, settings, PREFIXES).prefixes == ["5"]
@@ -221,7 +221,7 @@ def test_beside_an_outage_the_fallback_goes_on_with_what_neither_has_embedded(by
 def test_an_api_that_was_down_from_the_start(settings: Settings, by_api: Settings, database: Database):
     """The table has the fallback's space, and the API's is still to be made."""
     insert(database, "35")
-    local = open_space(settings, database)
+    local = select_for_run(settings, database).column
     embed(database, local, "3")
     fail(database, by_api)
     assert check_readiness(database, by_api.with_embedding(fallback="local"), PREFIXES).prefixes == ["5"]
@@ -230,7 +230,7 @@ def test_an_api_that_was_down_from_the_start(settings: Settings, by_api: Setting
 
 def test_the_space_of_the_record_is_the_one_whose_endpoint_counts(by_api: Settings, database: Database):
     """Where the settings leave the model open, it is the table's."""
-    column = open_space(by_api.with_group("openai", model="text-embedding-3-large"), database)
+    column = select_for_run(by_api.with_group("openai", model="text-embedding-3-large"), database).column
     insert(database, "3")
     followed = by_api.openai.model_copy(update={"model": column.space.model})
     fail(database, by_api.model_copy(update={"openai": followed}))

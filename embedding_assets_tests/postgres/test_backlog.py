@@ -21,7 +21,7 @@ from embedding_assets.postgres.backlog import (
 )
 from embedding_assets.postgres.chunks import count_chunks
 from embedding_assets.postgres.connection import Database
-from embedding_assets.postgres.failures import save_failures
+from embedding_assets.postgres.failures import FailedChunk, save_failures
 from embedding_assets.postgres.schema import migrate
 from embedding_assets.postgres.spaces import register_space
 from embedding_assets_tests.support.fakes import FAKE_SPACE, insert_chunks
@@ -45,8 +45,8 @@ def test_pages_hold_every_due_chunk_once_in_hash_order(database, column, execute
     insert_hashes(execute, sorted({*hexes, *strange} - {*embedded}))
     insert_hashes(execute, embedded, vector="[1,0,0,0,0,0,0,0]")
     once = settings.embedding.model_copy(update={"max_attempts": 1})
-    save_failures(database, column.space.name, dict.fromkeys(quarantined, "x"), once)
-    save_failures(database, column.space.name, dict.fromkeys(waiting, "x"), settings.embedding)
+    save_failures(database, column.space.name, [FailedChunk(h, "x") for h in quarantined], once)
+    save_failures(database, column.space.name, [FailedChunk(h, "x") for h in waiting], settings.embedding)
     due = [h for h in hexes if h not in {*embedded, *quarantined, *waiting}]
 
     for prefixes in ("0-f", "0", "f", "7", "00", "0f", "10-1f", "a0-ff", "3-b", "05-0a"):
@@ -160,7 +160,7 @@ def test_what_is_due_is_measured_up_to_a_bound(database, column, execute, settin
     assert measure_due(database, column, most=10) == (3, 104 + 204 + 1004)
     assert measure_due(database, column, most=2)[0] == 2
     [failed] = insert_chunks(database, ["c"])
-    save_failures(database, column.space.name, {failed: "x"}, settings.embedding)
+    save_failures(database, column.space.name, [FailedChunk(failed, "x")], settings.embedding)
     insert_hashes(execute, ["XYZ"])
     insert_hashes(execute, ["ab"], vector="[1,0,0,0,0,0,0,0]")
     assert measure_due(database, column, most=10) == (3, 104 + 204 + 1004)

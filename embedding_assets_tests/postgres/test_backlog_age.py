@@ -9,7 +9,7 @@ from embedding_assets.postgres import schema, spaces
 from embedding_assets.postgres.backlog import oldest_pending
 from embedding_assets.postgres.catalog import drop_index
 from embedding_assets.postgres.connection import Database
-from embedding_assets.postgres.failures import save_failures
+from embedding_assets.postgres.failures import FailedChunk, save_failures
 from embedding_assets.postgres.schema import migrate
 from embedding_assets.postgres.spaces import register_space
 from embedding_assets_tests.postgres.index.test_statistics import OTHER_SPACE
@@ -44,7 +44,7 @@ def test_the_longest_waiting_chunk(database, column, execute, settings):
     execute("INSERT INTO knowledge_base (chunk_hash, chunk_text, pending_since) VALUES ('XYZ', 'x', '2020-01-01')")
     assert hours_of(oldest_pending(database, column)) == 40
     # It failed and waits to be tried again, which takes longer the longer it fails.
-    save_failures(database, column.space.name, {hash_of("oldest"): "encoding_failed"}, settings.embedding)
+    save_failures(database, column.space.name, [FailedChunk(hash_of("oldest"), "encoding_failed")], settings.embedding)
     assert hours_of(oldest_pending(database, column)) == 40
     execute("UPDATE knowledge_base SET chunk_text = 'edited' WHERE chunk_hash = %s", hash_of("oldest"))
     assert hours_of(oldest_pending(database, column)) == 30
@@ -161,4 +161,4 @@ def test_a_column_that_means_something_else_is_refused(empty_url):
 
 def quarantine(database, column, settings, *hashes: str) -> None:
     config = settings.embedding.model_copy(update={"max_attempts": 1})
-    save_failures(database, column.space.name, dict.fromkeys(hashes, "encoding_failed"), config)
+    save_failures(database, column.space.name, [FailedChunk(h, "encoding_failed") for h in hashes], config)

@@ -1,5 +1,5 @@
 from embedding_assets.postgres.backlog import PrefixRows, count_by_prefix
-from embedding_assets.postgres.failures import save_failures
+from embedding_assets.postgres.failures import FailedChunk, save_failures
 from embedding_assets_tests.support.tables import insert_vectors, unit_vectors
 
 
@@ -16,7 +16,7 @@ def test_vectors_and_pending_chunks_by_prefix(database, column, execute, setting
             "[1,0,0,0,0,0,0,0]" if embedded else None,
         )
     config = settings.embedding.model_copy(update={"max_attempts": 1})
-    save_failures(database, column.space.name, {"b002": "encoding_failed"}, config)
+    save_failures(database, column.space.name, [FailedChunk("b002", "encoding_failed")], config)
 
     assert count_by_prefix(database, column, 1) == (
         PrefixRows("a", 2, 1), PrefixRows("b", 0, 1, quarantined=1), PrefixRows("c", 1, 0),

@@ -8,7 +8,7 @@ import pytest
 from embedding_assets.planning import all_prefixes, bucket_of
 from embedding_assets.postgres.backlog import due_prefixes, fetch_pending
 from embedding_assets.postgres.catalog import ensure_pending_index
-from embedding_assets.postgres.failures import save_failures
+from embedding_assets.postgres.failures import FailedChunk, save_failures
 from embedding_assets.postgres.spaces import register_space
 from embedding_assets.spaces import SpaceColumn
 from embedding_assets_tests.support.fakes import FAKE_SPACE
@@ -28,8 +28,8 @@ def test_pending_in_two_spaces(database, column, beside_it, execute, settings):
     for name, n in ((column.name, 0), (beside_it.name, 1), (column.name, 2), (beside_it.name, 2)):
         execute(f"UPDATE knowledge_base SET {name} = %s WHERE chunk_hash = %s", vectors[name], hashes[n])
     once = settings.embedding.model_copy(update={"max_attempts": 1})
-    save_failures(database, column.space.name, {hashes[3]: "x"}, once)
-    save_failures(database, beside_it.space.name, {hashes[4]: "x"}, settings.embedding)
+    save_failures(database, column.space.name, [FailedChunk(hashes[3], "x")], once)
+    save_failures(database, beside_it.space.name, [FailedChunk(hashes[4], "x")], settings.embedding)
     for one, other in ((column, beside_it), (beside_it, column)):
         found = fetch_pending(database, one, range(256), after="", limit=99, also_in=other)
         assert [chunk.chunk_hash for chunk in found] == sorted(hashes[5:])

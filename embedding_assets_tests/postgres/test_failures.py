@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from embedding_assets.postgres.backlog import count_backlog, fetch_pending
-from embedding_assets.postgres.failures import list_failures, retry_failures, save_failures
+from embedding_assets.postgres.failures import FailedChunk, list_failures, retry_failures, save_failures
 from embedding_assets.postgres.spaces import register_space
 from embedding_assets_tests.support.fakes import FAKE_SPACE, insert_chunks
 
@@ -22,7 +22,7 @@ def due(database, column) -> list[str]:
 def test_waits_double_until_quarantine(database, column, config):
     [chunk_hash] = insert_chunks(database, ["text"], document_metadata='{"source": "a.md"}')
     for attempt, (code, wait) in enumerate([("not_finite", 100), ("zero_vector", 200), ("not_finite", 400)], start=1):
-        save_failures(database, column.space.name, {chunk_hash: code}, config)
+        save_failures(database, column.space.name, [FailedChunk(chunk_hash, code)], config)
         [failure] = list_failures(database)
         assert (failure.chunk_hash, failure.space, failure.source) == (chunk_hash, column.space.name, "a.md")
         assert (failure.error_code, failure.attempts, failure.quarantined) == (code, attempt, attempt == 3)
@@ -34,9 +34,11 @@ def test_waits_double_until_quarantine(database, column, config):
 
 def test_a_wait_that_is_over_makes_the_chunk_due_and_retry_makes_all_due(database, column, config, execute):
     hashes = sorted(insert_chunks(database, ["waits", "is quarantined", "is fine"]))
-    failing = dict.fromkeys(hashes[:2], "x")
+    failing = [FailedChunk(h, "x") for h in hashes[:2]]
     save_failures(database, column.space.name, failing, config)
-    save_failures(database, column.space.name, {hashes[1]: "x"}, config.model_copy(update={"max_attempts": 1}))
+    save_failures(
+        database, column.space.name, [FailedChunk(hashes[1], "x")], config.model_copy(update={"max_attempts": 1})
+    )
     assert due(database, column) == [hashes[2]]
     assert [failure.chunk_hash for failure in list_failures(database)] == [hashes[1], hashes[0]]
     assert len(list_failures(database, limit=1)) == 1
@@ -52,7 +54,7 @@ def test_the_wait_stays_finite(database, column, config, execute):
     most = config.model_copy(update={"max_attempts": 100})
     for attempts in (0, 60, 98):
         execute("UPDATE embedding_failures SET attempts = %s", attempts)
-        save_failures(database, column.space.name, {chunk_hash: "x"}, most)
+        save_failures(database, column.space.name, [FailedChunk(chunk_hash, "x")], most)
     [failure] = list_failures(database)
     assert failure.attempts == 99
     assert (failure.retry_at - failure.last_failed_at).total_seconds() == pytest.approx(100 * 1e6)
@@ -62,23 +64,21 @@ def test_the_wait_stays_finite(database, column, config, execute):
 def test_failures_are_a_space_s_own_and_go_with_their_chunk(database, column, config, execute):
     second = register_space(database, FAKE_SPACE, new_space=True)
     hashes = insert_chunks(database, ["one", "two"])
-    save_failures(database, column.space.name, dict.fromkeys(hashes, "x"), config)
+    save_failures(database, column.space.name, [FailedChunk(h, "x") for h in hashes], config)
     assert due(database, column) == []
     assert due(database, second) == sorted(hashes)
     execute("DELETE FROM knowledge_base WHERE chunk_hash = %s", hashes[0])
     assert [failure.chunk_hash for failure in list_failures(database)] == [hashes[1]]
-    save_failures(database, column.space.name, {}, config)
+    save_failures(database, column.space.name, [], config)
 
 
 @pytest.mark.parametrize("change", ["DELETE FROM knowledge_base", "UPDATE knowledge_base SET chunk_text = 'edited'"])
 def test_a_chunk_that_is_deleted_or_edited_meanwhile_has_not_failed(database, column, config, change):
     [chunk_hash] = insert_chunks(database, ["text"])
-    arguments = (database, column.space.name, {chunk_hash: "x", "0" * 64: "y"}, config)
+    arguments = (database, column.space.name, [FailedChunk(chunk_hash, "x", 0), FailedChunk("0" * 64, "y", 0)], config)
     with database.connect() as other:
         other.execute(change)
-        recorder = threading.Thread(
-            target=save_failures, args=arguments, kwargs={"text_versions": {chunk_hash: 0, "0" * 64: 0}}
-        )
+        recorder = threading.Thread(target=save_failures, args=arguments)
         recorder.start()
         recorder.join(0.3)
         assert recorder.is_alive()

@@ -20,7 +20,7 @@ from embedding_assets.errors import (
 from embedding_assets.postgres.backlog import count_backlog, fetch_pending
 from embedding_assets.postgres.chunks import store_chunks
 from embedding_assets.postgres.connection import Database
-from embedding_assets.postgres.failures import list_failures, save_failures
+from embedding_assets.postgres.failures import FailedChunk, list_failures, save_failures
 from embedding_assets.postgres.locks import hold
 from embedding_assets.postgres.runs import latest_run
 from embedding_assets.postgres.schema import migrate
@@ -318,7 +318,7 @@ def test_an_edit_makes_a_chunk_pending_in_every_space(database, column, execute,
     ]:
         embed_all(database, column)
         embed_all(database, second)
-        save_failures(database, column.space.name, {chunk_hash: "x"}, settings.embedding)
+        save_failures(database, column.space.name, [FailedChunk(chunk_hash, "x")], settings.embedding)
         assert execute(f"SELECT {columns} FROM knowledge_base") == [(version, False, False)]
         execute(statement)
         version += edits

@@ -8,7 +8,7 @@ import pytest
 
 from embedding_assets.errors import DatabaseError
 from embedding_assets.postgres.backlog import fetch_pending
-from embedding_assets.postgres.failures import list_failures, save_failures
+from embedding_assets.postgres.failures import FailedChunk, list_failures, save_failures
 from embedding_assets.postgres.spaces import register_space
 from embedding_assets.postgres.vectors import check_stored_vectors, write_vectors
 from embedding_assets_tests.support.fakes import FAKE_SPACE, insert_chunks
@@ -92,7 +92,7 @@ def test_a_written_chunk_s_failures_in_that_space_are_forgotten(database, column
     hashes = insert_chunks(database, ["one", "two"])
     chunks = pending_chunks(database, column)
     for each in (column, second):
-        save_failures(database, each.space.name, dict.fromkeys(hashes, "x"), settings.embedding)
+        save_failures(database, each.space.name, [FailedChunk(h, "x") for h in hashes], settings.embedding)
     write_vectors(database, column, chunks[:1], unit_vectors(1))
     assert {(failure.chunk_hash, failure.space) for failure in list_failures(database)} == {
         (chunks[1].chunk_hash, column.space.name),

@@ -9,7 +9,7 @@ import pytest
 from embedding_assets import EmbeddingGenerator
 from embedding_assets.config import BudgetConfig, get_settings
 from embedding_assets.postgres.backlog import PrefixCounts
-from embedding_assets.postgres.failures import save_failures
+from embedding_assets.postgres.failures import FailedChunk, save_failures
 from embedding_assets.postgres.index.lifecycle import build_indexes
 from embedding_assets.postgres.spaces import register_space
 from embedding_assets.postgres.usage.admission import Admitted, admit, settle
@@ -104,7 +104,7 @@ def test_the_map_shows_the_same_vectors_each_time(database, settings, column):
 def test_chunks_by_prefix(database, settings, column):
     new = insert_chunks(database, ["new one", "new two"])
     config = settings.with_embedding(max_attempts=1).embedding
-    save_failures(database, column.space.name, {new[0]: "not_finite"}, config)
+    save_failures(database, column.space.name, [FailedChunk(new[0], "not_finite")], config)
     database.run(
         lambda connection: connection.execute(
             "INSERT INTO knowledge_base (chunk_hash, chunk_text) VALUES ('Not-Hex', 'unreachable')"

@@ -25,8 +25,10 @@ def main() -> None:
         return batch
 
     provider = FakeProvider(batch_size=8, spoil=note)
-    selection.open_space = lambda _, database: register_space(database, FAKE_SPACE)
-    selection.provider_for = lambda *_: provider
+    selection.Selection.open_provider = lambda _: provider
+    selection.select_for_run = lambda settings, database: selection.Selection(
+        settings, register_space(database, FAKE_SPACE), database
+    )
 
     from embedding_assets.cli.app import main as command
 

@@ -64,14 +64,12 @@ def plan_load(database: Database, column: SpaceColumn, backlog: Backlog, *, load
     return IndexPlan(decision, reason)
 
 
-def prepare_index(
-    database: Database, column: SpaceColumn, backlog: Backlog, *, loading: int | None = None
-) -> IndexPlan:
-    """As ``plan_load``; drops the index, without blocking readers, when it had better wait.
+def drop_before_load(database: Database, column: SpaceColumn, *, loading: int | None = None) -> IndexPlan:
+    """Drop the index, without blocking readers, if ``plan_load`` defers it until the end of the load.
 
     Call it when nothing but the load itself is left to go wrong: the index is missing until the load is done.
     """
-    plan = plan_load(database, column, backlog, loading=loading)
+    plan = plan_load(database, column, count_backlog(database, column), loading=loading)
     if plan.decision == "defer":
         _drop_indexes(database, column)
     return plan
@@ -119,7 +117,7 @@ def spaces_to_index(database: Database, column: SpaceColumn) -> list[SpaceColumn
 
 
 def build_indexes(
-    database: Database, column: SpaceColumn, config: IndexConfig, *, anew: bool = True
+    database: Database, column: SpaceColumn, config: IndexConfig, *, remeasure: bool = True
 ) -> list[IndexReport]:
     """Build, mend and measure the index of each of ``spaces_to_index``, the given space's first; record the numbers.
 
@@ -127,7 +125,7 @@ def build_indexes(
         database: where.
         column: the space to begin with.
         config: how indexes are built and searched.
-        anew: measure also what was measured lately and has hardly changed since (``current_measurement``).
+        remeasure: measure also what was measured lately and has hardly changed since (``current_measurement``).
 
     Raises:
         DatabaseError: an index could not be built.
@@ -142,7 +140,7 @@ def build_indexes(
         if seconds is not None:
             logger.info("built %s in %.1f s", space.index, seconds, extra={"index": space.index})
         queries = _queries(space, configured=space == column)
-        if anew or seconds is not None:
+        if remeasure or seconds is not None:
             measurement = measure_index(database, space, config, built=seconds is not None, queries=queries)
         else:
             measurement = current_measurement(database, space, config, queries=queries)

@@ -81,11 +81,11 @@ def test_all_are_built_and_measured_once(settings: Settings, database: Database,
     assert [report.build_seconds for report in again] == [None, None]
     assert [report.measurement.built for report in again] == [False, False]
 
-    kept = build_indexes(database, first, settings.index, anew=False)
+    kept = build_indexes(database, first, settings.index, remeasure=False)
     assert [report.measurement.id for report in kept] == [report.measurement.id for report in again]
     assert len(list_measurements(database, first.space.name)) == 2
 
-    changed = build_indexes(database, second, IndexConfig(m=8), anew=False)
+    changed = build_indexes(database, second, IndexConfig(m=8), remeasure=False)
     assert all(report.measurement.built for report in changed), "measured since it was built"
     assert [(report.column, report.state.m) for report in changed] == [(second, 8), (first, 8)]
     assert [report.measurement.details["queries"] for report in changed] == [60, 60]

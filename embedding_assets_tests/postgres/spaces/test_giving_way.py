@@ -7,7 +7,7 @@ import pytest
 from embedding_assets.config import IndexConfig
 from embedding_assets.errors import SpaceMismatchError
 from embedding_assets.postgres.catalog import describe_index
-from embedding_assets.postgres.failures import save_failures
+from embedding_assets.postgres.failures import FailedChunk, save_failures
 from embedding_assets.postgres.index.build import build_vector_index
 from embedding_assets.postgres.locks import PrefixLocks
 from embedding_assets.postgres.spaces import list_spaces, register_space
@@ -24,7 +24,7 @@ def test_an_api_s_space_that_was_never_written_to_gives_way(database, execute, s
     insert_chunks(database, ["text"])
     wrong = register_space(database, TYPO, new_provider=True)
     build_vector_index(database, wrong, IndexConfig())
-    save_failures(database, TYPO.name, {hash_of("text"): "model_not_found"}, settings.embedding)
+    save_failures(database, TYPO.name, [FailedChunk(hash_of("text"), "model_not_found")], settings.embedding)
     with pytest.raises(SpaceMismatchError):
         register_space(database, API)
 

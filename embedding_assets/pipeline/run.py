@@ -1,0 +1,136 @@
+"""One load with its index: planned, embedded, built, also when the provider gives up in the middle."""
+
+from __future__ import annotations
+
+import logging
+import platform
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Literal
+
+from embedding_assets.config import Settings, get_settings
+from embedding_assets.errors import DatabaseError, ProviderError
+from embedding_assets.pipeline.generator import EmbeddingGenerator
+from embedding_assets.planning import PrefixRange
+from embedding_assets.postgres.backlog import due_in_range
+from embedding_assets.postgres.bootstrap import open_database
+from embedding_assets.postgres.chunks import has_chunks
+from embedding_assets.postgres.index.lifecycle import build_missing, drop_before_load
+from embedding_assets.postgres.locks import hold, is_loading
+from embedding_assets.providers.selection import select_for_run
+
+if TYPE_CHECKING:
+    from embedding_assets.models import EmbeddingStats
+    from embedding_assets.postgres.connection import Database
+    from embedding_assets.spaces import SpaceColumn
+
+logger = logging.getLogger(__name__)
+
+Progress = Callable[[int], AbstractContextManager[Callable[[int], object]]]
+"""Given the number of due chunks, a context whose value is called with the number of chunks just finished."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunOutcome:
+    """What a run did.
+
+    Attributes:
+        column: the space embedded into, and its column.
+        stats: what was embedded.
+        index_seconds: how long building indexes took afterwards; None if none had to be built, or none was to be.
+    """
+
+    column: SpaceColumn
+    stats: EmbeddingStats
+    index_seconds: float | None
+
+
+def embed_pending(
+    settings: Settings | None = None,
+    *,
+    prefixes: PrefixRange | None = None,
+    database: Database | None = None,
+    batch_size: int | None = None,
+    defer_index: bool = True,
+    build_index: Literal["always", "on_failure", "never"] = "always",
+    wait_for_device: bool = False,
+    progress: Progress | None = None,
+) -> RunOutcome:
+    """Embed what is pending in a range of prefixes, and maintain the index around it.
+
+    When a load outweighs what the index holds, the index is dropped before the first vectors are written and built
+    afterwards. It is built, too, when the provider gives up: it may be a day until a limit resets or an outage is
+    over, and until then what there is is searched.
+
+    Args:
+        settings: default: from the environment.
+        prefixes: the range to work on; default: all.
+        database: default: the configured one, opened and migrated for this call.
+        batch_size: most texts in one forward pass, 1 to 512; default ``EMBEDDING_BATCH_SIZE``.
+        defer_index: whether a first load may drop the index before it starts.
+        build_index: ``always``, ``never``, or only ``on_failure``, where a later step builds it otherwise.
+        wait_for_device: with a local model, whether to wait for other such runs on this machine to end: two models on
+            one device only slow each other down.
+        progress: how to follow the run; default: not at all.
+
+    Raises:
+        ProviderError: nothing more can be embedded now; a note says how much is left, and an index that could not be
+            built either is only logged.
+        EmbeddingAssetsError: the run cannot go on; what was committed stays, and the next run continues there.
+    """
+    settings = settings or get_settings()
+    buckets = (prefixes or PrefixRange("0", "f")).buckets
+    with ExitStack() as stack:
+        database = database or stack.enter_context(open_database(settings))
+        selection = select_for_run(settings, database)
+        column = selection.column
+        due = due_in_range(database, column, buckets)
+        generator = partial(
+            EmbeddingGenerator,
+            settings,
+            prefixes=prefixes,
+            database=database,
+            provider=selection.open_provider(),
+            # Not before there is something to write: a model that cannot be loaded must not cost an index.
+            before_writing=partial(drop_before_load, database, column, loading=due) if defer_index else None,
+        )
+        alone = wait_for_device and due and column.space.provider == "local"
+        try:
+            with _device_turn(database) if alone else nullcontext(), (progress or _unseen)(due) as advance:
+                stats = generator(on_progress=advance).generate_embeddings_batch(batch_size)
+        except (KeyboardInterrupt, ProviderError) as stop:
+            left = due_in_range(database, column, buckets)
+            stop.add_note(f"{left:,} of {due:,} due chunks are left.")
+            if isinstance(stop, ProviderError) and build_index != "never":
+                _build_what_is_there(database, column, settings)
+            raise
+        index_seconds = None
+        # Also after a run without work: one that was killed may have left the table without its index. Not while
+        # another run is loading, for which the index may have been left out, and which builds it when it is done.
+        if build_index == "always" and not stats.busy_prefixes and has_chunks(database):
+            index_seconds = build_missing(database, column, settings.index)
+        return RunOutcome(column, stats, index_seconds)
+
+
+def _build_what_is_there(database: Database, column: SpaceColumn, settings: Settings) -> None:
+    if is_loading(database, column.space.name):
+        return
+    try:
+        build_missing(database, column, settings.index)
+    except DatabaseError as error:
+        # What ended the run is the news.
+        logger.warning("no index until the next run: %s", error)
+
+
+@contextmanager
+def _device_turn(database: Database) -> Iterator[None]:
+    """A lock that ends with the process: the slot of a Dagster pool outlives a run that is killed."""
+    with database.session() as connection, hold(connection, f"model on {platform.node()}"):
+        yield
+
+
+@contextmanager
+def _unseen(_: int) -> Iterator[Callable[[int], object]]:
+    yield lambda _: None
