@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import date
 from decimal import Decimal
 from typing import Annotated, Any
 
@@ -49,7 +49,7 @@ def print_json(value: Any) -> None:
 
 
 def _plain(value: object) -> str | float:
-    if isinstance(value, datetime):
+    if isinstance(value, date):  # or a time of one
         return value.isoformat()
     if isinstance(value, Decimal):
         return float(value)

@@ -27,6 +27,7 @@ from embedding_assets.postgres.catalog import describe_index
 from embedding_assets.postgres.runs import latest_run
 from embedding_assets.postgres.spaces import serving_space
 from embedding_assets.providers.selection import model_for_splitting, select_for_run
+from embedding_assets.reporting.page import verdict_table
 from embedding_assets.retrieval import search
 
 if TYPE_CHECKING:
@@ -154,12 +155,12 @@ def _summarize(settings: Settings, database: Database, column: SpaceColumn, cons
     table = tables.pairs()
     for row in cells.items():
         table.add_row(*row)
-    console.print(Rule("The table and its latest run"), table, Rule("Asset checks"), tables.verdicts_view(verdicts))
+    console.print(Rule("The table and its latest run"), table, Rule("Asset checks"), verdict_table(verdicts))
 
 
 def _recall(verdicts: list[Verdict]) -> str:
     numbers = next(verdict.numbers for verdict in verdicts if verdict.name == "recall")
-    return f"{numbers['recall_at_10']:.3f}" if "recall_at_10" in numbers else "not measured"
+    return f"{numbers['recall']:.3f}" if "recall" in numbers else "not measured"
 
 
 def _ask(settings: Settings, database: Database, console: Console) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
@@ -16,22 +17,36 @@ spaces_app = typer.Typer(rich_markup_mode="rich", invoke_without_command=True)
 @spaces_app.callback()
 def spaces(context: typer.Context, as_json: Json = False) -> None:
     """The vector spaces: model, column, index, how much each has embedded, which one serves searches."""
+    from embedding_assets.postgres.backlog import count_backlog
     from embedding_assets.postgres.bootstrap import open_database
+    from embedding_assets.postgres.catalog import describe_index
+    from embedding_assets.postgres.spaces import list_spaces
     from embedding_assets.providers.selection import configured_space
-    from embedding_assets.reporting.status import inspect_table
 
     context.obj = as_json
     if context.invoked_subcommand is not None:
         return
     with session() as settings, open_database(settings) as database:
-        table = inspect_table(database)
         configured = configured_space(settings, database)
+        found = [
+            (column, count_backlog(database, column), describe_index(database, column.index))
+            for column in list_spaces(database)
+        ]
         if as_json:
             print_json(
-                [{**space.as_dict(), "configured": space.column.space.name == configured} for space in table.spaces]
+                [
+                    {
+                        "name": column.space.name,
+                        "configured": column.space.name == configured,
+                        "column": asdict(column),
+                        "backlog": asdict(backlog),
+                        "index": asdict(index),
+                    }
+                    for column, backlog, index in found
+                ]
             )
         else:
-            out.print(tables.spaces_view(table, configured), soft_wrap=True)
+            out.print(tables.spaces_view(found, configured), soft_wrap=True)
 
 
 @spaces_app.command()
@@ -85,15 +100,15 @@ def accept_recall(
             print_json(
                 {
                     "space": accepted.space,
-                    "recall_at_10": accepted.recall,
-                    "recall_low": accepted.recall_low,
-                    "recall_high": accepted.recall_high,
+                    "recall": accepted.search.recall,
+                    "recall_low": accepted.search.recall_low,
+                    "recall_high": accepted.search.recall_high,
                     "measured_at": accepted.measured_at,
                 }
             )
         else:
             out.print(
-                f"recall@10 of {accepted.recall:.3f} is what {escape(accepted.space)} is compared with from now on.",
+                f"{escape(accepted.space)} is compared with a recall@10 of {accepted.search.recall:.3f} from now on.",
                 highlight=False,
                 soft_wrap=True,
             )

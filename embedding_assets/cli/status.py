@@ -5,16 +5,16 @@ from __future__ import annotations
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from embedding_assets.cli import progress, tables
+from embedding_assets.cli import progress
 from embedding_assets.cli.console import Json, err, out, print_json, session
 from embedding_assets.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from embedding_assets.reporting.overview import SpaceOverview
+    pass
 
 
 overview_app = typer.Typer()
@@ -26,62 +26,13 @@ def status(as_json: Json = False) -> None:
     from embedding_assets.postgres.bootstrap import open_database
     from embedding_assets.reporting.gather import gather_overview
     from embedding_assets.reporting.page import status_page
-    from embedding_assets.reporting.status import inspect_table
 
     with session() as settings, open_database(settings) as database:
         overview = gather_overview(database, settings)
-        if not as_json:
-            out.print(status_page(overview))
-            return
-        seen = {space.name: space for space in overview.spaces}
-        table = inspect_table(database)
-        print_json(
-            {
-                "database": overview.database,
-                "chunks": table.chunks,
-                "spaces": [
-                    _with_overview(space.as_dict(), seen[space.column.space.name])
-                    for space in table.spaces
-                    if space.column.space.name in seen
-                ],
-                "costs": {
-                    "usd_today": overview.costs.today_usd,
-                    "usd_this_month": overview.costs.month_usd,
-                    "limit_usd_per_day": overview.costs.limit_per_day_usd,
-                    "limit_usd_per_month": overview.costs.limit_per_month_usd,
-                    "alert_share": overview.costs.alert_share,
-                },
-                "settings": [asdict(setting) for setting in overview.settings],
-            }
-        )
-
-
-def _with_overview(counted: dict[str, Any], space: SpaceOverview) -> dict[str, Any]:
-    """What was counted of a space with what was measured of it and judged."""
-    index = space.index
-    measured = {
-        "ef_search": index.ef_search,
-        "measured_at": index.measured_at,
-        "exact_p50_ms": index.exact_p50_ms,
-        "curve": [
-            {
-                "ef_search": point.ef_search,
-                "recall": point.recall,
-                "recall_low": point.recall_low,
-                "recall_high": point.recall_high,
-                "p50_ms": point.p50_milliseconds,
-                "p95_ms": point.p95_milliseconds,
-            }
-            for point in index.curve
-        ],
-    }
-    return {
-        **counted,
-        "failures": dict(space.failures),
-        "index": counted["index"] | measured,
-        "checks": [asdict(verdict) for verdict in space.checks],
-        "unchecked": list(space.unchecked),
-    }
+    if as_json:
+        print_json(asdict(overview))
+    else:
+        out.print(status_page(overview))
 
 
 @overview_app.command()
@@ -96,6 +47,7 @@ def health(as_json: Json = False) -> None:
     from embedding_assets.postgres.chunks import has_chunks
     from embedding_assets.postgres.index.lifecycle import build_indexes
     from embedding_assets.providers.selection import select_for_run
+    from embedding_assets.reporting.page import verdict_table
 
     with session() as settings, open_database(settings) as database:
         if not has_chunks(database):
@@ -107,8 +59,8 @@ def health(as_json: Json = False) -> None:
         if as_json:
             print_json([asdict(verdict) for verdict in verdicts])
         else:
-            out.print(tables.verdicts_view(verdicts))
-    if any(verdict.blocking and not verdict.passed for verdict in verdicts):
+            out.print(verdict_table(verdicts))
+    if any(verdict.is_error for verdict in verdicts):
         raise typer.Exit(1)
 
 
@@ -122,12 +74,14 @@ def report(
     It fetches nothing and holds no text of the documents, but the names of their sources.
     """
     from embedding_assets.postgres.bootstrap import open_database
-    from embedding_assets.reporting.gather import MAP_SIZE, gather_overview
+    from embedding_assets.reporting.figures.map import MAP_SIZE
+    from embedding_assets.reporting.gather import gather_overview, gather_samples
     from embedding_assets.reporting.html import render_report
 
     drawing = progress.spinner(err, "drawing", quiet=as_json or not err.is_terminal)
     with session() as settings, open_database(settings) as database, drawing:
-        page = render_report(gather_overview(database, settings, map_size=MAP_SIZE))
+        overview = gather_overview(database, settings)
+        page = render_report(overview, gather_samples(database, overview, MAP_SIZE))
     if str(html) == "-":
         sys.stdout.write(page)
         return

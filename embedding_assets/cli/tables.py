@@ -23,20 +23,19 @@ from embedding_assets.formatting import (
     rate,
     share,
 )
-from embedding_assets.reporting.overview import place_of
+from embedding_assets.reporting.page import model_line
 
 if TYPE_CHECKING:
     from embedding_assets.config import BudgetConfig
     from embedding_assets.documents.loading import LoadReport
-    from embedding_assets.health.verdict import Verdict
     from embedding_assets.models import EmbeddingStats
     from embedding_assets.pipeline.estimate import BacklogEstimate
+    from embedding_assets.postgres.backlog import Backlog
     from embedding_assets.postgres.catalog import IndexState
     from embedding_assets.postgres.failures import Failure
     from embedding_assets.postgres.usage.ledger import CostRow, Spending
-    from embedding_assets.reporting.status import TableStatus
     from embedding_assets.retrieval import SearchResult
-    from embedding_assets.spaces import VectorSpace
+    from embedding_assets.spaces import SpaceColumn
 
 
 _EXCERPT_CHARACTERS = 240
@@ -107,44 +106,38 @@ def _pace(run: EmbeddingStats) -> str:
     return f"{rate(run.chunks_per_second)} chunks/s {by_device(run.device)}{precision}"
 
 
-def spaces_view(table: TableStatus, configured: str | None) -> RenderableType:
-    """Who has embedded how much of the table, and where.
+def spaces_view(spaces: Sequence[tuple[SpaceColumn, Backlog, IndexState]], configured: str | None) -> RenderableType:
+    """The vector spaces of a table, and how much each has embedded.
 
     Args:
-        table: its spaces.
+        spaces: each with its chunks and its index.
         configured: name of the space that the settings lead to, if they lead to one of these.
     """
-    if not table.spaces:
+    if not spaces:
         return Text("There is no vector space yet; the first run of embedding-assets embed makes one.")
     views: list[RenderableType] = []
-    for status in table.spaces:
-        column, backlog = status.column, status.backlog
+    for column, backlog, index in spaces:
         roles = [
             *(["serves searches"] if column.serving else []),
             *(["the settings lead here"] if column.space.name == configured else []),
         ]
         head = Text.assemble((column.space.name, "bold"), (f"  {', '.join(roles)}" if roles else "", "green"))
-        embedded = f"{backlog.embedded:,} of {backlog.chunks:,} embedded ({share(status.coverage)})"
+        embedded = f"{backlog.embedded:,} of {backlog.chunks:,} embedded ({share(backlog.coverage)})"
         if backlog.quarantined:
             embedded += f", [red]{backlog.quarantined:,} quarantined[/red]"
         details = pairs()
-        details.add_row("model", _model_text(column.space))
+        details.add_row("model", model_line(column.space))
         details.add_row("column", column.name)
-        details.add_row("chunks", f"{meter(status.coverage, 10, 'green')} {embedded}")
-        details.add_row("index", _index_text(status.index))
+        details.add_row("chunks", f"{meter(backlog.coverage, 10, 'green')} {embedded}")
+        details.add_row("index", _index_text(index))
         views += [head, Padding(details, (0, 0, 1, 2))]
     return Group(*views)
 
 
-def _model_text(space: VectorSpace) -> str:
-    return f"{escape(space.model)}, {space.dimensions} dimensions, {escape(place_of(space))}"
-
-
 def _index_text(index: IndexState) -> str:
-    state = "invalid" if index.exists else "not built yet"
     if index.valid:
-        state = f"valid, {megabytes(index.size_bytes)}"
-    return f"[{'green' if index.valid else 'yellow'}]{state}[/]"
+        return f"[green]valid, {megabytes(index.size_bytes)}[/]"
+    return f"[yellow]{'invalid' if index.exists else 'not built yet'}[/]"
 
 
 def costs_view(rows: Sequence[CostRow], total: CostRow, by: str) -> RenderableType:
@@ -220,18 +213,6 @@ def failures_view(failures: Sequence[Failure]) -> RenderableType:
     for failure in failures:
         state = "[red]quarantined[/red]" if failure.quarantined else f"retry after {moment(failure.retry_at)}"
         table.add_row(failure.chunk_hash[:16], failure.error_code, str(failure.attempts), state, escape(failure.source))
-    return table
-
-
-def verdicts_view(verdicts: Sequence[Verdict]) -> RenderableType:
-    """The outcome of checks."""
-    table = Table(box=None, pad_edge=False, show_header=False)
-    table.add_column(no_wrap=True)
-    table.add_column(style="bold", no_wrap=True)
-    table.add_column(overflow="fold")
-    for verdict in verdicts:
-        mark = "[green]✔[/]" if verdict.passed else "[red]✘[/]" if verdict.blocking else "[yellow]![/]"
-        table.add_row(mark, verdict.name, escape(verdict.description))
     return table
 
 

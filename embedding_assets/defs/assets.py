@@ -23,8 +23,9 @@ from embedding_assets.postgres.chunks import has_chunks
 from embedding_assets.postgres.index.lifecycle import build_indexes, plan_load
 from embedding_assets.postgres.runs import list_runs
 from embedding_assets.postgres.samples import sample_sources
-from embedding_assets.postgres.usage.ledger import count_spending
-from embedding_assets.reporting.gather import MAP_SIZE, count_prefixes, daily_costs
+from embedding_assets.postgres.usage.ledger import count_spending, list_daily_costs
+from embedding_assets.reporting.figures.map import MAP_SIZE
+from embedding_assets.reporting.gather import count_prefixes
 
 
 @asset(
@@ -117,7 +118,7 @@ def chunk_embeddings(
         column, stats = outcome.column, outcome.stats
         spending = count_spending(database, context.run.run_id)
         left = count_prefixes(database, column, settings.embedding.prefix_length)
-        runs, days = list_runs(database, column.space.name), daily_costs(database)
+        runs, days = list_runs(database, column.space.name), list_daily_costs(database)
     # Beside the numbers of the whole run, which Dagster gives to each of its partitions.
     for prefix in context.partition_keys:
         counts = stats.prefixes.get(prefix, PrefixStats())
@@ -153,7 +154,7 @@ def pgvector_index_health(
         reports = build_indexes(
             database, column, settings.index, remeasure=not _also_materializes(context, "chunk_embeddings")
         )
-        runs, days = list_runs(database, column.space.name), daily_costs(database)
+        runs, days = list_runs(database, column.space.name), list_daily_costs(database)
         vectors, sources = sample_sources(database, column, MAP_SIZE)
     pictures = index_pictures(reports[0].measurement, runs, days, settings, vectors=vectors, sources=sources)
     return MaterializeResult(metadata={**pictures, **indexes_metadata(reports)})

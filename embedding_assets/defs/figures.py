@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 from dagster import MarkdownMetadataValue, MetadataValue
 
 from embedding_assets.postgres.backlog import PrefixCounts
+from embedding_assets.postgres.runs import PastRun
 from embedding_assets.postgres.usage.ledger import DayCost
 from embedding_assets.reporting.figures.backlog import backlog_figure, backlog_glance
 from embedding_assets.reporting.figures.costs import cost_figure, cost_glance
 from embedding_assets.reporting.figures.map import map_figure
 from embedding_assets.reporting.figures.picture import gallery
-from embedding_assets.reporting.figures.points import RunPoint
 from embedding_assets.reporting.figures.searching import latency_figure, latency_glance, recall_figure, recall_glance
 from embedding_assets.reporting.figures.throughput import throughput_figure, throughput_glance
 
@@ -35,7 +35,7 @@ def backlog_pictures(prefixes: Sequence[PrefixCounts]) -> _Pictures:
 
 
 def run_pictures(
-    prefixes: Sequence[PrefixCounts], runs: Sequence[RunPoint], days: Sequence[DayCost], settings: Settings
+    prefixes: Sequence[PrefixCounts], runs: Sequence[PastRun], days: Sequence[DayCost], settings: Settings
 ) -> _Pictures:
     """What is left, throughput and costs over time, so small that every partition of a run can have them."""
     floor, limit = settings.embedding.throughput_floor, settings.budget.usd_per_day
@@ -49,7 +49,7 @@ def run_pictures(
 
 def index_pictures(
     measurement: IndexMeasurement,
-    runs: Sequence[RunPoint],
+    runs: Sequence[PastRun],
     days: Sequence[DayCost],
     settings: Settings,
     *,
@@ -61,14 +61,14 @@ def index_pictures(
     And throughput and costs in full: the partitions of a run are recorded in any order, so no page shows a certain one
     of them, and kept with each of 256 they would take megabytes of Dagster's storage.
     """
-    curve, ef_search, exact = measurement.curve, settings.index.ef_search, measurement.exact_p50_ms
+    curve, ef_search, exact = measurement.search.curve, settings.index.ef_search, measurement.search.exact_p50_ms
     floor, limit = settings.embedding.recall_floor, settings.budget.usd_per_day
     figures = [recall_figure(curve, ef_search, floor), latency_figure(curve, ef_search, exact)] if curve else []
     figures += [map_figure(vectors, sources), throughput_figure(runs, settings.embedding.throughput_floor)]
     figures += [cost_figure(days, None if limit is None else float(limit))] if days else []
     return {
-        "recall": _inline(recall_glance(curve, ef_search, floor)),
-        "latency": _inline(latency_glance(curve, ef_search, exact)),
+        "recall_curve": _inline(recall_glance(curve, ef_search, floor)),
+        "latency_curve": _inline(latency_glance(curve, ef_search, exact)),
         "figures": _gallery(figures),
     }
 

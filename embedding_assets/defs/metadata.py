@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from dagster import MetadataValue, TableColumn, TableMetadataValue, TableRecord, TableSchema
@@ -11,7 +12,7 @@ from embedding_assets.models import EmbeddingStats
 from embedding_assets.postgres.index.lifecycle import IndexReport
 
 if TYPE_CHECKING:
-    from embedding_assets.postgres.index.measurements import IndexMeasurement
+    from embedding_assets.postgres.index.recall import CurvePoint
     from embedding_assets.postgres.usage.ledger import Spending
 
 
@@ -73,37 +74,37 @@ def indexes_metadata(reports: Sequence[IndexReport]) -> dict[str, _Value]:
 
     A column of the table is empty where the value was not measured. ``ef_search_curve`` is the configured space's.
     """
-    columns = ("space", "index", "valid", "size_mb", "build_seconds", "recall_at_10", "recall_queries", "search_p50_ms")
+    columns = ("space", "index", "valid", "size_mb", "build_seconds", "recall", "queries", "p50_ms")
     rows = [_index_metadata(report) for report in reports]
-    kinds = {"space": "string", "index": "string", "valid": "string", "recall_queries": "int"}
+    kinds = {"space": "string", "index": "string", "valid": "string", "queries": "int"}
     table = MetadataValue.table(
         records=[TableRecord({name: row.get(name) for name in columns}) for row in rows],
         schema=TableSchema([TableColumn(name, kinds.get(name, "float")) for name in columns]),
     )
-    return {**rows[0], "spaces": table, **_curve_metadata(reports[0].measurement)}
+    return {**rows[0], "spaces": table, **_curve_metadata(reports[0].measurement.search.curve)}
 
 
 def _index_metadata(report: IndexReport) -> dict[str, str | int | float]:
-    state, found = report.state, report.measurement
-    details = found.details
+    state, measurement = report.state, report.measurement
+    search, vectors = measurement.search, measurement.vectors
     measured = {
         "build_seconds": (report.build_seconds, 2),
-        "recall_at_10": (found.recall, 4),
-        "recall_low": (found.recall_low, 4),
-        "recall_high": (found.recall_high, 4),
-        "search_p50_ms": (found.p50_ms, 2),
-        "search_p95_ms": (found.p95_ms, 2),
-        "exact_p50_ms": (found.exact_p50_ms, 2),
-        "exact_p95_ms": (details["exact_p95_milliseconds"], 2),
-        "bloat": (found.bloat, 3),
-        "table_mb": (found.table_bytes / 1e6, 2),
-        "toast_mb": (details["toast_bytes"] / 1e6, 2),
-        "dead_share": (details["dead_share"], 4),
-        "zero_share": (details["zero_share"], 4),
-        "duplicate_share": (details["duplicates"], 4),
-        "near_duplicate_share": (details["near_duplicates"], 4),
-        "norm_min": (details["norm_min"], 6),
-        "norm_max": (details["norm_max"], 6),
+        "recall": (search.recall, 4),
+        "recall_low": (search.recall_low, 4),
+        "recall_high": (search.recall_high, 4),
+        "p50_ms": (search.p50_ms, 2),
+        "p95_ms": (search.p95_ms, 2),
+        "exact_p50_ms": (search.exact_p50_ms, 2),
+        "exact_p95_ms": (search.exact_p95_ms, 2),
+        "bloat": (measurement.bloat, 3),
+        "table_mb": (vectors.table_bytes / 1e6, 2),
+        "toast_mb": (vectors.toast_bytes / 1e6, 2),
+        "dead_share": (vectors.dead_share, 4),
+        "zero_share": (vectors.zero_share, 4),
+        "duplicates": (search.duplicates, 4),
+        "near_duplicates": (search.near_duplicates, 4),
+        "norm_min": (vectors.norm_min, 6),
+        "norm_max": (vectors.norm_max, 6),
     }
     return {
         "space": report.column.space.name,
@@ -112,34 +113,23 @@ def _index_metadata(report: IndexReport) -> dict[str, str | int | float]:
         "operator_class": state.operator_class,
         "m": state.m,
         "ef_construction": state.ef_construction,
-        "ef_search": details["ef_search"],
-        "vectors": found.embedded,
+        "ef_search": measurement.ef_search,
+        "vectors": vectors.count,
         "size_mb": round(state.size_bytes / 1e6, 2),
-        "recall_queries": details["queries"],
-        "planner_uses_index": "yes" if found.planner_uses_index else "no",
+        "queries": search.queries,
+        "planner_uses_index": "yes" if search.planner_uses_index else "no",
         **{name: round(value, digits) for name, (value, digits) in measured.items() if value is not None},
     }
 
 
-def _curve_metadata(measurement: IndexMeasurement) -> dict[str, _Value]:
-    """What each hnsw.ef_search finds and takes, for whoever has to choose one; nothing if that was not measured."""
-    if not measurement.curve:
+def _curve_metadata(curve: Sequence[CurvePoint]) -> dict[str, _Value]:
+    """Recall and latency of each hnsw.ef_search, so that one can be chosen; nothing if that was not measured."""
+    if not curve:
         return {}
-    records = [
-        TableRecord(
-            {
-                "ef_search": point.ef_search,
-                "recall": round(point.recall, 4),
-                "low": round(point.recall_low, 4),
-                "high": round(point.recall_high, 4),
-                "p50_ms": round(point.p50_milliseconds, 2),
-                "p95_ms": round(point.p95_milliseconds, 2),
-            }
-        )
-        for point in measurement.curve
-    ]
-    columns = [TableColumn(name, "int" if name == "ef_search" else "float") for name in records[0].data]
-    return {"ef_search_curve": MetadataValue.table(records=records, schema=TableSchema(columns))}
+    rows = [{name: round(value, 4) for name, value in asdict(point).items()} for point in curve]
+    columns = [TableColumn(name, "int" if name == "ef_search" else "float") for name in rows[0]]
+    table = MetadataValue.table(records=[TableRecord(row) for row in rows], schema=TableSchema(columns))
+    return {"ef_search_curve": table}
 
 
 def prefix_table(rows: Mapping[str, Mapping[str, int]]) -> TableMetadataValue:

@@ -7,6 +7,7 @@ from decimal import Decimal
 
 from embedding_assets.config import BudgetConfig
 from embedding_assets.formatting import dollars, share
+from embedding_assets.health import checks
 from embedding_assets.health.verdict import Verdict
 from embedding_assets.postgres.usage.ledger import Spending
 
@@ -28,33 +29,29 @@ class _Limit:
         return f"{spent} ({self.setting}) are spent, {share(self.used_share)}"
 
 
-def judge_costs(spending: Spending, budget: BudgetConfig) -> Verdict:
+def costs_within_budget(spending: Spending, budget: BudgetConfig) -> Verdict:
     """No dollar limit is about to be reached."""
     limits = _limits(spending, budget)
     alarming = [limit for limit in limits if limit.used_share >= budget.alert_share]
     if alarming:
-        description = (
-            "; ".join(f"{limit}, which resets {limit.resets}" for limit in alarming)
-            + ". At a limit embedding stops, and what is embedded stays; raise the setting to go on earlier"
-        )
+        found = "; ".join(f"{limit}, which resets {limit.resets}" for limit in alarming)
     elif limits:
-        description = "; ".join(map(str, limits))
+        found = "; ".join(map(str, limits))
     else:
-        description = (
+        found = (
             f"no limit is set; {dollars(spending.day)} today, {dollars(spending.month)} this month (UTC). "
             "EMBEDDING_BUDGET_USD_PER_DAY and the like set one"
         )
-    return Verdict(
-        "costs_within_budget",
-        passed=not alarming,
-        blocking=False,
-        description=description,
-        numbers={
+    return checks.COSTS_WITHIN_BUDGET.verdict(
+        not alarming,
+        found,
+        {
             "usd_this_run": float(spending.run),
             "usd_today": float(spending.day),
             "usd_this_month": float(spending.month),
             **({"used_share": round(max(limit.used_share for limit in limits), 4)} if limits else {}),
         },
+        remedy="At a limit embedding stops, and what is embedded stays; raise the setting to go on earlier",
     )
 
 

@@ -1,59 +1,54 @@
-"""The state of a table, measured and judged: for the command line and the asset checks."""
+"""Checks run on a table: what is to be judged is measured, then the verdicts."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from embedding_assets.health import embeddings, index
 from embedding_assets.health.audit import audit_spaces
-from embedding_assets.health.costs import judge_costs
-from embedding_assets.health.embeddings import (
-    THROUGHPUT_MINIMUM_CHUNKS,
-    judge_backlog_age,
-    judge_coverage,
-    judge_hashes,
-    judge_models,
-    judge_quarantine,
-    judge_throughput,
-    judge_unit_norm,
-    judge_vectors,
-)
-from embedding_assets.health.index import (
-    judge_bloat,
-    judge_index,
-    judge_pgvector,
-    judge_planner,
-    judge_recall_drop,
-    judge_recall_floor,
-)
+from embedding_assets.health.costs import costs_within_budget
 from embedding_assets.health.verdict import Verdict, over_spaces
-from embedding_assets.postgres.backlog import Backlog, count_backlog, oldest_pending
-from embedding_assets.postgres.catalog import IndexState, describe_index
+from embedding_assets.postgres.backlog import count_backlog, oldest_pending
+from embedding_assets.postgres.catalog import describe_index
 from embedding_assets.postgres.index.lifecycle import measure_space, spaces_to_index
-from embedding_assets.postgres.index.measurements import IndexMeasurement, baseline_measurement
-from embedding_assets.postgres.index.statistics import VectorStatistics, measure_vectors
+from embedding_assets.postgres.index.measurements import baseline_measurement
+from embedding_assets.postgres.index.statistics import measure_vectors
 from embedding_assets.postgres.runs import latest_run
 from embedding_assets.postgres.schema import MINIMUM_PGVECTOR
 from embedding_assets.postgres.usage.ledger import count_spending
-from embedding_assets.postgres.vectors import check_stored_vectors
-from embedding_assets.spaces import SpaceColumn
 
 if TYPE_CHECKING:
     from embedding_assets.config import Settings
+    from embedding_assets.postgres.backlog import Backlog
+    from embedding_assets.postgres.catalog import IndexState
     from embedding_assets.postgres.connection import Database
+    from embedding_assets.postgres.index.measurements import IndexMeasurement
+    from embedding_assets.postgres.index.statistics import VectorStatistics
+    from embedding_assets.spaces import SpaceColumn
 
 
 def judge_embeddings(database: Database, column: SpaceColumn, settings: Settings) -> list[Verdict]:
     """Verdicts on the vectors of a space and on its backlog."""
     statistics = measure_vectors(database, column, thorough=True)
     return [
-        *_judge_vectors(database, column, statistics),
+        *_judge_vectors(column, statistics),
         *_judge_backlog(database, column, settings, count_backlog(database, column)),
     ]
 
 
-def judge_vector_index(database: Database, column: SpaceColumn, settings: Settings) -> list[Verdict]:
-    """Verdicts on the index of a space, and of every other that has vectors, each told over all of them.
+def judge_models(database: Database, settings: Settings) -> Verdict:
+    """Verdict on whose vectors the columns hold; loads the models, or asks their APIs for some vectors."""
+    return embeddings.vectors_match_model(audit_spaces(database, settings))
+
+
+def judge_costs(database: Database, settings: Settings, *, run_id: str = "") -> Verdict:
+    """Verdict on the dollars of a run, of today and of this month."""
+    return costs_within_budget(count_spending(database, run_id), settings.budget)
+
+
+def judge_index(database: Database, column: SpaceColumn, settings: Settings) -> list[Verdict]:
+    """Verdicts on the index of a space, and of every other that has vectors, each over all of them.
 
     Measures what has changed since it was last measured, which reads every vector of a column for each query.
     """
@@ -61,23 +56,23 @@ def judge_vector_index(database: Database, column: SpaceColumn, settings: Settin
     pgvector = ""
     for space in spaces_to_index(database, column):
         measurement = measure_space(database, space, settings.index, configured=space == column)
-        pgvector = measurement.details["pgvector"]
+        pgvector = measurement.vectors.pgvector
         state = describe_index(database, space.index)
         for verdict in (
-            judge_index(state, settings.index, measurement.embedded),
+            index.index_valid(state, settings.index, measurement.vectors.count),
             *_judge_measurement(database, settings, measurement),
         ):
             verdicts.setdefault(verdict.name, {})[space.space.name] = verdict
-    return [*map(over_spaces, verdicts.values()), judge_pgvector(pgvector, MINIMUM_PGVECTOR)]
+    return [*map(over_spaces, verdicts.values()), index.pgvector_version(pgvector, MINIMUM_PGVECTOR)]
 
 
 def judge_everything(database: Database, column: SpaceColumn, settings: Settings) -> list[Verdict]:
-    """The verdicts of all asset checks; loads the space's model, or asks its API for some vectors."""
+    """The verdicts of all checks; loads the space's model, or asks its API for some vectors."""
     return [
         *judge_embeddings(database, column, settings),
-        judge_models(audit_spaces(database, settings)),
-        judge_costs(count_spending(database, run_id=""), settings.budget),
-        *judge_vector_index(database, column, settings),
+        judge_models(database, settings),
+        judge_costs(database, settings),
+        *judge_index(database, column, settings),
     ]
 
 
@@ -85,9 +80,9 @@ def judge_as_recorded(
     database: Database,
     settings: Settings,
     column: SpaceColumn,
-    backlog: Backlog,
-    index: IndexState,
     *,
+    backlog: Backlog,
+    state: IndexState,
     statistics: VectorStatistics,
     measurement: IndexMeasurement | None,
     configured: bool,
@@ -98,45 +93,48 @@ def judge_as_recorded(
         database: where.
         settings: what is judged by.
         column: the space.
-        backlog: its state.
-        index: the state of its index.
+        backlog: its chunks.
+        state: of its index.
         statistics: of its vectors.
-        measurement: the last of its index, brought up to date; None if there is none that still tells anything.
+        measurement: the last of its index, brought up to date; None if there is none that still means anything.
         configured: whether the settings lead to the space. Others need not be complete, nor filled in time.
     """
-    verdicts = _judge_vectors(database, column, statistics)
+    verdicts = _judge_vectors(column, statistics)
     if configured:
         verdicts += _judge_backlog(database, column, settings, backlog)
-        verdicts.append(judge_costs(count_spending(database, run_id=""), settings.budget))
+        verdicts.append(judge_costs(database, settings))
     if backlog.embedded:
-        verdicts.append(judge_index(index, settings.index, backlog.embedded))
+        verdicts.append(index.index_valid(state, settings.index, backlog.embedded))
         verdicts += _judge_measurement(database, settings, measurement) if measurement else []
-        verdicts.append(judge_pgvector(statistics.pgvector, MINIMUM_PGVECTOR))
+        verdicts.append(index.pgvector_version(statistics.pgvector, MINIMUM_PGVECTOR))
     return verdicts
 
 
-def _judge_vectors(database: Database, column: SpaceColumn, statistics: VectorStatistics) -> list[Verdict]:
+def _judge_vectors(column: SpaceColumn, statistics: VectorStatistics) -> list[Verdict]:
     return [
-        judge_vectors(check_stored_vectors(database, column), column.space.dimensions),
-        judge_unit_norm(statistics, column.space),
+        embeddings.finite_dimensions(statistics, column.space),
+        embeddings.unit_norm(statistics, column.space),
     ]
 
 
 def _judge_backlog(database: Database, column: SpaceColumn, settings: Settings, backlog: Backlog) -> list[Verdict]:
     config = settings.embedding
+    run = latest_run(database, column.space.name, at_least=embeddings.THROUGHPUT_MINIMUM_CHUNKS)
+    oldest = oldest_pending(database, column)
     return [
-        judge_throughput(latest_run(database, column.space.name, at_least=THROUGHPUT_MINIMUM_CHUNKS), config),
-        judge_coverage(backlog, config),
-        judge_backlog_age(oldest_pending(database, column), datetime.now(UTC), config.backlog_age_hours),
-        judge_quarantine(backlog),
-        judge_hashes(backlog),
+        embeddings.throughput(run, config),
+        embeddings.coverage(backlog, config),
+        embeddings.backlog_age(oldest, datetime.now(UTC), config.backlog_age_hours),
+        embeddings.quarantine_empty(backlog),
+        embeddings.hashes_reachable(backlog),
     ]
 
 
 def _judge_measurement(database: Database, settings: Settings, measurement: IndexMeasurement) -> list[Verdict]:
+    baseline = baseline_measurement(database, measurement.space)
     return [
-        judge_recall_floor(measurement, settings.embedding.recall_floor),
-        judge_recall_drop(measurement, baseline_measurement(database, measurement.space), settings.index),
-        judge_bloat(measurement, settings.index),
-        judge_planner(measurement),
+        index.recall(measurement, settings.embedding.recall_floor),
+        index.recall_drop(measurement, baseline, settings.index),
+        index.bloat(measurement, settings.index),
+        index.planner_uses_index(measurement),
     ]

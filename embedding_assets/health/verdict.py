@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+Severity = Literal["error", "warning"]
+"""``error``: what builds on the data is endangered. ``warning``: somebody should look."""
+
+
+Number = float | int | str
+"""A measurement behind a verdict."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,17 +20,22 @@ class Verdict:
 
     Attributes:
         name: of the check.
-        passed: whether all is well.
-        blocking: whether a failure endangers what builds on the data, rather than calling for attention.
-        description: what was found; when it failed, what to do.
+        severity: of a failure.
+        passed: whether the check passed.
+        description: what was found; when it failed, also what to do.
         numbers: the measurements behind it.
     """
 
     name: str
+    severity: Severity
     passed: bool
-    blocking: bool
     description: str
-    numbers: dict[str, float | int | str] = field(default_factory=dict)
+    numbers: Mapping[str, Number] = field(default_factory=dict)
+
+    @property
+    def is_error(self) -> bool:
+        """Whether it failed, and endangers what builds on the data."""
+        return not self.passed and self.severity == "error"
 
 
 def over_spaces(verdicts: Mapping[str, Verdict]) -> Verdict:
@@ -31,11 +44,5 @@ def over_spaces(verdicts: Mapping[str, Verdict]) -> Verdict:
     failed = {space: verdict for space, verdict in verdicts.items() if not verdict.passed}
     if len(verdicts) == 1 and first.passed:
         return first
-    told = failed or verdicts
-    return Verdict(
-        first.name,
-        passed=not failed,
-        blocking=any(verdict.blocking for verdict in told.values()),
-        description="; ".join(f"space {space}: {verdict.description}" for space, verdict in told.items()),
-        numbers=first.numbers,
-    )
+    description = "; ".join(f"space {space}: {verdict.description}" for space, verdict in (failed or verdicts).items())
+    return replace(first, passed=not failed, description=description)

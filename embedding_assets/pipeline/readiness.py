@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-from embedding_assets.health.costs import judge_costs, limits_exceeded_by
+from embedding_assets.health.costs import costs_within_budget, limits_exceeded_by
 from embedding_assets.postgres.backlog import due_prefixes, measure_due
 from embedding_assets.postgres.chunks import has_chunks
 from embedding_assets.postgres.usage.endpoints import outage_until
@@ -86,7 +86,7 @@ def _within_budget(database: Database, settings: Settings, readiness: Readiness,
     if exceeded := limits_exceeded_by(float(usd), spending, budget):
         hindrance = f"a limit in dollars leaves too little for the next request: {'; '.join(exceeded)}"
         return Readiness([], hindrance=hindrance)
-    costs = judge_costs(spending, budget)
+    costs = costs_within_budget(spending, budget)
     return readiness if costs.passed else replace(readiness, warning=costs.description)
 
 

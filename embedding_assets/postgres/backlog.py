@@ -40,8 +40,8 @@ class PrefixCounts:
         return self.embedded + self.pending + self.quarantined
 
 
-# Chunks of the serving column that no partition reaches: partitions are made of lowercase hex.
-_IS_HEX = sql.SQL("chunk_hash ~ '^[0-9a-f]{2,}$'")
+# Partitions are made of lowercase hex, so no run reaches other hashes.
+_IS_HEX: Final = sql.SQL("chunk_hash ~ '^[0-9a-f]{2,}$'")
 _NOT_BLOCKED, _NOT_BLOCKED_THERE = (
     sql.SQL(
         "NOT EXISTS (SELECT 1 FROM embedding_failures f WHERE f.chunk_hash = k.chunk_hash AND f.space = {} "
@@ -82,6 +82,11 @@ class Backlog:
     waiting: int
     quarantined: int
     unreachable: int
+
+    @property
+    def coverage(self) -> float:
+        """Share of the chunks that have a vector in the space; 1 for an empty table."""
+        return self.embedded / self.chunks if self.chunks else 1.0
 
     @property
     def due(self) -> int:
@@ -263,17 +268,7 @@ def count_vectors(connection: Connection, column: SpaceColumn) -> int:
     return int(row[0])
 
 
-@dataclass(frozen=True, slots=True)
-class PrefixRows:
-    """Chunks of a prefix: with a vector, without one but not quarantined, quarantined."""
-
-    prefix: str
-    embedded: int
-    pending: int
-    quarantined: int = 0
-
-
-def count_by_prefix(database: Database, column: SpaceColumn, length: int) -> tuple[PrefixRows, ...]:
+def count_by_prefix(database: Database, column: SpaceColumn, length: int) -> tuple[PrefixCounts, ...]:
     """Ascending, those without a chunk left out; reads indexes only: two seconds for a million chunks.
 
     Args:
@@ -285,7 +280,7 @@ def count_by_prefix(database: Database, column: SpaceColumn, length: int) -> tup
     pending = count_pending_by_prefix(database, column, length)
     quarantined = count_quarantined(database, column.space.name, length)
     return tuple(
-        PrefixRows(prefix, embedded.get(prefix, 0), pending.get(prefix, 0), quarantined.get(prefix, 0))
+        PrefixCounts(prefix, embedded.get(prefix, 0), pending.get(prefix, 0), quarantined.get(prefix, 0))
         for prefix in sorted({*embedded, *pending, *quarantined})
     )
 
@@ -300,11 +295,8 @@ def _embedded_by_prefix(database: Database, column: SpaceColumn, length: int) ->
             SELECT left(chunk_hash, %(length)s), -count(*) FROM knowledge_base
             WHERE {reachable} AND {column} IS NULL GROUP BY 1
         ) AS counts GROUP BY 1
-    """).format(column=sql.Identifier(column.name), reachable=sql.SQL("chunk_hash ~ '^[0-9a-f]{2,}$'"))
+    """).format(column=sql.Identifier(column.name), reachable=_IS_HEX)
     return dict(database.run(lambda connection: connection.execute(query, {"length": length}).fetchall()))
-
-
-_REACHABLE: Final = sql.SQL("chunk_hash ~ '^[0-9a-f]{2,}$'")
 
 
 def oldest_pending(database: Database, column: SpaceColumn) -> datetime | None:
@@ -321,7 +313,7 @@ def oldest_pending(database: Database, column: SpaceColumn) -> datetime | None:
             SELECT 1 FROM embedding_failures f
             WHERE f.chunk_hash = k.chunk_hash AND f.space = %(space)s AND f.quarantined
         ) HAVING count(*) > 0
-    """).format(column=sql.Identifier(column.name), reachable=_REACHABLE)
+    """).format(column=sql.Identifier(column.name), reachable=_IS_HEX)
 
     def work(connection: Connection) -> datetime | None:
         # Whatever the statistics say of a load that has ended since. A space that is loaded for the first time may be

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 from psycopg import Error, sql
 from psycopg.errors import DiskFull
@@ -44,12 +44,17 @@ class IndexState:
 
     def matches(self, config: IndexConfig) -> bool:
         """Whether it is usable and was built as configured."""
-        return self.valid and (self.method, self.operator_class, self.m, self.ef_construction) == (
-            "hnsw",
-            config.operator_class,
-            config.m,
-            config.ef_construction,
-        )
+        return self.valid and self.definition == ("hnsw", config.operator_class, config.m, config.ef_construction)
+
+    @property
+    def status(self) -> Literal["valid", "invalid", "missing"]:
+        """In a word; ``invalid``: a build of it failed."""
+        return "valid" if self.valid else "invalid" if self.exists else "missing"
+
+    @property
+    def definition(self) -> tuple[str, str, int, int]:
+        """How it was built."""
+        return self.method, self.operator_class, self.m, self.ef_construction
 
 
 def describe_index(database: Database, name: str) -> IndexState:

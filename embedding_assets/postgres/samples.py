@@ -1,4 +1,4 @@
-"""Stored vectors with the texts they belong to, picked by chance."""
+"""Rows of the table at random, and stored vectors with the texts they belong to."""
 
 from __future__ import annotations
 
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from embedding_assets.spaces import SpaceColumn
 
 
+SAMPLE_ROWS: Final = 100_000
+"""Rows that are read of a large table where all of them would take too long."""
+
 _CANDIDATES: Final = 20
 """Rows of the pages looked at for each row that is wanted, so that few of those picked share a page."""
 
@@ -34,8 +37,16 @@ class StoredVector:
     vector: NDArray[np.float32] = field(repr=False)
 
 
+def table_sample(rows: int) -> sql.Composed:
+    """The clause behind ``knowledge_base`` that reads about so many rows at random; all of a smaller table."""
+    return sql.SQL(
+        "TABLESAMPLE SYSTEM ((SELECT least(100, 100.0 * {} / greatest(reltuples, 1)) FROM pg_class "
+        "WHERE oid = 'knowledge_base'::regclass))"
+    ).format(sql.Literal(rows))
+
+
 def sample_vectors(database: Database, column: SpaceColumn, rows: int) -> list[StoredVector]:
-    """At most ``rows`` stored vectors of a space, picked by chance; all of them if there are no more.
+    """At most ``rows`` stored vectors of a space, picked at random; all of them if there are no more.
 
     Pages are drawn by TABLESAMPLE SYSTEM: 64 of a million rows take ten milliseconds. Where fewer rows have a vector
     more of the table is read, in the end all of it, which takes a second or two for a million rows. Probing the index
@@ -46,20 +57,17 @@ def sample_vectors(database: Database, column: SpaceColumn, rows: int) -> list[S
 
 
 def _sample(connection: Connection, column: SpaceColumn, rows: int) -> list[StoredVector]:
-    size: Any = connection.execute(
-        "SELECT greatest(reltuples, 1) FROM pg_class WHERE oid = 'knowledge_base'::regclass"
-    ).fetchone()
-    percent = min(100.0, 100.0 * _CANDIDATES * rows / size[0])
-    # Picked first and read afterwards: the vectors lie out of line, those of the other candidates need not be fetched.
-    picked = sql.SQL(
-        "SELECT * FROM knowledge_base TABLESAMPLE SYSTEM (%(percent)s) WHERE {} IS NOT NULL "
-        "ORDER BY random() LIMIT %(rows)s"
-    ).format(sql.Identifier(column.name))
+    table: Any = connection.execute("SELECT reltuples FROM pg_class WHERE oid = 'knowledge_base'::regclass").fetchone()
+    candidates = _CANDIDATES * rows
     while True:
-        found = _read(connection, column, picked, {"percent": percent, "rows": rows})
-        if len(found) == rows or percent == 100:
+        # Picked first and read afterwards: the vectors lie out of line, those of other candidates need not be fetched.
+        picked = sql.SQL(
+            "SELECT * FROM knowledge_base {} WHERE {} IS NOT NULL ORDER BY random() LIMIT %(rows)s"
+        ).format(table_sample(candidates), sql.Identifier(column.name))
+        found = _read(connection, column, picked, {"rows": rows})
+        if len(found) == rows or candidates >= table[0]:
             return found
-        percent = min(100.0, percent * _WIDEN)
+        candidates *= _WIDEN
 
 
 def read_vectors(database: Database, column: SpaceColumn, hashes: Sequence[str]) -> list[StoredVector]:

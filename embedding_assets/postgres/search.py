@@ -10,13 +10,12 @@ from pgvector import Vector
 from psycopg import sql
 
 from embedding_assets.postgres.catalog import DISTANCE_OPERATORS
+from embedding_assets.postgres.samples import SAMPLE_ROWS, table_sample
 
 if TYPE_CHECKING:
     from embedding_assets.config import IndexConfig
     from embedding_assets.postgres.connection import Connection, Database
     from embedding_assets.spaces import SpaceColumn
-
-_SAMPLE_ROWS = 100_000
 
 
 def nearest_chunks(
@@ -97,12 +96,10 @@ def holds_vectors(database: Database, column: SpaceColumn, *, missing_in: SpaceC
 def count_missing(database: Database, column: SpaceColumn, *, present_in: SpaceColumn) -> int:
     """How many chunks have a vector in ``present_in``, but none in ``column``; in a large table estimated."""
     query = sql.SQL("""
-        WITH size AS (SELECT greatest(reltuples, 1) AS rows FROM pg_class WHERE oid = 'knowledge_base'::regclass)
-        SELECT count(*) * greatest(1, (SELECT rows / %(rows)s FROM size))
-        FROM knowledge_base TABLESAMPLE SYSTEM ((SELECT least(100, 100 * %(rows)s / rows) FROM size))
-        WHERE {condition}
-    """).format(condition=_only_in(present_in, column))
-    row: Any = database.run(lambda connection: connection.execute(query, {"rows": _SAMPLE_ROWS}).fetchone())
+        SELECT count(*) * (SELECT greatest(1, reltuples / {rows}) FROM pg_class WHERE oid = 'knowledge_base'::regclass)
+        FROM knowledge_base {sample} WHERE {condition}
+    """).format(rows=sql.Literal(SAMPLE_ROWS), sample=table_sample(SAMPLE_ROWS), condition=_only_in(present_in, column))
+    row: Any = database.run(lambda connection: connection.execute(query).fetchone())
     return round(float(row[0]))
 
 

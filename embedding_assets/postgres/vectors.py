@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,31 +14,6 @@ if TYPE_CHECKING:
     from embedding_assets.postgres.backlog import PendingChunk
     from embedding_assets.postgres.connection import Connection, Database
     from embedding_assets.spaces import SpaceColumn
-
-
-_SAMPLE_ROWS = 100_000
-
-
-@dataclass(frozen=True, slots=True)
-class StoredVectorsReport:
-    """What is wrong with the vectors of a column, if anything.
-
-    Attributes:
-        checked: vectors looked at: all of them, or a sample of a large table.
-        wrong_dimensions: vectors of another length than the space's.
-        zero: vectors of length zero, which the index leaves out.
-        not_unit_length: others whose length is not 1; None when the space does not normalize.
-    """
-
-    checked: int
-    wrong_dimensions: int
-    zero: int
-    not_unit_length: int | None
-
-    @property
-    def faulty(self) -> int:
-        """Vectors with any fault."""
-        return self.wrong_dimensions + self.zero + (self.not_unit_length or 0)
 
 
 def write_vectors(
@@ -86,24 +60,3 @@ def _write(
         [column.space.name],
     )
     return {row[0] for row in written}
-
-
-def check_stored_vectors(database: Database, column: SpaceColumn) -> StoredVectorsReport:
-    """Check dimensions and lengths of the stored vectors, of a sample of them in a large table.
-
-    The type ``vector`` itself keeps NaN and infinity out.
-    """
-    query = sql.SQL("""
-        WITH size AS (SELECT greatest(reltuples, 1) AS rows FROM pg_class WHERE oid = 'knowledge_base'::regclass),
-        sample AS (
-            SELECT vector_dims({column}) AS dimensions, vector_norm({column}) AS norm
-            FROM knowledge_base TABLESAMPLE SYSTEM ((SELECT least(100, 100 * %(rows)s / rows) FROM size))
-            WHERE {column} IS NOT NULL
-        )
-        SELECT count(*), count(*) FILTER (WHERE dimensions <> %(dimensions)s), count(*) FILTER (WHERE norm = 0),
-               count(*) FILTER (WHERE norm <> 0 AND abs(norm - 1) > 1e-3)
-        FROM sample
-    """).format(column=sql.Identifier(column.name))
-    parameters = {"rows": _SAMPLE_ROWS, "dimensions": column.space.dimensions}
-    row: Any = database.run(lambda connection: connection.execute(query, parameters).fetchone())
-    return StoredVectorsReport(row[0], row[1], row[2], row[3] if column.space.normalized else None)

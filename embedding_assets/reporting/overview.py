@@ -1,4 +1,4 @@
-"""What the report and the status page tell: the state of everything, gathered before anything is drawn."""
+"""The one record of a table's state: the page, the report, the figures and ``status --json`` show what is in it."""
 
 from __future__ import annotations
 
@@ -13,38 +13,16 @@ from pydantic_settings import BaseSettings
 from embedding_assets.health.embeddings import THROUGHPUT_MINIMUM_CHUNKS
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from embedding_assets.config import Settings
     from embedding_assets.health.verdict import Verdict
-    from embedding_assets.postgres.backlog import PrefixCounts
+    from embedding_assets.postgres.backlog import Backlog, PrefixCounts
+    from embedding_assets.postgres.catalog import IndexState
+    from embedding_assets.postgres.index.measurements import IndexMeasurement
+    from embedding_assets.postgres.index.recall import CurvePoint
+    from embedding_assets.postgres.index.statistics import VectorStatistics
+    from embedding_assets.postgres.runs import PastRun
     from embedding_assets.postgres.usage.ledger import DayCost
-    from embedding_assets.reporting.figures.points import CurvePoint, RunPoint
-    from embedding_assets.spaces import VectorSpace
-
-
-@dataclass(frozen=True, slots=True)
-class IndexOverview:
-    """The vector index of a space and what was last measured of it.
-
-    Attributes:
-        name: of the index.
-        state: ``valid``, ``invalid`` (a build of it failed) or ``missing``.
-        size_bytes: on disk.
-        ef_search: the configured one.
-        measured_at: when the curve was measured; None if it never was.
-        curve: by rising ``ef_search``.
-        exact_p50_ms: median latency of a search without the index, milliseconds.
-    """
-
-    name: str
-    state: str
-    size_bytes: int
-    ef_search: int
-    measured_at: datetime | None = None
-    curve: tuple[CurvePoint, ...] = ()
-    exact_p50_ms: float | None = None
+    from embedding_assets.spaces import SpaceColumn, VectorSpace
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,82 +31,47 @@ class SpaceOverview:
 
     Attributes:
         name: of the space.
-        model: the model's name.
-        place: where the model runs.
-        dimensions: length of a vector.
-        column: of ``knowledge_base``.
-        serving: whether searches are answered from it.
-        prefixes: its chunks, by prefix in order.
-        waiting: pending chunks that failed and are not due yet.
-        runs: its latest runs, oldest first.
-        index: its index.
-        checks: verdicts on it.
-        throughput_floor: chunks per second below which a check warns.
-        recall_floor: recall below which a check warns.
+        column: the space, its column and the name of its index.
+        configured: whether the settings lead to it.
+        backlog: its chunks by state.
+        prefixes: the same by prefix, in order.
         failures: error code → chunks that failed with it last.
-        numbers: further measurements, name → value with its unit.
-        vectors: a sample, shape (n, dimensions); None: no map is drawn.
-        sources: of the sample's documents.
+        runs: the latest runs, oldest first.
+        index: what PostgreSQL knows of its index.
+        vectors: statistics of its vectors and of the table.
+        measurement: what was last measured of the index; None if it never was, or there is no valid index any more.
+        checks: verdicts on it.
+        unchecked: names of checks that its vectors have still to pass: they need the model, which no overview loads.
     """
 
     name: str
-    model: str
-    place: str
-    dimensions: int
-    column: str
-    serving: bool
+    column: SpaceColumn
+    configured: bool
+    backlog: Backlog
     prefixes: tuple[PrefixCounts, ...]
-    waiting: int
-    runs: tuple[RunPoint, ...]
-    index: IndexOverview
+    failures: Mapping[str, int]
+    runs: tuple[PastRun, ...]
+    index: IndexState
+    vectors: VectorStatistics
+    measurement: IndexMeasurement | None
     checks: tuple[Verdict, ...]
-    throughput_floor: float
-    recall_floor: float
-    failures: Mapping[str, int] = field(default_factory=dict)
-    numbers: Mapping[str, str] = field(default_factory=dict)
-    vectors: NDArray[np.floating] | None = field(default=None, repr=False)
-    sources: tuple[str, ...] = field(default=(), repr=False)
+    unchecked: tuple[str, ...] = ()
 
     @property
-    def embedded(self) -> int:
-        """Chunks with a vector."""
-        return sum(counts.embedded for counts in self.prefixes)
+    def curve(self) -> tuple[CurvePoint, ...]:
+        """Recall and latency by rising ``ef_search``; empty if that was not measured."""
+        return self.measurement.search.curve if self.measurement else ()
 
     @property
-    def pending(self) -> int:
-        """Chunks without one that are not quarantined."""
-        return sum(counts.pending for counts in self.prefixes)
+    def exact_p50_ms(self) -> float | None:
+        """Median latency of a search without the index; None if that was not measured."""
+        return self.measurement.search.exact_p50_ms if self.measurement else None
 
     @property
-    def quarantined(self) -> int:
-        """Chunks that failed too often."""
-        return sum(counts.quarantined for counts in self.prefixes)
-
-    @property
-    def chunks(self) -> int:
-        """All chunks."""
-        return self.embedded + self.pending + self.quarantined
-
-    @property
-    def telling_run(self) -> RunPoint | None:
-        """The run that tells how fast it goes: the latest one of some size, as the check on throughput has it."""
+    def representative_run(self) -> PastRun | None:
+        """The latest run of some size, as the check on throughput has it; without one the latest."""
         large = [run for run in self.runs if run.embedded >= THROUGHPUT_MINIMUM_CHUNKS]
         return (large or self.runs or (None,))[-1]
-
-    @property
-    def is_slow(self) -> bool:
-        """Whether that run is of some size, and below the floor."""
-        run = self.telling_run
-        return (
-            run is not None
-            and run.embedded >= THROUGHPUT_MINIMUM_CHUNKS
-            and run.chunks_per_second < self.throughput_floor
-        )
-
-    @property
-    def unchecked(self) -> tuple[str, ...]:
-        """Checks that its vectors have still to pass: they need the model, which no overview loads."""
-        return ("vectors_match_model",) if self.embedded else ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,35 +95,49 @@ class PeriodCost:
 
 @dataclass(frozen=True, slots=True)
 class CostOverview:
-    """Dollars spent, and the limits; None: no limit. ``alert_share`` of a limit is near to it."""
+    """Dollars spent, and the limits; None: no limit. From ``alert_share`` on a limit is near."""
 
-    today_usd: float = 0.0
-    month_usd: float = 0.0
-    limit_per_day_usd: float | None = None
-    limit_per_month_usd: float | None = None
-    days: tuple[DayCost, ...] = ()
+    usd_today: float = 0.0
+    usd_this_month: float = 0.0
+    limit_usd_per_day: float | None = None
+    limit_usd_per_month: float | None = None
     alert_share: float = 1.0
+    days: tuple[DayCost, ...] = ()
 
     @property
     def periods(self) -> tuple[PeriodCost, PeriodCost]:
         """Today and this month (UTC)."""
         return (
-            self._period("today", self.today_usd, self.limit_per_day_usd),
-            self._period("this month", self.month_usd, self.limit_per_month_usd),
+            self._period("today", self.usd_today, self.limit_usd_per_day),
+            self._period("this month", self.usd_this_month, self.limit_usd_per_month),
         )
 
     def _period(self, period: str, usd: float, limit_usd: float | None) -> PeriodCost:
         if limit_usd is None:
             return PeriodCost(period, usd, None, None, "")
         used = usd / limit_usd
-        return PeriodCost(
-            period, usd, limit_usd, used, "bad" if used >= 1 else "warn" if used >= self.alert_share else ""
-        )
+        state: Literal["", "warn", "bad"] = "bad" if used >= 1 else "warn" if used >= self.alert_share else ""
+        return PeriodCost(period, usd, limit_usd, used, state)
+
+
+@dataclass(frozen=True, slots=True)
+class Thresholds:
+    """What measurements are compared with, as configured.
+
+    Attributes:
+        ef_search: at which searches use the indexes.
+        recall_floor: recall below which a check warns.
+        throughput_floor: chunks per second below which a check warns.
+    """
+
+    ef_search: int
+    recall_floor: float
+    throughput_floor: float
 
 
 @dataclass(frozen=True, slots=True)
 class ChangedSetting:
-    """A setting that is not at its default. ``value`` tells nothing of a secret but that it is set."""
+    """A setting that is not at its default. Of a secret ``value`` only says that it is set."""
 
     name: str
     value: str
@@ -189,7 +146,7 @@ class ChangedSetting:
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """Everything.
+    """The state of a table.
 
     Attributes:
         created_at: when this was gathered, with a time zone.
@@ -197,6 +154,7 @@ class Overview:
         database: its address, without the password.
         chunks: in ``knowledge_base``.
         documents: that they come from.
+        thresholds: what measurements are compared with.
         spaces: the one that serves searches first.
         costs: of all spaces.
         settings: those that were changed.
@@ -207,8 +165,9 @@ class Overview:
     database: str
     chunks: int
     documents: int
-    spaces: tuple[SpaceOverview, ...]
-    costs: CostOverview = CostOverview()
+    thresholds: Thresholds
+    spaces: tuple[SpaceOverview, ...] = ()
+    costs: CostOverview = field(default_factory=CostOverview)
     settings: tuple[ChangedSetting, ...] = ()
 
     @property
@@ -218,18 +177,27 @@ class Overview:
 
     @property
     def unchecked(self) -> list[str]:
-        """Names of the checks that were not looked at in some space."""
+        """Names of the checks that were not made in some space."""
         return list(dict.fromkeys(name for space in self.spaces for name in space.unchecked))
 
     @property
     def failed_checks(self) -> list[tuple[str, Verdict]]:
-        """Those that did not pass, each with the name of its space, blocking ones first."""
+        """Those that did not pass, each with the name of its space, errors first."""
         failed = [(space.name, verdict) for space in self.spaces for verdict in space.checks if not verdict.passed]
-        return sorted(failed, key=lambda pair: not pair[1].blocking)
+        return sorted(failed, key=lambda pair: not pair[1].is_error)
+
+    def is_slow(self, space: SpaceOverview) -> bool:
+        """Whether a space's representative run is of some size, and below the floor."""
+        run = space.representative_run
+        return (
+            run is not None
+            and run.embedded >= THROUGHPUT_MINIMUM_CHUNKS
+            and run.chunks_per_second < self.thresholds.throughput_floor
+        )
 
 
 def changed_settings(settings: Settings) -> tuple[ChangedSetting, ...]:
-    """The settings that differ from their defaults, by the variable that sets them; secrets are never told."""
+    """The settings that differ from their defaults, by the variable that sets them, without the values of secrets."""
     changed = []
     for group in (settings, *(value for _, value in settings if isinstance(value, BaseSettings))):
         prefix = str(group.model_config.get("env_prefix", ""))
@@ -238,8 +206,8 @@ def changed_settings(settings: Settings) -> tuple[ChangedSetting, ...]:
             default = described.get_default(call_default_factory=True, validated_data={})
             if isinstance(value, BaseSettings) or value == default:
                 continue
-            told = "set, not shown" if isinstance(value, SecretStr) else str(value)
-            changed.append(ChangedSetting(f"{prefix}{name}".upper(), told, "" if default is None else str(default)))
+            shown = "set, not shown" if isinstance(value, SecretStr) else str(value)
+            changed.append(ChangedSetting(f"{prefix}{name}".upper(), shown, "" if default is None else str(default)))
     return tuple(changed)
 
 

@@ -16,10 +16,14 @@ from rich.table import Table
 from rich.text import Text
 
 from embedding_assets.formatting import by_device, counted, dollars, megabytes, meter, milliseconds, moment, rate, share
-from embedding_assets.reporting.figures.points import nearest
+from embedding_assets.postgres.index.recall import nearest_point
+from embedding_assets.reporting.overview import place_of
 
 if TYPE_CHECKING:
-    from embedding_assets.reporting.overview import CostOverview, IndexOverview, Overview, SpaceOverview
+    from embedding_assets.health.verdict import Verdict
+    from embedding_assets.postgres.index.recall import CurvePoint
+    from embedding_assets.reporting.overview import CostOverview, Overview, SpaceOverview
+    from embedding_assets.spaces import VectorSpace
 
 
 _BLOCKS: Final = "▁▂▃▄▅▆▇█"
@@ -36,8 +40,8 @@ def status_page(data: Overview) -> RenderableType:
         return Group(
             head, Text("Nothing is embedded yet. Next: embedding-assets " + ("embed" if data.chunks else "load PATH"))
         )
-    parts: list[RenderableType] = [head, *(_space(space) for space in data.spaces)]
-    if data.costs.days or data.costs.limit_per_day_usd or data.costs.limit_per_month_usd:
+    parts: list[RenderableType] = [head, *(_space(data, space) for space in data.spaces)]
+    if data.costs.days or data.costs.limit_usd_per_day or data.costs.limit_usd_per_month:
         parts.append(Panel(_costs(data.costs), title="costs", title_align="left", border_style="dim"))
     if data.settings:
         changed = "; ".join(f"{setting.name}={setting.value}" for setting in data.settings)
@@ -54,37 +58,54 @@ def sparkline(values: Sequence[float], *, lowest: float = 0.0) -> str:
     return "".join(_BLOCKS[max(0, min(top, round((value - lowest) / extent * top)))] for value in values)
 
 
-def _space(space: SpaceOverview) -> Panel:
+def verdict_table(verdicts: Sequence[Verdict]) -> Table:
+    """A row for each verdict: a mark, the check's name, what was found and what to do."""
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column(no_wrap=True)
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for verdict in verdicts:
+        mark = "[green]✔[/]" if verdict.passed else "[red]✘[/]" if verdict.is_error else "[yellow]![/]"
+        table.add_row(mark, verdict.name, escape(verdict.description))
+    return table
+
+
+def _space(data: Overview, space: SpaceOverview) -> Panel:
+    column, backlog = space.column, space.backlog
     rows = Table(box=None, pad_edge=False, show_header=False)
     rows.add_column(style="dim", no_wrap=True)
     rows.add_column(overflow="fold")
-    rows.add_row("model", f"{escape(space.model)}, {space.dimensions} dimensions, {escape(space.place)}")
-    rows.add_row("column", escape(space.column))
-    if space.chunks:
-        covered = space.embedded / space.chunks
-        bar = meter(covered, _METER, "green" if covered == 1 else "yellow")
-        rows.add_row("embedded", f"{bar} {share(space.embedded, space.chunks)} of {space.chunks:,} chunks")
+    rows.add_row("model", model_line(column.space))
+    rows.add_row("column", escape(column.name))
+    if backlog.chunks:
+        bar = meter(backlog.coverage, _METER, "green" if backlog.coverage == 1 else "yellow")
+        rows.add_row("embedded", f"{bar} {share(backlog.coverage)} of {backlog.chunks:,} chunks")
     else:
         rows.add_row("embedded", "no chunks yet")
-    if space.pending:
-        waiting = f", {space.waiting:,} of them wait for a retry" if space.waiting else ""
-        rows.add_row("pending", f"[yellow]{space.pending:,}[/]{waiting}")
+    if backlog.pending:
+        waiting = f", {backlog.waiting:,} of them wait for a retry" if backlog.waiting else ""
+        rows.add_row("pending", f"[yellow]{backlog.pending:,}[/]{waiting}")
         rows.add_row("", _pending_by_prefix(space))
-    if space.quarantined:
-        rows.add_row("quarantined", f"[red]{space.quarantined:,}[/] (see embedding-assets failures)")
+    if backlog.quarantined:
+        rows.add_row("quarantined", f"[red]{backlog.quarantined:,}[/] (see embedding-assets failures)")
     if space.failures:
         rows.add_row("errors", ", ".join(f"{escape(code)} {count:,}" for code, count in space.failures.items()))
-    rows.add_row("runs", _runs(space))
-    rows.add_row("index", _index(space.index))
+    rows.add_row("runs", _runs(data, space))
+    rows.add_row("index", _index(data, space))
     parts: list[RenderableType] = [rows]
-    if space.index.curve:
-        parts.append(Padding(_curve(space.index), (1, 0, 0, 0)))
+    if space.curve:
+        parts.append(Padding(_curve(space.curve, data.thresholds.ef_search), (1, 0, 0, 0)))
     parts.append(Padding(_checks(space), (1, 0, 0, 0)))
-    colour = "red" if any(check.blocking and not check.passed for check in space.checks) else "dim"
-    serving = " (answers searches)" if space.serving else ""
+    colour = "red" if any(check.is_error for check in space.checks) else "dim"
+    serving = " (answers searches)" if column.serving else ""
     return Panel(
         Group(*parts), title=f"[bold not dim]{escape(space.name)}[/]{serving}", title_align="left", border_style=colour
     )
+
+
+def model_line(space: VectorSpace) -> str:
+    """A space's model, and where it runs."""
+    return f"{escape(space.model)}, {space.dimensions} dimensions, {escape(place_of(space))}"
 
 
 def _pending_by_prefix(space: SpaceOverview) -> Text:
@@ -94,8 +115,8 @@ def _pending_by_prefix(space: SpaceOverview) -> Text:
     return Text.assemble((sparkline(list(pending.values())), "yellow"), "\n", ("".join(pending), "dim"), " by prefix")
 
 
-def _runs(space: SpaceOverview) -> Text:
-    run = space.telling_run
+def _runs(data: Overview, space: SpaceOverview) -> Text:
+    run = space.representative_run
     if run is None:
         return Text("none has embedded a chunk yet")
     rates = [run.chunks_per_second for run in space.runs[-_LATEST:]]
@@ -103,58 +124,52 @@ def _runs(space: SpaceOverview) -> Text:
     since = "" if run is latest else f"; the latest: {counted(latest.embedded, 'chunk')}, {moment(latest.finished_at)}"
     return Text.assemble(
         (f"{sparkline(rates)} ", "blue"),
-        (f"{rate(run.chunks_per_second)} chunks/s", "yellow" if space.is_slow else ""),
+        (f"{rate(run.chunks_per_second)} chunks/s", "yellow" if data.is_slow(space) else ""),
         f" {by_device(run.device)}, {counted(run.embedded, 'chunk')}, {moment(run.finished_at)}{since}",
     )
 
 
-def _index(index: IndexOverview) -> str:
-    if index.state != "valid":
-        return f"[red]{index.state}[/]: embedding-assets health builds it"
+def _index(data: Overview, space: SpaceOverview) -> str:
+    index, measurement, exact = space.index, space.measurement, space.exact_p50_ms
+    if not index.valid:
+        return f"[red]{index.status}[/]: embedding-assets health builds it"
     measured = (
-        f", measured {moment(index.measured_at)}"
-        if index.measured_at
-        else ", not measured yet: embedding-assets health does"
+        f"measured {moment(measurement.measured_at)}" if measurement else "not measured yet: embedding-assets health"
     )
-    exact = f"; a search without it takes {milliseconds(index.exact_p50_ms)}" if index.exact_p50_ms else ""
-    return f"[green]valid[/], {megabytes(index.size_bytes)}, ef_search {index.ef_search}{measured}{exact}"
+    without = f"; a search without it takes {milliseconds(exact)}" if exact else ""
+    ef_search = data.thresholds.ef_search
+    return f"[green]valid[/], {megabytes(index.size_bytes)}, ef_search {ef_search}, {measured}{without}"
 
 
-def _curve(index: IndexOverview) -> Table:
+def _curve(curve: Sequence[CurvePoint], ef_search: int) -> Table:
     """Recall and latency by ef_search, the one in use in bold and marked."""
-    in_use = nearest(index.curve, index.ef_search)
+    in_use = nearest_point(curve, ef_search)
     table = Table(box=None, pad_edge=False, show_header=False)
     table.add_column(style="dim", no_wrap=True)
-    for _ in index.curve:
+    for _ in curve:
         table.add_column(justify="right", no_wrap=True)
 
     def row(name: str, cells: list[str]) -> None:
-        marked = zip(cells, index.curve, strict=True)
+        marked = zip(cells, curve, strict=True)
         table.add_row(name, *(f"[bold]{cell}[/]" if point is in_use else cell for cell, point in marked))
 
-    lowest = min(point.recall for point in index.curve) - 0.05
-    bars = sparkline([point.recall for point in index.curve], lowest=max(lowest, 0.0))
-    row("ef_search", [f"{point.ef_search}" + ("*" if point is in_use else "") for point in index.curve])
-    row("recall@10", [f"{point.recall:.3f}" for point in index.curve])
+    lowest = min(point.recall for point in curve) - 0.05
+    bars = sparkline([point.recall for point in curve], lowest=max(lowest, 0.0))
+    row("ef_search", [f"{point.ef_search}" + ("*" if point is in_use else "") for point in curve])
+    row("recall@10", [f"{point.recall:.3f}" for point in curve])
     row("", [f"[blue]{bar}[/]" for bar in bars])
-    row("median ms", [milliseconds(point.p50_milliseconds, unit="") for point in index.curve])
-    row("p95 ms", [milliseconds(point.p95_milliseconds, unit="") for point in index.curve])
+    row("median ms", [milliseconds(point.p50_ms, unit="") for point in curve])
+    row("p95 ms", [milliseconds(point.p95_ms, unit="") for point in curve])
     return table
 
 
 def _checks(space: SpaceOverview) -> RenderableType:
     """The names of those that passed in a row; the others with what to do."""
-    checks = space.checks
-    passed = [Text.assemble(("✔ ", "green"), check.name) for check in checks if check.passed]
+    passed = [Text.assemble(("✔ ", "green"), check.name) for check in space.checks if check.passed]
     parts: list[RenderableType] = [Columns(passed, padding=(0, 2))] if passed else []
-    parts += [Text(f"· {name} is not looked at here: embedding-assets health", style="dim") for name in space.unchecked]
-    table = Table(box=None, pad_edge=False, show_header=False)
-    table.add_column(no_wrap=True)
-    table.add_column(style="bold", no_wrap=True)
-    table.add_column(overflow="fold")
-    for check in sorted((check for check in checks if not check.passed), key=lambda check: not check.blocking):
-        table.add_row("[red]✘[/]" if check.blocking else "[yellow]![/]", check.name, escape(check.description))
-    return Group(*parts, *([table] if table.row_count else []))
+    parts += [Text(f"· {name} is not checked here: embedding-assets health", style="dim") for name in space.unchecked]
+    failed = sorted((check for check in space.checks if not check.passed), key=lambda check: not check.is_error)
+    return Group(*parts, *([verdict_table(failed)] if failed else []))
 
 
 def _costs(costs: CostOverview) -> Table:

@@ -10,6 +10,7 @@ from embedding_assets.cli import app
 from embedding_assets.formatting import share
 from embedding_assets.postgres.catalog import describe_index
 from embedding_assets.postgres.index.measurements import baseline_measurement
+from embedding_assets.postgres.runs import list_runs
 from embedding_assets.postgres.spaces import list_spaces, serving_space
 from embedding_assets.postgres.usage.ledger import list_costs
 from embedding_assets.providers.selection import select_for_run
@@ -68,10 +69,11 @@ def test_another_provider_fills_a_space_of_its_own(run, both, database):
     assert out.count("30 of 30 embedded (100%)") == 2
 
     first, second = json.loads(run("spaces", "--json")[1])
-    assert (first["name"], first["serving"], first["configured"]) == (local.space.name, True, True)
-    assert (second["name"], second["serving"], second["configured"]) == (api.space.name, False, False)
-    assert (second["provider"], second["dimensions"], second["coverage"]) == ("openai", 768, 1.0)
-    assert second["latest_run"]["usd"] > 0
+    assert (first["name"], first["column"]["serving"], first["configured"]) == (local.space.name, True, True)
+    assert (second["name"], second["column"]["serving"], second["configured"]) == (api.space.name, False, False)
+    assert (second["column"]["space"]["provider"], second["column"]["space"]["dimensions"]) == ("openai", 768)
+    assert (second["backlog"]["embedded"], second["backlog"]["chunks"]) == (30, 30)
+    assert list_runs(database, api.space.name)[-1].usd > 0
     assert describe_index(database, api.index).valid
 
 
@@ -277,7 +279,7 @@ def test_a_recall_is_accepted_as_what_later_ones_are_compared_with(run, settings
     [column] = list_spaces(database)
     code, out, _ = run("spaces", "accept-recall", "local")
     assert code == 0
-    assert f"recall@10 of 1.000 is what {column.space.name} is compared with" in out
+    assert f"{column.space.name} is compared with a recall@10 of 1.000 from now on." in out
     kept = baseline_measurement(database, column.space.name)
     shown = json.loads(run("spaces", "accept-recall", column.space.slug, "--json")[1])
-    assert (shown["space"], shown["recall_at_10"]) == (column.space.name, kept.recall)
+    assert (shown["space"], shown["recall"]) == (column.space.name, kept.search.recall)

@@ -193,4 +193,4 @@ def test_a_table_that_is_embedded_keeps_its_model(settings, database, monkeypatc
 
 def test_recall_that_was_not_measured_is_said_so():
     assert demo._recall([Verdict("recall", True, False, "")]) == "not measured"
-    assert demo._recall([Verdict("recall", True, False, "", {"recall_at_10": 0.98765})]) == "0.988"
+    assert demo._recall([Verdict("recall", "warning", True, "", {"recall": 0.98765})]) == "0.988"

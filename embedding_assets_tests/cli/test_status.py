@@ -33,20 +33,21 @@ def test_health_builds_measures_and_judges(run, database, embedded):
     status = run("status")[1]
     assert "ef_search 10 20 40*" in " ".join(status.split())
     assert "✔ recall_drop" in status
-    told = json.loads(run("status", "--json")[1])
-    [space] = told["spaces"]
+    shown = json.loads(run("status", "--json")[1])
+    [space] = shown["spaces"]
     assert {check["name"]: check["passed"] for check in space["checks"]}["recall"] is True
     assert space["unchecked"] == ["vectors_match_model"]
     assert space["failures"] == {}
-    index = space["index"]
-    assert (index["valid"], index["ef_search"]) == (True, 40)
-    assert datetime.fromisoformat(index["measured_at"]).tzinfo is not None
-    assert index["exact_p50_ms"] > 0
-    assert [point["ef_search"] for point in index["curve"]] == [10, 20, 40, 80, 120, 200, 400]
-    assert set(index["curve"][0]) == {"ef_search", "recall", "recall_low", "recall_high", "p50_ms", "p95_ms"}
+    measurement = space["measurement"]
+    assert (space["index"]["valid"], measurement["ef_search"]) == (True, 40)
+    assert datetime.fromisoformat(measurement["measured_at"]).tzinfo is not None
+    search = measurement["search"]
+    assert search["exact_p50_ms"] > 0
+    assert [point["ef_search"] for point in search["curve"]] == [10, 20, 40, 80, 120, 200, 400]
+    assert set(search["curve"][0]) == {"ef_search", "recall", "recall_low", "recall_high", "p50_ms", "p95_ms"}
 
 
-def test_status_tells_programs_what_it_tells_people(run, database, embedded, monkeypatch):
+def test_status_gives_programs_what_it_shows_people(run, database, embedded, monkeypatch):
     monkeypatch.setenv("EMBEDDING_BUDGET_USD_PER_DAY", "2.5")
     monkeypatch.setenv("EMBEDDING_MAX_ATTEMPTS", "1")
     [chunk] = insert_chunks(database, ["fails"])
@@ -54,16 +55,16 @@ def test_status_tells_programs_what_it_tells_people(run, database, embedded, mon
         database, list_spaces(database)[0].space.name, [FailedChunk(chunk, "not_finite")], get_settings().embedding
     )
 
-    told = json.loads(run("status", "--json")[1])
+    shown = json.loads(run("status", "--json")[1])
 
-    [space] = told["spaces"]
-    assert (space["quarantined"], space["failures"]) == (1, {"not_finite": 1})
-    assert (space["index"]["measured_at"], space["index"]["curve"]) == (None, [])
-    assert told["costs"] == {
+    [space] = shown["spaces"]
+    assert (space["backlog"]["quarantined"], space["failures"]) == (1, {"not_finite": 1})
+    assert space["measurement"] is None
+    assert shown["costs"] == {
         "usd_today": 0.0, "usd_this_month": 0.0, "limit_usd_per_day": 2.5, "limit_usd_per_month": None,
-        "alert_share": 0.8,
+        "alert_share": 0.8, "days": [],
     }  # fmt: skip
-    assert {"name": "EMBEDDING_BUDGET_USD_PER_DAY", "value": "2.5", "default": ""} in told["settings"]
+    assert {"name": "EMBEDDING_BUDGET_USD_PER_DAY", "value": "2.5", "default": ""} in shown["settings"]
 
 
 def test_health_fails_where_searches_are_in_danger(run, database, embedded):
@@ -74,7 +75,9 @@ def test_health_fails_where_searches_are_in_danger(run, database, embedded):
     )
     code, out, _ = run("health", "--json")
     assert code == 1
-    failed = {verdict["name"] for verdict in json.loads(out) if not verdict["passed"] and verdict["blocking"]}
+    failed = {
+        verdict["name"] for verdict in json.loads(out) if not verdict["passed"] and verdict["severity"] == "error"
+    }
     assert {"finite_dimensions", "unit_norm", "vectors_match_model"} <= failed
 
 
@@ -101,14 +104,14 @@ def test_report_is_one_page(run, database, embedded, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "error"),
     [
         (["report"], "Missing option '--html'"),
         (["report", "--html", "/"], "is a directory"),
         (["report", "--html", "/nowhere/page.html"], "--html: cannot write /nowhere/page.html: No such file"),
     ],
 )
-def test_a_report_that_cannot_be_written_says_why(run, settings, database, arguments, told):
+def test_a_report_that_cannot_be_written_says_why(run, settings, database, arguments, error):
     code, out, err = run(*arguments)
     assert (code, out) == (2, "")
-    assert told in err
+    assert error in err

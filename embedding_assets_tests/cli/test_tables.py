@@ -16,9 +16,8 @@ from embedding_assets.pipeline.estimate import BacklogEstimate
 from embedding_assets.postgres.backlog import Backlog
 from embedding_assets.postgres.catalog import IndexState
 from embedding_assets.postgres.failures import Failure
-from embedding_assets.postgres.runs import PastRun
 from embedding_assets.postgres.usage.ledger import CostRow, Spending
-from embedding_assets.reporting.status import SpaceStatus, TableStatus
+from embedding_assets.reporting.page import verdict_table
 from embedding_assets.retrieval import SearchResult
 from embedding_assets.spaces import SpaceColumn, VectorSpace
 
@@ -38,12 +37,11 @@ def shown(view, width=80):
     return text
 
 
-def space_status(**counts):
+def space_row(**counts):
     backlog = Backlog(**{"chunks": 10, "embedded": 9, "pending": 1, "waiting": 0, "quarantined": 0, "unreachable": 0,
                          **counts})  # fmt: skip
-    run = PastRun(NOW, 9, 0, 0, 0, 100, 2.0, 1.0, 10**9, "cpu", "float32")
     column = SpaceColumn(SPACE, "embedding", "idx_knowledge_embedding", serving=True)
-    return SpaceStatus(column, backlog, IndexState("idx_knowledge_embedding", True, True, 2_500_000), run)
+    return column, backlog, IndexState("idx_knowledge_embedding", True, True, 2_500_000)
 
 
 @pytest.mark.parametrize(
@@ -161,9 +159,9 @@ def test_a_run_without_work(busy, seconds, line):
 def test_spaces(width):
     api = VectorSpace("openai", "text-embedding-3-small", "api.openai.com", 768, True, "", 8192)
     column = SpaceColumn(api, f"embedding_{api.slug}", f"idx_knowledge_embedding_{api.slug}", serving=False)
-    further = SpaceStatus(column, Backlog(10_000, 9999, 0, 0, 1, 0), IndexState(column.index, False), None)
+    further = column, Backlog(10_000, 9999, 0, 0, 1, 0), IndexState(column.index, False)
 
-    text = shown(tables.spaces_view(TableStatus(10, [space_status(), further]), api.name), width)
+    text = shown(tables.spaces_view([space_row(), further], api.name), width)
 
     first, second = (block.splitlines() for block in re.split(r"\n *\n", text.rstrip()))
     assert first[0].strip() == f"{SPACE.name}  serves searches"
@@ -174,8 +172,8 @@ def test_spaces(width):
     assert column.name in second[2]
     assert "9,999 of 10,000 embedded (99.9%), 1 quarantined" in second[3], "100% only when nothing is missing"
     assert "not built yet" in second[4]
-    assert "the settings lead here" not in shown(tables.spaces_view(TableStatus(10, [space_status()]), None))
-    assert "no vector space yet" in shown(tables.spaces_view(TableStatus(10, []), None))
+    assert "the settings lead here" not in shown(tables.spaces_view([space_row()], None))
+    assert "no vector space yet" in shown(tables.spaces_view([], None))
 
 
 def cost_row(key, usd="0.3", presumed="0"):
@@ -260,12 +258,12 @@ def test_failures():
 
 def test_verdicts_are_told_apart_without_colour():
     verdicts = [
-        Verdict("good", True, True, "fine"),
-        Verdict("bad", False, True, "broken [b]"),
-        Verdict("odd", False, False, "look"),
+        Verdict("good", "error", True, "fine"),
+        Verdict("bad", "error", False, "broken [b]"),
+        Verdict("odd", "warning", False, "look"),
     ]
 
-    assert [line.split()[:2] for line in shown(tables.verdicts_view(verdicts)).splitlines()] == [
+    assert [line.split()[:2] for line in shown(verdict_table(verdicts)).splitlines()] == [
         ["✔", "good"],
         ["✘", "bad"],
         ["!", "odd"],

@@ -161,7 +161,7 @@ def test_chunks_pending_alone_is_no_load(texts, instance, tick):
 def test_while_the_load_goes_on_there_is_none(texts, instance, tick, monkeypatch):
     """Before its vectors are recorded, and while its checks run."""
     during = []
-    for name in ("assets.run_metadata", "checks.audit_spaces"):
+    for name in ("assets.run_metadata", "checks.judge_models"):
         module = f"embedding_assets.defs.{name}"
         real = getattr(__import__(module.rpartition(".")[0], fromlist=["_"]), name.partition(".")[2])
         monkeypatch.setattr(module, lambda *args, real=real: (during.append(tick()), real(*args))[1])

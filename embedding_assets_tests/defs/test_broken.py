@@ -195,7 +195,7 @@ BREAKAGES = {
     # A column of vectors of any length can have no index, and such a vector is not its model's.
     "finite_dimensions": Breakage(
         store_a_short_vector,
-        "set them to NULL and embed again",
+        "Set those vectors to NULL and embed again",
         True,
         frozenset({"index_valid", "vectors_match_model"}),
     ),
@@ -206,7 +206,7 @@ BREAKAGES = {
     "coverage": Breakage(leave_one_out, "Materialize the remaining partitions"),
     "backlog_age": Breakage(stop_embedding, "See that the sensor on new chunks is on"),
     "quarantine_empty": Breakage(give_a_chunk_up, "embedding-assets failures --retry"),
-    "hashes_reachable": Breakage(use_a_hash_of_no_partition, "Find them by: chunk_hash !~"),
+    "hashes_reachable": Breakage(use_a_hash_of_no_partition, "find them by: chunk_hash !~"),
     "costs_within_budget": Breakage(spend_nearly_all, "raise the setting"),
     "index_valid": Breakage(drop_the_index, "Materialize pgvector_index_health", True),
     "recall": Breakage(search_hardly_at_all, "Set EMBEDDING_INDEX_EF_SEARCH="),
@@ -237,7 +237,7 @@ def test_what_is_broken_is_shown_failing(table, name):
     assert found[name].severity is (AssetCheckSeverity.ERROR if breakage.blocking else AssetCheckSeverity.WARN)
 
 
-# What happens to a table in earnest, and that it can be mended
+# What happens to a table in earnest, and that it can be repaired
 
 
 def test_the_index_is_deleted(table, instance):
@@ -251,7 +251,7 @@ def test_the_index_is_deleted(table, instance):
 @pytest.mark.parametrize("place", [0, 1234])
 def test_a_single_zero_vector_in_a_large_column(table, monkeypatch, place):
     """Far more vectors than a sample has, and only one of them is zero."""
-    monkeypatch.setattr(statistics, "_SAMPLE_ROWS", 20)
+    monkeypatch.setattr(statistics, "SAMPLE_ROWS", 20)
     table.execute(
         "INSERT INTO knowledge_base (chunk_hash, chunk_text, embedding) SELECT encode(sha256(n::text::bytea), 'hex'), "
         "'text 0', (SELECT embedding FROM knowledge_base WHERE chunk_text = 'text 0') FROM generate_series(1, 2000) n"
@@ -276,8 +276,12 @@ def test_another_model_overwrites_a_tenth(table):
     found = failing()
     assert set(found) == {"vectors_match_model"}
     assert found["vectors_match_model"].metadata["mismatched"].value == 3
+    description = found["vectors_match_model"].description
+    assert f"space {table.column.space.name}: 3 of 30 vectors are not what demo/" in description
+    assert all(hash_of(text) in description for text in texts(3))
+    assert not any(text in description for text in texts(30))
 
-    # The way out that the check tells.
+    # The way out that the check names.
     table.execute("UPDATE knowledge_base SET embedding = NULL WHERE chunk_hash = ANY(%s)", list(map(hash_of, texts(3))))
     EmbeddingGenerator(table.settings, database=table.database).generate_embeddings_batch()
     assert failing() == {}

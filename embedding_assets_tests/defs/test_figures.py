@@ -14,7 +14,7 @@ TEXTS = [f"number {n} plays in the park" for n in range(60)]
 AT_ONCE = {
     "chunks_pending": ["backlog"],
     "chunk_embeddings": ["backlog", "throughput"],
-    "pgvector_index_health": ["recall", "latency"],
+    "pgvector_index_health": ["recall_curve", "latency_curve"],
 }
 """Asset → its pictures that need no click."""
 

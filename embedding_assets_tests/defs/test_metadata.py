@@ -4,31 +4,31 @@ from decimal import Decimal
 from dagster import FloatMetadataValue, IntMetadataValue, MetadataValue, TableMetadataValue
 from dagster._core.definitions.metadata import normalize_metadata
 
-from embedding_assets.config import IndexConfig
 from embedding_assets.defs.metadata import indexes_metadata, prefix_table, run_metadata
 from embedding_assets.models import EmbeddingStats, PrefixStats
 from embedding_assets.postgres.catalog import IndexState
 from embedding_assets.postgres.index.lifecycle import IndexReport
-from embedding_assets.postgres.index.measurements import IndexMeasurement, describe_measurement
-from embedding_assets.postgres.index.recall import CurvePoint, RecallSample
-from embedding_assets.postgres.index.statistics import VectorStatistics
+from embedding_assets.postgres.index.measurements import IndexMeasurement
+from embedding_assets.postgres.index.recall import CurvePoint, SearchMeasurement
+from embedding_assets.postgres.index.size import index_bloat
 from embedding_assets.postgres.usage.ledger import Spending
 from embedding_assets.spaces import SpaceColumn
 from embedding_assets_tests.support.fakes import FAKE_SPACE
+from embedding_assets_tests.support.measurements import index_measurement, vector_statistics
 
 SPENDING = Spending(run=Decimal("0.25"), day=Decimal("1.5"), month=Decimal("12.75"))
-RECORD = SpaceColumn(FAKE_SPACE, "embedding", "idx", serving=True)
-UNMEASURED = RecallSample(3, None, False, None, reason="3 vectors are too few")
+COLUMN = SpaceColumn(FAKE_SPACE, "embedding", "idx", serving=True)
+UNMEASURED = SearchMeasurement(3, None, False, None, reason="3 vectors are too few")
 MISSING = IndexState("idx", exists=False)
-VECTORS = VectorStatistics(
-    vectors=300, heap_bytes=1_000_000, toast_bytes=2_000_000, index_bytes=2_500_000, pending_index_bytes=8192,
-    live_rows=300, dead_rows=100, vacuumed_at=None, sampled=300, zero=3, norm_min=0.99, norm_mean=1.0, norm_max=1.01,
-    pgvector="0.8.4",
+VECTORS = vector_statistics(
+    count=300, sampled=300, zero=3, heap_bytes=1_000_000, toast_bytes=2_000_000, live_rows=300, dead_rows=100,
+    norm_min=0.99, norm_max=1.01,
 )  # fmt: skip
 
 
-def measurement(state: IndexState, recall: RecallSample) -> IndexMeasurement:
-    return describe_measurement(RECORD, IndexConfig(), state, recall, VECTORS)
+def measurement(state: IndexState, search: SearchMeasurement) -> IndexMeasurement:
+    bloat = index_bloat(state, VECTORS.count, 768)
+    return replace(index_measurement(), index=state, search=search, vectors=VECTORS, bloat=bloat)
 
 
 def test_statistics_are_numbers_that_dagster_can_draw():
@@ -79,25 +79,25 @@ def test_what_the_fallback_did_stands_beside_and_its_dollars_count():
 
 
 def test_what_was_not_measured_of_an_index_is_left_out():
-    values = indexes_metadata([IndexReport(RECORD, MISSING, measurement(MISSING, UNMEASURED), None)])
+    values = indexes_metadata([IndexReport(COLUMN, MISSING, measurement(MISSING, UNMEASURED), None)])
 
     assert values["valid"] == "no"
-    assert not {"build_seconds", "recall_at_10", "search_p50_ms", "bloat", "ef_search_curve"} & set(values)
+    assert not {"build_seconds", "recall", "p50_ms", "bloat", "ef_search_curve"} & set(values)
     assert values["zero_share"] == 0.01
     [row] = values["spaces"].records
-    assert row.data["recall_at_10"] is None
+    assert row.data["recall"] is None
 
 
 def test_an_index_that_was_built_and_measured():
     state = IndexState("idx", True, True, 2_500_000, "vector_cosine_ops", 16, 64)
-    other = replace(RECORD, space=replace(FAKE_SPACE, model="fake/other"), index="idx_other")
+    other = replace(COLUMN, space=replace(FAKE_SPACE, model="fake/other"), index="idx_other")
     curve = (CurvePoint(10, 0.81234, 0.7, 0.9, 0.512, 1.0), CurvePoint(40, 0.98765, 0.97654, 0.99, 1.234, 2.345))
-    sample = RecallSample(100, 0.98765, True, 1.234, 2.345, 0.97654, 0.99, 30.123, 40.0, curve, 0.1, 0.2)
+    sample = SearchMeasurement(100, 0.98765, True, 1.234, 2.345, 0.97654, 0.99, 30.123, 40.0, curve, 0.1, 0.2)
     measured = measurement(state, sample)
 
     values = indexes_metadata(
         [
-            IndexReport(RECORD, state, measured, 3.456),
+            IndexReport(COLUMN, state, measured, 3.456),
             IndexReport(other, IndexState("idx_other", exists=False), measurement(MISSING, UNMEASURED), None),
         ]
     )
@@ -105,22 +105,29 @@ def test_an_index_that_was_built_and_measured():
     table, points = values.pop("spaces"), values.pop("ef_search_curve")
     assert values == {
         "space": FAKE_SPACE.name, "index": "idx", "valid": "yes", "operator_class": "vector_cosine_ops", "m": 16,
-        "ef_construction": 64, "size_mb": 2.5, "recall_queries": 100, "planner_uses_index": "yes",
-        "ef_search": 40, "vectors": 300, "build_seconds": 3.46, "recall_at_10": 0.9877, "recall_low": 0.9765,
-        "recall_high": 0.99, "search_p50_ms": 1.23, "search_p95_ms": 2.35, "exact_p50_ms": 30.12, "exact_p95_ms": 40.0,
+        "ef_construction": 64, "size_mb": 2.5, "queries": 100, "planner_uses_index": "yes",
+        "ef_search": 40, "vectors": 300, "build_seconds": 3.46, "recall": 0.9877, "recall_low": 0.9765,
+        "recall_high": 0.99, "p50_ms": 1.23, "p95_ms": 2.35, "exact_p50_ms": 30.12, "exact_p95_ms": 40.0,
         "bloat": round(measured.bloat or 0, 3), "table_mb": 3.0, "toast_mb": 2.0, "dead_share": 0.25,
-        "zero_share": 0.01, "duplicate_share": 0.1, "near_duplicate_share": 0.2, "norm_min": 0.99, "norm_max": 1.01,
+        "zero_share": 0.01, "duplicates": 0.1, "near_duplicates": 0.2, "norm_min": 0.99, "norm_max": 1.01,
     }  # fmt: skip
     assert [row.data for row in points.records] == [
-        {"ef_search": 10, "recall": 0.8123, "low": 0.7, "high": 0.9, "p50_ms": 0.51, "p95_ms": 1.0},
-        {"ef_search": 40, "recall": 0.9877, "low": 0.9765, "high": 0.99, "p50_ms": 1.23, "p95_ms": 2.35},
+        {"ef_search": 10, "recall": 0.8123, "recall_low": 0.7, "recall_high": 0.9, "p50_ms": 0.512, "p95_ms": 1.0},
+        {
+            "ef_search": 40,
+            "recall": 0.9877,
+            "recall_low": 0.9765,
+            "recall_high": 0.99,
+            "p50_ms": 1.234,
+            "p95_ms": 2.345,
+        },
     ]
     assert [column.name for column in points.schema.columns] == list(points.records[0].data)
     assert [row.data for row in table.records] == [
         {"space": FAKE_SPACE.name, "index": "idx", "valid": "yes", "size_mb": 2.5, "build_seconds": 3.46,
-         "recall_at_10": 0.9877, "recall_queries": 100, "search_p50_ms": 1.23},
+         "recall": 0.9877, "queries": 100, "p50_ms": 1.23},
         {"space": other.space.name, "index": "idx_other", "valid": "no", "size_mb": 0.0, "build_seconds": None,
-         "recall_at_10": None, "recall_queries": 3, "search_p50_ms": None},
+         "recall": None, "queries": 3, "p50_ms": None},
     ]  # fmt: skip
     assert [column.name for column in table.schema.columns] == list(table.records[0].data)
 

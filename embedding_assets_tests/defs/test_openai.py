@@ -185,7 +185,7 @@ def test_what_a_limit_leaves_is_indexed(database, launch, server, monkeypatch):
     assert before.valid
     assert describe_index(database, column.index).valid
     measurement = measure_space(database, column, get_settings().index, configured=True)
-    assert measurement.details["queries"] == min(embedded, 100)
+    assert measurement.search.queries == min(embedded, 100)
 
 
 def test_an_index_that_cannot_be_built_either_does_not_hide_why_the_run_failed(

@@ -1,4 +1,4 @@
-from embedding_assets.postgres.backlog import PrefixRows, count_by_prefix
+from embedding_assets.postgres.backlog import PrefixCounts, count_by_prefix
 from embedding_assets.postgres.failures import FailedChunk, save_failures
 from embedding_assets_tests.support.tables import insert_vectors, unit_vectors
 
@@ -19,9 +19,9 @@ def test_vectors_and_pending_chunks_by_prefix(database, column, execute, setting
     save_failures(database, column.space.name, [FailedChunk("b002", "encoding_failed")], config)
 
     assert count_by_prefix(database, column, 1) == (
-        PrefixRows("a", 2, 1), PrefixRows("b", 0, 1, quarantined=1), PrefixRows("c", 1, 0),
+        PrefixCounts("a", 2, 1), PrefixCounts("b", 0, 1, quarantined=1), PrefixCounts("c", 1, 0),
     )  # fmt: skip
-    assert count_by_prefix(database, column, 2)[:2] == (PrefixRows("a0", 2, 0), PrefixRows("a1", 0, 1))
+    assert count_by_prefix(database, column, 2)[:2] == (PrefixCounts("a0", 2, 0), PrefixCounts("a1", 0, 1))
 
 
 def test_every_vector_is_counted_once(database, column):

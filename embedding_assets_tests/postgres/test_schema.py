@@ -8,6 +8,7 @@ import time
 import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
+from psycopg.types.json import Jsonb
 
 from embedding_assets.config import DatabaseConfig, IndexConfig
 from embedding_assets.errors import (
@@ -18,9 +19,13 @@ from embedding_assets.errors import (
     PgvectorError,
 )
 from embedding_assets.postgres.backlog import count_backlog, fetch_pending
+from embedding_assets.postgres.catalog import IndexState
 from embedding_assets.postgres.chunks import store_chunks
 from embedding_assets.postgres.connection import Database
 from embedding_assets.postgres.failures import FailedChunk, list_failures, save_failures
+from embedding_assets.postgres.index.measurements import baseline_measurement, list_measurements
+from embedding_assets.postgres.index.recall import CurvePoint, SearchMeasurement
+from embedding_assets.postgres.index.statistics import VectorStatistics
 from embedding_assets.postgres.locks import hold
 from embedding_assets.postgres.runs import latest_run
 from embedding_assets.postgres.schema import migrate
@@ -156,6 +161,46 @@ def test_a_schema_of_the_version_before_is_brought_up_to_date_with_its_rows(empt
         assert run_sql(empty_url, waiting) == [(0,)]
         run_sql(empty_url, "UPDATE knowledge_base SET embedding = NULL")
         assert run_sql(empty_url, waiting) == [(1,)], "the triggers of this version are there too"
+
+
+def test_measurements_of_the_version_before_stay_comparable(empty_url, monkeypatch):
+    details = {
+        "method": "hnsw", "operator_class": "vector_cosine_ops", "m": 16, "ef_construction": 64, "ef_search": 60,
+        "queries": 90, "reason": "", "planner_uses_index": True, "exact_p95_milliseconds": 31.0, "duplicates": 0.01,
+        "near_duplicates": None, "dead_share": 0.2, "zero_share": 0.1, "heap_bytes": 5, "toast_bytes": 6,
+        "pending_index_bytes": 7, "live_rows": 8, "dead_rows": 2, "sampled": 10, "zero": 1, "norm_min": 0.9,
+        "norm_mean": 1.0, "norm_max": 1.1, "pgvector": "0.8.5",
+        "curve": [
+            {"ef_search": ef_search, "recall": 0.8, "recall_low": 0.7, "recall_high": 0.9, "p50_milliseconds": 1.5,
+             "p95_milliseconds": 2.5}
+            for ef_search in (10, 60)
+        ],
+    }  # fmt: skip
+    unmeasured = details | {"reason": "5 vectors are too few", "curve": [], "exact_p95_milliseconds": None}
+    with Database(empty_url, CONFIG) as database:
+        with monkeypatch.context() as patch:
+            patch.setattr("embedding_assets.postgres.schema.HEAD", "0004")
+            migrate(database)
+            column = register_space(database, SMALL_SPACE)
+        for recall, kept in ((0.8, details), (None, unmeasured)):
+            numbers = [recall, 0.7, 0.9, 1.5, 2.5, 30.0] if recall else [None] * 6
+            values = [column.space.name, column.index, 9, *numbers, 4096, 1.25, Jsonb(kept), recall is not None]
+            database.run(lambda connection, values=values: connection.execute(
+                "INSERT INTO embedding_index_measurements (space, index_name, embedded, recall, recall_low, "
+                "recall_high, p50_ms, p95_ms, exact_p50_ms, index_bytes, table_bytes, bloat, details, built, accepted) "
+                f"VALUES ({', '.join(['%s'] * 10)}, 11, %s, %s, true, %s)", values
+            ))  # fmt: skip
+        assert migrate(database)
+        first, second = list_measurements(database, column.space.name)
+        assert baseline_measurement(database, column.space.name) == first
+    assert first.index == IndexState(column.index, True, True, 4096, "vector_cosine_ops", 16, 64)
+    assert (first.ef_search, first.bloat, first.built) == (60, 1.25, True)
+    assert first.search == SearchMeasurement(
+        90, 0.8, True, 1.5, 2.5, 0.7, 0.9, 30.0, 31.0,
+        (CurvePoint(10, 0.8, 0.7, 0.9, 1.5, 2.5), CurvePoint(60, 0.8, 0.7, 0.9, 1.5, 2.5)), 0.01, None,
+    )  # fmt: skip
+    assert first.vectors == VectorStatistics(9, 5, 6, 7, 8, 2, None, 10, 0, 1, None, 0.9, 1.0, 1.1, "0.8.5")
+    assert (second.search.recall, second.search.curve, second.search.reason) == (None, (), "5 vectors are too few")
 
 
 REFUSED = {

@@ -157,7 +157,7 @@ def test_missing_vectors_of_a_large_table_are_estimated(database, execute, monke
     serving, other, _ = split(database, execute, 1500, both=1500)
     execute("ANALYZE knowledge_base")
     assert count_missing(database, serving, present_in=other) == 1500
-    monkeypatch.setattr("embedding_assets.postgres.search._SAMPLE_ROWS", 1000)
+    monkeypatch.setattr("embedding_assets.postgres.search.SAMPLE_ROWS", 1000)
     estimates = [count_missing(database, serving, present_in=other) for _ in range(20)]
     assert len(set(estimates)) > 1
     assert 1000 < sum(estimates) / 20 < 2000

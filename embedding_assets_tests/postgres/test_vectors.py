@@ -1,6 +1,5 @@
 """Vectors reach their column exactly, only for the text they were made from."""
 
-import dataclasses
 import threading
 
 import numpy as np
@@ -10,10 +9,9 @@ from embedding_assets.errors import DatabaseError
 from embedding_assets.postgres.backlog import fetch_pending
 from embedding_assets.postgres.failures import FailedChunk, list_failures, save_failures
 from embedding_assets.postgres.spaces import register_space
-from embedding_assets.postgres.vectors import check_stored_vectors, write_vectors
+from embedding_assets.postgres.vectors import write_vectors
 from embedding_assets_tests.support.fakes import FAKE_SPACE, insert_chunks
 from embedding_assets_tests.support.tables import (
-    insert_vectors,
     pending_chunks,
     stored_vectors,
     table_counters,
@@ -113,32 +111,3 @@ def test_the_table_itself_refuses_what_is_no_vector_of_its_space(database, colum
     with pytest.raises(ValueError, match="zip"):
         write_vectors(database, column, chunks, unit_vectors(2))
     assert stored_vectors(database, column) == {}
-
-
-# Checking
-
-
-def test_faulty_vectors_are_counted(database, column, execute):
-    vectors = unit_vectors(6)
-    vectors[1] = 0
-    vectors[2] *= 1.01
-    vectors[3] *= 1.0005
-    insert_vectors(database, column, vectors)
-    insert_chunks(database, ["pending"])
-    report = check_stored_vectors(database, column)
-    assert (report.checked, report.wrong_dimensions, report.zero, report.not_unit_length) == (6, 0, 1, 1)
-    assert report.faulty == 2
-    raw = dataclasses.replace(column, space=dataclasses.replace(column.space, normalized=False))
-    report = check_stored_vectors(database, raw)
-    assert (report.zero, report.not_unit_length, report.faulty) == (1, None, 1)
-    other = dataclasses.replace(column, space=dataclasses.replace(column.space, dimensions=9))
-    assert check_stored_vectors(database, other).wrong_dimensions == 6
-    execute("DELETE FROM knowledge_base")
-    assert check_stored_vectors(database, column).checked == 0
-
-
-def test_a_large_table_is_sampled(database, column, execute, monkeypatch):
-    insert_vectors(database, column, unit_vectors(2000))
-    execute("ANALYZE knowledge_base")
-    monkeypatch.setattr("embedding_assets.postgres.vectors._SAMPLE_ROWS", 500)
-    assert 0 < check_stored_vectors(database, column).checked < 1500

@@ -8,14 +8,15 @@ import pytest
 
 from embedding_assets import EmbeddingGenerator
 from embedding_assets.config import BudgetConfig, get_settings
-from embedding_assets.postgres.backlog import PrefixCounts
+from embedding_assets.postgres.backlog import Backlog, PrefixCounts
 from embedding_assets.postgres.failures import FailedChunk, save_failures
 from embedding_assets.postgres.index.lifecycle import build_indexes
 from embedding_assets.postgres.spaces import register_space
 from embedding_assets.postgres.usage.admission import Admitted, admit, settle
 from embedding_assets.postgres.usage.endpoints import RateLimits
 from embedding_assets.postgres.usage.ledger import ApiRequest, DayCost
-from embedding_assets.reporting.gather import ELSEWHERE, count_prefixes, daily_costs, gather_overview
+from embedding_assets.reporting.gather import ELSEWHERE, count_prefixes, gather_overview, gather_samples
+from embedding_assets.reporting.html import render_report
 from embedding_assets_tests.support.fakes import FAKE_SPACE, FakeProvider, insert_chunks
 
 TEXTS = [f"text {number}" for number in range(120)]
@@ -34,21 +35,21 @@ def names(space):
 
 
 def test_an_empty_table(database, settings):
-    overview = gather_overview(database, settings, map_size=10)
+    overview = gather_overview(database, settings)
     assert (overview.chunks, overview.documents, overview.spaces, overview.costs.days) == (0, 0, (), ())
     assert overview.created_at <= datetime.now(UTC)
 
 
 def test_a_space_that_was_never_measured(database, settings, column):
     [space] = gather_overview(database, settings).spaces
-    assert (space.name, space.serving, space.column) == (column.space.name, True, "embedding")
-    assert (space.chunks, space.embedded, space.pending, space.quarantined) == (120, 120, 0, 0)
+    assert (space.name, space.column, space.configured) == (column.space.name, column, True)
+    assert space.backlog == Backlog(120, 120, 0, 0, 0, 0)
     assert [counts.prefix for counts in space.prefixes] == list("0123456789abcdef")
     assert [run.embedded for run in space.runs] == [120]
-    assert (space.index.state, space.index.measured_at, space.index.curve) == ("missing", None, ())
+    assert (space.index.status, space.measurement, space.curve, space.exact_p50_ms) == ("missing", None, (), None)
     assert {check.name for check in space.checks if not check.passed} == {"index_valid"}
     assert "recall" not in names(space), "nothing is said of what was not measured"
-    assert space.vectors is None
+    assert space.unchecked == ("vectors_match_model",)
 
 
 def test_what_was_measured_is_told_and_nothing_is_measured_anew(database, settings, column):
@@ -57,25 +58,29 @@ def test_what_was_measured_is_told_and_nothing_is_measured_anew(database, settin
         lambda connection: connection.execute("UPDATE embedding_index_measurements SET measured_at = '2020-01-01Z'")
     )
 
-    [space] = gather_overview(database, settings, map_size=50).spaces
+    overview = gather_overview(database, settings)
+    [space] = overview.spaces
 
-    assert space.index.state == "valid"
-    assert space.index.measured_at == datetime(2020, 1, 1, tzinfo=UTC)
-    assert [point.ef_search for point in space.index.curve] == [10, 20, 40, 80, 120, 200, 400]
+    assert space.index.status == "valid"
+    assert space.measurement is not None
+    assert space.measurement.measured_at == datetime(2020, 1, 1, tzinfo=UTC)
+    assert [point.ef_search for point in space.curve] == [10, 20, 40, 80, 120, 200, 400]
     assert all(check.passed for check in space.checks)
     assert {"recall", "recall_drop", "bloat", "planner_uses_index", "pgvector_version"} <= names(space)
-    assert space.vectors is not None
-    assert space.vectors.shape == (50, 768)
-    assert len(space.sources) == 50
-    assert space.numbers["zero vectors among them"] == "0"
-    assert any(name.startswith("recall@10 in 100 queries") for name in space.numbers)
+    [(vectors, sources)] = gather_samples(database, overview, 50).values()
+    assert vectors.shape == (50, 768)
+    assert len(sources) == 50
+    page = render_report(overview, {space.name: (vectors, sources)})
+    assert "zero vectors among them" in page
+    assert "recall@10 in 100 queries" in page
+    assert gather_samples(database, overview, 50)[space.name][0].tolist() == vectors.tolist(), "the same each time"
 
 
 def test_of_an_index_that_is_gone_nothing_is_told_but_that(database, settings, column):
     build_indexes(database, column, settings.index)
     database.run(lambda connection: connection.execute("DROP INDEX idx_knowledge_embedding"))
     [space] = gather_overview(database, settings).spaces
-    assert (space.index.state, space.index.measured_at, space.index.curve) == ("missing", None, ())
+    assert (space.index.status, space.measurement, space.curve, space.exact_p50_ms) == ("missing", None, (), None)
     assert {check.name for check in space.checks if not check.passed} == {"index_valid"}
     assert not {"recall", "recall_drop", "bloat", "planner_uses_index"} & names(space)
 
@@ -85,20 +90,14 @@ def test_sizes_and_the_planner_are_asked_now(database, settings, column):
     database.run(lambda connection: connection.execute("DELETE FROM knowledge_base WHERE chunk_text LIKE 'text 1%%'"))
     database.run(
         lambda connection: connection.execute(
-            "UPDATE embedding_index_measurements SET details = jsonb_set(details, '{planner_uses_index}', 'true')"
+            "UPDATE embedding_index_measurements "
+            "SET details = jsonb_set(details, '{search,planner_uses_index}', 'true')"
         )
     )
     [space] = gather_overview(database, settings).spaces
     verdicts = {check.name: check for check in space.checks}
     assert verdicts["bloat"].numbers["bloat"] > 1.2
     assert verdicts["planner_uses_index"].numbers == {"planner_uses_index": 0, "vectors": 89}
-
-
-def test_the_map_shows_the_same_vectors_each_time(database, settings, column):
-    first, second = (gather_overview(database, settings, map_size=30).spaces[0].vectors for _ in range(2))
-    assert first is not None
-    assert second is not None
-    assert (first == second).all()
 
 
 def test_chunks_by_prefix(database, settings, column):
@@ -120,7 +119,7 @@ def test_chunks_by_prefix(database, settings, column):
     assert by_prefix[new[1][:2]].pending == 1
     assert sum(counts.embedded for counts in prefixes) == 120
     [space] = gather_overview(database, settings).spaces
-    assert (space.chunks, space.pending, space.quarantined) == (123, 2, 1)
+    assert (space.backlog.chunks, space.backlog.pending, space.backlog.quarantined) == (123, 2, 1)
     assert space.failures == {"not_finite": 1}
     assert {check.name for check in space.checks if not check.passed} >= {"quarantine_empty", "hashes_reachable"}
 
@@ -128,14 +127,14 @@ def test_chunks_by_prefix(database, settings, column):
 def test_vectors_that_no_partition_reaches_count(database, settings, column):
     database.run(lambda connection: connection.execute("UPDATE knowledge_base SET chunk_hash = 'ID-' || chunk_hash"))
     [space] = gather_overview(database, settings).spaces
-    assert (space.chunks, space.embedded) == (120, 120)
+    assert (space.backlog.chunks, space.backlog.embedded) == (120, 120)
 
 
 def test_a_space_that_the_settings_do_not_lead_to_need_not_be_complete(database, settings, column):
     register_space(database, replace(FAKE_SPACE, dimensions=32), new_space=True)
     serving, further = gather_overview(database, settings).spaces
-    assert serving.serving
-    assert further.embedded == 0
+    assert serving.column.serving
+    assert further.backlog.embedded == 0
     assert names(further) == {"finite_dimensions", "unit_norm"}
     assert all(check.passed for check in further.checks)
 
@@ -159,8 +158,7 @@ def test_costs_by_day_and_space_with_the_limits(database, settings, monkeypatch)
     [yesterday, today] = costs.days
     assert (yesterday.space, yesterday.usd, today.space, today.usd) == ("two", 3.0, "one", 1.0)
     assert (today.day - yesterday.day).days == 1
-    assert (costs.limit_per_day_usd, costs.limit_per_month_usd, costs.alert_share) == (2.5, None, 0.3)
+    assert (costs.limit_usd_per_day, costs.limit_usd_per_month, costs.alert_share) == (2.5, None, 0.3)
     assert [period.state for period in costs.periods] == ["warn", ""]
-    assert daily_costs(database) == costs.days
     assert isinstance(today, DayCost)
     assert isinstance(today.day, date)

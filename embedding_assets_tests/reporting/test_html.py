@@ -16,6 +16,7 @@ from embedding_assets_tests.support.overviews import (
     WARNING,
     embeddings,
     fresh_space,
+    maps,
     report,
     runs,
     space,
@@ -55,12 +56,12 @@ class Page(HTMLParser):
 @pytest.fixture(scope="module")
 def everything() -> str:
     """A page with all there is to tell."""
-    return render_report(report(space(), fresh_space()))
+    return render_report(report(space(), fresh_space()), maps(space()))
 
 
 def unmeasured(**changes):
     """A space without figures, which take their time."""
-    return replace(fresh_space(), prefixes=(), **changes)
+    return fresh_space(**{"prefixes": (), **changes})
 
 
 def test_the_page_tells_everything(everything):
@@ -127,13 +128,13 @@ def test_checks_decide_the_headline(checks, headline, title):
 @pytest.mark.parametrize(
     ("checks", "counted"), [(PASSED, "All 3 checks passed;"), ((*PASSED, WARNING), "1 of 4 checks")]
 )
-def test_a_check_that_was_not_looked_at_is_not_passed_over(checks, counted):
-    embedded = replace(unmeasured(checks=checks), prefixes=(PrefixCounts("0", 9, 0),))
+def test_a_check_that_was_not_made_is_not_passed_over(checks, counted):
+    embedded = unmeasured(checks=checks, prefixes=(PrefixCounts("0", 9, 0),))
     html = render_report(report(embedded, costs=CostOverview()))
     page = Page(html)
     assert counted in page.text
-    assert "vectors_match_model needs the model and was not looked at ( embedding-assets health )." in page.text
-    assert "· not looked at vectors_match_model needs the model;" in page.text
+    assert "vectors_match_model needs the model and was not checked ( embedding-assets health )." in page.text
+    assert "· not checked vectors_match_model needs the model;" in page.text
     assert "all is well" not in html
 
 
@@ -149,11 +150,15 @@ def test_without_a_space_the_page_says_what_is_next(chunks, told):
 def test_what_others_wrote_is_shown_and_not_obeyed():
     bad = '<script>alert(1)</script> & "x" \''
     vectors, _ = embeddings(20)
-    hostile = unmeasured(
-        name=bad, model=bad, column=bad, checks=(Verdict(bad, False, False, f"`{bad}` {bad}"),), failures={bad: 1},
-        numbers={bad: bad}, vectors=vectors, sources=(bad,) * 20,
-    )  # fmt: skip
-    html = render_report(report(hostile, database=bad))
+    hostile = unmeasured(checks=(Verdict(bad, "warning", False, f"`{bad}` {bad}"),), failures={bad: 1})
+    identity = replace(hostile.column.space, model=bad, revision=bad)
+    hostile = replace(
+        hostile,
+        name=bad,
+        column=replace(hostile.column, name=bad, space=identity),
+        vectors=replace(hostile.vectors, pgvector=bad),
+    )
+    html = render_report(report(hostile, database=bad), {bad: (vectors, (bad,) * 20)})
     page = Page(html)
     assert "<script" not in html
     assert page.text.count('<script>alert(1)</script> & "x" \'') >= 9
@@ -176,7 +181,7 @@ def test_costs_near_a_limit_stand_out(usd, state, width):
 
 @pytest.mark.parametrize(("pending", "told", "state"), [(1, "99.9%", "warn"), (0, "100%", "")])
 def test_a_meter_is_full_only_when_nothing_is_missing(pending, told, state):
-    one = replace(fresh_space(), prefixes=(PrefixCounts("0", 99_999, pending),))
+    one = fresh_space(prefixes=(PrefixCounts("0", 99_999, pending),))
     html = render_report(report(one, costs=CostOverview()))
     tile = html[html.index('<div class="tile">') :]
     assert tile.startswith(f'<div class="tile"><b>{told}</b>')
@@ -200,7 +205,7 @@ def test_a_space_without_chunks_is_not_full():
 )
 def test_speed_is_told_and_judged_by_a_run_of_some_size(sizes, floor, tile):
     made = tuple(run for size in sizes for run in runs(1, embedded=size))
-    html = render_report(report(unmeasured(runs=made, throughput_floor=floor), costs=CostOverview()))
+    html = render_report(report(unmeasured(runs=made), throughput_floor=floor, costs=CostOverview()))
     assert tile in html
 
 
@@ -234,8 +239,3 @@ def test_changed_settings_tell_no_secret(monkeypatch):
     html = render_report(report(settings=changed))
     assert "hunter" not in html
     assert "EMBEDDING_OPENAI_API_KEY" in html
-
-
-def test_a_space_adds_its_prefixes_up():
-    one = replace(space(), prefixes=(PrefixCounts("0", 5, 2, 1), PrefixCounts("1", 1, 1)))
-    assert (one.embedded, one.pending, one.quarantined, one.chunks) == (6, 3, 1, 10)

@@ -6,7 +6,8 @@ import pytest
 from rich.console import Console
 
 from embedding_assets.postgres.backlog import PrefixCounts
-from embedding_assets.reporting.overview import CostOverview, IndexOverview
+from embedding_assets.postgres.catalog import IndexState
+from embedding_assets.reporting.overview import CostOverview
 from embedding_assets.reporting.page import sparkline, status_page
 from embedding_assets_tests.support.overviews import CURVE, PASSED, costs, fresh_space, report, runs, space
 
@@ -67,8 +68,8 @@ def test_what_is_in_order_takes_no_room():
         assert word not in text
 
 
-def test_a_check_that_was_not_looked_at_is_not_passed_over():
-    told = "· vectors_match_model is not looked at here: embedding-assets health"
+def test_a_check_that_was_not_made_is_not_passed_over():
+    told = "· vectors_match_model is not checked here: embedding-assets health"
     assert f"✔ recall {told} ✘ index_valid" in flowing(report(space()))
     assert "vectors_match_model" not in flowing(report(fresh_space())), "there is no vector to look at"
 
@@ -78,8 +79,8 @@ def test_an_index_that_was_never_measured_has_no_curve():
 
 
 def test_every_number_of_a_curve_with_a_configured_point_is_told_whole():
-    slow = replace(CURVE[-1], ef_search=1000, p50_milliseconds=812.4, p95_milliseconds=1234.5)
-    data = report(space(index=replace(space().index, ef_search=1000, curve=(*CURVE, slow))))
+    slow = replace(CURVE[-1], ef_search=1000, p50_ms=812.4, p95_ms=1234.5)
+    data = report(space(curve=(*CURVE, slow)), ef_search=1000)
 
     lines = [line.strip("│ ") for line in shown(data, 80).splitlines()]
 
@@ -98,9 +99,9 @@ def test_a_space_without_chunks_is_not_full():
 
 
 def test_an_index_without_measurements_says_how_to_get_them():
-    index = IndexOverview("idx", "valid", 2_500_000, 40)
-    assert "index valid, 2.5 MB, ef_search 40, not measured yet: embedding-assets health does" in flowing(
-        report(space(index=index))
+    index = IndexState("idx", True, True, 2_500_000, "vector_cosine_ops", 16, 64)
+    assert "index valid, 2.5 MB, ef_search 40, not measured yet: embedding-assets health" in flowing(
+        report(space(index=index, curve=()))
     )
 
 
@@ -131,14 +132,16 @@ def test_costs_near_a_limit_stand_out_from_the_configured_share_on():
 
 @pytest.mark.parametrize(("floor", "slow"), [(10, False), (30, True)])
 def test_speed_is_told_and_judged_by_a_run_of_some_size(floor, slow):
-    one = space(runs=(*runs(1), *runs(1, embedded=1)), throughput_floor=floor)
+    one = space(runs=(*runs(1), *runs(1, embedded=1)))
     told = "25.0 chunks/s on cpu, 1,000 chunks, 2026-11-21 12:00 UTC; the latest: 1 chunk, 2026-11-21 12:00 UTC"
-    assert told in flowing(report(one))
-    assert one.is_slow is slow
+    data = report(one, throughput_floor=floor)
+    assert told in flowing(data)
+    assert data.is_slow(one) is slow
 
 
 def test_names_are_not_read_as_markup():
-    text = flowing(report(space(name="a[red]b", model="m[/]n", failures={"[bold]": 1}, runs=runs(1, device="[x]"))))
+    one = space(name="a[red]b", model="m[/]n", failures={"[bold]": 1}, runs=runs(1, device="[x]"))
+    text = flowing(report(one))
     for told in ("a[red]b", "m[/]n", "[bold] 1", "on [x]"):
         assert told in text
 

@@ -176,8 +176,8 @@ def accept_recall(database: Database, column: SpaceColumn, config: IndexConfig) 
         ConfigurationError: it cannot be measured.
     """
     measurement = measure_space(database, column, config, configured=True)
-    if measurement.recall is None:
-        raise ConfigurationError(f"space {column.space.name} has no recall to accept: {measurement.details['reason']}")
+    if measurement.search.recall is None:
+        raise ConfigurationError(f"space {column.space.name} has no recall to accept: {measurement.search.reason}")
     if measurement.id is None:
         measurement = save_measurement(database, measurement)
     return accept_latest(database, column.space.name) or measurement

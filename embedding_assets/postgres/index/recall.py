@@ -1,4 +1,4 @@
-"""What an index finds of what exact search finds, and how long both take."""
+"""Recall and latency of an index, measured against exact search."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 EF_SEARCH_CURVE: Final = (10, 20, 40, 80, 120, 200, 400)
-"""Values of hnsw.ef_search at which recall and latency are measured, for whoever has to choose one."""
+"""Values of hnsw.ef_search at which recall and latency are measured, so that one can be chosen."""
 
 _NEAR_DUPLICATE_COSINE: Final = 0.98
 _DUPLICATE_COSINE: Final = 1 - 1e-6
@@ -42,24 +42,24 @@ class CurvePoint:
     recall: float
     recall_low: float
     recall_high: float
-    p50_milliseconds: float
-    p95_milliseconds: float
+    p50_ms: float
+    p95_ms: float
 
 
 @dataclass(frozen=True, slots=True)
-class RecallSample:
-    """Recall of the index, measured on stored vectors.
+class SearchMeasurement:
+    """Recall and latency of searches by an index, measured on stored vectors.
 
     Attributes:
         queries: vectors asked for their nearest neighbours.
         recall: share of the true ``k`` nearest that the index returned; None without an index or enough vectors.
         planner_uses_index: whether PostgreSQL picks the index by itself; in a small table it rightly does not.
-        p50_milliseconds: median latency of the queries that were answered by the index.
-        p95_milliseconds: what one in twenty of them exceeded.
+        p50_ms: median latency of the queries that were answered by the index, in milliseconds.
+        p95_ms: what one in twenty of them exceeded.
         recall_low: lower end of the 95% interval of ``recall``.
         recall_high: its upper end.
-        exact_p50_milliseconds: median latency of the same queries without the index.
-        exact_p95_milliseconds: what one in twenty of them exceeded.
+        exact_p50_ms: median latency of the same queries without the index.
+        exact_p95_ms: what one in twenty of them exceeded.
         curve: recall and latency by hnsw.ef_search, ascending, the configured value included.
         duplicates: share of the vectors that another one equals.
         near_duplicates: share that has another one within a cosine of 0.98, equal ones included.
@@ -69,16 +69,21 @@ class RecallSample:
     queries: int
     recall: float | None
     planner_uses_index: bool
-    p50_milliseconds: float | None
-    p95_milliseconds: float | None = None
+    p50_ms: float | None
+    p95_ms: float | None = None
     recall_low: float | None = None
     recall_high: float | None = None
-    exact_p50_milliseconds: float | None = None
-    exact_p95_milliseconds: float | None = None
+    exact_p50_ms: float | None = None
+    exact_p95_ms: float | None = None
     curve: tuple[CurvePoint, ...] = ()
     duplicates: float | None = None
     near_duplicates: float | None = None
     reason: str = ""
+
+
+def nearest_point(curve: Sequence[CurvePoint], ef_search: int) -> CurvePoint:
+    """The measured point at ``ef_search``, or the next one to it; ``curve`` has at least one."""
+    return min(curve, key=lambda point: abs(point.ef_search - ef_search))
 
 
 def measure_recall(
@@ -89,7 +94,7 @@ def measure_recall(
     k: int = _NEIGHBOURS,
     queries: int = 100,
     curve: Sequence[int] = EF_SEARCH_CURVE,
-) -> RecallSample:
+) -> SearchMeasurement:
     """Compare the index with exact search for a sample of stored vectors.
 
     A query's own row is left out. What is as near as the k-th of the exact answer is as right as that, so duplicates do
@@ -133,16 +138,16 @@ def measure_recall(
     if configured is None:
         return _not_measured(len(sample), f"{len(asked)} searches by the index take longer than {_LIMIT_SECONDS:g} s")
     exact_p50, exact_p95 = _percentiles(exact)
-    return RecallSample(
+    return SearchMeasurement(
         queries=len(asked),
         recall=configured.recall,
         planner_uses_index=search.planner_uses_index(sample[0], config.ef_search),
-        p50_milliseconds=configured.p50_milliseconds,
-        p95_milliseconds=configured.p95_milliseconds,
+        p50_ms=configured.p50_ms,
+        p95_ms=configured.p95_ms,
         recall_low=configured.recall_low,
         recall_high=configured.recall_high,
-        exact_p50_milliseconds=exact_p50,
-        exact_p95_milliseconds=exact_p95,
+        exact_p50_ms=exact_p50,
+        exact_p95_ms=exact_p95,
         curve=tuple(sorted(points, key=lambda point: point.ef_search)),
         duplicates=sum(answer.cosine >= _DUPLICATE_COSINE for answer in exact) / len(exact),
         near_duplicates=sum(answer.cosine >= _NEAR_DUPLICATE_COSINE for answer in exact) / len(exact),
@@ -253,5 +258,5 @@ def _percentiles(answers: Sequence[Answer]) -> tuple[float, float]:
     return float(p50), float(p95)
 
 
-def _not_measured(queries: int, reason: str) -> RecallSample:
-    return RecallSample(queries, None, planner_uses_index=False, p50_milliseconds=None, reason=reason)
+def _not_measured(queries: int, reason: str) -> SearchMeasurement:
+    return SearchMeasurement(queries, None, planner_uses_index=False, p50_ms=None, reason=reason)

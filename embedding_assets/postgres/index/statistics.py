@@ -1,4 +1,4 @@
-"""What a space's vectors take and what they are like: sizes, dead rows, lengths; since when chunks wait."""
+"""Statistics of a space's vectors and of the table they are in: sizes, dead rows, dimensions, lengths."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from psycopg import sql
 from psycopg.rows import dict_row
 
 from embedding_assets.postgres.backlog import count_vectors
+from embedding_assets.postgres.samples import SAMPLE_ROWS, table_sample
+from embedding_assets.spaces import UNIT_LENGTH_TOLERANCE
 
 if TYPE_CHECKING:
     from embedding_assets.postgres.connection import Connection, Database
     from embedding_assets.spaces import SpaceColumn
 
-
-_SAMPLE_ROWS: Final = 20_000
 
 _WHOLE_COLUMN_SECONDS: Final = 30.0
 """For reading every vector: some ten seconds for a million of 768 dimensions that the server has in memory."""
@@ -28,32 +28,34 @@ class VectorStatistics:
     """The vectors of a space, and the table they are in.
 
     Attributes:
-        vectors: how many there are.
+        count: how many there are.
         heap_bytes: the table's rows without what is stored out of line.
         toast_bytes: what is: vectors of all spaces from some 500 dimensions on, and long texts.
-        index_bytes: the vector index; 0 without one.
         pending_index_bytes: the partial index of chunks without a vector; 0 without one.
         live_rows: of the table, as PostgreSQL's statistics have it.
         dead_rows: old versions of rows that no vacuum has cleared away, likewise.
         vacuumed_at: when a vacuum, automatic or not, last ended; None before the first.
-        sampled: vectors looked at for what follows: all of them, or a sample of a large table.
-        zero: vectors of length zero among these.
+        sampled: vectors read for what follows: all of them, or some of a large table at random.
+        wrong_dimensions: vectors of another length than the space's.
+        zero: vectors of length zero, which no index of cosines has.
+        not_unit_length: others whose length is not 1; None where the model does not normalize.
         norm_min: least length of the others; None if there are none.
         norm_mean: mean length of the others.
         norm_max: greatest length of the others.
         pgvector: version of the extension.
     """
 
-    vectors: int
+    count: int
     heap_bytes: int
     toast_bytes: int
-    index_bytes: int
     pending_index_bytes: int
     live_rows: int
     dead_rows: int
     vacuumed_at: datetime | None
     sampled: int
+    wrong_dimensions: int
     zero: int
+    not_unit_length: int | None
     norm_min: float | None
     norm_mean: float | None
     norm_max: float | None
@@ -71,8 +73,13 @@ class VectorStatistics:
 
     @property
     def zero_share(self) -> float:
-        """Zero vectors among those looked at."""
+        """Zero vectors among those read."""
         return self.zero / max(self.sampled, 1)
+
+    @property
+    def faulty(self) -> int:
+        """Vectors with any fault."""
+        return self.wrong_dimensions + self.zero + (self.not_unit_length or 0)
 
 
 def measure_vectors(database: Database, column: SpaceColumn, *, thorough: bool = False) -> VectorStatistics:
@@ -81,15 +88,18 @@ def measure_vectors(database: Database, column: SpaceColumn, *, thorough: bool =
     Args:
         database: where.
         column: the space.
-        thorough: look at every vector, unless that takes longer than half a minute. pgvector leaves zero vectors out
+        thorough: read every vector, unless that takes longer than half a minute. pgvector leaves zero vectors out
             of an index of cosines, but nothing tells how many: only reading the column finds a single one.
     """
 
     def work(connection: Connection) -> VectorStatistics:
         return VectorStatistics(
-            vectors=count_vectors(connection, column),
+            count=count_vectors(connection, column),
             **_sizes(connection, column),
-            **((thorough and _norms_in_time(connection, column)) or _norms(connection, column, _SAMPLE_ROWS)),
+            **(
+                (thorough and _norms_in_time(connection, column))
+                or _norms(connection, column, table_sample(SAMPLE_ROWS))
+            ),
             pgvector=_pgvector_version(connection),
         )
 
@@ -100,7 +110,6 @@ def _sizes(connection: Connection, column: SpaceColumn) -> dict[str, Any]:
     query = """
         SELECT pg_relation_size(c.oid) AS heap_bytes,
                coalesce(pg_total_relation_size(nullif(c.reltoastrelid, 0)), 0) AS toast_bytes,
-               coalesce(pg_relation_size(to_regclass(quote_ident(%s))), 0) AS index_bytes,
                coalesce(pg_relation_size(to_regclass(quote_ident(%s))), 0) AS pending_index_bytes,
                pg_stat_get_live_tuples(c.oid) AS live_rows,
                pg_stat_get_dead_tuples(c.oid) AS dead_rows,
@@ -108,7 +117,7 @@ def _sizes(connection: Connection, column: SpaceColumn) -> dict[str, Any]:
         FROM pg_class c WHERE c.oid = 'knowledge_base'::regclass
     """
     cursor = connection.cursor(row_factory=dict_row)
-    row: Any = cursor.execute(query, [column.index, column.pending_index]).fetchone()
+    row: Any = cursor.execute(query, [column.pending_index]).fetchone()
     return dict(row)
 
 
@@ -118,23 +127,33 @@ def _norms_in_time(connection: Connection, column: SpaceColumn) -> dict[str, Any
     try:
         with connection.transaction():
             connection.execute("SELECT set_config('statement_timeout', %s, true)", [limit])
-            return _norms(connection, column, None)
+            return _norms(connection, column, sql.SQL(""))
     except pg.QueryCanceled:
         return None
 
 
-def _norms(connection: Connection, column: SpaceColumn, rows: int | None) -> dict[str, Any]:
-    sample = "TABLESAMPLE SYSTEM ((SELECT least(100, 100 * %(rows)s / rows) FROM size))" if rows else ""
+def _norms(connection: Connection, column: SpaceColumn, sample: sql.Composable) -> dict[str, Any]:
+    """Of the vectors in ``sample``. The type ``vector`` itself keeps NaN and infinity out."""
     query = sql.SQL("""
-        WITH size AS (SELECT greatest(reltuples, 1) AS rows FROM pg_class WHERE oid = 'knowledge_base'::regclass),
-        norms AS NOT MATERIALIZED (
-            SELECT vector_norm({column}) AS norm FROM knowledge_base {sample} WHERE {column} IS NOT NULL
+        WITH vectors AS NOT MATERIALIZED (
+            SELECT vector_dims({column}) AS dimensions, vector_norm({column}) AS norm
+            FROM knowledge_base {sample} WHERE {column} IS NOT NULL
         )
-        SELECT count(*) AS sampled, count(*) FILTER (WHERE norm = 0) AS zero, min(nullif(norm, 0)) AS norm_min,
-               avg(nullif(norm, 0)) AS norm_mean, max(nullif(norm, 0)) AS norm_max
-        FROM norms
-    """).format(column=sql.Identifier(column.name), sample=sql.SQL(sample))
-    row: Any = connection.cursor(row_factory=dict_row).execute(query, {"rows": rows}).fetchone()
+        SELECT count(*) AS sampled,
+               count(*) FILTER (WHERE dimensions <> %(dimensions)s) AS wrong_dimensions,
+               count(*) FILTER (WHERE norm = 0) AS zero,
+               CASE WHEN %(normalized)s THEN count(*) FILTER (WHERE norm <> 0 AND abs(norm - 1) > %(tolerance)s) END
+                   AS not_unit_length,
+               min(nullif(norm, 0)) AS norm_min, avg(nullif(norm, 0)) AS norm_mean, max(nullif(norm, 0)) AS norm_max
+        FROM vectors
+    """).format(column=sql.Identifier(column.name), sample=sample)
+    space = column.space
+    parameters = {
+        "dimensions": space.dimensions,
+        "normalized": space.normalized,
+        "tolerance": UNIT_LENGTH_TOLERANCE,
+    }
+    row: Any = connection.cursor(row_factory=dict_row).execute(query, parameters).fetchone()
     return dict(row)
 
 

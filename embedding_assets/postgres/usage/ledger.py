@@ -184,15 +184,16 @@ def list_costs(database: Database, *, by: Literal["day", "run", "space"], limit:
     return [CostRow(*row) for row in rows]
 
 
-def list_daily_costs(database: Database, *, days: int = 90) -> list[tuple[date, str, Decimal]]:
-    """Day (UTC), space and dollars, oldest first; likely dollars of requests with an unknown outcome included."""
+def list_daily_costs(database: Database, *, days: int = 90) -> list[DayCost]:
+    """Dollars by day (UTC) and space, oldest first; likely dollars of requests with an unknown outcome included."""
     query = """
         SELECT (created_at AT TIME ZONE 'UTC')::date AS day, space, sum(usd)
         FROM embedding_usage
         WHERE (state <> 'reserved' OR expires_at <= now()) AND created_at > now() - %s * interval '1 day'
         GROUP BY day, space HAVING sum(usd) > 0 ORDER BY day, space
     """
-    return database.run(lambda connection: connection.execute(query, [days]).fetchall())
+    rows = database.run(lambda connection: connection.execute(query, [days]).fetchall())
+    return [DayCost(day, space, float(usd)) for day, space, usd in rows]
 
 
 def count_spending(database: Database, run_id: str) -> Spending:

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from embedding_assets.reporting.figures.picture import Picture
 
 
+MAP_SIZE: Final = 1000
+"""Vectors that a map shows; more would hide each other."""
+
 _NOTHING: Final = "Nothing yet: a map needs a few embedded chunks"
 _CAPTION: Final = (
     "The two directions in which these vectors differ most (principal components). Sources about the same things "

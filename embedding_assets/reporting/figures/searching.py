@@ -7,16 +7,16 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
 from embedding_assets.formatting import milliseconds
+from embedding_assets.postgres.index.recall import nearest_point
 from embedding_assets.reporting.figures.colours import BLUE, INK, RED, SERIES
 from embedding_assets.reporting.figures.glance import WIDTH, dot, ends, glance, limit, line, note, pairs, scale
-from embedding_assets.reporting.figures.points import nearest
 from embedding_assets.reporting.figures.style import DEFAULT_SIZE, draw, legend_below_title, threshold
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+    from embedding_assets.postgres.index.recall import CurvePoint
     from embedding_assets.reporting.figures.picture import Picture
-    from embedding_assets.reporting.figures.points import CurvePoint
 
 
 _NOTHING: Final = "Nothing yet: materialize pgvector_index_health to measure"
@@ -90,7 +90,7 @@ def latency_figure(
         from matplotlib.ticker import LogLocator
 
         searched = [point.ef_search for point in curve]
-        p50, p95 = [point.p50_milliseconds for point in curve], [point.p95_milliseconds for point in curve]
+        p50, p95 = [point.p50_ms for point in curve], [point.p95_ms for point in curve]
         axes.plot(searched, p95, color=_P95, linewidth=1.4, marker="o", markersize=3.5, label="p95")
         axes.plot(searched, p50, color=BLUE, linewidth=2, marker="o", markersize=4.5, label="median")
         if exact_p50_ms:
@@ -110,7 +110,7 @@ def latency_figure(
         legend_below_title(axes)
         title = _latency_title(curve, ef_search, exact_p50_ms)
         # The line marks where: a title that is wider than the figure would be cut off.
-        axes.set_title(title.replace(f" at ef_search {nearest(curve, ef_search).ef_search},", ","))
+        axes.set_title(title.replace(f" at ef_search {nearest_point(curve, ef_search).ef_search},", ","))
         return title
 
     return draw(paint, size, _LATENCY_CAPTION)
@@ -125,7 +125,7 @@ def recall_glance(curve: Sequence[CurvePoint], ef_search: int, floor: float | No
     band = [(x(point.ef_search), y(point.recall_high)) for point in curve]
     band += [(x(point.ef_search), y(point.recall_low)) for point in reversed(curve)]
     shade = f"<path fill='{BLUE}' opacity='.25' d='M{pairs(band)}z'/>"
-    at = nearest(curve, ef_search)
+    at = nearest_point(curve, ef_search)
     rest = [
         line([(x(point.ef_search), y(point.recall)) for point in curve], BLUE),
         dot(x(at.ef_search), y(at.recall), BLUE),
@@ -146,36 +146,34 @@ def latency_glance(curve: Sequence[CurvePoint], ef_search: int, exact_p50_ms: fl
         y = _logarithmic(scale(math.log(lowest / 1.3), math.log(highest)))
     else:
         y = scale(0, highest)
-    at = nearest(curve, ef_search)
-    p95 = line([(x(point.ef_search), y(point.p95_milliseconds)) for point in curve], _P95)
+    at = nearest_point(curve, ef_search)
+    p95 = line([(x(point.ef_search), y(point.p95_ms)) for point in curve], _P95)
     rest = [
-        line([(x(point.ef_search), y(point.p50_milliseconds)) for point in curve], BLUE),
-        dot(x(at.ef_search), y(at.p50_milliseconds), BLUE),
+        line([(x(point.ef_search), y(point.p50_ms)) for point in curve], BLUE),
+        dot(x(at.ef_search), y(at.p50_ms), BLUE),
         limit(y(exact_p50_ms), INK) if exact_p50_ms else "",
         _ends(curve),
     ]
-    title = [(f"{milliseconds(at.p50_milliseconds)} a search at ef_search {at.ef_search}", BLUE)]
-    title += [(f", p95 {milliseconds(at.p95_milliseconds)}", _P95)]
+    title = [(f"{milliseconds(at.p50_ms)} a search at ef_search {at.ef_search}", BLUE)]
+    title += [(f", p95 {milliseconds(at.p95_ms)}", _P95)]
     title += [(f"; exact {milliseconds(exact_p50_ms)}", INK)] if exact_p50_ms else []
     return glance(title, [p95, *rest], rest)
 
 
 def _recall_title(curve: Sequence[CurvePoint], ef_search: int) -> str:
-    at = nearest(curve, ef_search)
+    at = nearest_point(curve, ef_search)
     return f"recall@10 is {at.recall:.3f} at ef_search {at.ef_search}"
 
 
 def _latency_title(curve: Sequence[CurvePoint], ef_search: int, exact_p50_ms: float | None) -> str:
-    at = nearest(curve, ef_search)
+    at = nearest_point(curve, ef_search)
     against = f", {milliseconds(exact_p50_ms)} without the index" if exact_p50_ms else ""
-    return f"{milliseconds(at.p50_milliseconds)} a search at ef_search {at.ef_search}{against}"
+    return f"{milliseconds(at.p50_ms)} a search at ef_search {at.ef_search}{against}"
 
 
 def _extent(curve: Sequence[CurvePoint], exact_p50_ms: float | None) -> tuple[float, float]:
     """The lowest and the highest latency there is to draw."""
-    return min(point.p50_milliseconds for point in curve), max(
-        [*(point.p95_milliseconds for point in curve), exact_p50_ms or 0.0]
-    )
+    return min(point.p50_ms for point in curve), max([*(point.p95_ms for point in curve), exact_p50_ms or 0.0])
 
 
 def _is_wide(lowest: float, highest: float) -> bool:

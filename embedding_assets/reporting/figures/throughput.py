@@ -13,8 +13,8 @@ from embedding_assets.reporting.figures.style import DEFAULT_SIZE, dates_below, 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+    from embedding_assets.postgres.runs import PastRun
     from embedding_assets.reporting.figures.picture import Picture
-    from embedding_assets.reporting.figures.points import RunPoint
 
 
 _NOTHING: Final = "Nothing yet: no run has embedded a chunk"
@@ -25,7 +25,7 @@ _CAPTION: Final = (
 
 
 def throughput_figure(
-    runs: Sequence[RunPoint], floor: float | None = None, *, size: tuple[int, int] = DEFAULT_SIZE
+    runs: Sequence[PastRun], floor: float | None = None, *, size: tuple[int, int] = DEFAULT_SIZE
 ) -> Picture:
     """Chunks per second of each run over time; larger dots for larger runs.
 
@@ -70,7 +70,7 @@ def throughput_figure(
     return draw(paint, size, _CAPTION)
 
 
-def throughput_glance(runs: Sequence[RunPoint], floor: float | None = None) -> Picture:
+def throughput_glance(runs: Sequence[PastRun], floor: float | None = None) -> Picture:
     """The latest runs as bars, oldest first, and the floor."""
     runs = runs[-MOST_BARS:]
     if not runs:

@@ -10,7 +10,7 @@ import pytest
 
 from embedding_assets.config import DatabaseConfig, IndexConfig
 from embedding_assets.errors import DatabaseError
-from embedding_assets.health.index import judge_index
+from embedding_assets.health.index import index_valid
 from embedding_assets.postgres.catalog import describe_index
 from embedding_assets.postgres.connection import Database
 from embedding_assets.postgres.index.build import build_vector_index
@@ -151,7 +151,7 @@ def test_a_build_that_the_server_ends_leaves_an_invalid_index_which_the_next_one
     assert (left.exists, left.valid) == (True, False)
     state = describe_index(database, vectors.index)
     assert state.valid is replaced  # what there was goes on serving
-    verdict = judge_index(state, CONFIG, 200)
+    verdict = index_valid(state, CONFIG, 200)
     assert not verdict.passed
     assert ("was built with" if replaced else "is invalid: a build of it failed") in verdict.description
 

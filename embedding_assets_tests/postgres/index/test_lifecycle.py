@@ -7,7 +7,7 @@ import pytest
 
 from embedding_assets import EmbeddingGenerator
 from embedding_assets.config import IndexConfig, Settings
-from embedding_assets.health.judge import judge_vector_index
+from embedding_assets.health.judge import judge_index
 from embedding_assets.postgres.catalog import describe_index
 from embedding_assets.postgres.connection import Database
 from embedding_assets.postgres.index.lifecycle import build_indexes, spaces_to_index
@@ -49,7 +49,7 @@ def test_a_space_that_a_run_is_loading_is_left_to_it(settings: Settings, databas
         assert [report.column for report in build_indexes(database, first, settings.index)] == [first]
         assert not describe_index(database, second.index).exists
         # Nor is it missed yet.
-        assert all(verdict.passed for verdict in judge_vector_index(database, first, settings))
+        assert all(verdict.passed for verdict in judge_index(database, first, settings))
         # The configured space is looked after in any case: its own run has just ended.
         assert spaces_to_index(database, second) == [second, first]
     assert spaces_to_index(database, first) == [first, second]
@@ -70,12 +70,12 @@ def test_all_are_built_and_measured_once(settings: Settings, database: Database,
     assert all(report.state.matches(settings.index) for report in reports)
     assert all(report.build_seconds is not None for report in reports)
     # Fewer queries where neither searches nor this run depend on it: each reads every vector of the column.
-    assert [report.measurement.details["queries"] for report in reports] == [60, 20]
+    assert [report.measurement.search.queries for report in reports] == [60, 20]
     assert not describe_index(database, empty.index).exists
     for report in reports:
         assert list_measurements(database, report.column.space.name) == [report.measurement]
         assert (report.measurement.built, report.measurement.accepted) == (True, True)
-        assert report.measurement.recall == 1.0
+        assert report.measurement.search.recall == 1.0
 
     again = build_indexes(database, first, settings.index)
     assert [report.build_seconds for report in again] == [None, None]
@@ -88,7 +88,7 @@ def test_all_are_built_and_measured_once(settings: Settings, database: Database,
     changed = build_indexes(database, second, IndexConfig(m=8), remeasure=False)
     assert all(report.measurement.built for report in changed), "measured since it was built"
     assert [(report.column, report.state.m) for report in changed] == [(second, 8), (first, 8)]
-    assert [report.measurement.details["queries"] for report in changed] == [60, 60]
+    assert [report.measurement.search.queries for report in changed] == [60, 60]
 
 
 def test_an_index_is_left_to_the_run_that_is_loading(settings: Settings, database: Database, spaces: list[SpaceColumn]):
@@ -96,24 +96,24 @@ def test_an_index_is_left_to_the_run_that_is_loading(settings: Settings, databas
     locks = PrefixLocks(database, first.space.name)
     locks.acquire(range(1))
     left, _ = build_indexes(database, first, settings.index)
-    assert (left.build_seconds, left.state.exists, left.measurement.recall) == (None, False, None)
+    assert (left.build_seconds, left.state.exists, left.measurement.search.recall) == (None, False, None)
     locks.close()
     built, _ = build_indexes(database, first, settings.index)
-    assert (built.state.valid, built.measurement.recall) == (True, 1.0)
+    assert (built.state.valid, built.measurement.search.recall) == (True, 1.0)
 
 
 def test_the_verdict_names_the_space(settings: Settings, database: Database, spaces: list[SpaceColumn]):
     first, second, _ = spaces
-    valid, *_ = judge_vector_index(database, first, settings)
+    valid, *_ = judge_index(database, first, settings)
     assert not valid.passed
     assert f"space {first.space.name}: index idx_knowledge_embedding does not exist" in valid.description
     assert f"space {second.space.name}: index {second.index} does not exist" in valid.description
 
     build_indexes(database, first, settings.index)
-    assert all(verdict.passed for verdict in judge_vector_index(database, first, settings))
+    assert all(verdict.passed for verdict in judge_index(database, first, settings))
     with database.session() as session:
         session.execute(f"DROP INDEX {second.index}")  # type: ignore[arg-type]
-    valid, recall, *_ = judge_vector_index(database, first, settings)
+    valid, recall, *_ = judge_index(database, first, settings)
     assert not valid.passed
     assert valid.description.startswith(f"space {second.space.name}: index {second.index} does not exist")
     assert recall.passed
@@ -127,7 +127,7 @@ def test_poor_recall_in_another_space(settings: Settings, database: Database, sp
     EmbeddingGenerator(settings, database=database, provider=provider).generate_embeddings_batch()
     poor = settings.model_copy(update={"index": IndexConfig(m=2, ef_construction=4, ef_search=1)})
     build_indexes(database, first, poor.index)
-    valid, recall, *_ = judge_vector_index(database, first, poor)
+    valid, recall, *_ = judge_index(database, first, poor)
     assert valid.passed
     assert not recall.passed
     assert f"space {second.space.name}: recall@10 is 0." in recall.description

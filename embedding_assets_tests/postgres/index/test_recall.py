@@ -36,8 +36,8 @@ def test_recall_of_a_good_index_is_one(database, column, operator_class):
     assert (sample.queries, sample.recall, sample.recall_high) == (400, 1.0, 1.0)
     assert 0.98 < sample.recall_low < 1
     assert sample.duplicates == pytest.approx(41 / 400)
-    assert 0 < sample.p50_milliseconds <= sample.p95_milliseconds
-    assert 0 < sample.exact_p50_milliseconds <= sample.exact_p95_milliseconds
+    assert 0 < sample.p50_ms <= sample.p95_ms
+    assert 0 < sample.exact_p50_ms <= sample.exact_p95_ms
 
 
 @pytest.fixture
@@ -98,7 +98,7 @@ def test_recall_of_a_bad_index_is_measured_as_bad_and_by_ef_search(database, exe
     recalls = [point.recall for point in sample.curve]
     assert recalls[-1] > recalls[1] + 0.1
     assert all(point.recall_low <= point.recall <= point.recall_high for point in sample.curve)
-    assert all(0 < point.p50_milliseconds <= point.p95_milliseconds for point in sample.curve)
+    assert all(0 < point.p50_ms <= point.p95_ms for point in sample.curve)
     # The same vectors are asked each time, so nothing but the index can make a difference.
     again = measure_recall(database, column, WEAK, curve=())
     assert (again.recall, len(again.curve)) == (sample.recall, 1)

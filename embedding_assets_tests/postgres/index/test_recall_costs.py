@@ -133,7 +133,7 @@ def test_a_curve_for_which_there_is_no_time_has_the_configured_point_only(databa
     monkeypatch.setattr(recall, "_CURVE_SECONDS", 0)
     sample = measure_recall(database, column, CONFIG)
     assert [point.ef_search for point in sample.curve] == [40]
-    assert (sample.recall, sample.p50_milliseconds) == (1.0, sample.curve[0].p50_milliseconds)
+    assert (sample.recall, sample.p50_ms) == (1.0, sample.curve[0].p50_ms)
 
 
 def test_the_sample_is_read_in_the_order_of_an_adopted_tables_index(database, column, execute):

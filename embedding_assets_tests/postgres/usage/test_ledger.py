@@ -20,6 +20,7 @@ from embedding_assets.postgres.usage.ledger import (
     count_spending,
     list_costs,
     reserve,
+    total_costs,
     usd_of,
 )
 from embedding_assets_tests.postgres.usage.admission.conftest import api_request
@@ -344,12 +345,14 @@ def test_costs_by_day_run_and_space(database, enter):
     spaces = [row("dear", 1, 300, 900, "0.30", "0.90"), row("cheap", 1, 100, 500, "0.20", "0")]
     assert list_costs(database, by="space") == spaces
     assert list_costs(database, by="space", limit=1) == spaces[:1]
+    assert total_costs(database) == row("total", 2, 400, 1400, "0.50", "0.90")
     assert [one.usd_per_1000_embeddings for one in spaces] == [1, 2]
     assert row("none", 0, 0, 0, "0", "1").usd_per_1000_embeddings is None
 
 
 def test_nothing_was_spent_at_first(database: Database):
     assert list_costs(database, by="day") == []
+    assert total_costs(database) == CostRow("total", 0, 0, 0, Decimal(0), Decimal(0))
     assert count_spending(database, "r") == Spending(Decimal(0), Decimal(0), Decimal(0))
 
 
@@ -365,4 +368,4 @@ def test_spending_is_what_limits_count(database, enter, beside):
     spending = count_spending(database, "r")
     assert (spending.run, spending.day, spending.month) == (1141, 143, 143)
     assert count_spending(database, "another").run == 2
-    assert count_spending(database, "nobody").run == 0
+    assert count_spending(database, "none").run == 0
