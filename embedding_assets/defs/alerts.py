@@ -82,12 +82,12 @@ def _deliver(context: RunStatusSensorContext, alert: Alert) -> SkipReason | None
     url = get_settings().alert.webhook_url
     if url is None:
         return SkipReason(f"nobody is told, as EMBEDDING_ALERT_WEBHOOK_URL is not set: {alert.text}")
-    hindrance = post_alert(url, alert)
-    if hindrance is None:
+    failure = post_alert(url, alert)
+    if failure is None:
         return None
     # Skipped, not failed: the next run's alert is tried in the next tick, and this one stands in this tick and log.
-    context.log.error("no alert was sent: %s. It was: %s", hindrance, alert.text)
-    return SkipReason(f"no alert was sent: {hindrance}. It was: {alert.text}")
+    context.log.error("no alert was sent: %s. It was: %s", failure, alert.text)
+    return SkipReason(f"no alert was sent: {failure}. It was: {alert.text}")
 
 
 def _assets_of(run: DagsterRun) -> list[str]:

@@ -1,33 +1,20 @@
-"""What is told of a failed run or check, and the webhook it is told to."""
+"""What is reported of a failed run or check, and the webhook it is posted to."""
 
 from __future__ import annotations
 
-import json
-import socket
-import threading
-import time
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Future
-from contextlib import suppress
+import asyncio
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from http.client import HTTPConnection, HTTPException, HTTPResponse
-from typing import Any, Final, Literal
-from urllib.error import HTTPError, URLError
-from urllib.request import (
-    AbstractHTTPHandler,
-    HTTPHandler,
-    HTTPRedirectHandler,
-    HTTPSHandler,
-    OpenerDirector,
-    Request,
-    build_opener,
-)
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import tenacity
-from pydantic import SecretStr
 
 from embedding_assets import errors
 from embedding_assets.logs import redact
+
+if TYPE_CHECKING:
+    import httpx2
+    from pydantic import SecretStr
 
 ATTEMPTS: Final = 3
 TIMEOUT_SECONDS: Final = 5.0
@@ -86,8 +73,8 @@ class Alert:
         """One line for people."""
         what = ", ".join(self.assets) or self.job
         where = f" (partitions {self.partitions})" if self.partitions else ""
-        told_of = "failed" if self.checks else "warn"
-        outcome = f"succeeded, but checks {told_of}" if self.event == "checks_failed" else "failed"
+        verb = "failed" if self.checks else "warn"
+        outcome = f"succeeded, but checks {verb}" if self.event == "checks_failed" else "failed"
         causes = [*map(str, self.steps[:_SHOWN]), *(f"check {name}" for name in self.checks)]
         causes += [f"warning {name}" for name in self.warnings]
         if not causes and self.reason:
@@ -97,7 +84,7 @@ class Alert:
         return f"{what}{where} {outcome}, run {self.run_id[:8]}{again}{why}"
 
     def payload(self) -> dict[str, Any]:
-        """What is posted: ``text``, which Slack and its like show, and the same as fields."""
+        """The body of the post: ``text``, which Slack and its like show, and the same as fields."""
         return {
             "text": self.text,
             "event": self.event,
@@ -144,123 +131,60 @@ def post_alert(
 
     Args:
         url: of the webhook.
-        alert: what to tell.
+        alert: what to post.
         timeout_seconds: longest silence of the server.
-        deadline_seconds: for all tries together, also if the server never ends an answer that it began.
+        deadline_seconds: for all attempts together, also if the server never ends an answer that it began.
 
     Returns:
         None, or why it was not delivered and what to do; never with the URL, which is a secret.
     """
-    request = Request(  # noqa: S310 - the settings let only http and https through
-        url.get_secret_value(),
-        data=json.dumps(alert.payload()).encode(),
-        headers={"Content-Type": "application/json", "User-Agent": "embedding-assets"},
-        method="POST",
-    )
-    end = time.monotonic() + deadline_seconds
+    failure = asyncio.run(_deliver(url, alert.payload(), timeout_seconds, deadline_seconds))
+    return f"the webhook of EMBEDDING_ALERT_WEBHOOK_URL {failure.reason}" if failure else None
 
-    def attempt() -> _Hindrance | None:
-        left = end - time.monotonic()
-        with suppress(TimeoutError):
-            if left > 0:
-                return _post_within(left, request, timeout_seconds)
-        told = f"did not answer within {deadline_seconds:g} s; see whether its server is well"
-        return _Hindrance(told, passes=False)
 
-    retrying = tenacity.Retrying(
-        retry=tenacity.retry_if_result(lambda hindrance: hindrance is not None and hindrance.passes),
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    reason: str
+    transient: bool = False
+
+
+async def _deliver(
+    url: SecretStr, payload: dict[str, Any], timeout_seconds: float, deadline_seconds: float
+) -> _Failure | None:
+    import httpx2
+
+    retrying = tenacity.AsyncRetrying(
+        retry=tenacity.retry_if_result(lambda failure: failure is not None and failure.transient),
         stop=tenacity.stop_after_attempt(ATTEMPTS),
         wait=tenacity.wait_exponential(multiplier=0.5),
         retry_error_callback=lambda state: state.outcome.result() if state.outcome else None,
     )
-    hindrance = retrying(attempt)
-    return f"the webhook of EMBEDDING_ALERT_WEBHOOK_URL {hindrance.text}" if hindrance else None
-
-
-@dataclass(frozen=True, slots=True)
-class _Hindrance:
-    text: str
-    passes: bool
-
-
-class _NoRedirect(HTTPRedirectHandler):
-    """A redirected POST becomes a GET, whose page would pass for a delivery."""
-
-    def redirect_request(self, *args: Any, **kwargs: Any) -> None:  # noqa: ARG002
-        return None
-
-
-class _Connections:
-    """Those that are open, to be shut by another thread than the one that waits for them."""
-
-    def __init__(self) -> None:
-        self._opened: list[HTTPConnection] = []
-
-    def opener(self) -> OpenerDirector:
-        """One that enters its connections here."""
-        opened = self._opened
-
-        class Entered(AbstractHTTPHandler):
-            def do_open(self, http_class: Callable[..., HTTPConnection], req: Request, **options: Any) -> HTTPResponse:
-                def connect(*args: Any, **kwargs: Any) -> HTTPConnection:
-                    opened.append(http_class(*args, **kwargs))
-                    return opened[-1]
-
-                return super().do_open(connect, req, **options)
-
-        class Http(Entered, HTTPHandler):
-            pass
-
-        class Https(Entered, HTTPSHandler):
-            pass
-
-        return build_opener(_NoRedirect, Http, Https)
-
-    def shut(self) -> None:
-        """Whoever waits for them is told that they are closed."""
-        for connection in self._opened:
-            if connection.sock is not None:
-                with suppress(OSError):
-                    connection.sock.shutdown(socket.SHUT_RDWR)
-
-
-def _post_within(seconds: float, request: Request, timeout_seconds: float) -> _Hindrance | None:
-    """As ``_post``, but a TimeoutError after ``seconds``; the time-out of a socket counts from each byte anew."""
-    connections = _Connections()
-    outcome: Future[_Hindrance | None] = Future()
-
-    def work() -> None:
-        try:
-            outcome.set_result(_post(connections.opener(), request, timeout_seconds))
-        except BaseException as error:  # noqa: BLE001 - told to whoever waits
-            outcome.set_exception(error)
-
-    threading.Thread(target=work, name="alert", daemon=True).start()
     try:
-        return outcome.result(timeout=seconds)
+        # The client's own time-out starts again with every byte that arrives.
+        async with asyncio.timeout(deadline_seconds), httpx2.AsyncClient(timeout=timeout_seconds) as client:
+            return await retrying(_post, client, url, payload)
     except TimeoutError:
-        connections.shut()
-        raise
+        return _Failure(f"did not answer within {deadline_seconds:g} s; check that its server is well")
 
 
-def _post(opener: OpenerDirector, request: Request, timeout_seconds: float) -> _Hindrance | None:
-    # Errors are told by their class alone: some quote the URL.
+async def _post(client: httpx2.AsyncClient, url: SecretStr, payload: dict[str, Any]) -> _Failure | None:
+    import httpx2
+
+    headers = {"User-Agent": "embedding-assets"}
+    # Errors are named by their class alone: some quote the URL.
     try:
-        with opener.open(request, timeout=timeout_seconds):
-            return None
-    except HTTPError as error:
-        error.close()
-        if error.code < 400:
-            return _Hindrance(f"redirects (HTTP {error.code}); set it to the address it leads to", passes=False)
-        if error.code < 500 and error.code != 429:
-            return _Hindrance(
-                f"refuses alerts (HTTP {error.code}); see whether it is still the right one", passes=False
-            )
-        return _Hindrance(f"fails (HTTP {error.code}, {ATTEMPTS} tries); see whether its server is well", passes=True)
-    except (OSError, HTTPException, ValueError) as error:
-        cause = error.reason if isinstance(error, URLError) and isinstance(error.reason, BaseException) else error
-        return _Hindrance(
-            f"could not be reached ({type(cause).__name__}, {ATTEMPTS} tries); see whether its server is up, and "
-            "whether HTTPS_PROXY and NO_PROXY are right",
-            passes=True,
+        async with client.stream("POST", url.get_secret_value(), json=payload, headers=headers) as response:
+            status = response.status_code
+    except (httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError) as error:
+        return _Failure(
+            f"could not be reached ({type(error).__name__}, {ATTEMPTS} attempts); check that its server is up, and "
+            "that HTTPS_PROXY and NO_PROXY are right",
+            transient=True,
         )
+    if status < 300:
+        return None
+    if status < 400:
+        return _Failure(f"redirects (HTTP {status}); set it to the address it leads to")
+    if status < 500 and status != 429:
+        return _Failure(f"refuses alerts (HTTP {status}); check that it is still the right one")
+    return _Failure(f"fails (HTTP {status}, {ATTEMPTS} attempts); check that its server is well", transient=True)

@@ -1,4 +1,4 @@
-"""A webhook on loopback that keeps what it is sent, and answers as it is told."""
+"""A webhook on loopback that keeps what it is sent, and answers as scripted."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from typing import Any, Self
 __all__ = ["SECRET", "Webhook"]
 
 SECRET = "T0KEN-s3cret"
-"""Part of its path, as in those of Slack: whoever knows it may post."""
+"""Part of its path, as in those of Slack: knowing it is enough to post."""
 
 
 class Webhook:
     """Answers the statuses of ``script`` in turn, then 200.
 
-    Status 0: it hangs up; -1: it answers too late; -2: its answer comes byte by byte, until ``left`` is set.
+    Status 0: it hangs up; -1: it answers too late; -2: its answer comes byte by byte, until the client leaves and
+    ``left`` is set.
     """
 
     def __init__(self, script: Sequence[int] = ()) -> None:
@@ -36,11 +37,12 @@ class Webhook:
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 webhook.received.append(json.loads(body))
-                webhook.requests.append(("POST", self.path, dict(self.headers)))
+                headers = {name.lower(): value for name, value in self.headers.items()}
+                webhook.requests.append(("POST", self.path, headers))
                 status = webhook.script.pop(0) if webhook.script else 200
                 if status == -1:
                     threading.Event().wait(0.6)
-                    with suppress(OSError):  # nobody waits any more
+                    with suppress(OSError):  # the client has left
                         self._answer(200)
                 elif status == -2:
                     self._drip()

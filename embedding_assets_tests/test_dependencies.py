@@ -1,0 +1,41 @@
+"""What is imported is declared."""
+
+import ast
+import re
+import sys
+import tomllib
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+
+
+def imported(package: Path) -> dict[str, str]:
+    """Top-level name of each module that is imported → a file that does."""
+    found = {}
+    for path in package.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module] if isinstance(node, ast.ImportFrom) and node.module else []
+            found |= {name.partition(".")[0]: str(path.relative_to(ROOT)) for name in names}
+    return found
+
+
+def normalized(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def test_every_package_that_is_imported_is_declared():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    declared = {normalized(re.match(r"[\w.-]+", line)[0]) for line in project["dependencies"]}
+    # An extra of psycopg.
+    declared.add("psycopg-pool")
+    distributions = packages_distributions()
+    undeclared = {
+        name: path
+        for name, path in imported(ROOT / "embedding_assets").items()
+        if name not in sys.stdlib_module_names
+        and name != "embedding_assets"
+        and not declared & {normalized(distribution) for distribution in distributions.get(name, ())}
+    }
+    assert undeclared == {}
