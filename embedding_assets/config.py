@@ -32,7 +32,7 @@ class _EnvironmentSettings(BaseSettings):
 
 
 class DatabaseConfig(_EnvironmentSettings):
-    """Which PostgreSQL, and how to talk to it."""
+    """The PostgreSQL server, and the connections to it."""
 
     model_config = SettingsConfigDict(env_prefix="EMBEDDING_DATABASE_")
 
@@ -47,7 +47,7 @@ class DatabaseConfig(_EnvironmentSettings):
 
 
 class EmbeddingConfig(_EnvironmentSettings):
-    """What is embedded, by which model, in which portions."""
+    """The model, and how chunks are embedded with it."""
 
     model_config = SettingsConfigDict(env_prefix="EMBEDDING_")
 
@@ -55,7 +55,7 @@ class EmbeddingConfig(_EnvironmentSettings):
         "local", description="Who computes the vectors. Unset: who made those that serve searches, else `local`."
     )
     fallback: Literal["local", "openai"] | None = Field(
-        None, description="Who stands in while the provider is down, in a column of its own. Unset: nobody."
+        None, description="Provider that stands in while the other is down, with a column of its own. Unset: none."
     )
     model_name: str = Field(
         DEFAULT_MODEL_NAME,
@@ -139,7 +139,7 @@ class IndexConfig(_EnvironmentSettings):
     memory_mb: int = Field(1024, ge=64, le=1_000_000, description="Most `maintenance_work_mem` for a build.")
     workers: int = Field(2, ge=0, le=64, description="Parallel workers for a build.")
     bloat_ceiling: float = Field(
-        1.5, ge=1.1, le=100, description="Size, as a multiple of a fresh index's, above which it is built anew."
+        1.5, ge=1.1, le=100, description="Size, as a multiple of a fresh index's, above which it is rebuilt."
     )
     recall_drop: float = Field(
         0.02, ge=0, le=1, description="Fall of recall@10 below the last accepted value above which the check warns."
@@ -229,7 +229,7 @@ class OpenAIConfig(_EnvironmentSettings):
 
     @property
     def sends_dimensions(self) -> bool:
-        """Whether requests name the length of the vectors."""
+        """True if requests name the length of the vectors."""
         return self.model.startswith("text-embedding-3") if self.send_dimensions is None else self.send_dimensions
 
 
@@ -245,12 +245,12 @@ class BudgetConfig(_EnvironmentSettings):
 
     @property
     def is_limited(self) -> bool:
-        """Whether any limit is set."""
+        """True if any limit is set."""
         return any(limit is not None for limit in (self.usd_per_run, self.usd_per_day, self.usd_per_month))
 
 
 class AlertConfig(_EnvironmentSettings):
-    """Who is told when a run of Dagster's fails."""
+    """The webhook for alerts on failed runs and checks."""
 
     model_config = SettingsConfigDict(env_prefix="EMBEDDING_ALERT_")
 
@@ -262,7 +262,7 @@ class AlertConfig(_EnvironmentSettings):
     @field_validator("webhook_url")
     @classmethod
     def _webhook_url_is_one(cls, value: SecretStr | None) -> SecretStr | None:
-        # Never repeated in an error: whoever has it may post.
+        # Never repeated in an error: it is all that is needed to post.
         url = value.get_secret_value().strip() if value else ""
         try:
             parts = urlsplit(url)
@@ -275,7 +275,7 @@ class AlertConfig(_EnvironmentSettings):
 
 
 class LoggingConfig(_EnvironmentSettings):
-    """How the command line logs; inside Dagster its own handlers decide."""
+    """Logs of the command line; inside Dagster its own handlers decide."""
 
     model_config = SettingsConfigDict(env_prefix="EMBEDDING_LOG_")
 
@@ -378,7 +378,7 @@ def describe_validation_error(error: ValidationError, prefix: str) -> list[str]:
             lines.append(item["msg"].removeprefix("Value error, "))
             continue
         name = "_".join(str(part) for part in item["loc"]).upper()
-        variable = name if "OPENAI_" in name else prefix + name  # a field with other names is told by its own
+        variable = name if "OPENAI_" in name else prefix + name  # a field with names of its own is called by those
         got = "" if variable.endswith(("_URL", "_KEY")) else f" (got {str(item['input'])[:80]!r})"
         lines.append(f"{variable}: {item['msg'].removeprefix('Value error, ')}{got}")
     return lines

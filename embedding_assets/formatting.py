@@ -70,7 +70,7 @@ def rate(value: float) -> str:
 
 
 def by_device(device: str) -> str:
-    """Where a run computed, as the end of a sentence."""
+    """The device of a run, as the end of a sentence."""
     return "by the API" if device == "api" else f"on {printable(device)}"
 
 

@@ -43,7 +43,7 @@ def configure_logging(config: LoggingConfig) -> None:
     handler.setFormatter(_json_formatter() if config.format == "json" else _TextFormatter())
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     logging.getLogger("embedding_assets").setLevel(config.level)
-    # Its warnings repeat, once a connection attempt, what our own retries already tell.
+    # Its warnings repeat, once a connection attempt, what our own retries already log.
     logging.getLogger("psycopg.pool").setLevel(logging.ERROR)
 
 

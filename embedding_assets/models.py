@@ -62,10 +62,10 @@ class _Record(BaseModel):
 
 
 class DocumentMetadata(_Record):
-    """Where a chunk comes from. Further fields are kept, searchable with ``--where key=value``.
+    """The origin of a chunk. Further fields are kept, searchable with ``--where key=value``.
 
     Attributes:
-        source: what a reader is told: a path, a URL, any stable name.
+        source: shown to a reader: a path, a URL, any stable name.
         title: what a person would call it.
         origin: what was loaded, if that is more than ``source``, e.g. the file of many rows. Loading it again replaces
             all its chunks.
@@ -158,7 +158,7 @@ class ProcessedChunk(_Record):
 
 
 class PrefixStats(_Record):
-    """What a run did in one partition."""
+    """Statistics of a run in one partition."""
 
     embedded: int = 0
     failed: int = 0
@@ -168,7 +168,7 @@ class PrefixStats(_Record):
 
 
 class EmbeddingStats(_Record):
-    """What a run did.
+    """Statistics of a run.
 
     Attributes:
         space: name of the vector space written to.
@@ -216,7 +216,7 @@ class EmbeddingStats(_Record):
 
 
 class EmbeddingCost(_Record):
-    """What a service's calls have cost so far.
+    """Costs of a service's calls so far.
 
     Attributes:
         texts: texts whose vectors were returned.

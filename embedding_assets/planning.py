@@ -10,7 +10,7 @@ BUCKETS = 256
 """Locks are taken by the first two hex characters, so that runs with different partition lengths agree."""
 
 EXACT_SEARCH_ROWS = 10_000
-"""Up to here a search without an index still answers in milliseconds, so dropping one disturbs nobody."""
+"""Up to here a search without an index still answers in milliseconds, so dropping one disturbs no reader."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +130,7 @@ def estimate_api_tokens(text: str) -> int:
     OpenAI's embeddings API checks the size of a request by this estimate, not by its tokenizer; English prose has
     somewhat fewer tokens, other scripts have more.
     """
-    # A lone surrogate has no UTF-8 form, but a text with one is told from others elsewhere.
+    # A lone surrogate has no UTF-8 form, but a text with one is found elsewhere.
     return -(-len(text.encode("utf-8", "surrogatepass")) // 4)
 
 
@@ -164,7 +164,7 @@ def halve(batch: list[int]) -> tuple[list[int], list[int]]:
 
 
 def plan_index(*, embedded: int, pending: int) -> Literal["keep", "defer"]:
-    """Whether to load with the index in place.
+    """Decide whether to load with the index in place.
 
     ``defer`` drops it before the load and builds it once afterwards, which is some three times cheaper a row, the
     build included (benchmarks/write.py). That is worth it when more is coming than is there, and harmless while a

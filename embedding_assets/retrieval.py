@@ -37,7 +37,7 @@ RANK_CONSTANT: Final = 60
 """k of reciprocal rank fusion (Cormack, Clarke and Büttcher, SIGIR 2009): how little the first ranks stand out."""
 
 _PATIENCE_SECONDS: Final = 5.0
-"""How long a question waits for an API that is down, or has no room within its limits."""
+"""Longest time that a question waits for an API that is down, or has no room within its limits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ def search(
 
     Chunks that so far only the fallback has embedded are searched in its space, with the query embedded by its model,
     and the two rankings are merged by reciprocal rank. While the serving space's provider is down, the fallback's space
-    alone is searched, and a warning logged that tells how many chunks this leaves out.
+    alone is searched, and a warning logged with the number of chunks that this leaves out.
 
     Args:
         query: a question in plain words.

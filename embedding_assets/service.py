@@ -122,7 +122,7 @@ class EmbeddingService:
         return EmbeddedVectors((EmbeddedVector(vector.tolist(), space) for vector in vectors), space)
 
     def get_cost(self) -> EmbeddingCost:
-        """What this service's calls have cost so far; nothing but time with the local provider."""
+        """Costs of this service's calls so far; only time with the local provider."""
         with self._counting:
             return EmbeddingCost(texts=self._texts, tokens=self._tokens, usd=round(self._usd, 12))
 

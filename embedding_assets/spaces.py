@@ -66,7 +66,7 @@ class VectorSpace:
         return [key for key in mine if mine[key] != theirs[key]]
 
     def find_invalid(self, vectors: NDArray[np.float32]) -> dict[int, str]:
-        """Which rows of ``vectors``, shape (n, any), must not be stored in this space, and why.
+        """Find the rows of ``vectors``, shape (n, any), that must not be stored in this space, and why.
 
         Returns:
             Row index → ``wrong_dimensions``, ``not_finite``, ``zero_vector`` or ``not_unit_length``.

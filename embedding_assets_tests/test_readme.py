@@ -1,4 +1,4 @@
-"""The README tells every setting as the code has it, and names only commands that exist."""
+"""The README has every setting as the code has it, and names only commands that exist."""
 
 import re
 from pathlib import Path

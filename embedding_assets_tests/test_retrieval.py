@@ -227,7 +227,7 @@ def test_two_rankings_are_merged_by_rank(spaces: Spaces, caplog: pytest.LogCaptu
     assert {result.text for result in spaces.found("text 1", k=99, where={"kind": "even"})} == set(HERE)
 
 
-def test_a_chunk_of_both_rankings_is_told_once_and_rises():
+def test_a_chunk_of_both_rankings_is_listed_once_and_rises():
     def result(name: str, space: str) -> SearchResult:
         return SearchResult(name, 0.5, "", "", "", "", {}, space)
 
@@ -262,9 +262,9 @@ def test_while_the_provider_is_down_the_fallback_is_searched_alone(
     assert {result.text for result in results} == set(THERE)
     assert results[0].text == "text 25"
     assert {result.space for result in results} == {spaces.fallback.space.name}
-    [told] = caplog.records
-    assert told.message.startswith("fake does not answer")
-    assert told.message.endswith("which leaves 20 chunks out")
+    [logged] = caplog.records
+    assert logged.message.startswith("fake does not answer")
+    assert logged.message.endswith("which leaves 20 chunks out")
     assert spaces.found("text 25", where={"kind": "even"}) == []
 
     # All that it has, and not only what the other lacks.
@@ -303,8 +303,8 @@ def test_what_is_left_out_without_the_fallback_s_model_is_said(
         "embedding_assets.providers.selection.locate_model", lambda *_, **__: fail(ModelUnavailableError("no files"))
     )
     spaces.found("text 25")
-    [told] = caplog.records
-    assert told.message == (
+    [logged] = caplog.records
+    assert logged.message == (
         f"10 chunks that only space {spaces.fallback.space.name} has are left out of this search: "
         "its model cannot embed the query (ModelUnavailableError)"
     )

@@ -44,7 +44,7 @@ def main() -> None:
 
 
 def fill(connection: psycopg.Connection, texts: list[str]) -> None:
-    """The table anew, with nothing embedded."""
+    """A new table, with nothing embedded."""
     connection.execute("DROP TABLE IF EXISTS chunks")
     connection.execute(f"CREATE TABLE chunks (hash text PRIMARY KEY, content text, embedding vector({DIMENSIONS}))")
     connection.cursor().executemany(

@@ -74,7 +74,7 @@ def serve_encoding(load: Callable[[Job], Encode], *packages: str) -> None:
 
 
 def _fastest_batch_size(encode: Encode, texts: list[str], batch_sizes: list[int]) -> int:
-    encode(texts, batch_sizes[0])  # what is done only once is nobody's speed
+    encode(texts, batch_sizes[0])  # what is done only once is no measure of speed
     if len(batch_sizes) == 1:
         return batch_sizes[0]
     seconds = {}

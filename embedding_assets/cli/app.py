@@ -106,7 +106,7 @@ def load(
 
 @app.command()
 def estimate(as_json: Json = False) -> None:
-    """What embedding the backlog will take, before anything is spent: chunks, tokens, minutes, dollars."""
+    """Estimate what the backlog will take, before anything is spent: chunks, tokens, minutes, dollars."""
     from embedding_assets.health.costs import limits_exceeded_by
     from embedding_assets.pipeline.estimate import estimate_backlog, measure_tokens_per_second
     from embedding_assets.postgres.bootstrap import open_database
@@ -135,7 +135,7 @@ def estimate(as_json: Json = False) -> None:
 def embed(
     prefixes: Annotated[str, typer.Option(help="Range of chunk_hash prefixes, e.g. 0-7 or 3c.")] = "0-f",
     batch_size: Annotated[int | None, typer.Option(help="Most texts in a forward pass, 1 to 512.")] = None,
-    index: Annotated[bool, typer.Option(help="Look after the index before and after.")] = True,
+    index: Annotated[bool, typer.Option(help="Drop the index before a first load; build and measure it after.")] = True,
     as_json: Json = False,
 ) -> None:
     """Embed what is pending. Stop it whenever you like: the next run goes on from the table."""
@@ -172,7 +172,7 @@ def _notes(stop: BaseException) -> str:
 
 
 class CostsBy(StrEnum):
-    """What costs are added up by."""
+    """The groups that costs are added up by."""
 
     DAY = "day"
     RUN = "run"
@@ -185,7 +185,7 @@ def costs(
     limit: Annotated[int, typer.Option(min=1, max=100_000, help="Most rows.")] = 30,
     as_json: Json = False,
 ) -> None:
-    """What APIs have billed, and how much of the limits in dollars is used."""
+    """Show what APIs have billed, and how much of the limits in dollars is used."""
     from embedding_assets.postgres.bootstrap import open_database
     from embedding_assets.postgres.usage.ledger import count_spending, list_costs, total_costs
 

@@ -1,4 +1,4 @@
-"""What every command shares: where it prints, its settings and logs, its JSON."""
+"""Everything that commands share: consoles, settings and logs, errors, JSON."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from embedding_assets.documents.lines import normalized_newlines
 from embedding_assets.models import DocumentMetadata
 
 MAX_ESTIMATED_CHUNKS = 3_000
-"""Where the corpus ends: enough that speed and an index mean something, few enough for minutes on two cores.
+"""Size of the corpus: enough that speed and an index mean something, few enough for minutes on two cores.
 
 The estimate is one chunk a section and 900 characters, which at 256 tokens of BERT's vocabulary is a little low.
 """

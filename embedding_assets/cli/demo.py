@@ -68,8 +68,8 @@ def run_demo(settings: Settings, paths: list[Path], console: Console) -> None:
         if backlog.due or (backlog.chunks and not describe_index(database, column.index).matches(settings.index)):
             _materialize(settings, database, column, backlog.due, console)
         _summarize(settings, database, column, console)
-        _ask(settings, database, console)
-    _say_what_next(console)
+        _search(settings, database, console)
+    _print_next_steps(console)
 
 
 def choose_model(settings: Settings, database: Database) -> tuple[Settings, str | None]:
@@ -163,14 +163,14 @@ def _recall(verdicts: list[Verdict]) -> str:
     return f"{numbers['recall']:.3f}" if "recall" in numbers else "not measured"
 
 
-def _ask(settings: Settings, database: Database, console: Console) -> None:
+def _search(settings: Settings, database: Database, console: Console) -> None:
     console.print(Rule("Three questions"))
     for question in QUESTIONS:
         console.print(f"[bold]{question}[/bold]")
         console.print(tables.results_view(search(question, k=2, settings=settings, database=database)))
 
 
-def _say_what_next(console: Console) -> None:
+def _print_next_steps(console: Console) -> None:
     console.print(Rule("Next"))
     table = Table(box=None, pad_edge=False, show_header=False)
     for command, purpose in (

@@ -37,7 +37,7 @@ def status(as_json: Json = False) -> None:
 
 @overview_app.command()
 def health(as_json: Json = False) -> None:
-    """Build or mend every index, measure it against exact search, and run all checks.
+    """Build or repair every index, measure it against exact search, and run all checks.
 
     The same as materializing pgvector_index_health with the checks. The exit status is 1 if a check failed that
     protects searches, such as vectors of another model; other failed checks are warnings.

@@ -1,4 +1,4 @@
-"""What the command line shows: lines and tables."""
+"""Lines and tables that the command line shows."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _EXCERPT_CHARACTERS = 240
 
 
 def load_line(report: LoadReport) -> str:
-    """What loading did, in one sentence."""
+    """A sentence on what loading did."""
     parts = [
         f"{counted(report.documents, 'document')} ({report.unchanged:,} unchanged)",
         f"{counted(report.added, 'chunk')} added",
@@ -54,7 +54,7 @@ def load_line(report: LoadReport) -> str:
 
 
 def estimate_line(space: str, plan: BacklogEstimate, exceeded: Sequence[str] = ()) -> str:
-    """What the backlog will take, in one sentence, and another for each dollar limit that it exceeds."""
+    """A sentence on what the backlog will take, and another for each dollar limit that it exceeds."""
     if not plan.chunks:
         return f"Nothing is due in space {escape(space)}."
     time = "an unknown time" if plan.seconds is None else f"about {duration(plan.seconds)}"
@@ -141,7 +141,7 @@ def _index_text(index: IndexState) -> str:
 
 
 def costs_view(rows: Sequence[CostRow], total: CostRow, by: str) -> RenderableType:
-    """What was billed, a row for each day, run or space, and all of it together."""
+    """Costs, a row for each day, run or space, and all of them together."""
     every = [*rows, total]
     presumed = any(row.presumed_usd for row in every)
     table = Table(box=None, pad_edge=False, header_style="bold", show_footer=True, footer_style="bold")
@@ -163,12 +163,12 @@ def costs_view(rows: Sequence[CostRow], total: CostRow, by: str) -> RenderableTy
         table.add_row(escape(row.key), *(cells[number] for _, cells in columns))
     if not presumed:
         return table
-    note = "presumed: likely cost of requests of which nobody knows whether they were billed; it counts as spent"
+    note = "presumed: likely cost of requests of which it is unknown whether they were billed; it counts as spent"
     return Group(table, Text(note, style="dim"))
 
 
 def budget_view(spending: Spending, budget: BudgetConfig) -> RenderableType:
-    """What counts against the limits in dollars."""
+    """Dollars spent, by the limits they count against."""
     table = pairs()
     for name, spent, limit, setting in (
         ("today", spending.day, budget.usd_per_day, "EMBEDDING_BUDGET_USD_PER_DAY"),

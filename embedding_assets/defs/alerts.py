@@ -1,4 +1,4 @@
-"""Sensors that tell a webhook of failed runs, and of failed checks in runs that succeeded."""
+"""Sensors that alert a webhook to failed runs, and to failed checks in runs that succeeded."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def failed_runs_sensor(context: RunFailureSensorContext) -> SkipReason | None:
     # It looks at one run a tick.
     minimum_interval_seconds=10,
     description="Posts checks of error severity that failed in a run that succeeded, e.g. index_valid, to "
-    "EMBEDDING_ALERT_WEBHOOK_URL, as failed_runs_sensor does. Checks that only warn are told with "
+    "EMBEDDING_ALERT_WEBHOOK_URL, as failed_runs_sensor does. Checks that only warn are included with "
     "EMBEDDING_ALERT_WARNINGS=true alone.",
 )
 def failed_checks_sensor(context: RunStatusSensorContext) -> SkipReason | None:
@@ -81,7 +81,7 @@ def failed_checks_sensor(context: RunStatusSensorContext) -> SkipReason | None:
 def _deliver(context: RunStatusSensorContext, alert: Alert) -> SkipReason | None:
     url = get_settings().alert.webhook_url
     if url is None:
-        return SkipReason(f"nobody is told, as EMBEDDING_ALERT_WEBHOOK_URL is not set: {alert.text}")
+        return SkipReason(f"EMBEDDING_ALERT_WEBHOOK_URL is not set, so this is not posted: {alert.text}")
     failure = post_alert(url, alert)
     if failure is None:
         return None
@@ -112,7 +112,7 @@ def _chain(error: SerializableErrorInfo | None) -> Iterator[ErrorLine]:
 
 
 def _failed_checks(instance: DagsterInstance, run: DagsterRun) -> tuple[list[str], list[str]]:
-    """Those of error severity, and those that only warn if they are to be told."""
+    """Those of error severity, and those that only warn if they are to be posted."""
     records = instance.get_records_for_run(run.run_id, of_type=DagsterEventType.ASSET_CHECK_EVALUATION).records
     events = [record.event_log_entry.dagster_event for record in records]
     failed = [e.asset_check_evaluation_data for e in events if e and not e.asset_check_evaluation_data.passed]

@@ -167,5 +167,5 @@ def _nothing_to_do(context: AssetExecutionContext) -> MaterializeResult[Any]:
 
 
 def _also_materializes(context: AssetExecutionContext, asset: str) -> bool:
-    """Whether this run materializes that asset too."""
+    """True if this run materializes that asset too."""
     return AssetKey(asset) in context.job_def.asset_layer.selected_asset_keys

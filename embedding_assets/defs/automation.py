@@ -1,4 +1,4 @@
-"""When pgvector_index_health runs by itself: after a load that brought vectors and did not look after the index."""
+"""Automation of pgvector_index_health: it runs after a load that brought vectors and did not maintain the index."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ _PAGE = 500
 
 
 class ChunksEmbedded(AutomationCondition[AssetKey]):
-    """True from the end of a successful run that embedded something without the index until that is looked after.
+    """True from the end of a successful run that embedded something without the index until that is maintained.
 
     Not built of Dagster's own conditions: of the partitions that one run updated, ``executed_with_root_target`` looks
-    at the latest only, so each range that the sensor loads would have its index looked after twice.
+    at the latest only, so each range that the sensor loads would have its index maintained twice.
 
     The cursor is the storage id up to which loads are dealt with. It stays while a run that has embedded something
     still goes on, so that many runs side by side are followed by one look at the index.
@@ -41,7 +41,7 @@ class ChunksEmbedded(AutomationCondition[AssetKey]):
 
     @property
     def description(self) -> str:
-        return "Chunks were embedded by a run that succeeded and did not itself look after the index"
+        return "Chunks were embedded by a run that succeeded and did not itself maintain the index"
 
     def evaluate(self, context: AutomationContext[AssetKey]) -> AutomationResult[AssetKey]:
         """All or nothing: the asset has no partitions."""
@@ -73,7 +73,7 @@ index_health_sensor = AutomationConditionSensorDefinition(
     minimum_interval_seconds=30,
     # Where conditions that Dagster does not bring along are evaluated.
     use_user_code_server=True,
-    description="Looks after the index once chunk_embeddings was materialized without it: builds what is missing and "
+    description="Maintains the index once chunk_embeddings was materialized without it: builds what is missing and "
     "measures. Waits until no run embeds any more; leaves out loads that embedded nothing or failed.",
 )
 
@@ -96,13 +96,13 @@ def _loads(instance: DagsterInstance, *, after: int, until: int) -> Iterator[Eve
 
 
 def _embedded(record: EventLogRecord) -> bool:
-    """Whether that run embedded anything, in its own space or the fallback's."""
+    """True if that run embedded anything, in its own space or the fallback's."""
     metadata = record.asset_materialization.metadata if record.asset_materialization else {}
     return any(metadata[name].value for name in ("embedded", "fallback_embedded") if name in metadata)
 
 
 def _leaves_index(instance: DagsterInstance, load: RunRecord) -> bool:
-    """Whether the index was looked after neither by that run nor, from its end on, by another."""
+    """True if the index was maintained neither by that run nor, from its end on, by another."""
     if not load.dagster_run.is_success:
         return False
     planned = instance.get_records_for_run(

@@ -30,14 +30,14 @@ _Pictures = dict[str, MarkdownMetadataValue]
 
 
 def backlog_pictures(prefixes: Sequence[PrefixCounts]) -> _Pictures:
-    """What is embedded and what is pending, by prefix."""
+    """Embedded and pending chunks, by prefix."""
     return {"backlog": _inline(backlog_glance(prefixes)), "figures": _gallery([backlog_figure(prefixes)])}
 
 
 def run_pictures(
     prefixes: Sequence[PrefixCounts], runs: Sequence[PastRun], days: Sequence[DayCost], settings: Settings
 ) -> _Pictures:
-    """What is left, throughput and costs over time, so small that every partition of a run can have them."""
+    """The backlog, and throughput and costs over time, so small that every partition of a run can have them."""
     floor, limit = settings.embedding.throughput_floor, settings.budget.usd_per_day
     costs = {"costs": _inline(cost_glance(days, None if limit is None else float(limit)))} if days else {}
     return {

@@ -1,4 +1,4 @@
-"""How old embeddings and index may be before Dagster calls them stale."""
+"""Age that embeddings and index may have before Dagster calls them stale."""
 
 from datetime import timedelta
 

@@ -7,7 +7,7 @@ from embedding_assets.planning import PrefixRange
 embedding_job = define_asset_job(
     "embed_chunks",
     selection=AssetSelection.assets("chunks_pending", "chunk_embeddings", "pgvector_index_health"),
-    description="Count the backlog, embed it, look after the index.",
+    description="Count the backlog, embed it, maintain the index.",
 )
 
 STARTED = [DagsterRunStatus.STARTING, DagsterRunStatus.STARTED, DagsterRunStatus.CANCELING]

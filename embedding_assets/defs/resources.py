@@ -58,10 +58,10 @@ class ModelResource(ConfigurableResource):  # type: ignore[type-arg]
 
 
 class EmbeddingProviderResource(ConfigurableResource):  # type: ignore[type-arg]
-    """Who computes the vectors, into which vector space, and what that may cost.
+    """The provider of vectors, their vector space, and the limits on what they cost.
 
     The key of an API is not among this: it comes from the environment alone (EMBEDDING_OPENAI_API_KEY or
-    OPENAI_API_KEY), since what is configured here is stored with every run and shown to whoever sees the UI.
+    OPENAI_API_KEY), since what is configured here is stored with every run and shown in the UI.
     """
 
     model: ResourceDependency[ModelResource]

@@ -1,4 +1,4 @@
-"""The nightly run over all partitions: picks up retries that are due and looks after the index."""
+"""The nightly run over all partitions: picks up retries that are due and maintains the index."""
 
 from dagster import DefaultScheduleStatus, RunRequest, ScheduleEvaluationContext, schedule
 

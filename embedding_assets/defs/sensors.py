@@ -49,7 +49,7 @@ def new_chunks_sensor(
     if ready.warning:
         context.log.warning(ready.warning)
     if not ready.prefixes:
-        return SkipReason(ready.hindrance or "no chunk is due")
+        return SkipReason(ready.obstacle or "no chunk is due")
     failed_since = _seconds_since_failure(context)
     if failed_since is not None and failed_since < PAUSE_AFTER_FAILURE_SECONDS:
         return SkipReason(

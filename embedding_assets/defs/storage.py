@@ -1,4 +1,4 @@
-"""Where Dagster keeps runs and events: the same PostgreSQL as the table, in a schema of its own."""
+"""Storage of Dagster's runs and events: the same PostgreSQL as the table, in a schema of its own."""
 
 from __future__ import annotations
 

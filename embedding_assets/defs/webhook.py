@@ -1,4 +1,4 @@
-"""What is reported of a failed run or check, and the webhook it is posted to."""
+"""Alerts on failed runs and checks, and the webhook that they are posted to."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Alert:
         assets: those the run was for, where it was not a whole job.
         partitions: e.g. ``0-7``; None where there are none.
         checks: ``asset:check``, those of error severity that failed.
-        warnings: likewise, those that only warn.
+        warnings: those that only warn.
         reason: Dagster's word for the failure, e.g. ``STEP_FAILURE``.
         will_retry: whether Dagster starts the run again.
     """

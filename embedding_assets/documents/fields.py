@@ -13,7 +13,7 @@ from embedding_assets.documents.rejection import TOO_DEEP, TOO_LONG, Rejection
 from embedding_assets.documents.rows import TEXT_COLUMNS, Row, is_unicode, missing_text
 from embedding_assets.models import DocumentMetadata, ProcessedChunk
 
-# Either read into a place of their own, or computed anew for every chunk.
+# Either read into a place of their own, or computed for every chunk.
 _RESERVED_FIELDS = frozenset({"chunk_hash", "context_header", "title", "source", "origin"}) | frozenset(
     {"chunk_index", "total_chunks", "token_count", "embedding"}
 )
@@ -56,7 +56,7 @@ def _document(path: Path, row: Row, text_column: str | None) -> Document:
     except ValidationError:
         raise _RowError(TOO_DEEP) from None
     if not chunk_hash:
-        # Only a title of its own tells a row from its neighbours; the file's name is the same for all of them.
+        # Only a title of its own distinguishes a row from its neighbours; the file's name is the same for all of them.
         return Document(metadata, text, markdown=False, context_header=header or title)
     try:
         ProcessedChunk.create_from_chunk(text, metadata, chunk_hash=chunk_hash)

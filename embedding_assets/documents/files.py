@@ -1,4 +1,4 @@
-"""Which files there are below some paths, and the documents in them."""
+"""The files below some paths, and the documents in them."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ def configured_splitter(settings: Settings, database: Database) -> Splitter:
 
 @dataclass(slots=True)
 class LoadReport:
-    """What loading did.
+    """The outcome of loading.
 
     Attributes:
         documents: documents read, i.e. files and whatever else was loaded as one.

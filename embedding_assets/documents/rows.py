@@ -196,7 +196,7 @@ def missing_text(columns: Sequence[str], text_column: str | None) -> str | None:
 
 
 def is_unicode(text: str) -> bool:
-    """Whether a text can be encoded, as one with lone surrogates cannot."""
+    """True if a text can be encoded, as one with lone surrogates cannot."""
     try:
         text.encode()
     except UnicodeEncodeError:

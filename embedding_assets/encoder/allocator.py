@@ -21,7 +21,7 @@ _MAPPINGS: Final = Path("/proc/self/smaps")
 
 @cache
 def keep_temporaries() -> None:
-    """Keep large temporaries on the heap, so that each batch does not fault its pages in anew; once is enough.
+    """Keep large temporaries on the heap, so that each batch does not fault its pages in again; once is enough.
 
     Until a program has freed a large block, glibc returns every such block to the kernel at once. Elsewhere this does
     nothing.

@@ -1,4 +1,4 @@
-"""Which device computes, and what fits on it."""
+"""The device that computes, and what fits on it."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def width_multiple(device: str, precision: Precision) -> int:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether a smaller batch may succeed. Only CUDA has an exception type of its own for this."""
+    """True if a smaller batch may succeed. Only CUDA has an exception type of its own for this."""
     import torch
 
     if isinstance(error, torch.OutOfMemoryError | MemoryError):

@@ -65,17 +65,17 @@ class ModelFiles:
 
     @cached_property
     def normalized(self) -> bool:
-        """Whether the model returns unit vectors."""
+        """True if the model returns unit vectors."""
         return any(kind == "Normalize" for kind, _ in self.modules)
 
     @cached_property
     def prompt(self) -> str:
-        """What the model wants in front of a document."""
+        """The model's prompt for a document, put in front of it."""
         return self._prompt_for("document")
 
     @cached_property
     def query_prompt(self) -> str:
-        """What the model wants in front of a query."""
+        """The model's prompt for a query, put in front of it."""
         return self._prompt_for("query")
 
     def max_tokens(self, limit: int) -> int:
@@ -129,10 +129,10 @@ def locate_model(name: str, revision: str | None, *, data_dir: Path, timeout_sec
 
 
 def is_folder(name: str) -> bool:
-    """Whether a model's name is that of an existing folder."""
+    """True if a model's name is that of an existing folder."""
     try:
         return Path(name).expanduser().is_dir()
-    except (OSError, RuntimeError, ValueError):  # too long for a file system, ~ of nobody, NUL
+    except (OSError, RuntimeError, ValueError):  # too long for a file system, ~ of no user, NUL
         return False
 
 

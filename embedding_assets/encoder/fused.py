@@ -30,7 +30,7 @@ _ATTENTION_NAMES: Final = {
 }
 
 _LEAST_COSINE: Final = {torch.float32: 0.99999, torch.bfloat16: 0.995}
-"""How near the states of each token must come to the library's, computed in float32, behind the last layer."""
+"""Tolerance between the states of each token and the library's, computed in float32, behind the last layer."""
 
 _PROBE_LENGTHS: Final = (40, 17, 5)
 
@@ -104,7 +104,7 @@ class _Layer(nn.Module):
 
 
 class _RelativeBias(nn.Module):
-    """What MPNet adds to the attention scores of two tokens, by their distance."""
+    """The term that MPNet adds to the attention scores of two tokens, by their distance."""
 
     def __init__(self, encoder: Any, dtype: torch.dtype) -> None:
         super().__init__()

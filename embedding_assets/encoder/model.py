@@ -173,7 +173,7 @@ def get_model(
 ) -> LoadedModel:
     """The model of this process, loaded at the first call; concurrent callers wait for one load.
 
-    At module level, since every Dagster step sets its resources up anew.
+    At module level, since every Dagster step sets its resources up again.
 
     Raises:
         ModelUnavailableError: the files cannot be loaded.

@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 Precision = Literal["float32", "bfloat16"]
 
 _WORTHWHILE: Final = 1.3
-"""How many times faster bfloat16 must multiply before the vectors are rounded for it."""
+"""Factor by which bfloat16 must multiply faster before the vectors are rounded for it."""
 
 _CPU_DESCRIPTION: Final = Path("/proc/cpuinfo")
 _WITHOUT_TILES: Final = {
@@ -37,7 +37,7 @@ def resolve_precision(requested: Literal["auto", "float32", "bfloat16"], device:
     """The precision for ``auto`` on a device, or the one asked for.
 
     On a GPU that computes in bfloat16 that is what ``auto`` means; on a CPU, what is measured to multiply faster there.
-    Instructions alone do not tell: AMX makes bfloat16 several times as fast as float32, AVX-512 alone anything from
+    Instructions alone do not decide: AMX makes bfloat16 several times as fast as float32, AVX-512 alone anything from
     slower to twice as fast.
 
     Raises:
@@ -96,7 +96,7 @@ def _product_seconds(dtype: torch.dtype) -> float:
 
 
 def tiles_are_broken() -> bool:
-    """Whether oneDNN, which trusts the flag, would use AMX tiles that it cannot configure, and die by SIGILL.
+    """True if oneDNN, which trusts the flag, would use AMX tiles that it cannot configure, and die by SIGILL.
 
     Some hypervisors pass the flag on but end CPUID before the leaf that describes the tiles.
     """

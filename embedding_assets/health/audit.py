@@ -1,4 +1,4 @@
-"""Whether the vectors of a column are its own model's: a sample of them is computed again and compared."""
+"""Audit of vectors: a sample of each column is computed again by its own model and compared."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ _API_ROWS: Final = 44
 
 
 _PATIENCE_SECONDS: Final = 20.0
-"""How long a check waits for an API that is down, or has no room within its limits."""
+"""Longest time that a check waits for an API that is down, or has no room within its limits."""
 
 
 @dataclass(frozen=True, slots=True)
 class SpaceSample:
-    """What became of computing some stored vectors of a space again.
+    """The result of computing some stored vectors of a space again.
 
     Attributes:
         column: the space and its column.
@@ -59,7 +59,7 @@ class SpaceSample:
 def audit_spaces(database: Database, settings: Settings) -> list[SpaceSample]:
     """A sample of every space that has vectors, oldest space first.
 
-    A space whose model, key or server cannot be had now, or whose calls would pass a limit, is told as unchecked.
+    A space whose model, key or server cannot be had now, or whose calls would exceed a limit, is reported as unchecked.
     """
     # Asked first: a space that is registered and still empty must not need its model.
     filled = [column for column in list_spaces(database) if sample_vectors(database, column, 1)]
@@ -70,7 +70,7 @@ def audit_space(database: Database, column: SpaceColumn, provider: EmbeddingProv
     """Compute ``rows`` stored vectors of a space again and compare.
 
     Text and vector are read together, so an edit that comes afterwards makes no difference; but what no longer is as
-    it was read is not told as a mismatch, since it may have been set right.
+    it was read is not reported as a mismatch, since it may have been set right.
 
     Raises:
         ProviderError: nothing can be embedded now.

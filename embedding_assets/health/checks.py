@@ -13,7 +13,7 @@ Subject = Literal["chunk_embeddings", "pgvector_index_health"]
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """What is checked.
+    """A check, before it is made.
 
     Attributes:
         name: also that of the function that judges.
@@ -21,7 +21,7 @@ class Check:
         severity: of a failure.
         blocking: whether a failure stops what is downstream of the asset in the same run.
         states: what holds when it passes, as a sentence without its full stop.
-        remedy: what to do when it fails, likewise; begins with a verb.
+        remedy: what to do when it fails, as a sentence without its full stop; begins with a verb.
         cost: what looking takes.
     """
 
@@ -35,7 +35,7 @@ class Check:
 
     @property
     def description(self) -> str:
-        """What holds when it passes, and what to do when it fails."""
+        """The statement that holds when it passes, and the remedy when it fails."""
         return f"{self.states}. If it fails: {self.remedy[0].lower()}{self.remedy[1:]}."
 
     def verdict(
@@ -62,7 +62,7 @@ UNIT_NORM: Final = Check(
     "error",
     blocking=True,
     states="Vectors of a model that normalizes have length 1, and no vector has length 0",
-    remedy="Set those to NULL, which vector_norm tells from the others, and embed again",
+    remedy="Set those to NULL (vector_norm(embedding) finds them) and embed again",
     cost="the same reading as finite_dimensions",
 )
 THROUGHPUT: Final = Check(
@@ -121,8 +121,8 @@ VECTORS_MATCH_MODEL: Final = Check(
     states="Stored vectors are those that the model of their space makes of their text: a sample of every space is "
     "embedded again and compared, which notices a wrong tenth of a column with a probability of at least 97%, a wrong "
     "hundredth with 29 to 47%",
-    remedy="Set to NULL what is not this model's (the whole column if that cannot be told) and embed again; look which "
-    "EMBEDDING_MODEL_NAME an adopted table was claimed with",
+    remedy="Set to NULL what is not this model's (the whole column if that cannot be determined) and embed again; for "
+    "an adopted table check the EMBEDDING_MODEL_NAME that it was claimed with",
     cost="loads the model and embeds 64 texts a space, or 44 (some 7,000 tokens) by an API; a model or API that cannot "
     "be had now is only named",
 )

@@ -34,7 +34,7 @@ class Verdict:
 
     @property
     def is_error(self) -> bool:
-        """Whether it failed, and endangers what builds on the data."""
+        """True if it failed and endangers what builds on the data."""
         return not self.passed and self.severity == "error"
 
 

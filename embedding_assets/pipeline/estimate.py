@@ -55,7 +55,7 @@ def estimate_backlog(
 
 
 def _seconds_by_limits(chunks: int, tokens: int, config: OpenAIConfig) -> float | None:
-    """What the configured limits of an API make of it; None when none is configured."""
+    """The same under the configured limits of an API; None when none is configured."""
     requests = max(-(-chunks // config.max_inputs), -(-tokens // config.max_request_tokens))
     minutes = [
         amount / limit
@@ -80,7 +80,7 @@ def measure_tokens_per_second(
 
 @dataclass(frozen=True, slots=True)
 class BacklogEstimate:
-    """What embedding the backlog will take.
+    """Estimate what embedding the backlog will take.
 
     Attributes:
         chunks: pending chunks that are due.

@@ -1,4 +1,4 @@
-"""How far a run is and how fast, as a line now and then, where there is no terminal to draw a bar on."""
+"""Progress and speed of a run, as a line now and then, where there is no terminal to draw a bar on."""
 
 from __future__ import annotations
 

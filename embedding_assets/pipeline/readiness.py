@@ -1,4 +1,4 @@
-"""Whether a run could do anything now: which prefixes are due, and what hinders an API."""
+"""Readiness for a run: the prefixes that are due, and what keeps an API from embedding them."""
 
 from __future__ import annotations
 
@@ -29,23 +29,23 @@ FEW_CHUNKS: Final = 1000
 
 @dataclass(frozen=True, slots=True)
 class Readiness:
-    """What runs could take up.
+    """Work that runs could take up.
 
     Attributes:
         prefixes: those with chunks that are due; empty while something hinders all work.
         few: whether one run had better take all of it.
-        hindrance: why nothing that is due could be embedded now, and when that changes; empty if it could.
+        obstacle: why nothing that is due could be embedded now, and when that changes; empty if it could.
         warning: what somebody should know meanwhile; empty if nothing.
     """
 
     prefixes: list[str]
     few: bool = False
-    hindrance: str = ""
+    obstacle: str = ""
     warning: str = ""
 
 
 def check_readiness(database: Database, settings: Settings, prefixes: Sequence[str]) -> Readiness:
-    """What runs under these settings could take up in ``prefixes``; loads no model and asks no API.
+    """Find what runs under these settings could take up in ``prefixes``; loads no model and asks no API.
 
     In the space that a run would embed into, so that both see the same backlog. Costs one probe of its partial index
     for each prefix, however large the table.
@@ -62,11 +62,11 @@ def check_readiness(database: Database, settings: Settings, prefixes: Sequence[s
     if not readiness.prefixes or account.embedding.provider != "openai":
         return readiness
     readiness = _within_budget(database, account, readiness, most_tokens)
-    return readiness if readiness.hindrance else _beside_outage(database, account, column, readiness)
+    return readiness if readiness.obstacle else _beside_outage(database, account, column, readiness)
 
 
 def _measure(database: Database, column: SpaceColumn, prefixes: Sequence[str]) -> tuple[Readiness, int | None]:
-    """What is due, and if it is little the most tokens of it."""
+    """The prefixes that are due, and if that is little the most tokens of it."""
     due = due_prefixes(database, column, prefixes)
     if not due:
         return Readiness([]), None
@@ -84,8 +84,8 @@ def _within_budget(database: Database, settings: Settings, readiness: Readiness,
     usd = usd_of(full if most_tokens is None else min(full, most_tokens), price_of(settings.openai, budget))
     spending = count_spending(database, run_id="")
     if exceeded := limits_exceeded_by(float(usd), spending, budget):
-        hindrance = f"a limit in dollars leaves too little for the next request: {'; '.join(exceeded)}"
-        return Readiness([], hindrance=hindrance)
+        obstacle = f"a limit in dollars leaves too little for the next request: {'; '.join(exceeded)}"
+        return Readiness([], obstacle=obstacle)
     costs = costs_within_budget(spending, budget)
     return readiness if costs.passed else replace(readiness, warning=costs.description)
 
@@ -99,12 +99,12 @@ def _beside_outage(
     server = openai_space(settings.openai).revision
     outage = f"the API at {server} is down and is asked again at {until:%H:%M:%S} UTC"
     if settings.embedding.fallback is None:
-        return Readiness([], hindrance=outage)
+        return Readiness([], obstacle=outage)
     beside = find_fallback(settings, database)
     due = readiness.prefixes
     if beside is not None:
         # A run goes on with what neither has embedded.
         due = due_prefixes(database, column, due, also_in=beside) if column else due_prefixes(database, beside, due)
     if not due:
-        return Readiness([], hindrance=f"{outage}; the fallback has embedded what is due")
+        return Readiness([], obstacle=f"{outage}; the fallback has embedded what is due")
     return replace(readiness, prefixes=due, warning=f"{outage}; the fallback stands in")

@@ -34,7 +34,7 @@ Progress = Callable[[int], AbstractContextManager[Callable[[int], object]]]
 
 @dataclass(frozen=True, slots=True)
 class RunOutcome:
-    """What a run did.
+    """The outcome of a run.
 
     Attributes:
         column: the space embedded into, and its column.

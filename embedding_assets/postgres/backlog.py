@@ -43,10 +43,12 @@ class PrefixCounts:
 # Partitions are made of lowercase hex, so no run reaches other hashes.
 _IS_HEX: Final = sql.SQL("chunk_hash ~ '^[0-9a-f]{2,}$'")
 _NOT_BLOCKED, _NOT_BLOCKED_THERE = (
-    sql.SQL(
-        "NOT EXISTS (SELECT 1 FROM embedding_failures f WHERE f.chunk_hash = k.chunk_hash AND f.space = {} "
-        "AND (f.quarantined OR f.retry_at > now()))"
-    ).format(sql.Placeholder(space))
+    sql.SQL("""
+        NOT EXISTS (
+            SELECT 1 FROM embedding_failures f
+            WHERE f.chunk_hash = k.chunk_hash AND f.space = {} AND (f.quarantined OR f.retry_at > now())
+        )
+    """).format(sql.Placeholder(space))
     for space in ("space", "other_space")
 )
 
@@ -119,13 +121,13 @@ def fetch_pending(
             found then: as a rule its backlog is small, and the column of ``column`` nearly empty.
     """
     lower, upper = bucket_bounds(buckets.start, buckets.stop)
-    query = sql.SQL(
-        "SELECT chunk_hash, coalesce(chunk_text, ''), coalesce(context_header, ''), text_version "
-        "FROM knowledge_base k WHERE {is_due} "
-        'AND chunk_hash COLLATE "C" >= %(lower)s AND chunk_hash COLLATE "C" < %(upper)s '
-        'AND chunk_hash COLLATE "C" > %(after)s '
-        'ORDER BY chunk_hash COLLATE "C" LIMIT %(limit)s'
-    ).format(is_due=_is_due(column, also_in))
+    query = sql.SQL("""
+        SELECT chunk_hash, coalesce(chunk_text, ''), coalesce(context_header, ''), text_version
+        FROM knowledge_base k
+        WHERE {is_due} AND chunk_hash COLLATE "C" >= %(lower)s AND chunk_hash COLLATE "C" < %(upper)s
+          AND chunk_hash COLLATE "C" > %(after)s
+        ORDER BY chunk_hash COLLATE "C" LIMIT %(limit)s
+    """).format(is_due=_is_due(column, also_in))
     parameters = {
         "lower": lower,
         "upper": upper,
@@ -138,10 +140,10 @@ def fetch_pending(
     def work(connection: Connection) -> list[tuple[Any, ...]]:
         # In an index's order whatever the statistics say, which lag behind a load: with one of the others every window
         # would read and sort all that is left.
-        connection.execute(
-            "SELECT set_config('enable_sort', 'off', true), set_config('enable_seqscan', 'off', true), "
-            "set_config('enable_bitmapscan', 'off', true)"
-        )
+        connection.execute("""
+            SELECT set_config('enable_sort', 'off', true), set_config('enable_seqscan', 'off', true),
+                   set_config('enable_bitmapscan', 'off', true)
+        """)
         return connection.execute(query, parameters).fetchall()
 
     rows = database.run(work)
@@ -151,17 +153,17 @@ def fetch_pending(
 def due_prefixes(
     database: Database, column: SpaceColumn, prefixes: Sequence[str], *, also_in: SpaceColumn | None = None
 ) -> list[str]:
-    """Which prefixes have a chunk that is due, with ``also_in`` in that second space too.
+    """Prefixes that have a chunk that is due, with ``also_in`` in that second space too.
 
     One probe of the partial index for each, however large the table.
     """
-    query = sql.SQL(
-        # LATERAL with LIMIT: EXISTS may become a join of all prefixes with the whole backlog.
-        "SELECT prefix FROM unnest(%(prefixes)s::text[], %(ends)s::text[]) AS p (prefix, stop) CROSS JOIN LATERAL ("
-        "SELECT 1 FROM knowledge_base k WHERE {is_due} "
-        'AND chunk_hash COLLATE "C" >= prefix AND chunk_hash COLLATE "C" < stop '
-        "LIMIT 1) AS due ORDER BY prefix"
-    ).format(is_due=_is_due(column, also_in))
+    # LATERAL with LIMIT: EXISTS may become a join of all prefixes with the whole backlog.
+    query = sql.SQL("""
+        SELECT prefix FROM unnest(%(prefixes)s::text[], %(ends)s::text[]) AS p (prefix, stop) CROSS JOIN LATERAL (
+            SELECT 1 FROM knowledge_base k
+            WHERE {is_due} AND chunk_hash COLLATE "C" >= prefix AND chunk_hash COLLATE "C" < stop LIMIT 1
+        ) AS due ORDER BY prefix
+    """).format(is_due=_is_due(column, also_in))
     # "g" follows every hex digit, so this closes a prefix of any length.
     parameters = {
         "prefixes": list(prefixes),
@@ -173,15 +175,16 @@ def due_prefixes(
 
 
 def measure_due(database: Database, column: SpaceColumn, *, most: int) -> tuple[int, int]:
-    """How many chunks are due, and the most tokens they can have: one a byte.
+    """Number of chunks that are due, and the most tokens they can have: one a byte.
 
-    Looks at no more than ``most`` chunks: whoever asks wants to know whether there are only few.
+    Reads no more than ``most`` chunks: the question is whether there are only few.
     """
-    query = sql.SQL(
-        "SELECT count(*), coalesce(sum(bytes), 0)::bigint FROM ("
-        "SELECT coalesce(octet_length(chunk_text), 0) + coalesce(octet_length(context_header), 0) + 1 AS bytes "
-        "FROM knowledge_base k WHERE {is_due} LIMIT %(most)s) AS due"
-    ).format(is_due=_is_due(column))
+    query = sql.SQL("""
+        SELECT count(*), coalesce(sum(bytes), 0)::bigint FROM (
+            SELECT coalesce(octet_length(chunk_text), 0) + coalesce(octet_length(context_header), 0) + 1 AS bytes
+            FROM knowledge_base k WHERE {is_due} LIMIT %(most)s
+        ) AS due
+    """).format(is_due=_is_due(column))
     parameters = {"most": most, "space": column.space.name}
 
     def work(connection: Connection) -> Any:
@@ -206,11 +209,15 @@ def _is_due(column: SpaceColumn, also_in: SpaceColumn | None = None) -> sql.Comp
 
 def count_pending_by_prefix(database: Database, column: SpaceColumn, length: int) -> dict[str, int]:
     """Pending chunks by prefix of ``length``, quarantined ones left out; prefixes without any are missing."""
-    query = sql.SQL(
-        "SELECT left(chunk_hash, %(length)s), count(*) FROM knowledge_base k WHERE {column} IS NULL AND {is_hex} "
-        "AND NOT EXISTS (SELECT 1 FROM embedding_failures f WHERE f.chunk_hash = k.chunk_hash "
-        "AND f.space = %(space)s AND f.quarantined) GROUP BY 1 ORDER BY 1"
-    ).format(column=sql.Identifier(column.name), is_hex=_IS_HEX)
+    query = sql.SQL("""
+        SELECT left(chunk_hash, %(length)s), count(*)
+        FROM knowledge_base k
+        WHERE {column} IS NULL AND {is_hex} AND NOT EXISTS (
+            SELECT 1 FROM embedding_failures f
+            WHERE f.chunk_hash = k.chunk_hash AND f.space = %(space)s AND f.quarantined
+        )
+        GROUP BY 1 ORDER BY 1
+    """).format(column=sql.Identifier(column.name), is_hex=_IS_HEX)
     parameters = {"length": length, "space": column.space.name}
     return dict(database.run(lambda connection: connection.execute(query, parameters).fetchall()))
 
@@ -236,24 +243,25 @@ def count_backlog(database: Database, column: SpaceColumn) -> Backlog:
 
 def count_backlog_tokens(database: Database, column: SpaceColumn) -> int:
     """Tokens of the pending chunks; a chunk without a stored count is taken at a quarter of a token a byte."""
-    query = sql.SQL(
-        "SELECT coalesce(sum(CASE WHEN token_count > 0 THEN least(token_count, %(most)s) "
-        "ELSE least((coalesce(octet_length(chunk_text), 0) + coalesce(octet_length(context_header), 0)) / 4 + 1, "
-        "%(most)s) END), 0)::bigint "
-        "FROM knowledge_base k WHERE {is_due}"
-    ).format(is_due=_is_due(column))
+    query = sql.SQL("""
+        SELECT coalesce(sum(least(%(most)s, CASE
+            WHEN token_count > 0 THEN token_count
+            ELSE (coalesce(octet_length(chunk_text), 0) + coalesce(octet_length(context_header), 0)) / 4 + 1
+        END)), 0)::bigint
+        FROM knowledge_base k WHERE {is_due}
+    """).format(is_due=_is_due(column))
     parameters = {"most": column.space.max_tokens, "space": column.space.name}
     row: Any = database.run(lambda connection: connection.execute(query, parameters).fetchone())
     return int(row[0])
 
 
 def due_in_range(database: Database, column: SpaceColumn, buckets: range) -> int:
-    """How many chunks of these buckets a run started now would take up."""
+    """Number of chunks of these buckets that a run started now would take up."""
     lower, upper = bucket_bounds(buckets.start, buckets.stop)
-    query = sql.SQL(
-        "SELECT count(*) FROM knowledge_base k WHERE {is_due} "
-        'AND chunk_hash COLLATE "C" >= %(lower)s AND chunk_hash COLLATE "C" < %(upper)s'
-    ).format(is_due=_is_due(column))
+    query = sql.SQL("""
+        SELECT count(*) FROM knowledge_base k
+        WHERE {is_due} AND chunk_hash COLLATE "C" >= %(lower)s AND chunk_hash COLLATE "C" < %(upper)s
+    """).format(is_due=_is_due(column))
     parameters = {"lower": lower, "upper": upper, "space": column.space.name}
     row: Any = database.run(lambda connection: connection.execute(query, parameters).fetchone())
     return int(row[0])

@@ -31,7 +31,7 @@ DISTANCE_OPERATORS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class IndexState:
-    """What PostgreSQL knows of a vector index."""
+    """Definition and state of a vector index, as PostgreSQL's catalog has them."""
 
     name: str
     exists: bool
@@ -43,7 +43,7 @@ class IndexState:
     method: str = "hnsw"
 
     def matches(self, config: IndexConfig) -> bool:
-        """Whether it is usable and was built as configured."""
+        """True if it is usable and was built as configured."""
         return self.valid and self.definition == ("hnsw", config.operator_class, config.m, config.ef_construction)
 
     @property
@@ -53,7 +53,7 @@ class IndexState:
 
     @property
     def definition(self) -> tuple[str, str, int, int]:
-        """How it was built."""
+        """Method, operator class, m and ef_construction that it was built with."""
         return self.method, self.operator_class, self.m, self.ef_construction
 
 
@@ -167,7 +167,7 @@ def create_index(connection: Connection, name: str, definition: sql.Composable, 
     except DiskFull as error:
         if settings.get("max_parallel_maintenance_workers", "0") == "0":
             raise not_built(name, error) from None
-        # A parallel build takes its memory from /dev/shm, of which a container has 64 MB unless told otherwise.
+        # A parallel build takes its memory from /dev/shm, of which a container has 64 MB by default.
         logger.warning(
             "no parallel build of %s (%s); trying without workers. In a container give the server more shared memory "
             "(--shm-size), or set EMBEDDING_INDEX_WORKERS=0",

@@ -15,20 +15,14 @@ if TYPE_CHECKING:
     from embedding_assets.postgres.connection import Connection, Database
 
 
-_LOADED_COLUMNS = sql.SQL(", ").join(
-    map(
-        sql.Identifier,
-        (
-            "chunk_hash",
-            "chunk_text",
-            "context_header",
-            "document_metadata",
-            "chunk_index",
-            "total_chunks",
-            "token_count",
-        ),
-    )
+_LOADED_COLUMNS = sql.SQL(
+    "chunk_hash, chunk_text, context_header, document_metadata, chunk_index, total_chunks, token_count"
 )
+
+_RECORD_DOCUMENT = """
+    INSERT INTO loaded_documents (origin, digest, chunks) VALUES (%s, %s, %s)
+    ON CONFLICT (origin) DO UPDATE SET digest = excluded.digest, chunks = excluded.chunks, loaded_at = now()
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +35,7 @@ class LoadedDocument:
 
 
 def is_unchanged(database: Database, origin: str, digest: str) -> bool:
-    """Whether a document is loaded as it is now, with all its chunks still there."""
+    """True if a document is loaded as it is now, with all its chunks still there."""
     query = """
         SELECT 1 FROM loaded_documents d WHERE d.origin = %s AND d.digest = %s
         AND d.chunks = (SELECT count(*) FROM knowledge_base k WHERE k.document_metadata ->> 'origin' = d.origin)
@@ -66,11 +60,12 @@ def _store(
     connection: Connection, chunks: Sequence[ProcessedChunk], completed: Sequence[LoadedDocument]
 ) -> tuple[int, int]:
     # Not LIKE knowledge_base: an adopted table may have other integer types, and further columns that must be filled.
-    connection.execute(
-        "CREATE TEMP TABLE IF NOT EXISTS incoming_chunks (chunk_hash text, chunk_text text, context_header text, "
-        "document_metadata jsonb, chunk_index integer, total_chunks integer, token_count integer) "
-        "ON COMMIT DELETE ROWS"
-    )
+    connection.execute("""
+        CREATE TEMP TABLE IF NOT EXISTS incoming_chunks (
+            chunk_hash text, chunk_text text, context_header text, document_metadata jsonb, chunk_index integer,
+            total_chunks integer, token_count integer
+        ) ON COMMIT DELETE ROWS
+    """)
     with connection.cursor().copy(
         sql.SQL("COPY incoming_chunks ({}) FROM STDIN (FORMAT BINARY)").format(_LOADED_COLUMNS)
     ) as copy:
@@ -90,27 +85,27 @@ def _store(
     # In one order, so that two loads of the same document meet its rows in it. Not that of the hashes: neighbours are
     # embedded together, and the new versions of all rows of a page would not fit into it.
     added = connection.execute(
-        sql.SQL(
-            "INSERT INTO knowledge_base ({0}) SELECT {0} FROM incoming_chunks ORDER BY reverse(chunk_hash) "
-            "ON CONFLICT (chunk_hash) DO NOTHING"
-        ).format(_LOADED_COLUMNS)
+        sql.SQL("""
+            INSERT INTO knowledge_base ({0}) SELECT {0} FROM incoming_chunks ORDER BY reverse(chunk_hash)
+            ON CONFLICT (chunk_hash) DO NOTHING
+        """).format(_LOADED_COLUMNS)
     ).rowcount
-    connection.execute(
-        "UPDATE knowledge_base k SET (chunk_text, context_header, document_metadata, chunk_index, total_chunks, "
-        "token_count) = (i.chunk_text, i.context_header, i.document_metadata, i.chunk_index, i.total_chunks, "
-        "i.token_count) FROM incoming_chunks i WHERE i.chunk_hash = k.chunk_hash "
-        "AND (k.chunk_text, k.context_header, k.document_metadata, k.chunk_index, k.total_chunks, k.token_count) "
-        "IS DISTINCT FROM (i.chunk_text, i.context_header, i.document_metadata, i.chunk_index, i.total_chunks, "
-        "i.token_count)"
-    )
+    connection.execute("""
+        UPDATE knowledge_base k
+        SET (chunk_text, context_header, document_metadata, chunk_index, total_chunks, token_count) = (
+            i.chunk_text, i.context_header, i.document_metadata, i.chunk_index, i.total_chunks, i.token_count
+        )
+        FROM incoming_chunks i
+        WHERE i.chunk_hash = k.chunk_hash AND (
+            k.chunk_text, k.context_header, k.document_metadata, k.chunk_index, k.total_chunks, k.token_count
+        ) IS DISTINCT FROM (
+            i.chunk_text, i.context_header, i.document_metadata, i.chunk_index, i.total_chunks, i.token_count
+        )
+    """)
     removed = 0
     for document in sorted(completed, key=lambda document: document.origin):
         # First, since it waits for another load of the document, whose chunks are then there to be removed.
-        connection.execute(
-            "INSERT INTO loaded_documents (origin, digest, chunks) VALUES (%s, %s, %s) "
-            "ON CONFLICT (origin) DO UPDATE SET digest = excluded.digest, chunks = excluded.chunks, loaded_at = now()",
-            [document.origin, document.digest, len(document.hashes)],
-        )
+        connection.execute(_RECORD_DOCUMENT, [document.origin, document.digest, len(document.hashes)])
         removed += connection.execute(
             "DELETE FROM knowledge_base WHERE document_metadata ->> 'origin' = %s AND NOT chunk_hash = ANY(%s)",
             [document.origin, list(document.hashes)],
@@ -119,7 +114,7 @@ def _store(
 
 
 def has_chunks(database: Database) -> bool:
-    """Whether there is any chunk, whatever its state."""
+    """True if there is any chunk, whatever its state."""
     return (
         database.run(lambda connection: connection.execute("SELECT 1 FROM knowledge_base LIMIT 1").fetchone())
         is not None

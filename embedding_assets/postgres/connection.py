@@ -67,7 +67,7 @@ class Database:
 
     @property
     def address(self) -> str:
-        """Where this is, without the password: ``user@host:port/database``."""
+        """Its address without the password: ``user@host:port/database``."""
         parts = conninfo_to_dict(self._conninfo)
         host, port = parts.get("host") or "localhost", parts.get("port") or 5432
         return f"{parts.get('user') or 'default user'}@{host}:{port}/{parts.get('dbname') or 'default database'}"

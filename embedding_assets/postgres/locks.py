@@ -50,7 +50,7 @@ def hold(connection: Connection, name: str) -> Iterator[None]:
 
 
 def is_loading(database: Database, space_name: str) -> bool:
-    """Whether a run holds any bucket of the space, and so is writing vectors into it."""
+    """True if a run holds any bucket of the space, and so is writing vectors into it."""
     query = """
         SELECT EXISTS (
             SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 2
@@ -79,11 +79,11 @@ class PrefixLocks:
         Raises:
             DatabaseUnavailableError: the connection was lost.
         """
-        rows = self._execute(
-            "SELECT bucket FROM generate_series(%s::int, %s::int) AS bucket "
-            "WHERE pg_try_advisory_lock(%s::int # hashoid('knowledge_base'::regclass), bucket) ORDER BY bucket",
-            [buckets.start, buckets.stop - 1, self._space],
-        )
+        query = """
+            SELECT bucket FROM generate_series(%s::int, %s::int) AS bucket
+            WHERE pg_try_advisory_lock(%s::int # hashoid('knowledge_base'::regclass), bucket) ORDER BY bucket
+        """
+        rows = self._execute(query, [buckets.start, buckets.stop - 1, self._space])
         return [row[0] for row in rows]
 
     def check(self) -> None:

@@ -31,11 +31,11 @@ def own_schema(database: Database, schema: str) -> Iterator[None]:
 
 def _ensure(connection: Connection, address: str, schema: str) -> None:
     # Looked up first: IF NOT EXISTS asks for the right to create even where there is nothing to do.
-    found = connection.execute(
-        "SELECT has_schema_privilege(oid, 'USAGE') AND has_schema_privilege(oid, 'CREATE') "
-        "FROM pg_namespace WHERE nspname = %s",
-        [schema],
-    ).fetchone()
+    query = """
+        SELECT has_schema_privilege(oid, 'USAGE') AND has_schema_privilege(oid, 'CREATE')
+        FROM pg_namespace WHERE nspname = %s
+    """
+    found = connection.execute(query, [schema]).fetchone()
     role = sql.Identifier(connection.info.user)
     name = sql.Identifier(schema)
     if found is None:

@@ -1,4 +1,4 @@
-"""What past runs did: the source of throughput checks and of estimates."""
+"""Past runs: the source of throughput checks and of estimates."""
 
 from __future__ import annotations
 

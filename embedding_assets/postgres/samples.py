@@ -24,7 +24,7 @@ _CANDIDATES: Final = 20
 """Rows of the pages looked at for each row that is wanted, so that few of those picked share a page."""
 
 _WIDEN: Final = 16
-"""How much more of the table is looked at when its rows have too few vectors."""
+"""Factor by which the sample grows when its rows have too few vectors."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +39,11 @@ class StoredVector:
 
 def table_sample(rows: int) -> sql.Composed:
     """The clause behind ``knowledge_base`` that reads about so many rows at random; all of a smaller table."""
-    return sql.SQL(
-        "TABLESAMPLE SYSTEM ((SELECT least(100, 100.0 * {} / greatest(reltuples, 1)) FROM pg_class "
-        "WHERE oid = 'knowledge_base'::regclass))"
-    ).format(sql.Literal(rows))
+    return sql.SQL("""
+        TABLESAMPLE SYSTEM ((
+            SELECT least(100, 100.0 * {} / greatest(reltuples, 1)) FROM pg_class WHERE oid = 'knowledge_base'::regclass
+        ))
+    """).format(sql.Literal(rows))
 
 
 def sample_vectors(database: Database, column: SpaceColumn, rows: int) -> list[StoredVector]:
@@ -95,10 +96,10 @@ def sample_sources(database: Database, column: SpaceColumn, rows: int) -> tuple[
 def _read(
     connection: Connection, column: SpaceColumn, chosen: sql.Composed, parameters: dict[str, Any]
 ) -> list[StoredVector]:
-    query = sql.SQL(
-        "SELECT chunk_hash, coalesce(context_header, ''), coalesce(chunk_text, ''), text_version, {}::real[] "
-        "FROM ({}) AS chosen"
-    ).format(sql.Identifier(column.name), chosen)
+    query = sql.SQL("""
+        SELECT chunk_hash, coalesce(context_header, ''), coalesce(chunk_text, ''), text_version, {}::real[]
+        FROM ({}) AS chosen
+    """).format(sql.Identifier(column.name), chosen)
     return [
         StoredVector(chunk_hash, embedded_text(header, text), version, np.array(vector, dtype=np.float32))
         for chunk_hash, header, text, version, vector in connection.execute(query, parameters)

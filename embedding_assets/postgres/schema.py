@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 MINIMUM_PGVECTOR: Final = (0, 8, 4)
-"""Parallel builds and vacuum of HNSW indexes were mended in 0.8.2 to 0.8.4."""
+"""Parallel builds and vacuum of HNSW indexes were corrected in 0.8.2 to 0.8.4."""
 
 MINIMUM_POSTGRESQL: Final = 140_000
 """CREATE OR REPLACE TRIGGER came with it; pg_current_xact_id, on which safe retries rest, with 13."""
@@ -65,11 +65,13 @@ def _current_version(connection: Connection) -> str | None:
 
 
 def _schema_of_table(connection: Connection) -> str | None:
-    """Where an existing ``knowledge_base`` is, else where new tables go, as an SQL identifier."""
-    row = connection.execute(
-        "SELECT coalesce((SELECT relnamespace::regnamespace::text FROM pg_class "
-        "WHERE oid = to_regclass('knowledge_base')), quote_ident(current_schema()))"
-    ).fetchone()
+    """The schema of an existing ``knowledge_base``, else that of new tables, as an SQL identifier."""
+    row = connection.execute("""
+        SELECT coalesce(
+            (SELECT relnamespace::regnamespace::text FROM pg_class WHERE oid = to_regclass('knowledge_base')),
+            quote_ident(current_schema())
+        )
+    """).fetchone()
     return row[0] if row else None
 
 
@@ -95,10 +97,10 @@ def _ensure_pgvector(connection: Connection, address: str) -> None:
 
 
 def _check_pgvector(connection: Connection) -> None:
-    row = connection.execute(
-        "SELECT extversion, extnamespace::regnamespace::text, to_regtype('vector') IS NOT NULL "
-        "FROM pg_extension WHERE extname = 'vector'"
-    ).fetchone()
+    row = connection.execute("""
+        SELECT extversion, extnamespace::regnamespace::text, to_regtype('vector') IS NOT NULL
+        FROM pg_extension WHERE extname = 'vector'
+    """).fetchone()
     if row is None:
         raise PgvectorError("the pgvector extension was removed from the database; run CREATE EXTENSION vector")
     version = tuple(int(part) for part in row[0].split(".") if part.isdigit())

@@ -51,11 +51,13 @@ def nearest_chunks(
             )
         )
         parameters |= {f"key{number}": key, f"value{number}": value}
-    query = sql.SQL(
-        "SELECT chunk_hash, coalesce(chunk_text, ''), coalesce(context_header, ''), "
-        "coalesce(document_metadata, '{{}}'), {column} {operator} %(vector)s AS distance "
-        "FROM knowledge_base WHERE {conditions} ORDER BY distance LIMIT %(k)s"
-    ).format(
+    query = sql.SQL("""
+        SELECT chunk_hash, coalesce(chunk_text, ''), coalesce(context_header, ''),
+               coalesce(document_metadata, '{{}}'), {column} {operator} %(vector)s AS distance
+        FROM knowledge_base
+        WHERE {conditions}
+        ORDER BY distance LIMIT %(k)s
+    """).format(
         column=sql.Identifier(column.name),
         operator=DISTANCE_OPERATORS[index.operator_class],
         conditions=sql.SQL(" AND ").join(conditions),
@@ -77,7 +79,7 @@ def nearest_chunks(
 
 
 def holds_vectors(database: Database, column: SpaceColumn, *, missing_in: SpaceColumn | None = None) -> bool:
-    """Whether a space has the vector of any chunk, or of any that has none in ``missing_in``.
+    """True if a space has the vector of any chunk, or of any that has none in ``missing_in``.
 
     The first such chunk ends the search for it, which goes through the partial index of ``missing_in``: with nothing
     pending there, the answer costs nothing.
@@ -94,7 +96,7 @@ def holds_vectors(database: Database, column: SpaceColumn, *, missing_in: SpaceC
 
 
 def count_missing(database: Database, column: SpaceColumn, *, present_in: SpaceColumn) -> int:
-    """How many chunks have a vector in ``present_in``, but none in ``column``; in a large table estimated."""
+    """Number of chunks with a vector in ``present_in``, but none in ``column``; in a large table estimated."""
     query = sql.SQL("""
         SELECT count(*) * (SELECT greatest(1, reltuples / {rows}) FROM pg_class WHERE oid = 'knowledge_base'::regclass)
         FROM knowledge_base {sample} WHERE {condition}

@@ -1,4 +1,4 @@
-"""Which vector space owns which column, and which one serves searches."""
+"""Vector spaces, the column that each owns, and the one that serves searches."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ def register_space(
 
 
 def pending_index_waits(database: Database, column: SpaceColumn) -> bool:
-    """Whether a space's partial index of pending chunks is left to its first load's end, as its vector index is.
+    """True if a space's partial index of pending chunks is left to its first load's end, as its vector index is.
 
     Where an index names a vector column, PostgreSQL enters every row whose vector is written into all indexes of the
     table again: into the vector indexes of other spaces too, which is as slow as filling those. Without, the row's new
@@ -142,10 +142,10 @@ def pending_index_waits(database: Database, column: SpaceColumn) -> bool:
     the unique index of the hashes finds it, if that has their byte order. The serving space always has its partial
     index: the sensor probes it, and its first load meets no other vector index.
     """
-    query = (
-        "SELECT attcollation = '\"C\"'::regcollation FROM pg_attribute "
-        "WHERE attrelid = 'knowledge_base'::regclass AND attname = 'chunk_hash'"
-    )
+    query = """
+        SELECT attcollation = '"C"'::regcollation FROM pg_attribute
+        WHERE attrelid = 'knowledge_base'::regclass AND attname = 'chunk_hash'
+    """
     return not column.serving and database.run(lambda connection: connection.execute(query).fetchone()) == (True,)
 
 
@@ -159,7 +159,7 @@ def _select(connection: Connection) -> list[SpaceColumn]:
 
 
 def _incompleteness(database: Database, column: SpaceColumn) -> list[str]:
-    """Why searches in a space would miss chunks, or take long."""
+    """Reasons why searches in a space would miss chunks, or take long."""
     backlog = count_backlog(database, column)
     faults = []
     if backlog.pending:
@@ -227,10 +227,10 @@ def _register(
 
 
 def _claim_first_column(connection: Connection, space: VectorSpace, *, claim_vectors: bool) -> None:
-    row = connection.execute(
-        "SELECT atttypmod, (SELECT vector_dims(embedding) FROM knowledge_base WHERE embedding IS NOT NULL LIMIT 1) "
-        "FROM pg_attribute WHERE attrelid = 'knowledge_base'::regclass AND attname = 'embedding'"
-    ).fetchone()
+    row = connection.execute("""
+        SELECT atttypmod, (SELECT vector_dims(embedding) FROM knowledge_base WHERE embedding IS NOT NULL LIMIT 1)
+        FROM pg_attribute WHERE attrelid = 'knowledge_base'::regclass AND attname = 'embedding'
+    """).fetchone()
     declared, stored = row or (-1, None)
     setting_of = _settings_of(space)
     if stored is not None and stored != space.dimensions:
@@ -260,12 +260,14 @@ def _watch_removals(connection: Connection, column: str) -> None:
     The condition is one of the trigger, so nothing is called where a vector is written.
     """
     connection.execute(
-        sql.SQL(
-            "CREATE OR REPLACE TRIGGER {trigger} BEFORE UPDATE OF {column} ON knowledge_base FOR EACH ROW "
-            "WHEN (OLD.{column} IS NOT NULL AND NEW.{column} IS NULL "
-            "AND OLD.pending_since IS NOT DISTINCT FROM NEW.pending_since) "
-            "EXECUTE FUNCTION knowledge_base_vector_removed()"
-        ).format(trigger=sql.Identifier(f"{column}_removed"), column=sql.Identifier(column))
+        sql.SQL("""
+            CREATE OR REPLACE TRIGGER {trigger} BEFORE UPDATE OF {column} ON knowledge_base FOR EACH ROW
+            WHEN (
+                OLD.{column} IS NOT NULL AND NEW.{column} IS NULL
+                AND OLD.pending_since IS NOT DISTINCT FROM NEW.pending_since
+            )
+            EXECUTE FUNCTION knowledge_base_vector_removed()
+        """).format(trigger=sql.Identifier(f"{column}_removed"), column=sql.Identifier(column))
     )
 
 

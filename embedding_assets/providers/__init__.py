@@ -1,1 +1,1 @@
-"""Who computes vectors, behind one protocol."""
+"""Providers of vectors, behind one protocol."""

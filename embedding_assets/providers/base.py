@@ -1,4 +1,4 @@
-"""The protocol between the pipeline and whoever computes vectors."""
+"""The protocol between the pipeline and what computes vectors."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class EmbeddingProvider(Protocol):
 
     @property
     def device(self) -> str:
-        """Where it computes, for the record of a run."""
+        """The device that computes, for the record of a run."""
         ...
 
     @property
@@ -54,7 +54,7 @@ class EmbeddingProvider(Protocol):
 
     @property
     def window_texts(self) -> int:
-        """How many texts a call of ``embed`` should have at least, where there are so many, to be fast."""
+        """Texts that a call of ``embed`` should have at least, where there are so many, to be fast."""
         ...
 
     def load(self) -> float:
@@ -98,7 +98,7 @@ def _checked(batch: EmbeddedBatch, space: VectorSpace) -> EmbeddedBatch:
     if not batch.indices:
         return batch
     if {len(batch.vectors), len(batch.token_counts), len(batch.truncated)} != {len(batch.indices)}:
-        # Which vector is whose cannot be told.
+        # Which vector belongs to which text is unknown.
         return _failed(batch.errors | dict.fromkeys(batch.indices, "wrong_vector_count"), space, batch.usd)
     invalid = space.find_invalid(batch.vectors)
     if not invalid:

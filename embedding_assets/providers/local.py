@@ -23,7 +23,7 @@ from embedding_assets.spaces import VectorSpace
 logger = logging.getLogger(__name__)
 
 _FAILURES: Final = (RuntimeError, ValueError, IndexError, MemoryError)
-"""What a forward pass raises when a text or the memory is at fault."""
+"""Errors of a forward pass for which a text or the memory is at fault."""
 
 _BYTES_PER_TOKEN: Final = 32 * 1024
 """Temporaries of a full-size transformer's layer in float32, of 768 and 3,072 features, for each token of a batch."""
@@ -97,7 +97,7 @@ class LocalProvider:
                 f"EMBEDDING_DIMENSIONS is {self.space.dimensions}, but {self.space.model} makes {model.dimensions}"
             )
         self._batch_tokens = self._config.batch_tokens or default_batch_tokens(model.device, model.precision)
-        # No less than the next batch wants again, or it would fault the same pages in anew.
+        # No less than the next batch wants again, or it would fault the same pages in again.
         self._heap = Heap(_BYTES_PER_TOKEN * self._batch_tokens)
         self._loaded = model
         # Not the model's own time: it may have been in memory already.

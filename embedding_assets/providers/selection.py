@@ -276,12 +276,12 @@ def _describe(settings: Settings) -> VectorSpace:
 
 
 def _may_be(config: EmbeddingConfig, space: VectorSpace) -> bool:
-    """Whether a space is that of the configured local model, as far as can be told without the model's files."""
+    """True if a space is that of the configured local model, as far as can be seen without the model's files."""
     name, revision = config.model_name, config.pinned_revision
     if name != DEMO_MODEL and is_folder(name):
         same_model = space.model == Path(name).expanduser().resolve().name and space.revision.startswith("sha256:")
     else:
-        # What is no commit is a branch or a tag, and only the model's files tell where it leads.
+        # What is no commit is a branch or a tag, and only the model's files show where it leads.
         named_commit = revision is not None and _COMMIT.fullmatch(revision)
         same_model = space.model == name and (not named_commit or space.revision == revision)
     sizes_fit = space.dimensions == config.dimensions and space.max_tokens <= config.max_seq_length

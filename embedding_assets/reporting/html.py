@@ -1,4 +1,4 @@
-"""The report: one HTML page with everything in it, for whoever has no access to the Dagster UI."""
+"""The report: one HTML page with everything in it, for readers without access to the Dagster UI."""
 
 from __future__ import annotations
 
@@ -177,7 +177,7 @@ def _template() -> Template:
 
 
 def _words(text: str) -> Markup:
-    """What is between backquotes as code."""
+    """Mark what is between backquotes as code."""
     from markupsafe import Markup, escape
 
     # Escaped before anything is added to it.

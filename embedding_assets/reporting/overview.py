@@ -122,7 +122,7 @@ class CostOverview:
 
 @dataclass(frozen=True, slots=True)
 class Thresholds:
-    """What measurements are compared with, as configured.
+    """Configured values that measurements are compared with.
 
     Attributes:
         ef_search: at which searches use the indexes.
@@ -187,7 +187,7 @@ class Overview:
         return sorted(failed, key=lambda pair: not pair[1].is_error)
 
     def is_slow(self, space: SpaceOverview) -> bool:
-        """Whether a space's representative run is of some size, and below the floor."""
+        """True if a space's representative run is of some size, and below the floor."""
         run = space.representative_run
         return (
             run is not None
@@ -212,5 +212,5 @@ def changed_settings(settings: Settings) -> tuple[ChangedSetting, ...]:
 
 
 def place_of(space: VectorSpace) -> str:
-    """Where a space's model runs: the same name on two servers may be two models."""
+    """The place of a space's model: the same name on two servers may be two models."""
     return "on this machine" if space.provider == "local" else f"by the API at {space.revision}"

@@ -23,7 +23,7 @@ CHECKOUT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
 
 
-def test_the_home_folder_is_written_anew_and_a_chosen_one_is_kept(settings, tmp_path, monkeypatch):
+def test_the_home_folder_is_written_again_and_a_chosen_one_is_kept(settings, tmp_path, monkeypatch):
     settings = settings.model_copy(update={"data_dir": tmp_path})
     (tmp_path / "dagster").mkdir()
     (tmp_path / "dagster" / "dagster.yaml").write_text("old")

@@ -202,7 +202,7 @@ def test_costs_that_nobody_knows_stand_apart():
     assert "presumed" in text.splitlines()[0]
     row = next(line for line in text.splitlines() if line.startswith("r "))
     assert row.split() == ["r", "0", "0", "0", "$0.00", "$0.002"], "no price a piece where there is no piece"
-    assert "nobody knows whether they were billed" in " ".join(text.split())
+    assert "it is unknown whether they were billed" in " ".join(text.split())
 
 
 def test_limits_in_dollars():
@@ -256,7 +256,7 @@ def test_failures():
     assert "quarantined" in text
 
 
-def test_verdicts_are_told_apart_without_colour():
+def test_verdicts_are_kept_apart_without_colour():
     verdicts = [
         Verdict("good", "error", True, "fine"),
         Verdict("bad", "error", False, "broken [b]"),

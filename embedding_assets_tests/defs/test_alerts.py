@@ -1,4 +1,4 @@
-"""The sensors that tell of failures, ticked on real runs, with a real webhook on loopback."""
+"""The sensors on failures, ticked on real runs, with a real webhook on loopback."""
 
 import dagster
 import pytest
@@ -74,17 +74,17 @@ def judged(severity, *, blocking=False, name="judged", passed=False):
     return check
 
 
-def test_a_failed_run_is_told_once(instance, webhook, tick):
+def test_a_failed_run_is_reported_once(instance, webhook, tick):
     failed = run(instance, out_of_credit)
     reaction = tick(failed_runs_sensor)
     tick(failed_runs_sensor)
 
-    [told] = webhook.received
-    assert told["event"] == "run_failed"
-    assert (told["run_id"], told["reason"]) == (failed.run_id, "STEP_FAILURE")
+    [post] = webhook.received
+    assert post["event"] == "run_failed"
+    assert (post["run_id"], post["reason"]) == (failed.run_id, "STEP_FAILURE")
     message = "the account has no credit left; add some"
-    assert told["steps"] == [{"step": "out_of_credit", "error": "QuotaExceededError", "message": message}]
-    assert told["text"].endswith(f"failed, run {failed.run_id[:8]}: out_of_credit: QuotaExceededError: {message}")
+    assert post["steps"] == [{"step": "out_of_credit", "error": "QuotaExceededError", "message": message}]
+    assert post["text"].endswith(f"failed, run {failed.run_id[:8]}: out_of_credit: QuotaExceededError: {message}")
     assert [r.error for r in reaction.dagster_run_reactions] == [None]
 
 
@@ -92,10 +92,10 @@ def test_of_others_errors_the_class_alone_and_the_partition(instance, webhook, t
     run(instance, of_others, partition_key="3")
     tick(failed_runs_sensor)
 
-    [told] = webhook.received
-    assert told["steps"] == [{"step": "of_others", "error": "ValueError", "message": None}]
-    assert told["partitions"] == "3"
-    assert CANARY not in str(told)
+    [post] = webhook.received
+    assert post["steps"] == [{"step": "of_others", "error": "ValueError", "message": None}]
+    assert post["partitions"] == "3"
+    assert CANARY not in str(post)
 
 
 def test_a_blocking_check_that_fails_is_a_failed_run(instance, webhook, tick):
@@ -103,25 +103,25 @@ def test_a_blocking_check_that_fails_is_a_failed_run(instance, webhook, tick):
     tick(failed_runs_sensor)
     tick(failed_checks_sensor)
 
-    [told] = webhook.received
-    assert (told["event"], told["checks"]) == ("run_failed", ["in_order:judged"])
-    assert told["steps"][0]["error"] == "DagsterAssetCheckFailedError"
-    assert CANARY not in str(told)
+    [post] = webhook.received
+    assert (post["event"], post["checks"]) == ("run_failed", ["in_order:judged"])
+    assert post["steps"][0]["error"] == "DagsterAssetCheckFailedError"
+    assert CANARY not in str(post)
 
 
-def test_a_check_that_does_not_block_is_told_by_the_other_sensor(instance, webhook, tick):
+def test_a_check_that_does_not_block_is_reported_by_the_other_sensor(instance, webhook, tick):
     checks = [judged(AssetCheckSeverity.ERROR), judged(AssetCheckSeverity.WARN, name="warned")]
     assert run(instance, in_order, *checks).success
     tick(failed_runs_sensor)
     tick(failed_checks_sensor)
     tick(failed_checks_sensor)
 
-    [told] = webhook.received
-    assert (told["event"], told["checks"], told["warnings"]) == ("checks_failed", ["in_order:judged"], [])
-    assert told["steps"] == []
+    [post] = webhook.received
+    assert (post["event"], post["checks"], post["warnings"]) == ("checks_failed", ["in_order:judged"], [])
+    assert post["steps"] == []
 
 
-def test_of_a_run_in_order_nothing_is_told(instance, webhook, tick):
+def test_of_a_run_in_order_nothing_is_reported(instance, webhook, tick):
     run(instance, in_order, judged(AssetCheckSeverity.WARN), judged(AssetCheckSeverity.ERROR, name="well", passed=True))
     tick(failed_runs_sensor)
     assert "no check of error severity failed" in tick(failed_checks_sensor).skip_message
@@ -129,10 +129,10 @@ def test_of_a_run_in_order_nothing_is_told(instance, webhook, tick):
     assert webhook.received == []
 
 
-def test_checks_that_only_warn_are_told_where_that_is_asked_for(instance, webhook, tick, monkeypatch):
+def test_checks_that_only_warn_are_reported_where_that_is_asked_for(instance, webhook, tick, monkeypatch):
     monkeypatch.setenv("EMBEDDING_ALERT_WARNINGS", "true")
     warned = judged(AssetCheckSeverity.WARN, name="warned")
-    told_of = ("checks", "warnings")
+    names = ("checks", "warnings")
     run(instance, in_order, judged(AssetCheckSeverity.WARN, passed=True))
     assert "no check failed" in tick(failed_checks_sensor).skip_message
     run(instance, in_order, warned)
@@ -143,8 +143,8 @@ def test_checks_that_only_warn_are_told_where_that_is_asked_for(instance, webhoo
     tick(failed_runs_sensor)
 
     both = (["in_order:judged"], ["in_order:warned"])
-    assert [tuple(told[name] for name in told_of) for told in webhook.received] == [([], both[1]), both, both]
-    assert [told["event"] for told in webhook.received] == ["checks_failed", "checks_failed", "run_failed"]
+    assert [tuple(post[name] for name in names) for post in webhook.received] == [([], both[1]), both, both]
+    assert [post["event"] for post in webhook.received] == ["checks_failed", "checks_failed", "run_failed"]
 
 
 def fail_both_ways(instance):
@@ -157,12 +157,12 @@ def test_unset_it_says_which_variable_to_set(instance, tick, sensor):
 
     skipped = tick(sensor).skip_message
 
-    assert skipped.startswith("nobody is told, as EMBEDDING_ALERT_WEBHOOK_URL is not set: ")
+    assert skipped.startswith("EMBEDDING_ALERT_WEBHOOK_URL is not set, so this is not posted: ")
     assert "failed, run " in skipped
 
 
 def test_a_webhook_that_refuses_ends_no_tick(instance, webhook, tick, sensor, capsys):
-    """What was to be told stands in the log; the next run is told by the next tick."""
+    """The alert stands in the log; the next run has its own in the next tick."""
     fail_both_ways(instance)
     fail_both_ways(instance)
     webhook.script = [404]
@@ -178,7 +178,7 @@ def test_a_webhook_that_refuses_ends_no_tick(instance, webhook, tick, sensor, ca
     assert SECRET not in skipped + logged
 
 
-def test_what_failed_before_the_sensor_ever_ran_is_not_told(instance, webhook):
+def test_what_failed_before_the_sensor_ever_ran_is_not_reported(instance, webhook):
     run(instance, out_of_credit)
     failed_runs_sensor.evaluate_tick(build_sensor_context(instance=instance))
 

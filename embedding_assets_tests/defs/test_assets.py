@@ -236,7 +236,7 @@ def test_runs_on_one_machine_take_turns(database, instance, monkeypatch, caplog)
         deadline = time.monotonic() + 120
         # Not asked of the instance: its database in memory refuses to be read while the run writes.
         while not any("waiting for another process that holds the lock" in message for message in caplog.messages):
-            assert time.monotonic() < deadline, "nobody waited"
+            assert time.monotonic() < deadline, "no run waited"
             time.sleep(0.05)
         assert embedded(database) == 0
     run.join(120)

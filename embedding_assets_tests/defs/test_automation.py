@@ -1,4 +1,4 @@
-"""After which loads the index is looked after by itself; ticks are Dagster's own, on real runs."""
+"""Loads after which the index is maintained by itself; ticks are Dagster's own, on real runs."""
 
 import asyncio
 import time
@@ -110,7 +110,7 @@ def test_a_range_loaded_alone_is_followed_by_one_run(texts, instance, tick):
     assert not tick()
     texts()
     assert load(instance).success
-    assert tick(), "the next load counts anew"
+    assert tick(), "the next load counts again"
 
 
 def test_a_run_that_looks_after_the_index_itself_is_followed_by_none(texts, instance, tick):
@@ -129,7 +129,7 @@ def test_the_job_of_sensor_and_schedule_is_followed_by_none(texts, instance, tic
 
 
 def test_neither_is_such_a_run_whose_index_has_failed(texts, instance, tick, monkeypatch):
-    """It is told of already; trying again at once would fail again."""
+    """It is reported already; trying again at once would fail again."""
 
     def fail(*args):
         raise OSError("no space left on device")

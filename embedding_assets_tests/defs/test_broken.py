@@ -31,7 +31,7 @@ INDEX_CHECKS = {"index_valid", "recall", "recall_drop", "bloat", "planner_uses_i
 
 @dataclass(frozen=True)
 class Table:
-    """Thirty embedded chunks with an index, and the settings of whoever evaluates the checks."""
+    """Thirty embedded chunks with an index, and the settings that the checks are evaluated with."""
 
     settings: Settings
     database: Database
@@ -147,7 +147,7 @@ def search_a_sparse_graph(table, **config):
 
 def search_hardly_at_all(table):
     search_a_sparse_graph(table)
-    table.execute("DELETE FROM embedding_index_measurements")  # as if nobody had looked before
+    table.execute("DELETE FROM embedding_index_measurements")  # as if it had never been measured
     table.setenv("EMBEDDING_INDEX_EF_SEARCH", "1")
 
 

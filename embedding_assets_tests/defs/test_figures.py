@@ -50,5 +50,5 @@ def test_every_asset_has_pictures(materializations):
     [index] = materializations["pgvector_index_health"]
     assert pictures(index)["figures"].count("](<data:image/svg+xml,") == 4
     assert not any("figures" in materialization.metadata for materialization in materializations["chunk_embeddings"])
-    told = json.dumps([pictures(m) for found in materializations.values() for m in found])
-    assert not any(text in told for text in TEXTS)
+    shown = json.dumps([pictures(m) for found in materializations.values() for m in found])
+    assert not any(text in shown for text in TEXTS)

@@ -139,7 +139,7 @@ def test_server_options_and_time_limit_are_kept(home, database, monkeypatch):
         assert connection.info.get_parameters()["connect_timeout"] == "3"
 
 
-def test_a_role_that_may_not_create_the_schema_is_told_what_to_run(home, database, monkeypatch):
+def test_a_role_that_may_not_create_the_schema_is_shown_what_to_run(home, database, monkeypatch):
     monkeypatch.setenv("EMBEDDING_DATABASE_URL", normalize_url(make_conninfo(database, user="guest")))
     with psycopg.connect(database, autocommit=True) as owner:
         owner.execute("CREATE ROLE guest LOGIN")

@@ -200,11 +200,11 @@ def test_what_is_no_webhook_is_refused_and_not_repeated(url, monkeypatch: pytest
     with pytest.raises(ConfigurationError) as caught:
         get_settings()
 
-    told = "EMBEDDING_ALERT_WEBHOOK_URL: is not a URL such as https://hooks.slack.com/services/…, without user and"
-    assert str(caught.value) == f"{told} password"
+    message = "EMBEDDING_ALERT_WEBHOOK_URL: is not a URL such as https://hooks.slack.com/services/…, without user and"
+    assert str(caught.value) == f"{message} password"
 
 
-def test_by_default_nobody_is_told(monkeypatch: pytest.MonkeyPatch):
+def test_by_default_nobody_is_reported(monkeypatch: pytest.MonkeyPatch):
     assert AlertConfig().webhook_url is None
     monkeypatch.setenv("EMBEDDING_ALERT_WEBHOOK_URL", "")
     assert get_settings().alert.webhook_url is None

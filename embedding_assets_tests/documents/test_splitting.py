@@ -34,7 +34,7 @@ def document(text: str, *, markdown: bool = True, title: str = "Guide", **more: 
     return Document(DocumentMetadata(source="/guide.md", title=title), text, markdown, **more)  # type: ignore[arg-type]
 
 
-def told(chunks: list[ProcessedChunk]) -> list[tuple[str, str]]:
+def parts(chunks: list[ProcessedChunk]) -> list[tuple[str, str]]:
     return [(chunk.context_header, chunk.chunk_text) for chunk in chunks]
 
 
@@ -67,17 +67,17 @@ def tokens_of(chunk: ProcessedChunk) -> int:
     ],
 )
 def test_markdown_is_cut_at_headings_which_become_the_header(text: str, expected: list[tuple[str, str]]) -> None:
-    assert told(USUAL.split(document(text))) == expected
+    assert parts(USUAL.split(document(text))) == expected
 
 
 def test_a_markdown_header_of_its_own_replaces_the_title() -> None:
-    assert told(USUAL.split(document("# A\n\ntext", context_header="Mine"))) == [("Mine > A", "text")]
-    assert told(USUAL.split(document("text", title=""))) == [("", "text")]
+    assert parts(USUAL.split(document("# A\n\ntext", context_header="Mine"))) == [("Mine > A", "text")]
+    assert parts(USUAL.split(document("text", title=""))) == [("", "text")]
 
 
 def test_plain_text_has_no_headings() -> None:
     chunks = USUAL.split(document("# A\n\ntext", markdown=False, context_header="Mine"))
-    assert told(chunks) == [("Mine", "# A\n\ntext")]
+    assert parts(chunks) == [("Mine", "# A\n\ntext")]
 
 
 def test_positions_and_counts() -> None:
@@ -94,7 +94,7 @@ def test_positions_and_counts() -> None:
 
 def test_equal_chunks_of_a_document_have_hashes_of_their_own() -> None:
     chunks = USUAL.split(document("# A\n\nsame\n\n# A\n\nsame\n\n# A\n\nother\n"))
-    assert told(chunks) == [("Guide > A", "same"), ("Guide > A", "same"), ("Guide > A", "other")]
+    assert parts(chunks) == [("Guide > A", "same"), ("Guide > A", "same"), ("Guide > A", "other")]
     assert len({chunk.chunk_hash for chunk in chunks}) == 3
     again = USUAL.split(document("# A\n\nother\n\n# A\n\nsame\n"))
     assert {chunk.chunk_hash for chunk in again} < {chunk.chunk_hash for chunk in chunks}
@@ -179,7 +179,7 @@ def test_words_are_forgotten_when_there_are_too_many(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("embedding_assets.documents.splitting._REMEMBERED_WORDS", 10)
     text = " ".join(f"word{number}" for number in range(2000))
     splitter = Splitter(TOKENIZER, chunk_tokens=64, chunk_overlap=0)
-    assert told(splitter.split(document(text))) == told(
+    assert parts(splitter.split(document(text))) == parts(
         Splitter(TOKENIZER, chunk_tokens=64, chunk_overlap=0).split(document(text))
     )
 

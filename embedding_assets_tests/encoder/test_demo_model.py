@@ -1,4 +1,4 @@
-"""The demo model: published weights or none, built once by whoever comes first."""
+"""The demo model: published weights or none, built once by the first that needs it."""
 
 import importlib.util
 import os

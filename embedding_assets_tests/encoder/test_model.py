@@ -95,7 +95,7 @@ def test_vectors_equal_those_of_sentence_transformers(demo: LoadedModel, referen
     assert len(set(lengths)) > 50
 
 
-def test_truncation_is_told(demo: LoadedModel, reference: SentenceTransformer):
+def test_truncation_is_reported(demo: LoadedModel, reference: SentenceTransformer):
     texts = [*ODD_TEXTS, *real_texts(60)]
     whole = [len(ids) for ids in reference.tokenizer(texts, truncation=False, verbose=False)["input_ids"]]
     tokenized = demo.tokenize(texts)

@@ -93,7 +93,7 @@ def test_zeros_and_vectors_of_another_length(database: Database, column: SpaceCo
         "WHERE chunk_text = 'text 3'",
     ],
 )
-def test_what_changes_meanwhile_is_not_told(database: Database, column: SpaceColumn, change: str):
+def test_what_changes_meanwhile_is_not_reported(database: Database, column: SpaceColumn, change: str):
     overwrite(database, column.name, others(["text 3", "text 5"]))
 
     def meddle(_: list[str], batch: EmbeddedBatch) -> EmbeddedBatch:
@@ -174,7 +174,7 @@ def test_every_space_that_has_vectors(settings: Settings, database: Database, pr
     assert "set EMBEDDING_MODEL_NAME to that folder" in (sample.unchecked or "")
 
 
-def test_a_provider_that_is_down_is_told(
+def test_a_provider_that_is_down_is_reported(
     settings: Settings, database: Database, column: SpaceColumn, monkeypatch: pytest.MonkeyPatch
 ):
     class Down(FakeProvider):
@@ -186,7 +186,7 @@ def test_a_provider_that_is_down_is_told(
     assert audit_spaces(database, settings) == [SpaceSample(column, unchecked="the API has been failing for 120 s")]
 
 
-def test_a_model_that_cannot_be_had_is_told(settings: Settings, database: Database, column: SpaceColumn):
+def test_a_model_that_cannot_be_had_is_reported(settings: Settings, database: Database, column: SpaceColumn):
     [sample] = audit_spaces(database, settings)
     assert "model fake/hashing is neither cached nor could it be fetched" in (sample.unchecked or "")
     assert replace(sample, unchecked=None) == SpaceSample(column)

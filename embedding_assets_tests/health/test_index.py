@@ -172,7 +172,7 @@ def test_the_version_of_pgvector(installed, passed):
 
 @pytest.fixture
 def crowded(database):
-    """A space whose vectors are hard to tell from each other."""
+    """A space whose vectors are hard to distinguish."""
     column = register_space(database, FAKE_SPACE)
     vectors = np.repeat(unit_vectors(20, 768), 40, axis=0) + 0.3 * unit_vectors(800, 768, seed=11)
     insert_vectors(database, column, (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32))
@@ -187,7 +187,7 @@ def test_a_tiny_graph_that_is_hardly_searched_is_below_the_floor_and_a_drop(data
     assert index.recall(first, 0.9).passed
     assert index.recall_drop(first, baseline_measurement(database, crowded.space.name), good).passed
 
-    build_vector_index(database, crowded, tiny)  # and then nobody says that this was on purpose
+    build_vector_index(database, crowded, tiny)  # without a word that this was on purpose
     second = save_measurement(database, measure_index(database, crowded, tiny, queries=50))
     assert not second.accepted
     floor = index.recall(second, 0.9)

@@ -76,7 +76,7 @@ def test_a_recall_that_cannot_be_measured_cannot_be_accepted(database: Database,
 
 
 def wait_for_statistics(database: Database, updated: int) -> None:
-    """An idle connection tells what it has changed after ten seconds."""
+    """An idle connection hands in what it has changed after ten seconds."""
     query = "SELECT pg_stat_get_tuples_updated('knowledge_base'::regclass)"
     deadline = time.monotonic() + 30
     while database.run(lambda connection: connection.execute(query).fetchone()) != (updated,):
@@ -86,7 +86,7 @@ def wait_for_statistics(database: Database, updated: int) -> None:
 
 def test_checks_use_the_numbers_that_the_asset_has_kept(database: Database, column: SpaceColumn, settings: Settings):
     execute(database, "ALTER TABLE knowledge_base SET (autovacuum_enabled = off)")
-    # Otherwise its vectors seem to be written anew between two measurements.
+    # Otherwise its vectors seem to be rewritten between two measurements.
     wait_for_statistics(database, updated=len(TEXTS))
     [report] = build_indexes(database, column, settings.index)
     search = replace(report.measurement.search, recall=0.25)

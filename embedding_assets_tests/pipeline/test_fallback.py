@@ -52,9 +52,9 @@ def test_an_outage_in_the_middle(
         recorded = latest_run(database, space.space.name)
         assert recorded is not None
         assert recorded.embedded == embedded
-    [told] = [record for record in caplog.records if record.levelno == logging.WARNING]
-    assert told.message.startswith("fake is down: what is pending in space fake-hashing-768")
-    assert fallback.space.name in told.message
+    [logged] = [record for record in caplog.records if record.levelno == logging.WARNING]
+    assert logged.message.startswith("fake is down: what is pending in space fake-hashing-768")
+    assert fallback.space.name in logged.message
 
     # Still down: nothing is embedded twice, and no model loaded for nothing.
     again = run(settings, database, Unsteady(batches=0))
@@ -90,7 +90,7 @@ def test_an_outage_before_the_first_chunk(settings: Settings, database: Database
     assert latest_run(database, FAKE_SPACE.name) is None
 
 
-def test_nothing_stands_in_unless_told_to(settings: Settings, database: Database):
+def test_nothing_stands_in_unless_asked_to(settings: Settings, database: Database):
     insert_chunks(database, texts(100))
     with pytest.raises(errors.ProviderUnavailableError):
         run(settings.with_embedding(commit_seconds=600), database, Unsteady(batches=2))
@@ -169,7 +169,7 @@ def test_a_fallback_to_itself_does_no_harm_until_it_is_needed(settings: Settings
     assert run(with_fallback(settings), database, Unsteady(space=own)).embedded == 24
 
 
-def test_when_the_fallback_fails_too_both_are_told(settings: Settings, database: Database):
+def test_when_the_fallback_fails_too_both_are_reported(settings: Settings, database: Database):
     insert_chunks(database, texts(40))
     settings = with_fallback(settings, model_name="someone/missing")
     with pytest.raises(errors.ModelUnavailableError, match="someone/missing") as caught:
@@ -180,7 +180,7 @@ def test_when_the_fallback_fails_too_both_are_told(settings: Settings, database:
 
 
 def test_a_local_model_beside_others_still_has_to_be_wanted(settings: Settings, database: Database):
-    """A typing error in its name must not start a column during an outage, when nobody looks."""
+    """A typing error in its name must not start a column during an outage, unnoticed."""
     insert_chunks(database, ["a"])
     register_space(database, FAKE_SPACE)
     other = FAKE_SPACE.__class__("local", "some/other", "1", 768, True, "", 256)

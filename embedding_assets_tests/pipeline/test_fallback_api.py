@@ -84,7 +84,7 @@ def test_an_outage_from_its_beginning_to_its_end(
         assert f"which leaves {len(by_api)} chunks out" in caplog.text
         assert one not in [result.text for result in search(one, k=300, settings=settings, database=database)]
 
-        # Back: everything is found, whoever has embedded it.
+        # Back: everything is found, by whichever provider it was embedded.
         come_back(server, way)
         caplog.clear()
         wait_for(lambda: names(database)["openai"] in spaces_of(search(one, settings=settings, database=database)))
@@ -199,7 +199,7 @@ def test_a_fallback_that_is_paid_for_keeps_to_the_budget(
         assert cost.usd == server.bill_usd == usage(beside)["settled"].usd
 
 
-def test_an_outage_is_told_once_and_texts_never(
+def test_an_outage_is_reported_once_and_texts_never(
     database: Database, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):
     caplog.set_level(logging.DEBUG)
@@ -210,7 +210,7 @@ def test_an_outage_is_told_once_and_texts_never(
         settings = with_api(monkeypatch, server)
         run(settings, database)
         search("canary question", settings=settings, database=database)
-    told = [record.message for record in caplog.records if "fallback's" in record.message]
-    assert len(told) == 2
+    logged = [record.message for record in caplog.records if "fallback's" in record.message]
+    assert len(logged) == 2
     assert not any("canary" in repr(vars(record)) for record in caplog.records if record.name.startswith("embedding"))
     assert server.api_key not in caplog.text

@@ -158,6 +158,6 @@ def test_an_edit_ends_a_quarantine(settings: Settings, database: Database, besid
     insert_chunks(database, ["text 1"])
     embed(settings, database, FakeProvider(spoil=without("text 1", error="odd")), max_attempts=1)
     assert list_failures(database)[0].quarantined
-    beside.execute("UPDATE knowledge_base SET chunk_text = 'mended'")
+    beside.execute("UPDATE knowledge_base SET chunk_text = 'corrected'")
     assert embed(settings, database).embedded == 1
-    assert_right(database, ["mended"])
+    assert_right(database, ["corrected"])

@@ -56,12 +56,12 @@ def test_ten_thousand_chunks_through_every_fault(
 
         # The ledger is the server's bill; where they differ, it is by requests whose outcome no client can know.
         unknown = [one for one in server.served if one.fault in (*UNREADABLE, *UNANSWERED)]
-        told = [one for one in server.served if one.readable and one.tokens]
+        given = [one for one in server.served if one.readable and one.tokens]
         ledger = usage(beside)
         assert set(ledger) == {"settled", "presumed"}
-        assert ledger["settled"].requests == len(told)
-        assert ledger["settled"].tokens == sum(one.tokens for one in told)
-        assert ledger["settled"].usd.quantize(CENT) == server.usd(sum(one.tokens for one in told)).quantize(CENT)
+        assert ledger["settled"].requests == len(given)
+        assert ledger["settled"].tokens == sum(one.tokens for one in given)
+        assert ledger["settled"].usd.quantize(CENT) == server.usd(sum(one.tokens for one in given)).quantize(CENT)
         presumed = sum(one.estimate for one in unknown)
         assert ledger["presumed"] == Usage(len(unknown), presumed, server.usd(presumed))
         untold = sum(one.tokens for one in unknown)
@@ -110,7 +110,7 @@ def test_an_outage_stops_the_run_and_costs_no_chunk_an_attempt(
         assert (stats.embedded, stats.failed) == (len(texts) - embedded, 0)
         assert_vectors(database, texts)
         assert list_failures(database) == []
-        # Whoever was in flight when the server hung up may have been computed.
+        # What was in flight when the server hung up may have been computed.
         ledger = {"presumed": Usage(), **usage(beside)}
         assert set(ledger) == {"settled", "presumed"}
         assert ledger["presumed"].requests <= (0 if down == "answers 503" else 2)

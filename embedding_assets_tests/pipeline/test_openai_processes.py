@@ -71,7 +71,7 @@ def test_four_processes_never_pass_a_common_budget(
         assert 0 < len(embedded) < len(texts)
         assert_vectors(database, list(embedded))
         assert list_failures(database) == []
-        # Whoever stopped last has told the others nothing they owe.
+        # The last to stop owes the others nothing.
         ledger = usage(beside)
         assert set(ledger) == {"settled"}
         assert ledger["settled"].usd == server.bill_usd

@@ -37,7 +37,7 @@ def test_more_than_was_due_is_not_more_than_all(clock):
 
 
 @pytest.mark.parametrize(("total", "left"), [(110, "99 s"), (111, "1.7 min"), (6010, "100 min"), (6011, "1.7 h")])
-def test_what_is_left_is_told_in_fitting_units(clock, total, left):
+def test_what_is_left_is_reported_in_fitting_units(clock, total, left):
     lines: list[str] = []
     pace = Pace(total, lines.append)
     pace(1)

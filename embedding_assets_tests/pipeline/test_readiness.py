@@ -92,7 +92,7 @@ def test_it_is_the_configured_space_that_counts_not_the_one_that_serves(
     embed(database, api, "3")
     assert check_readiness(database, settings, PREFIXES) == Readiness([])
     assert check_readiness(database, by_api, PREFIXES) == Readiness(["5"], few=True)
-    # An unset provider is whoever made the vectors that serve.
+    # An unset provider is that of the vectors that serve.
     unset = settings.model_copy(update={"embedding": type(settings.embedding)(), "openai": by_api.openai})
     assert check_readiness(database, unset, PREFIXES).prefixes == []
     serve_space(database, api, force=True)
@@ -133,9 +133,9 @@ def test_a_limit_in_dollars_that_the_next_request_could_pass_stops_all_runs(
         assert ready == Readiness(["3", "5"], few=True)
     else:
         assert ready.prefixes == []
-        assert ready.hindrance.startswith("a limit in dollars leaves too little for the next request: ")
-        assert setting in ready.hindrance
-        assert "resets" in ready.hindrance
+        assert ready.obstacle.startswith("a limit in dollars leaves too little for the next request: ")
+        assert setting in ready.obstacle
+        assert "resets" in ready.obstacle
 
 
 def test_limits_in_dollars_do_not_concern_a_local_model(settings: Settings, database: Database):
@@ -151,12 +151,12 @@ def test_a_full_request_of_many_chunks_must_fit(by_api: Settings, database: Data
     limited = by_api.with_group("openai", max_request_tokens=100).with_group("budget", usd_per_day=1)
     insert(database, "3", count=FEW_CHUNKS + 1)
     for _ in range(2):
-        assert check_readiness(database, limited, PREFIXES).hindrance == ""
+        assert check_readiness(database, limited, PREFIXES).obstacle == ""
         select_for_run(limited, database)
     spend(database, 0.61)
-    assert "EMBEDDING_BUDGET_USD_PER_DAY" in check_readiness(database, limited, PREFIXES).hindrance
+    assert "EMBEDDING_BUDGET_USD_PER_DAY" in check_readiness(database, limited, PREFIXES).obstacle
     smaller = limited.with_group("openai", max_request_tokens=90)
-    assert check_readiness(database, smaller, PREFIXES).hindrance == ""
+    assert check_readiness(database, smaller, PREFIXES).obstacle == ""
 
 
 def test_near_a_limit_it_warns(by_api: Settings, database: Database):
@@ -187,7 +187,7 @@ def test_an_api_that_is_down_is_left_alone(by_api: Settings, database: Database)
     until = fail(database, by_api)
     ready = check_readiness(database, by_api, PREFIXES)
     assert ready.prefixes == []
-    assert ready.hindrance == f"the API at api.openai.com is down and is asked again at {until:%H:%M:%S} UTC"
+    assert ready.obstacle == f"the API at api.openai.com is down and is asked again at {until:%H:%M:%S} UTC"
     other_key = by_api.with_group("openai", api_key="another")
     assert check_readiness(database, other_key, PREFIXES).prefixes == ["3"]
     fail(database, by_api, seconds=-1)
@@ -213,7 +213,7 @@ def test_beside_an_outage_the_fallback_goes_on_with_what_neither_has_embedded(by
     embed(database, beside, "5")
     ready = check_readiness(database, settings, PREFIXES)
     assert ready.prefixes == []
-    assert ready.hindrance.endswith("UTC; the fallback has embedded what is due")
+    assert ready.obstacle.endswith("UTC; the fallback has embedded what is due")
     fail(database, settings, seconds=-1)
     assert check_readiness(database, settings, PREFIXES) == Readiness(["3", "5"], few=True)
 
@@ -225,7 +225,7 @@ def test_an_api_that_was_down_from_the_start(settings: Settings, by_api: Setting
     embed(database, local, "3")
     fail(database, by_api)
     assert check_readiness(database, by_api.with_embedding(fallback="local"), PREFIXES).prefixes == ["5"]
-    assert "is down" in check_readiness(database, by_api, PREFIXES).hindrance
+    assert "is down" in check_readiness(database, by_api, PREFIXES).obstacle
 
 
 def test_the_space_of_the_record_is_the_one_whose_endpoint_counts(by_api: Settings, database: Database):
@@ -234,4 +234,4 @@ def test_the_space_of_the_record_is_the_one_whose_endpoint_counts(by_api: Settin
     insert(database, "3")
     followed = by_api.openai.model_copy(update={"model": column.space.model})
     fail(database, by_api.model_copy(update={"openai": followed}))
-    assert "is down" in check_readiness(database, by_api, PREFIXES).hindrance
+    assert "is down" in check_readiness(database, by_api, PREFIXES).obstacle

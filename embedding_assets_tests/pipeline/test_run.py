@@ -138,10 +138,10 @@ def test_an_interrupted_run_says_what_is_left(settings, database, use):
         embed_pending(settings.with_embedding(commit_seconds=0.001), database=database)
     [note] = caught.value.__notes__
     assert note.endswith(" of 50 due chunks are left.")
-    assert not describe_index(database, column.index).exists, "whoever stops a run does not want to wait for a build"
+    assert not describe_index(database, column.index).exists, "a run that is stopped must not end in a wait for a build"
 
 
-def test_progress_is_told_how_much_is_due_and_what_was_done(settings, database, use):
+def test_progress_is_reported_how_much_is_due_and_what_was_done(settings, database, use):
     use(FakeProvider())
     insert_chunks(database, texts(40))
     seen: list[object] = []

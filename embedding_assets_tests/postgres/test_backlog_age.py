@@ -133,7 +133,7 @@ def test_an_older_table_counts_from_its_migration(empty_url, monkeypatch):
         [(written,)] = run_sql(empty_url, "SELECT pg_relation_filenode('knowledge_base')")
         monkeypatch.undo()
         assert migrate(database)
-        assert run_sql(empty_url, "SELECT pg_relation_filenode('knowledge_base')") == [(written,)]  # not written anew
+        assert run_sql(empty_url, "SELECT pg_relation_filenode('knowledge_base')") == [(written,)]  # not rewritten
         assert hours_of(oldest_pending(database, column)) == 0
         run_sql(empty_url, "UPDATE knowledge_base SET pending_since = '2020-01-01'",
                 "UPDATE embedding_spaces SET created_at = '2020-01-02'")  # fmt: skip

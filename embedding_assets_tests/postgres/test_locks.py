@@ -1,4 +1,4 @@
-"""Locks: one holder at a time, gone with their connection, in nobody's way otherwise."""
+"""Locks: one holder at a time, gone with their connection, in no other's way."""
 
 import threading
 import time

@@ -1,4 +1,4 @@
-"""Samples of stored vectors: by chance, everything of a small column, little of a large table."""
+"""Samples of stored vectors: at random, everything of a small column, little of a large table."""
 
 import numpy as np
 import pytest

@@ -284,7 +284,7 @@ def test_pgvector_out_of_sight_is_explained(empty_url):
         migrate(database)
 
 
-def test_a_server_without_pgvector_or_too_old_is_told_what_it_needs(empty_url, monkeypatch):
+def test_a_server_without_pgvector_or_too_old_is_shown_what_it_needs(empty_url, monkeypatch):
     # As PostgreSQL answers where the extension's files are missing.
     run_sql(
         empty_url,
@@ -300,7 +300,7 @@ def test_a_server_without_pgvector_or_too_old_is_told_what_it_needs(empty_url, m
             migrate(database)
 
 
-def test_a_role_needs_the_rights_and_is_told_which(role, empty_url):
+def test_a_role_needs_the_rights_and_is_reported_which(role, empty_url):
     with Database(as_role(empty_url, role), CONFIG) as database:
         with pytest.raises(DatabasePermissionError, match="CREATE EXTENSION vector"):
             migrate(database)
@@ -311,7 +311,7 @@ def test_a_role_needs_the_rights_and_is_told_which(role, empty_url):
         assert migrate(database)
 
 
-def test_a_role_that_may_not_read_the_version_is_told_so(role, database_url):
+def test_a_role_that_may_not_read_the_version_is_reported_so(role, database_url):
     with Database(as_role(database_url, role), CONFIG) as database:
         with pytest.raises(DatabasePermissionError, match="embedding_schema_version"):
             migrate(database)

@@ -100,7 +100,7 @@ def test_batches_hold_both_bounds_and_every_text_comes_back(tiny: Path):
     assert sorted(seen) == list(range(len(TEXTS)))
 
 
-def test_truncation_is_told(tiny: Path):
+def test_truncation_is_reported(tiny: Path):
     [batch] = provider(tiny).embed(["a", "many words " * 40])
     assert dict(zip(batch.indices, batch.truncated, strict=True)) == {0: False, 1: True}
     assert dict(zip(batch.indices, batch.token_counts, strict=True)) == {0: 3, 1: POSITIONS}

@@ -171,7 +171,9 @@ def test_another_provider_named_on_purpose_opens_a_space_of_its_own(
     )
     # Back and forth.
     assert select_for_run(configure(PROVIDER="local"), database).column == local
-    assert select_for_run(configure(), database).column == local, "unset: whoever made the vectors that serve searches"
+    assert select_for_run(configure(), database).column == local, (
+        "unset: the provider of the vectors that serve searches"
+    )
     assert select_for_run(by_api, database).column == find_for_run(by_api, database)[1] == column
     assert list_spaces(database) == [local, column]
 
@@ -323,7 +325,7 @@ def test_a_space_is_found_without_a_look_at_the_model(
     assert str(caught.value) == FOLDER_NEEDED
 
 
-def test_which_of_several_spaces_is_told_by_the_model_s_files(configure: Configure, database: Database, tiny: Path):
+def test_which_of_several_spaces_is_reported_by_the_model_s_files(configure: Configure, database: Database, tiny: Path):
     """All that is known without them is that the model reads no more than 384 tokens."""
     of_folder = {"MODEL_NAME": tiny, "DIMENSIONS": DIMENSIONS}
     short = select_for_run(configure(**of_folder, MAX_SEQ_LENGTH=32), database).column
@@ -333,7 +335,7 @@ def test_which_of_several_spaces_is_told_by_the_model_s_files(configure: Configu
     assert find_for_run(configure(**of_folder), database)[1] == full
 
 
-def test_a_named_revision_is_told_apart(configure: Configure, database: Database, local: SpaceColumn):
+def test_a_named_revision_is_kept_apart(configure: Configure, database: Database, local: SpaceColumn):
     hub = [replace(local, space=replace(local.space, model="someone/model", revision=c * 40)) for c in "ab"]
     named = configure(MODEL_NAME="someone/model", MODEL_REVISION="b" * 40)
     assert [selection._may_be(named.embedding, column.space) for column in hub] == [False, True]

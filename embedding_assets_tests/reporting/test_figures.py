@@ -176,7 +176,7 @@ def test_a_gallery_shows_all_with_their_captions():
     ]
 
 
-def test_the_backlog_is_told_and_drawn():
+def test_the_backlog_is_described_and_drawn():
     picture = backlog_figure(PREFIXES)
     assert {"12,840 embedded", "600 pending", "2 quarantined", "95.5% of 13,442 chunks are embedded"} <= set(
         words(picture)
@@ -201,7 +201,7 @@ def test_prefixes_of_two_characters_are_added_up_in_a_glance():
     assert words(backlog_glance(longer))[0].endswith("360 pending")
 
 
-def test_the_latest_run_is_told():
+def test_the_latest_run_is_reported():
     picture = throughput_figure(runs(12), 10.0)
     assert "The latest run: 32.4 chunks/s on cpu" in words(picture)
     assert "floor 10" in words(picture)
@@ -212,8 +212,8 @@ def test_the_latest_run_is_told():
 @pytest.mark.parametrize("days", [0.01, 4, 45, 400])
 def test_runs_of_any_span_have_a_few_dates_below(days):
     first, last = runs(2)
-    told = words(throughput_figure([replace(first, finished_at=last.finished_at - timedelta(days)), last]))
-    assert 3 <= told.index("end of the run (UTC)") <= 8
+    shown = words(throughput_figure([replace(first, finished_at=last.finished_at - timedelta(days)), last]))
+    assert 3 <= shown.index("end of the run (UTC)") <= 8
 
 
 def test_a_run_below_the_floor_lies_below_the_line():
@@ -225,12 +225,12 @@ def test_a_run_below_the_floor_lies_below_the_line():
 
 
 @pytest.mark.parametrize(
-    ("ef_search", "told"),
+    ("ef_search", "shown"),
     [(40, "0.937 at ef_search 40"), (45, "0.937 at ef_search 40"), (1000, "0.992 at ef_search 400")],
 )
-def test_recall_is_told_for_the_search_in_use(ef_search, told):
+def test_recall_is_reported_for_the_search_in_use(ef_search, shown):
     for picture in (recall_figure(CURVE, ef_search, 0.9), recall_glance(CURVE, ef_search, 0.9)):
-        assert f"recall@10 is {told}" in picture.alt
+        assert f"recall@10 is {shown}" in picture.alt
         assert any(text.startswith(picture.alt) for text in words(picture))
     assert ("in use" in words(recall_figure(CURVE, ef_search))) == (ef_search <= 400)
 
@@ -263,9 +263,9 @@ def test_a_limit_is_drawn_where_it_does_not_flatten_the_costs():
 
 
 def test_spaces_beyond_the_dearest_share_a_colour():
-    told = words(cost_figure([*costs(2, "a", "b", "c", "d", "e"), *costs(2, "dear", usd=9.0)]))
-    assert {"dear", "a", "b", "3 more"} <= set(told)
-    assert "c" not in told
+    shown = words(cost_figure([*costs(2, "a", "b", "c", "d", "e"), *costs(2, "dear", usd=9.0)]))
+    assert {"dear", "a", "b", "3 more"} <= set(shown)
+    assert "c" not in shown
 
 
 def test_every_embedding_is_a_dot_in_its_sources_colour():
@@ -283,19 +283,19 @@ def test_every_embedding_is_a_dot_in_its_sources_colour():
     assert {"source 0", "2 more"} <= set(words(picture))
 
 
-def test_sources_are_told_as_they_are():
+def test_sources_are_reported_as_they_are():
     names = ["$x_1$ <b>&amp;", "", "a long name of a source that does not fit beside the map"]
-    told = words(map_figure(np.eye(3, dtype=np.float32), names))
-    assert {"$x_1$ <b>&amp;", "no source", "a long name …eside the map"} <= set(told)
+    shown = words(map_figure(np.eye(3, dtype=np.float32), names))
+    assert {"$x_1$ <b>&amp;", "no source", "a long name …eside the map"} <= set(shown)
 
 
 def test_names_without_a_glyph_and_unprintable_ones_make_a_figure():
     names = ["red \x1b[31m\x07", "\u202egnp.exe", "日本語 שלום हिन्दी \ud800"]
-    told = words(map_figure(np.eye(3, dtype=np.float32), names))
-    assert {"red [31m", "gnp.exe", "日本語 שלום हिन्दी"} <= set(told)
+    shown = words(map_figure(np.eye(3, dtype=np.float32), names))
+    assert {"red [31m", "gnp.exe", "日本語 שלום हिन्दी"} <= set(shown)
     devices = runs(3, device="c\x1bpu\u202e\n")
     for picture in (throughput_figure(devices), throughput_glance(devices)):
-        assert any(told.endswith("chunks/s on cpu") for told in words(picture))
+        assert any(shown.endswith("chunks/s on cpu") for shown in words(picture))
     assert "open ai" in words(cost_figure([DayCost(date(2026, 11, 21), "open\n\x00ai", 1.0)]))
 
 
@@ -307,7 +307,7 @@ def test_names_without_a_glyph_and_unprintable_ones_make_a_figure():
         (["tutorial", "tutor", "tutor/x"], {"tutorial", "tutor", "tutor/x"}),
     ],
 )
-def test_files_of_a_folder_are_told_by_their_names(names, expected):
+def test_files_of_a_folder_are_reported_by_their_names(names, expected):
     assert expected <= set(words(map_figure(np.eye(3, dtype=np.float32), names)))
 
 

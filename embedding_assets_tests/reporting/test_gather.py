@@ -52,7 +52,7 @@ def test_a_space_that_was_never_measured(database, settings, column):
     assert space.unchecked == ("vectors_match_model",)
 
 
-def test_what_was_measured_is_told_and_nothing_is_measured_anew(database, settings, column):
+def test_what_was_measured_is_shown_and_nothing_is_measured_again(database, settings, column):
     build_indexes(database, column, settings.index)
     database.run(
         lambda connection: connection.execute("UPDATE embedding_index_measurements SET measured_at = '2020-01-01Z'")
@@ -76,7 +76,7 @@ def test_what_was_measured_is_told_and_nothing_is_measured_anew(database, settin
     assert gather_samples(database, overview, 50)[space.name][0].tolist() == vectors.tolist(), "the same each time"
 
 
-def test_of_an_index_that_is_gone_nothing_is_told_but_that(database, settings, column):
+def test_of_an_index_that_is_gone_nothing_is_shown_but_that(database, settings, column):
     build_indexes(database, column, settings.index)
     database.run(lambda connection: connection.execute("DROP INDEX idx_knowledge_embedding"))
     [space] = gather_overview(database, settings).spaces

@@ -55,7 +55,7 @@ class Page(HTMLParser):
 
 @pytest.fixture(scope="module")
 def everything() -> str:
-    """A page with all there is to tell."""
+    """A page with all there is to show."""
     return render_report(report(space(), fresh_space()), maps(space()))
 
 
@@ -64,10 +64,10 @@ def unmeasured(**changes):
     return fresh_space(**{"prefixes": (), **changes})
 
 
-def test_the_page_tells_everything(everything):
+def test_the_page_shows_everything(everything):
     page = Page(everything)
 
-    for told in (
+    for expected in (
         "13,442 chunks of 412 documents in embedded PostgreSQL , 2026-11-21 12:00 UTC",
         "2 of 6 checks failed: what to do index_valid in local-all-mpnet-base-v2-768-1a2b3c4d : index idx is invalid: "
         "a build of it failed. Materialize it",
@@ -94,7 +94,7 @@ def test_the_page_tells_everything(everything):
         "$15.74 this month (UTC), of $20.00",
         "EMBEDDING_INDEX_M 24 16",
     ):
-        assert told in page.text
+        assert expected in page.text
     assert page.open == []
     # backlog, throughput, recall, latency and map; of the second space all but the map; costs
     assert [bool(image["alt"]) for image in page.images] == [True] * 10
@@ -138,10 +138,10 @@ def test_a_check_that_was_not_made_is_not_passed_over(checks, counted):
     assert "all is well" not in html
 
 
-@pytest.mark.parametrize(("chunks", "told"), [(0, "embedding-assets load PATH"), (9, "embedding-assets embed")])
-def test_without_a_space_the_page_says_what_is_next(chunks, told):
+@pytest.mark.parametrize(("chunks", "expected"), [(0, "embedding-assets load PATH"), (9, "embedding-assets embed")])
+def test_without_a_space_the_page_says_what_is_next(chunks, expected):
     page = Page(render_report(report(chunks=chunks, costs=CostOverview(), settings=())))
-    assert f"Nothing is embedded yet. Next: {told}" in page.text
+    assert f"Nothing is embedded yet. Next: {expected}" in page.text
     assert "$0.00 today (UTC), no limit" in page.text
     assert "Settings that are not at their defaults None." in page.text
     assert page.images == []
@@ -179,12 +179,12 @@ def test_costs_near_a_limit_stand_out(usd, state, width):
     assert "this month (UTC), no limit" in html
 
 
-@pytest.mark.parametrize(("pending", "told", "state"), [(1, "99.9%", "warn"), (0, "100%", "")])
-def test_a_meter_is_full_only_when_nothing_is_missing(pending, told, state):
+@pytest.mark.parametrize(("pending", "expected", "state"), [(1, "99.9%", "warn"), (0, "100%", "")])
+def test_a_meter_is_full_only_when_nothing_is_missing(pending, expected, state):
     one = fresh_space(prefixes=(PrefixCounts("0", 99_999, pending),))
     html = render_report(report(one, costs=CostOverview()))
     tile = html[html.index('<div class="tile">') :]
-    assert tile.startswith(f'<div class="tile"><b>{told}</b>')
+    assert tile.startswith(f'<div class="tile"><b>{expected}</b>')
     assert f'<i class="{state}" style="width:100.0%">' in tile  # to a tenth; its colour says that something is missing
 
 
@@ -203,7 +203,7 @@ def test_a_space_without_chunks_is_not_full():
         ((99, 1), 10, "<b>0.0</b><span>chunks/s in the latest run</span>"),
     ],
 )
-def test_speed_is_told_and_judged_by_a_run_of_some_size(sizes, floor, tile):
+def test_speed_is_reported_and_judged_by_a_run_of_some_size(sizes, floor, tile):
     made = tuple(run for size in sizes for run in runs(1, embedded=size))
     html = render_report(report(unmeasured(runs=made), throughput_floor=floor, costs=CostOverview()))
     assert tile in html
@@ -221,7 +221,7 @@ def test_failed_checks_of_one_space_do_not_name_it():
     assert "what to do coverage : 12,840" in page.text
 
 
-def test_changed_settings_tell_no_secret(monkeypatch):
+def test_changed_settings_show_no_secret(monkeypatch):
     assert [setting.name for setting in changed_settings(get_settings())] == [
         "EMBEDDING_DATA_DIR",
         "EMBEDDING_DATABASE_RETRY_SECONDS",
@@ -232,10 +232,10 @@ def test_changed_settings_tell_no_secret(monkeypatch):
     monkeypatch.setenv("EMBEDDING_INDEX_M", "24")
     changed = changed_settings(get_settings())
 
-    told = {setting.name: (setting.value, setting.default) for setting in changed}
-    assert told["EMBEDDING_INDEX_M"] == ("24", "16")
-    assert told["EMBEDDING_DATABASE_URL"] == ("set, not shown", "")
-    assert told["EMBEDDING_OPENAI_API_KEY"] == ("set, not shown", "")
+    expected = {setting.name: (setting.value, setting.default) for setting in changed}
+    assert expected["EMBEDDING_INDEX_M"] == ("24", "16")
+    assert expected["EMBEDDING_DATABASE_URL"] == ("set, not shown", "")
+    assert expected["EMBEDDING_OPENAI_API_KEY"] == ("set, not shown", "")
     html = render_report(report(settings=changed))
     assert "hunter" not in html
     assert "EMBEDDING_OPENAI_API_KEY" in html

@@ -25,11 +25,11 @@ def flowing(data, width=80):
 
 
 @pytest.mark.parametrize("width", [80, 100, 120])
-def test_everything_is_told_at_any_usual_width(width):
+def test_everything_is_reported_at_any_usual_width(width):
     data = report(space(), fresh_space())
     text = flowing(data, width)
 
-    for told in (
+    for expected in (
         "13,442 chunks of 412 documents in knowledge_base (embedded PostgreSQL)",
         "local-all-mpnet-base-v2-768-1a2b3c4d (answers searches)",
         "model sentence-transformers/all-mpnet-base-v2, 768 dimensions, on this machine column embedding",
@@ -49,7 +49,7 @@ def test_everything_is_told_at_any_usual_width(width):
         "2026-11-02 to 2026-11-21",
         "Not at their defaults: EMBEDDING_INDEX_M=24",
     ):
-        assert told in text
+        assert expected in text
     assert max(map(len, shown(data, width).splitlines())) <= width
     for point in CURVE:
         assert f"{point.recall:.3f}" in text
@@ -69,8 +69,8 @@ def test_what_is_in_order_takes_no_room():
 
 
 def test_a_check_that_was_not_made_is_not_passed_over():
-    told = "· vectors_match_model is not checked here: embedding-assets health"
-    assert f"✔ recall {told} ✘ index_valid" in flowing(report(space()))
+    expected = "· vectors_match_model is not checked here: embedding-assets health"
+    assert f"✔ recall {expected} ✘ index_valid" in flowing(report(space()))
     assert "vectors_match_model" not in flowing(report(fresh_space())), "there is no vector to look at"
 
 
@@ -78,18 +78,18 @@ def test_an_index_that_was_never_measured_has_no_curve():
     assert "median ms" not in flowing(report(fresh_space()))
 
 
-def test_every_number_of_a_curve_with_a_configured_point_is_told_whole():
+def test_every_number_of_a_curve_with_a_configured_point_is_reported_whole():
     slow = replace(CURVE[-1], ef_search=1000, p50_ms=812.4, p95_ms=1234.5)
     data = report(space(curve=(*CURVE, slow)), ef_search=1000)
 
     lines = [line.strip("│ ") for line in shown(data, 80).splitlines()]
 
-    told = {line.split("  ")[0]: line.split()[-8:] for line in lines}
-    assert told["ef_search"] == ["10", "20", "40", "80", "120", "200", "400", "1000*"]
-    assert told["recall@10"] == [f"{point.recall:.3f}" for point in (*CURVE, slow)]
+    expected = {line.split("  ")[0]: line.split()[-8:] for line in lines}
+    assert expected["ef_search"] == ["10", "20", "40", "80", "120", "200", "400", "1000*"]
+    assert expected["recall@10"] == [f"{point.recall:.3f}" for point in (*CURVE, slow)]
     assert list("▂▅▇▇████") in [line.split() for line in lines], "the bars below the numbers"
-    assert told["median ms"][-2:] == ["3.02", "812"]
-    assert told["p95 ms"][-2:] == ["5.7", "1,234"]
+    assert expected["median ms"][-2:] == ["3.02", "812"]
+    assert expected["p95 ms"][-2:] == ["5.7", "1,234"]
 
 
 def test_a_space_without_chunks_is_not_full():
@@ -131,19 +131,19 @@ def test_costs_near_a_limit_stand_out_from_the_configured_share_on():
 
 
 @pytest.mark.parametrize(("floor", "slow"), [(10, False), (30, True)])
-def test_speed_is_told_and_judged_by_a_run_of_some_size(floor, slow):
+def test_speed_is_reported_and_judged_by_a_run_of_some_size(floor, slow):
     one = space(runs=(*runs(1), *runs(1, embedded=1)))
-    told = "25.0 chunks/s on cpu, 1,000 chunks, 2026-11-21 12:00 UTC; the latest: 1 chunk, 2026-11-21 12:00 UTC"
+    expected = "25.0 chunks/s on cpu, 1,000 chunks, 2026-11-21 12:00 UTC; the latest: 1 chunk, 2026-11-21 12:00 UTC"
     data = report(one, throughput_floor=floor)
-    assert told in flowing(data)
+    assert expected in flowing(data)
     assert data.is_slow(one) is slow
 
 
 def test_names_are_not_read_as_markup():
     one = space(name="a[red]b", model="m[/]n", failures={"[bold]": 1}, runs=runs(1, device="[x]"))
     text = flowing(report(one))
-    for told in ("a[red]b", "m[/]n", "[bold] 1", "on [x]"):
-        assert told in text
+    for expected in ("a[red]b", "m[/]n", "[bold] 1", "on [x]"):
+        assert expected in text
 
 
 def test_sparkline():

@@ -93,7 +93,7 @@ def success(
         indexes.reverse()
     rows = list(indexes)
     if fault is Fault.SHORT:
-        # The rest keeps its numbers from 0, as if it had been the whole: nothing but the count tells.
+        # The rest keeps its numbers from 0, as if it had been the whole: nothing but the count shows it.
         rows.pop(position)
         indexes.pop()
     if fault is Fault.LONG:

@@ -1,4 +1,4 @@
-"""How the fake API server fails: by a script, by chance, or whenever a text asks for it."""
+"""How the fake API server fails: by a script, at random, or whenever a text asks for it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the fake API server allows: sizes of a request and rates, with the headers that tell of them."""
+"""What the fake API server allows: sizes of a request and rates, with the headers that name them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An HTTP server on loopback that speaks OpenAI's embeddings API, holds its limits, keeps a bill, and fails when told.
+"""An HTTP server on loopback that speaks OpenAI's embeddings API, holds its limits, keeps a bill, and fails on request.
 
     with ApiServer(requests_per_minute=600) as server:
         ...  # EMBEDDING_OPENAI_BASE_URL = server.url, EMBEDDING_OPENAI_API_KEY = server.api_key

@@ -1,4 +1,4 @@
-"""A provider that is down when told, the fallback that stands in for it, and what both left in the table."""
+"""A provider that is down on request, the fallback that stands in for it, and what both left in the table."""
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence

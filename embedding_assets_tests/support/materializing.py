@@ -1,4 +1,4 @@
-"""Runs over the three assets with their checks, and what they tell."""
+"""Runs over the three assets with their checks, and what they report."""
 
 import dagster
 

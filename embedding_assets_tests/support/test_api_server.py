@@ -111,7 +111,7 @@ async def test_another_key_is_refused(server: ApiServer):
     assert [one.status for one in server.served] == [401]
 
 
-async def test_headers_tell_what_is_left_and_early_requests_are_violations():
+async def test_headers_say_what_is_left_and_early_requests_are_violations():
     with ApiServer(requests_per_minute=60, tokens_per_minute=6000, burst_seconds=2) as server:
         async with client_of(server) as client:
             raw = await client.embeddings.with_raw_response.create(model=SMALL, input="a" * 400, dimensions=8)

@@ -1,4 +1,4 @@
-"""A server on a loopback port that forwards to PostgreSQL and, where told to, fails as networks and servers do."""
+"""A server on a loopback port that forwards to PostgreSQL and, on request, fails as networks and servers do."""
 
 from __future__ import annotations
 

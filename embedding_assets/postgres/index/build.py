@@ -45,15 +45,15 @@ vectors, which are stored out of line."""
 def build_vector_index(
     database: Database, column: SpaceColumn, config: IndexConfig, *, on_progress: OnBuildProgress | None = None
 ) -> float | None:
-    """Build the HNSW index of a space; build it anew when it is invalid, not as configured, or bloated.
+    """Build the HNSW index of a space; rebuild it when it is invalid, not as configured, or bloated.
 
     A valid index serves searches until its successor is complete and takes over its name. The partial index of
-    pending chunks is built first if it had waited for the load. The log tells every ten seconds how far it is.
+    pending chunks is built first if it had waited for the load. The log has its progress every ten seconds.
 
     Args:
         database: where.
         column: whose index.
-        config: how it is to be, and from which ``bloat_ceiling`` it is built anew.
+        config: how it is to be, and from which ``bloat_ceiling`` on it is rebuilt.
         on_progress: called about every second while it is built, in another thread; must not raise.
 
     Returns:
@@ -130,7 +130,7 @@ def _inspect(
 
 
 def repair_reason(state: IndexState, config: IndexConfig, vectors: int, dimensions: int) -> RepairReason | None:
-    """Why an index must be built; None when it is as it should be."""
+    """The reason to build an index; None when it is as it should be."""
     if not state.exists:
         return "missing"
     if not state.valid:
@@ -144,7 +144,7 @@ def repair_reason(state: IndexState, config: IndexConfig, vectors: int, dimensio
 def _log_replacement(column: SpaceColumn, state: IndexState, reason: RepairReason, bloat: float | None) -> None:
     what = f"is {bloat:.1f} times as large as a fresh one" if reason == "bloated" else "differs from its configuration"
     logger.info(
-        "index %s %s and is built anew",
+        "index %s %s and is rebuilt",
         column.index,
         what,
         extra={"index": column.index, "reason": reason, "size_bytes": state.size_bytes},
@@ -156,7 +156,7 @@ def _prepare_build(
 ) -> dict[str, str]:
     """Clear away what the load left, and choose the settings of the build by what there is to index."""
     # Every vector written has left a dead row. Now this takes a moment; with the index there it would have to be
-    # scanned too, and mended at great length, so one that is to go is left as it is. TRUNCATE would lock out readers.
+    # scanned too, and repaired at great length, so one that is to go is left as it is. TRUNCATE would lock out readers.
     connection.execute(
         "VACUUM (ANALYZE, TRUNCATE false, INDEX_CLEANUP false) knowledge_base"
         if replaces
@@ -194,12 +194,12 @@ def _prepare_build(
 
 
 def _transitional_names(column: SpaceColumn) -> tuple[str, str]:
-    """What an index is called while it is built to replace another, and after it was replaced."""
+    """Name of an index while it is built to replace another, and after it was replaced."""
     return f"{column.index}_new", f"{column.index}_old"
 
 
 def _is_settled(connection: Connection, column: SpaceColumn, config: IndexConfig) -> bool:
-    """Whether the index is as it should be, and a replacement that was interrupted left nothing behind."""
+    """True if the index is as it should be, and a replacement that was interrupted left nothing behind."""
     left_behind = any(describe(connection, name).exists for name in _transitional_names(column))
     return not left_behind and _inspect(connection, column, config)[2] is None
 

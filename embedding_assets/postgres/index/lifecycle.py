@@ -35,14 +35,14 @@ _QUERIES_OF_OTHERS: Final = 20
 
 @dataclass(frozen=True, slots=True)
 class IndexPlan:
-    """Whether the index stays during the load, and why."""
+    """The decision to keep or drop the index during a load, and the reason."""
 
     decision: Literal["keep", "defer"]
     reason: str
 
 
 def plan_load(database: Database, column: SpaceColumn, backlog: Backlog, *, loading: int | None = None) -> IndexPlan:
-    """Whether a coming load keeps the index.
+    """Decide whether a coming load keeps the index.
 
     Args:
         database: where.
@@ -89,7 +89,7 @@ def _drop_indexes(database: Database, column: SpaceColumn) -> None:
 
 @dataclass(frozen=True, slots=True)
 class IndexReport:
-    """The index of a space after it was looked after.
+    """The index of a space after maintenance.
 
     Attributes:
         column: the space.
@@ -119,7 +119,7 @@ def spaces_to_index(database: Database, column: SpaceColumn) -> list[SpaceColumn
 def build_indexes(
     database: Database, column: SpaceColumn, config: IndexConfig, *, remeasure: bool = True
 ) -> list[IndexReport]:
-    """Build, mend and measure the index of each of ``spaces_to_index``, the given space's first; record the numbers.
+    """Build, repair and measure the index of each of ``spaces_to_index``, the given space's first; record the numbers.
 
     Args:
         database: where.

@@ -28,10 +28,10 @@ _COLUMNS: Final = (
 )  # fmt: skip
 _DETAILS: Final = {"ef_search", "bloat", "index", "search", "vectors"}
 # What a process of the version before writes is not read.
-_SELECT: Final = sql.SQL(
-    "SELECT id, space, measured_at, built, accepted, details FROM embedding_index_measurements "
-    "WHERE space = %s AND details ? 'search'"
-)
+_SELECT: Final = sql.SQL("""
+    SELECT id, space, measured_at, built, accepted, details FROM embedding_index_measurements
+    WHERE space = %s AND details ? 'search'
+""")
 
 _CURRENT_FOR: Final = timedelta(days=1)
 _TOLERANCE: Final = 0.01
@@ -205,11 +205,11 @@ def accept_latest(database: Database, space_name: str) -> IndexMeasurement | Non
     """Accept the last recall that was measured as what is to be expected from now on; None if there is none."""
 
     def work(connection: Connection) -> IndexMeasurement | None:
-        connection.execute(
-            "UPDATE embedding_index_measurements SET accepted = true WHERE id = (SELECT max(id) "
-            "FROM embedding_index_measurements WHERE space = %s AND recall IS NOT NULL)",
-            [space_name],
-        )
+        query = """
+            UPDATE embedding_index_measurements SET accepted = true
+            WHERE id = (SELECT max(id) FROM embedding_index_measurements WHERE space = %s AND recall IS NOT NULL)
+        """
+        connection.execute(query, [space_name])
         return _baseline(connection, space_name)
 
     return database.run(work)
@@ -240,13 +240,15 @@ def _measurements() -> TypeAdapter[IndexMeasurement]:
 
 
 def _forget_old(connection: Connection, space_name: str) -> None:
-    connection.execute(
-        "DELETE FROM embedding_index_measurements WHERE space = %(space)s AND id <= (SELECT id "
-        "FROM embedding_index_measurements WHERE space = %(space)s ORDER BY id DESC OFFSET %(kept)s LIMIT 1) "
-        "AND id IS DISTINCT FROM (SELECT max(id) FROM embedding_index_measurements WHERE space = %(space)s "
-        "AND accepted)",
-        {"space": space_name, "kept": _KEPT},
-    )
+    query = """
+        DELETE FROM embedding_index_measurements
+        WHERE space = %(space)s
+          AND id <= (SELECT id FROM embedding_index_measurements WHERE space = %(space)s
+                     ORDER BY id DESC OFFSET %(kept)s LIMIT 1)
+          AND id IS DISTINCT FROM (SELECT max(id) FROM embedding_index_measurements
+                                   WHERE space = %(space)s AND accepted)
+    """
+    connection.execute(query, {"space": space_name, "kept": _KEPT})
 
 
 def _is_acceptable(measurement: IndexMeasurement, baseline: IndexMeasurement | None) -> bool:

@@ -29,11 +29,6 @@ _TRANSACTION_SECONDS: Final = 1.0
 """Queries share a transaction until then. A long one keeps others from dropping an index."""
 
 
-def _never(_: int) -> bool:
-    """No number of answers is enough."""
-    return False
-
-
 @dataclass(frozen=True, slots=True)
 class StoredQuery:
     """A stored vector that is asked for its neighbours; ``chunk_hash`` is its own."""
@@ -60,7 +55,7 @@ class Answer:
 def sample_queries(database: Database, column: SpaceColumn, config: IndexConfig, size: int) -> list[StoredQuery]:
     """Stored vectors from one place in hash order, the same each time: hashes are uniform, so they are any vectors.
 
-    Sorting by chance would read them all, as would another order than that of the table's own index of hashes, which
+    Sorting at random would read them all, as would another order than that of the table's own index of hashes, which
     in an adopted table need not be that of "C". Zero vectors have no direction, and are in no index of cosines.
     """
     return database.run(lambda connection: _sample(connection, column, config, size))
@@ -74,10 +69,11 @@ def _sample(connection: Connection, column: SpaceColumn, config: IndexConfig, si
     rows: list[tuple[Any, ...]] = []
     for comparison in (">=", "<"):
         rows += connection.execute(
-            sql.SQL(
-                "SELECT chunk_hash, {column} FROM knowledge_base WHERE {usable} AND chunk_hash {than} %s "
-                "ORDER BY chunk_hash LIMIT %s"
-            ).format(column=sql.Identifier(column.name), usable=usable, than=sql.SQL(comparison)),
+            sql.SQL("""
+                SELECT chunk_hash, {column} FROM knowledge_base
+                WHERE {usable} AND chunk_hash {than} %s
+                ORDER BY chunk_hash LIMIT %s
+            """).format(column=sql.Identifier(column.name), usable=usable, than=sql.SQL(comparison)),
             [start, size - len(rows)],
         ).fetchall()
     return [StoredQuery(*row) for row in rows]
@@ -94,10 +90,10 @@ class NeighbourSearch:
         self._index = column.index
         self._k = k
         vectors = sql.Identifier(column.name)
-        nearest = sql.SQL(
-            "SELECT chunk_hash, {column} {operator} %(vector)s AS distance, {further} FROM knowledge_base "
-            "WHERE {column} IS NOT NULL ORDER BY distance LIMIT %(limit)s"
-        )
+        nearest = sql.SQL("""
+            SELECT chunk_hash, {column} {operator} %(vector)s AS distance, {further} FROM knowledge_base
+            WHERE {column} IS NOT NULL ORDER BY distance LIMIT %(limit)s
+        """)
         operator = DISTANCE_OPERATORS[config.operator_class]
         self._by_index = nearest.format(column=vectors, operator=operator, further=sql.SQL("0"))
         # In a query around it, so that the cosine is computed for the nearest rows only.
@@ -106,42 +102,46 @@ class NeighbourSearch:
         ).format(nearest.format(column=vectors, operator=operator, further=sql.SQL("{} AS vector").format(vectors)))
 
     def exact(
-        self, queries: Sequence[StoredQuery], *, enough: Callable[[int], bool] = _never, seconds: float = math.inf
+        self,
+        queries: Sequence[StoredQuery],
+        *,
+        enough: Callable[[int], bool] = lambda _: False,
+        seconds: float = math.inf,
     ) -> list[Answer]:
         """The true neighbours of the queries in their order, until so many answers are ``enough``.
 
         Not even a single query lasts longer than ``seconds`` in all; it is cancelled then, and left out.
         """
-        return self._ask(self._exact, queries, _forbid_indexes, enough, seconds)
+        return self._answers(self._exact, queries, _forbid_indexes, enough, seconds)
 
     def by_index(
         self,
         queries: Sequence[StoredQuery],
         ef_search: int,
         *,
-        enough: Callable[[int], bool] = _never,
+        enough: Callable[[int], bool] = lambda _: False,
         seconds: float = math.inf,
     ) -> list[Answer]:
-        """What the index finds; by one more candidate than ``ef_search``, since the row itself takes a place."""
+        """Search by the index; by one more candidate than ``ef_search``, since the row itself takes a place."""
 
         def configure(connection: Connection) -> None:
             _force_index(connection)
             self._configure_search(connection, ef_search)
 
-        return self._ask(self._by_index, queries, configure, enough, seconds)
+        return self._answers(self._by_index, queries, configure, enough, seconds)
 
     def planner_uses_index(self, query: StoredQuery, ef_search: int) -> bool:
-        """Whether PostgreSQL answers a search by this index of its own accord."""
+        """True if PostgreSQL answers a search by this index of its own accord."""
         return self._index in self._indexes_read(
             self._by_index, query, lambda connection: self._configure_search(connection, ef_search)
         )
 
     def can_use_index(self, query: StoredQuery) -> bool:
-        """Whether ``by_index`` reads this index."""
+        """True if ``by_index`` reads this index."""
         return self._index in self._indexes_read(self._by_index, query, _force_index)
 
     def is_exact(self, query: StoredQuery) -> bool:
-        """Whether ``exact`` reads no index at all."""
+        """True if ``exact`` reads no index at all."""
         return not self._indexes_read(self._exact, query, _forbid_indexes)
 
     def _configure_search(self, connection: Connection, ef_search: int) -> None:
@@ -152,7 +152,7 @@ class NeighbourSearch:
             [str(value)],
         )
 
-    def _ask(
+    def _answers(
         self,
         statement: sql.Composed,
         queries: Sequence[StoredQuery],
@@ -220,18 +220,18 @@ def _limit(connection: Connection, seconds: float) -> None:
 
 def _force_index(connection: Connection) -> None:
     # Only an index that is ordered by distance saves the sort.
-    connection.execute(
-        "SELECT set_config('enable_indexscan', 'on', true), set_config('enable_seqscan', 'off', true), "
-        "set_config('enable_sort', 'off', true)"
-    )
+    connection.execute("""
+        SELECT set_config('enable_indexscan', 'on', true), set_config('enable_seqscan', 'off', true),
+               set_config('enable_sort', 'off', true)
+    """)
 
 
 def _forbid_indexes(connection: Connection) -> None:
-    connection.execute(
-        "SELECT set_config('enable_seqscan', 'on', true), set_config('enable_sort', 'on', true), "
-        "set_config('enable_indexscan', 'off', true), set_config('enable_indexonlyscan', 'off', true), "
-        "set_config('enable_bitmapscan', 'off', true)"
-    )
+    connection.execute("""
+        SELECT set_config('enable_seqscan', 'on', true), set_config('enable_sort', 'on', true),
+               set_config('enable_indexscan', 'off', true), set_config('enable_indexonlyscan', 'off', true),
+               set_config('enable_bitmapscan', 'off', true)
+    """)
 
 
 def _nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:

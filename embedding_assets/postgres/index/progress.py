@@ -1,4 +1,4 @@
-"""How far an index build has come: told in the log, and to whoever draws a bar."""
+"""Progress of an index build, for the log and for a progress bar."""
 
 from __future__ import annotations
 
@@ -119,11 +119,11 @@ def _watch(
 
 
 def _read(connection: Connection, pid: int, name: str, vectors: int, seconds: float) -> BuildProgress | None:
-    row = connection.execute(
-        "SELECT phase, lockers_done, lockers_total, blocks_done, blocks_total, tuples_done "
-        "FROM pg_stat_progress_create_index WHERE pid = %s",
-        [pid],
-    ).fetchone()
+    query = """
+        SELECT phase, lockers_done, lockers_total, blocks_done, blocks_total, tuples_done
+        FROM pg_stat_progress_create_index WHERE pid = %s
+    """
+    row = connection.execute(query, [pid]).fetchone()
     if row is None or row[0] is None:  # between two statements; or a role that may not see the other connection
         return None
     phase, lockers_done, lockers_total, blocks_done, blocks_total, tuples_done = row

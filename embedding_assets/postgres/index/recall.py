@@ -117,9 +117,9 @@ def measure_recall(
     if len(sample) <= k:
         return _not_measured(len(sample), f"{len(sample)} vectors are too few")
     search = NeighbourSearch(database, column, config, k)
-    hindrance = _hindrance(search, sample[0], column.index)
-    if hindrance:
-        return _not_measured(len(sample), hindrance)
+    obstacle = _obstacle(search, sample[0], column.index)
+    if obstacle:
+        return _not_measured(len(sample), obstacle)
     started = time.monotonic()
     answers = search.exact(
         sample[:queries],
@@ -155,14 +155,14 @@ def measure_recall(
 
 
 def planner_uses_index(database: Database, column: SpaceColumn, config: IndexConfig) -> bool:
-    """Whether PostgreSQL answers a search by the index of its own accord; asks for one plan."""
+    """True if PostgreSQL answers a search by the index of its own accord; asks for one plan."""
     sample = sample_queries(database, column, config, 1)
     search = NeighbourSearch(database, column, config, _NEIGHBOURS)
     return bool(sample) and search.planner_uses_index(sample[0], config.ef_search)
 
 
 def has_asked_enough(queries: int, seconds: float) -> bool:
-    """Whether so many exact queries, which took so long together, will do.
+    """True if so many exact queries, which took so long together, are enough.
 
     Twenty at least, more while they take less than a minute; but no further one after five minutes, however few. A
     query of 768 dimensions takes some five seconds for a million vectors that the server has in memory.
@@ -170,12 +170,12 @@ def has_asked_enough(queries: int, seconds: float) -> bool:
     return seconds >= _LIMIT_SECONDS or (queries >= _FEWEST_QUERIES and seconds >= _BUDGET_SECONDS)
 
 
-def _hindrance(search: NeighbourSearch, query: StoredQuery, index: str) -> str:
-    """Why the two ways of searching cannot be compared; empty if they can."""
+def _obstacle(search: NeighbourSearch, query: StoredQuery, index: str) -> str:
+    """The reason why the two ways of searching cannot be compared; empty if they can."""
     if not search.can_use_index(query):
         return f"there is no index {index} that searches can use"
     if not search.is_exact(query):
-        return "the server reads an index even where it is told not to"
+        return "the server reads an index even where that is turned off"
     return ""
 
 
@@ -200,7 +200,7 @@ def _measure_curve(
             break
         found[value] = answers
     recalls = {value: _recalls(answers, exact, k) for value, answers in found.items()}
-    # Where nothing was missed, nothing tells how neighbours are missed together. Other points of the curve do.
+    # Where nothing was missed, nothing shows how neighbours are missed together. Other points of the curve do.
     observed = [trials for values in recalls.values() if (trials := independent_trials(values, k))]
     trials = min(observed, default=None)
     return [_curve_point(value, found[value], recalls[value], k, trials) for value in found]

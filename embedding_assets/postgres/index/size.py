@@ -1,4 +1,4 @@
-"""How large an HNSW graph is: in memory while it is built, on disk when it is fresh (pgvector 0.8)."""
+"""Size of an HNSW graph: in memory while it is built, on disk when it is fresh (pgvector 0.8)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _USABLE: Final = _PAGE - 24 - 8
 """Of a page, without its header and pgvector's own eight bytes at its end."""
 
 _ITEM: Final = 4
-"""What a page's table of contents takes for each tuple."""
+"""Bytes of a page's table of contents for each tuple."""
 
 _SAMPLE: Final = 20_000
 """Elements that are laid out to know the size of many."""
@@ -57,7 +57,7 @@ def index_bloat(state: IndexState, vectors: int, dimensions: int) -> float | Non
 
 
 def is_bloated(size_bytes: int, bloat: float | None, ceiling: float) -> bool:
-    """Whether an index that is ``bloat`` times as large as a fresh one should be built anew."""
+    """True if an index that is ``bloat`` times as large as a fresh one should be rebuilt."""
     return bloat is not None and bloat > ceiling and size_bytes >= _WORTH_A_BUILD
 
 
@@ -67,7 +67,7 @@ def _element_pages(elements: int, dimensions: int, m: int) -> int:
     # HnswElementTupleData: 72 bytes, then the vector.
     element = _aligned(72 + 8 + 4 * dimensions)
     highest = min((_USABLE - 4 - _ITEM) // 6 // m - 2, 255)
-    # By chance, as pgvector draws the level of an element, but the same each time.
+    # At random, as pgvector draws the level of an element, but the same each time.
     draw = random.Random(0)  # noqa: S311
     pages, free = 1, _USABLE
     for _ in range(elements):

@@ -33,7 +33,7 @@ class VectorStatistics:
         toast_bytes: what is: vectors of all spaces from some 500 dimensions on, and long texts.
         pending_index_bytes: the partial index of chunks without a vector; 0 without one.
         live_rows: of the table, as PostgreSQL's statistics have it.
-        dead_rows: old versions of rows that no vacuum has cleared away, likewise.
+        dead_rows: old versions of rows that no vacuum has cleared away; from the same statistics.
         vacuumed_at: when a vacuum, automatic or not, last ended; None before the first.
         sampled: vectors read for what follows: all of them, or some of a large table at random.
         wrong_dimensions: vectors of another length than the space's.
@@ -89,7 +89,7 @@ def measure_vectors(database: Database, column: SpaceColumn, *, thorough: bool =
         database: where.
         column: the space.
         thorough: read every vector, unless that takes longer than half a minute. pgvector leaves zero vectors out
-            of an index of cosines, but nothing tells how many: only reading the column finds a single one.
+            of an index of cosines, but counts them nowhere: only reading the column finds a single one.
     """
 
     def work(connection: Connection) -> VectorStatistics:

@@ -1,8 +1,8 @@
 """A PostgreSQL server with pgvector that needs no installation: one per data folder, shared, gone with its last user.
 
-Who uses a server is left to the kernel: each process keeps a shared lock on ``postgres.users``, which ends with the
-process however that ends. Whoever could take it exclusively is alone, and stops the server when leaving. Process ids
-would need pruning, and tell nothing once they are reused.
+The list of users is left to the kernel: each process keeps a shared lock on ``postgres.users``, which ends with the
+process however that ends. A process that can take it exclusively is alone, and stops the server when leaving. Process
+ids would need pruning, and mean nothing once they are reused.
 """
 
 from __future__ import annotations

@@ -85,7 +85,7 @@ def stop(cluster: Path) -> None:
         return
     os.kill(found.pid, signal.SIGINT)  # "fast" shutdown
     deadline = time.monotonic() + _STOP_SECONDS
-    # Not until the process is gone: where nobody reaps orphans it stays as a zombie.
+    # Not until the process is gone: where nothing reaps orphans it stays as a zombie.
     while (cluster / "postmaster.pid").exists() and _is_server(found.pid, cluster):
         if time.monotonic() > deadline:
             raise DatabaseUnavailableError(f"the embedded PostgreSQL does not end; its log is {cluster / _LOG_NAME}")

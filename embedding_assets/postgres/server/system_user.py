@@ -26,7 +26,7 @@ class SystemUser:
     gid: int
 
     def may_enter(self, path: Path) -> bool:
-        """Whether this user may enter ``path`` and all its parents, as far as they exist."""
+        """True if this user may enter ``path`` and all its parents, as far as they exist."""
         return all(self._may_enter_one(folder) for folder in (path, *path.parents) if folder.is_dir())
 
     def require_access(self, data_dir: Path) -> None:

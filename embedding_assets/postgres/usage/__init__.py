@@ -1,1 +1,1 @@
-"""What APIs may be asked and may cost: rate limits, outages, dollars, shared by all processes."""
+"""Use of APIs: rate limits, outages and dollars, shared by all processes."""

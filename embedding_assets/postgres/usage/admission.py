@@ -1,4 +1,4 @@
-"""What every request to an API passes through: dollar limits, rate limits and the circuit breaker of its endpoint.
+"""Admission of requests to an API: dollar limits, rate limits and the circuit breaker of its endpoint.
 
 Each function is one transaction, and the database's clock is the only one: any number of processes hold the limits
 together, and one that dies leaves a reservation that expires.
@@ -47,7 +47,7 @@ _RATE_POLL_SECONDS: Final = 5.0
 
 
 _FIRST_ANSWER_SECONDS: Final = 5.0
-"""How long the first request to an endpoint goes alone: it may hang, or its process be dead."""
+"""Longest time for which the first request to an endpoint goes alone: it may hang, or its process be dead."""
 
 
 _NO_HEADERS: Final = RateHeaders(None, None, None, None)
@@ -55,10 +55,10 @@ _NO_HEADERS: Final = RateHeaders(None, None, None, None)
 
 @dataclass(frozen=True, slots=True)
 class Admitted:
-    """The request may be sent now; its outcome must be told by `settle`, `release` or `presume`.
+    """The request may be sent now; its outcome must be recorded by `settle`, `release` or `presume`.
 
     Attributes:
-        reservation: what to tell it with.
+        reservation: to record it with.
         budget_share: the highest share, 0 to 1, used of any dollar limit, counting likely costs, this request's too.
     """
 
@@ -91,7 +91,7 @@ def admit(
         request: what is to be sent.
         limits: the endpoint's, as configured.
         budget: the dollar limits.
-        lifetime_seconds: when the reservation expires if nobody tells its outcome; longer than the request may take.
+        lifetime_seconds: when the reservation expires if no outcome is recorded; longer than the request may take.
 
     Raises:
         BudgetExceededError: a dollar limit leaves no room for it, even when all open requests turn out cheap.
@@ -173,7 +173,7 @@ def release(
 
 
 def presume(database: Database, reservation: int, *, given_up: bool = False) -> float:
-    """What became of the request is unknown: it stays counted at its likely cost, and is a sign of an outage.
+    """Close a reservation of unknown outcome: it stays counted at its likely cost, and is a sign of an outage.
 
     Args:
         database: where the reservation is.
@@ -216,7 +216,7 @@ def _close(
 def _judge(
     connection: Connection, endpoint: Endpoint, request: ApiRequest, budget: BudgetConfig | None
 ) -> Wait | float:
-    """Why ``request`` must wait, or the share of the dollar limits with it."""
+    """The reason why ``request`` must wait, or the share of the dollar limits that is used with it."""
     if seconds := endpoint.open_seconds:
         # A probe may succeed long before it would be given up.
         return Wait(min(seconds, _OUTAGE_POLL_SECONDS), "outage", endpoint.outage_seconds)
@@ -230,7 +230,7 @@ def _judge(
         if count_open(connection, endpoint, since=endpoint.now - _FIRST_ANSWER_SECONDS) != (0, 0):
             return Wait(_FIRST_ANSWER_POLL_SECONDS, "rate", endpoint.outage_seconds)
     elif seconds := endpoint.wait_seconds(request.tokens):
-        # An answer may tell that more is left than was thought.
+        # An answer may say that more is left than was thought.
         return Wait(min(seconds, _RATE_POLL_SECONDS), "rate", endpoint.outage_seconds)
     return share
 

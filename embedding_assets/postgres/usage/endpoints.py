@@ -1,4 +1,4 @@
-"""What an API still allows: a bucket for each of its limits, and a circuit breaker, shared by all its users here."""
+"""Limits of an API: a bucket for each, and a circuit breaker, shared by all its users here."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 
 _BURST_SECONDS: Final = 5.0
-"""How much of its limit a bucket holds at first where no header says what is really left."""
+"""Share of its limit that a bucket holds at first, where no header says what is really left."""
 
 _MARGIN_SECONDS: Final = 0.5
-"""How much of its limit is left alone: requests do not arrive exactly as far apart as they were admitted."""
+"""Share of a limit that is left unused: requests do not arrive exactly as far apart as they were admitted."""
 
 _TOLERATED_OUTAGES: Final = 5
 """Failures in a row that open the circuit."""
@@ -31,7 +31,7 @@ _STREAK_SECONDS: Final = 900.0
 _ROUNDING: Final = 1e-6
 
 IDLE_TIMEOUT: Final = "10s"
-"""When the server ends a transaction whose process is stopped, or whose machine is gone without a word: it holds locks
+"""Time after which the server ends the transaction of a process that is stopped, or whose machine is gone: it has locks
 for which everybody waits."""
 
 _TIMES: Final = ("refilled_at", "blocked_until", "failing_since", "failed_at", "open_until")
@@ -42,12 +42,16 @@ _COUNTS: Final = (
 
 # The clock is read once the row is locked. Times are seconds since 1970: arithmetic in the session's time zone goes
 # wrong where that changes its clocks.
-_LOCK = sql.SQL(
-    "WITH locked AS MATERIALIZED (SELECT * FROM embedding_endpoints WHERE name = "
-    "coalesce(%(name)s::text, (SELECT endpoint FROM embedding_usage WHERE id = %(reservation)s)) FOR UPDATE) "
-    "SELECT name, extract(epoch FROM clock_timestamp())::float8, {}, {}, "
-    "set_config('idle_in_transaction_session_timeout', %(idle)s, true) FROM locked"
-).format(
+_LOCK = sql.SQL("""
+    WITH locked AS MATERIALIZED (
+        SELECT * FROM embedding_endpoints
+        WHERE name = coalesce(%(name)s::text, (SELECT endpoint FROM embedding_usage WHERE id = %(reservation)s))
+        FOR UPDATE
+    )
+    SELECT name, extract(epoch FROM clock_timestamp())::float8, {}, {},
+           set_config('idle_in_transaction_session_timeout', %(idle)s, true)
+    FROM locked
+""").format(
     sql.SQL(", ").join(map(sql.Identifier, _COUNTS)),
     sql.SQL(", ").join(sql.SQL("extract(epoch FROM {})::float8").format(sql.Identifier(name)) for name in _TIMES),
 )
@@ -69,7 +73,7 @@ class RateLimits:
 
 @dataclass(frozen=True, slots=True)
 class RateHeaders:
-    """What one answer said about its endpoint's limits; None: not sent."""
+    """An answer's headers about its endpoint's limits; None: not sent."""
 
     limit_requests: int | None
     remaining_requests: int | None
@@ -85,7 +89,7 @@ class Bucket:
         configured: the limit by our settings.
         learned: the limit that the endpoint's headers name.
         available: what may be used now; negative after a request larger than the limit. None while no limit is known.
-        admitted: all that was ever used; two readings tell what was used between them.
+        admitted: all that was ever used; the difference of two readings was used between them.
     """
 
     configured: int | None
@@ -106,13 +110,13 @@ class Bucket:
         return replace(self, available=min(available, float(self.limit)))
 
     def started(self) -> Self:
-        """The bucket with something in it, if there is a limit and nobody has said what is left."""
+        """The bucket with something in it, if there is a limit and no answer has said what is left."""
         if self.limit is None or self.available is not None:
             return self
         return replace(self, available=self.limit / 60 * _BURST_SECONDS)
 
     def wait_seconds(self, amount: int) -> float:
-        """How long until ``amount`` may be used. What is more than the limit may be once the bucket is full."""
+        """Seconds until ``amount`` may be used. What is more than the limit may be once the bucket is full."""
         if self.limit is None or self.available is None:
             return 0.0
         missing = min(amount, self.limit) - self.available
@@ -156,7 +160,7 @@ class Endpoint:
         requests: the limit of requests a minute.
         tokens: the limit of tokens a minute.
         corrected_by: the latest reservation whose answer was taken into account; None: nothing was answered yet.
-        blocked_until: nobody sends anything before.
+        blocked_until: nothing is sent before.
         failing_since: first failure since the last answer.
         failed_at: latest of those failures.
         outages: how many they are; those of requests sent before the circuit opened are not counted further.
@@ -176,7 +180,7 @@ class Endpoint:
 
     @property
     def outage_seconds(self) -> float:
-        """How long it has been failing; 0 if it is not, or did so too long ago to mean anything."""
+        """Seconds for which it has been failing; 0 if it is not, or did so too long ago to mean anything."""
         return max(self.now - self.failing_since, 0.0) if self.failing_since and self._fails_still else 0.0
 
     @property
@@ -185,12 +189,12 @@ class Endpoint:
 
     @property
     def open_seconds(self) -> float:
-        """How long the circuit stays open."""
+        """Seconds for which the circuit stays open."""
         return max((self.open_until or 0.0) - self.now, 0.0)
 
     @property
     def blocked_seconds(self) -> float:
-        """How long the endpoint wants no requests."""
+        """Seconds for which the endpoint wants no requests."""
         return max((self.blocked_until or 0.0) - self.now, 0.0)
 
     def configured(self, limits: RateLimits) -> Self:
@@ -202,7 +206,7 @@ class Endpoint:
         return replace(self, requests=requests, tokens=tokens)
 
     def wait_seconds(self, tokens: int) -> float:
-        """How long until a request of so many tokens keeps to the limits."""
+        """Seconds until a request of so many tokens keeps to the limits."""
         return max(self.requests.wait_seconds(1), self.tokens.wait_seconds(tokens))
 
     def admitted(self, tokens: int, lifetime_seconds: float) -> Self:
@@ -267,7 +271,7 @@ def lock_endpoint_of(connection: Connection, reservation: int) -> Endpoint | Non
 
 
 def outage_until(database: Database, name: str) -> datetime | None:
-    """When an endpoint that is down is asked again (UTC); None when it may be asked now."""
+    """Time at which an endpoint that is down is asked again (UTC); None when it may be asked now."""
     query = "SELECT open_until FROM embedding_endpoints WHERE name = %s AND open_until > now()"
     row = database.run(lambda connection: connection.execute(query, [name]).fetchone())
     return row[0].astimezone(UTC) if row else None

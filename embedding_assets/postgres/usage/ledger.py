@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 _MILLIONTH: Final = Decimal("0.000001")
 
-# Of an expired reservation nobody told the outcome: its process died, and the request was probably billed. What is
-# neither open nor expired is in the sums that a trigger keeps, so this costs the same however many requests there were.
+# The outcome of an expired reservation was never recorded: its process died, and the request was probably billed. What
+# is neither open nor expired is in the sums of a trigger, so this costs the same however many requests there were.
 _COUNT: Final = """
     SELECT period,
            coalesce(closed.usd, 0),
@@ -40,7 +40,7 @@ _COUNT: Final = """
 """
 
 # Expired reservations are closed one with each new one, or their number would grow with every process that dies.
-# SKIP LOCKED: whoever holds that one is closing it.
+# SKIP LOCKED: the holder of that one is closing it.
 _RESERVE: Final = """
     WITH expired AS (
         UPDATE embedding_usage SET state = 'presumed', settled_at = to_timestamp(%(now)s)
@@ -59,7 +59,7 @@ _RESERVE: Final = """
     ) RETURNING id
 """
 
-# Whoever is slow may come after its reservation expired and was closed as presumed.
+# A slow process may come after its reservation expired and was closed as presumed.
 _CLOSE: Final[dict[str, LiteralString]] = {
     "settled": """
         UPDATE embedding_usage
@@ -110,7 +110,7 @@ class ApiRequest:
 
 @dataclass(frozen=True, slots=True)
 class CostRow:
-    """What a day, a run or a space cost.
+    """Costs of a day, a run or a space.
 
     Attributes:
         key: the day (UTC) as ``2026-11-21``, the run's id, or the space's name.
@@ -118,7 +118,7 @@ class CostRow:
         embeddings: texts in them.
         tokens: as billed for them.
         usd: dollars for them.
-        presumed_usd: likely dollars for requests of which nobody knows whether they were billed.
+        presumed_usd: likely dollars for requests of which it is unknown whether they were billed.
     """
 
     key: str
@@ -168,7 +168,7 @@ class Reservation:
 
 
 def list_costs(database: Database, *, by: Literal["day", "run", "space"], limit: int = 1000) -> list[CostRow]:
-    """What each day, run or space cost: the newest days and runs first, the most expensive spaces first."""
+    """Costs by day, run or space: the newest days and runs first, the most expensive spaces first."""
     key, order = _KEYS[by]
     query = sql.SQL("""
         SELECT {} AS key,
@@ -197,7 +197,7 @@ def list_daily_costs(database: Database, *, days: int = 90) -> list[DayCost]:
 
 
 def count_spending(database: Database, run_id: str) -> Spending:
-    """What counts against the limits of this run, of today and of this month (UTC), in all processes together."""
+    """Dollars that count against the limits of this run, of today and of this month (UTC), in all processes."""
 
     def work(connection: Connection) -> Spending:
         [now] = connection.execute("SELECT extract(epoch FROM clock_timestamp())::float8").fetchone() or [0.0]
@@ -213,15 +213,15 @@ def usd_of(tokens: int, usd_per_million: Decimal | None) -> Decimal:
 
 
 def lock_budget(connection: Connection) -> None:
-    """Let nobody else reserve dollars until the transaction ends."""
+    """Keep all others from reserving dollars until the transaction ends."""
     # Under another level, what others reserved while this waited for the lock would stay out of sight. Advisory locks
     # are the whole database's, so the table's oid is part of the key: another schema may have a table of that name.
     connection.execute(
-        sql.SQL(
-            "SET TRANSACTION ISOLATION LEVEL READ COMMITTED; "
-            "SET LOCAL idle_in_transaction_session_timeout = {}; "
-            "SELECT pg_advisory_xact_lock(hashtext('embedding_assets budget'), hashoid('embedding_usage'::regclass))"
-        ).format(sql.Literal(IDLE_TIMEOUT))
+        sql.SQL("""
+            SET TRANSACTION ISOLATION LEVEL READ COMMITTED;
+            SET LOCAL idle_in_transaction_session_timeout = {};
+            SELECT pg_advisory_xact_lock(hashtext('embedding_assets budget'), hashoid('embedding_usage'::regclass))
+        """).format(sql.Literal(IDLE_TIMEOUT))
     )
 
 
@@ -298,12 +298,13 @@ def count_open(
     connection: Connection, endpoint: Endpoint, *, before: int | None = None, since: float = 0.0
 ) -> tuple[int, int]:
     """Requests and tokens in flight to ``endpoint``, of reservations before that one, made since that time."""
-    row: tuple[Any, ...] | None = connection.execute(
-        "SELECT count(*), coalesce(sum(tokens), 0)::bigint FROM embedding_usage WHERE state = 'reserved' "
-        "AND endpoint = %s AND expires_at > to_timestamp(%s) AND id < coalesce(%s, 9223372036854775807) "
-        "AND created_at > to_timestamp(%s)",
-        [endpoint.name, endpoint.now, before, since],
-    ).fetchone()
+    query = """
+        SELECT count(*), coalesce(sum(tokens), 0)::bigint FROM embedding_usage
+        WHERE state = 'reserved' AND endpoint = %s AND expires_at > to_timestamp(%s)
+          AND id < coalesce(%s, 9223372036854775807) AND created_at > to_timestamp(%s)
+    """
+    parameters = [endpoint.name, endpoint.now, before, since]
+    row: tuple[Any, ...] | None = connection.execute(query, parameters).fetchone()
     assert row
     return row[0], row[1]
 
@@ -332,7 +333,7 @@ def _exceeded(period: str, limit: Decimal, spent: Decimal, most: Decimal, now: f
 
 
 def total_costs(database: Database) -> CostRow:
-    """What all spaces together have cost."""
+    """Costs of all spaces together."""
     rows = list_costs(database, by="space")
     return CostRow(
         "total",

@@ -24,7 +24,7 @@ class _End:
 
 
 def iterate_in_background(produce: Callable[[Emit[T]], Awaitable[None]], *, most_waiting: int) -> Iterator[T]:
-    """What ``produce`` emits, while it runs on an event loop in a thread of its own.
+    """Iterate over what ``produce`` emits, while it runs on an event loop in a thread of its own.
 
     What it raises is raised here. Closing the iterator cancels it and waits until it has tidied up.
 
@@ -49,7 +49,7 @@ def iterate_in_background(produce: Callable[[Emit[T]], Awaitable[None]], *, most
         await work
 
     def call(action: Callable[[], object]) -> None:
-        with suppress(RuntimeError):  # the loop is closed, and nobody waits any more
+        with suppress(RuntimeError):  # the loop is closed, and nothing waits any more
             loop.call_soon_threadsafe(action)
 
     def live() -> None:

@@ -91,6 +91,7 @@ class ApiCall:
         self._gate = gate
         self._send = send
         self._emit = emit
+        self._tasks = asyncio.TaskGroup()
         self._in_flight = asyncio.Semaphore(account.config.concurrency)
         self._probing = asyncio.Lock()
         self._answered_at = -math.inf
@@ -106,7 +107,7 @@ class ApiCall:
         """
         failure: BaseException | None = None
         try:
-            async with asyncio.TaskGroup() as self._tasks:
+            async with self._tasks:
                 self._start(texts)
         except BaseExceptionGroup as failures:
             failure = failures.exceptions[0]
@@ -146,7 +147,7 @@ class ApiCall:
 
     async def _try(self, request: _Request) -> None:
         async with self._in_flight:
-            outcome, down_since = await self._ask(request.texts)
+            outcome, down_since = await self._request(request.texts)
             if outcome.answer is not None:
                 await self._deliver(request.texts, outcome.answer)
                 return
@@ -154,11 +155,11 @@ class ApiCall:
             self._start(request.texts, request.failing_since, request.outages)
             return
         if outcome.kind == "rate_limited":
-            raise _AgainError  # nobody is let through before it is time
+            raise _AgainError  # nothing is let through before it is time
         request.failing_since = min(request.failing_since, time.monotonic())
         match outcome.kind:
             case "outage" | "lost":
-                await self._endure(request, outcome, down_since)
+                await self._wait_out(request, outcome, down_since)
             case "malformed" | "garbled":
                 request.malformed += 1
                 if outcome.dimensions is not None and request.malformed == 1:
@@ -166,16 +167,16 @@ class ApiCall:
                     await self._works_otherwise(request.failing_since)
                 if request.malformed < _MOST_MALFORMED:
                     raise _AgainError(outcome)
-                await self._blame(request, outcome)
+                await self._find_fault(request, outcome)
             case "refused":
-                await self._blame(request, outcome)
+                await self._find_fault(request, outcome)
             case "too_large" | "too_long":
                 await self._shorten(request, outcome)
             case _:
                 raise self._denied(outcome)
 
-    async def _ask(self, texts: Sequence[ApiText]) -> tuple[Outcome, float]:
-        """Send a request when it may be sent; returns what became of it, and since when the server fails, if it does.
+    async def _request(self, texts: Sequence[ApiText]) -> tuple[Outcome, float]:
+        """Send a request when it may be sent; returns its outcome, and since when the server fails, if it does.
 
         That is by ``time.monotonic``, and if anything too early.
         """
@@ -212,7 +213,7 @@ class ApiCall:
         )
         return outcome, ended - outage_seconds
 
-    async def _endure(self, request: _Request, outcome: Outcome, down_since: float) -> None:
+    async def _wait_out(self, request: _Request, outcome: Outcome, down_since: float) -> None:
         """Wait for the end of an outage, unless it is this request alone that fails."""
         request.outages += 1
         request.down_since = min(request.down_since, time.monotonic())
@@ -227,7 +228,7 @@ class ApiCall:
             raise self._account.unavailable(outage_seconds, outcome.reason)
         raise _AgainError(outcome)
 
-    async def _blame(self, request: _Request, outcome: Outcome) -> None:
+    async def _find_fault(self, request: _Request, outcome: Outcome) -> None:
         """Look for the text at fault, if the server works at all."""
         if not await self._works_otherwise(request.failing_since):
             raise _AgainError(outcome)
@@ -256,10 +257,10 @@ class ApiCall:
             if shorter is not None:
                 request.texts = [shorter]
                 raise _AgainError
-        await self._blame(request, Outcome("too_long", outcome.reason))
+        await self._find_fault(request, Outcome("too_long", outcome.reason))
 
     async def _works_otherwise(self, since: float) -> bool:
-        """Whether the server has answered something since then, if only a probe.
+        """True if the server has answered something since then, if only a probe.
 
         Raises:
             ProviderError: it does not accept, or not usefully answer, a text that is known to be good.
@@ -268,7 +269,7 @@ class ApiCall:
         async with self._probing:
             while self._answered_at <= since:
                 async with self._in_flight:
-                    outcome, _ = await self._ask([ApiText(_PROBE, len(_PROBE), ())])
+                    outcome, _ = await self._request([ApiText(_PROBE, len(_PROBE), ())])
                 match outcome.kind:
                     case "answered" | "rate_limited":
                         pass

@@ -1,4 +1,4 @@
-"""Where requests to an API wait until limits, budget and circuit breaker let them through."""
+"""The gate before an API: requests wait there for limits, budget and circuit breaker."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ _LEDGER_THREADS: Final = 2
 """Of the pool's connections; the pipeline needs others to fetch and to write."""
 
 _SETTLING_SECONDS: Final = 60.0
-"""How long telling an outcome may take, e.g. while the database is away, before the reservation expires."""
+"""Longest time to record an outcome, e.g. while the database is away, before the reservation expires."""
 
-_TELL_SECONDS: Final = 10.0
+_LOG_SECONDS: Final = 10.0
 """Between two lines about waiting for the same."""
 
 _SHORTEST_PAUSE_SECONDS: Final = 0.1
@@ -62,9 +62,9 @@ class ApiAccount:
         space: the space the vectors are for.
         config, budget: the limits as configured.
         usd_per_million: dollars a million tokens; None: unknown.
-        requests_per_minute, tokens_per_minute: limits the server has told.
+        requests_per_minute, tokens_per_minute: limits that the server has named.
         budget_told: whether it was warned that a dollar limit is near.
-        told_at: for each reason to wait, when a line about it was last logged, by ``time.monotonic``.
+        logged_at: for each reason to wait, when a line about it was last logged, by ``time.monotonic``.
     """
 
     space: VectorSpace
@@ -74,7 +74,7 @@ class ApiAccount:
     requests_per_minute: int | None = None
     tokens_per_minute: int | None = None
     budget_told: bool = False
-    told_at: dict[str, float] = field(default_factory=dict)
+    logged_at: dict[str, float] = field(default_factory=dict)
 
     @property
     def request_tokens(self) -> int:
@@ -98,7 +98,7 @@ class ApiAccount:
 
 
 class ApiGate:
-    """Lets the requests of one call through, one after the other, and tells the database what became of them."""
+    """Lets the requests of one call through, one after the other, and records their outcomes in the database."""
 
     def __init__(self, account: ApiAccount, database: Database, *, endpoint: str, run_id: str) -> None:
         self._account = account
@@ -109,7 +109,7 @@ class ApiGate:
         config = account.config
         self._lifetime_seconds = config.connect_timeout_seconds + config.timeout_seconds + _SETTLING_SECONDS
         self._ledger = ThreadPoolExecutor(_LEDGER_THREADS, "ledger")
-        # Whoever is first in line asks; the others need not.
+        # The first in line asks; the others need not.
         self._line = asyncio.Lock()
         self._news = asyncio.Event()
         self._exceeded: BudgetExceededError | None = None
@@ -157,12 +157,12 @@ class ApiGate:
                 self._news.clear()
                 verdict = await self._admit(request)
                 if isinstance(verdict, Admitted):
-                    self._tell_budget(verdict.budget_share)
+                    self._log_budget(verdict.budget_share)
                     return verdict.reservation
                 if verdict.reason == "outage" and verdict.outage_seconds >= account.config.retry_seconds:
                     raise account.unavailable(verdict.outage_seconds)
                 self._check_patience(started, verdict)
-                self._tell_waiting(verdict)
+                self._log_waiting(verdict)
                 with suppress(TimeoutError):
                     async with asyncio.timeout(max(0.01, verdict.seconds)):
                         await self._news.wait()
@@ -184,7 +184,7 @@ class ApiGate:
             )
 
     async def leave(self, reservation: int, outcome: Outcome, *, likely_tokens: int) -> tuple[Decimal, float]:
-        """Tell what became of a request.
+        """Record the outcome of a request.
 
         Returns:
             The dollars it cost, or likely did; and how many seconds the server has been failing, 0 if it is not.
@@ -211,7 +211,7 @@ class ApiGate:
         return usd, seconds
 
     def _pause_after(self, outcome: Outcome) -> float | None:
-        """Seconds for which nobody is to send; doubling, with jitter, where a refusal for rate does not say."""
+        """Seconds for which nothing is to be sent; doubling, with jitter, where a refusal for rate does not say."""
         pause = outcome.retry_after_seconds
         if outcome.kind == "rate_limited":
             now = time.monotonic()
@@ -222,7 +222,7 @@ class ApiGate:
                 self._refusals += 1
                 self._refused_until = now + doubling * random.uniform(0.5, 1.0)  # noqa: S311
             pause = max(_SHORTEST_PAUSE_SECONDS, self._refused_until - now if pause is None else pause)
-            self._tell(logging.WARNING, "refused for rate, nothing is sent for %.1f s", pause, "refused")
+            self._log_sometimes(logging.WARNING, "refused for rate, nothing is sent for %.1f s", pause, "refused")
         return None if pause is None else min(pause, _LONGEST_RETRY_AFTER_SECONDS)
 
     async def _admit(self, request: ApiRequest) -> Admitted | Wait:
@@ -232,7 +232,7 @@ class ApiGate:
         try:
             return await asyncio.shield(asked)
         except asyncio.CancelledError:
-            # The database is being asked all the same, and would keep a reservation that nobody uses.
+            # The database is being asked all the same, and would keep a reservation that is not used.
             with suppress(EmbeddingAssetsError):
                 verdict = await asked
                 if isinstance(verdict, Admitted):
@@ -256,7 +256,7 @@ class ApiGate:
         work = partial(copy_context().run, function, self._database, *arguments, **options)
         return asyncio.get_running_loop().run_in_executor(self._ledger, work)
 
-    def _tell_budget(self, used: float) -> None:
+    def _log_budget(self, used: float) -> None:
         if used >= self._account.budget.alert_share and not self._account.budget_told:
             self._account.budget_told = True
             logger.warning(
@@ -265,16 +265,16 @@ class ApiGate:
                 extra={"budget_share": round(used, 4)},
             )
 
-    def _tell_waiting(self, verdict: Wait) -> None:
+    def _log_waiting(self, verdict: Wait) -> None:
         # To be held back by the rate limits is the normal case.
         level = logging.INFO if verdict.reason == "rate" else logging.WARNING
         what = {"rate": "rate limit", "budget": "budget that other requests hold", "outage": "end of an outage"}
-        self._tell(level, f"waiting %.1f s for the {what[verdict.reason]}", verdict.seconds, verdict.reason)
+        self._log_sometimes(level, f"waiting %.1f s for the {what[verdict.reason]}", verdict.seconds, verdict.reason)
 
-    def _tell(self, level: int, message: str, seconds: float, reason: str) -> None:
+    def _log_sometimes(self, level: int, message: str, seconds: float, reason: str) -> None:
         now = time.monotonic()
-        if now - self._account.told_at.get(reason, -math.inf) >= _TELL_SECONDS:
-            self._account.told_at[reason] = now
+        if now - self._account.logged_at.get(reason, -math.inf) >= _LOG_SECONDS:
+            self._account.logged_at[reason] = now
             logger.log(level, message, seconds, extra={"reason": reason, "seconds": round(seconds, 3)})
 
 

@@ -1,4 +1,4 @@
-"""What can become of a request to an embeddings API, and what an API's refusals mean.
+"""Outcomes of a request to an embeddings API, and the meaning of an API's refusals.
 
 Nothing an API says is passed on in its own words, which may quote a text: only its status, and names of errors and
 parameters that look like names.
@@ -34,7 +34,7 @@ Kind = Literal[
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of a request.
+    """The outcome of a request.
 
     Attributes:
         kind: in a word.
@@ -45,9 +45,9 @@ class Outcome:
         rates: what the answer says about the rate limits; None: nothing.
         retry_after_seconds: when the server wants to be asked again; None: it does not say.
         answer: the vectors, if answered.
-        tokens: as billed, if told.
+        tokens: as billed, if given.
         dimensions: length of vectors that have the wrong one.
-        requested_tokens, allowed_tokens: of a text that is too long, if told.
+        requested_tokens, allowed_tokens: of a text that is too long, if given.
     """
 
     kind: Kind
@@ -94,7 +94,7 @@ _ADVICE: Final = {
 
 
 def classify_refusal(status: int, body: object, headers: Mapping[str, str]) -> Outcome:
-    """What an answer of another status than 2xx means.
+    """Outcome for an answer of another status than 2xx.
 
     Args:
         status: of the answer, 300 or above.
@@ -107,8 +107,8 @@ def classify_refusal(status: int, body: object, headers: Mapping[str, str]) -> O
         :10_000
     ]
     kind = _kind_of(status, names, message)
-    told = {"code": error.get("code"), "type": error.get("type"), "param": error.get("param")}
-    named = [f"{key} {name}" for key, name in told.items() if isinstance(name, str) and _NAME.match(name)]
+    given = {"code": error.get("code"), "type": error.get("type"), "param": error.get("param")}
+    named = [f"{key} {name}" for key, name in given.items() if isinstance(name, str) and _NAME.match(name)]
     return Outcome(
         kind,
         ", ".join([f"status {status}", *named]),
@@ -148,7 +148,7 @@ def _named(pattern: re.Pattern[str], names: list[str]) -> bool:
 
 
 def classify_failure(error: BaseException | None) -> Outcome:
-    """What it means that no answer came, by the HTTP client's own error."""
+    """Outcome for a request without an answer, by the HTTP client's own error."""
     name = type(error).__name__ if error else "unknown"
     if _is_untrusted(error):
         return Outcome("denied", "its certificate cannot be verified", advice="check EMBEDDING_OPENAI_BASE_URL")
@@ -166,7 +166,7 @@ def _is_untrusted(error: BaseException | None) -> bool:
 
 
 def read_rates(headers: Mapping[str, str]) -> RateHeaders | None:
-    """The limits that an answer tells; None if it tells none."""
+    """The limits in an answer's headers; None without any."""
 
     def number(name: str) -> int | None:
         value = headers.get(f"x-ratelimit-{name}", "").strip()
@@ -182,7 +182,7 @@ def read_rates(headers: Mapping[str, str]) -> RateHeaders | None:
 
 
 def read_retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds until the server wants to be asked again (RFC 9110, 10.2.3, and ``retry-after-ms``); None: not told."""
+    """Seconds until the server wants to be asked again (RFC 9110, 10.2.3, and ``retry-after-ms``); None: not given."""
     for name, seconds in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
         value = headers.get(name, "").strip()
         if _DURATION.match(value):

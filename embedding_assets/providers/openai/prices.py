@@ -1,4 +1,4 @@
-"""What an API bills for its tokens."""
+"""Prices of an API's tokens."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from embedding_assets.errors import ConfigurationError
 logger = logging.getLogger(__name__)
 
 PRICES_DATE: Final = "2026-11"
-"""When the list was read."""
+"""The day on which the list was read."""
 
 PRICES_USD_PER_MILLION: Final = {
     "text-embedding-3-small": Decimal("0.02"),

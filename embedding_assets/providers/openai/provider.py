@@ -36,11 +36,11 @@ _MOST_WINDOW_TEXTS: Final = 16_384
 
 
 def openai_space(config: OpenAIConfig) -> VectorSpace:
-    """The vector space of the configured model; asks nobody."""
+    """The vector space of the configured model; sends no request."""
     return VectorSpace(
         provider="openai",
         model=config.model,
-        # The API tells no version of its weights, but the same name on another server may be another model.
+        # The API gives no version of its weights, but the same name on another server may be another model.
         revision=_server(config.base_url),
         dimensions=config.dimensions,
         normalized=True,
@@ -50,7 +50,7 @@ def openai_space(config: OpenAIConfig) -> VectorSpace:
 
 
 def endpoint_of(config: OpenAIConfig) -> str:
-    """A digest of all that decides which rate limits hold and what an outage stops; asks nobody."""
+    """A digest of all that decides which rate limits hold and what an outage stops; sends no request."""
     # What is not set here, the client looks for there.
     organization = config.organization or os.environ.get("OPENAI_ORG_ID")
     project = config.project or os.environ.get("OPENAI_PROJECT_ID")
@@ -90,7 +90,7 @@ class OpenAIProvider:
 
     @property
     def precision(self) -> str:
-        """Nobody tells."""
+        """Unknown."""
         return ""
 
     @property
@@ -99,7 +99,7 @@ class OpenAIProvider:
         return min(_MOST_WINDOW_TEXTS, self._config.max_inputs * self._config.concurrency)
 
     def load(self) -> float:
-        """Check what can be checked without asking the server; takes no time worth telling.
+        """Check what can be checked without asking the server; takes next to no time.
 
         Raises:
             ConfigurationError: the key is missing or cannot be one, or a limit in dollars needs a price.
@@ -179,7 +179,7 @@ class _Sender:
     def __init__(self, client: AsyncOpenAI, config: OpenAIConfig) -> None:
         self._client = client
         self._config = config
-        # The client's own time-out starts anew with every byte that arrives.
+        # The client's own time-out starts again with every byte that arrives.
         self._longest_seconds = config.connect_timeout_seconds + config.timeout_seconds
 
     async def __call__(self, texts: Sequence[str]) -> Outcome:

@@ -78,7 +78,7 @@ def next_size(size: int, *, requested_tokens: int | None, allowed_tokens: int) -
 
     Args:
         size: bytes it has.
-        requested_tokens: its tokens as the refusal counts them; None: it does not tell.
+        requested_tokens: its tokens as the refusal counts them; None: it does not say.
         allowed_tokens: tokens a text may have.
     """
     if requested_tokens and requested_tokens > allowed_tokens:
@@ -88,7 +88,7 @@ def next_size(size: int, *, requested_tokens: int | None, allowed_tokens: int) -
 
 
 def share_tokens(total: int, sizes: Sequence[int]) -> list[int]:
-    """What each text has of the tokens of its request, by its bytes; the parts sum up to the total."""
+    """Divide the tokens of a request among its texts by their bytes; the parts sum up to the total."""
     whole, before, shares = sum(sizes), 0, []
     for size in sizes:
         after = before + size

@@ -1,4 +1,4 @@
-"""What is embedded and what is pending, by prefix."""
+"""Embedded and pending chunks, by prefix."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the vectors cost, day by day."""
+"""Dollars spent on vectors, by day."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _CAPTION: Final = (
 )
 _MOST_SPACES: Final = 3
 _FAR_ABOVE: Final = 4
-"""A limit that many times higher than the highest day would flatten the days; it is told in words only."""
+"""A limit that many times higher than the highest day would flatten the days; it is given in words only."""
 
 
 def cost_figure(

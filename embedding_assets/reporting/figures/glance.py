@@ -1,6 +1,6 @@
 """Pictures so small that Dagster's UI shows them at once, among the metadata of an asset.
 
-Written by hand: each must be told in fewer characters than a plotting library spends on its axes.
+Written by hand: each must take fewer characters than a plotting library spends on its axes.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def glance(title: Sequence[tuple[str, str]], *drawings: Sequence[str]) -> Pictur
     """A title and the first of the drawings, ever simpler ones, that leave the picture short enough.
 
     Args:
-        title: words and their colours: those of what they tell of, so that the title is the legend too.
+        title: words and their colours: those of what they name, so that the title is the legend too.
         drawings: their parts.
     """
     head = "".join(
@@ -50,7 +50,7 @@ def text(x: int, y: int, words: str, attributes: str = "") -> str:
 
 
 def ends(first: str, last: str) -> str:
-    """What stands below the two ends of the horizontal axis."""
+    """Labels of the two ends of the horizontal axis."""
     return text(0, 89, first) + text(WIDTH, 89, last, " text-anchor='end'")
 
 

@@ -74,7 +74,7 @@ def map_figure(vectors: NDArray[np.floating], sources: Sequence[str], *, size: t
 def _groups(origins: Sequence[str]) -> tuple[list[tuple[str, str, set[str]]], list[tuple[str, str, set[str]]]]:
     """Label, colour and names of the most frequent sources, and of all others together."""
     frequent = [name for name, _ in sorted(Counter(origins).items(), key=lambda item: (-item[1], item[0]))]
-    # Files of one folder are told by their names. A source need not be a path: it may be an address, too.
+    # Files of one folder are named by their file names. A source need not be a path: it may be an address, too.
     shared = commonprefix(frequent).rpartition("/")[0]  # noqa: RUF071
     within = len(shared) + 1 if shared else 0
     groups = [

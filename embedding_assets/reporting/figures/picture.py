@@ -27,8 +27,8 @@ class Picture:
 
     Attributes:
         svg: the image's source.
-        alt: what it shows, for whoever cannot see it.
-        caption: how to read it, for whoever sees it for the first time.
+        alt: what it shows, for readers who cannot see it.
+        caption: how to read it, for readers who see it for the first time.
     """
 
     svg: str

@@ -1,4 +1,4 @@
-"""How well and how fast the index answers, by ``ef_search``: what there is to choose between."""
+"""Recall and latency of the index by ``ef_search``, to choose one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How the figures look: colours, type, axes, and the way to SVG."""
+"""Style of the figures: colours, type, axes, and their SVG."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def _tidy(svg: str) -> str:
     svg = svg[svg.index("<svg") :].replace("'DejaVu Sans'", "system-ui, sans-serif")
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     svg = re.sub(r">\s+<", "><", svg)
-    # Only within tags: a number among the words is told as it is.
+    # Only within tags: a number among the words stays as it is.
     return re.sub(r"<[^>]*>", _shorten, svg)
 
 

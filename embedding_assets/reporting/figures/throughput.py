@@ -1,4 +1,4 @@
-"""How fast the runs were."""
+"""Throughput of the runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Indexes are built once, and built anew without a gap when they are spoiled, however that came about."""
+"""Indexes are built once, and rebuilt without a gap when they are spoiled, however that came about."""
 
 import threading
 import time
@@ -36,7 +36,7 @@ def test_who_asks_first_builds_and_the_others_wait(database, column, execute):
     assert {"idx_once", column.index} <= index_names(execute)
 
 
-def test_an_invalid_index_is_built_anew(database, column, execute):
+def test_an_invalid_index_is_rebuilt(database, column, execute):
     insert_chunks(database, ["one", "two"])
     execute("UPDATE knowledge_base SET context_header = 'same'")
     with (
@@ -121,7 +121,7 @@ def test_what_an_interrupted_replacement_left_is_cleared_away(database, column, 
 
 
 def test_a_limit_on_statements_does_not_end_a_build(database, column, execute):
-    """The servers of some hosts have one of a minute or two, and every build would run into it anew."""
+    """The servers of some hosts have one of a minute or two, and every build would run into it again."""
     insert_vectors(database, column, unit_vectors(20))
     [(name,)] = execute("SELECT current_database()")
     execute(f"ALTER DATABASE \"{name}\" SET statement_timeout = '400ms'")
@@ -177,7 +177,7 @@ def rewrite_vectors(execute, seed: int) -> None:
     ],
     ids=["dropped", "invalid", "wrong m", "wrong operator class", "ivfflat"],
 )  # fmt: skip
-def test_a_spoiled_index_is_found_and_built_anew(database, column, execute, spoil, reason):
+def test_a_spoiled_index_is_found_and_rebuilt(database, column, execute, spoil, reason):
     insert_vectors(database, column, unit_vectors(50))
     build_vector_index(database, column, CONFIG)
     assert repair_reason(describe_index(database, column.index), CONFIG, 50, 8) is None
@@ -194,7 +194,7 @@ def test_a_spoiled_index_is_found_and_built_anew(database, column, execute, spoi
     assert build_vector_index(database, column, CONFIG) is None
 
 
-def test_a_bloated_index_is_built_anew_beside_itself(database, execute, caplog):
+def test_a_bloated_index_is_rebuilt_beside_itself(database, execute, caplog):
     column = register_space(database, FAKE_SPACE)
     execute("ALTER TABLE knowledge_base SET (autovacuum_enabled = off)")
     hashes = insert_vectors(database, column, unit_vectors(300, 768))
@@ -242,7 +242,7 @@ def test_a_small_index_is_never_bloated(database, column, execute):
     assert build_vector_index(database, column, CONFIG) is None
 
 
-def test_a_ceiling_below_what_a_fresh_index_has_is_told(database, execute, caplog):
+def test_a_ceiling_below_what_a_fresh_index_has_is_reported(database, execute, caplog):
     column = register_space(database, FAKE_SPACE)
     insert_vectors(database, column, unit_vectors(300, 768))
     low = CONFIG.model_copy(update={"bloat_ceiling": 0.5})

@@ -1,4 +1,4 @@
-"""A build that is cut off, wherever that is, is told and made good by the next one; two processes never build twice."""
+"""A build that is cut off, wherever that is, is reported, and repaired by the next one; no two processes build twice."""
 
 import subprocess
 import sys
@@ -161,12 +161,12 @@ def test_a_build_that_the_server_ends_leaves_an_invalid_index_which_the_next_one
     assert build_vector_index(database, vectors, CONFIG) is None
 
 
-def test_a_connection_that_is_lost_while_building_is_told(database, database_url, vectors, caplog):
+def test_a_connection_that_is_lost_while_building_is_reported(database, database_url, vectors, caplog):
     cut = (b"", b"CREATE INDEX CONCURRENTLY", "during")
     with proxy(database_url, cuts=[cut]) as url, Database(url, DatabaseConfig(retry_seconds=5)) as far:
         with pytest.raises(DatabaseError, match=f"^index {vectors.index} was not built: the connection was lost; run"):
             build_vector_index(far, vectors, CONFIG)
-        # The server may have gone on: whoever comes next finds it built, or builds it.
+        # The server may have gone on: the next process finds it built, or builds it.
         build_vector_index(far, vectors, CONFIG)
     assert describe_index(database, vectors.index).matches(CONFIG)
 

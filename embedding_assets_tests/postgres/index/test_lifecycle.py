@@ -50,7 +50,7 @@ def test_a_space_that_a_run_is_loading_is_left_to_it(settings: Settings, databas
         assert not describe_index(database, second.index).exists
         # Nor is it missed yet.
         assert all(verdict.passed for verdict in judge_index(database, first, settings))
-        # The configured space is looked after in any case: its own run has just ended.
+        # The configured space is maintained in any case: its own run has just ended.
         assert spaces_to_index(database, second) == [second, first]
     assert spaces_to_index(database, first) == [first, second]
 

@@ -1,4 +1,4 @@
-"""A build tells how far it is, and is not harmed by those who ask."""
+"""A build has progress to show, and is not harmed by those who ask."""
 
 import threading
 
@@ -17,7 +17,7 @@ CONFIG = IndexConfig(workers=0)
 
 @pytest.fixture
 def often(monkeypatch):
-    """Asked, and told in the log, a hundred times as often."""
+    """Asked, and logged, a hundred times as often."""
     monkeypatch.setattr(progress, "_POLL_SECONDS", 0.01)
     monkeypatch.setattr(progress, "_LOG_SECONDS", 0.1)
 
@@ -31,7 +31,7 @@ def often(monkeypatch):
         (0, 0, "blocks", None, "i: loading, 12 s"),
     ],
 )
-def test_what_is_told(done, total, unit, share, text):
+def test_what_is_reported(done, total, unit, share, text):
     progress = BuildProgress("i", "loading", done, total, unit, 12.3)
     assert progress.share == share
     assert str(progress) == text
@@ -68,8 +68,8 @@ def test_a_build_is_followed_through_its_phases(database, column, beside, caplog
     assert [p.done for p in loading] == sorted(p.done for p in loading)
     assert 0 < loading[-1].done <= 4000
     assert [p.seconds for p in seen] == sorted(p.seconds for p in seen)
-    told = [entry for entry in caplog.records if entry.name == progress.__name__]
-    assert 0 < len(told) < len(seen)
+    entries = [entry for entry in caplog.records if entry.name == progress.__name__]
+    assert 0 < len(entries) < len(seen)
     assert "of 4,000 vectors (" in caplog.text
 
 
@@ -83,18 +83,18 @@ def test_a_short_build_is_not_asked(database, column):
 @pytest.mark.usefixtures("often")
 def test_a_build_goes_on_when_nobody_can_be_asked(database, caplog):
     gone = Database("postgresql://localhost:1/gone", DatabaseConfig(retry_seconds=0, connect_timeout_seconds=1))
-    told = threading.Event()
+    failed = threading.Event()
     with database.session() as connection, watch_build(gone, connection, "idx", 10, lambda _: None):
         for _ in range(500):
             if "the progress of idx is not shown" in caplog.text:
-                told.set()
+                failed.set()
                 break
             connection.execute("SELECT pg_sleep(0.02)")
-    assert told.is_set()
+    assert failed.is_set()
 
 
 @pytest.mark.usefixtures("often")
-def test_whoever_may_not_see_the_build_is_told_nothing(role, database, column, beside):
+def test_a_role_that_may_not_see_the_build_sees_nothing(role, database, column, beside):
     """Another role's row is there, but empty."""
     insert_vectors(database, column, unit_vectors(20))
     seen: list[BuildProgress] = []

@@ -19,7 +19,7 @@ WEAK = IndexConfig(m=2, ef_construction=4, ef_search=1)
 
 
 def clustered(count: int, dimensions: int) -> np.ndarray:
-    """Unit vectors around a twentieth as many centres: hard to tell from each other."""
+    """Unit vectors around a twentieth as many centres: hard to distinguish."""
     vectors = np.repeat(unit_vectors(20, dimensions), count // 20, axis=0)
     vectors = vectors + 0.3 * unit_vectors(count, dimensions, seed=11)
     return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
@@ -198,7 +198,7 @@ def test_a_search_that_is_not_exact_is_noticed(database, column, monkeypatch):
     build_vector_index(database, column, CONFIG)
     monkeypatch.setattr(neighbours, "_forbid_indexes", neighbours._force_index)
     sample = measure_recall(database, column, CONFIG)
-    assert (sample.recall, sample.reason) == (None, "the server reads an index even where it is told not to")
+    assert (sample.recall, sample.reason) == (None, "the server reads an index even where that is turned off")
 
 
 def test_rows_that_are_deleted_meanwhile_are_left_out(database, column, execute, monkeypatch):
@@ -256,7 +256,7 @@ def test_neighbours_missed_together_are_no_trials_of_their_own(recalls, trials):
     assert independent_trials(recalls, 10) == (trials and pytest.approx(trials))
 
 
-def test_where_nothing_was_missed_other_points_tell_how_sure_that_is():
+def test_where_nothing_was_missed_other_points_show_how_sure_that_is():
     alone, _ = recall_interval([1.0] * 100, 10)
     beside, _ = recall_interval([1.0] * 100, 10, otherwise=1000)
     assert alone == pytest.approx(0.963, abs=5e-4)

@@ -70,7 +70,7 @@ def test_root_runs_an_existing_server_as_its_owner(empty):
 
 @root_only
 @pytest.mark.parametrize("program", ["/bin/false", None])
-def test_root_without_a_user_for_the_server_is_told_what_to_do(empty, monkeypatch, program):
+def test_root_without_a_user_for_the_server_is_shown_what_to_do(empty, monkeypatch, program):
     monkeypatch.setattr(system_user, "_NAME", "no-such-user")
     monkeypatch.setattr(shutil, "which", lambda *_, **__: program)
 

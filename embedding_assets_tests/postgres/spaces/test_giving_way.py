@@ -1,4 +1,4 @@
-"""A space of an API that was never written to gives way to another, since nobody knew whether its model exists."""
+"""A space of an API that was never written to gives way to another, since it was unknown whether its model exists."""
 
 import dataclasses
 
@@ -19,7 +19,7 @@ TYPO = dataclasses.replace(API, model="text-embeding-3-small", dimensions=512)
 
 @pytest.mark.parametrize("first", [True, False], ids=["first", "further"])
 def test_an_api_s_space_that_was_never_written_to_gives_way(database, execute, settings, first):
-    """Nobody knew whether the model exists."""
+    """It was unknown whether the model exists."""
     before = [] if first else [register_space(database, FAKE_SPACE)]
     insert_chunks(database, ["text"])
     wrong = register_space(database, TYPO, new_provider=True)

@@ -97,7 +97,7 @@ def use(database, column):
     fill(database, column)
 
 
-def test_another_server_and_another_model_are_told_together(database):
+def test_another_server_and_another_model_are_reported_together(database):
     use(database, register_space(database, API))
     with pytest.raises(SpaceMismatchError, match=r"to the API at api\.openai\.com and unset the others to go on"):
         register_space(database, dataclasses.replace(API, revision="localhost", model="other"))
@@ -235,7 +235,7 @@ def test_first_spaces_registered_at_once_agree_on_one(database):
 
 
 def test_a_new_column_gives_way_to_readers_and_is_added_when_they_are_gone(database, column, execute):
-    """Whoever reads meanwhile must not queue behind it for long."""
+    """A reader must not queue behind it for long."""
     insert_chunks(database, ["text"])
     with database.connect() as reader:
         reader.execute("SELECT * FROM knowledge_base")

@@ -57,7 +57,7 @@ def test_a_bucket_refills_continuously_to_a_minute_s_worth():
 def test_how_long_until_something_may_be_used(available, amount, seconds):
     waiting = bucket(available, configured=60)
     assert waiting.wait_seconds(amount) == pytest.approx(seconds)
-    # Whoever waits that long and not a moment longer gets it.
+    # Waiting that long, and not a moment longer, is enough.
     assert waiting.refilled(waiting.wait_seconds(amount)).wait_seconds(amount) == 0
 
 
@@ -100,9 +100,9 @@ def test_headers_correct_a_bucket_in_both_directions(before, said, available):
     assert before.corrected(*said).available == (None if available is None else pytest.approx(available))
 
 
-def test_a_learned_limit_stays_until_another_is_told():
-    told = UNKNOWN.corrected(600, 100, 0)
-    assert [told.corrected(limit, 50, 0).learned for limit in (None, 0, -1, 1200)] == [600, 600, 600, 1200]
+def test_a_learned_limit_stays_until_another_is_reported():
+    given = UNKNOWN.corrected(600, 100, 0)
+    assert [given.corrected(limit, 50, 0).learned for limit in (None, 0, -1, 1200)] == [600, 600, 600, 1200]
 
 
 def test_a_refusal_that_does_not_say_what_is_left():

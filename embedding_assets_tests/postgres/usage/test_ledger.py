@@ -77,7 +77,7 @@ def assert_sums_are_those_of_the_rows(beside) -> None:
 def test_each_state_counts_as_what_it_may_cost(enter, check):
     enter("settled", "0.10")
     enter("presumed", "0.20")
-    enter("reserved", "0.30", expires=timedelta(0))  # nobody told its outcome in time
+    enter("reserved", "0.30", expires=timedelta(0))  # its outcome was not recorded in time
     assert check(run="0.604") == pytest.approx((0.6 + 0.001) / 0.604)
     with pytest.raises(BudgetExceededError):
         check(run="0.603999")
@@ -276,7 +276,7 @@ def test_a_new_reservation_closes_an_expired_one(database, enter, beside):
 
     with database.connect() as other:
         other.execute("SELECT FROM embedding_usage WHERE id = ANY (%s) FOR UPDATE", [list(expired)])
-        first = database.run(add)  # whoever holds them is closing them
+        first = database.run(add)  # their holder is closing them
     assert {states()[reservation] for reservation in expired} == {"reserved"}
     second = database.run(add)
     assert sorted(states()[reservation] for reservation in expired) == ["presumed", "reserved"]

@@ -110,7 +110,7 @@ def test_malformed_answers(answer: bytes, code: str):
     assert (caught.value.code, str(caught.value)) == (code, code)
 
 
-def test_what_a_malformed_answer_still_tells():
+def test_what_a_malformed_answer_still_says():
     with pytest.raises(MalformedAnswerError) as caught:
         parse_answer(body([1.0], [1.0], usage={"prompt_tokens": 5}), count=2, dimensions=2)
     assert (caught.value.code, caught.value.tokens, caught.value.dimensions) == ("wrong_dimensions", 5, 1)

@@ -93,7 +93,7 @@ async def test_who_gives_up_while_the_database_is_asked_reserves_nothing(
     assert usage(beside) == {}
 
 
-async def test_an_outcome_is_told_even_when_cancelled(gate: ApiGate, database_url: str, beside: psycopg.Connection):
+async def test_an_outcome_is_reported_even_when_cancelled(gate: ApiGate, database_url: str, beside: psycopg.Connection):
     reservation = await gate.enter([TEXT])
     assert reservation is not None
     with psycopg.connect(database_url) as locking:
@@ -141,7 +141,7 @@ async def test_a_request_above_what_a_minute_allows_is_sent_in_parts(database: D
 
 
 @pytest.mark.parametrize(
-    ("settings", "told", "tokens"),
+    ("settings", "given", "tokens"),
     [
         ({}, (None, None), 250_000),
         ({"max_request_tokens": 1000}, (None, None), 1000),
@@ -155,9 +155,9 @@ async def test_a_request_above_what_a_minute_allows_is_sent_in_parts(database: D
         ({}, (None, 5), 1),
     ],
 )
-def test_tokens_of_a_request(settings: dict[str, object], told: tuple[int | None, int | None], tokens: int):
+def test_tokens_of_a_request(settings: dict[str, object], given: tuple[int | None, int | None], tokens: int):
     account = account_of(**settings)
-    account.requests_per_minute, account.tokens_per_minute = told
+    account.requests_per_minute, account.tokens_per_minute = given
     assert account.request_tokens == tokens
 
 
@@ -168,7 +168,7 @@ async def test_refusals_for_rate_that_do_not_say_when(gate: ApiGate):
         pause = gate._pause_after(refused)
         assert pause is not None
         pauses.append(pause)
-        # What is in flight together is refused together: nobody waits any longer for that.
+        # What is in flight together is refused together: nothing waits any longer for that.
         again = gate._pause_after(refused)
         assert again is not None
         assert 0.1 <= again <= pause
@@ -179,7 +179,7 @@ async def test_refusals_for_rate_that_do_not_say_when(gate: ApiGate):
 
 
 @pytest.mark.parametrize(
-    ("kind", "told", "pause"),
+    ("kind", "given", "pause"),
     [
         ("rate_limited", 3.0, 3.0),
         ("rate_limited", 0.0, 0.1),
@@ -189,11 +189,11 @@ async def test_refusals_for_rate_that_do_not_say_when(gate: ApiGate):
         ("refused", None, None),
     ],
 )
-async def test_pauses(kind: str, told: float | None, pause: float | None, gate: ApiGate):
-    assert gate._pause_after(Outcome(kind, "", retry_after_seconds=told)) == pause  # type: ignore[arg-type]
+async def test_pauses(kind: str, given: float | None, pause: float | None, gate: ApiGate):
+    assert gate._pause_after(Outcome(kind, "", retry_after_seconds=given)) == pause  # type: ignore[arg-type]
 
 
-async def test_waiting_is_told_but_not_all_the_time(database: Database, caplog: pytest.LogCaptureFixture):
+async def test_waiting_is_reported_but_not_all_the_time(database: Database, caplog: pytest.LogCaptureFixture):
     caplog.set_level(logging.INFO, "embedding_assets")
     account = account_of(requests_per_minute=60)
     with ApiGate(account, database, endpoint="here", run_id="run") as gate:

@@ -47,7 +47,7 @@ def test_an_outage_that_does_not_pass(server: ApiServer, database: Database, bes
     assert time.monotonic() - started >= 2
     assert caught.value.__context__ is None
     assert usage(beside) == {}
-    # Whoever comes later knows at once.
+    # A later process knows at once.
     asked = server.requests
     with pytest.raises(ProviderUnavailableError, match=UNAVAILABLE):
         embed(provider, TEXTS[:1])

@@ -148,7 +148,7 @@ def test_rates():
 
 
 @pytest.mark.parametrize("value", ["", "-1", "many", "1.5", "9" * 20, "²"])
-def test_rates_that_make_no_sense_are_not_told(value: str):
+def test_rates_that_make_no_sense_are_not_reported(value: str):
     assert read_rates({"x-ratelimit-limit-requests": value}) is None
     assert read_rates({"x-ratelimit-limit-requests": "0"}) is None
 

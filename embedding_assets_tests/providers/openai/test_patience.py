@@ -55,7 +55,7 @@ def test_patience_shortens_and_never_lengthens(settings: Settings):
     assert patient.with_patience(1).with_patience(9).openai.wait_seconds == 1
 
 
-def test_what_stands_behind_one_host_is_told_apart():
+def test_what_stands_behind_one_host_is_kept_apart():
     urls = ["http://host/a/v1", "http://host/b/v1", "http://host:81/v1", "http://host/v1/", "http://host"]
     revisions = [openai_space(OpenAIConfig(base_url=url)).revision for url in urls]
     assert revisions == ["host/a", "host/b", "host:81", "host", "host"]

@@ -116,7 +116,7 @@ def test_requests_take_but_a_part_of_what_a_minute_may(server: ApiServer, databa
     assert max(one.estimate for one in server.served) <= 300
 
 
-def test_what_the_headers_tell_bounds_the_next_requests(database: Database):
+def test_what_the_headers_say_bounds_the_next_requests(database: Database):
     texts = [f"{number} " + "word " * 20 for number in range(60)]
     with ApiServer(tokens_per_minute=6_000) as server:
         provider = make_provider(server, database, max_inputs=25)
@@ -148,7 +148,7 @@ def test_a_window_keeps_the_requests_in_flight_busy(
     assert make_provider(server, database, **changes).window_texts == texts
 
 
-def test_runs_are_told_apart_in_the_ledger(server: ApiServer, database: Database, beside: psycopg.Connection):
+def test_runs_are_kept_apart_in_the_ledger(server: ApiServer, database: Database, beside: psycopg.Connection):
     def runs() -> list[str]:
         return [run for (run,) in beside.execute("SELECT run_id FROM embedding_usage ORDER BY id")]
 
@@ -309,6 +309,6 @@ def test_closing_early_cancels_what_is_in_flight(server: ApiServer, database: Da
     assert {state: one.requests for state, one in states.items()} == {"settled": 2, "presumed": 4}
     assert states["presumed"].usd > 0
     assert server.requests == 6
-    assert beside.execute("SELECT outages FROM embedding_endpoints").fetchone() == (0,)  # nobody's fault
+    assert beside.execute("SELECT outages FROM embedding_endpoints").fetchone() == (0,)  # no fault of the server
     server.faults.script.clear()
     assert_embedded(embed(provider, TEXTS[:50]), TEXTS[:50])

@@ -87,21 +87,21 @@ def test_a_refusal_for_rate_is_waited_out(server: ApiServer, database: Database)
     assert again.started - refused.started >= 0.95
 
 
-def test_rate_limits_that_headers_tell_are_kept(database: Database):
+def test_rate_limits_that_headers_say_are_kept(database: Database):
     with ApiServer(requests_per_minute=1200, burst_seconds=1.0) as server:
         result = embed(make_provider(server, database, max_inputs=5), TEXTS)
         assert_embedded(result, TEXTS)
         assert (server.requests, server.violations) == (60, 0)
 
 
-def test_rate_limits_that_nobody_tells_are_found(database: Database, caplog: pytest.LogCaptureFixture):
+def test_rate_limits_that_no_header_names_are_found(database: Database, caplog: pytest.LogCaptureFixture):
     with ApiServer(requests_per_minute=120, burst_seconds=1.0, retry_after=None) as server:
         server.faults.share, server.faults.kinds = 1.0, (Fault.NO_HEADERS,)
         result = embed(make_provider(server, database, max_inputs=40), TEXTS)
         assert_embedded(result, TEXTS)
         assert server.violations > 0
-    told = [record for record in caplog.records if "refused for rate" in record.message]
-    assert len(told) == 1  # within ten seconds
+    logged = [record for record in caplog.records if "refused for rate" in record.message]
+    assert len(logged) == 1  # within ten seconds
 
 
 def test_one_bad_text_is_found_by_halving(server: ApiServer, database: Database, caplog: pytest.LogCaptureFixture):
@@ -149,7 +149,7 @@ def test_a_text_that_always_fails_alone(fault: Fault, code: str, server: ApiServ
     assert alone.errors == {0: code}
 
 
-def test_what_a_text_that_fails_has_cost_is_told(server: ApiServer, database: Database):
+def test_what_a_text_that_fails_has_cost_is_reported(server: ApiServer, database: Database):
     result = embed(make_provider(server, database), ["good", f"bad {Fault.NAN.marker}"])
     assert result.errors == {1: "not_finite"}
     assert result.usd == pytest.approx(float(server.bill_usd))

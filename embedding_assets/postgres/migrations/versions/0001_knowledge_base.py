@@ -17,7 +17,7 @@ CREATE TABLE IF NOT EXISTS knowledge_base (
 ) WITH (fillfactor = 70)
 """
 
-# Columns that an adopted table may lack. text_version tells a writer that the text it embedded has since been edited.
+# Columns that an adopted table may lack. text_version shows a writer that the text it embedded has since been edited.
 _COLUMNS = """
 ALTER TABLE knowledge_base
     ADD COLUMN IF NOT EXISTS context_header text NOT NULL DEFAULT '',
@@ -84,8 +84,8 @@ CREATE TABLE embedding_runs (
 CREATE INDEX idx_embedding_runs_space ON embedding_runs (space, id DESC)
 """
 
-# The function reads which columns hold vectors when it runs, so a new space needs no new trigger. Whoever edits a chunk
-# may have another search_path, and rights on knowledge_base alone.
+# The function reads which columns hold vectors when it runs, so a new space needs no new trigger. A role that edits a
+# chunk may have another search_path, and rights on knowledge_base alone.
 _TRIGGER = """
 CREATE OR REPLACE FUNCTION knowledge_base_text_changed() RETURNS trigger LANGUAGE plpgsql
     SECURITY DEFINER SET search_path = pg_catalog, pg_temp
@@ -134,10 +134,10 @@ def _schema_and_collation() -> tuple[str, str]:
 
 def _check_adopted_columns() -> None:
     rows = op.get_bind().execute(
-        sa.text(
-            "SELECT attname, format_type(atttypid, NULL) FROM pg_attribute "
-            "WHERE attrelid = 'knowledge_base'::regclass AND attnum > 0 AND NOT attisdropped"
-        )
+        sa.text("""
+            SELECT attname, format_type(atttypid, NULL) FROM pg_attribute
+            WHERE attrelid = 'knowledge_base'::regclass AND attnum > 0 AND NOT attisdropped
+        """)
     )
     found: dict[str, str] = {name: kind for name, kind in rows}  # noqa: C416 (rows are not tuples to a type checker)
     expected = {

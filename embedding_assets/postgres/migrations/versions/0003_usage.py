@@ -1,4 +1,4 @@
-"""What requests to APIs cost, what each API still allows, and the dollars of a run."""
+"""Costs of requests to APIs, the limits of each API, and the dollars of a run."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -43,7 +43,7 @@ CREATE TABLE embedding_spending (
 ) WITH (fillfactor = 50)
 """
 
-# Triggers, so that the sums are those of the rows whoever writes them. Once for a statement: each update in the same
+# Triggers, so that the sums are those of the rows whatever writes them. Once for a statement: each update in the same
 # transaction has to step over what the ones before left behind. Always in the same order: two writers cannot wait for
 # each other.
 _TRIGGERS = """
@@ -99,10 +99,10 @@ def upgrade() -> None:
     op.execute(_USAGE)
     op.execute(_SPENDING)
     schema = op.get_bind().execute(
-        sa.text(
-            "SELECT quote_ident(nspname) FROM pg_namespace WHERE oid = ("
-            "SELECT relnamespace FROM pg_class WHERE oid = 'embedding_usage'::regclass)"
-        )
+        sa.text("""
+            SELECT quote_ident(nspname) FROM pg_namespace
+            WHERE oid = (SELECT relnamespace FROM pg_class WHERE oid = 'embedding_usage'::regclass)
+        """)
     )
     op.execute(_TRIGGERS.format(schema=schema.scalar_one()))
     op.execute(_ENDPOINTS)

@@ -1,4 +1,4 @@
-"""What was measured of vector indexes, and since when a chunk waits for its vector."""
+"""Measurements of vector indexes, and the time since which a chunk has been pending."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -31,7 +31,7 @@ CREATE TABLE embedding_index_measurements (
 CREATE INDEX idx_embedding_index_measurements_space ON embedding_index_measurements (space, id DESC)
 """
 
-# The default of rows that are there already is kept once for all of them, so the table is not written anew.
+# The default of rows that are there already is kept once for all of them, so the table is not rewritten.
 _PENDING_SINCE = "ALTER TABLE knowledge_base ADD COLUMN IF NOT EXISTS pending_since timestamptz NOT NULL DEFAULT now()"
 
 # As in 0001, but for pending_since.
@@ -80,10 +80,10 @@ def upgrade() -> None:
     ).scalar_one()
     op.execute(_PENDING_SINCE)
     kind = bind.execute(
-        sa.text(
-            "SELECT format_type(atttypid, NULL) FROM pg_attribute "
-            "WHERE attrelid = 'knowledge_base'::regclass AND attname = 'pending_since'"
-        )
+        sa.text("""
+            SELECT format_type(atttypid, NULL) FROM pg_attribute
+            WHERE attrelid = 'knowledge_base'::regclass AND attname = 'pending_since'
+        """)
     ).scalar_one()
     if kind != "timestamp with time zone":
         raise ConfigurationError(

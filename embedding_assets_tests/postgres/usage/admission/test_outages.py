@@ -24,7 +24,7 @@ def test_failures_in_a_row_open_the_circuit_for_everybody(database, ask, enter, 
     assert isinstance(ask(), Admitted)
 
 
-@pytest.mark.parametrize("outcome", ["answered", "refused", "failed", "lost", "never told"])
+@pytest.mark.parametrize("outcome", ["answered", "refused", "failed", "lost", "never recorded"])
 def test_one_probe_at_a_time_is_let_through(database, ask, enter, pass_time, outcome, endpoint):
     settle(database, enter(), tokens=1, rates=None)
     other = enter()
@@ -52,7 +52,7 @@ def test_one_probe_at_a_time_is_let_through(database, ask, enter, pass_time, out
         pass_time(2)
         enter()
         assert ask().reason == "outage", "again one alone"
-    elif outcome == "never told":
+    elif outcome == "never recorded":
         enter()
         assert ask().reason == "outage"
     else:
@@ -77,7 +77,7 @@ def test_what_is_given_up_says_nothing_about_the_endpoint(database, ask, enter, 
     assert ask().reason == "outage", "again one alone"
 
 
-def test_a_wait_for_another_reason_tells_of_the_outage_too(database, ask, enter, pass_time):
+def test_a_wait_for_another_reason_names_the_outage_too(database, ask, enter, pass_time):
     settle(database, enter(), tokens=1, rates=headers((6, 6)))
     release(database, enter(), outage=True, retry_after_seconds=500)
     pass_time(20)

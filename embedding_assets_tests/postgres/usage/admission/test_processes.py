@@ -140,7 +140,7 @@ def test_together_they_use_a_dollar_limit_up_and_never_pass_it(database, beside,
         assert possible <= limit
         time.sleep(0.005)
     assert team.finish() == ["stopped"] * PROCESSES
-    assert most > limit / 2, "nobody looked while they worked"
+    assert most > limit / 2, "no look fell into their work"
     spent = count_spending(database, "").day
     # Less is left than one request may cost: four tenths of a cent.
     assert limit - Decimal("0.004") < spent <= limit
@@ -169,7 +169,7 @@ def test_together_they_use_a_rate_limit_up_and_never_pass_it(beside, database_ur
     allowed = [6 * (created - float(opened)) for [created] in rows]
     assert len(allowed) == 10 * PROCESSES
     assert all(count <= most + 1e-3 for count, most in enumerate(allowed, start=1)), "more than allowed"
-    # Whoever is late catches up: what is left over does not grow.
+    # A late one catches up: what is left over does not grow.
     shares = [count / most for count, most in enumerate(allowed, start=1)]
     assert max(shares[-20:]) >= 0.95
     used = beside.execute("SELECT requests_admitted, tokens_admitted FROM embedding_endpoints").fetchone()

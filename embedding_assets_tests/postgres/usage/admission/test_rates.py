@@ -1,4 +1,4 @@
-"""Rate limits: as configured, as the headers of answers tell them, and as refusals do."""
+"""Rate limits: as configured, as the headers of answers give them, and as refusals do."""
 
 import pytest
 
