@@ -5,7 +5,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 BENCHMARKS := encode write end_to_end backlog startup memory api
 
-.PHONY: help demo test ui check bench clean
+.PHONY: help demo test ui check docs bench clean
 
 help: ## Show what there is to make
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -23,14 +23,20 @@ test: $(INSTALLED) ## Run all tests with coverage
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
-check: $(INSTALLED) ## Lint, types, borders between layers
+check: $(INSTALLED) ## Lint, types, borders between layers, docs up to date
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python docs/generate.py --check
+	$(BIN)/sphinx-build -W --keep-going -q docs docs/_build
 
-bench: $(addprefix bench-,$(BENCHMARKS)) ## Measure everything (an hour or more), update README; bench-NAME: one of them
-	$(BIN)/python benchmarks/readme.py
+docs: $(INSTALLED) ## Write the generated sections, build the site: docs/_build/index.html
+	$(BIN)/python docs/generate.py
+	$(BIN)/sphinx-build -W --keep-going -q docs docs/_build
+
+bench: $(addprefix bench-,$(BENCHMARKS)) ## Measure everything (an hour or more), update the docs; bench-NAME: one of them
+	$(BIN)/python docs/generate.py
 
 bench-%: $(INSTALLED)
 	$(BIN)/python benchmarks/$*.py

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from embedding_assets.pipeline.generator import EmbeddingGenerator
     from embedding_assets.pipeline.run import RunOutcome, embed_pending
     from embedding_assets.planning import PrefixRange
+    from embedding_assets.providers.base import EmbeddedBatch, EmbeddingProvider
     from embedding_assets.retrieval import SearchResult, search
     from embedding_assets.service import EmbeddingService
     from embedding_assets.spaces import EmbeddedVector, EmbeddedVectors, VectorSpace
@@ -42,12 +43,14 @@ _HOMES = {
     "DatabaseUnavailableError": "errors",
     "DocumentError": "errors",
     "DocumentMetadata": "models",
+    "EmbeddedBatch": "providers.base",
     "EmbeddedVector": "spaces",
     "EmbeddedVectors": "spaces",
     "EmbeddingAssetsError": "errors",
     "EmbeddingConfig": "config",
     "EmbeddingCost": "models",
     "EmbeddingGenerator": "pipeline.generator",
+    "EmbeddingProvider": "providers.base",
     "EmbeddingService": "service",
     "EmbeddingStats": "models",
     "ModelUnavailableError": "errors",
@@ -76,12 +79,14 @@ __all__ = [
     "DatabaseUnavailableError",
     "DocumentError",
     "DocumentMetadata",
+    "EmbeddedBatch",
     "EmbeddedVector",
     "EmbeddedVectors",
     "EmbeddingAssetsError",
     "EmbeddingConfig",
     "EmbeddingCost",
     "EmbeddingGenerator",
+    "EmbeddingProvider",
     "EmbeddingService",
     "EmbeddingStats",
     "ModelUnavailableError",

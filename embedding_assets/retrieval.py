@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from embedding_assets.postgres.connection import Database
+    from embedding_assets.providers.base import EmbeddingProvider
     from embedding_assets.spaces import SpaceColumn
 
 
@@ -67,6 +68,7 @@ def search(
     where: dict[str, str] | None = None,
     settings: Settings | None = None,
     database: Database | None = None,
+    provider: EmbeddingProvider | None = None,
 ) -> list[SearchResult]:
     """The ``k`` chunks nearest to ``query``, best first.
 
@@ -80,6 +82,7 @@ def search(
         where: only chunks whose document metadata has these values, compared as text.
         settings: default: from the environment.
         database: default: the configured one, opened for this call.
+        provider: one of your own, for the question in its space; default: that of each space.
 
     Raises:
         ConfigurationError: nothing was embedded yet, the query is blank, or ``k`` is less than 1.
@@ -93,8 +96,9 @@ def search(
     with ExitStack() as stack:
         database = database or stack.enter_context(open_database(settings))
         stack.enter_context(correlate())
-        serving = select_for_search(settings, database).column
-        return _Search(query, k, where or {}, settings.with_patience(_PATIENCE_SECONDS), database).run(serving)
+        serving = select_for_search(settings, database, provider).column
+        patient = settings.with_patience(_PATIENCE_SECONDS)
+        return _Search(query, k, where or {}, patient, database, provider).run(serving)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +110,7 @@ class _Search:
     where: dict[str, str]
     settings: Settings
     database: Database
+    provider: EmbeddingProvider | None
 
     def run(self, serving: SpaceColumn) -> list[SearchResult]:
         fallback = self._find_fallback(serving)
@@ -162,7 +167,7 @@ class _Search:
 
     def _embed(self, column: SpaceColumn) -> NDArray[np.float32]:
         """The vector of the question in a space."""
-        provider = select_space(self.settings, column, self.database).open_provider()
+        provider = select_space(self.settings, column, self.database, self.provider).open_provider()
         [batch] = embed_checked(provider, [self.query], query=True)
         if batch.errors:
             raise ProviderError(f"the query cannot be embedded: {batch.errors[0]}")

@@ -24,7 +24,7 @@ from embedding_assets.formatting import (
 
 
 @pytest.mark.parametrize(
-    ("expected_text", "expected"),
+    ("words", "expected"),
     [
         (share(0, 0), "0%"),
         (share(0, 9), "0%"),
@@ -73,8 +73,8 @@ from embedding_assets.formatting import (
         (shortened("a  name\nof two lines", 11), "a nam…lines"),
     ],
 )
-def test_numbers_and_words(expected_text: str, expected: str):
-    assert expected_text == expected
+def test_numbers_and_words(words: str, expected: str):
+    assert words == expected
 
 
 def test_amounts_in_a_column_have_as_many_decimals_as_the_smallest_needs():

@@ -25,7 +25,6 @@ from embedding_assets.postgres.bootstrap import open_database
 from embedding_assets.postgres.failures import FailedChunk, save_failures
 from embedding_assets.postgres.locks import PrefixLocks
 from embedding_assets.postgres.runs import save_run
-from embedding_assets.postgres.spaces import register_space
 from embedding_assets.postgres.vectors import write_vectors
 from embedding_assets.providers.base import embed_checked
 from embedding_assets.providers.selection import fallback_settings, select_for_run
@@ -97,12 +96,8 @@ class EmbeddingGenerator:
             settings = settings.with_embedding(batch_size=batch_size)
         with ExitStack() as stack:
             database = self._database or stack.enter_context(open_database(settings))
-            if self._provider is None:
-                selection = select_for_run(settings, database)
-                column, provider = selection.column, selection.open_provider()
-            else:
-                provider = self._provider
-                column = register_space(database, provider.space, new_space=settings.embedding.new_space)
+            selection = select_for_run(settings, database, self._provider)
+            column, provider = selection.column, selection.open_provider()
             stack.enter_context(correlate())
             run = _SpaceRun(
                 settings,

@@ -24,6 +24,7 @@ from embedding_assets.providers.selection import select_for_run
 if TYPE_CHECKING:
     from embedding_assets.models import EmbeddingStats
     from embedding_assets.postgres.connection import Database
+    from embedding_assets.providers.base import EmbeddingProvider
     from embedding_assets.spaces import SpaceColumn
 
 logger = logging.getLogger(__name__)
@@ -52,6 +53,7 @@ def embed_pending(
     *,
     prefixes: PrefixRange | None = None,
     database: Database | None = None,
+    provider: EmbeddingProvider | None = None,
     batch_size: int | None = None,
     defer_index: bool = True,
     build_index: Literal["always", "on_failure", "never"] = "always",
@@ -68,6 +70,7 @@ def embed_pending(
         settings: default: from the environment.
         prefixes: the range to work on; default: all.
         database: default: the configured one, opened and migrated for this call.
+        provider: default: the configured one.
         batch_size: most texts in one forward pass, 1 to 512; default ``EMBEDDING_BATCH_SIZE``.
         defer_index: whether a first load may drop the index before it starts.
         build_index: ``always``, ``never``, or only ``on_failure``, where a later step builds it otherwise.
@@ -84,7 +87,7 @@ def embed_pending(
     buckets = (prefixes or PrefixRange("0", "f")).buckets
     with ExitStack() as stack:
         database = database or stack.enter_context(open_database(settings))
-        selection = select_for_run(settings, database)
+        selection = select_for_run(settings, database, provider)
         column = selection.column
         due = due_in_range(database, column, buckets)
         generator = partial(

@@ -32,11 +32,13 @@ class Selection:
         settings: under which the space's provider and model are the configured ones.
         column: the space and its column.
         database: the table's.
+        provider: the caller's own; None: the configured one.
     """
 
     settings: Settings
     column: SpaceColumn
     database: Database = field(repr=False)
+    provider: EmbeddingProvider | None = None
 
     def open_provider(self) -> EmbeddingProvider:
         """The provider of the space; loads no model yet.
@@ -45,6 +47,8 @@ class Selection:
             ConfigurationError: the settings no longer lead to that space's model.
             ModelUnavailableError: the model's files cannot be had.
         """
+        if self.provider is not None:
+            return self.provider
         space, provider = self.column.space, create_provider(self.settings, self.database)
         if provider.space != space:
             differing = ", ".join(provider.space.differences(space))
@@ -56,15 +60,19 @@ class Selection:
         return provider
 
 
-def select_for_run(settings: Settings, database: Database) -> Selection:
-    """The space that a run embeds into, registered if it is new.
+def select_for_run(settings: Settings, database: Database, provider: EmbeddingProvider | None = None) -> Selection:
+    """The space that a run embeds into, registered if it is new; with a ``provider`` of the caller's own, that one's.
 
-    A further space needs ``EMBEDDING_NEW_SPACE``, unless it is the first of another provider: who names one means it.
+    A further space needs ``EMBEDDING_NEW_SPACE``, unless it is the first of another provider that the settings name:
+    naming one is meant.
 
     Raises:
         SpaceMismatchError: the settings describe another space than the table's.
         ModelUnavailableError: the model's files cannot be had.
     """
+    if provider is not None:
+        column = register_space(database, provider.space, new_space=settings.embedding.new_space)
+        return Selection(settings, column, database, provider)
     followed = follow_table(settings, list_spaces(database))
     column = register_space(
         database,
@@ -102,17 +110,23 @@ def find_for_run(settings: Settings, database: Database) -> tuple[Settings, Spac
     return _settings_of(followed, candidates[0].space), candidates[0]
 
 
-def select_space(settings: Settings, column: SpaceColumn, database: Database) -> Selection:
+def select_space(
+    settings: Settings, column: SpaceColumn, database: Database, provider: EmbeddingProvider | None = None
+) -> Selection:
     """A space that exists, to embed a question or further chunks in, whatever provider and model the settings name.
+
+    A ``provider`` of the caller's own is taken where the space is its.
 
     Raises:
         ConfigurationError: its model came from a folder, which the settings do not name.
     """
+    if provider is not None and provider.space == column.space:
+        return Selection(settings, column, database, provider)
     return Selection(_settings_of(settings, column.space), column, database)
 
 
-def select_for_search(settings: Settings, database: Database) -> Selection:
-    """The space that searches are asked in.
+def select_for_search(settings: Settings, database: Database, provider: EmbeddingProvider | None = None) -> Selection:
+    """The space that searches are asked in, whose provider may be the caller's own.
 
     Raises:
         ConfigurationError: nothing was embedded yet, or its model came from a folder, which the settings do not name.
@@ -122,7 +136,7 @@ def select_for_search(settings: Settings, database: Database) -> Selection:
         raise ConfigurationError(
             "nothing is embedded yet; run `embedding-assets load PATH`, then `embedding-assets embed`"
         )
-    return select_space(settings, serving, database)
+    return select_space(settings, serving, database, provider)
 
 
 def fallback_settings(settings: Settings, primary: VectorSpace) -> Settings | None:
@@ -191,13 +205,15 @@ def create_provider(settings: Settings, database: Database | None = None) -> Emb
         database: keeps what an API has cost and may still be asked; a local model needs none.
 
     Raises:
-        ConfigurationError: the provider needs a database, or its settings do not fit its model.
+        ConfigurationError: the provider is not one of this package, needs a database, or its settings do not fit its
+            model.
         ModelUnavailableError: the model's files cannot be had.
     """
     if settings.embedding.provider == "openai":
         if database is None:
             raise ConfigurationError("an API is asked only where a database keeps count of what it costs")
         return OpenAIProvider(settings.openai, settings.budget, database)
+    _refuse_others(settings)
     return LocalProvider(_locate(settings), settings.embedding)
 
 
@@ -272,7 +288,17 @@ def _names_model(settings: Settings) -> bool:
 def _describe(settings: Settings) -> VectorSpace:
     if settings.embedding.provider == "openai":
         return openai_space(settings.openai)
+    _refuse_others(settings)
     return local_space(_locate(settings), settings.embedding)
+
+
+def _refuse_others(settings: Settings) -> None:
+    provider: str = settings.embedding.provider  # a table's, where none is configured
+    if provider != "local":
+        raise ConfigurationError(
+            f"{provider} is no provider of this package; pass yours to the call, e.g. "
+            "embed_pending(provider=...) or search(..., provider=...)"
+        )
 
 
 def _may_be(config: EmbeddingConfig, space: VectorSpace) -> bool:

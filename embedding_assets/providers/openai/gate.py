@@ -157,6 +157,10 @@ class ApiGate:
                 self._news.clear()
                 verdict = await self._admit(request)
                 if isinstance(verdict, Admitted):
+                    # An answer may have named the limits meanwhile.
+                    if len(texts) > 1 and request.tokens > account.request_tokens:
+                        await self._run(release, verdict.reservation, given_up=True)
+                        return None
                     self._log_budget(verdict.budget_share)
                     return verdict.reservation
                 if verdict.reason == "outage" and verdict.outage_seconds >= account.config.retry_seconds:
@@ -190,6 +194,10 @@ class ApiGate:
             The dollars it cost, or likely did; and how many seconds the server has been failing, 0 if it is not.
         """
         usd, seconds = Decimal(0), 0.0
+        # First: as soon as the database knows, the next request may be let through.
+        if outcome.rates is not None:
+            self._account.requests_per_minute = outcome.rates.limit_requests
+            self._account.tokens_per_minute = outcome.rates.limit_tokens
         if outcome.kind in ("answered", "malformed"):
             tokens = outcome.tokens or likely_tokens
             usd = await self._run(settle, reservation, tokens=tokens, rates=outcome.rates)
@@ -202,9 +210,6 @@ class ApiGate:
             seconds = await self._run(
                 release, reservation, rates=outcome.rates, retry_after_seconds=pause, outage=outage
             )
-        if outcome.rates is not None:
-            self._account.requests_per_minute = outcome.rates.limit_requests
-            self._account.tokens_per_minute = outcome.rates.limit_tokens
         if outcome.kind == "answered":
             self._refusals, self._refused_since = 0, math.inf
         self._news.set()

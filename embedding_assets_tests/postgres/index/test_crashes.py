@@ -1,4 +1,4 @@
-"""A build that is cut off, wherever that is, is reported, and repaired by the next one; no two processes build twice."""
+"""A build that is cut off, wherever that is, is reported, and repaired by the next one; two never build twice."""
 
 import subprocess
 import sys

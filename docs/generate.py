@@ -1,0 +1,243 @@
+"""Write the generated sections of README and docs from the code and from the results of the benchmarks.
+
+Run: make docs, or python docs/generate.py [--check]
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+import textwrap
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+import typer
+from pydantic import SecretStr
+from pydantic_core import PydanticUndefined
+from pydantic_settings import BaseSettings
+from typer.cli import get_docs_for_click
+
+from embedding_assets.cli.app import app
+from embedding_assets.config import Settings
+from embedding_assets.health.checks import CHECKS
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "benchmarks"))
+
+from report import RESULTS, number  # noqa: E402
+
+WIDTH = 120
+
+
+def main() -> None:
+    """Rewrite what is out of date; with ``--check`` only name it, and exit with status 1."""
+    outdated = {path: text for path, text in pages().items() if path.read_text("utf-8") != text}
+    for path, text in outdated.items():
+        if "--check" not in sys.argv[1:]:
+            path.write_text(text, "utf-8")
+        print(f"{path.relative_to(ROOT)} {'is out of date' if '--check' in sys.argv[1:] else 'written'}")
+    if outdated and "--check" in sys.argv[1:]:
+        raise SystemExit("run: python docs/generate.py")
+
+
+def pages() -> dict[Path, str]:
+    """Each page with generated sections → its text as it should be."""
+    sections = {
+        ROOT / "README.md": {"speed": speed},
+        ROOT / "docs" / "settings.md": {"settings": settings},
+        ROOT / "docs" / "cli.md": {"cli": commands},
+        ROOT / "docs" / "dagster.md": {"checks": checks},
+        ROOT / "docs" / "benchmarks.md": {"benchmarks": benchmarks},
+    }
+    written = {}
+    for path, parts in sections.items():
+        text = path.read_text("utf-8")
+        for name, render in parts.items():
+            before, rest = text.split(f"<!-- {name}:begin -->")
+            _, after = rest.split(f"<!-- {name}:end -->")
+            text = f"{before}<!-- {name}:begin -->\n{render()}\n<!-- {name}:end -->{after}"
+        written[path] = text
+    return written
+
+
+def settings() -> str:
+    """A table for each group of settings."""
+    groups = [field.annotation for field in Settings.model_fields.values()]
+    tables = []
+    for group in (*filter(_is_group, groups), Settings):
+        rows = ["| variable | default | meaning |", "|---|---|---|"]
+        for name, field in group.model_fields.items():
+            if field.description is None:
+                continue
+            default = "" if field.default in (None, PydanticUndefined) else f"`{_shown(field.default)}`"
+            rows.append(f"| `{group.model_config['env_prefix']}{name.upper()}` | {default} | {field.description} |")
+        tables.append(f"## {_title(group)}\n\n" + "\n".join(rows))
+    return "\n\n".join(tables)
+
+
+def _is_group(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, BaseSettings)
+
+
+def _title(group: type[BaseSettings]) -> str:
+    name = group.__name__.removesuffix("Config")
+    return {"Settings": "Files", "Alert": "Alerts", "Log": "Logs", "Logs": "Logs"}.get(name, name)
+
+
+def _shown(default: object) -> str:
+    return "set, not shown" if isinstance(default, SecretStr) else str(default)
+
+
+def commands() -> str:
+    """The help of every command."""
+    group = typer.main.get_command(app)
+    text = get_docs_for_click(
+        obj=group, ctx=click.Context(group, info_name="embedding-assets"), name="embedding-assets"
+    )
+    text = re.sub(r"\[/?bold\]", "`", text)
+    # The page has a title of its own, and every command the same option.
+    text = text.partition("**Commands**:")[2].replace("* `--help`: Show this message and exit.\n", "")
+    text = text.replace("**Options**:\n\n\n", "")
+    return f"**Commands**:{text}".strip()
+
+
+def checks() -> str:
+    """The catalogue of checks as tables, one for each asset."""
+    tables = []
+    for subject in dict.fromkeys(check.subject for check in CHECKS):
+        head = "| check | severity | what holds | if it fails | cost |"
+        rows = [f"Checks of `{subject}`:", "", head, "|---|---|---|---|---|"]
+        for check in CHECKS:
+            if check.subject == subject:
+                severity = f"{check.severity}, blocking" if check.blocking else check.severity
+                cells = (f"`{check.name}`", severity, check.states, check.remedy, check.cost)
+                rows.append(f"| {' | '.join(cells)} |")
+        tables.append("\n".join(rows))
+    return "\n\n".join(tables)
+
+
+# (benchmark, row, words for it)
+_COMPARED = (
+    ("encode", "the usual loop: fetch 32, encode", "encoding, the usual loop: fetch 32, encode"),
+    (
+        "encode",
+        "OpenVINO backend, best batch",
+        "encoding, OpenVINO backend at its best batch size, the fastest other way",
+    ),
+    ("end_to_end", "LangChain: PGVectorStore.add_texts", "text to pgvector, LangChain's `PGVectorStore.add_texts`"),
+    ("end_to_end", "LlamaIndex: IngestionPipeline.run", "text to pgvector, LlamaIndex's `IngestionPipeline.run`"),
+    ("write", "UPDATE row by row, index in place", "writing 10,000 vectors, UPDATE row by row"),
+    (
+        "api",
+        "loop: select 100, await, UPDATE each",
+        "5,000 chunks through an API, loop: select 100, await, UPDATE each",
+    ),
+)
+
+
+def speed() -> str:
+    """Six ratios."""
+    results = {name: _result(name) for name in dict.fromkeys(name for name, _, _ in _COMPARED)}
+    rows = ["| compared with | times as fast |", "|---|---:|"]
+    for name, label, words in _COMPARED:
+        [row] = [row for row in results[name]["rows"] if row["label"] == label]
+        rows.append(f"| {words} | {number(row['ours_is_times'])} |")
+    places = list(dict.fromkeys(place(result, remark=False) for result in results.values()))
+    return "\n".join(rows) + "\n\n" + paragraph(" ".join(places))
+
+
+_ORDER = ("encode", "encode_avx512", "encode_cuda", "end_to_end", "write", "backlog", "startup", "memory", "api")
+
+
+def benchmarks() -> str:
+    """Of each result its table and its aims, when and where it was measured."""
+    parts = [
+        paragraph(
+            "Compared ways take turns in one run; a figure is the median of its rounds. `make bench` measures again; "
+            "rounds, settings, versions and pictures are in `benchmarks/results/`."
+        )
+    ]
+    for name in _ORDER:
+        if not (RESULTS / f"{name}.json").exists():
+            continue
+        result = _result(name)
+        parts += [f"## {result['title']}", place(result)]
+        if name == "encode":
+            parts.append(f"![{result['title']}](../benchmarks/results/{name}.png)")
+        if len(result["rows"]) > 1:
+            parts.append(table(result))
+        parts += [aims(result)] if result["aims"] else []
+    return "\n\n".join(parts)
+
+
+def _result(name: str) -> dict[str, Any]:
+    result: dict[str, Any] = json.loads((RESULTS / f"{name}.json").read_text("utf-8"))
+    return result
+
+
+_ARITHMETIC = (
+    ("amx_bf16", " with AMX"),
+    ("avx512_bf16", " with AVX512-BF16"),
+    ("avx512f", " with AVX512"),
+    ("avx2", " with AVX2"),
+)
+
+
+def place(result: Mapping[str, Any], *, remark: bool = True) -> str:
+    """A sentence on when and on what kind of machine it was measured."""
+    machine = result["machine"]
+    cpu = machine["cpu"].replace("(R)", "").replace("(TM)", "").removesuffix(" Processor") or machine["architecture"]
+    flags = machine["cpu_flags"]
+    arithmetic = next((words for flag, words in _ARITHMETIC if flag in flags), "")
+    note = f" {machine['remark'].rstrip('.')}." if remark and machine.get("remark") else ""
+    return paragraph(
+        f"Measured on {result['measured_at'][:10]} on {machine['cores']} cores of an {cpu}{arithmetic}, "
+        f"{machine['system']}, torch {machine['torch']}.{note}"
+    )
+
+
+def table(result: Mapping[str, Any]) -> str:
+    """The rows as a Markdown table; a column that would be empty is left out."""
+    rows = result["rows"]
+    columns = {
+        "way": [f"**{row['label']}**" if row["ours"] else row["label"] for row in rows],
+        result["unit"]: ["-" if row["median"] is None else number(row["median"]) for row in rows],
+        "ours is": [
+            "" if row["ours_is_times"] is None or row["ours"] else f"{number(row['ours_is_times'])} x" for row in rows
+        ],
+        "peak MB": ["" if row["peak_memory_mb"] is None else f"{row['peak_memory_mb']:,}" for row in rows],
+        "": [row["note"].replace("|", "\\|") for row in rows],
+    }
+    kept = {name: cells for name, cells in columns.items() if any(cells)}
+    lines = [
+        kept.keys(),
+        ("---" if name in ("way", "") else "---:" for name in kept),
+        *zip(*kept.values(), strict=True),
+    ]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def aims(result: Mapping[str, Any]) -> str:
+    """The aims, and whether each was reached."""
+    words = []
+    for aim in result["aims"]:
+        sign = "≤" if aim["at_most"] else "≥"
+        if aim["measured"] is None:
+            words.append(f"{aim['text']} not measured (aim {sign} {aim['wanted']:g})")
+        else:
+            verdict = "met" if aim["met"] else "**missed**"
+            words.append(f"{aim['text']} {number(aim['measured'])} (aim {sign} {aim['wanted']:g}, {verdict})")
+    return paragraph(f"{'; '.join(words)}.")
+
+
+def paragraph(text: str) -> str:
+    """Text in lines of at most 120 characters."""
+    text = text[0].upper() + text[1:]
+    return textwrap.fill(text, WIDTH, break_long_words=False, break_on_hyphens=False)
+
+
+if __name__ == "__main__":
+    main()
