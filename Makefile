@@ -29,11 +29,11 @@ check: $(INSTALLED) ## Lint, types, borders between layers, docs up to date
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python docs/generate.py --check
-	$(BIN)/sphinx-build -W --keep-going -q docs docs/_build
+	$(BIN)/sphinx-build -W --keep-going -q docs build/docs
 
-docs: $(INSTALLED) ## Write the generated sections, build the site: docs/_build/index.html
+docs: $(INSTALLED) ## Write the generated sections, build the site: build/docs/index.html
 	$(BIN)/python docs/generate.py
-	$(BIN)/sphinx-build -W --keep-going -q docs docs/_build
+	$(BIN)/sphinx-build -W --keep-going -q docs build/docs
 
 bench: $(addprefix bench-,$(BENCHMARKS)) ## Measure everything (an hour or more), update the docs; bench-NAME: one of them
 	$(BIN)/python docs/generate.py

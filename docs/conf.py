@@ -6,7 +6,6 @@ project = "embedding_assets"
 author = "the embedding_assets developers"
 release = installed("embedding-assets")
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
-exclude_patterns = ["_build"]
 html_theme = "furo"
 html_title = f"embedding_assets {release}"
 

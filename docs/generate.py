@@ -97,11 +97,11 @@ def commands() -> str:
     text = get_docs_for_click(
         obj=group, ctx=click.Context(group, info_name="embedding-assets"), name="embedding-assets"
     )
-    text = re.sub(r"\[/?bold\]", "`", text)
-    # The page has a title of its own, and every command the same option.
-    text = text.partition("**Commands**:")[2].replace("* `--help`: Show this message and exit.\n", "")
-    text = text.replace("**Options**:\n\n\n", "")
-    return f"**Commands**:{text}".strip()
+    # The page has a title of its own, lists of commands have but the beginnings of what follows, and --help is known.
+    text = text[text.index("## ") :]
+    text = re.sub(r"\*\*Commands\*\*:\n\n(\* .*\n)+\n", "", text)
+    text = text.replace("* `--help`: Show this message and exit.\n", "").replace("**Options**:\n\n\n", "")
+    return re.sub(r"\[/?bold\]", "`", text).strip()
 
 
 def checks() -> str:

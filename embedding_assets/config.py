@@ -40,9 +40,9 @@ class DatabaseConfig(_EnvironmentSettings):
         None, description="PostgreSQL connection URL. Unset: the embedded server under `EMBEDDING_DATA_DIR`."
     )
     pool_size: int = Field(5, ge=4, le=64, description="Most connections a process opens.")
-    connect_timeout_seconds: int = Field(10, ge=1, le=300, description="How long to wait for a connection.")
+    connect_timeout_seconds: int = Field(10, ge=1, le=300, description="Longest wait for a connection.")
     retry_seconds: float = Field(
-        30.0, ge=0, le=3600, description="How long transient failures (lost connection, deadlock) are retried."
+        30.0, ge=0, le=3600, description="Seconds for which transient failures (lost connection, deadlock) are retried."
     )
 
 
@@ -52,7 +52,7 @@ class EmbeddingConfig(_EnvironmentSettings):
     model_config = SettingsConfigDict(env_prefix="EMBEDDING_")
 
     provider: Literal["local", "openai"] = Field(
-        "local", description="Who computes the vectors. Unset: who made those that serve searches, else `local`."
+        "local", description="Provider of the vectors. Unset: that of the vectors that serve searches, else `local`."
     )
     fallback: Literal["local", "openai"] | None = Field(
         None, description="Provider that stands in while the other is down, with a column of its own. Unset: none."
@@ -165,7 +165,7 @@ class OpenAIConfig(_EnvironmentSettings):
     base_url: str = Field(
         "https://api.openai.com/v1",
         validation_alias=AliasChoices("EMBEDDING_OPENAI_BASE_URL", "OPENAI_BASE_URL"),
-        description="Where the API is; `OPENAI_BASE_URL` is read too.",
+        description="Address of the API; `OPENAI_BASE_URL` is read too.",
     )
     organization: str | None = Field(None, description="Organization to bill, where a key belongs to several.")
     project: str | None = Field(None, description="Project to bill.")
@@ -176,7 +176,8 @@ class OpenAIConfig(_EnvironmentSettings):
     )
     max_input_tokens: int = Field(8192, ge=8, le=1_000_000, description="Most tokens of a text.")
     too_long: Literal["truncate", "quarantine"] = Field(
-        "truncate", description="What becomes of a text that the server refuses as too long."
+        "truncate",
+        description="A text that the server refuses as too long is cut (`truncate`) or given up (`quarantine`).",
     )
     max_inputs: int = Field(2048, ge=1, le=2048, description="Most texts in a request.")
     max_request_tokens: int = Field(
@@ -198,7 +199,7 @@ class OpenAIConfig(_EnvironmentSettings):
         120.0,
         ge=0,
         le=86_400,
-        description="How long an outage, or refusals for rate without any answer, are waited out before a run stops.",
+        description="Seconds for which an outage, or refusals for rate alone, are waited out before a run stops.",
     )
     usd_per_million_tokens: Decimal | None = Field(
         None, ge=0, description="Price. Unset: the list price of a known model."
@@ -255,7 +256,7 @@ class AlertConfig(_EnvironmentSettings):
     model_config = SettingsConfigDict(env_prefix="EMBEDDING_ALERT_")
 
     webhook_url: SecretStr | None = Field(
-        None, description="Where failed runs and checks are posted as JSON, e.g. a webhook of Slack. Unset: nowhere."
+        None, description="URL that failed runs and checks are posted to as JSON, e.g. a webhook of Slack. Unset: none."
     )
     warnings: bool = Field(False, description="Post failed checks that only warn, too.")
 

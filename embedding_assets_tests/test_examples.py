@@ -1,0 +1,71 @@
+"""Every example runs, and does what it says."""
+
+import subprocess
+import sys
+from decimal import Decimal
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from embedding_assets.config import Settings
+from embedding_assets.postgres.connection import Database
+from embedding_assets_tests.support.api_runs import configure
+from embedding_assets_tests.support.api_server import ApiServer
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+
+
+def run(*arguments: object) -> str:
+    done = subprocess.run([sys.executable, *map(str, arguments)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_each_is_tried_here():
+    names = {path.stem if path.stem != "definitions" else path.parent.name for path in EXAMPLES.rglob("*.py")}
+    assert names == {"adopt_table", "filtered_search", "openai_budget", "own_provider", "dagster_project"}
+
+
+def test_adopt_table(empty_url: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("EMBEDDING_DATABASE_URL", empty_url)
+    first, found, second, edited = run(EXAMPLES / "adopt_table.py").splitlines()
+    assert (first, second) == ("embedded: 3", "embedded again: 1")
+    assert found.startswith("found: All records can be exported as CSV")
+    assert edited.startswith("found: Records are exported as Parquet")
+
+
+def test_filtered_search(settings: Settings):
+    lines = run(EXAMPLES / "filtered_search.py").splitlines()
+    assert lines[-2].startswith("printer: 0.")
+    assert lines[-2].endswith("If paper jams, open the rear cover and pull the sheet out slowly.")
+    assert lines[-1].endswith("If paper jams, switch the scanner off and lift the feeder.")
+
+
+def test_openai_budget(settings: Settings, beside: psycopg.Connection, monkeypatch: pytest.MonkeyPatch):
+    with ApiServer(usd_per_million_tokens=Decimal(1)) as server:
+        configure(monkeypatch, server, openai_max_inputs=8, budget_usd_per_run="0.01")
+        output = run(EXAMPLES / "openai_budget.py")
+        assert "stopped: " in output
+        assert "EMBEDDING_BUDGET_USD_PER_RUN" in output
+        monkeypatch.setenv("EMBEDDING_BUDGET_USD_PER_RUN", "10")
+        assert "embedded " in run(EXAMPLES / "openai_budget.py")
+    left = beside.execute("SELECT count(*) FROM knowledge_base WHERE embedding IS NULL").fetchone()
+    assert left == (0,)
+
+
+def test_own_provider(settings: Settings, database: Database):
+    *_, embedded, best, _, _ = run(EXAMPLES / "own_provider.py").splitlines()
+    assert int(embedded.removeprefix("embedded: ")) > 50
+    assert best.startswith("0.")
+
+
+def test_dagster_project(
+    settings: Settings, beside: psycopg.Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
+    file = EXAMPLES / "dagster_project" / "definitions.py"
+    dagster = ("-m", "dagster", "asset", "materialize", "-f", file)
+    run(*dagster, "--select", "*", "--partition-range", "0...f")
+    rows = beside.execute("SELECT count(*), count(embedding) FROM knowledge_base").fetchone()
+    assert rows == (2, 2)
