@@ -36,8 +36,8 @@ from embedding_assets.postgres.connection import Database
 from embedding_assets.postgres.schema import migrate
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from embedding_assets_tests.support.api_answers import api_vectors_of
-from embedding_assets_tests.support.api_server import ApiServer
+from fake_api.answers import api_vectors_of
+from fake_api.server import ApiServer
 
 MODEL = "text-embedding-3-small"
 LATENCY_SECONDS, LATENCY_SECONDS_PER_INPUT = 0.3, 0.0005

@@ -121,7 +121,7 @@ def beside(database_url: str) -> Iterator[psycopg.Connection]:
 
 def _execute(url: str, statement: str) -> None:
     with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute(statement)  # type: ignore[arg-type]
+        connection.execute(statement)
 
 
 @pytest.fixture

@@ -205,7 +205,7 @@ def test_a_secret_of_the_wrong_type_is_not_quoted():
     from embedding_assets.config import describe_validation_error
 
     with pytest.raises(ValidationError) as caught:
-        DatabaseConfig(url=["s3cret"])  # type: ignore[arg-type]
+        DatabaseConfig(url=["s3cret"])
     assert describe_validation_error(caught.value, "EMBEDDING_DATABASE_") == [
         "EMBEDDING_DATABASE_URL: Input should be a valid string"
     ]

@@ -11,7 +11,7 @@ import pytest
 from embedding_assets.config import Settings
 from embedding_assets.postgres.connection import Database
 from embedding_assets_tests.support.api_runs import configure
-from embedding_assets_tests.support.api_server import ApiServer
+from fake_api.server import ApiServer
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 

@@ -112,7 +112,7 @@ def test_any_password_without_blanks_is_redacted(password: str):
 
 @pytest.mark.parametrize("form", ["json", "text"])
 def test_passwords_in_messages_extras_and_tracebacks(form: str, capsys: pytest.CaptureFixture[str]):
-    configure_logging(LoggingConfig(level="INFO", format=form))  # type: ignore[arg-type]
+    configure_logging(LoggingConfig(level="INFO", format=form))
     url = "postgresql://u:s3@cret@h/d"
     try:
         try:

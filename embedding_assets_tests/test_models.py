@@ -12,7 +12,7 @@ CANARY = "canary-7f3a"
 
 
 def chunk(**changes: object) -> ProcessedChunk:
-    return ProcessedChunk(**{"chunk_hash": "ab12", "chunk_text": "text", "metadata": METADATA, **changes})  # type: ignore[arg-type]
+    return ProcessedChunk(**{"chunk_hash": "ab12", "chunk_text": "text", "metadata": METADATA, **changes})
 
 
 @pytest.mark.parametrize(
@@ -112,7 +112,7 @@ def test_hash_of_a_chunk_never_changes():
 )
 def test_hash_depends_on_what_a_chunk_says_and_where_it_comes_from(change: dict[str, object]):
     made = {"chunk_text": "text", "metadata": METADATA}
-    assert ProcessedChunk.create_from_chunk(**made) != ProcessedChunk.create_from_chunk(**{**made, **change})  # type: ignore[arg-type]
+    assert ProcessedChunk.create_from_chunk(**made) != ProcessedChunk.create_from_chunk(**{**made, **change})
 
 
 @pytest.mark.parametrize("change", [{"chunk_index": 1, "total_chunks": 3}, {"token_count": 9}])

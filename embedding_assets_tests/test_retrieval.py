@@ -37,7 +37,7 @@ def provider(settings: Settings, database: Database, monkeypatch: pytest.MonkeyP
 
 
 def found(query: str, settings: Settings, database: Database, **options: object) -> list[SearchResult]:
-    return search(query, settings=settings, database=database, **options)  # type: ignore[arg-type]
+    return search(query, settings=settings, database=database, **options)
 
 
 @pytest.mark.usefixtures("provider")
@@ -46,7 +46,7 @@ def test_nearest_first(settings: Settings, database: Database):
     assert len(results) == 5
     assert results[0] == SearchResult(
         hash_of("text 7"), pytest.approx(1, abs=1e-6), "", "", "", "text 7", {}, FAKE_SPACE.name
-    )  # type: ignore[arg-type]
+    )
     scores = [result.score for result in results]
     assert scores == sorted(scores, reverse=True)
     by_hand = sorted((float(vector_of("text 7") @ vector_of(text)) for text in TEXTS), reverse=True)
@@ -120,7 +120,7 @@ def test_a_question_that_cannot_be_embedded(
     [("vector_cosine_ops", 1.0), ("vector_ip_ops", 1.0), ("vector_l2_ops", 0.0)],
 )
 def test_scores_grow_with_nearness(operator_class: str, score: float, settings: Settings, database: Database):
-    index = IndexConfig(operator_class=operator_class)  # type: ignore[arg-type]
+    index = IndexConfig(operator_class=operator_class)
     results = found("text 3", settings.model_copy(update={"index": index}), database)
     assert results[0].text == "text 3"
     assert results[0].score == pytest.approx(score, abs=1e-3)
@@ -137,7 +137,7 @@ def test_a_question_is_embedded_as_a_question(settings: Settings, database: Data
     kinds: list[bool] = []
 
     class Noting(FakeProvider):
-        def embed(self, texts, *, query=False):  # type: ignore[no-untyped-def]
+        def embed(self, texts, *, query=False):
             kinds.append(query)
             return super().embed(texts, query=query)
 
@@ -199,7 +199,7 @@ class Spaces:
         monkeypatch.setattr(Selection, "open_provider", provider_of)
 
     def found(self, query: str, **options: object) -> list[SearchResult]:
-        return found(query, options.pop("settings", self.settings), self.database, **options)  # type: ignore[arg-type]
+        return found(query, options.pop("settings", self.settings), self.database, **options)
 
 
 @pytest.fixture

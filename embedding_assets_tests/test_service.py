@@ -34,7 +34,7 @@ async def test_every_answer_says_its_space_and_is_a_list_to_everybody_else():
     vectors, vector = await service.batch_generate(["a", "b"]), await service.generate("a")
     assert type(vectors) is EmbeddedVectors
     assert {type(each) for each in (*vectors, vector)} == {EmbeddedVector}
-    assert {each.space for each in (vectors, *vectors, vector)} == {FAKE_SPACE}  # type: ignore[attr-defined]
+    assert {each.space for each in (vectors, *vectors, vector)} == {FAKE_SPACE}
     assert json.loads(json.dumps(vectors)) == vectors
     for again in (copy.deepcopy(vectors), pickle.loads(pickle.dumps(vectors))):
         assert again == vectors
@@ -43,7 +43,7 @@ async def test_every_answer_says_its_space_and_is_a_list_to_everybody_else():
 
 async def test_batches_in_any_order_are_put_in_order():
     class Backwards(FakeProvider):
-        def embed(self, texts, *, query=False):  # type: ignore[no-untyped-def]
+        def embed(self, texts, *, query=False):
             return reversed(list(super().embed(texts, query=query)))
 
     vectors = await EmbeddingService(Backwards(batch_size=2)).batch_generate(["a", "b", "c", "d", "e"])
@@ -52,7 +52,7 @@ async def test_batches_in_any_order_are_put_in_order():
 
 async def test_no_texts_no_vectors_and_nobody_is_asked():
     class Untouchable(FakeProvider):
-        def embed(self, texts, *, query=False):  # type: ignore[no-untyped-def]
+        def embed(self, texts, *, query=False):
             raise AssertionError("asked for nothing")
 
     vectors = await EmbeddingService(Untouchable()).batch_generate([])
@@ -71,7 +71,7 @@ async def test_blank_texts_are_named_by_position(blank: str):
     assert provider.seen == []
 
 
-def nan_at(row: int):  # type: ignore[no-untyped-def]
+def nan_at(row: int):
     def spoil(texts: list[str], batch: EmbeddedBatch) -> EmbeddedBatch:
         batch.vectors[row, 0] = np.nan
         return batch
@@ -100,7 +100,7 @@ def nan_at(row: int):  # type: ignore[no-untyped-def]
         (lambda _, b: replace(b, indices=[0, 1, 3]), "or for none it was given"),
     ],
 )
-async def test_bad_vectors_are_refused_without_the_text(spoil, message: str):  # type: ignore[no-untyped-def]
+async def test_bad_vectors_are_refused_without_the_text(spoil, message: str):
     service = EmbeddingService(FakeProvider(spoil=spoil))
     with pytest.raises(ProviderError, match=message) as caught:
         await service.batch_generate(["canary one", "canary two", "canary three"])
@@ -108,7 +108,7 @@ async def test_bad_vectors_are_refused_without_the_text(spoil, message: str):  #
 
 
 class SlowProvider(FakeProvider):
-    def embed(self, texts, *, query=False):  # type: ignore[no-untyped-def]
+    def embed(self, texts, *, query=False):
         for batch in super().embed(texts, query=query):
             time.sleep(0.05)
             yield batch

@@ -16,11 +16,11 @@ from embedding_assets.config import Settings, get_settings
 from embedding_assets.logs import correlate
 from embedding_assets.postgres.connection import Database
 from embedding_assets.postgres.usage.ledger import list_costs
-from embedding_assets_tests.support.api_answers import api_vector_of
 from embedding_assets_tests.support.api_runs import configure, sentences
-from embedding_assets_tests.support.api_server import ApiServer, Fault
 from embedding_assets_tests.support.fakes import FAKE_SPACE, FakeProvider, vector_of
 from embedding_assets_tests.support.fallbacks import Unsteady, local_vectors, with_fallback
+from fake_api.answers import api_vector_of
+from fake_api.server import ApiServer, Fault
 
 TEXTS = [f"text {number}" for number in range(7)]
 
@@ -113,7 +113,7 @@ async def test_a_refused_text_is_named_by_position_and_is_no_outage(
 @pytest.mark.parametrize("name", ["cohere", "", "Local"])
 def test_unknown_providers_are_refused(name: str):
     with pytest.raises(errors.ConfigurationError, match="EMBEDDING_PROVIDER"):
-        EmbeddingService(name)  # type: ignore[arg-type]
+        EmbeddingService(name)
 
 
 def test_the_argument_wins_over_the_settings(monkeypatch: pytest.MonkeyPatch):
@@ -152,7 +152,7 @@ async def test_what_a_service_opened_it_closes_and_nothing_else(
 ):
     def connections() -> int:
         query = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
-        return int(beside.execute(query).fetchone()[0])  # type: ignore[index]
+        return int(beside.execute(query).fetchone()[0])
 
     async def until_none_is_left() -> None:
         async with asyncio.timeout(10):
@@ -208,7 +208,7 @@ async def test_an_outage_is_answered_by_the_fallback_in_one_piece(settings: Sett
     expected = local_vectors(settings, TEXTS)
     np.testing.assert_allclose(vectors, [expected[text] for text in TEXTS], atol=1e-5)
     assert vectors.space.provider == "local"
-    assert {vector.space for vector in vectors} == {vectors.space}  # type: ignore[attr-defined]
+    assert {vector.space for vector in vectors} == {vectors.space}
     assert (await service.generate("a")).space == vectors.space
     assert service.space == FAKE_SPACE
     assert [record.message for record in caplog.records] == [

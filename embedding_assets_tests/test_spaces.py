@@ -86,7 +86,7 @@ def test_vectors_are_judged_as_they_will_be_stored():
     # In float64 all three are finite and none is zero.
     space = replace(SPACE, normalized=False)
     vectors = np.array([[1e300, 0, 0, 0], [1e-300, 0, 0, 0], [1, 0, 0, 0]], dtype=np.float64)
-    assert space.find_invalid(vectors) == {0: "not_finite", 1: "zero_vector"}  # type: ignore[arg-type]
+    assert space.find_invalid(vectors) == {0: "not_finite", 1: "zero_vector"}
 
 
 def test_no_vectors_are_valid():

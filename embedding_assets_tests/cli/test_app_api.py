@@ -14,8 +14,8 @@ from embedding_assets.postgres.runs import list_runs
 from embedding_assets.postgres.spaces import list_spaces, serving_space
 from embedding_assets.postgres.usage.ledger import list_costs
 from embedding_assets.providers.selection import select_for_run
-from embedding_assets_tests.support.api_server import ApiServer
 from embedding_assets_tests.support.fakes import insert_chunks
+from fake_api.server import ApiServer
 
 TEXTS = [f"text number {number}" for number in range(30)]
 

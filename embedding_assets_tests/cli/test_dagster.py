@@ -1,14 +1,10 @@
 """Dagster's own commands in real processes."""
 
-import json
 import os
 import signal
 import socket
 import subprocess
 import sys
-import time
-import urllib.error
-import urllib.request
 from importlib.resources import files
 from pathlib import Path
 
@@ -17,6 +13,7 @@ import pytest
 
 from embedding_assets.cli.dagster import dagster_environment, start_materialization, ui_command
 from embedding_assets.providers.selection import select_for_run
+from embedding_assets_tests.support.dagster_ui import wait_for_definitions
 from embedding_assets_tests.support.fakes import insert_chunks
 
 CHECKOUT = Path(__file__).parents[2]
@@ -108,7 +105,7 @@ def test_the_ui_serves_the_state_and_stops_with_all_its_children(settings, datab
             start_new_session=True,
         )
     try:
-        found = wait_for(port, process)
+        found = wait_for_definitions(port, process)
         children = psutil.Process(process.pid).children(recursive=True)
     finally:
         process.send_signal(signal.SIGTERM)
@@ -125,25 +122,3 @@ def test_the_ui_serves_the_state_and_stops_with_all_its_children(settings, datab
     _, alive = psutil.wait_procs(children, timeout=30)
     assert (process.returncode, alive) == (0, [])
     assert "Warning" not in log.read_text()
-
-
-def wait_for(port, process):
-    """Ask until the UI has loaded the definitions."""
-    location = 'repositoryLocationName: "embedding_assets.definitions"'
-    place = f'(repositorySelector: {{repositoryName: "__repository__", {location}}})'
-    query = (
-        "{ assetNodes { assetKey { path } } "
-        f"sensorsOrError{place} {{ ... on Sensors {{ results {{ sensorState {{ status }} }} }} }} "
-        f"schedulesOrError{place} {{ ... on Schedules {{ results {{ scheduleState {{ status }} }} }} }} }}"
-    )
-    request = urllib.request.Request(
-        f"http://127.0.0.1:{port}/graphql", json.dumps({"query": query}).encode(), {"Content-Type": "application/json"}
-    )
-    deadline = time.monotonic() + 90
-    while time.monotonic() < deadline and process.poll() is None:
-        try:
-            with urllib.request.urlopen(request, timeout=10) as answer:
-                return json.load(answer)["data"]
-        except (urllib.error.URLError, TimeoutError, ConnectionError):
-            time.sleep(0.5)
-    raise AssertionError("the UI did not answer")

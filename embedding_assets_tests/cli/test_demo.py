@@ -19,8 +19,8 @@ from embedding_assets.errors import EmbeddingAssetsError, ModelUnavailableError
 from embedding_assets.health.verdict import Verdict
 from embedding_assets.postgres.server.embedded import stop_embedded_server
 from embedding_assets.providers.selection import select_for_run
-from embedding_assets_tests.support.api_server import ApiServer
 from embedding_assets_tests.support.fakes import insert_chunks
+from fake_api.server import ApiServer
 
 
 @pytest.fixture

@@ -21,9 +21,9 @@ from embedding_assets.postgres.index.lifecycle import measure_space
 from embedding_assets.postgres.locks import hold
 from embedding_assets.postgres.spaces import list_spaces
 from embedding_assets_tests.support.api_runs import assert_vectors, configure, sentences
-from embedding_assets_tests.support.api_server import ApiServer
 from embedding_assets_tests.support.fakes import hash_of, insert_chunks, vector_of
 from embedding_assets_tests.support.materializing import metadata_of
+from fake_api.server import ApiServer
 
 CHECKOUT = Path(__file__).parents[2]
 TEXTS = sentences(120)

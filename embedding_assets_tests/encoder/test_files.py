@@ -158,7 +158,7 @@ def pickled_layer_of_another_kind(folder: Path) -> None:
         (lambda folder: (folder / "modules.json").write_text('[{"idx": 0}]'), "modules.json does not describe a model"),
     ],
 )
-def test_refused_folders(damage, message: str, tiny_model: Path):  # type: ignore[no-untyped-def]
+def test_refused_folders(damage, message: str, tiny_model: Path):
     damage(tiny_model)
     with pytest.raises(ModelUnavailableError, match=message):
         locate(tiny_model)

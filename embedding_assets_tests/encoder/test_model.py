@@ -2,8 +2,6 @@
 
 import json
 import logging
-import random
-import sysconfig
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,38 +15,8 @@ from sentence_transformers import SentenceTransformer
 from embedding_assets.encoder.files import ModelFiles, locate_model
 from embedding_assets.encoder.model import LoadedModel, TokenizedText, get_model, release_models
 from embedding_assets.errors import ConfigurationError, ModelUnavailableError
+from embedding_assets_tests.support.encoding import ODD_TEXTS, cosines, real_texts
 from embedding_assets_tests.support.tiny_model import DIMENSIONS, POSITIONS, PROMPTS, save_tiny_model
-
-ODD_TEXTS = [
-    ".",
-    " leading and trailing \n",
-    "\t",
-    "MiXeD cAsE",
-    "naïve café, ﬁne ligature, e\u0301",
-    "東京は日本の首都です。",
-    "مرحبا بالعالم",
-    "😀 👩‍👩‍👧‍👦 🇩🇪",
-    "a\u200bzero\u200dwidth",
-    "[CLS] special [SEP] tokens [PAD]",
-    "x" * 5000,
-    "é" * 3000,
-    " ".join(f"word{number}" for number in range(10_000)),
-    "line\n" * 3000,
-    " " * 20_000 + "after much space",
-    ("y" * 20_000 + " ") * 3,
-]
-
-
-def real_texts(count: int) -> list[str]:
-    """Slices of the standard library, from a few characters to several thousand."""
-    chance = random.Random(11)
-    files = sorted(Path(sysconfig.get_path("stdlib")).glob("*.py"))
-    texts = []
-    for _ in range(count):
-        content = chance.choice(files).read_text("utf-8", "replace")
-        start = chance.randrange(max(1, len(content) - 10))
-        texts.append(content[start : start + round(10 ** chance.uniform(0.5, 3.3))])
-    return [text for text in texts if text.strip()]
 
 
 def encode(model: LoadedModel, texts: list[str], prompt: str = "", batch: int = 16) -> NDArray[np.float32]:
@@ -59,11 +27,6 @@ def encode(model: LoadedModel, texts: list[str], prompt: str = "", batch: int = 
         rows = order[start : start + batch]
         vectors[rows] = model.encode([tokenized[row] for row in rows], prompt)
     return vectors
-
-
-def cosines(left: NDArray[np.float32], right: NDArray[np.float32]) -> NDArray[np.float32]:
-    norms: NDArray[np.float32] = np.linalg.norm(left, axis=1) * np.linalg.norm(right, axis=1)
-    return np.einsum("ij,ij->i", left, right) / norms
 
 
 @pytest.fixture

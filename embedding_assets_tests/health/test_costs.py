@@ -14,7 +14,7 @@ def spending(*, run: str = "0", day: str = "0", month: str = "0") -> Spending:
 
 
 def budget(**limits: object) -> BudgetConfig:
-    return BudgetConfig(**{f"usd_per_{unit}": value for unit, value in limits.items()})  # type: ignore[arg-type]
+    return BudgetConfig(**{f"usd_per_{unit}": value for unit, value in limits.items()})
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,7 @@ def column(settings: Settings, database: Database) -> SpaceColumn:
 
 
 def execute(database: Database, statement: str) -> None:
-    database.run(lambda connection: connection.execute(statement))  # type: ignore[arg-type]
+    database.run(lambda connection: connection.execute(statement))
 
 
 def verdicts(database: Database, column: SpaceColumn, settings: Settings) -> dict[str, bool]:

@@ -13,12 +13,12 @@ from embedding_assets.config import Settings
 from embedding_assets.postgres.connection import Database
 from embedding_assets.postgres.runs import latest_run
 from embedding_assets.postgres.usage.ledger import list_costs
-from embedding_assets_tests.support.api_answers import api_vector_of
 from embedding_assets_tests.support.api_runs import assert_vectors, configure, sentences, start_run, usage
-from embedding_assets_tests.support.api_server import ApiServer
 from embedding_assets_tests.support.fakes import insert_chunks
 from embedding_assets_tests.support.fallbacks import Unsteady, assert_local, names, run, vectors_in, wait_for
 from embedding_assets_tests.support.generator_runs import stored
+from fake_api.answers import api_vector_of
+from fake_api.server import ApiServer
 
 
 def go_down(server: ApiServer, way: str) -> None:
@@ -121,7 +121,7 @@ def test_killed_while_the_fallback_embeds(
     def versions() -> dict[str, str]:
         column = local_column(beside)
         query = f"SELECT chunk_text, xmin::text FROM knowledge_base WHERE {column} IS NOT NULL"
-        return dict(beside.execute(query).fetchall()) if column else {}  # type: ignore[arg-type]
+        return dict(beside.execute(query).fetchall()) if column else {}
 
     with ApiServer() as server:
         server.outage = True

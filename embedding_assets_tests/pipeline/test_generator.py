@@ -134,7 +134,7 @@ def test_batch_size_is_checked_before_any_work(batch_size: int, settings: Settin
         def __getattr__(self, name: str) -> object:
             raise AssertionError(name)
 
-    generator = EmbeddingGenerator(settings, database=Untouchable(), provider=Untouchable())  # type: ignore[arg-type]
+    generator = EmbeddingGenerator(settings, database=Untouchable(), provider=Untouchable())
     with pytest.raises(errors.ConfigurationError, match="EMBEDDING_BATCH_SIZE"):
         generator.generate_embeddings_batch(batch_size=batch_size)
 
@@ -157,7 +157,7 @@ def test_two_spaces_side_by_side(settings: Settings, database: Database, beside:
     stats = embed(settings, database, FakeProvider(space=other), new_space=True)
     assert (stats.space, stats.embedded) == (other.name, 20)
     column = register_space(database, other)
-    rows = beside.execute(f"SELECT chunk_text, {column.name} FROM knowledge_base").fetchall()  # type: ignore[arg-type]
+    rows = beside.execute(f"SELECT chunk_text, {column.name} FROM knowledge_base").fetchall()
     for text, vector in rows:
         np.testing.assert_allclose(as_array(vector), vector_of(text, 32), atol=1e-7)
     assert_right(database, texts(20))

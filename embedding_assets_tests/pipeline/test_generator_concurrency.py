@@ -26,7 +26,7 @@ def during(connection: psycopg.Connection, statement: str) -> Spoil:
     def spoil(portion: list[str], batch: EmbeddedBatch) -> EmbeddedBatch:
         if not done:
             done.append(True)
-            connection.execute(statement)  # type: ignore[arg-type]
+            connection.execute(statement)
         return batch
 
     return spoil

@@ -38,7 +38,7 @@ def test_no_text_leaves_the_table(
         assert "canary" not in record.getMessage()
     tables = "embedding_failures", "embedding_runs", "embedding_spaces"
     for table in tables:
-        assert "canary" not in str(beside.execute(f"SELECT to_jsonb(t) FROM {table} t").fetchall())  # type: ignore[arg-type]
+        assert "canary" not in str(beside.execute(f"SELECT to_jsonb(t) FROM {table} t").fetchall())
     assert "canary" not in stats.model_dump_json()
 
 
@@ -60,7 +60,7 @@ def test_what_the_helper_threads_log_carries_the_runs_id(settings: Settings, dat
     insert_chunks(database, texts(2))
     seen: list[str] = []
     run = database.run
-    database.run = lambda work: (seen.append(_run_id.get()), run(work))[1]  # type: ignore[method-assign]
+    database.run = lambda work: (seen.append(_run_id.get()), run(work))[1]
     with correlate("run-7"):
         embed(settings, database)
     assert set(seen) == {"run-7"}

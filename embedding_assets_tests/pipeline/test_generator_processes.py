@@ -67,7 +67,7 @@ def wait_for(condition: Callable[[], bool]) -> None:
 
 def encoded(notes: Path) -> list[tuple[str, str]]:
     """(process, hash) of every text that was encoded, in order."""
-    return [tuple(line.split()) for line in notes.read_text().splitlines()]  # type: ignore[misc]
+    return [tuple(line.split()) for line in notes.read_text().splitlines()]
 
 
 def embedded(database: Database) -> dict[str, str]:

@@ -13,12 +13,12 @@ from embedding_assets.errors import ProviderUnavailableError, QuotaExceededError
 from embedding_assets.models import EmbeddingStats
 from embedding_assets.postgres.connection import Database
 from embedding_assets.postgres.failures import list_failures
-from embedding_assets_tests.support.api_faults import PASSING, QUOTA, UNANSWERED, UNREADABLE, Fault, Faults
-from embedding_assets_tests.support.api_limits import estimate_tokens
 from embedding_assets_tests.support.api_runs import Usage, assert_vectors, configure, sentences, usage
-from embedding_assets_tests.support.api_server import ApiServer
 from embedding_assets_tests.support.fakes import hash_of, insert_chunks
 from embedding_assets_tests.support.generator_runs import stored
+from fake_api.faults import PASSING, QUOTA, UNANSWERED, UNREADABLE, Fault, Faults
+from fake_api.limits import estimate_tokens
+from fake_api.server import ApiServer
 
 # An answer without usage is left out: what the server does not say, the ledger cannot hold to the cent.
 MIXED = tuple(fault for fault in PASSING if fault is not Fault.NO_USAGE)

@@ -10,8 +10,8 @@ import pytest
 from embedding_assets import EmbeddingGenerator
 from embedding_assets.postgres.connection import Database
 from embedding_assets_tests.support.api_runs import assert_vectors, configure, sentences, split_prefixes, start_run
-from embedding_assets_tests.support.api_server import ApiServer
 from embedding_assets_tests.support.fakes import insert_chunks
+from fake_api.server import ApiServer
 
 # Which limit holds the client back: 5 requests a second, or 450 tokens a second of some 100 a request. With more of
 # them a second it would be the machine.

@@ -19,9 +19,9 @@ from embedding_assets_tests.support.api_runs import (
     start_run,
     usage,
 )
-from embedding_assets_tests.support.api_server import ApiServer
 from embedding_assets_tests.support.fakes import insert_chunks
 from embedding_assets_tests.support.generator_runs import stored
+from fake_api.server import ApiServer
 
 DOLLAR = Decimal(1)
 

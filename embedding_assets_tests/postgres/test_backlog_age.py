@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from embedding_assets.config import DatabaseConfig
 from embedding_assets.errors import ConfigurationError
 from embedding_assets.postgres import schema, spaces
 from embedding_assets.postgres.backlog import oldest_pending
@@ -12,10 +13,8 @@ from embedding_assets.postgres.connection import Database
 from embedding_assets.postgres.failures import FailedChunk, save_failures
 from embedding_assets.postgres.schema import migrate
 from embedding_assets.postgres.spaces import register_space
-from embedding_assets_tests.postgres.index.test_statistics import OTHER_SPACE
-from embedding_assets_tests.postgres.test_schema import CONFIG
 from embedding_assets_tests.support.fakes import hash_of, insert_chunks
-from embedding_assets_tests.support.tables import SMALL_SPACE, insert_vectors, run_sql, unit_vectors
+from embedding_assets_tests.support.tables import OTHER_SMALL_SPACE, SMALL_SPACE, insert_vectors, run_sql, unit_vectors
 
 
 def age(execute, text: str, hours: float) -> None:
@@ -66,7 +65,7 @@ def test_an_edit_counts_from_when_it_was_made(database, column, execute):
 @pytest.mark.parametrize("further", [False, True], ids=["first", "further"])
 def test_a_vector_that_is_taken_away_counts_from_then(database, column, execute, further):
     if further:
-        column = register_space(database, OTHER_SPACE, new_space=True)
+        column = register_space(database, OTHER_SMALL_SPACE, new_space=True)
     execute("UPDATE embedding_spaces SET created_at = now() - interval '1 year'")
     insert_vectors(database, column, unit_vectors(3))
     execute("UPDATE knowledge_base SET pending_since = now() - interval '40 days'")
@@ -81,7 +80,7 @@ def test_a_vector_that_is_taken_away_counts_from_then(database, column, execute,
 
 def test_writing_a_vector_calls_nothing_and_leaves_since_when_it_waited(database, column, execute):
     insert_vectors(database, column, unit_vectors(2))
-    second = register_space(database, OTHER_SPACE, new_space=True)
+    second = register_space(database, OTHER_SMALL_SPACE, new_space=True)
     age(execute, "chunk 0", 100)
     with database.connect() as connection:
         connection.execute("SET track_functions = 'all'")
@@ -97,7 +96,7 @@ def test_writing_a_vector_calls_nothing_and_leaves_since_when_it_waited(database
 def test_a_chunk_does_not_wait_for_a_space_that_is_not_there(database, column, execute):
     insert_vectors(database, column, unit_vectors(2))
     age(execute, "chunk 0", 100)
-    second = register_space(database, OTHER_SPACE, new_space=True)
+    second = register_space(database, OTHER_SMALL_SPACE, new_space=True)
     assert hours_of(oldest_pending(database, second)) == 0
     execute("UPDATE embedding_spaces SET created_at = now() - interval '20 hours' WHERE name = %s", second.space.name)
     assert hours_of(oldest_pending(database, second)) == 20
@@ -123,12 +122,12 @@ def test_the_backlog_is_read_through_its_index_unless_there_is_none(database, co
 
 
 def test_an_older_table_counts_from_its_migration(empty_url, monkeypatch):
-    with Database(empty_url, CONFIG) as database:
+    with Database(empty_url, DatabaseConfig(retry_seconds=5)) as database:
         monkeypatch.setattr(schema, "HEAD", "0002")
         migrate(database)
         monkeypatch.setattr(spaces, "_watch_removals", lambda *_: None)  # as that version did
         column = register_space(database, SMALL_SPACE)
-        further = register_space(database, OTHER_SPACE, new_space=True)
+        further = register_space(database, OTHER_SMALL_SPACE, new_space=True)
         insert_chunks(database, ["one", "two"])
         [(written,)] = run_sql(empty_url, "SELECT pg_relation_filenode('knowledge_base')")
         monkeypatch.undo()
@@ -152,7 +151,7 @@ def test_an_older_table_counts_from_its_migration(empty_url, monkeypatch):
 def test_a_column_that_means_something_else_is_refused(empty_url):
     run_sql(empty_url, "CREATE TABLE knowledge_base (chunk_hash text, chunk_text text, pending_since date)")
     with (
-        Database(empty_url, CONFIG) as database,
+        Database(empty_url, DatabaseConfig(retry_seconds=5)) as database,
         pytest.raises(ConfigurationError, match="column pending_since is date"),
     ):
         migrate(database)

@@ -13,7 +13,8 @@ from embedding_assets.config import EmbeddingConfig
 from embedding_assets.encoder.files import locate_model
 from embedding_assets.encoder.model import LoadedModel, PendingVectors, TokenizedText
 from embedding_assets.errors import ConfigurationError, ProviderError
-from embedding_assets.providers.local import LocalProvider, local_space
+from embedding_assets.providers.local import local_space
+from embedding_assets_tests.support.encoding import embedded, local_provider
 from embedding_assets_tests.support.tiny_model import DIMENSIONS, POSITIONS, PROMPTS
 
 Encode = Callable[[LoadedModel, Sequence[TokenizedText], str], NDArray[np.float32]]
@@ -22,23 +23,6 @@ REAL_START = LoadedModel.start
 
 def real_encode(model: LoadedModel, batch: Sequence[TokenizedText], prompt: str = "") -> NDArray[np.float32]:
     return REAL_START(model, batch, prompt).numpy()
-
-
-def provider(folder: Path, **changes: object) -> LocalProvider:
-    files = locate_model(str(folder), None, data_dir=folder, timeout_seconds=1)
-    return LocalProvider(files, EmbeddingConfig(**{"dimensions": DIMENSIONS, "device": "cpu", **changes}))  # type: ignore[arg-type]
-
-
-def embedded(
-    local: LocalProvider, texts: list[str], *, query: bool = False
-) -> tuple[dict[int, np.ndarray], dict[int, str]]:
-    vectors: dict[int, np.ndarray] = {}
-    errors: dict[int, str] = {}
-    for batch in local.embed(texts, query=query):
-        assert len(batch.indices) == len(batch.vectors) == len(batch.token_counts) == len(batch.truncated)
-        vectors |= dict(zip(batch.indices, batch.vectors, strict=True))
-        errors |= batch.errors
-    return vectors, errors
 
 
 @pytest.fixture
@@ -56,11 +40,16 @@ TEXTS = [f"{'word ' * (number % 7)}number {number}" for number in range(40)]
 
 
 def test_space(tiny: Path, prompted: Path):
-    space = provider(tiny).space
-    assert (space.provider, space.model, space.dimensions, space.normalized) == ("local", "tiny", DIMENSIONS, True)
+    space = local_provider(tiny).space
+    assert (space.provider, space.model, space.dimensions, space.normalized) == (
+        "local",
+        "tiny",
+        DIMENSIONS,
+        True,
+    )
     assert (space.prompt, space.max_tokens) == ("", POSITIONS)
     assert space.revision.startswith("sha256:")
-    other = provider(prompted, max_seq_length=16).space
+    other = local_provider(prompted, max_seq_length=16).space
     assert (other.normalized, other.prompt, other.max_tokens) == (False, PROMPTS["document"], 16)
 
 
@@ -74,23 +63,23 @@ def test_dimensions_that_are_not_the_models(tiny: Path):
 
 def test_dimensions_that_only_the_loaded_model_knows(tiny: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("embedding_assets.encoder.files.ModelFiles.dimensions", None)
-    assert provider(tiny, dimensions=DIMENSIONS).load() >= 0
+    assert local_provider(tiny, dimensions=DIMENSIONS).load() >= 0
     with pytest.raises(ConfigurationError, match="EMBEDDING_DIMENSIONS is 33, but tiny makes 32"):
-        provider(tiny, dimensions=33).load()
+        local_provider(tiny, dimensions=33).load()
 
 
 def test_loading_is_timed_once(tiny: Path):
-    first, second = provider(tiny, max_seq_length=33), provider(tiny, max_seq_length=33)
+    first, second = local_provider(tiny, max_seq_length=33), local_provider(tiny, max_seq_length=33)
     assert first.device == ""
     assert first.load() > 0
     assert first.load() == 0
     assert first.device == "cpu"
-    # The same model in another provider: in memory already, so next to no time.
+    # The same model in another local_provider: in memory already, so next to no time.
     assert second.load() < 0.05
 
 
 def test_batches_hold_both_bounds_and_every_text_comes_back(tiny: Path):
-    local = provider(tiny, batch_size=5, batch_tokens=64)
+    local = local_provider(tiny, batch_size=5, batch_tokens=64)
     seen: list[int] = []
     for batch in local.embed(TEXTS):
         assert 1 <= len(batch.indices) <= 5
@@ -101,24 +90,24 @@ def test_batches_hold_both_bounds_and_every_text_comes_back(tiny: Path):
 
 
 def test_truncation_is_reported(tiny: Path):
-    [batch] = provider(tiny).embed(["a", "many words " * 40])
+    [batch] = local_provider(tiny).embed(["a", "many words " * 40])
     assert dict(zip(batch.indices, batch.truncated, strict=True)) == {0: False, 1: True}
     assert dict(zip(batch.indices, batch.token_counts, strict=True)) == {0: 3, 1: POSITIONS}
 
 
 def test_queries_have_a_prompt_of_their_own(prompted: Path):
-    local = provider(prompted)
+    local = local_provider(prompted)
     document, query = (embedded(local, ["text"], query=query)[0][0] for query in (False, True))
     assert not np.allclose(document, query, atol=1e-3)
     # What the prompts stand for: find: text
-    as_document = embedded(provider(prompted), ["text"])[0][0]
+    as_document = embedded(local_provider(prompted), ["text"])[0][0]
     np.testing.assert_allclose(document, as_document, atol=1e-6)
 
 
 def test_out_of_memory_halves_the_batch(
     tiny: Path, encode_with: Callable[[Encode], None], caplog: pytest.LogCaptureFixture
 ):
-    expected, _ = embedded(provider(tiny), TEXTS)
+    expected, _ = embedded(local_provider(tiny), TEXTS)
     sizes: list[int] = []
 
     def small_memory(model: LoadedModel, batch: Sequence[TokenizedText], prompt: str = "") -> NDArray[np.float32]:
@@ -128,7 +117,7 @@ def test_out_of_memory_halves_the_batch(
         return real_encode(model, batch, prompt)
 
     encode_with(small_memory)
-    vectors, errors = embedded(provider(tiny), TEXTS)
+    vectors, errors = embedded(local_provider(tiny), TEXTS)
     assert errors == {}
     assert max(sizes) > 3
     assert sorted(vectors) == list(range(len(TEXTS)))
@@ -150,7 +139,7 @@ def test_out_of_memory_halves_the_batch(
 def test_a_text_that_fails_alone_is_isolated(
     error: Exception, code: str, tiny: Path, encode_with: Callable[[Encode], None]
 ):
-    local = provider(tiny)
+    local = local_provider(tiny)
     local.load()
     [bad] = local._model.tokenize([TEXTS[17]])
 
@@ -172,7 +161,7 @@ def test_a_model_that_fails_on_everything_stops_the_run(
     def broken(model: LoadedModel, batch: Sequence[TokenizedText], prompt: str = "") -> NDArray[np.float32]:
         raise error
 
-    local = provider(tiny)
+    local = local_provider(tiny)
     local.load()
     encode_with(broken)
     with pytest.raises(ProviderError, match=r"model tiny fails on any text on cpu .* or set EMBEDDING_DEVICE=cpu"):
@@ -184,7 +173,7 @@ def test_a_stop_is_not_a_failure(error: BaseException, tiny: Path, encode_with: 
     def stopped(model: LoadedModel, batch: Sequence[TokenizedText], prompt: str = "") -> NDArray[np.float32]:
         raise error
 
-    local = provider(tiny)
+    local = local_provider(tiny)
     local.load()
     encode_with(stopped)
     with pytest.raises(type(error)):
@@ -194,10 +183,10 @@ def test_a_stop_is_not_a_failure(error: BaseException, tiny: Path, encode_with: 
 def test_a_text_that_has_no_tokens_to_read_is_isolated(tiny: Path, caplog: pytest.LogCaptureFixture):
     caplog.set_level(logging.DEBUG)
     texts = ["good", "canary \ud800 lone surrogate", "also good"]
-    vectors, errors = embedded(provider(tiny), texts)
+    vectors, errors = embedded(local_provider(tiny), texts)
     assert sorted(vectors) == [0, 2]
     assert errors == {1: "tokenizing_failed"}
-    assert embedded(provider(tiny), ["\ud800"]) == ({}, {0: "tokenizing_failed"})
+    assert embedded(local_provider(tiny), ["\ud800"]) == ({}, {0: "tokenizing_failed"})
     assert "canary" not in caplog.text
 
 
@@ -205,7 +194,7 @@ def test_a_tokenizer_that_fails_on_everything_stops_the_run(tiny: Path, monkeypa
     def broken(*_: object) -> list[TokenizedText]:
         raise RuntimeError("broken")
 
-    local = provider(tiny)
+    local = local_provider(tiny)
     local.load()
     monkeypatch.setattr(LoadedModel, "tokenize", broken)
     with pytest.raises(ProviderError, match="model tiny fails on any text"):
@@ -213,4 +202,4 @@ def test_a_tokenizer_that_fails_on_everything_stops_the_run(tiny: Path, monkeypa
 
 
 def test_no_texts(tiny: Path):
-    assert embedded(provider(tiny), []) == ({}, {})
+    assert embedded(local_provider(tiny), []) == ({}, {})

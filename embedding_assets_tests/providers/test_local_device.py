@@ -14,8 +14,7 @@ from embedding_assets.encoder.files import locate_model
 from embedding_assets.encoder.model import LoadedModel, PendingVectors, TokenizedText
 from embedding_assets.errors import ProviderError
 from embedding_assets.providers.local import LocalProvider
-from embedding_assets_tests.encoder.test_model import ODD_TEXTS, cosines, real_texts
-from embedding_assets_tests.providers.test_local import embedded, provider
+from embedding_assets_tests.support.encoding import ODD_TEXTS, cosines, embedded, local_provider, real_texts
 
 
 class AheadModel:
@@ -37,7 +36,7 @@ class AheadModel:
             raise torch.OutOfMemoryError("CUDA out of memory")
         self.in_flight += 1
         self.most_in_flight = max(self.most_in_flight, self.in_flight)
-        return PendingVectors(self._start(model, batch, prompt).host, ready=self)  # type: ignore[arg-type]
+        return PendingVectors(self._start(model, batch, prompt).host, ready=self)
 
     def synchronize(self) -> None:
         self.in_flight -= 1
@@ -50,8 +49,8 @@ TEXTS = [f"{'word ' * (number % 7)}number {number}" for number in range(40)]
 def test_batches_are_started_ahead_and_all_come_back(
     tiny: Path, monkeypatch: pytest.MonkeyPatch, fail_ahead: int | None
 ):
-    expected, _ = embedded(provider(tiny), TEXTS)
-    local = provider(tiny, batch_size=4)
+    expected, _ = embedded(local_provider(tiny), TEXTS)
+    local = local_provider(tiny, batch_size=4)
     ahead = AheadModel(local, monkeypatch, fail_ahead=fail_ahead)
 
     vectors, errors = embedded(local, TEXTS)
@@ -64,7 +63,7 @@ def test_batches_are_started_ahead_and_all_come_back(
 
 
 def test_a_batch_that_fails_while_the_device_works_on_it(tiny: Path, monkeypatch: pytest.MonkeyPatch):
-    local = provider(tiny, batch_size=4)
+    local = local_provider(tiny, batch_size=4)
     ahead = AheadModel(local, monkeypatch)
     failures = iter([False, False, True])
 
@@ -103,4 +102,4 @@ def test_a_model_that_fails_while_it_is_loaded(tiny: Path, monkeypatch: pytest.M
 
     monkeypatch.setattr(LoadedModel, "start", broken)
     with pytest.raises(ProviderError, match=r"model tiny fails on any text on cpu .*EMBEDDING_DEVICE=cpu"):
-        provider(tiny, max_seq_length=31).load()
+        local_provider(tiny, max_seq_length=31).load()

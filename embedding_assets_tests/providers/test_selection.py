@@ -374,7 +374,7 @@ def test_where_there_is_not_even_the_demo_model_the_configured_one_is_named(
     def without_demo(name: str, *arguments: object, **named: object) -> object:
         if name == DEMO_MODEL:
             raise ModelUnavailableError("the demo model is not installed")
-        return locate(name, *arguments, **named)  # type: ignore[arg-type]
+        return locate(name, *arguments, **named)
 
     monkeypatch.setattr(selection, "locate_model", without_demo)
     with pytest.raises(ModelUnavailableError, match="all-mpnet-base-v2 is neither cached"):

@@ -16,11 +16,11 @@ import pytest
 
 from embedding_assets.config import Settings, get_settings
 from embedding_assets.postgres.connection import Database
-from embedding_assets_tests.support.api_answers import api_vectors_of
 from embedding_assets_tests.support.generator_runs import stored
+from fake_api.answers import api_vectors_of
 
 if TYPE_CHECKING:
-    from embedding_assets_tests.support.api_server import ApiServer
+    from fake_api.server import ApiServer
 
 WORDS = (
     "apple",

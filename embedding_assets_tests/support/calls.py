@@ -12,7 +12,7 @@ from embedding_assets.config import BudgetConfig, OpenAIConfig
 from embedding_assets.postgres.connection import Database
 from embedding_assets.providers.base import embed_checked
 from embedding_assets.providers.openai.provider import OpenAIProvider
-from embedding_assets_tests.support.api_server import ApiServer, api_vector_of
+from fake_api.server import ApiServer, api_vector_of
 
 
 def make_provider(

@@ -9,7 +9,7 @@ from embedding_assets.postgres.connection import Database
 
 def execute(database: Database, statement: str, *parameters: object) -> None:
     """One statement in a transaction of its own."""
-    database.run(lambda connection: connection.execute(statement, parameters))  # type: ignore[arg-type]
+    database.run(lambda connection: connection.execute(statement, parameters))
 
 
 def evaluate(selection: dagster.AssetSelection | None = None) -> dict[str, AssetCheckEvaluation]:

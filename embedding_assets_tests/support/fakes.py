@@ -33,7 +33,7 @@ def insert_chunks(database: Database, texts: Sequence[str], **fields: object) ->
     names = ["chunk_hash", "chunk_text", *fields]
     statement = f"INSERT INTO knowledge_base ({', '.join(names)}) VALUES ({', '.join(['%s'] * len(names))})"
     database.run(
-        lambda connection: connection.cursor().executemany(  # type: ignore[arg-type]
+        lambda connection: connection.cursor().executemany(
             statement, [[hash_of(text), text, *fields.values()] for text in texts]
         )
     )

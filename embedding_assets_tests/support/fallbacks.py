@@ -24,7 +24,7 @@ class Unsteady(FakeProvider):
     """The fake provider; after ``batches`` more batches it is down until ``batches`` is set again."""
 
     def __init__(self, batches: int | None = None, error: Exception | None = None, **options: object) -> None:
-        super().__init__(**options)  # type: ignore[arg-type]
+        super().__init__(**options)
         self.batches = batches
         self.error = error or ProviderUnavailableError("gone for now")
 

@@ -24,6 +24,7 @@ from embedding_assets.spaces import SpaceColumn
 from embedding_assets_tests.support.fakes import FAKE_SPACE, hash_of
 
 SMALL_SPACE = dataclasses.replace(FAKE_SPACE, dimensions=8)
+OTHER_SMALL_SPACE = dataclasses.replace(SMALL_SPACE, model="fake/other")
 
 
 def as_role(url: str, role: str, **parameters: str) -> str:

@@ -18,7 +18,7 @@ def save_tiny_model(folder: Path, *, normalize: bool = True, prompts: dict[str, 
     from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
     from transformers.utils import logging
 
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    logging.disable_progress_bar()
     special = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
     letters = string.ascii_lowercase + string.punctuation + string.digits
     vocabulary = [*special.values(), *letters, *(f"##{letter}" for letter in letters)]

@@ -9,8 +9,6 @@ from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 
-__all__ = ["SECRET", "Webhook"]
-
 SECRET = "T0KEN-s3cret"
 """Part of its path, as in those of Slack: knowing it is enough to post."""
 

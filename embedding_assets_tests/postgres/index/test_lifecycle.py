@@ -112,7 +112,7 @@ def test_the_verdict_names_the_space(settings: Settings, database: Database, spa
     build_indexes(database, first, settings.index)
     assert all(verdict.passed for verdict in judge_index(database, first, settings))
     with database.session() as session:
-        session.execute(f"DROP INDEX {second.index}")  # type: ignore[arg-type]
+        session.execute(f"DROP INDEX {second.index}")
     valid, recall, *_ = judge_index(database, first, settings)
     assert not valid.passed
     assert valid.description.startswith(f"space {second.space.name}: index {second.index} does not exist")

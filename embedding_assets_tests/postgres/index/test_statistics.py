@@ -10,9 +10,7 @@ from embedding_assets.postgres.index import statistics as module
 from embedding_assets.postgres.index.statistics import measure_vectors
 from embedding_assets.postgres.spaces import register_space
 from embedding_assets_tests.support.fakes import FAKE_SPACE, insert_chunks
-from embedding_assets_tests.support.tables import SMALL_SPACE, insert_vectors, unit_vectors
-
-OTHER_SPACE = dataclasses.replace(SMALL_SPACE, model="fake/other")
+from embedding_assets_tests.support.tables import insert_vectors, unit_vectors
 
 
 def test_nothing_is_measured_as_nothing(database, column):

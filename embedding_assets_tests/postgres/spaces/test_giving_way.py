@@ -11,8 +11,8 @@ from embedding_assets.postgres.failures import FailedChunk, save_failures
 from embedding_assets.postgres.index.build import build_vector_index
 from embedding_assets.postgres.locks import PrefixLocks
 from embedding_assets.postgres.spaces import list_spaces, register_space
-from embedding_assets_tests.postgres.spaces.conftest import API, column_type, fill
 from embedding_assets_tests.support.fakes import FAKE_SPACE, hash_of, insert_chunks
+from embedding_assets_tests.support.spaces import API, column_type, fill
 
 TYPO = dataclasses.replace(API, model="text-embeding-3-small", dimensions=512)
 

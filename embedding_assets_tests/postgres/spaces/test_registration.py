@@ -20,8 +20,8 @@ from embedding_assets.postgres.spaces import (
     register_space,
     serving_space,
 )
-from embedding_assets_tests.postgres.spaces.conftest import API, OTHER, column_type, fill
 from embedding_assets_tests.support.fakes import FAKE_SPACE, insert_chunks
+from embedding_assets_tests.support.spaces import API, OTHER, column_type, fill
 from embedding_assets_tests.support.tables import SMALL_SPACE, in_threads
 
 LONG = dataclasses.replace(

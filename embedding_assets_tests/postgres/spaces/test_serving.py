@@ -11,8 +11,8 @@ from embedding_assets.errors import ConfigurationError
 from embedding_assets.postgres.catalog import describe_index
 from embedding_assets.postgres.index.build import build_vector_index
 from embedding_assets.postgres.spaces import list_spaces, register_space, serve_space, serving_space
-from embedding_assets_tests.postgres.spaces.conftest import API, OTHER, fill
 from embedding_assets_tests.support.fakes import insert_chunks
+from embedding_assets_tests.support.spaces import API, OTHER, fill
 from embedding_assets_tests.support.tables import in_threads, insert_vectors, unit_vectors
 
 

@@ -23,7 +23,7 @@ from embedding_assets.postgres.usage.ledger import (
     total_costs,
     usd_of,
 )
-from embedding_assets_tests.postgres.usage.admission.conftest import api_request
+from embedding_assets_tests.support.admission import api_request, assert_sums_are_those_of_the_rows
 
 NOW = datetime(2024, 3, 1, 0, 0, 0, tzinfo=UTC)
 """The first moment of a day and of a month."""
@@ -57,18 +57,6 @@ def check(database):
         return database.run(lambda connection: check_budget(connection, request, budget, moment.timestamp()))
 
     return check
-
-
-def assert_sums_are_those_of_the_rows(beside) -> None:
-    rows = """
-        SELECT period, key, sum(usd) FROM embedding_usage, LATERAL (
-            VALUES ('day', (created_at AT TIME ZONE 'UTC')::date::text),
-                   ('month', left((created_at AT TIME ZONE 'UTC')::date::text, 7)),
-                   ('run', run_id)
-        ) AS affected (period, key) WHERE state <> 'reserved' GROUP BY period, key
-    """
-    sums = "SELECT period, key, usd FROM embedding_spending WHERE usd <> 0"
-    assert sorted(beside.execute(sums).fetchall()) == sorted(row for row in beside.execute(rows) if row[2])
 
 
 # What counts

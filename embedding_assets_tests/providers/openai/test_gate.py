@@ -65,7 +65,7 @@ async def test_what_an_outcome_costs(
 ):
     reservation = await gate.enter([TEXT])
     assert reservation is not None
-    outcome = Outcome(kind, "")  # type: ignore[arg-type]
+    outcome = Outcome(kind, "")
     assert (await gate.leave(reservation, outcome, likely_tokens=100))[0] == usd
     assert set(usage(beside)) == states
 
@@ -190,7 +190,7 @@ async def test_refusals_for_rate_that_do_not_say_when(gate: ApiGate):
     ],
 )
 async def test_pauses(kind: str, given: float | None, pause: float | None, gate: ApiGate):
-    assert gate._pause_after(Outcome(kind, "", retry_after_seconds=given)) == pause  # type: ignore[arg-type]
+    assert gate._pause_after(Outcome(kind, "", retry_after_seconds=given)) == pause
 
 
 async def test_waiting_is_reported_but_not_all_the_time(database: Database, caplog: pytest.LogCaptureFixture):

@@ -17,8 +17,8 @@ from embedding_assets.errors import ProviderError, ProviderUnavailableError
 from embedding_assets.postgres.connection import Database
 from embedding_assets.providers.openai import call
 from embedding_assets_tests.support.api_runs import usage
-from embedding_assets_tests.support.api_server import ApiServer, Fault
 from embedding_assets_tests.support.calls import Result, assert_embedded, embed, make_provider
+from fake_api.server import ApiServer, Fault
 
 TEXTS = [f"text {number}" + " and more" * (number % 5) for number in range(100)]
 

@@ -10,8 +10,8 @@ from embedding_assets.config import OpenAIConfig, Settings
 from embedding_assets.errors import ProviderError, RateLimitExceededError
 from embedding_assets.postgres.connection import Database
 from embedding_assets.providers.openai.provider import openai_space
-from embedding_assets_tests.support.api_server import ApiServer, Fault
 from embedding_assets_tests.support.calls import assert_embedded, embed, make_provider
+from fake_api.server import ApiServer, Fault
 
 
 @pytest.fixture

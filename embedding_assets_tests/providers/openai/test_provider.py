@@ -18,10 +18,10 @@ from embedding_assets.errors import BudgetExceededError, ConfigurationError
 from embedding_assets.logs import correlate
 from embedding_assets.postgres.connection import Database
 from embedding_assets.providers.openai.provider import OpenAIProvider, openai_space
-from embedding_assets_tests.support.api_faults import PASSING
 from embedding_assets_tests.support.api_runs import usage
-from embedding_assets_tests.support.api_server import ApiServer, Fault
 from embedding_assets_tests.support.calls import Result, assert_embedded, embed, make_provider
+from fake_api.faults import PASSING
+from fake_api.server import ApiServer, Fault
 
 TEXTS = [f"text {number}" + " and more" * (number % 5) for number in range(300)]
 

@@ -11,11 +11,11 @@ import pytest
 
 from embedding_assets.errors import ProviderError, ProviderUnavailableError, QuotaExceededError
 from embedding_assets.postgres.connection import Database
-from embedding_assets_tests.support import api_server
-from embedding_assets_tests.support.api_faults import PASSING, QUOTA, UNANSWERED, UNREADABLE
 from embedding_assets_tests.support.api_runs import usage
-from embedding_assets_tests.support.api_server import ApiServer, Fault
 from embedding_assets_tests.support.calls import Result, assert_embedded, embed, make_provider
+from fake_api import server as api_server
+from fake_api.faults import PASSING, QUOTA, UNANSWERED, UNREADABLE
+from fake_api.server import ApiServer, Fault
 
 TEXTS = [f"text {number}" + " and more" * (number % 5) for number in range(300)]
 

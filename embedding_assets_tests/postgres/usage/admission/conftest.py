@@ -1,31 +1,11 @@
 """Requests to an API that does not exist: asked for, let through, overtaken by time."""
 
-from decimal import Decimal
-
 import pytest
 from psycopg import sql
 
-from embedding_assets.config import BudgetConfig
 from embedding_assets.postgres.usage.admission import Admitted, Wait, admit
-from embedding_assets.postgres.usage.endpoints import Endpoint, RateHeaders, RateLimits, lock_endpoint
-from embedding_assets.postgres.usage.ledger import ApiRequest
-
-NO_LIMITS = RateLimits(None, None)
-NO_BUDGET = BudgetConfig(usd_per_run=None, usd_per_day=None, usd_per_month=None, alert_share=0.8)
-
-
-def api_request(**changes) -> ApiRequest:
-    """Likely a tenth of a cent, at most four."""
-    values = {
-        "endpoint": "e", "space": "s", "provider": "openai", "model": "m", "run_id": "r", "inputs": 10,
-        "tokens": 1000, "most_tokens": 4000, "usd_per_million": Decimal(1),
-    }  # fmt: skip
-    return ApiRequest(**values | changes)
-
-
-def headers(requests=(None, None), tokens=(None, None)) -> RateHeaders:
-    """Each the limit and what remains of it."""
-    return RateHeaders(*requests, *tokens)
+from embedding_assets.postgres.usage.endpoints import Endpoint, lock_endpoint
+from embedding_assets_tests.support.admission import NO_BUDGET, NO_LIMITS, api_request
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 import pytest
 
 from embedding_assets.postgres.usage.admission import Admitted, presume, release, settle
-from embedding_assets_tests.postgres.usage.admission.conftest import headers
+from embedding_assets_tests.support.admission import headers
 
 
 def test_failures_in_a_row_open_the_circuit_for_everybody(database, ask, enter, pass_time):

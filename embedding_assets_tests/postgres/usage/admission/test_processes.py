@@ -17,8 +17,12 @@ from embedding_assets.postgres.connection import Database
 from embedding_assets.postgres.usage.admission import Admitted, Wait, admit, presume, release, settle
 from embedding_assets.postgres.usage.endpoints import RateLimits
 from embedding_assets.postgres.usage.ledger import count_spending, list_costs
-from embedding_assets_tests.postgres.usage.admission.conftest import NO_BUDGET, NO_LIMITS, api_request
-from embedding_assets_tests.postgres.usage.test_ledger import assert_sums_are_those_of_the_rows
+from embedding_assets_tests.support.admission import (
+    NO_BUDGET,
+    NO_LIMITS,
+    api_request,
+    assert_sums_are_those_of_the_rows,
+)
 
 PROCESSES = 4
 CONTEXT = multiprocessing.get_context("spawn")

@@ -4,7 +4,7 @@ import pytest
 
 from embedding_assets.postgres.usage.admission import Admitted, Wait, presume, release, settle
 from embedding_assets.postgres.usage.endpoints import RateLimits
-from embedding_assets_tests.postgres.usage.admission.conftest import headers
+from embedding_assets_tests.support.admission import headers
 
 
 def test_one_request_finds_out_what_is_left(database, ask, enter, endpoint):

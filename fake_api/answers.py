@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from embedding_assets_tests.support.api_faults import Fault
+from fake_api.faults import Fault
 
 QUOTA_ERRORS = {
     Fault.QUOTA_TYPE: ("insufficient_quota", "insufficient_quota"),

@@ -10,10 +10,10 @@ import numpy as np
 import openai
 import pytest
 
-from embedding_assets_tests.support.api_answers import QUOTA_ERRORS
-from embedding_assets_tests.support.api_faults import PASSING, QUOTA, Fault, Faults
-from embedding_assets_tests.support.api_limits import Bucket, count_tokens, estimate_tokens, format_duration
-from embedding_assets_tests.support.api_server import ApiServer, api_vector_of
+from fake_api.answers import QUOTA_ERRORS
+from fake_api.faults import PASSING, QUOTA, Fault, Faults
+from fake_api.limits import Bucket, count_tokens, estimate_tokens, format_duration
+from fake_api.server import ApiServer, api_vector_of
 
 SMALL = "text-embedding-3-small"
 
@@ -32,7 +32,7 @@ async def client(server: ApiServer) -> AsyncIterator[openai.AsyncOpenAI]:
 
 def client_of(server: ApiServer, **options: object) -> openai.AsyncOpenAI:
     arguments = {"api_key": server.api_key, "base_url": server.url, "max_retries": 0, "timeout": 5.0, **options}
-    return openai.AsyncOpenAI(**arguments)  # type: ignore[arg-type]
+    return openai.AsyncOpenAI(**arguments)
 
 
 async def test_answers_with_the_texts_vectors_and_bills_them(server: ApiServer, client: openai.AsyncOpenAI):
@@ -50,7 +50,7 @@ async def test_answers_with_the_texts_vectors_and_bills_them(server: ApiServer, 
 
 @pytest.mark.parametrize("encoding", ["float", "base64"])
 async def test_both_encodings_say_the_same(server: ApiServer, client: openai.AsyncOpenAI, encoding: str):
-    raw = await client.embeddings.with_raw_response.create(model=SMALL, input="text", encoding_format=encoding)  # type: ignore[arg-type]
+    raw = await client.embeddings.with_raw_response.create(model=SMALL, input="text", encoding_format=encoding)
     sent = raw.http_response.json()["data"][0]["embedding"]
     assert isinstance(sent, str if encoding == "base64" else list)
     values = raw.parse().data[0].embedding
@@ -89,7 +89,7 @@ async def test_refuses_what_the_api_refuses(
     message: str,
 ):
     with pytest.raises(openai.APIStatusError) as raised:
-        await client.embeddings.create(**{"model": SMALL, **request_body})  # type: ignore[call-overload]
+        await client.embeddings.create(**{"model": SMALL, **request_body})
     assert raised.value.status_code == status
     assert raised.value.code == code
     assert message in raised.value.message

@@ -23,9 +23,9 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Literal, Self
 
-from embedding_assets_tests.support.api_answers import Answer, api_vector_of, api_vectors_of, error, failure, success
-from embedding_assets_tests.support.api_faults import UNREADABLE, Fault, Faults
-from embedding_assets_tests.support.api_limits import (
+from fake_api.answers import Answer, api_vector_of, api_vectors_of, error, failure, success
+from fake_api.faults import UNREADABLE, Fault, Faults
+from fake_api.limits import (
     MAX_INPUT_TOKENS,
     MAX_INPUTS,
     MAX_REQUEST_TOKENS,

@@ -6,6 +6,8 @@ from embedding_assets.spaces import VectorSpace
 from embedding_assets_tests.support.fakes import FAKE_SPACE
 
 OTHER = dataclasses.replace(FAKE_SPACE, model="fake/other", dimensions=12)
+
+
 API = VectorSpace("openai", "text-embedding-3-small", "api.openai.com", 768, True, "", 8192)
 
 

@@ -1,0 +1,28 @@
+"""A Dagster UI that is starting."""
+
+import json
+import time
+import urllib.error
+import urllib.request
+
+
+def wait_for_definitions(port, process):
+    """Ask until the UI has loaded the definitions."""
+    location = 'repositoryLocationName: "embedding_assets.definitions"'
+    place = f'(repositorySelector: {{repositoryName: "__repository__", {location}}})'
+    query = (
+        "{ assetNodes { assetKey { path } } "
+        f"sensorsOrError{place} {{ ... on Sensors {{ results {{ sensorState {{ status }} }} }} }} "
+        f"schedulesOrError{place} {{ ... on Schedules {{ results {{ scheduleState {{ status }} }} }} }} }}"
+    )
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{port}/graphql", json.dumps({"query": query}).encode(), {"Content-Type": "application/json"}
+    )
+    deadline = time.monotonic() + 90
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            with urllib.request.urlopen(request, timeout=10) as answer:
+                return json.load(answer)["data"]
+        except (urllib.error.URLError, TimeoutError, ConnectionError):
+            time.sleep(0.5)
+    raise AssertionError("the UI did not answer")
