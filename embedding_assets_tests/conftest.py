@@ -22,6 +22,7 @@ from embedding_assets.postgres.connection import Database
 from embedding_assets.postgres.schema import migrate
 from embedding_assets.postgres.server.embedded import start_embedded_server, stop_embedded_server
 from embedding_assets.postgres.url import normalize_url
+from embedding_assets_tests.support import processes
 
 if tiles_are_broken():
     # Where bfloat16 would use them and crash, it is tested without; before torch computes anything.
@@ -95,6 +96,13 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, data_dir: Path) -> None:
     monkeypatch.setenv("EMBEDDING_DATA_DIR", str(data_dir))
     monkeypatch.setenv("EMBEDDING_MODEL_NAME", DEMO_MODEL)
     monkeypatch.setenv("EMBEDDING_DATABASE_RETRY_SECONDS", "5")
+
+
+@pytest.fixture(autouse=True)
+def no_process_left() -> Iterator[None]:
+    """A test that fails must not leave a process and its pipes to those after it."""
+    yield
+    processes.end_all()
 
 
 @pytest.fixture

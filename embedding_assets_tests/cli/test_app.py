@@ -14,6 +14,7 @@ from embedding_assets.postgres.failures import FailedChunk, save_failures
 from embedding_assets.postgres.locks import PrefixLocks
 from embedding_assets.postgres.runs import save_run
 from embedding_assets.providers.selection import select_for_run
+from embedding_assets_tests.support import processes
 from embedding_assets_tests.support.fakes import insert_chunks
 
 # A process that a script starts in the background ignores SIGINT, and so do its children.
@@ -290,7 +291,7 @@ def test_ctrl_c_before_there_is_anything_to_say(run, settings, monkeypatch):
 def test_ctrl_c_while_embedding_says_where_it_stands(settings, database):
     total = 6000
     insert_chunks(database, [f"{n} {' '.join(str(m) for m in range(n % 50 + 60))}" for n in range(total)])
-    process = subprocess.Popen(
+    process = processes.start(
         [sys.executable, "-c", COMMAND_THAT_HEEDS_CTRL_C, "embed"],
         env=os.environ | {"EMBEDDING_COMMIT_SECONDS": "0.2", "NO_COLOR": "1"},
         stdout=subprocess.PIPE,

@@ -13,6 +13,7 @@ import pytest
 
 from embedding_assets.cli.dagster import dagster_environment, start_materialization, ui_command
 from embedding_assets.providers.selection import select_for_run
+from embedding_assets_tests.support import processes
 from embedding_assets_tests.support.dagster_ui import wait_for_definitions
 from embedding_assets_tests.support.fakes import insert_chunks
 
@@ -69,15 +70,16 @@ def test_materialize_and_launch_at_once_in_a_checkout(settings, database, tmp_pa
         [BIN / "dg", "launch", "--assets", "*", "--partition-range", "0...f"],
     ]  # fmt: skip
 
-    processes = [
-        subprocess.Popen(
+    started = [
+        processes.start(
             command, cwd=CHECKOUT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )
         for command in commands
     ]
-    outputs = [process.communicate(timeout=120)[0] for process in processes]
+    # No time of its own: two cores that are busy with other things take minutes, and the test has its limit.
+    outputs = [process.communicate()[0] for process in started]
 
-    assert [process.returncode for process in processes] == [0, 0], outputs
+    assert [process.returncode for process in started] == [0, 0], outputs
     counts = database.run(
         lambda c: c.execute(
             "SELECT count(embedding), (SELECT sum(embedded) FROM embedding_runs) FROM knowledge_base"
@@ -96,7 +98,7 @@ def test_the_ui_serves_the_state_and_stops_with_all_its_children(settings, datab
     settings = settings.model_copy(update={"data_dir": tmp_path})
     log = tmp_path / "ui.log"
     with log.open("w") as stream:
-        process = subprocess.Popen(
+        process = processes.start(
             ui_command("127.0.0.1", port),
             env=dagster_environment(settings),
             cwd=tmp_path,

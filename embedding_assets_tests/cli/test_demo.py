@@ -2,7 +2,6 @@ import io
 import re
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -19,6 +18,7 @@ from embedding_assets.errors import EmbeddingAssetsError, ModelUnavailableError
 from embedding_assets.health.verdict import Verdict
 from embedding_assets.postgres.server.embedded import stop_embedded_server
 from embedding_assets.providers.selection import select_for_run
+from embedding_assets_tests.support import processes
 from embedding_assets_tests.support.fakes import insert_chunks
 from fake_api.server import ApiServer
 
@@ -116,7 +116,7 @@ def failing_run(settings, monkeypatch, tmp_path):
 
     def use(script):
         def start(_, log):
-            return subprocess.Popen([sys.executable, "-c", script], stdout=log, stderr=log)
+            return processes.start([sys.executable, "-c", script], stdout=log, stderr=log)
 
         monkeypatch.setattr(demo, "start_materialization", start)
         return settings.model_copy(update={"data_dir": tmp_path})

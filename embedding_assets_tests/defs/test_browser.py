@@ -19,6 +19,7 @@ from embedding_assets.reporting.figures.costs import cost_figure
 from embedding_assets.reporting.figures.map import map_figure
 from embedding_assets.reporting.figures.searching import latency_figure, recall_figure, recall_glance
 from embedding_assets.reporting.html import render_report
+from embedding_assets_tests.support import processes
 from embedding_assets_tests.support.dagster_ui import wait_for_definitions
 from embedding_assets_tests.support.fakes import insert_chunks
 from embedding_assets_tests.support.overviews import CURVE, costs, embeddings, fresh_space, report, space
@@ -114,7 +115,7 @@ def ui(settings, database, tmp_path):
         port = probe.getsockname()[1]
     log = tmp_path / "ui.log"
     with log.open("w") as stream:
-        process = subprocess.Popen(
+        process = processes.start(
             ui_command("127.0.0.1", port),
             env=dagster_environment(settings.model_copy(update={"data_dir": tmp_path})),
             cwd=tmp_path,
@@ -144,14 +145,14 @@ def test_materialize_all_ends_in_green_checks_and_pictures(chromium, ui):
     page.get_by_role("button", name="Materialize all").click()
     page.get_by_role("button", name="All", exact=True).click()
     page.get_by_role("button", name="Launch").click()
-    page.get_by_text("Created backfill").wait_for_definitions()
+    page.get_by_text("Created backfill").wait_for()
 
-    page.get_by_text(ALL_PASSED).nth(1).wait_for_definitions(timeout=600_000)  # of both assets that have checks
+    page.get_by_text(ALL_PASSED).nth(1).wait_for(timeout=600_000)  # of both assets that have checks
 
     for asset, at_once in PICTURES_AT_ONCE.items():
         page.goto(f"{ui}/assets/{asset}")
-        page.get_by_text("Latest materialization").wait_for_definitions()
-        page.get_by_placeholder("Filter metadata keys").wait_for_definitions()
+        page.get_by_text("Latest materialization").wait_for()
+        page.get_by_placeholder("Filter metadata keys").wait_for()
         wait_for_pictures(page, at_once)
         if asset != "chunk_embeddings":
             page.get_by_text("Show Markdown").first.click()

@@ -18,6 +18,7 @@ from embedding_assets.defs.storage import EmbeddingAssetsStorage
 from embedding_assets.errors import ConfigurationError, DatabasePermissionError, DatabaseUnavailableError
 from embedding_assets.postgres.server.embedded import start_embedded_server, stop_embedded_server
 from embedding_assets.postgres.url import normalize_url
+from embedding_assets_tests.support import processes
 
 PACKAGE = Path(embedding_assets.__file__).parent
 TABLES = "SELECT table_name FROM information_schema.tables WHERE table_schema = %s"
@@ -101,8 +102,8 @@ def test_another_database_starts_nothing_embedded(home, database, monkeypatch):
 def test_three_processes_start_at_once_on_a_fresh_database(home, database):
     script = "from dagster import DagsterInstance; print(DagsterInstance.get().get_runs_count())"
     environment = os.environ | {"EMBEDDING_DATABASE_URL": database}
-    processes = [
-        subprocess.Popen(
+    started = [
+        processes.start(
             [sys.executable, "-c", script],
             env=environment,
             cwd=PACKAGE.parent,
@@ -113,7 +114,7 @@ def test_three_processes_start_at_once_on_a_fresh_database(home, database):
         for _ in range(3)
     ]
 
-    for process in processes:
+    for process in started:
         output, errors = process.communicate(timeout=120)
         assert (process.returncode, output) == (0, "0\n"), errors
 

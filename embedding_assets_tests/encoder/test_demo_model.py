@@ -11,6 +11,7 @@ import pytest
 
 from embedding_assets.encoder import demo_model
 from embedding_assets.errors import ModelUnavailableError
+from embedding_assets_tests.support import processes
 
 
 def content(folder: Path) -> dict[str, int]:
@@ -46,9 +47,9 @@ def test_several_processes_at_once(tmp_path: Path):
     code = "import pathlib, sys; from embedding_assets.encoder import demo_model; "
     code += "print(demo_model.build(pathlib.Path(sys.argv[1])))"
     command = [sys.executable, "-c", code, str(tmp_path / "models")]
-    processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
-    answers = [process.communicate(timeout=60)[0].strip() for process in processes]
-    assert [process.returncode for process in processes] == [0, 0, 0]
+    started = [processes.start(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    answers = [process.communicate(timeout=60)[0].strip() for process in started]
+    assert [process.returncode for process in started] == [0, 0, 0]
     [folder] = {Path(answer) for answer in answers}
     assert list((tmp_path / "models").iterdir()) == [folder]
     assert content(folder) == content(demo_model.build(tmp_path / "alone"))

@@ -1,4 +1,4 @@
-"""Runs in processes of their own: killed, side by side, interrupted."""
+"""Runs in started of their own: killed, side by side, interrupted."""
 
 import json
 import random
@@ -14,6 +14,7 @@ import pytest
 
 from embedding_assets.config import Settings
 from embedding_assets.postgres.connection import Database
+from embedding_assets_tests.support import processes
 from embedding_assets_tests.support.fakes import hash_of, insert_chunks
 
 CHUNKS = 400
@@ -44,7 +45,7 @@ def start(
 
     def start(seconds: float = 0.02) -> subprocess.Popen[str]:
         command = [sys.executable, "-m", "embedding_assets_tests.support.embedding_process", str(notes), str(seconds)]
-        return subprocess.Popen(
+        return processes.start(
             [*command, "embed", "--json", "--no-index"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
 

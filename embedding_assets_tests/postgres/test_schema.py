@@ -33,6 +33,7 @@ from embedding_assets.postgres.search import nearest_chunks
 from embedding_assets.postgres.spaces import register_space
 from embedding_assets.postgres.usage.ledger import count_spending
 from embedding_assets.postgres.vectors import write_vectors
+from embedding_assets_tests.support import processes
 from embedding_assets_tests.support.fakes import FAKE_SPACE, hash_of, insert_chunks, vector_of
 from embedding_assets_tests.support.tables import SMALL_SPACE, as_role, chunks_of, run_sql, unit_vectors
 
@@ -257,7 +258,7 @@ print(migrate(Database(sys.argv[1], DatabaseConfig())), bool({"alembic", "sqlalc
 
 def test_processes_that_start_at_once_migrate_once_and_a_later_one_imports_no_alembic(empty_url):
     def start() -> subprocess.Popen[str]:
-        return subprocess.Popen([sys.executable, "-c", MIGRATE, empty_url], stdout=subprocess.PIPE, text=True)
+        return processes.start([sys.executable, "-c", MIGRATE, empty_url], stdout=subprocess.PIPE, text=True)
 
     answers = [process.communicate(timeout=60)[0].split()[0] for process in [start() for _ in range(3)]]
     assert sorted(answers) == ["False", "False", "True"]

@@ -16,6 +16,7 @@ import pytest
 
 from embedding_assets.config import Settings, get_settings
 from embedding_assets.postgres.connection import Database
+from embedding_assets_tests.support import processes
 from embedding_assets_tests.support.generator_runs import stored
 from fake_api.answers import api_vectors_of
 
@@ -66,7 +67,7 @@ def configure(monkeypatch: pytest.MonkeyPatch, server: ApiServer, **changes: obj
 def start_run(prefixes: str = "0-f", **changes: str) -> subprocess.Popen[str]:
     """``embedding-assets embed`` in a process of its own."""
     arguments = ["embed", "--json", "--no-index", "--prefixes", prefixes]
-    return subprocess.Popen(
+    return processes.start(
         [sys.executable, "-c", "from embedding_assets.cli.app import main; main()", *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

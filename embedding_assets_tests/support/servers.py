@@ -9,6 +9,7 @@ from pathlib import Path
 import psycopg
 
 from embedding_assets.postgres.server import postmaster
+from embedding_assets_tests.support import processes
 
 HOLDER = """
 import sys
@@ -30,7 +31,7 @@ class Holder:
     """Another process that uses the server of a folder."""
 
     def __init__(self, data_dir, **environment):
-        self.process = subprocess.Popen(
+        self.process = processes.start(
             [sys.executable, "-c", HOLDER, str(data_dir)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

@@ -14,6 +14,7 @@ from embedding_assets.health.index import index_valid
 from embedding_assets.postgres.catalog import describe_index
 from embedding_assets.postgres.connection import Database
 from embedding_assets.postgres.index.build import build_vector_index
+from embedding_assets_tests.support import processes
 from embedding_assets_tests.support.tables import insert_vectors, unit_vectors
 from embedding_assets_tests.support.wire import proxy
 
@@ -46,7 +47,7 @@ def vectors(database, column):
 @contextmanager
 def builder(url):
     """Another process, ready to build the index as soon as it gets a line."""
-    process = subprocess.Popen(
+    process = processes.start(
         [sys.executable, "-c", BUILDER, url], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
     assert process.stdout.readline() == "ready\n"
