@@ -36,39 +36,22 @@ if TYPE_CHECKING:
     from embedding_assets.spaces import EmbeddedVector, EmbeddedVectors, VectorSpace
 
 _HOMES = {
-    "BudgetExceededError": "errors",
-    "ConfigurationError": "errors",
-    "DatabaseError": "errors",
-    "DatabasePermissionError": "errors",
-    "DatabaseUnavailableError": "errors",
-    "DocumentError": "errors",
-    "DocumentMetadata": "models",
-    "EmbeddedBatch": "providers.base",
-    "EmbeddedVector": "spaces",
-    "EmbeddedVectors": "spaces",
-    "EmbeddingAssetsError": "errors",
-    "EmbeddingConfig": "config",
-    "EmbeddingCost": "models",
-    "EmbeddingGenerator": "pipeline.generator",
-    "EmbeddingProvider": "providers.base",
-    "EmbeddingService": "service",
-    "EmbeddingStats": "models",
-    "ModelUnavailableError": "errors",
-    "PgvectorError": "errors",
-    "PrefixRange": "planning",
-    "ProcessedChunk": "models",
-    "ProviderError": "errors",
-    "ProviderUnavailableError": "errors",
-    "QuotaExceededError": "errors",
-    "RateLimitExceededError": "errors",
-    "RunOutcome": "pipeline.run",
-    "SearchResult": "retrieval",
-    "Settings": "config",
-    "SpaceMismatchError": "errors",
-    "VectorSpace": "spaces",
-    "embed_pending": "pipeline.run",
-    "get_settings": "config",
-    "search": "retrieval",
+    name: module
+    for module, names in {
+        "config": "EmbeddingConfig Settings get_settings",
+        "errors": "BudgetExceededError ConfigurationError DatabaseError DatabasePermissionError "
+        "DatabaseUnavailableError DocumentError EmbeddingAssetsError ModelUnavailableError PgvectorError "
+        "ProviderError ProviderUnavailableError QuotaExceededError RateLimitExceededError SpaceMismatchError",
+        "models": "DocumentMetadata EmbeddingCost EmbeddingStats ProcessedChunk",
+        "pipeline.generator": "EmbeddingGenerator",
+        "pipeline.run": "RunOutcome embed_pending",
+        "planning": "PrefixRange",
+        "providers.base": "EmbeddedBatch EmbeddingProvider",
+        "retrieval": "SearchResult search",
+        "service": "EmbeddingService",
+        "spaces": "EmbeddedVector EmbeddedVectors VectorSpace",
+    }.items()
+    for name in names.split()
 }
 
 __all__ = [

@@ -6,23 +6,20 @@ import logging
 import os
 import sys
 from dataclasses import asdict
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.markup import escape
 
 from embedding_assets.cli import progress, tables
-from embedding_assets.cli.console import Json, err, out, print_json, session
+from embedding_assets.cli.console import Json, err, out, print_json, session, show, table_session
 from embedding_assets.cli.spaces import spaces_app
 from embedding_assets.cli.status import overview_app
 from embedding_assets.errors import ConfigurationError, EmbeddingAssetsError, ProviderError
 from embedding_assets.planning import PrefixRange
 
 if TYPE_CHECKING:
-    from decimal import Decimal
-
     from embedding_assets.postgres.usage.ledger import CostRow
 
 
@@ -60,11 +57,9 @@ def migrate(as_json: Json = False) -> None:
 
     with session() as settings, Database(resolve_url(settings), settings.database) as database:
         changed = bring_up_to_date(database)
-        if as_json:
-            print_json({"changed": changed, "version": HEAD})
-        else:
-            state = "is now" if changed else "was already"
-            out.print(f"The schema {state} at version {HEAD} ({escape(database.address)}).", soft_wrap=True)
+        state = "is now" if changed else "was already"
+        view = f"The schema {state} at version {HEAD} ({escape(database.address)})."
+        show({"changed": changed, "version": HEAD}, view, as_json=as_json)
 
 
 @app.command()
@@ -80,7 +75,6 @@ def load(
     from embedding_assets.documents.files import read_documents
     from embedding_assets.documents.loading import configured_splitter, load_documents
     from embedding_assets.documents.rejection import Rejection
-    from embedding_assets.postgres.bootstrap import open_database
 
     rejections: list[Rejection] = []
 
@@ -88,18 +82,15 @@ def load(
         rejections.append(rejection)
         err.print(f"rejected: {rejection}", markup=False, highlight=False, soft_wrap=True)
 
-    with session() as settings, open_database(settings) as database:
+    with table_session() as (settings, database):
         documents = read_documents(paths, text_column=text_column, on_reject=reject)
         splitter = configured_splitter(settings, database)
         with progress.counter(err, "loading", "chunks", quiet=as_json) as advance:
             report = load_documents(database, documents, splitter, on_progress=advance)
         report.rejected = len(rejections)
-        if as_json:
-            print_json({**asdict(report), "rejections": [asdict(rejection) for rejection in rejections]})
-        else:
-            out.print(tables.load_line(report), highlight=False, soft_wrap=True)
-            if report.added:
-                out.print("Next: [bold]embedding-assets embed[/bold]")
+        next_step = "\nNext: [bold]embedding-assets embed[/bold]" if report.added else ""
+        document = {**asdict(report), "rejections": [asdict(rejection) for rejection in rejections]}
+        show(document, f"{tables.load_line(report)}{next_step}", as_json=as_json)
     if rejections and not report.documents:
         raise typer.Exit(1)
 
@@ -109,11 +100,10 @@ def estimate(as_json: Json = False) -> None:
     """Estimate what the backlog will take, before anything is spent: chunks, tokens, minutes, dollars."""
     from embedding_assets.health.costs import limits_exceeded_by
     from embedding_assets.pipeline.estimate import estimate_backlog, measure_tokens_per_second
-    from embedding_assets.postgres.bootstrap import open_database
     from embedding_assets.postgres.usage.ledger import count_spending
     from embedding_assets.providers.selection import select_for_run
 
-    with session() as settings, open_database(settings) as database:
+    with table_session() as (settings, database):
         selection = select_for_run(settings, database)
         column = selection.column
         backlog, plan = estimate_backlog(database, column, settings)
@@ -123,12 +113,9 @@ def estimate(as_json: Json = False) -> None:
                 rate = measure_tokens_per_second(database, column, selection.open_provider())
             backlog, plan = estimate_backlog(database, column, settings, tokens_per_second=rate)
         exceeded = limits_exceeded_by(plan.usd or 0.0, count_spending(database, run_id=""), settings.budget)
-        if as_json:
-            print_json(
-                {"space": column.space.name, "pending": backlog.pending, **asdict(plan), "limits_exceeded": exceeded}
-            )
-        else:
-            out.print(tables.estimate_line(column.space.name, plan, exceeded), highlight=False, soft_wrap=True)
+        name = column.space.name
+        document = {"space": name, "pending": backlog.pending, **asdict(plan), "limits_exceeded": exceeded}
+        show(document, tables.estimate_line(name, plan, exceeded), as_json=as_json)
 
 
 @app.command()
@@ -140,10 +127,9 @@ def embed(
 ) -> None:
     """Embed what is pending. Stop it whenever you like: the next run goes on from the table."""
     from embedding_assets.pipeline.run import embed_pending
-    from embedding_assets.postgres.bootstrap import open_database
 
     wanted = _prefix_range(prefixes)
-    with session() as settings, open_database(settings) as database:
+    with table_session() as (settings, database):
         try:
             outcome = embed_pending(
                 settings,
@@ -161,42 +147,31 @@ def embed(
             err.print(f"Stopped: {_notes(stop)}", highlight=False)
             raise
     stats, built = outcome.stats, outcome.index_seconds
-    if as_json:
-        print_json({**stats.model_dump(), "chunks_per_second": stats.chunks_per_second, "index_seconds": built})
-    else:
-        out.print(tables.run_view(stats, built))
+    document = {**stats.model_dump(), "chunks_per_second": stats.chunks_per_second, "index_seconds": built}
+    show(document, tables.run_view(stats, built), as_json=as_json)
 
 
 def _notes(stop: BaseException) -> str:
     return " ".join(getattr(stop, "__notes__", []))
 
 
-class CostsBy(StrEnum):
-    """The groups that costs are added up by."""
-
-    DAY = "day"
-    RUN = "run"
-    SPACE = "space"
-
-
 @app.command()
 def costs(
-    by: Annotated[CostsBy, typer.Option(help="What to add up.")] = CostsBy.DAY,
+    by: Annotated[Literal["day", "run", "space"], typer.Option(help="What to add up.")] = "day",
     limit: Annotated[int, typer.Option(min=1, max=100_000, help="Most rows.")] = 30,
     as_json: Json = False,
 ) -> None:
     """Show what APIs have billed, and how much of the limits in dollars is used."""
-    from embedding_assets.postgres.bootstrap import open_database
     from embedding_assets.postgres.usage.ledger import count_spending, list_costs, total_costs
 
-    with session() as settings, open_database(settings) as database:
-        rows, total = list_costs(database, by=by.value, limit=limit), total_costs(database)
+    with table_session() as (settings, database):
+        rows, total = list_costs(database, by=by, limit=limit), total_costs(database)
         spending = count_spending(database, run_id="")
         if as_json:
             print_json(
                 {
-                    "by": by.value,
-                    "rows": [{"key": row.key, **_cost_numbers(row)} for row in rows],
+                    "by": by,
+                    "rows": [_cost_numbers(row) for row in rows],
                     "total": _cost_numbers(total),
                     "usd_today": spending.day,
                     "usd_this_month": spending.month,
@@ -207,16 +182,14 @@ def costs(
         if not rows:
             out.print("Nothing was ever billed: no request to an API is on record.")
         else:
-            out.print(tables.costs_view(rows, total, by.value))
+            out.print(tables.costs_view(rows, total, by))
             out.print()
         if rows or settings.budget.is_limited:
             out.print(tables.budget_view(spending, settings.budget))
 
 
-def _cost_numbers(row: CostRow) -> dict[str, Decimal | int | None]:
-    numbers = asdict(row)
-    del numbers["key"]
-    return {**numbers, "usd_per_1000_embeddings": row.usd_per_1000_embeddings}
+def _cost_numbers(row: CostRow) -> dict[str, object]:
+    return {**asdict(row), "usd_per_1000_embeddings": row.usd_per_1000_embeddings}
 
 
 @app.command()
@@ -234,10 +207,8 @@ def search(
         # Loading a local model takes some seconds.
         with progress.spinner(err, "searching", quiet=as_json or not err.is_terminal):
             results = find(query, k=k, where=conditions, settings=settings)
-        if as_json:
-            print_json([asdict(result) for result in results])
-        else:
-            out.print(tables.results_view(results) if results else "Nothing matches.")
+        view = tables.results_view(results) if results else "Nothing matches."
+        show([asdict(result) for result in results], view, as_json=as_json)
 
 
 @app.command()
@@ -246,22 +217,17 @@ def failures(
     as_json: Json = False,
 ) -> None:
     """List chunks that could not be embedded, by hash and error code; or try them again."""
-    from embedding_assets.postgres.bootstrap import open_database
     from embedding_assets.postgres.failures import list_failures, retry_failures
 
-    with session() as settings, open_database(settings) as database:
+    with table_session() as (_, database):
         if retry:
             count = retry_failures(database)
-            if as_json:
-                print_json({"retried": count})
-            else:
-                out.print(f"{count:,} chunks are due again. Next: [bold]embedding-assets embed[/bold]")
+            line = f"{count:,} chunks are due again. Next: [bold]embedding-assets embed[/bold]"
+            show({"retried": count}, line, as_json=as_json)
             return
         found = list_failures(database)
-        if as_json:
-            print_json([asdict(failure) for failure in found])
-        else:
-            out.print(tables.failures_view(found) if found else "No chunk has failed.")
+        view = tables.failures_view(found) if found else "No chunk has failed."
+        show([asdict(failure) for failure in found], view, as_json=as_json)
 
 
 @app.command()

@@ -8,13 +8,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import date
 from decimal import Decimal
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
+from rich.console import Console, RenderableType
 
 from embedding_assets.config import Settings, get_settings
 from embedding_assets.logs import configure_logging, correlate
+
+if TYPE_CHECKING:
+    from embedding_assets.postgres.connection import Database
+
 
 out = Console()
 err = Console(stderr=True)
@@ -37,6 +41,24 @@ def session() -> Iterator[Settings]:
         except KeyboardInterrupt:
             err.print("Stopped.")
             raise typer.Exit(130) from None
+
+
+@contextmanager
+def table_session() -> Iterator[tuple[Settings, Database]]:
+    """As ``session``, with the configured database."""
+    from embedding_assets.postgres.bootstrap import open_database
+
+    with session() as settings, open_database(settings) as database:
+        yield settings, database
+
+
+def show(document: Any, view: RenderableType, *, as_json: bool) -> None:
+    """Print the one for programs or the one for people."""
+    if as_json:
+        print_json(document)
+    else:
+        # A sentence is left to the terminal to wrap, so that it can be copied.
+        out.print(view, highlight=False, soft_wrap=isinstance(view, str))
 
 
 def print_json(value: Any) -> None:

@@ -9,16 +9,15 @@ import typer
 from rich.markup import escape
 
 from embedding_assets.cli import progress, tables
-from embedding_assets.cli.console import Json, err, out, print_json, session
+from embedding_assets.cli.console import Json, err, out, print_json, show, table_session
 
 spaces_app = typer.Typer(rich_markup_mode="rich", invoke_without_command=True)
 
 
 @spaces_app.callback()
 def spaces(context: typer.Context, as_json: Json = False) -> None:
-    """The vector spaces: model, column, index, how much each has embedded, which one serves searches."""
+    """List the vector spaces: model, column, index, how much each has embedded, which one serves searches."""
     from embedding_assets.postgres.backlog import count_backlog
-    from embedding_assets.postgres.bootstrap import open_database
     from embedding_assets.postgres.catalog import describe_index
     from embedding_assets.postgres.spaces import list_spaces
     from embedding_assets.providers.selection import configured_space
@@ -26,25 +25,24 @@ def spaces(context: typer.Context, as_json: Json = False) -> None:
     context.obj = as_json
     if context.invoked_subcommand is not None:
         return
-    with session() as settings, open_database(settings) as database:
+    with table_session() as (settings, database):
         configured = configured_space(settings, database)
         found = [
             (column, count_backlog(database, column), describe_index(database, column.index))
             for column in list_spaces(database)
         ]
+        document = [
+            {
+                "name": column.space.name,
+                "configured": column.space.name == configured,
+                "column": asdict(column),
+                "backlog": asdict(backlog),
+                "index": asdict(index),
+            }
+            for column, backlog, index in found
+        ]
         if as_json:
-            print_json(
-                [
-                    {
-                        "name": column.space.name,
-                        "configured": column.space.name == configured,
-                        "column": asdict(column),
-                        "backlog": asdict(backlog),
-                        "index": asdict(index),
-                    }
-                    for column, backlog, index in found
-                ]
-            )
+            print_json(document)
         else:
             out.print(tables.spaces_view(found, configured), soft_wrap=True)
 
@@ -57,11 +55,10 @@ def use(
     as_json: Json = False,
 ) -> None:
     """Let a space serve searches. The one before keeps its column and index, so this can be taken back."""
-    from embedding_assets.postgres.bootstrap import open_database
     from embedding_assets.postgres.spaces import list_spaces, match_space, serve_space
     from embedding_assets.providers.selection import configured_space
 
-    with session() as settings, open_database(settings) as database:
+    with table_session() as (settings, database):
         column = match_space(list_spaces(database), name)
         if not column.serving:
             serve_space(database, column, force=force)
@@ -88,27 +85,15 @@ def accept_recall(
     as_json: Json = False,
 ) -> None:
     """Accept the recall of a space's index as it is now: the check [bold]recall_drop[/bold] compares with it later."""
-    from embedding_assets.postgres.bootstrap import open_database
     from embedding_assets.postgres.index.lifecycle import accept_recall as accept
     from embedding_assets.postgres.spaces import list_spaces, match_space
 
-    with session() as settings, open_database(settings) as database:
+    with table_session() as (settings, database):
         column = match_space(list_spaces(database), name)
         with progress.spinner(err, "measuring", quiet=as_json or context.obj or not err.is_terminal):
             accepted = accept(database, column, settings.index)
-        if as_json or context.obj:
-            print_json(
-                {
-                    "space": accepted.space,
-                    "recall": accepted.search.recall,
-                    "recall_low": accepted.search.recall_low,
-                    "recall_high": accepted.search.recall_high,
-                    "measured_at": accepted.measured_at,
-                }
-            )
-        else:
-            out.print(
-                f"{escape(accepted.space)} is compared with a recall@10 of {accepted.search.recall:.3f} from now on.",
-                highlight=False,
-                soft_wrap=True,
-            )
+        search = accepted.search
+        recall = {"recall": search.recall, "recall_low": search.recall_low, "recall_high": search.recall_high}
+        document = {"space": accepted.space, **recall, "measured_at": accepted.measured_at}
+        view = f"{escape(accepted.space)} is compared with a recall@10 of {search.recall:.3f} from now on."
+        show(document, view, as_json=as_json or context.obj)

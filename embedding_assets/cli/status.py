@@ -5,34 +5,27 @@ from __future__ import annotations
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
+from rich.markup import escape
 
 from embedding_assets.cli import progress
-from embedding_assets.cli.console import Json, err, out, print_json, session
+from embedding_assets.cli.console import Json, err, show, table_session
 from embedding_assets.errors import ConfigurationError
-
-if TYPE_CHECKING:
-    pass
-
 
 overview_app = typer.Typer()
 
 
 @overview_app.command()
 def status(as_json: Json = False) -> None:
-    """All at a glance: vector spaces, backlog, failures, runs, index with recall and latency, checks, costs."""
-    from embedding_assets.postgres.bootstrap import open_database
+    """Show all at a glance: vector spaces, backlog, failures, runs, index with recall and latency, checks, costs."""
     from embedding_assets.reporting.gather import gather_overview
     from embedding_assets.reporting.page import status_page
 
-    with session() as settings, open_database(settings) as database:
+    with table_session() as (settings, database):
         overview = gather_overview(database, settings)
-    if as_json:
-        print_json(asdict(overview))
-    else:
-        out.print(status_page(overview))
+    show(asdict(overview), status_page(overview), as_json=as_json)
 
 
 @overview_app.command()
@@ -43,23 +36,19 @@ def health(as_json: Json = False) -> None:
     protects searches, such as vectors of another model; other failed checks are warnings.
     """
     from embedding_assets.health.judge import judge_everything
-    from embedding_assets.postgres.bootstrap import open_database
     from embedding_assets.postgres.chunks import has_chunks
     from embedding_assets.postgres.index.lifecycle import build_indexes
     from embedding_assets.providers.selection import select_for_run
     from embedding_assets.reporting.page import verdict_table
 
-    with session() as settings, open_database(settings) as database:
+    with table_session() as (settings, database):
         if not has_chunks(database):
             raise ConfigurationError("knowledge_base is empty; load documents with `embedding-assets load PATH`")
         column = select_for_run(settings, database).column
         with progress.spinner(err, "building and measuring", quiet=as_json or not err.is_terminal):
             build_indexes(database, column, settings.index)
             verdicts = judge_everything(database, column, settings)
-        if as_json:
-            print_json([asdict(verdict) for verdict in verdicts])
-        else:
-            out.print(verdict_table(verdicts))
+        show([asdict(verdict) for verdict in verdicts], verdict_table(verdicts), as_json=as_json)
     if any(verdict.is_error for verdict in verdicts):
         raise typer.Exit(1)
 
@@ -73,13 +62,12 @@ def report(
 
     It fetches nothing and holds no text of the documents, but the names of their sources.
     """
-    from embedding_assets.postgres.bootstrap import open_database
     from embedding_assets.reporting.figures.map import MAP_SIZE
     from embedding_assets.reporting.gather import gather_overview, gather_samples
     from embedding_assets.reporting.html import render_report
 
     drawing = progress.spinner(err, "drawing", quiet=as_json or not err.is_terminal)
-    with session() as settings, open_database(settings) as database, drawing:
+    with table_session() as (settings, database), drawing:
         overview = gather_overview(database, settings)
         page = render_report(overview, gather_samples(database, overview, MAP_SIZE))
     if str(html) == "-":
@@ -89,7 +77,6 @@ def report(
         html.write_text(page, "utf-8")
     except OSError as error:
         raise ConfigurationError(f"--html: cannot write {html}: {error.strerror}") from None
-    if as_json:
-        print_json({"html": str(html.resolve()), "bytes": len(page.encode())})
-    else:
-        out.print(f"Wrote {html} ({len(page.encode()) / 1e3:,.0f} kB).", markup=False, highlight=False, soft_wrap=True)
+    size = len(page.encode())
+    view = f"Wrote {escape(str(html))} ({size / 1e3:,.0f} kB)."
+    show({"html": str(html.resolve()), "bytes": size}, view, as_json=as_json)

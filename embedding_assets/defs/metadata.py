@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from embedding_assets.postgres.usage.ledger import Spending
 
 
+_Cell = str | int | float | None
 _Value = str | int | float | TableMetadataValue
 
 
@@ -77,10 +78,7 @@ def indexes_metadata(reports: Sequence[IndexReport]) -> dict[str, _Value]:
     columns = ("space", "index", "valid", "size_mb", "build_seconds", "recall", "queries", "p50_ms")
     rows = [_index_metadata(report) for report in reports]
     kinds = {"space": "string", "index": "string", "valid": "string", "queries": "int"}
-    table = MetadataValue.table(
-        records=[TableRecord({name: row.get(name) for name in columns}) for row in rows],
-        schema=TableSchema([TableColumn(name, kinds.get(name, "float")) for name in columns]),
-    )
+    table = _table([{name: row.get(name) for name in columns} for row in rows], columns, kinds)
     return {**rows[0], "spaces": table, **_curve_metadata(reports[0].measurement.search.curve)}
 
 
@@ -127,15 +125,19 @@ def _curve_metadata(curve: Sequence[CurvePoint]) -> dict[str, _Value]:
     if not curve:
         return {}
     rows = [{name: round(value, 4) for name, value in asdict(point).items()} for point in curve]
-    columns = [TableColumn(name, "int" if name == "ef_search" else "float") for name in rows[0]]
-    table = MetadataValue.table(records=[TableRecord(row) for row in rows], schema=TableSchema(columns))
-    return {"ef_search_curve": table}
+    return {"ef_search_curve": _table(rows, list(rows[0]), {"ef_search": "int"})}
 
 
 def prefix_table(rows: Mapping[str, Mapping[str, int]]) -> TableMetadataValue:
     """A row for each prefix."""
     columns = list(next(iter(rows.values()))) if rows else ["pending"]
+    kinds = {"prefix": "string", **dict.fromkeys(columns, "int")}
+    return _table([{"prefix": prefix, **counts} for prefix, counts in rows.items()], list(kinds), kinds)
+
+
+def _table(rows: Sequence[Mapping[str, _Cell]], columns: Sequence[str], kinds: Mapping[str, str]) -> TableMetadataValue:
+    """A table with these columns; their kinds are ``float`` but for those in ``kinds``."""
     return MetadataValue.table(
-        records=[TableRecord({"prefix": prefix, **counts}) for prefix, counts in rows.items()],
-        schema=TableSchema([TableColumn("prefix", "string"), *(TableColumn(name, "int") for name in columns)]),
+        records=[TableRecord(dict(row)) for row in rows],
+        schema=TableSchema([TableColumn(name, kinds.get(name, "float")) for name in columns]),
     )

@@ -1,6 +1,6 @@
 """Resources: each reads its settings from the environment; what is set here, e.g. in the launchpad, wins."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Literal
 
@@ -48,7 +48,7 @@ class ModelResource(ConfigurableResource):  # type: ignore[type-arg]
             ConfigurationError: a value is not acceptable.
         """
         names = ("model_name", "model_revision", "device", "batch_size")
-        return _changed(get_settings(), "embedding", self, {name: name for name in names})
+        return _changed(get_settings(), "embedding", self, names)
 
     def release(self) -> None:
         """Free the memory of the model."""
@@ -91,24 +91,10 @@ class EmbeddingProviderResource(ConfigurableResource):  # type: ignore[type-arg]
         Raises:
             ConfigurationError: a value is not acceptable.
         """
-        settings = _changed(
-            self.model.settings(), "embedding", self, {name: name for name in ("provider", "fallback", "new_space")}
-        )
-        settings = _changed(
-            settings,
-            "openai",
-            self,
-            {
-                "openai_model": "model",
-                "openai_dimensions": "dimensions",
-                "openai_base_url": "base_url",
-                "requests_per_minute": "requests_per_minute",
-                "tokens_per_minute": "tokens_per_minute",
-            },
-        )
-        return _changed(
-            settings, "budget", self, {name: name for name in ("usd_per_run", "usd_per_day", "usd_per_month")}
-        )
+        openai = ("openai_model", "openai_dimensions", "openai_base_url", "requests_per_minute", "tokens_per_minute")
+        settings = _changed(self.model.settings(), "embedding", self, ("provider", "fallback", "new_space"))
+        settings = _changed(settings, "openai", self, openai)
+        return _changed(settings, "budget", self, ("usd_per_run", "usd_per_day", "usd_per_month"))
 
     def select(self, database: Database) -> Selection:
         """The space to embed into, registered if it is new, and its provider; loads no model."""
@@ -119,14 +105,14 @@ def _changed(
     settings: Settings,
     group: Literal["embedding", "openai", "budget"],
     resource: ConfigurableResource,  # type: ignore[type-arg]
-    names: Mapping[str, str],
+    names: Sequence[str],
 ) -> Settings:
-    """``settings`` with what the resource sets in a group; ``names``: its fields → the group's."""
+    """``settings`` with what the resource sets in a group by fields of these names, before which may be the group's."""
     values = {field: value for field in names if (value := getattr(resource, field)) is not None}
     if not values:
         return settings
     try:
-        return settings.with_group(group, **{names[field]: value for field, value in values.items()})
+        return settings.with_group(group, **{field.removeprefix(f"{group}_"): value for field, value in values.items()})
     except ConfigurationError as error:
         raise ConfigurationError(
             f"{error}\nin the configuration of {type(resource).__name__}, which sets {', '.join(values)}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import tenacity
@@ -85,19 +85,7 @@ class Alert:
 
     def payload(self) -> dict[str, Any]:
         """The body of the post: ``text``, which Slack and its like show, and the same as fields."""
-        return {
-            "text": self.text,
-            "event": self.event,
-            "run_id": self.run_id,
-            "job": self.job,
-            "assets": list(self.assets),
-            "partitions": self.partitions,
-            "steps": [{"step": s.step, "error": s.error, "message": s.message} for s in self.steps],
-            "checks": list(self.checks),
-            "warnings": list(self.warnings),
-            "reason": self.reason,
-            "will_retry": self.will_retry,
-        }
+        return {"text": self.text, **asdict(self)}
 
 
 def describe_error(chain: Iterable[ErrorLine]) -> tuple[str, str | None]:

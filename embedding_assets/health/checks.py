@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Final, Literal
 
 from embedding_assets.health.verdict import Number, Severity, Verdict
@@ -16,22 +17,22 @@ class Check:
     """A check, before it is made.
 
     Attributes:
-        name: also that of the function that judges.
         subject: the asset that it is a check of.
-        severity: of a failure.
-        blocking: whether a failure stops what is downstream of the asset in the same run.
+        name: also that of the function that judges.
         states: what holds when it passes, as a sentence without its full stop.
         remedy: what to do when it fails, as a sentence without its full stop; begins with a verb.
         cost: what looking takes.
+        severity: of a failure.
+        blocking: whether a failure stops what is downstream of the asset in the same run.
     """
 
-    name: str
     subject: Subject
-    severity: Severity
-    blocking: bool
+    name: str
     states: str
     remedy: str
     cost: str
+    severity: Severity = "warning"
+    blocking: bool = False
 
     @property
     def description(self) -> str:
@@ -46,77 +47,62 @@ class Check:
         return Verdict(self.name, self.severity, passed, description, numbers or {})
 
 
-FINITE_DIMENSIONS: Final = Check(
+_of_embeddings: Final = partial(Check, "chunk_embeddings")
+_of_index: Final = partial(Check, "pgvector_index_health")
+
+FINITE_DIMENSIONS: Final = _of_embeddings(
     "finite_dimensions",
-    "chunk_embeddings",
-    "error",
+    severity="error",
     blocking=True,
     states="Every stored vector has the dimensions of its space (768 by default), all finite, and unit length where "
     "the model normalizes",
     remedy="Set those vectors to NULL and embed again: they were not written by this pipeline",
     cost="reads every vector, or 100,000 at random where that takes more than half a minute",
 )
-UNIT_NORM: Final = Check(
+UNIT_NORM: Final = _of_embeddings(
     "unit_norm",
-    "chunk_embeddings",
-    "error",
+    severity="error",
     blocking=True,
     states="Vectors of a model that normalizes have length 1, and no vector has length 0",
     remedy="Set those to NULL (vector_norm(embedding) finds them) and embed again",
     cost="the same reading as finite_dimensions",
 )
-THROUGHPUT: Final = Check(
+THROUGHPUT: Final = _of_embeddings(
     "throughput",
-    "chunk_embeddings",
-    "warning",
-    blocking=False,
     states="The latest run of at least 100 chunks was not slower than EMBEDDING_THROUGHPUT_FLOOR",
     remedy="Use a GPU or a smaller model, ask an API for higher rate limits, or lower EMBEDDING_THROUGHPUT_FLOOR",
     cost="one row",
 )
-COVERAGE: Final = Check(
+COVERAGE: Final = _of_embeddings(
     "coverage",
-    "chunk_embeddings",
-    "warning",
-    blocking=False,
     states="The share of chunks that are embedded is not below EMBEDDING_COVERAGE_FLOOR",
     remedy="Materialize the remaining partitions of chunk_embeddings or run `embedding-assets embed`; while a fallback "
     "stands in, wait for the provider to come back",
     cost="counts the table by an index",
 )
-BACKLOG_AGE: Final = Check(
+BACKLOG_AGE: Final = _of_embeddings(
     "backlog_age",
-    "chunk_embeddings",
-    "warning",
-    blocking=False,
     states="No chunk has been pending for longer than EMBEDDING_BACKLOG_AGE_HOURS",
     remedy="See that the sensor on new chunks is on and the daemon runs, look at the last runs of chunk_embeddings and "
     "at `embedding-assets failures`, or materialize what is pending by hand",
     cost="reads the backlog by its index",
 )
-QUARANTINE_EMPTY: Final = Check(
+QUARANTINE_EMPTY: Final = _of_embeddings(
     "quarantine_empty",
-    "chunk_embeddings",
-    "warning",
-    blocking=False,
     states="No chunk was given up after repeated failures",
     remedy="List them with `embedding-assets failures`, correct their text (an edit is enough to try again) or run "
     "`embedding-assets failures --retry`",
     cost="reads the recorded failures",
 )
-HASHES_REACHABLE: Final = Check(
+HASHES_REACHABLE: Final = _of_embeddings(
     "hashes_reachable",
-    "chunk_embeddings",
-    "warning",
-    blocking=False,
     states="Every pending chunk lies in a partition",
     remedy="Give those chunks a chunk_hash of lowercase hex; find them by: chunk_hash !~ '^[0-9a-f]{2,}$'",
     cost="reads the backlog by its index",
 )
-VECTORS_MATCH_MODEL: Final = Check(
+VECTORS_MATCH_MODEL: Final = _of_embeddings(
     "vectors_match_model",
-    "chunk_embeddings",
-    "error",
+    severity="error",
     blocking=True,
     states="Stored vectors are those that the model of their space makes of their text: a sample of every space is "
     "embedded again and compared, which notices a wrong tenth of a column with a probability of at least 97%, a wrong "
@@ -126,72 +112,53 @@ VECTORS_MATCH_MODEL: Final = Check(
     cost="loads the model and embeds 64 texts a space, or 44 (some 7,000 tokens) by an API; a model or API that cannot "
     "be had now is only named",
 )
-COSTS_WITHIN_BUDGET: Final = Check(
+COSTS_WITHIN_BUDGET: Final = _of_embeddings(
     "costs_within_budget",
-    "chunk_embeddings",
-    "warning",
-    blocking=False,
     states="What was spent is below EMBEDDING_BUDGET_ALERT_SHARE of every dollar limit",
     remedy="Raise EMBEDDING_BUDGET_USD_PER_RUN, _DAY or _MONTH, or wait until the limit resets: at a limit embedding "
     "stops, and what is embedded stays",
     cost="one row for each limit",
 )
-INDEX_VALID: Final = Check(
+INDEX_VALID: Final = _of_index(
     "index_valid",
-    "pgvector_index_health",
-    "error",
-    blocking=False,
+    severity="error",
     states="The index of every space with vectors exists, is valid and was built as configured",
     remedy="Materialize pgvector_index_health or run `embedding-assets health`, which builds it",
     cost="a look into the catalog",
 )
-RECALL: Final = Check(
+RECALL: Final = _of_index(
     "recall",
-    "pgvector_index_health",
-    "warning",
-    blocking=False,
     states="The indexes find the true nearest neighbours: recall@10 is not below EMBEDDING_RECALL_FLOOR",
     remedy="Raise EMBEDDING_INDEX_M and EMBEDDING_INDEX_EF_CONSTRUCTION, then materialize pgvector_index_health, which "
     "rebuilds the index; or lower EMBEDDING_RECALL_FLOOR",
     cost="20 to 100 exact searches, as many as a minute allows; what was measured within a day is used again while "
     "less than a hundredth of the vectors has changed",
 )
-RECALL_DROP: Final = Check(
+RECALL_DROP: Final = _of_index(
     "recall_drop",
-    "pgvector_index_health",
-    "warning",
-    blocking=False,
     states="recall@10 has not fallen by more than EMBEDDING_INDEX_RECALL_DROP, nor by more than its confidence "
     "intervals explain, since it was last accepted",
     remedy="Rebuild the index (drop it, then materialize pgvector_index_health), raise EMBEDDING_INDEX_EF_SEARCH, or "
     "accept the lower recall with `embedding-assets spaces accept-recall NAME`",
     cost="the measurement of recall",
 )
-BLOAT: Final = Check(
+BLOAT: Final = _of_index(
     "bloat",
-    "pgvector_index_health",
-    "warning",
-    blocking=False,
     states="The indexes are no larger than EMBEDDING_INDEX_BLOAT_CEILING times what they would be if built now",
     remedy="Materialize pgvector_index_health, which rebuilds the index beside itself, or raise "
     "EMBEDDING_INDEX_BLOAT_CEILING",
     cost="a look into the catalog",
 )
-PLANNER_USES_INDEX: Final = Check(
+PLANNER_USES_INDEX: Final = _of_index(
     "planner_uses_index",
-    "pgvector_index_health",
-    "warning",
-    blocking=False,
     states="PostgreSQL answers searches by the index where the table is large enough to need one",
     remedy="Run ANALYZE knowledge_base; if that does not help, look at enable_indexscan, random_page_cost (1.1 for an "
     "SSD) and EMBEDDING_INDEX_EF_SEARCH",
     cost="one EXPLAIN",
 )
-PGVECTOR_VERSION: Final = Check(
+PGVECTOR_VERSION: Final = _of_index(
     "pgvector_version",
-    "pgvector_index_health",
-    "error",
-    blocking=False,
+    severity="error",
     states="pgvector is new enough: older versions could damage indexes",
     remedy="Install a newer one on the server, run ALTER EXTENSION vector UPDATE, then REINDEX INDEX CONCURRENTLY for "
     "each vector index",

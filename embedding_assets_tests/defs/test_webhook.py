@@ -108,7 +108,7 @@ def test_it_is_posted_as_json():
     with Webhook() as webhook:
         assert post_alert(SecretStr(webhook.url), ALERT) is None
 
-    assert webhook.received == [ALERT.payload()]
+    assert webhook.received == [json.loads(json.dumps(ALERT.payload()))]
     [(method, path, headers)] = webhook.requests
     assert (method, path) == ("POST", f"/services/{SECRET}")
     assert headers["content-type"] == "application/json"

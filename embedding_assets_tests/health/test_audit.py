@@ -187,6 +187,14 @@ def test_a_provider_that_is_down_is_reported(
 
 
 def test_a_model_that_cannot_be_had_is_reported(settings: Settings, database: Database, column: SpaceColumn):
+    database.run(lambda c: c.execute("UPDATE embedding_spaces SET provider = 'local'"))
     [sample] = audit_spaces(database, settings)
     assert "model fake/hashing is neither cached nor could it be fetched" in (sample.unchecked or "")
+    assert sample.compared == 0
+
+
+def test_a_provider_of_one_s_own_is_reported(settings: Settings, database: Database, column: SpaceColumn):
+    reason = "fake is no provider of this package; pass yours to the call, e.g. embed_pending(provider=...) or search("
+    [sample] = audit_spaces(database, settings)
+    assert (sample.unchecked or "").startswith(reason)
     assert replace(sample, unchecked=None) == SpaceSample(column)

@@ -26,7 +26,7 @@ def main() -> None:
 
     provider = FakeProvider(batch_size=8, spoil=note)
     selection.Selection.open_provider = lambda _: provider
-    selection.select_for_run = lambda settings, database: selection.Selection(
+    selection.select_for_run = lambda settings, database, _: selection.Selection(
         settings, register_space(database, FAKE_SPACE), database
     )
 

@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 
 _BURST_SECONDS: Final = 5.0
-"""Share of its limit that a bucket holds at first, where no header says what is really left."""
+"""Seconds of its limit that a bucket holds at first, where no header says what is really left."""
 
 _MARGIN_SECONDS: Final = 0.5
-"""Share of a limit that is left unused: requests do not arrive exactly as far apart as they were admitted."""
+"""Seconds of a limit that are left unused: requests do not arrive exactly as far apart as they were admitted."""
 
 _TOLERATED_OUTAGES: Final = 5
 """Failures in a row that open the circuit."""
