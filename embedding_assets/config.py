@@ -208,16 +208,10 @@ class OpenAIConfig(_EnvironmentSettings):
     @field_validator("base_url")
     @classmethod
     def _base_url_is_one(cls, value: str) -> str:
-        # Never repeated in an error: somebody may have put a key in it.
-        try:
-            parts = urlsplit(value.strip())
-            fits = parts.scheme in ("http", "https") and bool(parts.hostname)
-            fits = fits and "@" not in parts.netloc and not (parts.query or parts.fragment)
-        except ValueError:
-            fits = False
-        if not fits:
+        url = value.strip()
+        if not _is_web_address(url) or "?" in url or "#" in url:
             raise ValueError("is not a URL such as https://api.openai.com/v1, without user, password or parameters")
-        return value.strip().rstrip("/")
+        return url.rstrip("/")
 
     @model_validator(mode="after")
     def _dimensions_are_the_models(self) -> OpenAIConfig:
@@ -250,6 +244,16 @@ class BudgetConfig(_EnvironmentSettings):
         return any(limit is not None for limit in (self.usd_per_run, self.usd_per_day, self.usd_per_month))
 
 
+def _is_web_address(url: str) -> bool:
+    """True for http(s) without user and password. What is not must not be repeated in an error: it may hold a key."""
+    try:
+        parts = urlsplit(url)
+        fits = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+    return fits and "@" not in parts.netloc
+
+
 class AlertConfig(_EnvironmentSettings):
     """The webhook for alerts on failed runs and checks."""
 
@@ -263,14 +267,8 @@ class AlertConfig(_EnvironmentSettings):
     @field_validator("webhook_url")
     @classmethod
     def _webhook_url_is_one(cls, value: SecretStr | None) -> SecretStr | None:
-        # Never repeated in an error: it is all that is needed to post.
         url = value.get_secret_value().strip() if value else ""
-        try:
-            parts = urlsplit(url)
-            fits = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-        except ValueError:
-            fits = False
-        if url and not (fits and "@" not in parts.netloc and re.fullmatch(r"[!-~]+", url)):
+        if url and not (_is_web_address(url) and re.fullmatch(r"[!-~]+", url)):
             raise ValueError("is not a URL such as https://hooks.slack.com/services/…, without user and password")
         return SecretStr(url) if url else None
 
@@ -345,15 +343,10 @@ def get_settings() -> Settings:
     """
     groups: dict[str, BaseSettings] = {}
     problems: list[str] = []
-    for name, group in (
-        ("database", DatabaseConfig),
-        ("embedding", EmbeddingConfig),
-        ("openai", OpenAIConfig),
-        ("budget", BudgetConfig),
-        ("index", IndexConfig),
-        ("alert", AlertConfig),
-        ("logging", LoggingConfig),
-    ):
+    for name, field in Settings.model_fields.items():
+        group = field.default_factory
+        if not (isinstance(group, type) and issubclass(group, _EnvironmentSettings)):
+            continue
         try:
             groups[name] = group()
         except ValidationError as error:

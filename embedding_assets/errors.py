@@ -18,23 +18,6 @@
 Messages name settings, hashes, files and counts, and say what to do next. They never contain chunk text or secrets.
 """
 
-__all__ = [
-    "BudgetExceededError",
-    "ConfigurationError",
-    "DatabaseError",
-    "DatabasePermissionError",
-    "DatabaseUnavailableError",
-    "DocumentError",
-    "EmbeddingAssetsError",
-    "ModelUnavailableError",
-    "PgvectorError",
-    "ProviderError",
-    "ProviderUnavailableError",
-    "QuotaExceededError",
-    "RateLimitExceededError",
-    "SpaceMismatchError",
-]
-
 
 class EmbeddingAssetsError(Exception):
     """Base of all errors of this package."""

@@ -42,11 +42,6 @@ class PrefixRange:
         return self.first if self.first == self.last else f"{self.first}-{self.last}"
 
 
-def bucket_of(chunk_hash: str) -> int:
-    """The lock bucket of a hash: the value of its first two hex characters."""
-    return int(chunk_hash[:2].ljust(2, "0"), 16)
-
-
 def all_prefixes(length: int) -> list[str]:
     """Every prefix of ``length`` hex characters, ascending: 16 or 256 of them."""
     return [format(value, f"0{length}x") for value in range(16**length)]

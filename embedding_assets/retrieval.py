@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from embedding_assets.providers.base import EmbeddingProvider
     from embedding_assets.spaces import SpaceColumn
 
-
 logger = logging.getLogger(__name__)
 
 RANK_CONSTANT: Final = 60

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from contextvars import copy_context
-from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Self
 
 import numpy as np
@@ -28,7 +27,6 @@ from embedding_assets.spaces import EmbeddedVector, EmbeddedVectors, VectorSpace
 
 if TYPE_CHECKING:
     from embedding_assets.postgres.connection import Database
-
 
 logger = logging.getLogger(__name__)
 
@@ -85,15 +83,13 @@ class EmbeddingService:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+    def __exit__(self, *exception: object) -> None:
         self.close()
 
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *exception: object) -> None:
         await asyncio.to_thread(self.close)
 
     @property

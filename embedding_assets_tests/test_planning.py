@@ -12,7 +12,6 @@ from embedding_assets.planning import (
     PrefixRange,
     all_prefixes,
     bucket_bounds,
-    bucket_of,
     contiguous,
     estimate_api_tokens,
     group_prefixes,
@@ -21,6 +20,7 @@ from embedding_assets.planning import (
     plan_index,
     plan_requests,
 )
+from embedding_assets_tests.support.fakes import bucket_of
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,6 @@ from embedding_assets.planning import PrefixRange
 if TYPE_CHECKING:
     from embedding_assets.postgres.usage.ledger import CostRow
 
-
 app = typer.Typer(
     help="Keep a PostgreSQL/pgvector table embedded: chunks of text go in, correct vectors and a healthy index come "
     "out.\n\nWithout EMBEDDING_DATABASE_URL everything runs on an embedded PostgreSQL. Try [bold]demo[/bold] first.",

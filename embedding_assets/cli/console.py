@@ -19,7 +19,6 @@ from embedding_assets.logs import configure_logging, correlate
 if TYPE_CHECKING:
     from embedding_assets.postgres.connection import Database
 
-
 out = Console()
 err = Console(stderr=True)
 

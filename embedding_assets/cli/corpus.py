@@ -10,6 +10,7 @@ import re
 import sysconfig
 import warnings
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 
 from embedding_assets.documents.document import Document
@@ -59,12 +60,10 @@ def installed_documents() -> Iterator[Document]:
     Sources are parsed, never imported. The order is fixed: distributions by name, modules by depth and name, until
     ``MAX_ESTIMATED_CHUNKS``.
     """
-    yield from _capped(_all_documents(), MAX_ESTIMATED_CHUNKS)
-
-
-def _all_documents() -> Iterator[Document]:
-    yield from _distribution_documents(importlib.metadata.distributions())
-    yield from _stdlib_documents(Path(sysconfig.get_path("stdlib")))
+    distributions = _distribution_documents(importlib.metadata.distributions())
+    yield from _capped(
+        chain(distributions, _stdlib_documents(Path(sysconfig.get_path("stdlib")))), MAX_ESTIMATED_CHUNKS
+    )
 
 
 def _capped(documents: Iterable[Document], most: int) -> Iterator[Document]:

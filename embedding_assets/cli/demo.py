@@ -27,7 +27,7 @@ from embedding_assets.postgres.catalog import describe_index
 from embedding_assets.postgres.runs import latest_run
 from embedding_assets.postgres.spaces import serving_space
 from embedding_assets.providers.selection import model_for_splitting, select_for_run
-from embedding_assets.reporting.page import verdict_table
+from embedding_assets.reporting.page import pairs, verdict_table
 from embedding_assets.retrieval import search
 
 if TYPE_CHECKING:
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from embedding_assets.health.verdict import Verdict
     from embedding_assets.postgres.connection import Database
     from embedding_assets.spaces import SpaceColumn
-
 
 QUESTIONS: Final = (
     "How do I read a file line by line?",
@@ -152,7 +151,7 @@ def _summarize(settings: Settings, database: Database, column: SpaceColumn, cons
             **({"cost": dollars(run.usd)} if run.usd else {}),
         }
     cells |= {"index": megabytes(index.size_bytes), "recall@10": _recall(verdicts)}
-    table = tables.pairs()
+    table = pairs()
     for row in cells.items():
         table.add_row(*row)
     console.print(Rule("The table and its latest run"), table, Rule("Asset checks"), verdict_table(verdicts))

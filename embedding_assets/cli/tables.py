@@ -23,7 +23,7 @@ from embedding_assets.formatting import (
     rate,
     share,
 )
-from embedding_assets.reporting.page import model_line
+from embedding_assets.reporting.page import model_line, pairs
 
 if TYPE_CHECKING:
     from embedding_assets.config import BudgetConfig
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from embedding_assets.postgres.usage.ledger import CostRow, Spending
     from embedding_assets.retrieval import SearchResult
     from embedding_assets.spaces import SpaceColumn
-
 
 _EXCERPT_CHARACTERS = 240
 
@@ -213,12 +212,4 @@ def failures_view(failures: Sequence[Failure]) -> RenderableType:
     for failure in failures:
         state = "[red]quarantined[/red]" if failure.quarantined else f"retry after {moment(failure.retry_at)}"
         table.add_row(failure.chunk_hash[:16], failure.error_code, str(failure.attempts), state, escape(failure.source))
-    return table
-
-
-def pairs(title: str | None = None) -> Table:
-    """A table of names and values."""
-    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, show_header=False)
-    table.add_column(style="dim", no_wrap=True)
-    table.add_column(overflow="fold")
     return table

@@ -7,9 +7,8 @@ from dagster import AssetExecutionContext, AssetKey, BackfillPolicy, Materialize
 
 from embedding_assets.defs.automation import after_load
 from embedding_assets.defs.figures import backlog_pictures, index_pictures, run_pictures
-from embedding_assets.defs.freshness import nightly_at_least
 from embedding_assets.defs.metadata import indexes_metadata, prefix_table, run_metadata
-from embedding_assets.defs.partitions import prefix_partitions
+from embedding_assets.defs.partitions import nightly_at_least, prefix_partitions
 from embedding_assets.defs.resources import EmbeddingProviderResource, PostgresResource
 from embedding_assets.formatting import dollars
 from embedding_assets.health.costs import limits_exceeded_by

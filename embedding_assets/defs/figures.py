@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from embedding_assets.postgres.index.measurements import IndexMeasurement
     from embedding_assets.reporting.figures.picture import Picture
 
-
 _Pictures = dict[str, MarkdownMetadataValue]
 
 

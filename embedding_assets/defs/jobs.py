@@ -17,7 +17,4 @@ IN_PROGRESS = [DagsterRunStatus.QUEUED, DagsterRunStatus.NOT_STARTED, *STARTED]
 
 def range_tags(prefixes: PrefixRange) -> dict[str, str]:
     """Tags that make one run of a range of partitions."""
-    return {
-        "dagster/asset_partition_range_start": prefixes.first,
-        "dagster/asset_partition_range_end": prefixes.last,
-    }
+    return {"dagster/asset_partition_range_start": prefixes.first, "dagster/asset_partition_range_end": prefixes.last}

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from embedding_assets.postgres.index.recall import CurvePoint
     from embedding_assets.postgres.usage.ledger import Spending
 
-
 _Cell = str | int | float | None
 _Value = str | int | float | TableMetadataValue
 

@@ -101,7 +101,7 @@ def describe_error(chain: Iterable[ErrorLine]) -> tuple[str, str | None]:
     lines = list(chain)
     for line in lines:
         module = f"{errors.__name__}.{line.name}"
-        if line.name in errors.__all__ and line.text.startswith(module):
+        if hasattr(errors, line.name) and line.text.startswith(module):
             message = line.text.removeprefix(module).removeprefix(": ").strip()
             return line.name, redact(message.splitlines()[0])[:_LONGEST_MESSAGE] if message else None
     wrapped = [line for line in lines if not line.text.startswith("dagster.")]

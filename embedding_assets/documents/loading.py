@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from embedding_assets.models import ProcessedChunk
     from embedding_assets.postgres.connection import Database
 
-
 _BATCH_CHUNKS = 1000
 
 

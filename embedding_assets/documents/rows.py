@@ -15,7 +15,6 @@ from embedding_assets.documents.rejection import EMPTY, NOT_UTF8, TOO_DEEP, TOO_
 if TYPE_CHECKING:
     from pyarrow import RecordBatch
 
-
 TEXT_COLUMNS = ("chunk_text", "text", "content", "body")
 """Fields taken as a row's text, in this order, unless a column is named."""
 

@@ -9,7 +9,6 @@ from embedding_assets.errors import ConfigurationError
 if TYPE_CHECKING:
     from embedding_assets.encoder.precision import Precision
 
-
 _CPU_BATCH_TOKENS: Final = {"float32": 384, "bfloat16": 2048}
 """Matrix units want large products; vector units are as fast on small ones, which keep a full-size MPNet below 1 GB."""
 

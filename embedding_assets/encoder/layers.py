@@ -25,7 +25,6 @@ from embedding_assets.encoder.precision import Precision
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
-
 # Encoders that AutoModel loads as they are; others, such as T5, want only a part of what it would load.
 _ENCODERS: Final = {"albert", "bert", "camembert", "distilbert", "electra", "modernbert", "mpnet", "roberta",
                     "xlm-roberta"}  # fmt: skip
@@ -60,12 +59,7 @@ class Layers(nn.Module):
 
 class _KnownLayers(Layers):
     def __init__(
-        self,
-        transformer: nn.Module,
-        layers: list[nn.Module],
-        tokenizer: Tokenizer,
-        pad_id: int,
-        precision: Precision,
+        self, transformer: nn.Module, layers: list[nn.Module], tokenizer: Tokenizer, pad_id: int, precision: Precision
     ) -> None:
         super().__init__()
         self.tokenizer, self.pad_id, self.precision = tokenizer, pad_id, precision

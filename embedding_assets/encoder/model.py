@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
     from embedding_assets.encoder.layers import Layers
 
-
 logger = logging.getLogger(__name__)
 
 _TOKENIZED_TOGETHER = 128
@@ -165,11 +164,7 @@ _lock = threading.Lock()
 
 
 def get_model(
-    files: ModelFiles,
-    *,
-    device: str,
-    max_tokens: int,
-    precision: Literal["auto", "float32", "bfloat16"] = "auto",
+    files: ModelFiles, *, device: str, max_tokens: int, precision: Literal["auto", "float32", "bfloat16"] = "auto"
 ) -> LoadedModel:
     """The model of this process, loaded at the first call; concurrent callers wait for one load.
 

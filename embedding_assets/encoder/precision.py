@@ -14,7 +14,6 @@ from embedding_assets.errors import ConfigurationError
 if TYPE_CHECKING:
     import torch
 
-
 logger = logging.getLogger(__name__)
 
 Precision = Literal["float32", "bfloat16"]

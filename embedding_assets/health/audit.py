@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from embedding_assets.postgres.connection import Database
     from embedding_assets.providers.base import EmbeddingProvider
 
-
 MINIMUM_COSINE: Final = 0.99
 """To the vector made of the same text again. Number formats and an API's own variation stay above 0.995, vectors of
 two models are nearly orthogonal."""
@@ -31,7 +30,6 @@ after one UPDATE; a hundredth with 47%: 1 - 0.99^64."""
 
 _API_ROWS: Final = 44
 """Calls of an API cost: here 7,000 tokens or so, $0.00014 at $0.02 a million. Finds a wrong tenth with 97 to 99%."""
-
 
 _PATIENCE_SECONDS: Final = 20.0
 """Longest time that a check waits for an API that is down, or has no room within its limits."""

@@ -111,10 +111,7 @@ def judge_as_recorded(
 
 
 def _judge_vectors(column: SpaceColumn, statistics: VectorStatistics) -> list[Verdict]:
-    return [
-        embeddings.finite_dimensions(statistics, column.space),
-        embeddings.unit_norm(statistics, column.space),
-    ]
+    return [embeddings.finite_dimensions(statistics, column.space), embeddings.unit_norm(statistics, column.space)]
 
 
 def _judge_backlog(database: Database, column: SpaceColumn, settings: Settings, backlog: Backlog) -> list[Verdict]:

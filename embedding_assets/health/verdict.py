@@ -9,7 +9,6 @@ from typing import Literal
 Severity = Literal["error", "warning"]
 """``error``: what builds on the data is endangered. ``warning``: somebody should look."""
 
-
 Number = float | int | str
 """A measurement behind a verdict."""
 

@@ -21,11 +21,7 @@ if TYPE_CHECKING:
 
 
 def estimate_backlog(
-    database: Database,
-    column: SpaceColumn,
-    settings: Settings,
-    *,
-    tokens_per_second: float | None = None,
+    database: Database, column: SpaceColumn, settings: Settings, *, tokens_per_second: float | None = None
 ) -> tuple[Backlog, BacklogEstimate]:
     """Count the backlog and estimate what it takes.
 
@@ -80,7 +76,7 @@ def measure_tokens_per_second(
 
 @dataclass(frozen=True, slots=True)
 class BacklogEstimate:
-    """Estimate what embedding the backlog will take.
+    """An estimate of what embedding the backlog will take.
 
     Attributes:
         chunks: pending chunks that are due.

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from embedding_assets.postgres.connection import Database
     from embedding_assets.spaces import SpaceColumn
 
-
 FEW_CHUNKS: Final = 1000
 """Up to here one run had better take all that is due: several would spend longer on starting than on embedding."""
 

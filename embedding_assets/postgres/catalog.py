@@ -18,9 +18,7 @@ if TYPE_CHECKING:
     from embedding_assets.postgres.connection import Connection, Database
     from embedding_assets.spaces import SpaceColumn
 
-
 logger = logging.getLogger(__name__)
-
 
 DISTANCE_OPERATORS: Final = {
     "vector_cosine_ops": sql.SQL("<=>"),

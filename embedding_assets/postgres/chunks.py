@@ -14,7 +14,6 @@ from embedding_assets.models import ProcessedChunk
 if TYPE_CHECKING:
     from embedding_assets.postgres.connection import Connection, Database
 
-
 _LOADED_COLUMNS = sql.SQL(
     "chunk_hash, chunk_text, context_header, document_metadata, chunk_index, total_chunks, token_count"
 )

@@ -16,7 +16,6 @@ from embedding_assets.errors import DatabaseUnavailableError
 if TYPE_CHECKING:
     from embedding_assets.postgres.connection import Connection, Database
 
-
 logger = logging.getLogger(__name__)
 
 TABLE_LOCK: Final = "knowledge_base"

@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from embedding_assets.models import EmbeddingStats
     from embedding_assets.postgres.connection import Connection, Database
 
-
 _FIELDS = (
     "embedded", "failed", "skipped", "truncated", "tokens",
     "seconds", "model_load_seconds", "peak_memory_bytes", "device", "precision", "usd",

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from embedding_assets.postgres.connection import Connection, Database
     from embedding_assets.spaces import SpaceColumn
 
-
 SAMPLE_ROWS: Final = 100_000
 """Rows that are read of a large table where all of them would take too long."""
 

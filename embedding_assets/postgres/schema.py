@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
     from embedding_assets.postgres.connection import Connection, Database
 
-
 MINIMUM_PGVECTOR: Final = (0, 8, 4)
 """Parallel builds and vacuum of HNSW indexes were corrected in 0.8.2 to 0.8.4."""
 

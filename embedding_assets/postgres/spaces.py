@@ -18,7 +18,6 @@ from embedding_assets.spaces import SpaceColumn, VectorSpace
 if TYPE_CHECKING:
     from embedding_assets.postgres.connection import Connection, Database
 
-
 _ATTRIBUTES = sql.SQL(", ").join(sql.Identifier(field.name) for field in fields(VectorSpace))
 
 _SETTING_OF = {

@@ -20,13 +20,7 @@ from embedding_assets.postgres.samples import sample_sources
 from embedding_assets.postgres.spaces import list_spaces
 from embedding_assets.postgres.usage.ledger import count_spending, list_daily_costs
 from embedding_assets.providers.selection import configured_space
-from embedding_assets.reporting.overview import (
-    CostOverview,
-    Overview,
-    SpaceOverview,
-    Thresholds,
-    changed_settings,
-)
+from embedding_assets.reporting.overview import CostOverview, Overview, SpaceOverview, changed_settings
 
 if TYPE_CHECKING:
     import numpy as np
@@ -59,11 +53,9 @@ def gather_overview(database: Database, settings: Settings) -> Overview:
         database=database.address,
         chunks=count_chunks(database),
         documents=count_documents(database),
-        thresholds=Thresholds(
-            ef_search=settings.index.ef_search,
-            recall_floor=settings.embedding.recall_floor,
-            throughput_floor=settings.embedding.throughput_floor,
-        ),
+        ef_search=settings.index.ef_search,
+        recall_floor=settings.embedding.recall_floor,
+        throughput_floor=settings.embedding.throughput_floor,
         spaces=tuple(
             _gather_space(database, settings, column, configured=column.space.name == configured) for column in columns
         ),

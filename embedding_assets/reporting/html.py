@@ -25,10 +25,8 @@ if TYPE_CHECKING:
     from markupsafe import Markup
     from numpy.typing import NDArray
 
-    from embedding_assets.postgres.runs import PastRun
     from embedding_assets.reporting.figures.picture import Picture
     from embedding_assets.reporting.overview import Overview, PeriodCost, SpaceOverview
-
 
 _PIXELS: Final = (500, 290)
 """Of a figure, in CSS pixels: two beside each other on a screen; still legible when a telephone shrinks it."""
@@ -49,16 +47,6 @@ class _Tile:
     state: Literal["", "warn", "bad"] = ""
 
 
-@dataclass(frozen=True, slots=True)
-class _Section:
-    overview: SpaceOverview
-    place: str
-    tiles: list[_Tile]
-    pictures: list[Picture]
-    runs: list[PastRun]
-    numbers: dict[str, str]
-
-
 def render_report(data: Overview, maps: Mapping[str, Sample] | None = None) -> str:
     """The page. It loads nothing, runs no script, and follows the reader's light or dark theme.
 
@@ -71,14 +59,14 @@ def render_report(data: Overview, maps: Mapping[str, Sample] | None = None) -> s
         data=data,
         unchecked=f"{' and '.join(data.unchecked)} needs the model and was not checked (`embedding-assets health`)",
         spaces=[
-            _Section(
-                space,
-                place_of(space.column.space),
-                _tiles(data, space),
-                _pictures(data, space, maps.get(space.name)),
-                list(reversed(space.runs[-_LATEST_RUNS:])),
-                _numbers(space),
-            )
+            {
+                "overview": space,
+                "place": place_of(space.column.space),
+                "tiles": _tiles(data, space),
+                "pictures": _pictures(data, space, maps.get(space.name)),
+                "runs": list(reversed(space.runs[-_LATEST_RUNS:])),
+                "numbers": _numbers(space),
+            }
             for space in data.spaces
         ],
         costs={
@@ -109,7 +97,7 @@ def _tiles(data: Overview, space: SpaceOverview) -> list[_Tile]:
         state: Literal["", "warn"] = "warn" if data.is_slow(space) else ""
         tiles.append(_Tile(f"chunks/s in the latest run{large}", rate(run.chunks_per_second), state=state))
     if space.curve:
-        at = nearest_point(space.curve, data.thresholds.ef_search)
+        at = nearest_point(space.curve, data.ef_search)
         tiles.append(_Tile(f"recall@10 at ef_search {at.ef_search}", f"{at.recall:.3f}"))
         tiles.append(_Tile("a search by the index (median)", milliseconds(at.p50_ms)))
     tiles.append(_Tile("index", megabytes(index.size_bytes) if index.valid else index.status))
@@ -117,12 +105,12 @@ def _tiles(data: Overview, space: SpaceOverview) -> list[_Tile]:
 
 
 def _pictures(data: Overview, space: SpaceOverview, sample: Sample | None) -> list[Picture]:
-    thresholds, curve = data.thresholds, space.curve
+    curve = space.curve
     pictures = [
         backlog_figure(space.prefixes, size=_PIXELS),
-        throughput_figure(space.runs, thresholds.throughput_floor, size=_PIXELS),
-        recall_figure(curve, thresholds.ef_search, thresholds.recall_floor, size=_PIXELS),
-        latency_figure(curve, thresholds.ef_search, space.exact_p50_ms, size=_PIXELS),
+        throughput_figure(space.runs, data.throughput_floor, size=_PIXELS),
+        recall_figure(curve, data.ef_search, data.recall_floor, size=_PIXELS),
+        latency_figure(curve, data.ef_search, space.exact_p50_ms, size=_PIXELS),
     ]
     return pictures + ([map_figure(*sample, size=_MAP_PIXELS)] if sample else [])
 

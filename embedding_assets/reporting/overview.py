@@ -121,21 +121,6 @@ class CostOverview:
 
 
 @dataclass(frozen=True, slots=True)
-class Thresholds:
-    """Configured values that measurements are compared with.
-
-    Attributes:
-        ef_search: at which searches use the indexes.
-        recall_floor: recall below which a check warns.
-        throughput_floor: chunks per second below which a check warns.
-    """
-
-    ef_search: int
-    recall_floor: float
-    throughput_floor: float
-
-
-@dataclass(frozen=True, slots=True)
 class ChangedSetting:
     """A setting that is not at its default. Of a secret ``value`` only says that it is set."""
 
@@ -154,7 +139,9 @@ class Overview:
         database: its address, without the password.
         chunks: in ``knowledge_base``.
         documents: that they come from.
-        thresholds: what measurements are compared with.
+        ef_search: at which searches use the indexes.
+        recall_floor: recall below which a check warns.
+        throughput_floor: chunks per second below which a check warns.
         spaces: the one that serves searches first.
         costs: of all spaces.
         settings: those that were changed.
@@ -165,7 +152,9 @@ class Overview:
     database: str
     chunks: int
     documents: int
-    thresholds: Thresholds
+    ef_search: int
+    recall_floor: float
+    throughput_floor: float
     spaces: tuple[SpaceOverview, ...] = ()
     costs: CostOverview = field(default_factory=CostOverview)
     settings: tuple[ChangedSetting, ...] = ()
@@ -192,7 +181,7 @@ class Overview:
         return (
             run is not None
             and run.embedded >= THROUGHPUT_MINIMUM_CHUNKS
-            and run.chunks_per_second < self.thresholds.throughput_floor
+            and run.chunks_per_second < self.throughput_floor
         )
 
 

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from embedding_assets.reporting.overview import CostOverview, Overview, SpaceOverview
     from embedding_assets.spaces import VectorSpace
 
-
 _BLOCKS: Final = "▁▂▃▄▅▆▇█"
 _METER: Final = 24
 _LATEST: Final = 24
@@ -58,6 +57,14 @@ def sparkline(values: Sequence[float], *, lowest: float = 0.0) -> str:
     return "".join(_BLOCKS[max(0, min(top, round((value - lowest) / extent * top)))] for value in values)
 
 
+def pairs() -> Table:
+    """A table of names and values."""
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(overflow="fold")
+    return table
+
+
 def verdict_table(verdicts: Sequence[Verdict]) -> Table:
     """A row for each verdict: a mark, the check's name, what was found and what to do."""
     table = Table(box=None, pad_edge=False, show_header=False)
@@ -72,9 +79,7 @@ def verdict_table(verdicts: Sequence[Verdict]) -> Table:
 
 def _space(data: Overview, space: SpaceOverview) -> Panel:
     column, backlog = space.column, space.backlog
-    rows = Table(box=None, pad_edge=False, show_header=False)
-    rows.add_column(style="dim", no_wrap=True)
-    rows.add_column(overflow="fold")
+    rows = pairs()
     rows.add_row("model", model_line(column.space))
     rows.add_row("column", escape(column.name))
     if backlog.chunks:
@@ -94,7 +99,7 @@ def _space(data: Overview, space: SpaceOverview) -> Panel:
     rows.add_row("index", _index(data, space))
     parts: list[RenderableType] = [rows]
     if space.curve:
-        parts.append(Padding(_curve(space.curve, data.thresholds.ef_search), (1, 0, 0, 0)))
+        parts.append(Padding(_curve(space.curve, data.ef_search), (1, 0, 0, 0)))
     parts.append(Padding(_checks(space), (1, 0, 0, 0)))
     colour = "red" if any(check.is_error for check in space.checks) else "dim"
     serving = " (answers searches)" if column.serving else ""
@@ -137,7 +142,7 @@ def _index(data: Overview, space: SpaceOverview) -> str:
         f"measured {moment(measurement.measured_at)}" if measurement else "not measured yet: embedding-assets health"
     )
     without = f"; a search without it takes {milliseconds(exact)}" if exact else ""
-    ef_search = data.thresholds.ef_search
+    ef_search = data.ef_search
     return f"[green]valid[/], {megabytes(index.size_bytes)}, ef_search {ef_search}, {measured}{without}"
 
 
@@ -173,9 +178,7 @@ def _checks(space: SpaceOverview) -> RenderableType:
 
 
 def _costs(costs: CostOverview) -> Table:
-    rows = Table(box=None, pad_edge=False, show_header=False)
-    rows.add_column(style="dim", no_wrap=True)
-    rows.add_column(overflow="fold")
+    rows = pairs()
     for cost in costs.periods:
         if cost.limit_usd is None or cost.used is None:
             rows.add_row(cost.period, f"{dollars(cost.usd)}, no limit")

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from embedding_assets.config import DatabaseConfig
-from embedding_assets.planning import PrefixRange, all_prefixes, bucket_bounds, bucket_of
+from embedding_assets.planning import PrefixRange, all_prefixes, bucket_bounds
 from embedding_assets.postgres.backlog import (
     count_backlog,
     count_backlog_tokens,
@@ -24,7 +24,7 @@ from embedding_assets.postgres.connection import Database
 from embedding_assets.postgres.failures import FailedChunk, save_failures
 from embedding_assets.postgres.schema import migrate
 from embedding_assets.postgres.spaces import register_space
-from embedding_assets_tests.support.fakes import FAKE_SPACE, insert_chunks
+from embedding_assets_tests.support.fakes import FAKE_SPACE, bucket_of, insert_chunks
 from embedding_assets_tests.support.tables import SMALL_SPACE, PlanRecorder, embed_most, insert_hashes
 
 

@@ -5,13 +5,13 @@ import re
 
 import pytest
 
-from embedding_assets.planning import all_prefixes, bucket_of
+from embedding_assets.planning import all_prefixes
 from embedding_assets.postgres.backlog import due_prefixes, fetch_pending
 from embedding_assets.postgres.catalog import ensure_pending_index
 from embedding_assets.postgres.failures import FailedChunk, save_failures
 from embedding_assets.postgres.spaces import register_space
 from embedding_assets.spaces import SpaceColumn
-from embedding_assets_tests.support.fakes import FAKE_SPACE
+from embedding_assets_tests.support.fakes import FAKE_SPACE, bucket_of
 from embedding_assets_tests.support.tables import PlanRecorder, embed_most, insert_hashes
 
 

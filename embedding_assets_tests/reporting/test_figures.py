@@ -17,9 +17,8 @@ from embedding_assets.postgres.usage.ledger import DayCost
 from embedding_assets.reporting.figures import colours
 from embedding_assets.reporting.figures.backlog import backlog_figure, backlog_glance
 from embedding_assets.reporting.figures.costs import cost_figure, cost_glance
-from embedding_assets.reporting.figures.map import map_figure
+from embedding_assets.reporting.figures.map import map_figure, project
 from embedding_assets.reporting.figures.picture import INLINE_CHARACTERS, Picture, gallery
-from embedding_assets.reporting.figures.projection import project
 from embedding_assets.reporting.figures.searching import latency_figure, latency_glance, recall_figure, recall_glance
 from embedding_assets.reporting.figures.throughput import throughput_figure, throughput_glance
 from embedding_assets_tests.support.overviews import CURVE, PREFIXES, costs, embeddings, runs

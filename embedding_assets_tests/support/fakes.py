@@ -72,3 +72,8 @@ class FakeProvider:
                 truncated=[False] * len(portion),
             )
             yield self._spoil(portion, batch) if self._spoil else batch
+
+
+def bucket_of(chunk_hash: str) -> int:
+    """The lock bucket of a hash: the value of its first two hex characters."""
+    return int(chunk_hash[:2].ljust(2, "0"), 16)

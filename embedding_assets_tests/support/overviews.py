@@ -13,7 +13,7 @@ from embedding_assets.postgres.index.recall import CurvePoint, SearchMeasurement
 from embedding_assets.postgres.index.statistics import VectorStatistics
 from embedding_assets.postgres.runs import PastRun
 from embedding_assets.postgres.usage.ledger import DayCost
-from embedding_assets.reporting.overview import ChangedSetting, CostOverview, Overview, SpaceOverview, Thresholds
+from embedding_assets.reporting.overview import ChangedSetting, CostOverview, Overview, SpaceOverview
 from embedding_assets.spaces import SpaceColumn, VectorSpace
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -149,7 +149,9 @@ def report(
             database="embedded PostgreSQL",
             chunks=spaces[0].backlog.chunks if spaces else 0,
             documents=412 if spaces else 0,
-            thresholds=Thresholds(ef_search, recall_floor, throughput_floor),
+            ef_search=ef_search,
+            recall_floor=recall_floor,
+            throughput_floor=throughput_floor,
             spaces=spaces,
             costs=CostOverview(0.86, 15.74, 1.0, 20.0, 0.8, costs(20, "openai-small", "openai-large")),
             settings=(ChangedSetting("EMBEDDING_INDEX_M", "24", "16"),),

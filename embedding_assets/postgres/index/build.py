@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from embedding_assets.postgres.connection import Connection, Database
     from embedding_assets.spaces import SpaceColumn
 
-
 logger = logging.getLogger(__name__)
 
 RepairReason = Literal["missing", "invalid", "differs", "bloated"]

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from embedding_assets.postgres.connection import Connection, Database
     from embedding_assets.spaces import SpaceColumn
 
-
 _LARGEST_EF_SEARCH: Final = 1000
 
 _SHORTEST_LIMIT_MILLISECONDS: Final = 1000

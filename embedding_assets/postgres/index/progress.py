@@ -17,7 +17,6 @@ from embedding_assets.formatting import duration, share
 if TYPE_CHECKING:
     from embedding_assets.postgres.connection import Connection, Database
 
-
 logger = logging.getLogger(__name__)
 
 _POLL_SECONDS: Final = 1.0
@@ -72,12 +71,7 @@ def watch_build(
     thread = threading.Thread(
         target=contextvars.copy_context().run,
         args=(_watch, database, over),
-        kwargs={
-            "pid": connection.info.backend_pid,
-            "name": name,
-            "vectors": vectors,
-            "on_progress": on_progress,
-        },
+        kwargs={"pid": connection.info.backend_pid, "name": name, "vectors": vectors, "on_progress": on_progress},
         name=f"progress of {name}",
         daemon=True,
     )
@@ -91,13 +85,7 @@ def watch_build(
 
 
 def _watch(
-    database: Database,
-    over: threading.Event,
-    *,
-    pid: int,
-    name: str,
-    vectors: int,
-    on_progress: OnBuildProgress | None,
+    database: Database, over: threading.Event, *, pid: int, name: str, vectors: int, on_progress: OnBuildProgress | None
 ) -> None:
     started = logged = time.monotonic()
     if over.wait(_POLL_SECONDS):

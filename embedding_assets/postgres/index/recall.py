@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from embedding_assets.postgres.connection import Database
     from embedding_assets.spaces import SpaceColumn
 
-
 EF_SEARCH_CURVE: Final = (10, 20, 40, 80, 120, 200, 400)
 """Values of hnsw.ef_search at which recall and latency are measured, so that one can be chosen."""
 

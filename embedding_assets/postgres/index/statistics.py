@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from embedding_assets.postgres.connection import Connection, Database
     from embedding_assets.spaces import SpaceColumn
 
-
 _WHOLE_COLUMN_SECONDS: Final = 30.0
 """For reading every vector: some ten seconds for a million of 768 dimensions that the server has in memory."""
 
@@ -95,25 +94,25 @@ def measure_vectors(database: Database, column: SpaceColumn, *, thorough: bool =
     def work(connection: Connection) -> VectorStatistics:
         return VectorStatistics(
             count=count_vectors(connection, column),
-            **_sizes(connection, column),
+            **_of_the_table(connection, column),
             **(
                 (thorough and _norms_in_time(connection, column))
                 or _norms(connection, column, table_sample(SAMPLE_ROWS))
             ),
-            pgvector=_pgvector_version(connection),
         )
 
     return database.run(work)
 
 
-def _sizes(connection: Connection, column: SpaceColumn) -> dict[str, Any]:
+def _of_the_table(connection: Connection, column: SpaceColumn) -> dict[str, Any]:
     query = """
         SELECT pg_relation_size(c.oid) AS heap_bytes,
                coalesce(pg_total_relation_size(nullif(c.reltoastrelid, 0)), 0) AS toast_bytes,
                coalesce(pg_relation_size(to_regclass(quote_ident(%s))), 0) AS pending_index_bytes,
                pg_stat_get_live_tuples(c.oid) AS live_rows,
                pg_stat_get_dead_tuples(c.oid) AS dead_rows,
-               greatest(pg_stat_get_last_vacuum_time(c.oid), pg_stat_get_last_autovacuum_time(c.oid)) AS vacuumed_at
+               greatest(pg_stat_get_last_vacuum_time(c.oid), pg_stat_get_last_autovacuum_time(c.oid)) AS vacuumed_at,
+               (SELECT extversion FROM pg_extension WHERE extname = 'vector') AS pgvector
         FROM pg_class c WHERE c.oid = 'knowledge_base'::regclass
     """
     cursor = connection.cursor(row_factory=dict_row)
@@ -148,15 +147,6 @@ def _norms(connection: Connection, column: SpaceColumn, sample: sql.Composable) 
         FROM vectors
     """).format(column=sql.Identifier(column.name), sample=sample)
     space = column.space
-    parameters = {
-        "dimensions": space.dimensions,
-        "normalized": space.normalized,
-        "tolerance": UNIT_LENGTH_TOLERANCE,
-    }
+    parameters = {"dimensions": space.dimensions, "normalized": space.normalized, "tolerance": UNIT_LENGTH_TOLERANCE}
     row: Any = connection.cursor(row_factory=dict_row).execute(query, parameters).fetchone()
     return dict(row)
-
-
-def _pgvector_version(connection: Connection) -> str:
-    row: Any = connection.execute("SELECT extversion FROM pg_extension WHERE extname = 'vector'").fetchone()
-    return str(row[0])

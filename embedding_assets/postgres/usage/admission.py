@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from embedding_assets.config import BudgetConfig
     from embedding_assets.postgres.connection import Connection, Database
 
-
 logger = logging.getLogger(__name__)
 
 # How soon to ask again where another answer may change everything.
@@ -45,10 +44,8 @@ _BUDGET_POLL_SECONDS: Final = 0.25
 _OUTAGE_POLL_SECONDS: Final = 1.0
 _RATE_POLL_SECONDS: Final = 5.0
 
-
 _FIRST_ANSWER_SECONDS: Final = 5.0
 """Longest time for which the first request to an endpoint goes alone: it may hang, or its process be dead."""
-
 
 _NO_HEADERS: Final = RateHeaders(None, None, None, None)
 

@@ -12,7 +12,6 @@ from psycopg import sql
 if TYPE_CHECKING:
     from embedding_assets.postgres.connection import Connection, Database
 
-
 _BURST_SECONDS: Final = 5.0
 """Seconds of its limit that a bucket holds at first, where no header says what is really left."""
 

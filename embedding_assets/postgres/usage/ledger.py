@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final, Literal, LiteralString
@@ -16,7 +16,6 @@ from embedding_assets.postgres.usage.endpoints import IDLE_TIMEOUT, Endpoint
 if TYPE_CHECKING:
     from embedding_assets.config import BudgetConfig
     from embedding_assets.postgres.connection import Connection, Database
-
 
 _MILLIONTH: Final = Decimal("0.000001")
 
@@ -53,8 +52,8 @@ _RESERVE: Final = """
         endpoint, space, provider, model, run_id, inputs, tokens, usd_per_million, usd, reserved_usd, probe,
         requests_admitted, tokens_admitted, created_at, expires_at
     ) VALUES (
-        %(endpoint)s, %(space)s, %(provider)s, %(model)s, %(run)s, %(inputs)s, %(tokens)s, %(price)s, %(usd)s,
-        %(reserved_usd)s, %(probe)s, %(requests_admitted)s, %(tokens_admitted)s, to_timestamp(%(now)s),
+        %(endpoint)s, %(space)s, %(provider)s, %(model)s, %(run_id)s, %(inputs)s, %(tokens)s, %(usd_per_million)s,
+        %(usd)s, %(reserved_usd)s, %(probe)s, %(requests_admitted)s, %(tokens_admitted)s, to_timestamp(%(now)s),
         to_timestamp(%(expires)s)
     ) RETURNING id
 """
@@ -253,14 +252,7 @@ def reserve(connection: Connection, request: ApiRequest, endpoint: Endpoint, *, 
     row = connection.execute(
         _RESERVE,
         {
-            "endpoint": request.endpoint,
-            "space": request.space,
-            "provider": request.provider,
-            "model": request.model,
-            "run": request.run_id,
-            "inputs": request.inputs,
-            "tokens": request.tokens,
-            "price": request.usd_per_million,
+            **asdict(request),
             "usd": usd_of(request.tokens, request.usd_per_million),
             "reserved_usd": usd_of(request.most_tokens, request.usd_per_million),
             "probe": probe,
@@ -275,11 +267,7 @@ def reserve(connection: Connection, request: ApiRequest, endpoint: Endpoint, *, 
 
 
 def close_reservation(
-    connection: Connection,
-    reservation: int,
-    outcome: Literal["settled", "presumed", "released"],
-    *,
-    tokens: int = 0,
+    connection: Connection, reservation: int, outcome: Literal["settled", "presumed", "released"], *, tokens: int = 0
 ) -> Reservation | None:
     """Enter what became of a request; None when there is no such reservation any more.
 

@@ -14,7 +14,6 @@ from contextvars import copy_context
 from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import partial
-from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
 from embedding_assets.config import BudgetConfig, OpenAIConfig
@@ -120,7 +119,7 @@ class ApiGate:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+    def __exit__(self, *exception: object) -> None:
         self._ledger.shutdown()
 
     async def enter(self, texts: Sequence[ApiText]) -> int | None:
@@ -265,9 +264,7 @@ class ApiGate:
         if used >= self._account.budget.alert_share and not self._account.budget_told:
             self._account.budget_told = True
             logger.warning(
-                "%s of a limit of EMBEDDING_BUDGET_… are used",
-                share(used),
-                extra={"budget_share": round(used, 4)},
+                "%s of a limit of EMBEDDING_BUDGET_… are used", share(used), extra={"budget_share": round(used, 4)}
             )
 
     def _log_waiting(self, verdict: Wait) -> None:

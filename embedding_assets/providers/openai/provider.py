@@ -31,7 +31,6 @@ from embedding_assets.spaces import VectorSpace
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
 
-
 _MOST_WINDOW_TEXTS: Final = 16_384
 
 

@@ -7,16 +7,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from embedding_assets.formatting import compact, share
-from embedding_assets.reporting.figures.colours import AMBER, GREEN, RED
 from embedding_assets.reporting.figures.glance import FLOOR, WIDTH, glance, note, scale, text
+from embedding_assets.reporting.figures.picture import AMBER, GREEN, RED, Picture
 from embedding_assets.reporting.figures.style import DEFAULT_SIZE, draw, legend_below_title
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from embedding_assets.postgres.backlog import PrefixCounts
-    from embedding_assets.reporting.figures.picture import Picture
-
 
 _NOTHING: Final = "Nothing yet: load documents with embedding-assets load PATH"
 _CAPTION: Final = (

@@ -8,16 +8,14 @@ from datetime import date, timedelta
 from typing import TYPE_CHECKING, Final
 
 from embedding_assets.formatting import dollars, shortened
-from embedding_assets.reporting.figures.colours import BLUE, OTHERS, RED, SERIES
 from embedding_assets.reporting.figures.glance import MOST_BARS, bars, ends, glance, limit, note, scale
+from embedding_assets.reporting.figures.picture import BLUE, OTHERS, RED, SERIES, Picture
 from embedding_assets.reporting.figures.style import DEFAULT_SIZE, dates_below, draw, legend_below_title, threshold
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from embedding_assets.postgres.usage.ledger import DayCost
-    from embedding_assets.reporting.figures.picture import Picture
-
 
 _NOTHING: Final = "Nothing spent: only an API costs dollars"
 _CAPTION: Final = (

@@ -9,8 +9,7 @@ from collections.abc import Callable, Sequence
 from html import escape
 from typing import Final
 
-from embedding_assets.reporting.figures.colours import INK, RED
-from embedding_assets.reporting.figures.picture import INLINE_CHARACTERS, Picture
+from embedding_assets.reporting.figures.picture import INK, INLINE_CHARACTERS, RED, Picture
 
 WIDTH: Final = 360
 """CSS pixels: what the value of an asset's metadata has room for in windows of 1,280 pixels and more, and beside the
@@ -81,10 +80,10 @@ def pairs(points: Sequence[tuple[int, int]]) -> str:
     return " ".join(f"{x} {y}" for x, y in points)
 
 
-def scale(lowest: float, highest: float) -> Callable[[float], int]:
-    """From values to heights, in whole pixels."""
+def scale(lowest: float, highest: float, measure: Callable[[float], float] = float) -> Callable[[float], int]:
+    """From values to heights, in whole pixels; the ends are as ``measure`` makes them."""
     extent = highest - lowest or 1.0
-    return lambda value: round(FLOOR - (value - lowest) / extent * (FLOOR - TOP))
+    return lambda value: round(FLOOR - (measure(value) - lowest) / extent * (FLOOR - TOP))
 
 
 def _escaped(words: str) -> str:

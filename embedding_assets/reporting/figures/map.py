@@ -4,23 +4,21 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from os.path import commonprefix
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from embedding_assets.formatting import share, shortened
-from embedding_assets.reporting.figures.colours import OTHERS, SERIES
 from embedding_assets.reporting.figures.glance import note
-from embedding_assets.reporting.figures.projection import project
+from embedding_assets.reporting.figures.picture import OTHERS, SERIES, Picture
 from embedding_assets.reporting.figures.style import draw
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.patches import PathPatch
     from numpy.typing import NDArray
-
-    from embedding_assets.reporting.figures.picture import Picture
 
 
 MAP_SIZE: Final = 1000
@@ -92,3 +90,40 @@ def _dots(points: NDArray[np.float64], colour: str) -> PathPatch:
 
     path = Path(np.repeat(points, 2, axis=0), np.tile([Path.MOVETO, Path.LINETO], len(points)))
     return PathPatch(path, fill=False, edgecolor=colour, linewidth=3.4, alpha=0.75, capstyle="round")
+
+
+@dataclass(frozen=True, slots=True)
+class Projection:
+    """Vectors along the two directions in which they vary most.
+
+    Attributes:
+        points: shape (n, 2).
+        kept: indices of the projected rows: those that are finite.
+        shares: share of the variance that each of the two directions holds.
+    """
+
+    points: NDArray[np.float64]
+    kept: NDArray[np.intp]
+    shares: tuple[float, float]
+
+
+def project(vectors: NDArray[np.floating]) -> Projection:
+    """Principal components by singular value decomposition; the same vectors always give the same picture.
+
+    A direction's sign is arbitrary: it is chosen such that its largest component is positive.
+
+    Args:
+        vectors: shape (n, dimensions).
+    """
+    kept = np.flatnonzero(np.isfinite(vectors).all(axis=1))
+    rows = vectors[kept].astype(np.float64)
+    if len(rows) < 2 or rows.shape[1] < 2:
+        return Projection(np.zeros((len(rows), 2)), kept, (0.0, 0.0))
+    centred = rows - rows.mean(axis=0)
+    _, singular, directions = np.linalg.svd(centred, full_matrices=False)
+    axes = directions[:2]
+    axes = axes * np.sign(axes[np.arange(len(axes)), np.abs(axes).argmax(axis=1)])[:, None]
+    variances = singular**2
+    total = variances.sum()
+    shares = variances[:2] / total if total > 0 else np.zeros(2)
+    return Projection(centred @ axes.T, kept, (float(shares[0]), float(shares[1])))

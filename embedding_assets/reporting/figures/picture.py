@@ -8,6 +8,15 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import quote
 
+# All of them stand out from white and from near-black alike, see ``Picture``.
+INK: Final = "#73787f"
+BLUE: Final = "#2f7fe6"
+GREEN: Final = "#1f9d6b"
+AMBER: Final = "#d9730d"
+RED: Final = "#d64545"
+SERIES: Final = (BLUE, AMBER, GREEN, "#8e63d9", "#d1559b", "#0f95a5", "#8f8a1c", "#a2694a")
+OTHERS: Final = "#80858c"
+
 INLINE_CHARACTERS: Final = 999
 """Dagster's UI shows Markdown of up to so many characters at once, longer one behind "Show Markdown"
 (tried with 1.13.27; in the metadata of checks it is always behind that link)."""

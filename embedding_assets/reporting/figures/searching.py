@@ -8,16 +8,14 @@ from typing import TYPE_CHECKING, Final
 
 from embedding_assets.formatting import milliseconds
 from embedding_assets.postgres.index.recall import nearest_point
-from embedding_assets.reporting.figures.colours import BLUE, INK, RED, SERIES
 from embedding_assets.reporting.figures.glance import WIDTH, dot, ends, glance, limit, line, note, pairs, scale
+from embedding_assets.reporting.figures.picture import BLUE, INK, RED, SERIES, Picture
 from embedding_assets.reporting.figures.style import DEFAULT_SIZE, draw, legend_below_title, threshold
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from embedding_assets.postgres.index.recall import CurvePoint
-    from embedding_assets.reporting.figures.picture import Picture
-
 
 _NOTHING: Final = "Nothing yet: materialize pgvector_index_health to measure"
 _RECALL_CAPTION: Final = (
@@ -142,10 +140,8 @@ def latency_glance(curve: Sequence[CurvePoint], ef_search: int, exact_p50_ms: fl
         return note(_NOTHING)
     x = _across(curve)
     lowest, highest = _extent(curve, exact_p50_ms)
-    if _is_wide(lowest, highest):
-        y = _logarithmic(scale(math.log(lowest / 1.3), math.log(highest)))
-    else:
-        y = scale(0, highest)
+    is_wide = _is_wide(lowest, highest)
+    y = scale(math.log(lowest / 1.3), math.log(highest), math.log) if is_wide else scale(0, highest)
     at = nearest_point(curve, ef_search)
     p95 = line([(x(point.ef_search), y(point.p95_ms)) for point in curve], _P95)
     rest = [
@@ -190,10 +186,6 @@ def _put_ef_search_below(axes: Axes, searched: Sequence[int], in_use: int) -> No
         axes.axvline(in_use, color=INK, linewidth=1, linestyle=":")
         place = ("data", "axes fraction")
         axes.annotate("in use", (in_use, 0), xycoords=place, xytext=(3, 3), textcoords="offset points", fontsize=8.5)
-
-
-def _logarithmic(linear: Callable[[float], int]) -> Callable[[float], int]:
-    return lambda value: linear(math.log(value))
 
 
 def _across(curve: Sequence[CurvePoint]) -> Callable[[int], int]:

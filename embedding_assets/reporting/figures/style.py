@@ -8,12 +8,10 @@ import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from embedding_assets.reporting.figures.colours import INK, RED
-from embedding_assets.reporting.figures.picture import Picture
+from embedding_assets.reporting.figures.picture import INK, RED, Picture
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
 
 DEFAULT_SIZE: Final = (640, 320)
 """Width and height in CSS pixels."""

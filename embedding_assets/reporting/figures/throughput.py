@@ -6,16 +6,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from embedding_assets.formatting import by_device, printable, rate
-from embedding_assets.reporting.figures.colours import BLUE, INK, RED, SERIES
 from embedding_assets.reporting.figures.glance import MOST_BARS, bars, ends, glance, limit, note, scale
+from embedding_assets.reporting.figures.picture import BLUE, INK, RED, SERIES, Picture
 from embedding_assets.reporting.figures.style import DEFAULT_SIZE, dates_below, draw, legend_below_title, threshold
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from embedding_assets.postgres.runs import PastRun
-    from embedding_assets.reporting.figures.picture import Picture
-
 
 _NOTHING: Final = "Nothing yet: no run has embedded a chunk"
 _CAPTION: Final = (
