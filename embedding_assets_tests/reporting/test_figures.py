@@ -14,7 +14,7 @@ from markdown_it import MarkdownIt
 
 from embedding_assets.postgres.backlog import PrefixCounts
 from embedding_assets.postgres.usage.ledger import DayCost
-from embedding_assets.reporting.figures import colours
+from embedding_assets.reporting.figures import picture as colours
 from embedding_assets.reporting.figures.backlog import backlog_figure, backlog_glance
 from embedding_assets.reporting.figures.costs import cost_figure, cost_glance
 from embedding_assets.reporting.figures.map import map_figure, project
