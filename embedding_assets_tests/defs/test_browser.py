@@ -22,7 +22,7 @@ from embedding_assets.reporting.html import render_report
 from embedding_assets_tests.support import processes
 from embedding_assets_tests.support.dagster_ui import wait_for_definitions
 from embedding_assets_tests.support.fakes import insert_chunks
-from embedding_assets_tests.support.overviews import CURVE, costs, embeddings, fresh_space, report, space
+from embedding_assets_tests.support.overviews import CURVE, costs, embeddings, fresh_space, maps, report, space
 
 CHROMIUM = os.environ.get("CHROMIUM") or next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable"))), None
@@ -66,7 +66,7 @@ def wait_for_pictures(page, count):
 @pytest.fixture(scope="module")
 def report_page(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("report") / "report.html"
-    path.write_text(render_report(report(space(), fresh_space())), "utf-8")
+    path.write_text(render_report(report(space(), fresh_space()), maps(space())), "utf-8")
     return path
 
 
