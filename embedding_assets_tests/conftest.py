@@ -2,8 +2,10 @@
 
 import logging
 import os
+import shutil
 import signal
 import sys
+import tempfile
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -36,13 +38,32 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 pytest.register_assert_rewrite("embedding_assets_tests.support.generator_runs")
 
 
+_FOLDER = "FOLDER_OF_THESE_TESTS"
+_SHARED_MEMORY = Path("/dev/shm")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Make one folder for the session, which its workers find in the environment. Short, for the socket's path.
+
+    In shared memory, where there is enough: most tests have a database of their own, whose files are copied from a
+    template, and a disk takes far longer for that than the tests themselves.
+    """
+    if not hasattr(config, "workerinput"):
+        is_large = _SHARED_MEMORY.is_dir() and shutil.disk_usage(_SHARED_MEMORY).free > 2 * 2**30
+        os.environ[_FOLDER] = tempfile.mkdtemp(prefix="ea-", dir=_SHARED_MEMORY if is_large else None)
+        Path(os.environ[_FOLDER]).chmod(0o755)  # a server that root starts runs as another user
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Remove it when all workers are done."""
+    if not hasattr(config, "workerinput"):
+        shutil.rmtree(os.environ[_FOLDER], ignore_errors=True)
+
+
 @pytest.fixture(scope="session")
 def data_dir() -> Path:
-    """One folder for all sessions: cluster and demo model are made once. Short, for the socket's path."""
-    folder = Path("/tmp") / f"embedding_assets_tests-{os.geteuid()}"
-    folder.mkdir(mode=0o755, exist_ok=True)
-    folder.chmod(0o755)
-    return folder
+    """The session's folder: its cluster and its demo model."""
+    return Path(os.environ[_FOLDER])
 
 
 @pytest.fixture(scope="session")
