@@ -23,7 +23,7 @@ TEXT = "The quick brown fox jumps over the lazy dog."
 DEFINITIONS = "from embedding_assets.definitions import defs; defs.get_repository_def()"
 OUR_VECTOR = f"""
 from embedding_assets.config import get_settings
-from embedding_assets.providers.selection import create_provider
+from embedding_assets.providers.space_selection import create_provider
 [batch] = create_provider(get_settings()).embed([{TEXT!r}])
 assert batch.vectors.shape[0] == 1
 """

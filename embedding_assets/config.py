@@ -243,6 +243,10 @@ class BudgetConfig(_EnvironmentSettings):
         """True if any limit is set."""
         return any(limit is not None for limit in (self.usd_per_run, self.usd_per_day, self.usd_per_month))
 
+    def warns_at(self, used: float) -> bool:
+        """True if that share of a limit is one to warn at."""
+        return used >= self.alert_share
+
 
 def _is_web_address(url: str) -> bool:
     """True for http(s) without user and password. What is not must not be repeated in an error: it may hold a key."""

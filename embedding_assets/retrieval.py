@@ -21,7 +21,8 @@ from embedding_assets.logs import correlate
 from embedding_assets.postgres.bootstrap import open_database
 from embedding_assets.postgres.search import count_missing, holds_vectors, nearest_chunks
 from embedding_assets.providers.base import embed_checked
-from embedding_assets.providers.selection import find_fallback, select_for_search, select_space
+from embedding_assets.providers.fallback import find_fallback
+from embedding_assets.providers.space_selection import select_for_search, select_space
 
 if TYPE_CHECKING:
     import numpy as np

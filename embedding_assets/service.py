@@ -21,8 +21,9 @@ from embedding_assets.logs import correlate, current_run_id
 from embedding_assets.models import EmbeddingCost
 from embedding_assets.postgres.bootstrap import open_database
 from embedding_assets.providers.base import EmbeddingProvider, embed_checked
+from embedding_assets.providers.fallback import fallback_settings
 from embedding_assets.providers.openai.provider import openai_space
-from embedding_assets.providers.selection import create_provider, fallback_settings
+from embedding_assets.providers.space_selection import create_provider
 from embedding_assets.spaces import EmbeddedVector, EmbeddedVectors, VectorSpace
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from embedding_assets.postgres.connection import Database
 from embedding_assets.postgres.index.build import build_vector_index
 from embedding_assets.postgres.spaces import list_spaces, register_space
 from embedding_assets.providers.base import EmbeddingProvider
-from embedding_assets.providers.selection import Selection
+from embedding_assets.providers.space_selection import Selection
 from embedding_assets.retrieval import _merge
 from embedding_assets_tests.support.fakes import FAKE_SPACE, FakeProvider, hash_of, insert_chunks, vector_of
 from embedding_assets_tests.support.fallbacks import Unsteady, run, with_fallback
@@ -285,7 +285,8 @@ def test_an_empty_space_stands_in_for_nothing(spaces: Spaces, database: Database
 def test_a_fallback_that_fails_while_the_provider_is_down(spaces: Spaces, monkeypatch: pytest.MonkeyPatch):
     spaces.serving.batches = 0
     monkeypatch.setattr(
-        "embedding_assets.providers.selection.locate_model", lambda *_, **__: fail(ModelUnavailableError("no files"))
+        "embedding_assets.providers.space_selection.locate_model",
+        lambda *_, **__: fail(ModelUnavailableError("no files")),
     )
     with pytest.raises(ModelUnavailableError) as caught:
         spaces.found("text 25")
@@ -300,7 +301,8 @@ def test_what_is_left_out_without_the_fallback_s_model_is_said(
     spaces: Spaces, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):
     monkeypatch.setattr(
-        "embedding_assets.providers.selection.locate_model", lambda *_, **__: fail(ModelUnavailableError("no files"))
+        "embedding_assets.providers.space_selection.locate_model",
+        lambda *_, **__: fail(ModelUnavailableError("no files")),
     )
     spaces.found("text 25")
     [logged] = caplog.records

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from embedding_assets.config import get_settings
-from embedding_assets.providers.selection import create_provider
+from embedding_assets.providers.space_selection import create_provider
 from peers.encoding import Encode, Job, serve_encoding
 
 

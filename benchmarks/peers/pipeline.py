@@ -20,7 +20,7 @@ from embedding_assets.models import DocumentMetadata, ProcessedChunk
 from embedding_assets.pipeline.generator import EmbeddingGenerator
 from embedding_assets.postgres.bootstrap import open_database
 from embedding_assets.postgres.chunks import store_chunks
-from embedding_assets.providers.selection import create_provider
+from embedding_assets.providers.space_selection import create_provider
 from peers.serve import Answer, serve
 
 WARM_TEXTS = 64

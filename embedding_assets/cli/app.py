@@ -100,7 +100,7 @@ def estimate(as_json: Json = False) -> None:
     from embedding_assets.health.costs import limits_exceeded_by
     from embedding_assets.pipeline.estimate import estimate_backlog, measure_tokens_per_second
     from embedding_assets.postgres.usage.ledger import count_spending
-    from embedding_assets.providers.selection import select_for_run
+    from embedding_assets.providers.space_selection import select_for_run
 
     with table_session() as (settings, database):
         selection = select_for_run(settings, database)

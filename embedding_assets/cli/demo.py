@@ -26,8 +26,8 @@ from embedding_assets.postgres.bootstrap import open_database
 from embedding_assets.postgres.catalog import describe_index
 from embedding_assets.postgres.runs import latest_run
 from embedding_assets.postgres.spaces import serving_space
-from embedding_assets.providers.selection import model_for_splitting, select_for_run
-from embedding_assets.reporting.page import pairs, verdict_table
+from embedding_assets.providers.space_selection import model_for_splitting, select_for_run
+from embedding_assets.reporting.status_page import pairs, verdict_table
 from embedding_assets.retrieval import search
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ def spaces(context: typer.Context, as_json: Json = False) -> None:
     from embedding_assets.postgres.backlog import count_backlog
     from embedding_assets.postgres.catalog import describe_index
     from embedding_assets.postgres.spaces import list_spaces
-    from embedding_assets.providers.selection import configured_space
+    from embedding_assets.providers.space_selection import configured_space
 
     context.obj = as_json
     if context.invoked_subcommand is not None:
@@ -56,7 +56,7 @@ def use(
 ) -> None:
     """Let a space serve searches. The one before keeps its column and index, so this can be taken back."""
     from embedding_assets.postgres.spaces import list_spaces, match_space, serve_space
-    from embedding_assets.providers.selection import configured_space
+    from embedding_assets.providers.space_selection import configured_space
 
     with table_session() as (settings, database):
         column = match_space(list_spaces(database), name)

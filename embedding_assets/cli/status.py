@@ -21,7 +21,7 @@ overview_app = typer.Typer()
 def status(as_json: Json = False) -> None:
     """Show all at a glance: vector spaces, backlog, failures, runs, index with recall and latency, checks, costs."""
     from embedding_assets.reporting.gather import gather_overview
-    from embedding_assets.reporting.page import status_page
+    from embedding_assets.reporting.status_page import status_page
 
     with table_session() as (settings, database):
         overview = gather_overview(database, settings)
@@ -38,8 +38,8 @@ def health(as_json: Json = False) -> None:
     from embedding_assets.health.judge import judge_everything
     from embedding_assets.postgres.chunks import has_chunks
     from embedding_assets.postgres.index.lifecycle import build_indexes
-    from embedding_assets.providers.selection import select_for_run
-    from embedding_assets.reporting.page import verdict_table
+    from embedding_assets.providers.space_selection import select_for_run
+    from embedding_assets.reporting.status_page import verdict_table
 
     with table_session() as (settings, database):
         if not has_chunks(database):

@@ -23,7 +23,8 @@ from embedding_assets.formatting import (
     rate,
     share,
 )
-from embedding_assets.reporting.page import model_line, pairs
+from embedding_assets.reporting.overview import CostOverview
+from embedding_assets.reporting.status_page import cost_cell, model_line, pairs
 
 if TYPE_CHECKING:
     from embedding_assets.config import BudgetConfig
@@ -169,17 +170,10 @@ def costs_view(rows: Sequence[CostRow], total: CostRow, by: str) -> RenderableTy
 def budget_view(spending: Spending, budget: BudgetConfig) -> RenderableType:
     """Dollars spent, by the limits they count against."""
     table = pairs()
-    for name, spent, limit, setting in (
-        ("today", spending.day, budget.usd_per_day, "EMBEDDING_BUDGET_USD_PER_DAY"),
-        ("this month", spending.month, budget.usd_per_month, "EMBEDDING_BUDGET_USD_PER_MONTH"),
-    ):
-        if limit is None:
-            table.add_row(name, f"{dollars(spent)}, no limit [dim]({setting})[/dim]")
-            continue
-        used = float(spent / limit)
-        colour = "red" if used >= 1 else "yellow" if used >= budget.alert_share else "green"
-        amounts = f"{dollars(spent)} of {dollars(limit)} ({share(used)})"
-        table.add_row(name, f"{meter(used, 10, colour)} {amounts} [dim]{setting}[/dim]")
+    today, month = CostOverview.of(spending, budget).periods
+    for cost, setting in ((today, "EMBEDDING_BUDGET_USD_PER_DAY"), (month, "EMBEDDING_BUDGET_USD_PER_MONTH")):
+        note = f"({setting})" if cost.limit_usd is None else setting
+        table.add_row(cost.period, f"{cost_cell(cost, width=10)} [dim]{note}[/dim]")
     if budget.usd_per_run is not None:
         table.add_row("a run", f"at most {dollars(budget.usd_per_run)} [dim]EMBEDDING_BUDGET_USD_PER_RUN[/dim]")
     return table

@@ -11,7 +11,7 @@ from embedding_assets.config import Settings, get_settings
 from embedding_assets.errors import ConfigurationError
 from embedding_assets.postgres.bootstrap import open_database
 from embedding_assets.postgres.connection import Database
-from embedding_assets.providers.selection import Selection, select_for_run
+from embedding_assets.providers.space_selection import Selection, select_for_run
 
 
 class PostgresResource(ConfigurableResource):  # type: ignore[type-arg]

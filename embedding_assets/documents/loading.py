@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from embedding_assets.documents.document import Document
 from embedding_assets.documents.splitting import Splitter
 from embedding_assets.postgres.chunks import LoadedDocument, is_unchanged, store_chunks
-from embedding_assets.providers.selection import model_for_splitting
+from embedding_assets.providers.space_selection import model_for_splitting
 
 if TYPE_CHECKING:
     from embedding_assets.config import Settings

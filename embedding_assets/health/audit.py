@@ -12,7 +12,7 @@ from embedding_assets.errors import ConfigurationError, ModelUnavailableError, P
 from embedding_assets.postgres.samples import StoredVector, read_vectors, sample_vectors
 from embedding_assets.postgres.spaces import list_spaces
 from embedding_assets.providers.base import embed_checked
-from embedding_assets.providers.selection import select_space
+from embedding_assets.providers.space_selection import select_space
 from embedding_assets.spaces import SpaceColumn
 
 if TYPE_CHECKING:

@@ -32,7 +32,7 @@ class _Limit:
 def costs_within_budget(spending: Spending, budget: BudgetConfig) -> Verdict:
     """No dollar limit is about to be reached."""
     limits = _limits(spending, budget)
-    alarming = [limit for limit in limits if limit.used_share >= budget.alert_share]
+    alarming = [limit for limit in limits if budget.warns_at(limit.used_share)]
     if alarming:
         found = "; ".join(f"{limit}, which resets {limit.resets}" for limit in alarming)
     elif limits:
@@ -51,7 +51,6 @@ def costs_within_budget(spending: Spending, budget: BudgetConfig) -> Verdict:
             "usd_this_month": float(spending.month),
             **({"used_share": round(max(limit.used_share for limit in limits), 4)} if limits else {}),
         },
-        remedy="At a limit embedding stops, and what is embedded stays; raise the setting to go on earlier",
     )
 
 

@@ -11,7 +11,7 @@ from embedding_assets.postgres.backlog import Backlog, count_backlog, count_back
 from embedding_assets.postgres.runs import latest_run
 from embedding_assets.postgres.usage.ledger import usd_of
 from embedding_assets.providers.openai.prices import price_of
-from embedding_assets.providers.selection import select_space
+from embedding_assets.providers.space_selection import select_space
 
 if TYPE_CHECKING:
     from embedding_assets.config import OpenAIConfig, Settings

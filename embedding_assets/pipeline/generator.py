@@ -27,7 +27,8 @@ from embedding_assets.postgres.locks import PrefixLocks
 from embedding_assets.postgres.runs import save_run
 from embedding_assets.postgres.vectors import write_vectors
 from embedding_assets.providers.base import embed_checked
-from embedding_assets.providers.selection import fallback_settings, select_for_run
+from embedding_assets.providers.fallback import fallback_settings
+from embedding_assets.providers.space_selection import select_for_run
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

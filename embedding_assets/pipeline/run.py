@@ -19,7 +19,7 @@ from embedding_assets.postgres.bootstrap import open_database
 from embedding_assets.postgres.chunks import has_chunks
 from embedding_assets.postgres.index.lifecycle import build_missing, drop_before_load
 from embedding_assets.postgres.locks import hold, is_loading
-from embedding_assets.providers.selection import select_for_run
+from embedding_assets.providers.space_selection import select_for_run
 
 if TYPE_CHECKING:
     from embedding_assets.models import EmbeddingStats

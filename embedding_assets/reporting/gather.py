@@ -19,7 +19,7 @@ from embedding_assets.postgres.runs import list_runs
 from embedding_assets.postgres.samples import sample_sources
 from embedding_assets.postgres.spaces import list_spaces
 from embedding_assets.postgres.usage.ledger import count_spending, list_daily_costs
-from embedding_assets.providers.selection import configured_space
+from embedding_assets.providers.space_selection import configured_space
 from embedding_assets.reporting.overview import CostOverview, Overview, SpaceOverview, changed_settings
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def gather_overview(database: Database, settings: Settings) -> Overview:
         spaces=tuple(
             _gather_space(database, settings, column, configured=column.space.name == configured) for column in columns
         ),
-        costs=_gather_costs(database, settings),
+        costs=CostOverview.of(count_spending(database, run_id=""), settings.budget, list_daily_costs(database)),
         settings=changed_settings(settings),
     )
 
@@ -90,18 +90,6 @@ def count_prefixes(
     if elsewhere > 0 or backlog.unreachable:
         found.append(PrefixCounts(ELSEWHERE, max(elsewhere, 0), backlog.unreachable))
     return tuple(found)
-
-
-def _gather_costs(database: Database, settings: Settings) -> CostOverview:
-    spending, budget = count_spending(database, run_id=""), settings.budget
-    return CostOverview(
-        usd_today=float(spending.day),
-        usd_this_month=float(spending.month),
-        limit_usd_per_day=None if budget.usd_per_day is None else float(budget.usd_per_day),
-        limit_usd_per_month=None if budget.usd_per_month is None else float(budget.usd_per_month),
-        alert_share=budget.alert_share,
-        days=tuple(list_daily_costs(database)),
-    )
 
 
 def _gather_space(database: Database, settings: Settings, column: SpaceColumn, *, configured: bool) -> SpaceOverview:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Literal
@@ -13,7 +13,7 @@ from pydantic_settings import BaseSettings
 from embedding_assets.health.embeddings import THROUGHPUT_MINIMUM_CHUNKS
 
 if TYPE_CHECKING:
-    from embedding_assets.config import Settings
+    from embedding_assets.config import BudgetConfig, Settings
     from embedding_assets.health.verdict import Verdict
     from embedding_assets.postgres.backlog import Backlog, PrefixCounts
     from embedding_assets.postgres.catalog import IndexState
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from embedding_assets.postgres.index.recall import CurvePoint
     from embedding_assets.postgres.index.statistics import VectorStatistics
     from embedding_assets.postgres.runs import PastRun
-    from embedding_assets.postgres.usage.ledger import DayCost
+    from embedding_assets.postgres.usage.ledger import DayCost, Spending
     from embedding_assets.spaces import SpaceColumn, VectorSpace
 
 
@@ -103,6 +103,18 @@ class CostOverview:
     limit_usd_per_month: float | None = None
     alert_share: float = 1.0
     days: tuple[DayCost, ...] = ()
+
+    @classmethod
+    def of(cls, spending: Spending, budget: BudgetConfig, days: Sequence[DayCost] = ()) -> CostOverview:
+        """What was spent, beside the limits that are set."""
+        return cls(
+            usd_today=float(spending.day),
+            usd_this_month=float(spending.month),
+            limit_usd_per_day=None if budget.usd_per_day is None else float(budget.usd_per_day),
+            limit_usd_per_month=None if budget.usd_per_month is None else float(budget.usd_per_month),
+            alert_share=budget.alert_share,
+            days=tuple(days),
+        )
 
     @property
     def periods(self) -> tuple[PeriodCost, PeriodCost]:

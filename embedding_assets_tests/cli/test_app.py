@@ -13,7 +13,7 @@ from embedding_assets.models import EmbeddingStats
 from embedding_assets.postgres.failures import FailedChunk, save_failures
 from embedding_assets.postgres.locks import PrefixLocks
 from embedding_assets.postgres.runs import save_run
-from embedding_assets.providers.selection import select_for_run
+from embedding_assets.providers.space_selection import select_for_run
 from embedding_assets_tests.support import processes
 from embedding_assets_tests.support.fakes import insert_chunks
 

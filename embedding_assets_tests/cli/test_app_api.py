@@ -13,7 +13,7 @@ from embedding_assets.postgres.index.measurements import baseline_measurement
 from embedding_assets.postgres.runs import list_runs
 from embedding_assets.postgres.spaces import list_spaces, serving_space
 from embedding_assets.postgres.usage.ledger import list_costs
-from embedding_assets.providers.selection import select_for_run
+from embedding_assets.providers.space_selection import select_for_run
 from embedding_assets_tests.support.fakes import insert_chunks
 from fake_api.server import ApiServer
 

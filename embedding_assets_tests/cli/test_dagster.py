@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from embedding_assets.cli.dagster import dagster_environment, start_materialization, ui_command
-from embedding_assets.providers.selection import select_for_run
+from embedding_assets.providers.space_selection import select_for_run
 from embedding_assets_tests.support import processes
 from embedding_assets_tests.support.dagster_ui import wait_for_definitions
 from embedding_assets_tests.support.fakes import insert_chunks

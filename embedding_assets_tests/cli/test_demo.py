@@ -17,7 +17,7 @@ from embedding_assets.encoder.demo_model import NAME as DEMO_MODEL
 from embedding_assets.errors import EmbeddingAssetsError, ModelUnavailableError
 from embedding_assets.health.verdict import Verdict
 from embedding_assets.postgres.server.embedded import stop_embedded_server
-from embedding_assets.providers.selection import select_for_run
+from embedding_assets.providers.space_selection import select_for_run
 from embedding_assets_tests.support import processes
 from embedding_assets_tests.support.fakes import insert_chunks
 from fake_api.server import ApiServer

@@ -9,7 +9,7 @@ import pytest
 from embedding_assets.config import get_settings
 from embedding_assets.postgres.failures import FailedChunk, save_failures
 from embedding_assets.postgres.spaces import list_spaces
-from embedding_assets.providers.selection import select_for_run
+from embedding_assets.providers.space_selection import select_for_run
 from embedding_assets_tests.support.fakes import insert_chunks
 
 TEXTS = [f"text {number}" for number in range(40)]

@@ -17,7 +17,7 @@ from embedding_assets.postgres.backlog import Backlog
 from embedding_assets.postgres.catalog import IndexState
 from embedding_assets.postgres.failures import Failure
 from embedding_assets.postgres.usage.ledger import CostRow, Spending
-from embedding_assets.reporting.page import verdict_table
+from embedding_assets.reporting.status_page import verdict_table
 from embedding_assets.retrieval import SearchResult
 from embedding_assets.spaces import SpaceColumn, VectorSpace
 

@@ -11,7 +11,7 @@ from embedding_assets import EmbeddingGenerator
 from embedding_assets.config import Settings
 from embedding_assets.postgres.connection import Database
 from embedding_assets.postgres.index.build import build_vector_index
-from embedding_assets.providers.selection import select_for_run
+from embedding_assets.providers.space_selection import select_for_run
 from embedding_assets.spaces import SpaceColumn
 from embedding_assets_tests.support.fakes import insert_chunks
 from embedding_assets_tests.support.generator_runs import texts

@@ -207,7 +207,7 @@ BREAKAGES = {
     "backlog_age": Breakage(stop_embedding, "See that the sensor on new chunks is on"),
     "quarantine_empty": Breakage(give_a_chunk_up, "embedding-assets failures --retry"),
     "hashes_reachable": Breakage(use_a_hash_of_no_partition, "find them by: chunk_hash !~"),
-    "costs_within_budget": Breakage(spend_nearly_all, "raise the setting"),
+    "costs_within_budget": Breakage(spend_nearly_all, "or wait until the limit resets: at a limit embedding stops"),
     "index_valid": Breakage(drop_the_index, "Materialize pgvector_index_health", True),
     "recall": Breakage(search_hardly_at_all, "Set EMBEDDING_INDEX_EF_SEARCH="),
     "recall_drop": Breakage(search_less_than_before, "embedding-assets spaces accept-recall"),

@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from embedding_assets.cli.dagster import dagster_environment, ui_command
-from embedding_assets.providers.selection import select_for_run
+from embedding_assets.providers.space_selection import select_for_run
 from embedding_assets.reporting.figures.costs import cost_figure
 from embedding_assets.reporting.figures.map import map_figure
 from embedding_assets.reporting.figures.searching import latency_figure, recall_figure, recall_glance

@@ -12,7 +12,7 @@ from embedding_assets.planning import PrefixRange
 from embedding_assets.postgres.index.build import build_vector_index
 from embedding_assets.postgres.runs import save_run
 from embedding_assets.postgres.spaces import register_space
-from embedding_assets.providers.selection import select_for_run
+from embedding_assets.providers.space_selection import select_for_run
 from embedding_assets_tests.support.evaluating import evaluate, execute, failing
 from embedding_assets_tests.support.fakes import FAKE_SPACE, FakeProvider, hash_of, insert_chunks, vector_of
 from embedding_assets_tests.support.generator_runs import texts

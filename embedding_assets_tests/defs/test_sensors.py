@@ -12,7 +12,7 @@ from embedding_assets.defs.resources import EmbeddingProviderResource, ModelReso
 from embedding_assets.defs.sensors import MOST_RUNS, PAUSE_AFTER_FAILURE_SECONDS, SILENT_SECONDS, new_chunks_sensor
 from embedding_assets.errors import DatabaseUnavailableError
 from embedding_assets.providers.openai.provider import endpoint_of
-from embedding_assets.providers.selection import select_for_run
+from embedding_assets.providers.space_selection import select_for_run
 
 STARTED, QUEUED = DagsterRunStatus.STARTED, DagsterRunStatus.QUEUED
 

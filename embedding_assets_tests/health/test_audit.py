@@ -15,7 +15,7 @@ from embedding_assets.health.audit import SpaceSample, audit_space, audit_spaces
 from embedding_assets.postgres.connection import Database
 from embedding_assets.postgres.spaces import register_space
 from embedding_assets.providers.base import EmbeddedBatch
-from embedding_assets.providers.selection import select_for_run, select_space
+from embedding_assets.providers.space_selection import select_for_run, select_space
 from embedding_assets.spaces import SpaceColumn
 from embedding_assets_tests.support.fakes import FAKE_SPACE, FakeProvider, hash_of, insert_chunks, vector_of
 from embedding_assets_tests.support.generator_runs import embed, texts
@@ -182,7 +182,7 @@ def test_a_provider_that_is_down_is_reported(
             raise ProviderUnavailableError("the API has been failing for 120 s")
             yield
 
-    monkeypatch.setattr("embedding_assets.providers.selection.Selection.open_provider", lambda _: Down())
+    monkeypatch.setattr("embedding_assets.providers.space_selection.Selection.open_provider", lambda _: Down())
     assert audit_spaces(database, settings) == [SpaceSample(column, unchecked="the API has been failing for 120 s")]
 
 

@@ -23,7 +23,12 @@ def budget(**limits: object) -> BudgetConfig:
         ({"day": "0.25", "month": "3.5"}, {}, True, "no limit is set; $0.25 today, $3.50 this month (UTC)"),
         ({}, {"run": 1}, True, "$0.00 of $1.00 a run (EMBEDDING_BUDGET_USD_PER_RUN) are spent, 0%"),
         ({"day": "0.79"}, {"day": 1}, True, "$0.79 of $1.00 a day (EMBEDDING_BUDGET_USD_PER_DAY) are spent, 79%"),
-        ({"run": "0.8"}, {"run": 1}, False, "80%, which resets with the next run. At a limit embedding stops"),
+        (
+            {"run": "0.8"},
+            {"run": 1},
+            False,
+            "80%, which resets with the next run. Raise EMBEDDING_BUDGET_USD_PER_RUN",
+        ),
         ({"day": "0.8"}, {"day": 1}, False, "a day (EMBEDDING_BUDGET_USD_PER_DAY) are spent, 80%, which resets at mid"),
         (
             {"month": "2000"},

@@ -237,7 +237,7 @@ def test_a_failure_in_the_fallback_s_space_is_none_in_the_provider_s(
     insert_chunks(database, texts(3))
     bad = without("text 1", error="odd")
     monkeypatch.setattr(
-        "embedding_assets.providers.selection.Selection.open_provider",
+        "embedding_assets.providers.space_selection.Selection.open_provider",
         lambda selection: selection.provider or FakeProvider(space=selection.column.space, spoil=bad),
     )
     stats = run(with_fallback(settings, max_attempts=1), database, Unsteady(batches=0))

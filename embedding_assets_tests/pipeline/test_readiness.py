@@ -14,8 +14,9 @@ from embedding_assets.postgres.spaces import serve_space
 from embedding_assets.postgres.usage.admission import Admitted, admit, settle
 from embedding_assets.postgres.usage.endpoints import RateLimits
 from embedding_assets.postgres.usage.ledger import ApiRequest
+from embedding_assets.providers.fallback import fallback_settings
 from embedding_assets.providers.openai.provider import endpoint_of
-from embedding_assets.providers.selection import fallback_settings, select_for_run
+from embedding_assets.providers.space_selection import select_for_run
 from embedding_assets.spaces import SpaceColumn
 
 PREFIXES = all_prefixes(1)

@@ -16,7 +16,7 @@ from embedding_assets.postgres.index.build import build_vector_index
 from embedding_assets.postgres.locks import PrefixLocks
 from embedding_assets.postgres.spaces import list_spaces, register_space
 from embedding_assets.providers.base import EmbeddedBatch
-from embedding_assets.providers.selection import Selection
+from embedding_assets.providers.space_selection import Selection
 from embedding_assets.spaces import SpaceColumn
 from embedding_assets_tests.support.fakes import FAKE_SPACE, FakeProvider, insert_chunks
 from embedding_assets_tests.support.generator_runs import texts

@@ -15,7 +15,7 @@ from embedding_assets.planning import PrefixRange
 from embedding_assets.postgres.connection import Database
 from embedding_assets.postgres.spaces import list_spaces
 from embedding_assets.providers.base import EmbeddedBatch
-from embedding_assets.providers.selection import create_provider
+from embedding_assets.providers.space_selection import create_provider
 from embedding_assets_tests.support.fakes import FakeProvider
 from embedding_assets_tests.support.generator_runs import as_array
 

@@ -261,7 +261,7 @@ class ApiGate:
         return asyncio.get_running_loop().run_in_executor(self._ledger, work)
 
     def _log_budget(self, used: float) -> None:
-        if used >= self._account.budget.alert_share and not self._account.budget_told:
+        if self._account.budget.warns_at(used) and not self._account.budget_told:
             self._account.budget_told = True
             logger.warning(
                 "%s of a limit of EMBEDDING_BUDGET_… are used", share(used), extra={"budget_share": round(used, 4)}

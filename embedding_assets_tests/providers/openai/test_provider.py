@@ -269,7 +269,7 @@ ABANDON = """
 import sys
 from embedding_assets.config import get_settings
 from embedding_assets.postgres.bootstrap import open_database
-from embedding_assets.providers.selection import create_provider
+from embedding_assets.providers.space_selection import create_provider
 
 settings = get_settings()
 with open_database(settings) as database:

@@ -22,7 +22,7 @@ from embedding_assets.reporting.overview import place_of
 if TYPE_CHECKING:
     from embedding_assets.health.verdict import Verdict
     from embedding_assets.postgres.index.recall import CurvePoint
-    from embedding_assets.reporting.overview import CostOverview, Overview, SpaceOverview
+    from embedding_assets.reporting.overview import CostOverview, Overview, PeriodCost, SpaceOverview
     from embedding_assets.spaces import VectorSpace
 
 _BLOCKS: Final = "▁▂▃▄▅▆▇█"
@@ -177,14 +177,18 @@ def _checks(space: SpaceOverview) -> RenderableType:
     return Group(*parts, *([verdict_table(failed)] if failed else []))
 
 
+def cost_cell(cost: PeriodCost, *, width: int = _METER) -> str:
+    """Dollars spent in a period, with their share of its limit; its bar takes ``width`` columns."""
+    if cost.limit_usd is None or cost.used is None:
+        return f"{dollars(cost.usd)}, no limit"
+    bar = meter(cost.used, width, _COLOURS[cost.state])
+    return f"{bar} {dollars(cost.usd)} of {dollars(cost.limit_usd)} ({share(cost.used)})"
+
+
 def _costs(costs: CostOverview) -> Table:
     rows = pairs()
     for cost in costs.periods:
-        if cost.limit_usd is None or cost.used is None:
-            rows.add_row(cost.period, f"{dollars(cost.usd)}, no limit")
-        else:
-            bar = meter(cost.used, _METER, _COLOURS[cost.state])
-            rows.add_row(cost.period, f"{bar} {dollars(cost.usd)} of {dollars(cost.limit_usd)}")
+        rows.add_row(cost.period, cost_cell(cost))
     if costs.days:
         spent: Counter[int] = Counter()
         last = max(day.day for day in costs.days)

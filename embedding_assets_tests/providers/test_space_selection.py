@@ -1,24 +1,22 @@
 """From settings and a table to the provider: what the table is embedded with decides."""
 
-import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from embedding_assets.config import Settings, get_settings
+from embedding_assets.config import Settings
 from embedding_assets.encoder.demo_model import NAME as DEMO_MODEL
 from embedding_assets.encoder.demo_model import REVISION as DEMO_REVISION
 from embedding_assets.errors import ConfigurationError, ModelUnavailableError, SpaceMismatchError
 from embedding_assets.pipeline.generator import EmbeddingGenerator
 from embedding_assets.postgres.connection import Database
 from embedding_assets.postgres.spaces import list_spaces, serve_space
-from embedding_assets.providers import selection
+from embedding_assets.providers import space_selection
 from embedding_assets.providers.openai.provider import openai_space
-from embedding_assets.providers.selection import (
+from embedding_assets.providers.space_selection import (
     create_provider,
-    fallback_settings,
     find_for_run,
     follow_table,
     model_for_splitting,
@@ -31,21 +29,6 @@ from embedding_assets_tests.support.fakes import insert_chunks
 from embedding_assets_tests.support.tiny_model import DIMENSIONS, POSITIONS
 
 Configure = Callable[..., Settings]
-
-
-@pytest.fixture
-def configure(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Configure:
-    """Settings with this test's database and exactly these variables."""
-
-    def configure(**variables: object) -> Settings:
-        for name in list(os.environ):
-            if name.startswith("EMBEDDING_") and name not in ("EMBEDDING_DATABASE_URL", "EMBEDDING_DATA_DIR"):
-                monkeypatch.delenv(name)
-        for name, value in variables.items():
-            monkeypatch.setenv(f"EMBEDDING_{name}", str(value))
-        return get_settings()
-
-    return configure
 
 
 def test_the_first_space_is_the_configured_one(configure: Configure, database: Database):
@@ -151,12 +134,6 @@ def test_a_model_that_cannot_be_had_is_found_out_before_any_work(configure: Conf
 # Another provider than the table's.
 
 
-@pytest.fixture
-def local(configure: Configure, database: Database) -> SpaceColumn:
-    """The table's first space, the demo model's."""
-    return select_for_run(configure(MODEL_NAME=DEMO_MODEL), database).column
-
-
 def test_another_provider_named_on_purpose_opens_a_space_of_its_own(
     configure: Configure, database: Database, local: SpaceColumn
 ):
@@ -258,30 +235,6 @@ def test_an_api_needs_a_database_and_a_local_model_none(configure: Configure):
         create_provider(configure(PROVIDER="openai", OPENAI_API_KEY="k"))
 
 
-def test_the_fallback_has_a_space_of_its_own(configure: Configure, database: Database):
-    settings = configure(PROVIDER="openai", FALLBACK="local", MODEL_NAME=DEMO_MODEL)
-    primary = select_for_run(settings, database).column
-    fallback = fallback_settings(settings, primary.space)
-    assert fallback is not None
-    assert (fallback.embedding.provider, fallback.embedding.fallback) == ("local", None)
-    assert find_for_run(fallback, database)[1] is None
-    column = select_for_run(fallback, database).column
-    assert (column.space.model, column.serving) == (DEMO_MODEL, False)
-    assert find_for_run(fallback, database)[1] == column
-    assert select_for_run(settings, database).column == primary
-    assert fallback_settings(configure(), primary.space) is None
-
-
-def test_the_fallback_follows_the_space_that_the_table_has_of_it(
-    configure: Configure, database: Database, local: SpaceColumn
-):
-    settings = configure(PROVIDER="openai", FALLBACK="local")
-    primary = select_for_run(settings, database).column
-    fallback = fallback_settings(settings, primary.space)
-    assert fallback is not None
-    assert select_for_run(fallback, database).column == local
-
-
 @pytest.mark.parametrize(
     ("provider", "named", "model"),
     [("local", "MODEL_NAME", DEMO_MODEL), ("openai", "OPENAI_MODEL", "text-embedding-3-small")],
@@ -309,7 +262,7 @@ def test_a_space_is_found_without_a_look_at_the_model(
 ):
     column = select_for_run(configure(MODEL_NAME=tiny, DIMENSIONS=DIMENSIONS, MAX_SEQ_LENGTH=32), database).column
     full = select_for_run(configure(MODEL_NAME=tiny, DIMENSIONS=DIMENSIONS, NEW_SPACE="true"), database).column
-    monkeypatch.setattr(selection, "locate_model", lambda *_, **__: pytest.fail("looked at the model"))
+    monkeypatch.setattr(space_selection, "locate_model", lambda *_, **__: pytest.fail("looked at the model"))
     assert find_for_run(configure(MODEL_NAME=tiny, DIMENSIONS=DIMENSIONS, MAX_SEQ_LENGTH=32), database)[1] == column
     assert (
         find_for_run(configure(MODEL_NAME=tiny, DIMENSIONS=DIMENSIONS, MAX_SEQ_LENGTH=POSITIONS), database)[1] == full
@@ -338,9 +291,9 @@ def test_which_of_several_spaces_is_reported_by_the_model_s_files(configure: Con
 def test_a_named_revision_is_kept_apart(configure: Configure, database: Database, local: SpaceColumn):
     hub = [replace(local, space=replace(local.space, model="someone/model", revision=c * 40)) for c in "ab"]
     named = configure(MODEL_NAME="someone/model", MODEL_REVISION="b" * 40)
-    assert [selection._may_be(named.embedding, column.space) for column in hub] == [False, True]
+    assert [space_selection._may_be(named.embedding, column.space) for column in hub] == [False, True]
     branch = configure(MODEL_NAME="someone/model", MODEL_REVISION="main")
-    assert [selection._may_be(branch.embedding, column.space) for column in hub] == [True, True]
+    assert [space_selection._may_be(branch.embedding, column.space) for column in hub] == [True, True]
 
 
 def test_a_table_without_a_space(configure: Configure, database: Database):
@@ -369,13 +322,13 @@ def test_documents_for_an_api_are_measured_by_the_demo_model_at_need(configure: 
 def test_where_there_is_not_even_the_demo_model_the_configured_one_is_named(
     configure: Configure, database: Database, monkeypatch: pytest.MonkeyPatch
 ):
-    locate = selection.locate_model
+    locate = space_selection.locate_model
 
     def without_demo(name: str, *arguments: object, **named: object) -> object:
         if name == DEMO_MODEL:
             raise ModelUnavailableError("the demo model is not installed")
         return locate(name, *arguments, **named)
 
-    monkeypatch.setattr(selection, "locate_model", without_demo)
+    monkeypatch.setattr(space_selection, "locate_model", without_demo)
     with pytest.raises(ModelUnavailableError, match="all-mpnet-base-v2 is neither cached"):
         model_for_splitting(configure(PROVIDER="openai"), database)

@@ -1,4 +1,4 @@
-"""From settings and a table to what is embedded into and with which provider: for a run, a search, the fallback."""
+"""From settings and a table to what is embedded into and with which provider: for a run and for a search."""
 
 from __future__ import annotations
 
@@ -139,29 +139,6 @@ def select_for_search(settings: Settings, database: Database, provider: Embeddin
     return select_space(settings, serving, database, provider)
 
 
-def fallback_settings(settings: Settings, primary: VectorSpace) -> Settings | None:
-    """Settings under which the fallback is the provider; None when there is no fallback.
-
-    Asked only once the provider is down: until then a fallback to itself does no harm, and who switches to what is
-    otherwise the fallback need not unset that.
-
-    Raises:
-        ConfigurationError: the fallback is the provider of ``primary`` itself.
-    """
-    if settings.embedding.fallback == primary.provider:
-        raise ConfigurationError(
-            f"{primary.provider} is down, and EMBEDDING_FALLBACK is {primary.provider} too, which cannot stand in for "
-            "itself; set EMBEDDING_FALLBACK to another provider, or unset it"
-        )
-    return _with_fallback(settings)
-
-
-def find_fallback(settings: Settings, database: Database) -> SpaceColumn | None:
-    """The fallback's space; None when there is no fallback, or the table does not have its space yet."""
-    settings_of_fallback = _with_fallback(settings)
-    return find_for_run(settings_of_fallback, database)[1] if settings_of_fallback else None
-
-
 def configured_space(settings: Settings, database: Database) -> str | None:
     """Name of the space that the settings lead to; None when there is none yet, or they lead nowhere."""
     try:
@@ -272,11 +249,6 @@ def _settings_of(settings: Settings, space: VectorSpace, *, keep: Container[str]
 def _with(settings: Settings, group: str, **changes: object) -> Settings:
     """A copy with values of a space, which need no validation; they count as explicitly set."""
     return settings.model_copy(update={group: getattr(settings, group).model_copy(update=changes)})
-
-
-def _with_fallback(settings: Settings) -> Settings | None:
-    fallback = settings.embedding.fallback
-    return None if fallback is None else _with(settings, "embedding", provider=fallback, fallback=None)
 
 
 def _names_model(settings: Settings) -> bool:

@@ -8,7 +8,7 @@ from rich.console import Console
 from embedding_assets.postgres.backlog import PrefixCounts
 from embedding_assets.postgres.catalog import IndexState
 from embedding_assets.reporting.overview import CostOverview
-from embedding_assets.reporting.page import sparkline, status_page
+from embedding_assets.reporting.status_page import sparkline, status_page
 from embedding_assets_tests.support.overviews import CURVE, PASSED, costs, fresh_space, report, runs, space
 
 
@@ -45,7 +45,7 @@ def test_everything_is_reported_at_any_usual_width(width):
         "✔ finite_dimensions ✔ throughput ✔ recall",
         "✘ index_valid index idx is invalid: a build of it failed. Materialize it ! coverage 12,840 of 13,442",
         "runs none has embedded a chunk yet index missing: embedding-assets health builds it",
-        "$0.86 of $1.00 this month",
+        "$0.86 of $1.00 (86%) this month",
         "2026-11-02 to 2026-11-21",
         "Not at their defaults: EMBEDDING_INDEX_M=24",
     ):
