@@ -315,8 +315,8 @@ def test_documents_for_an_api_are_measured_by_the_table_s_local_model(
 def test_documents_for_an_api_are_measured_by_the_demo_model_at_need(configure: Configure, database: Database):
     _, files = model_for_splitting(configure(PROVIDER="openai"), database)
     assert files.name == DEMO_MODEL, "the default model is neither cached nor reachable"
-    with pytest.raises(ModelUnavailableError, match="nobody/model"):
-        model_for_splitting(configure(PROVIDER="openai", MODEL_NAME="nobody/model"), database)
+    with pytest.raises(ModelUnavailableError, match="unknown/model"):
+        model_for_splitting(configure(PROVIDER="openai", MODEL_NAME="unknown/model"), database)
 
 
 def test_where_there_is_not_even_the_demo_model_the_configured_one_is_named(
