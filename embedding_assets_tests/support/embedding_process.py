@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 from embedding_assets.postgres.spaces import register_space
-from embedding_assets.providers import selection
+from embedding_assets.providers import space_selection
 from embedding_assets.providers.base import EmbeddedBatch
 from embedding_assets_tests.support.fakes import FAKE_SPACE, FakeProvider, hash_of
 
@@ -25,8 +25,8 @@ def main() -> None:
         return batch
 
     provider = FakeProvider(batch_size=8, spoil=note)
-    selection.Selection.open_provider = lambda _: provider
-    selection.select_for_run = lambda settings, database, _: selection.Selection(
+    space_selection.Selection.open_provider = lambda _: provider
+    space_selection.select_for_run = lambda settings, database, _: space_selection.Selection(
         settings, register_space(database, FAKE_SPACE), database
     )
 
