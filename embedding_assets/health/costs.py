@@ -1,4 +1,7 @@
-"""Dollars spent, judged by the limits that are set."""
+"""Dollars spent, judged by the limits that are set.
+
+The gate of an API logs the same warning (``providers/openai/gate.py``), and the sensor's tick (``pipeline/readiness.py``).
+"""
 
 from __future__ import annotations
 
