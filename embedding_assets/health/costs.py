@@ -1,6 +1,7 @@
 """Dollars spent, judged by the limits that are set.
 
-The gate of an API logs the same warning (``providers/openai/gate.py``), and the sensor's tick (``pipeline/readiness.py``).
+The same warning is logged by the gate of an API (``providers/openai/gate.py``) and stands in the tick of the sensor
+(``pipeline/readiness.py``).
 """
 
 from __future__ import annotations
