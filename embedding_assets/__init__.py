@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from embedding_assets.providers.base import EmbeddedBatch, EmbeddingProvider
     from embedding_assets.retrieval import SearchResult, search
     from embedding_assets.service import EmbeddingService
-    from embedding_assets.spaces import EmbeddedVector, EmbeddedVectors, VectorSpace
+    from embedding_assets.spaces import EmbeddedVector, EmbeddedVectors, SpaceColumn, VectorSpace
 
 _HOMES = {
     name: module
@@ -49,7 +49,7 @@ _HOMES = {
         "providers.base": "EmbeddedBatch EmbeddingProvider",
         "retrieval": "SearchResult search",
         "service": "EmbeddingService",
-        "spaces": "EmbeddedVector EmbeddedVectors VectorSpace",
+        "spaces": "EmbeddedVector EmbeddedVectors SpaceColumn VectorSpace",
     }.items()
     for name in names.split()
 }
@@ -83,6 +83,7 @@ __all__ = [
     "RunOutcome",
     "SearchResult",
     "Settings",
+    "SpaceColumn",
     "SpaceMismatchError",
     "VectorSpace",
     "embed_pending",

@@ -44,10 +44,14 @@ def test_filtered_search(settings: Settings):
 
 
 def test_openai_budget(settings: Settings, beside: psycopg.Connection, monkeypatch: pytest.MonkeyPatch):
-    with ApiServer(usd_per_million_tokens=Decimal(1)) as server:
-        configure(monkeypatch, server, openai_max_inputs=8, budget_usd_per_run="0.01")
+    limit = re.search(r"EMBEDDING_BUDGET_USD_PER_RUN=(\S+) python", (EXAMPLES / "openai_budget.py").read_text()).group(
+        1
+    )
+    with ApiServer(usd_per_million_tokens=Decimal("0.02")) as server:
+        configure(monkeypatch, server, openai_usd_per_million_tokens="0.02", budget_usd_per_run=limit)
+        monkeypatch.delenv("EMBEDDING_OPENAI_MAX_INPUTS", raising=False)
         output = run(EXAMPLES / "openai_budget.py")
-        assert server.bill_usd <= Decimal("0.01")
+        assert 0 < server.bill_usd <= Decimal(limit)
     assert re.search(r"^stopped: this run costs .* \(EMBEDDING_BUDGET_USD_PER_RUN\)", output, re.MULTILINE)
     embedded, pending = beside.execute(
         "SELECT count(embedding), count(*) - count(embedding) FROM knowledge_base"
@@ -56,10 +60,13 @@ def test_openai_budget(settings: Settings, beside: psycopg.Connection, monkeypat
     assert pending > 0
 
 
-def test_own_provider(settings: Settings, database: Database):
+def test_own_provider(settings: Settings, beside: psycopg.Connection, database: Database):
     *_, embedded, best, _, _ = run(EXAMPLES / "own_provider.py").splitlines()
     assert int(embedded.removeprefix("embedded: ")) > 50
     assert best.startswith("0.")
+    # The table is then that provider's, and still loaded into, and its index maintained.
+    *_, embedded, best_again, _, _ = run(EXAMPLES / "own_provider.py").splitlines()
+    assert (embedded, best_again) == ("embedded: 0", best)
 
 
 def test_dagster_project(

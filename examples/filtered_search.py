@@ -1,6 +1,7 @@
 """Load rows with metadata, and search among those alone that match a filter.
 
-Works in a folder of its own, with the embedded PostgreSQL. Run: python examples/filtered_search.py
+Works in a folder of its own, with the embedded PostgreSQL. Where the default model cannot be had, set
+EMBEDDING_MODEL_NAME. Run: python examples/filtered_search.py
 """
 
 import json

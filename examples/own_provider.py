@@ -1,6 +1,7 @@
-"""Embed and search with a provider of one's own: words hashed into 256 dimensions, without any model.
+"""Embed and search with a provider of one's own: words hashed into 256 dimensions.
 
-Works in a folder of its own, with the embedded PostgreSQL. Run: python examples/own_provider.py
+Works in a folder of its own, with the embedded PostgreSQL. `load` splits documents with a local model's tokenizer:
+where the default one cannot be had, set EMBEDDING_MODEL_NAME. Run: python examples/own_provider.py
 """
 
 import hashlib

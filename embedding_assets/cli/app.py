@@ -121,7 +121,7 @@ def estimate(as_json: Json = False) -> None:
 def embed(
     prefixes: Annotated[str, typer.Option(help="Range of chunk_hash prefixes, e.g. 0-7 or 3c.")] = "0-f",
     batch_size: Annotated[int | None, typer.Option(help="Most texts in a forward pass, 1 to 512.")] = None,
-    index: Annotated[bool, typer.Option(help="Drop the index before a first load; build and measure it after.")] = True,
+    index: Annotated[bool, typer.Option(help="Drop the index before a first load; build it after.")] = True,
     as_json: Json = False,
 ) -> None:
     """Embed what is pending. Stop it whenever you like: the next run goes on from the table."""
@@ -140,18 +140,19 @@ def embed(
                 progress=lambda due: progress.bar(err, "embedding", due, quiet=as_json or not due),
             )
         except KeyboardInterrupt as stop:
-            err.print(f"Stopped: {_notes(stop)} Run it again to go on.", highlight=False)
+            err.print(f"{_stopped(stop)} Run it again to go on.", highlight=False)
             raise typer.Exit(130) from None
         except ProviderError as stop:
-            err.print(f"Stopped: {_notes(stop)}", highlight=False)
+            err.print(_stopped(stop), highlight=False)
             raise
     stats, built = outcome.stats, outcome.index_seconds
     document = {**stats.model_dump(), "chunks_per_second": stats.chunks_per_second, "index_seconds": built}
     show(document, tables.run_view(stats, built), as_json=as_json)
 
 
-def _notes(stop: BaseException) -> str:
-    return " ".join(getattr(stop, "__notes__", []))
+def _stopped(stop: BaseException) -> str:
+    left = " ".join(getattr(stop, "__notes__", []))
+    return f"Stopped: {left}" if left else "Stopped."
 
 
 @app.command()

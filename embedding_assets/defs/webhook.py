@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+import logging
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -19,6 +23,9 @@ if TYPE_CHECKING:
 ATTEMPTS: Final = 3
 TIMEOUT_SECONDS: Final = 5.0
 DEADLINE_SECONDS: Final = 20.0
+
+_GRACE_SECONDS: Final = 1.0
+"""Within which a delivery that is cancelled at its deadline ends by itself."""
 
 _LONGEST_MESSAGE: Final = 500
 _SHOWN: Final = 3
@@ -126,7 +133,21 @@ def post_alert(
     Returns:
         None, or why it was not delivered and what to do; never with the URL, which is a secret.
     """
-    failure = asyncio.run(_deliver(url, alert.payload(), timeout_seconds, deadline_seconds))
+    outcome: Future[_Failure | None] = Future()
+
+    def deliver() -> None:
+        try:
+            with _unlogged():
+                outcome.set_result(asyncio.run(_deliver(url, alert.payload(), timeout_seconds, deadline_seconds)))
+        except BaseException as error:  # noqa: BLE001 (raised where it is waited for)
+            outcome.set_exception(error)
+
+    # In a daemon thread: the look-up of a name cannot be cancelled.
+    threading.Thread(target=deliver, name="alert", daemon=True).start()
+    try:
+        failure = outcome.result(deadline_seconds + _GRACE_SECONDS)
+    except TimeoutError:
+        failure = _late(deadline_seconds)
     return f"the webhook of EMBEDDING_ALERT_WEBHOOK_URL {failure.reason}" if failure else None
 
 
@@ -148,11 +169,37 @@ async def _deliver(
         retry_error_callback=lambda state: state.outcome.result() if state.outcome else None,
     )
     try:
+        # It reads the proxy settings of the environment.
+        opening = httpx2.AsyncClient(timeout=timeout_seconds)
+    except (ImportError, OSError, ValueError, httpx2.InvalidURL) as error:
+        return _Failure(
+            f"cannot be asked ({type(error).__name__}); check HTTPS_PROXY, ALL_PROXY, NO_PROXY and SSL_CERT_FILE"
+        )
+    try:
         # The client's own time-out starts again with every byte that arrives.
-        async with asyncio.timeout(deadline_seconds), httpx2.AsyncClient(timeout=timeout_seconds) as client:
+        async with asyncio.timeout(deadline_seconds), opening as client:
             return await retrying(_post, client, url, payload)
     except TimeoutError:
-        return _Failure(f"did not answer within {deadline_seconds:g} s; check that its server is well")
+        return _late(deadline_seconds)
+
+
+def _late(deadline_seconds: float) -> _Failure:
+    return _Failure(f"did not answer within {deadline_seconds:g} s; check that its server is well")
+
+
+@contextmanager
+def _unlogged() -> Iterator[None]:
+    """Keeps the HTTP client from logging what this thread does: its lines hold the URL."""
+    thread, client = threading.get_ident(), logging.getLogger("httpx2")
+
+    def others(record: logging.LogRecord) -> bool:
+        return record.thread != thread
+
+    client.addFilter(others)
+    try:
+        yield
+    finally:
+        client.removeFilter(others)
 
 
 async def _post(client: httpx2.AsyncClient, url: SecretStr, payload: dict[str, Any]) -> _Failure | None:

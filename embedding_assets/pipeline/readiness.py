@@ -14,7 +14,7 @@ from embedding_assets.providers.fallback import find_fallback
 from embedding_assets.providers.openai.gate import ApiAccount
 from embedding_assets.providers.openai.prices import price_of
 from embedding_assets.providers.openai.provider import endpoint_of, openai_space
-from embedding_assets.providers.space_selection import find_for_run
+from embedding_assets.providers.space_selection import find_for_run, foreign_provider
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,6 +54,8 @@ def check_readiness(database: Database, settings: Settings, prefixes: Sequence[s
         ConfigurationError: the settings do not lead to the table's model, or a dollar limit needs a price.
     """
     account, column = find_for_run(settings, database)
+    if (foreign := foreign_provider(account)) is not None:
+        return Readiness([], obstacle=foreign)
     if column is None:
         # Nothing was ever embedded there, so there is no partial index to probe yet.
         readiness, most_tokens = Readiness(list(prefixes) if has_chunks(database) else []), None

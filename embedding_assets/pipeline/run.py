@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import platform
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Literal
@@ -55,7 +55,7 @@ def embed_pending(
     database: Database | None = None,
     provider: EmbeddingProvider | None = None,
     batch_size: int | None = None,
-    defer_index: bool = True,
+    defer_index: bool | None = None,
     build_index: Literal["always", "on_failure", "never"] = "always",
     wait_for_device: bool = False,
     progress: Progress | None = None,
@@ -72,7 +72,7 @@ def embed_pending(
         database: default: the configured one, opened and migrated for this call.
         provider: default: the configured one.
         batch_size: most texts in one forward pass, 1 to 512; default ``EMBEDDING_BATCH_SIZE``.
-        defer_index: whether a first load may drop the index before it starts.
+        defer_index: whether a first load may drop the index before it starts; default: unless it is never built.
         build_index: ``always``, ``never``, or only ``on_failure``, where a later step builds it otherwise.
         wait_for_device: with a local model, whether to wait for other such runs on this machine to end: two models on
             one device only slow each other down.
@@ -84,6 +84,8 @@ def embed_pending(
         EmbeddingAssetsError: the run cannot go on; what was committed stays, and the next run continues there.
     """
     settings = settings or get_settings()
+    if defer_index is None:
+        defer_index = build_index != "never"
     buckets = (prefixes or PrefixRange("0", "f")).buckets
     with ExitStack() as stack:
         database = database or stack.enter_context(open_database(settings))
@@ -104,8 +106,9 @@ def embed_pending(
             with _device_turn(database) if alone else nullcontext(), (progress or _unseen)(due) as advance:
                 stats = generator(on_progress=advance).generate_embeddings_batch(batch_size)
         except (KeyboardInterrupt, ProviderError) as stop:
-            left = due_in_range(database, column, buckets)
-            stop.add_note(f"{left:,} of {due:,} due chunks are left.")
+            with suppress(DatabaseError):  # what ended the run is the news
+                left = due_in_range(database, column, buckets)
+                stop.add_note(f"{left:,} of {due:,} due chunks are left.")
             if isinstance(stop, ProviderError) and build_index != "never":
                 _build_what_is_there(database, column, settings)
             raise
@@ -118,10 +121,9 @@ def embed_pending(
 
 
 def _build_what_is_there(database: Database, column: SpaceColumn, settings: Settings) -> None:
-    if is_loading(database, column.space.name):
-        return
     try:
-        build_missing(database, column, settings.index)
+        if not is_loading(database, column.space.name):
+            build_missing(database, column, settings.index)
     except DatabaseError as error:
         # What ended the run is the news.
         logger.warning("no index until the next run: %s", error)

@@ -1,4 +1,4 @@
-"""The table of chunks: loading documents into it, and reading what is pending."""
+"""The table of chunks: documents are stored in it."""
 
 from __future__ import annotations
 

