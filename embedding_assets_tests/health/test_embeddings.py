@@ -81,7 +81,7 @@ CASES = [
     (vectors_match_model([WRONG, UNCHECKED]), False, "when the table was adopted. Set to NULL what is not"),
     (norms(), True, "10 vectors read, of length 1"),
     (norms(norm_min=0.9995), True, "of length 0.9995 to 1"),
-    (norms(count=40), True, "random (a single faulty one is among them with a probability of 25.0%), of length 1"),
+    (norms(count=40), True, "random (a single faulty one is among them with a probability of 25%), of length 1"),
     (norms(norm_max=1.002), False, "fake/hashing makes vectors of length 1"),
     (norms(norm_min=0.5), False, "of length 0.5 to 1: fake/hashing"),
     (norms(normalized=False, norm_min=0.5), True, "of length 0.5 to 1"),

@@ -91,7 +91,7 @@ def test_faulty_vectors_are_counted(database, column, execute):
 def test_of_a_large_table_a_sample_is_read(database, column, execute, monkeypatch):
     insert_vectors(database, column, unit_vectors(3000))
     execute("ANALYZE knowledge_base")
-    monkeypatch.setattr("embedding_assets.postgres.index.statistics.SAMPLE_ROWS", 500)
+    monkeypatch.setattr("embedding_assets.postgres.index.statistics._FEW_ROWS", 500)
     statistics = measure_vectors(database, column)
     assert statistics.count == 3000
     assert 0 < statistics.sampled < 1500
