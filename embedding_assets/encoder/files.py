@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +19,9 @@ from embedding_assets.errors import ConfigurationError, ModelUnavailableError
 logger = logging.getLogger(__name__)
 
 _IF_DAMAGED: Final = "if the folder is damaged, remove it so that it is fetched again"
+
+SENTENCES: Final = "sentence_embedding"
+"""Name under which layers hand the vectors of texts on."""
 
 # Weights as safetensors only: the other formats can execute code when they are read.
 _PATTERNS: Final = ["*.json", "*.txt", "*.model", "*.safetensors", "*/config.json", "*/*.safetensors"]
@@ -57,21 +61,26 @@ class ModelFiles:
         for kind, folder in self.modules:
             if kind == "Transformer":
                 size = _read_json(folder / "config.json").get("hidden_size")
+            elif kind == "Pooling":
+                # Several modes lie side by side.
+                size = None if size is None else size * len(pooling_modes(_read_json(folder / "config.json")))
             elif kind == "Dense":
                 size = _read_json(folder / "config.json").get("out_features")
-            elif kind not in ("Pooling", "Normalize", "Dropout", "LayerNorm"):
+            elif kind not in ("Normalize", "Dropout", "LayerNorm"):
                 return None
         return size
 
     @cached_property
     def normalized(self) -> bool:
         """True if the model returns unit vectors."""
-        return any(kind == "Normalize" for kind, _ in self.modules)
+        # A layer behind it makes other lengths again.
+        computing = [(kind, folder) for kind, folder in self.modules if kind != "Dropout"]
+        return bool(computing) and computing[-1][0] == "Normalize" and is_about_sentences(computing[-1][1])
 
     @cached_property
     def prompt(self) -> str:
         """The model's prompt for a document, put in front of it."""
-        return self._prompt_for("document")
+        return self._prompt_for("document", "passage", "corpus")
 
     @cached_property
     def query_prompt(self) -> str:
@@ -99,10 +108,13 @@ class ModelFiles:
         tokenizer.no_padding()
         return tokenizer
 
-    def _prompt_for(self, kind: str) -> str:
-        config = self._json("config_sentence_transformers.json")
-        prompts = config.get("prompts") or {}
-        return str(prompts.get(kind) or prompts.get(config.get("default_prompt_name")) or "")
+    def _prompt_for(self, *names: str) -> str:
+        """The first of these prompts that the model has, even if that is empty.
+
+        Its default prompt is for calls that are neither: ``encode_query`` and ``encode_document`` leave it out as well.
+        """
+        prompts = self._json("config_sentence_transformers.json").get("prompts") or {}
+        return str(next((prompts[name] for name in names if prompts.get(name) is not None), ""))
 
     def _json(self, name: str) -> Any:
         return _read_json(self.path / name)
@@ -128,6 +140,22 @@ def locate_model(name: str, revision: str | None, *, data_dir: Path, timeout_sec
     return files
 
 
+def pooling_modes(config: Mapping[str, Any]) -> list[str]:
+    """The modes that are on in a pooling layer's configuration, which has one name, several, or a flag for each."""
+    if "pooling_mode" in config:
+        modes = config["pooling_mode"]
+        return [modes] if isinstance(modes, str) else list(modes)
+    prefix = "pooling_mode_"
+    flags = [name.removeprefix(prefix) for name, on in config.items() if name.startswith(prefix) and on]
+    return [name.removesuffix("_tokens").removesuffix("_token") for name in flags] or ["mean"]
+
+
+def is_about_sentences(layer: Path) -> bool:
+    """True if a layer works on the vectors of texts, and not on those of tokens."""
+    config = _read_json(layer / "config.json")
+    return all(config.get(f"module_{end}_name", SENTENCES) == SENTENCES for end in ("input", "output"))
+
+
 def is_folder(name: str) -> bool:
     """True if a model's name is that of an existing folder."""
     try:
@@ -148,15 +176,23 @@ def _from_hub(name: str, revision: str | None, timeout_seconds: float) -> Path:
 
     if "/" not in name:
         name = f"sentence-transformers/{name}"
+    download = f"hf download {name}" + (f" --revision {revision}" if revision else "")
     # A folder that does not exist reads like a repository name; only the latter has exactly one slash.
     if name.startswith((".", "/", "~")) or name.count("/") > 1:
         raise ConfigurationError(f"EMBEDDING_MODEL_NAME: there is no folder {name}")
+    lacking = ""
     try:
-        return Path(snapshot_download(name, revision=revision, allow_patterns=_PATTERNS, local_files_only=True))
+        cached = _from_cache(name, revision)
     except HFValidationError:
         raise ConfigurationError(f"EMBEDDING_MODEL_NAME: {name!r} is neither a folder nor a model's name") from None
     except FileNotFoundError:
         logger.info("model is not cached, asking the hub", extra={"model": name})
+    except ModelUnavailableError as unusable:
+        # Something else may have fetched a part of it, or a download was interrupted.
+        logger.info("model is cached in part, asking the hub", extra={"model": name})
+        lacking = f" (in part: {unusable})"
+    else:
+        return cached
     try:
         _reach_hub(name, revision, timeout_seconds)
         return Path(snapshot_download(name, revision=revision, allow_patterns=_PATTERNS, etag_timeout=timeout_seconds))
@@ -174,11 +210,34 @@ def _from_hub(name: str, revision: str | None, timeout_seconds: float) -> Path:
             ) from None
         # The hub client raises whatever its HTTP library raises; all of it means "could not be fetched".
         raise ModelUnavailableError(
-            f"model {name} is neither cached nor could it be fetched ({type(error).__name__}). Fetch it where there is "
-            f"a network with `hf download {name}{f' --revision {revision}' if revision else ''}` and copy the cache "
-            "(HF_HOME), set EMBEDDING_MODEL_NAME to a folder with the model, or try the small demo model: "
+            f"model {name} is neither cached{lacking} nor could it be fetched ({type(error).__name__}). Fetch it where "
+            f"there is a network with `{download}` and copy the cache (HF_HOME), set EMBEDDING_MODEL_NAME to a folder "
+            "with the model, or try the small demo model: "
             f"{demo_model.INSTALL}, and set EMBEDDING_MODEL_NAME={demo_model.NAME}"
         ) from error
+
+
+def _from_cache(name: str, revision: str | None) -> Path:
+    """The model's folder in the cache.
+
+    Raises:
+        FileNotFoundError: nothing of it is cached.
+        ModelUnavailableError: only a part of it is.
+    """
+    from huggingface_hub import snapshot_download
+
+    try:
+        cached = Path(snapshot_download(name, revision=revision, allow_patterns=_PATTERNS, local_files_only=True))
+        _check_usable(ModelFiles(name, cached.name, cached))
+    except FileNotFoundError as absent:
+        # What is cached in part, newer versions of the hub's client name.
+        partial = getattr(absent, "snapshot_path", None)
+        if partial is None:
+            raise
+        path = Path(partial)
+        _check_usable(ModelFiles(name, path.name, path))
+        raise ModelUnavailableError(f"model {name} lacks files that its repository has") from None
+    return cached
 
 
 def _reach_hub(name: str, revision: str | None, timeout_seconds: float) -> None:
@@ -201,6 +260,10 @@ def _check_usable(files: ModelFiles) -> None:
                 f"model {files.name} has no safetensors weights for its {kind} layer; other formats can run code when "
                 "they are read and are not loaded. Convert the model or choose another EMBEDDING_MODEL_NAME"
             )
+        # Without it any guess would be some model's, but perhaps not this one's.
+        if kind in ("Transformer", "Pooling", "Dense", "LayerNorm") and not (folder / "config.json").is_file():
+            lacking = (folder / "config.json").relative_to(files.path)
+            raise ModelUnavailableError(f"model {files.name} lacks {lacking}, which says how its {kind} layer computes")
 
 
 def _kind(type_name: str) -> str:

@@ -43,11 +43,14 @@ class FusedTransformer(nn.Module):
         dtype: in which the layers compute; the embeddings before them stay in float32.
         packed: lay the weights out for oneDNN; for the CPU only.
         after_layer: called when a layer has been copied.
+
+    Attributes:
+        dtype: as given.
     """
 
     def __init__(self, model: Any, dtype: torch.dtype, *, packed: bool, after_layer: Callable[[], None]) -> None:
         super().__init__()
-        self._dtype = dtype
+        self.dtype = dtype
         self._embeddings = model.embeddings
         self._bias = _RelativeBias(model.encoder, dtype) if model.config.model_type == "mpnet" else None
         self._layers = nn.ModuleList()
@@ -63,7 +66,7 @@ class FusedTransformer(nn.Module):
             attention_mask: the same shape, 0 at padding.
             padded: whether there is any; known to the caller, and asking the device would wait for it.
         """
-        states = self._embeddings(input_ids=input_ids).to(self._dtype)
+        states = self._embeddings(input_ids=input_ids).to(self.dtype)
         mask = self._bias(states.shape[1]) if self._bias is not None else None
         if padded:
             hidden = (attention_mask == 0)[:, None, None, :]

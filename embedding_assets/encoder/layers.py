@@ -18,8 +18,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from embedding_assets.encoder.allocator import drop_mapped_pages
-from embedding_assets.encoder.files import ModelFiles
+from embedding_assets.encoder.files import ModelFiles, is_about_sentences, pooling_modes
 from embedding_assets.encoder.fused import FusedTransformer, fuse
+from embedding_assets.encoder.loading import check_code, checked_loading
 from embedding_assets.encoder.precision import Precision
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 _ENCODERS: Final = {"albert", "bert", "camembert", "distilbert", "electra", "modernbert", "mpnet", "roberta",
                     "xlm-roberta"}  # fmt: skip
 _POOLING_MODES: Final = {"mean", "cls", "max"}
+_POOLING_KEYS: Final = {"word_embedding_dimension", "embedding_dimension", "include_prompt"}
 _NAMES_OF_FEATURES: Final = {"module_input_name", "module_output_name"}
 
 
@@ -124,20 +126,24 @@ def load_layers(files: ModelFiles, device: str, precision: Precision) -> Layers:
 
     # A progress bar of its own would tear the command line's.
     transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    for kind, folder in files.modules:
+        if kind == "Transformer":
+            check_code(files.name, folder)
     return (_known_layers(files, device, precision) or _package_layers(files)).eval().to(device)
 
 
 def _package_layers(files: ModelFiles) -> Layers:
     from sentence_transformers import SentenceTransformer
 
-    model = SentenceTransformer(
-        str(files.path),
-        device="cpu",
-        local_files_only=True,
-        trust_remote_code=False,
-        # Else the package computes in whatever format the file has.
-        model_kwargs={"use_safetensors": True, "dtype": torch.float32},
-    )
+    with checked_loading(files.name):
+        model = SentenceTransformer(
+            str(files.path),
+            device="cpu",
+            local_files_only=True,
+            trust_remote_code=False,
+            # Else the package computes in whatever format the file has.
+            model_kwargs={"use_safetensors": True, "dtype": torch.float32},
+        )
     return _PackageLayers(model)
 
 
@@ -171,8 +177,8 @@ def _known_layers(files: ModelFiles, device: str, precision: Precision) -> Layer
             return None
         layers.append(layer)
     pad_id = _read_json(files.transformer / "config.json").get("pad_token_id")
-    transformer = _build_transformer(files.transformer, device, precision)
-    if not isinstance(transformer, FusedTransformer):
+    transformer = _build_transformer(files.name, files.transformer, device, precision)
+    if not isinstance(transformer, FusedTransformer) or transformer.dtype == torch.float32:
         precision = "float32"
     return _KnownLayers(transformer, layers, files.tokenizer(), int(pad_id or 0), precision)
 
@@ -188,48 +194,37 @@ def _is_plain_encoder(path: Path) -> bool:
     )
 
 
-def _build_transformer(path: Path, device: str, precision: Precision) -> nn.Module:
+def _build_transformer(name: str, path: Path, device: str, precision: Precision) -> nn.Module:
     from transformers import AutoModel
 
     model: nn.Module
-    model, loading = AutoModel.from_pretrained(
-        path,
-        local_files_only=True,
-        trust_remote_code=False,
-        use_safetensors=True,
-        dtype=torch.float32,
-        output_loading_info=True,
-    )
-    # The library would go on with random ones. The pooler is not used here, and often left out.
-    missing = sorted(name for name in loading["missing_keys"] if not name.startswith("pooler."))
-    if missing:
-        raise ValueError(f"{len(missing)} weights are missing, e.g. {missing[0]}")
+    with checked_loading(name):
+        model = AutoModel.from_pretrained(
+            path, local_files_only=True, trust_remote_code=False, use_safetensors=True, dtype=torch.float32
+        )
     model.eval()
     dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
     # The library maps the weights from their file. Once copied, a layer's pages would only count as memory.
     # What is not fused was not compared either, so it computes in float32.
-    return fuse(model, dtype, device, after_layer=lambda: drop_mapped_pages(path)) or model
+    for wanted in dict.fromkeys((dtype, torch.float32)):
+        fused = fuse(model, wanted, device, after_layer=lambda: drop_mapped_pages(path))
+        if fused is not None:
+            return fused
+    return model
 
 
 def _build_layer(kind: str, folder: Path) -> nn.Module | None:
     config = _read_json(folder / "config.json")
+    if not is_about_sentences(folder):
+        return None
     if kind == "Pooling":
-        mode = _pooling_mode(config)
-        return _Pooling(mode) if mode in _POOLING_MODES and config.get("include_prompt", True) else None
+        unknown = {name for name in config if not name.startswith("pooling_mode")} - _POOLING_KEYS
+        modes = pooling_modes(config)
+        known = len(modes) == 1 and modes[0] in _POOLING_MODES and config.get("include_prompt", True)
+        return _Pooling(modes[0]) if known and not unknown else None
     if kind == "Dense":
         return _build_dense(config, folder)
     return _Normalize() if kind == "Normalize" and not set(config) - _NAMES_OF_FEATURES else None
-
-
-def _pooling_mode(config: dict[str, Any]) -> str | None:
-    """The one mode that is on; both spellings occur: ``pooling_mode`` and one flag for each mode."""
-    if "pooling_mode" in config:
-        mode = config["pooling_mode"]
-        return mode if isinstance(mode, str) else None
-    prefix = "pooling_mode_"
-    flags = [name.removeprefix(prefix) for name, on in config.items() if name.startswith(prefix) and on]
-    modes = [name.removesuffix("_tokens").removesuffix("_token") for name in flags] or ["mean"]
-    return modes[0] if len(modes) == 1 else None
 
 
 def _build_dense(config: dict[str, Any], folder: Path) -> nn.Module | None:

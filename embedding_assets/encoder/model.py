@@ -77,6 +77,12 @@ class LoadedModel:
         self.device = resolve_device(device)
         self._layers = _load(files, self.device, resolve_precision(precision, self.device))
         self.precision: Precision = self._layers.precision
+        if precision == "bfloat16" and self.precision != precision:
+            logger.warning(
+                "EMBEDDING_PRECISION=bfloat16 is not honoured: %s computes in float32 here, since it was not compared "
+                "with the library's result in less",
+                files.name,
+            )
         self.width_multiple = width_multiple(self.device, self.precision)
         # A GPU is never to wait for the host; on a CPU a batch is finished when it has been started.
         self.lookahead = 2 if self.device.startswith("cuda") else 0
@@ -200,6 +206,8 @@ def _load(files: ModelFiles, device: str, precision: Precision) -> Layers:
 
     try:
         return load_layers(files, device, precision)
+    except ModelUnavailableError:
+        raise
     except Exception as error:
         # Damaged files make the libraries raise whatever they stumble over.
         raise ModelUnavailableError(

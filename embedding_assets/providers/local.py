@@ -15,15 +15,12 @@ from embedding_assets.encoder.allocator import Heap
 from embedding_assets.encoder.device import default_batch_tokens, is_out_of_memory
 from embedding_assets.encoder.files import ModelFiles
 from embedding_assets.encoder.model import LoadedModel, PendingVectors, TokenizedText, get_model
-from embedding_assets.errors import ConfigurationError, ProviderError
+from embedding_assets.errors import ConfigurationError, EmbeddingAssetsError, ProviderError
 from embedding_assets.planning import halve, plan_batches
 from embedding_assets.providers.base import EmbeddedBatch
 from embedding_assets.spaces import VectorSpace
 
 logger = logging.getLogger(__name__)
-
-_FAILURES: Final = (RuntimeError, ValueError, IndexError, MemoryError)
-"""Errors of a forward pass for which a text or the memory is at fault."""
 
 _BYTES_PER_TOKEN: Final = 32 * 1024
 """Temporaries of a full-size transformer's layer in float32, of 768 and 3,072 features, for each token of a batch."""
@@ -89,7 +86,9 @@ class LocalProvider:
                 max_tokens=self.space.max_tokens,
                 precision=self._config.precision,
             )
-        except _FAILURES as broken:
+        except EmbeddingAssetsError:
+            raise
+        except Exception as broken:
             # A model computes once when it is loaded.
             raise self._broken(self._config.device, broken) from broken
         if model.dimensions != self.space.dimensions:
@@ -166,7 +165,7 @@ class LocalProvider:
     def _start(self, batch: list[int], tokenized: dict[int, TokenizedText], prompt: str) -> _Started:
         try:
             return batch, self._model.start([tokenized[index] for index in batch], prompt)
-        except _FAILURES as error:
+        except Exception as error:  # noqa: BLE001 (a layer of others raises whatever it stumbles over)
             # Its traceback would keep the failed batch's memory alive.
             return batch, error.with_traceback(None)
 
@@ -175,7 +174,7 @@ class LocalProvider:
         if isinstance(outcome, PendingVectors):
             try:
                 vectors = outcome.numpy()
-            except _FAILURES as error:
+            except Exception as error:  # noqa: BLE001
                 outcome = error.with_traceback(None)
             else:
                 yield EmbeddedBatch(

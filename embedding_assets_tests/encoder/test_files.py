@@ -55,7 +55,12 @@ def test_without_normalization_and_with_prompts(tmp_path: Path):
     [
         ({"query": "q: ", "document": "d: "}, None, "d: ", "q: "),
         ({"query": "q: "}, None, "", "q: "),
-        ({"query": "q: ", "x": "x: "}, "x", "x: ", "q: "),
+        ({"query": "q: ", "x": "x: "}, "x", "", "q: "),
+        ({"x": "x: "}, "x", "", ""),
+        ({"query": "q: ", "document": ""}, "query", "", "q: "),
+        ({"query": "q: ", "passage": "p: "}, None, "p: ", "q: "),
+        ({"corpus": "c: "}, None, "c: ", ""),
+        ({"document": "d: ", "passage": "p: ", "corpus": "c: "}, None, "d: ", ""),
         ({"document": ""}, None, "", ""),
         (None, None, "", ""),
     ],
@@ -307,3 +312,23 @@ def test_an_interrupted_download_is_completed(tiny_model: Path, tmp_path: Path):
         weights.unlink()
         assert ask_hub(hub.url, tmp_path)[0] == answer
     assert weights.is_file()
+
+
+@pytest.mark.parametrize("lost", ["modules.json", "model.safetensors", "1_Pooling/config.json"])
+def test_a_model_that_is_cached_in_part_is_completed(lost: str, tiny_model: Path, tmp_path: Path):
+    with Hub(tiny_model).serving() as hub:
+        answer, _ = ask_hub(hub.url, tmp_path)
+    (Path(answer.partition(" ")[2]) / lost).unlink()
+    offline, _ = ask_hub("http://127.0.0.1:9", tmp_path, HF_HUB_OFFLINE="1")
+    assert "neither cached (in part: " in offline
+    assert lost.rpartition("/")[2].rpartition(".")[2] in offline
+    with Hub(tiny_model).serving() as hub:
+        assert ask_hub(hub.url, tmp_path)[0] == answer
+
+
+@pytest.mark.parametrize("kind", ["Pooling", "Transformer"])
+def test_a_layer_without_its_configuration_is_refused(kind: str, tiny_model: Path):
+    [folder] = [folder for name, folder in ModelFiles("tiny", "1", tiny_model).modules if name == kind]
+    (folder / "config.json").unlink()
+    with pytest.raises(ModelUnavailableError, match=f"lacks .*config.json, which says how its {kind} layer computes"):
+        locate(tiny_model)

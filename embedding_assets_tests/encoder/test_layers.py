@@ -1,14 +1,17 @@
 """Layers put together here compute what sentence-transformers computes; what is not known is left to that package."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import Dense, Normalize
 from sentence_transformers.sentence_transformer.modules import Pooling
@@ -16,6 +19,7 @@ from sentence_transformers.sentence_transformer.modules import Pooling
 from embedding_assets.encoder.files import ModelFiles
 from embedding_assets.encoder.layers import _known_layers, _KnownLayers, _PackageLayers
 from embedding_assets.encoder.model import LoadedModel
+from embedding_assets.errors import ModelUnavailableError
 from embedding_assets_tests.support.tiny_model import DIMENSIONS
 
 TEXTS = ["one", "two words", "a text of some more words, with punctuation.", "x" * 90, "", "ünïcode"]
@@ -39,6 +43,9 @@ def resaved(folder: Path, target: Path, *layers: torch.nn.Module) -> Path:
         ([Pooling(DIMENSIONS, "weightedmean"), Normalize()], False),
         ([Pooling(DIMENSIONS, "lasttoken")], False),
         ([Pooling(DIMENSIONS, ("mean", "max"))], False),
+        ([Pooling(DIMENSIONS, ("cls", "mean")), Normalize()], False),
+        ([Pooling(DIMENSIONS, "mean"), Normalize(), Dense(DIMENSIONS, 16)], True),
+        ([Pooling(DIMENSIONS, "mean"), Normalize(module_input_name="token_embeddings")], False),
     ],
 )
 def test_vectors_are_those_of_the_package(
@@ -49,6 +56,9 @@ def test_vectors_are_those_of_the_package(
     assert isinstance(model._layers, _KnownLayers if known else _PackageLayers)
     reference = SentenceTransformer(str(folder), device="cpu")
     reference.max_seq_length = 32
+    assert ModelFiles("changed", "1", folder).dimensions == model.dimensions
+    is_unit = np.allclose(np.linalg.norm(reference.encode(TEXTS), axis=1), 1)
+    assert ModelFiles("changed", "1", folder).normalized == is_unit
     np.testing.assert_allclose(model.encode(model.tokenize(TEXTS)), reference.encode(TEXTS), rtol=1e-4, atol=1e-6)
 
 
@@ -104,3 +114,60 @@ def test_weights_in_another_format_are_computed_in_float32(
     model = LoadedModel(ModelFiles("rounded", "1", folder), "cpu", 32, "float32")
     assert {parameter.dtype for parameter in model._layers.parameters()} == {torch.float32}
     assert model.precision == "float32"
+
+
+@pytest.mark.parametrize("mode", ["mean", "lasttoken"], ids=["known", "package"])
+@pytest.mark.parametrize(
+    ("change", "fault"),
+    [
+        (lambda weights: [weights.pop(name) for name in list(weights) if "intermediate" in name], "are missing, e.g. "),
+        (lambda weights: weights.update({"encoder.layer.0.gate.weight": torch.ones(2)}), "are left over, e.g. "),
+        (lambda weights: weights.update({"embeddings.gate.weight": torch.ones(2)}), "left over, e.g. embeddings.gate"),
+    ],
+)
+def test_weights_go_where_they_belong_all_of_them(
+    mode: str, change: Callable[[dict[str, torch.Tensor]], object], fault: str, tiny_model: Path, tmp_path: Path
+) -> None:
+    folder = resaved(tiny_model, tmp_path / "changed", Pooling(DIMENSIONS, mode))
+    rewrite_weights(folder, change)
+    with pytest.raises(ModelUnavailableError, match=fault):
+        LoadedModel(ModelFiles("changed", "1", folder), "cpu", 32)
+
+
+@pytest.mark.parametrize("mode", ["mean", "lasttoken"], ids=["known", "package"])
+def test_a_head_for_another_task_may_be_left_over(mode: str, tiny_model: Path, tmp_path: Path) -> None:
+    folder = resaved(tiny_model, tmp_path / "changed", Pooling(DIMENSIONS, mode))
+    rewrite_weights(
+        folder,
+        lambda weights: weights.update(
+            {"cls.predictions.bias": torch.ones(2), "embeddings.position_ids": torch.arange(64).unsqueeze(0)}
+        ),
+    )
+    assert LoadedModel(ModelFiles("changed", "1", folder), "cpu", 32).dimensions == DIMENSIONS
+
+
+def rewrite_weights(folder: Path, change: Callable[[dict[str, torch.Tensor]], object]) -> None:
+    weights = load_file(folder / "model.safetensors")
+    change(weights)
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+@pytest.mark.parametrize(
+    ("auto_map", "refused"),
+    [
+        ({"AutoModel": "someone/code--modeling.JinaBertModel"}, "JinaBertModel"),
+        ({"AutoModelForMaskedLM": "modeling.BertForMaskedLM"}, "auto_map in config.json"),
+        ({"AutoModel": "modeling_bert.BertModel"}, None),  # taken over into the library
+    ],
+)
+def test_a_model_that_needs_code_of_its_own_is_refused(
+    auto_map: dict[str, str], refused: str | None, tiny_model: Path
+) -> None:
+    path = tiny_model / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "auto_map": auto_map}))
+    files = ModelFiles("tiny", "1", tiny_model)
+    if refused is None:
+        assert LoadedModel(files, "cpu", 32).dimensions == DIMENSIONS
+        return
+    with pytest.raises(ModelUnavailableError, match=f"needs code of its own .*{re.escape(refused)}.*never run"):
+        LoadedModel(files, "cpu", 32)

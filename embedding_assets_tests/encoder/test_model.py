@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 
 from embedding_assets.encoder.files import ModelFiles, locate_model
+from embedding_assets.encoder.fused import FusedTransformer
 from embedding_assets.encoder.model import LoadedModel, TokenizedText, get_model, release_models
 from embedding_assets.errors import ConfigurationError, ModelUnavailableError
 from embedding_assets_tests.support.encoding import ODD_TEXTS, cosines, real_texts
@@ -199,7 +200,7 @@ def test_weights_that_are_missing_are_not_made_up(tiny_model: Path):
     kept = {name: tensor for name, tensor in weights.items() if "attention" not in name}
     save_file(kept, tiny_model / "model.safetensors", metadata={"format": "pt"})
     files = locate_model(str(tiny_model), None, data_dir=tiny_model, timeout_seconds=1)
-    with pytest.raises(ModelUnavailableError, match=r"cannot be loaded .*10 weights are missing, e.g. encoder"):
+    with pytest.raises(ModelUnavailableError, match=r"10 weights of model tiny are missing, e.g. encoder"):
         LoadedModel(files, "cpu", POSITIONS)
 
 
@@ -224,3 +225,28 @@ def test_a_layer_of_third_parties_is_not_loaded(tiny_model: Path, tmp_path: Path
     with pytest.raises(ModelUnavailableError, match="cannot be loaded"):
         LoadedModel(files, "cpu", POSITIONS)
     assert not mark.exists()
+
+
+def test_where_bfloat16_cannot_be_packed_fused_float32_computes(
+    tiny_model: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    def unsupported(*_: object) -> None:
+        raise RuntimeError("not on this processor")
+
+    monkeypatch.setattr("embedding_assets.encoder.fused._PackedLinear", unsupported)
+    model = LoadedModel(ModelFiles("tiny", "1", tiny_model), "cpu", 32, "bfloat16")
+    assert isinstance(model._layers._transformer, FusedTransformer)
+    assert model.precision == "float32"
+    assert "EMBEDDING_PRECISION=bfloat16 is not honoured: tiny computes in float32" in caplog.text
+
+
+def test_a_precision_that_the_package_does_not_honour_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import Pooling
+
+    transformer = SentenceTransformer(str(save_tiny_model(tmp_path / "tiny")), device="cpu")[0]
+    model = SentenceTransformer(modules=[transformer, Pooling(DIMENSIONS, "lasttoken")], device="cpu")
+    model.save(str(tmp_path / "last"), create_model_card=False)
+    loaded = LoadedModel(ModelFiles("last", "1", tmp_path / "last"), "cpu", 32, "bfloat16")
+    assert loaded.precision == "float32"
+    assert "is not honoured: last computes in float32" in caplog.text

@@ -1,0 +1,87 @@
+"""A model's weights go where they belong, all of them, and its own code is never needed: otherwise it is refused.
+
+The library goes on with random weights where some are missing, and leaves out those that it has no place for.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from embedding_assets.errors import ModelUnavailableError
+
+_NO_WEIGHTS: Final = ("position_ids", "token_type_ids", "inv_freq", "masked_bias")
+"""Names of tables that are computed, which older files hold as well."""
+
+
+def check_code(name: str, transformer: Path) -> None:
+    """Refuse a model that is computed by code of its repository, which is never run.
+
+    A model that the library has a class of that name for was taken over into the library.
+
+    Raises:
+        ModelUnavailableError: its configuration names other code, perhaps under a type that the library knows.
+    """
+    config = json.loads((transformer / "config.json").read_text(encoding="utf-8"))
+    code = config.get("auto_map")
+    if not code:
+        return
+    from transformers.models.auto.modeling_auto import MODEL_MAPPING_NAMES
+
+    own = MODEL_MAPPING_NAMES.get(config.get("model_type"), ())
+    wanted = str(code.get("AutoModel", "")).rpartition(".")[2] if isinstance(code, dict) else ""
+    if wanted not in ((own,) if isinstance(own, str) else own):
+        raise ModelUnavailableError(
+            f"model {name} needs code of its own repository ({wanted or 'auto_map in config.json'}), which is never "
+            "run; choose another EMBEDDING_MODEL_NAME, or serve it and set EMBEDDING_OPENAI_BASE_URL to that server"
+        )
+
+
+@contextmanager
+def checked_loading(name: str) -> Iterator[None]:
+    """Every model of the library that is loaded within has exactly the weights of its files.
+
+    Raises:
+        ModelUnavailableError: weights are missing, left over or of another shape.
+    """
+    from transformers import PreTrainedModel
+
+    models: Any = PreTrainedModel
+    original = models.__dict__["from_pretrained"]
+
+    def from_pretrained(cls: type[PreTrainedModel], *arguments: Any, **options: Any) -> Any:
+        if options.get("output_loading_info"):
+            return original.__func__(cls, *arguments, **options)
+        model, report = original.__func__(cls, *arguments, **options, output_loading_info=True)
+        _check_weights(name, model, report)
+        return model
+
+    # The package makes its models itself, and passes no report on.
+    models.from_pretrained = classmethod(from_pretrained)
+    try:
+        yield
+    finally:
+        models.from_pretrained = original
+
+
+def _check_weights(name: str, model: Any, report: dict[str, Any]) -> None:
+    # The pooler is not used here, and often left out.
+    missing = sorted(key for key in report["missing_keys"] if not key.startswith("pooler."))
+    # What belongs to no part of the model is a head for another task.
+    parts = {part for part, _ in model.named_children()} - {"pooler"}
+    prefix = f"{model.base_model_prefix}."
+    left = sorted(
+        key
+        for key in report["unexpected_keys"]
+        if key.removeprefix(prefix).partition(".")[0] in parts and not key.endswith(_NO_WEIGHTS)
+    )
+    misshapen = sorted(str(key[0] if isinstance(key, tuple) else key) for key in report["mismatched_keys"])
+    for found, fault in ((missing, "are missing"), (left, "are left over"), (misshapen, "have another shape")):
+        if found:
+            raise ModelUnavailableError(
+                f"{len(found)} weights of model {name} {fault}, e.g. {found[0]}: its files are damaged, or of a "
+                "kind that the installed transformers does not know; choose another EMBEDDING_MODEL_NAME"
+            )
