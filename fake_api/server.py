@@ -24,6 +24,7 @@ from decimal import Decimal
 from typing import Any, Literal, Self
 
 from fake_api.answers import Answer, api_vector_of, api_vectors_of, error, failure, success
+from fake_api.dialects import Dialect
 from fake_api.faults import UNREADABLE, Fault, Faults
 from fake_api.limits import (
     MAX_INPUT_TOKENS,
@@ -77,6 +78,7 @@ class ApiServer:
         headers_as_of: when the limits in the headers are read: as the request is let in, or as it is answered.
         latency_seconds, latency_seconds_per_input: time an answer takes.
         models: the models it has, with the length of their vectors.
+        dialect: in what the server differs from OpenAI.
         shortens: whether ``dimensions`` is understood; ``text-embedding-ada-002`` never does.
 
     Attributes:
@@ -102,6 +104,7 @@ class ApiServer:
         latency_seconds_per_input: float = 0.0,
         models: Mapping[str, int] = MODELS,
         shortens: bool = True,
+        dialect: Dialect | None = None,
         faults: Faults | None = None,
     ) -> None:
         self.api_key = api_key
@@ -117,6 +120,7 @@ class ApiServer:
         self.latency_seconds_per_input = latency_seconds_per_input
         self.models = dict(models)
         self.shortens = shortens
+        self.dialect = dialect or Dialect()
         self.faults = faults or Faults()
         self.outage = False
         self.served: list[Served] = []
@@ -258,7 +262,7 @@ class ApiServer:
         if answer is None:
             assert isinstance(request, dict)
             texts = [request["input"]] if isinstance(request["input"], str) else request["input"]
-            answer = self._limit(texts)
+            answer = self.dialect.refuse(request, texts) or self._limit(texts)
         limit_headers = self.limits.headers()
         if answer is None:
             fault, position = self.faults.choose(texts)
@@ -276,7 +280,7 @@ class ApiServer:
                 position=position,
             )
             self.seen.update(texts)
-        sent = answer if answer and fault is not Fault.DROP_AFTER else None
+        sent = self.dialect.rewrite(answer) if answer and fault is not Fault.DROP_AFTER else None
         self.served.append(
             Served(
                 started,

@@ -79,10 +79,7 @@ def _read_vectors(content: Any, count: int, dimensions: int) -> NDArray[np.float
         raise MalformedAnswerError("malformed_answer")
     if len(data) != count:
         raise MalformedAnswerError("wrong_vector_count")
-    by_index = {item["index"]: item for item in data if type(item.get("index")) is int}
-    if by_index.keys() != set(range(count)):
-        raise MalformedAnswerError("wrong_indexes")
-    rows = [_read_vector(by_index[index]) for index in range(count)]
+    rows = [_read_vector(item) for item in _in_order(data)]
     lengths = {len(row) for row in rows}
     if lengths != {dimensions}:
         raise MalformedAnswerError("wrong_dimensions", dimensions=lengths.pop() if len(lengths) == 1 else None)
@@ -95,6 +92,23 @@ def _read_vectors(content: Any, count: int, dimensions: int) -> NDArray[np.float
         raise MalformedAnswerError("zero_vector")
     unit: NDArray[np.float32] = (vectors / norms).astype(np.float32)
     return unit
+
+
+def _in_order(data: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The items in the order of the request.
+
+    Some servers number none of them, and some leave out the number that is 0: one that is missing alone is the number
+    that no other has. Anything else is a guess.
+    """
+    numbered = {item["index"]: item for item in data if type(item.get("index")) is int}
+    missing = [item for item in data if item.get("index") is None]
+    if len(missing) == len(data):
+        return data
+    if len(missing) == 1 and len(numbered) == len(data) - 1:
+        numbered |= dict.fromkeys(set(range(len(data))) - numbered.keys(), missing[0])
+    if numbered.keys() != set(range(len(data))):
+        raise MalformedAnswerError("wrong_indexes")
+    return [numbered[index] for index in range(len(data))]
 
 
 def _read_vector(item: Mapping[str, Any]) -> NDArray[np.float64]:

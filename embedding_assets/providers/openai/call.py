@@ -38,6 +38,9 @@ _MOST_MALFORMED: Final = 3
 _MOST_CUTS: Final = 8
 """Attempts to make a text short enough."""
 
+_PERHAPS_A_TEXT: Final = (403, 406, 451)
+"""Statuses with which a firewall before the server refuses a text, and the server a key."""
+
 _BACKOFF: Final = tenacity.wait_random_exponential(multiplier=0.5, max=20.0)
 
 _OVERSIZE: Final = Outcome("too_large", "more than the rate limits allow at once")
@@ -124,7 +127,7 @@ class ApiCall:
         filled = plan_requests(
             [text.likely_tokens for text in likely_fit],
             max_tokens=self._account.request_tokens,
-            max_inputs=self._config.max_inputs,
+            max_inputs=self._account.request_inputs,
         )
         for group in [*([likely_fit[index] for index in one] for one in filled), *perhaps_not]:
             self._tasks.create_task(self._embed(_Request(group, failing_since, outages=outages)))
@@ -147,6 +150,9 @@ class ApiCall:
 
     async def _try(self, request: _Request) -> None:
         async with self._in_flight:
+            if len(request.texts) > self._account.request_inputs:  # learned since it was planned
+                self._start(request.texts, request.failing_since, request.outages)
+                return
             outcome, down_since = await self._request(request.texts)
             if outcome.answer is not None:
                 await self._deliver(request.texts, outcome.answer)
@@ -172,6 +178,8 @@ class ApiCall:
                 await self._find_fault(request, outcome)
             case "too_large" | "too_long":
                 await self._shorten(request, outcome)
+            case "denied" if outcome.status in _PERHAPS_A_TEXT:
+                await self._find_fault(request, outcome)
             case _:
                 raise self._denied(outcome)
 
@@ -230,9 +238,12 @@ class ApiCall:
 
     async def _find_fault(self, request: _Request, outcome: Outcome) -> None:
         """Look for the text at fault, if the server works at all."""
+        floats = self._account.floats
         if not await self._works_otherwise(request.failing_since):
             raise _AgainError(outcome)
-        await self._isolate(request, outcome.code or outcome.kind)
+        if self._account.floats != floats:
+            raise _AgainError  # the format was at fault
+        await self._isolate(request, outcome.code or ("refused" if outcome.kind == "denied" else outcome.kind))
 
     async def _isolate(self, request: _Request, code: str) -> None:
         if len(request.texts) > 1:
@@ -245,6 +256,8 @@ class ApiCall:
         """Make a request smaller, and its text shorter once that is alone."""
         text = request.texts[0]
         if len(request.texts) > 1:
+            if outcome.too_many_inputs:
+                self._account.learn_inputs(len(request.texts), outcome.allowed_inputs)
             # By size, so that long texts come together, and are no longer in the way of the others.
             request.texts.sort(key=lambda text: text.size)
             await self._isolate(request, outcome.kind)
@@ -279,7 +292,11 @@ class ApiCall:
                         malformed += 1
                     case "quota" | "denied":
                         raise self._denied(outcome)
+                    case "refused" if not self._account.floats:
+                        # Some gateways refuse base64, whatever the server behind them can do.
+                        self._account.floats = True
                     case _:
+                        self._account.floats = False
                         raise self._misconfigured(outcome)
         return True
 

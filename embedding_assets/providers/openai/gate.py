@@ -49,9 +49,6 @@ _SHORTEST_PAUSE_SECONDS: Final = 0.1
 _LONGEST_PAUSE_SECONDS: Final = 20.0
 """After a refusal for rate that does not say when to come back."""
 
-_LONGEST_RETRY_AFTER_SECONDS: Final = 3600.0
-"""No server is believed further ahead."""
-
 
 @dataclass(slots=True)
 class ApiAccount:
@@ -62,6 +59,8 @@ class ApiAccount:
         config, budget: the limits as configured.
         usd_per_million: dollars a million tokens; None: unknown.
         requests_per_minute, tokens_per_minute: limits that the server has named.
+        request_inputs: most texts of a request: as configured, or what the server was seen to take.
+        floats: whether the server refuses vectors as base64, so that they are asked for as numbers.
         budget_told: whether it was warned that a dollar limit is near.
         logged_at: for each reason to wait, when a line about it was last logged, by ``time.monotonic``.
     """
@@ -72,8 +71,20 @@ class ApiAccount:
     usd_per_million: Decimal | None = None
     requests_per_minute: int | None = None
     tokens_per_minute: int | None = None
+    request_inputs: int = 0
+    floats: bool = False
     budget_told: bool = False
     logged_at: dict[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.request_inputs = self.config.max_inputs
+
+    def learn_inputs(self, refused: int, allowed: int | None) -> None:
+        """Note that a request of ``refused`` texts was too large for the server, which may say how many it takes."""
+        most = allowed if allowed and allowed < refused else max(1, refused // 2)
+        if most < self.request_inputs:
+            logger.info("requests have at most %d texts from now on", most, extra={"inputs": most})
+            self.request_inputs = most
 
     @property
     def request_tokens(self) -> int:
@@ -227,7 +238,8 @@ class ApiGate:
                 self._refused_until = now + doubling * random.uniform(0.5, 1.0)  # noqa: S311
             pause = max(_SHORTEST_PAUSE_SECONDS, self._refused_until - now if pause is None else pause)
             self._log_sometimes(logging.WARNING, "refused for rate, nothing is sent for %.1f s", pause, "refused")
-        return None if pause is None else min(pause, _LONGEST_RETRY_AFTER_SECONDS)
+        # No server is believed further ahead than an outage is waited out: a fallback would be late.
+        return None if pause is None else min(pause, self._account.config.retry_seconds)
 
     async def _admit(self, request: ApiRequest) -> Admitted | Wait:
         asked = self._submit(

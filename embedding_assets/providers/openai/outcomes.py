@@ -6,6 +6,7 @@ parameters that look like names.
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from collections.abc import Mapping
@@ -48,6 +49,8 @@ class Outcome:
         tokens: as billed, if given.
         dimensions: length of vectors that have the wrong one.
         requested_tokens, allowed_tokens: of a text that is too long, if given.
+    too_many_inputs: whether it is the number of texts by which a request is too large.
+    allowed_inputs: texts that a request may have, if given.
     """
 
     kind: Kind
@@ -62,6 +65,8 @@ class Outcome:
     dimensions: int | None = None
     requested_tokens: int | None = None
     allowed_tokens: int | None = None
+    too_many_inputs: bool = False
+    allowed_inputs: int | None = None
 
 
 # https://platform.openai.com/docs/guides/error-codes
@@ -70,15 +75,25 @@ _QUOTA: Final = re.compile(
     r"|\w*(spend|usage)_limit_exceeded)$"
 )
 _TOO_LARGE_CODE: Final = re.compile(r"^(max_tokens_per_request|array_above_max_length)$")
-_TOO_LARGE: Final = re.compile(r"max \d+ tokens per request|request too large|batch size", re.IGNORECASE)
+_TOO_LARGE: Final = re.compile(
+    r"max \d+ tokens per request|request too large|batch size|at most \d+ (requests|inputs|texts|items|documents)"
+    r"|number of (texts|inputs) must be|too many (inputs|texts)",
+    re.IGNORECASE,
+)
 _TOO_LONG_CODE: Final = re.compile(r"^(context_length_exceeded|exceed_context_size_error|string_above_max_length)$")
 _TOO_LONG: Final = re.compile(
-    r"context (length|size|window)|must have less than \d+ tokens|input.{0,40} too (long|large)", re.IGNORECASE
+    r"context (length|size|window)|maximum input length|must have less than \d+ tokens|input.{0,40} too (long|large)",
+    re.IGNORECASE,
 )
 _REQUESTED: Final = re.compile(
     r"requested (\d+) tokens|resulted in (\d+) tokens|Given: (\d+)|\((\d+) tokens\)", re.IGNORECASE
 )
-_ALLOWED: Final = re.compile(r"context length is (\d+)|less than (\d+) tokens|batch size: (\d+)")
+_ALLOWED: Final = re.compile(r"(?:context|input) length is (\d+)|less than (\d+) tokens|batch size: (\d+)")
+_ALLOWED_INPUTS: Final = re.compile(
+    r"maximum allowed batch size (\d+)|batch size limit is (\d+)|batch size .{0,40}not be larger than (\d+)"
+    r"|at most (\d+)(?: (?:requests|inputs|texts|items|documents)| - received)",
+    re.IGNORECASE,
+)
 _NAME: Final = re.compile(r"^[A-Za-z$][\w$.\[\]-]{0,63}$")
 _DURATION: Final = re.compile(r"^\d{1,9}(\.\d{0,9})?$")
 
@@ -101,14 +116,14 @@ def classify_refusal(status: int, body: object, headers: Mapping[str, str]) -> O
         body: what it holds: the error object, decoded from JSON, or anything else.
         headers: of the answer, with lower-case names.
     """
-    error: Mapping[str, Any] = body if isinstance(body, Mapping) else {}
+    error = _error_in(body)
     names = [name for key in ("type", "code") if isinstance(name := error.get(key), str)]
-    message = next((text for text in (error.get("message"), error.get("error"), body) if isinstance(text, str)), "")[
-        :10_000
-    ]
+    said = (*(error.get(key) for key in ("message", "error", "detail", "msg")), body)
+    message = next((text for text in said if isinstance(text, str)), "")[:10_000]
     kind = _kind_of(status, names, message)
     given = {"code": error.get("code"), "type": error.get("type"), "param": error.get("param")}
     named = [f"{key} {name}" for key, name in given.items() if isinstance(name, str) and _NAME.match(name)]
+    about_inputs = "token" not in f"{names} {message}".lower() and (status != 413 or _TOO_LARGE.search(message))
     return Outcome(
         kind,
         ", ".join([f"status {status}", *named]),
@@ -118,7 +133,44 @@ def classify_refusal(status: int, body: object, headers: Mapping[str, str]) -> O
         retry_after_seconds=read_retry_after(headers) if kind in ("rate_limited", "outage") else None,
         requested_tokens=_read_number(_REQUESTED, message),
         allowed_tokens=_read_number(_ALLOWED, message),
+        too_many_inputs=kind == "too_large" and bool(about_inputs),
+        allowed_inputs=_read_number(_ALLOWED_INPUTS, message),
     )
+
+
+def classify_success(status: int, body: bytes, headers: Mapping[str, str]) -> Outcome | None:
+    """Outcome for an answer of status 2xx that is an error in disguise, for which nothing is billed; None: it is not.
+
+    Args:
+        status: of the answer.
+        body: what it holds, if that is not what was asked for.
+        headers: of the answer, with lower-case names.
+    """
+    if body.lstrip()[:1] == b"<":
+        advice = "check EMBEDDING_OPENAI_BASE_URL and HTTPS_PROXY: a page for people answers in the place of the API"
+        return Outcome("denied", f"status {status}, a page instead of JSON", status, advice=advice)
+    try:
+        content = json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+    error = _error_in(content)
+    if error is content or "data" in error:
+        return None
+    code = error.get("code")
+    return classify_refusal(code if type(code) is int and 300 <= code < 600 else 400, error, headers)
+
+
+def _error_in(body: object) -> Mapping[str, Any]:
+    """The error that a body holds, in whatever it is wrapped; the body itself where it is wrapped in nothing."""
+    if isinstance(body, list) and len(body) == 1:
+        return _error_in(body[0])
+    if not isinstance(body, Mapping):
+        return {}
+    for key in ("error", "detail"):
+        wrapped = body.get(key)
+        if isinstance(wrapped, Mapping) or (isinstance(wrapped, list) and len(wrapped) == 1):
+            return _error_in(wrapped)
+    return body
 
 
 def _kind_of(status: int, names: list[str], message: str) -> Kind:

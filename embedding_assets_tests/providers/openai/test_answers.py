@@ -69,6 +69,22 @@ GOOD = [1.0, 0.0]
 
 
 @pytest.mark.parametrize(
+    ("indexes", "order"),
+    [([None, 1, 2], [0, 1, 2]), ([2, None, 1], [1, 2, 0]), ([None, None, None], [0, 1, 2]), ([2, 1, 0], [2, 1, 0])],
+)
+def test_an_index_that_is_left_out_is_the_one_that_no_other_has(indexes: list[int | None], order: list[int]):
+    vectors = [[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0]]
+    answer = parse_answer(body(*vectors, indexes=indexes), count=3, dimensions=2)
+    np.testing.assert_array_equal(answer.vectors, np.array(vectors)[order])
+
+
+@pytest.mark.parametrize("indexes", [[None, None, 2], [None, 1, 1], [None, 1, 3]])
+def test_more_is_not_guessed(indexes: list[int | None]):
+    with pytest.raises(MalformedAnswerError, match="wrong_indexes"):
+        parse_answer(body(*[[1.0, 0.0]] * 3, indexes=indexes), count=3, dimensions=2)
+
+
+@pytest.mark.parametrize(
     ("answer", "code"),
     [
         (b"", "not_json"),
@@ -84,7 +100,8 @@ GOOD = [1.0, 0.0]
         (body(GOOD, GOOD, GOOD), "wrong_vector_count"),
         (body(GOOD, GOOD, indexes=[0, 0]), "wrong_indexes"),
         (body(GOOD, GOOD, indexes=[0, 2]), "wrong_indexes"),
-        (body(GOOD, GOOD, indexes=[0, None]), "wrong_indexes"),
+        (body(GOOD, GOOD, indexes=[2, None]), "wrong_indexes"),
+        (body(GOOD, GOOD, indexes=["0", None]), "wrong_indexes"),
         (body(GOOD, GOOD, indexes=[False, True]), "wrong_indexes"),
         (body(GOOD, [1.0]), "wrong_dimensions"),
         (body(GOOD, []), "wrong_dimensions"),

@@ -183,7 +183,7 @@ async def test_refusals_for_rate_that_do_not_say_when(gate: ApiGate):
     [
         ("rate_limited", 3.0, 3.0),
         ("rate_limited", 0.0, 0.1),
-        ("rate_limited", 1e9, 3600.0),
+        ("rate_limited", 1e9, 120.0),
         ("outage", 3.0, 3.0),
         ("outage", None, None),
         ("refused", None, None),

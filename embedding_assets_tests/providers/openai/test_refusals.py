@@ -165,12 +165,16 @@ def test_a_probe_that_meets_a_fault_is_no_proof(server: ApiServer, database: Dat
     assert server.requests == 8
 
 
-@pytest.mark.parametrize(("fault", "message"), [(Fault.QUOTA_TYPE, "bills no more"), (Fault.REFUSED, "even a plain")])
-def test_a_probe_that_is_refused(fault: Fault, message: str, server: ApiServer, database: Database):
-    server.faults.script.extend([Fault.REFUSED, fault])
+@pytest.mark.parametrize(
+    ("faults", "message"),
+    # Before it gives up it asks for numbers instead of base64.
+    [([Fault.QUOTA_TYPE], "bills no more"), ([Fault.REFUSED, Fault.REFUSED], "even a plain")],
+)
+def test_a_probe_that_is_refused(faults: list[Fault], message: str, server: ApiServer, database: Database):
+    server.faults.script.extend([Fault.REFUSED, *faults])
     with pytest.raises(ProviderError, match=message):
         embed(make_provider(server, database), TEXTS)
-    assert server.requests == 2
+    assert server.requests == 1 + len(faults)
 
 
 @pytest.mark.parametrize(
