@@ -6,7 +6,7 @@ import os
 import re
 from decimal import Decimal
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 import platformdirs
@@ -67,6 +67,16 @@ class EmbeddingConfig(_EnvironmentSettings):
         None, description="Commit of the model repository. Unset: pinned for the default model, else `main`."
     )
     dimensions: int = Field(768, ge=1, le=2000, description="Length of a vector; must be the model's.")
+    document_prompt: str | None = Field(
+        None,
+        description="Put before every document, e.g. `passage: `, blank included. Unset: what the model's files say, "
+        "or nothing.",
+    )
+    query_prompt: str | None = Field(
+        None,
+        description="Put before every question. Unset: as it was set for the space before, else what the model's files "
+        "say.",
+    )
     max_seq_length: int = Field(
         384, ge=8, le=32768, description="Tokens of a text that are read; the rest is cut off and counted."
     )
@@ -189,6 +199,23 @@ class OpenAIConfig(_EnvironmentSettings):
     )
     tokens_per_minute: int | None = Field(
         None, ge=8, description="Most tokens a minute, of all processes together. Unset: as its headers say."
+    )
+    extra_body: dict[str, Any] = Field(
+        default_factory=dict, description='Further fields of a request as JSON, e.g. `{"user": "search"}`.'
+    )
+    extra_body_document: dict[str, Any] = Field(
+        default_factory=dict,
+        description='Further fields where documents are embedded, e.g. `{"input_type": "passage"}`.',
+    )
+    extra_body_query: dict[str, Any] = Field(
+        default_factory=dict, description='Further fields where questions are, e.g. `{"input_type": "query"}`.'
+    )
+    headers: dict[str, SecretStr] = Field(
+        default_factory=dict, description='Further headers as JSON, e.g. `{"api-key": "…"}`. Never shown.'
+    )
+    query_parameters: dict[str, SecretStr] = Field(
+        default_factory=dict,
+        description='Parameters of the address as JSON, e.g. `{"api-version": "2024-10-21"}`. Never shown.',
     )
     timeout_seconds: float = Field(60.0, gt=0, le=600, description="Longest wait for an answer.")
     wait_seconds: float | None = Field(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import sys
+import threading
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -86,3 +87,18 @@ def _json_formatter() -> logging.Formatter:
         style="{",
         rename_fields={"asctime": "time", "levelname": "level", "name": "logger"},
     )
+
+
+@contextmanager
+def unlogged_client() -> Iterator[None]:
+    """Keeps the HTTP client from logging what this thread does: its lines hold addresses, which may be secret."""
+    thread, client = threading.get_ident(), logging.getLogger("httpx2")
+
+    def others(record: logging.LogRecord) -> bool:
+        return bool(record.thread != thread)
+
+    client.addFilter(others)
+    try:
+        yield
+    finally:
+        client.removeFilter(others)

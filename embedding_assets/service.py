@@ -22,8 +22,7 @@ from embedding_assets.models import EmbeddingCost
 from embedding_assets.postgres.bootstrap import open_database
 from embedding_assets.providers.base import EmbeddingProvider, embed_checked
 from embedding_assets.providers.fallback import fallback_settings
-from embedding_assets.providers.openai.provider import openai_space
-from embedding_assets.providers.space_selection import create_provider
+from embedding_assets.providers.space_selection import api_space, create_provider
 from embedding_assets.spaces import EmbeddedVector, EmbeddedVectors, VectorSpace
 
 if TYPE_CHECKING:
@@ -69,7 +68,7 @@ class EmbeddingService:
         if provider is None and settings.embedding.provider == "local":
             provider = create_provider(settings)
         self._provider = provider
-        self._space = provider.space if provider else openai_space(settings.openai)
+        self._space = provider.space if provider else api_space(settings)
         self._substitute: EmbeddingProvider | None = None
         self._down = False
         # Threads of its own: as many calls as the API takes at once would keep others from asyncio's.
@@ -98,24 +97,24 @@ class EmbeddingService:
         """The provider's space, to which all vectors of this service belong but those of the fallback."""
         return self._space
 
-    async def generate(self, text: str) -> EmbeddedVector:
-        """The vector of one text.
+    async def generate(self, text: str, *, query: bool = False) -> EmbeddedVector:
+        """The vector of one text: of a document, or of a question to be asked among documents.
 
         Raises:
             ValueError: the text is empty.
             ProviderError: it cannot be embedded.
         """
-        vectors, space = await self._call([text])
+        vectors, space = await self._call([text], query=query)
         return EmbeddedVector(vectors[0].tolist(), space)
 
-    async def batch_generate(self, texts: Sequence[str]) -> EmbeddedVectors:
-        """The vectors of texts, in their order, in one space; all or none.
+    async def batch_generate(self, texts: Sequence[str], *, query: bool = False) -> EmbeddedVectors:
+        """The vectors of texts, of documents or of questions, in their order, in one space; all or none.
 
         Raises:
             ValueError: a text is empty; names its position.
             ProviderError: a text cannot be embedded; names its position and an error code, never the text.
         """
-        vectors, space = await self._call(texts)
+        vectors, space = await self._call(texts, query=query)
         return EmbeddedVectors((EmbeddedVector(vector.tolist(), space) for vector in vectors), space)
 
     def get_cost(self) -> EmbeddingCost:
@@ -128,7 +127,7 @@ class EmbeddingService:
         self._threads.shutdown()
         self._opened.close()
 
-    async def _call(self, texts: Sequence[str]) -> tuple[NDArray[np.float32], VectorSpace]:
+    async def _call(self, texts: Sequence[str], *, query: bool) -> tuple[NDArray[np.float32], VectorSpace]:
         blank = [index for index, text in enumerate(texts) if not text.strip()]
         if blank:
             raise ValueError(f"text {blank[0]} of {len(texts)} is empty or blank")
@@ -136,32 +135,34 @@ class EmbeddingService:
             return np.empty((0, self._space.dimensions), dtype=np.float32), self._space
         # A thread: encoding releases the interpreter, so the event loop keeps serving.
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._threads, copy_context().run, self._embed, texts)
+        return await loop.run_in_executor(self._threads, copy_context().run, self._embed, texts, query)
 
-    def _embed(self, texts: Sequence[str]) -> tuple[NDArray[np.float32], VectorSpace]:
+    def _embed(self, texts: Sequence[str], query: bool) -> tuple[NDArray[np.float32], VectorSpace]:
         with correlate(current_run_id() or self._run_id):
             try:
-                answer = self._embed_by(self._primary(), texts)
+                answer = self._embed_by(self._primary(), texts, query)
             except ProviderUnavailableError as outage:
-                return self._embed_instead(texts, outage)
+                return self._embed_instead(texts, query, outage)
             self._note(down=False)
             return answer
 
     def _embed_instead(
-        self, texts: Sequence[str], outage: ProviderUnavailableError
+        self, texts: Sequence[str], query: bool, outage: ProviderUnavailableError
     ) -> tuple[NDArray[np.float32], VectorSpace]:
         """By the fallback, all of them again: vectors of two spaces must not meet in one answer."""
         try:
             fallback = self._fallback()
             if fallback is not None:
-                return self._embed_by(fallback, texts)
+                return self._embed_by(fallback, texts, query)
         except EmbeddingAssetsError as error:
             raise error from outage
         raise outage
 
-    def _embed_by(self, provider: EmbeddingProvider, texts: Sequence[str]) -> tuple[NDArray[np.float32], VectorSpace]:
+    def _embed_by(
+        self, provider: EmbeddingProvider, texts: Sequence[str], query: bool
+    ) -> tuple[NDArray[np.float32], VectorSpace]:
         vectors = np.empty((len(texts), provider.space.dimensions), dtype=np.float32)
-        with closing(embed_checked(provider, texts)) as batches:
+        with closing(embed_checked(provider, texts, query=query)) as batches:
             for batch in batches:
                 with self._counting:
                     self._tokens += sum(batch.token_counts)

@@ -97,12 +97,14 @@ class SpaceColumn:
         name: of the column.
         index: name of the column's vector index.
         serving: whether searches are answered from it.
+        query_prompt: put before every question, if it was set; None: what the model's files say.
     """
 
     space: VectorSpace
     name: str
     index: str
     serving: bool
+    query_prompt: str | None = None
 
     @property
     def pending_index(self) -> str:

@@ -139,9 +139,31 @@ def test_refused_with_the_variable_named(variable: str, value: str, monkeypatch:
 
 
 def test_every_setting_has_bounds_to_test_or_is_free():
-    free = {f"EMBEDDING_OPENAI_{name}" for name in ("API_KEY", "BASE_URL", "ORGANIZATION", "PROJECT", "MODEL")} | {
+    free = {
+        f"EMBEDDING_OPENAI_{name}"
+        for name in (
+            "API_KEY",
+            "BASE_URL",
+            "ORGANIZATION",
+            "PROJECT",
+            "MODEL",
+            "EXTRA_BODY",
+            "EXTRA_BODY_DOCUMENT",
+            "EXTRA_BODY_QUERY",
+            "HEADERS",
+            "QUERY_PARAMETERS",
+        )
+    } | {
         f"EMBEDDING_{name}"
-        for name in ("ALERT_WEBHOOK_URL", "DATABASE_URL", "DATA_DIR", "MODEL_NAME", "MODEL_REVISION")
+        for name in (
+            "ALERT_WEBHOOK_URL",
+            "DATABASE_URL",
+            "DATA_DIR",
+            "MODEL_NAME",
+            "MODEL_REVISION",
+            "DOCUMENT_PROMPT",
+            "QUERY_PROMPT",
+        )
     }
     named = {f"{group.model_config['env_prefix']}{field}".upper() for group in GROUPS for field in group.model_fields}
     assert named - free == {variable for variable, _, _ in BOUNDS}

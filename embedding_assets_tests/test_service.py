@@ -144,3 +144,15 @@ async def test_calls_run_in_parallel_threads():
 
     service = EmbeddingService(FakeProvider(spoil=meet))
     await asyncio.gather(service.generate("a"), service.generate("b"))
+
+
+async def test_a_question_is_embedded_as_one():
+    class Asymmetric(FakeProvider):
+        def embed(self, texts, *, query=False):
+            return super().embed([f"{'query' if query else 'passage'}: {text}" for text in texts])
+
+    service = EmbeddingService(Asymmetric())
+    assert await service.generate("a") == (await service.batch_generate(["a"]))[0]
+    question = await service.generate("a", query=True)
+    assert [question] == await service.batch_generate(["a"], query=True)
+    np.testing.assert_array_equal(np.float32(question), vector_of("query: a"))

@@ -105,6 +105,15 @@ class Gateway(Dialect):
         return error(400, "encoding_format: base64 is not supported for this model.", param="encoding_format")
 
 
+class Asymmetric(Dialect):
+    """Wants to know what a text is, as NVIDIA's NIM does."""
+
+    def refuse(self, request: dict[str, Any], texts: Sequence[str]) -> Answer | None:  # noqa: ARG002
+        if request.get("input_type") in ("passage", "query"):
+            return None
+        return error(400, "'input_type' parameter is required")
+
+
 class Firewall(Dialect):
     """Refuses every request in which a text looks like an attack, with a page for people."""
 

@@ -19,7 +19,7 @@ import time
 from collections import Counter
 from collections.abc import Coroutine, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Literal, Self
 
@@ -53,6 +53,8 @@ class Served:
         status: of the answer; 0: there was none, or only a part.
         readable: whether the client could learn from the answer what was billed.
         headers: of the request, lower case, without the key.
+        query: what follows the address behind a question mark.
+        fields: of the request, without its texts.
     """
 
     started: float
@@ -63,6 +65,8 @@ class Served:
     fault: Fault | None
     readable: bool
     headers: Mapping[str, str]
+    query: str = ""
+    fields: Mapping[str, Any] = field(default_factory=dict)
 
 
 class ApiServer:
@@ -236,13 +240,14 @@ class ApiServer:
     async def _route(
         self, method: str, path: str, headers: dict[str, str], body: bytes
     ) -> tuple[Answer | None, Fault | None]:
+        path, _, query = path.partition("?")
         key = headers.pop("authorization", "")
         if self.outage:
             answer: Answer | None = failure(Fault.UNAVAILABLE)
         elif key != f"Bearer {self.api_key}":
             answer = error(401, "Incorrect API key provided.", code="invalid_api_key")
         elif (method, path) == ("POST", "/v1/embeddings"):
-            return await self._embed(headers, body)
+            return await self._embed(headers, body, query)
         elif (method, path) == ("GET", "/v1/models"):
             models = [{"id": name, "object": "model", "created": 0, "owned_by": "test"} for name in self.models]
             return Answer(200, json.dumps({"object": "list", "data": models}).encode()), None
@@ -253,7 +258,7 @@ class ApiServer:
             self.served.append(Served(time.monotonic(), 0, 0, 0, answer.status, None, True, headers))
         return answer, None
 
-    async def _embed(self, headers: dict[str, str], body: bytes) -> tuple[Answer | None, Fault | None]:
+    async def _embed(self, headers: dict[str, str], body: bytes, query: str) -> tuple[Answer | None, Fault | None]:
         started = time.monotonic()
         request = _parse(body)
         texts: list[str] = []
@@ -291,6 +296,8 @@ class ApiServer:
                 fault,
                 sent is not None and fault not in UNREADABLE and fault is not Fault.NO_USAGE,
                 headers,
+                query,
+                {**request, "input": None} if isinstance(request, dict) else {},
             )
         )
         if tokens:

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import tenacity
 
 from embedding_assets import errors
-from embedding_assets.logs import redact
+from embedding_assets.logs import redact, unlogged_client
 
 if TYPE_CHECKING:
     import httpx2
@@ -137,7 +135,7 @@ def post_alert(
 
     def deliver() -> None:
         try:
-            with _unlogged():
+            with unlogged_client():
                 outcome.set_result(asyncio.run(_deliver(url, alert.payload(), timeout_seconds, deadline_seconds)))
         except BaseException as error:  # noqa: BLE001 (raised where it is waited for)
             outcome.set_exception(error)
@@ -185,21 +183,6 @@ async def _deliver(
 
 def _late(deadline_seconds: float) -> _Failure:
     return _Failure(f"did not answer within {deadline_seconds:g} s; check that its server is well")
-
-
-@contextmanager
-def _unlogged() -> Iterator[None]:
-    """Keeps the HTTP client from logging what this thread does: its lines hold the URL."""
-    thread, client = threading.get_ident(), logging.getLogger("httpx2")
-
-    def others(record: logging.LogRecord) -> bool:
-        return record.thread != thread
-
-    client.addFilter(others)
-    try:
-        yield
-    finally:
-        client.removeFilter(others)
 
 
 async def _post(client: httpx2.AsyncClient, url: SecretStr, payload: dict[str, Any]) -> _Failure | None:

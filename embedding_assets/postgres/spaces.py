@@ -26,6 +26,7 @@ _SETTING_OF = {
     "revision": "EMBEDDING_MODEL_REVISION",
     "dimensions": "EMBEDDING_DIMENSIONS",
     "max_tokens": "EMBEDDING_MAX_SEQ_LENGTH",
+    "prompt": "EMBEDDING_DOCUMENT_PROMPT",
 }
 _API_SETTING_OF = {
     "provider": "EMBEDDING_PROVIDER",
@@ -33,6 +34,7 @@ _API_SETTING_OF = {
     "revision": "EMBEDDING_OPENAI_BASE_URL",
     "dimensions": "EMBEDDING_OPENAI_DIMENSIONS",
     "max_tokens": "EMBEDDING_OPENAI_MAX_INPUT_TOKENS",
+    "prompt": "EMBEDDING_DOCUMENT_PROMPT",
 }
 
 
@@ -94,6 +96,7 @@ def register_space(
     new_space: bool = False,
     new_provider: bool = False,
     claim_vectors: bool = False,
+    query_prompt: str | None = None,
 ) -> SpaceColumn:
     """The column of ``space``, registered if it is new: ``embedding`` for a table's first space, else one of its own.
 
@@ -104,6 +107,7 @@ def register_space(
         new_provider: allow a further space if the table has none of its provider, or for an API just one that was never
             written to: that its model exists shows with the first answer, and a typing error must not stay.
         claim_vectors: take vectors that an adopted table already holds for ones of this space.
+        query_prompt: to be put before every question in the space from now on; None: as it is.
 
     Raises:
         SpaceMismatchError: the table is embedded in another space, and a further one is not allowed.
@@ -127,6 +131,10 @@ def register_space(
     if column is None:
         with database.session() as session, hold(session, TABLE_LOCK):
             column = database.run(register)
+    if query_prompt not in (None, column.query_prompt):
+        column = replace(column, query_prompt=query_prompt)
+        query = "UPDATE embedding_spaces SET query_prompt = %s WHERE name = %s"
+        database.run(lambda connection: connection.execute(query, [query_prompt, space.name]))
     if not pending_index_waits(database, column) or describe_index(database, column.index).exists:
         ensure_pending_index(database, column)
     return column
@@ -150,11 +158,11 @@ def pending_index_waits(database: Database, column: SpaceColumn) -> bool:
 
 def _select(connection: Connection) -> list[SpaceColumn]:
     rows = connection.execute(
-        sql.SQL("SELECT {}, column_name, index_name, serving FROM embedding_spaces ORDER BY created_at, name").format(
-            _ATTRIBUTES
-        )
+        sql.SQL(
+            "SELECT {}, column_name, index_name, serving, query_prompt FROM embedding_spaces ORDER BY created_at, name"
+        ).format(_ATTRIBUTES)
     ).fetchall()
-    return [SpaceColumn(VectorSpace(*row[:-3]), *row[-3:]) for row in rows]
+    return [SpaceColumn(VectorSpace(*row[:-4]), *row[-4:]) for row in rows]
 
 
 def _incompleteness(database: Database, column: SpaceColumn) -> list[str]:

@@ -18,6 +18,7 @@ from embedding_assets.encoder.model import LoadedModel, PendingVectors, Tokenize
 from embedding_assets.errors import ConfigurationError, EmbeddingAssetsError, ProviderError
 from embedding_assets.planning import halve, plan_batches
 from embedding_assets.providers.base import EmbeddedBatch
+from embedding_assets.providers.prompts import warn_of_missing_prompts
 from embedding_assets.spaces import VectorSpace
 
 logger = logging.getLogger(__name__)
@@ -49,7 +50,7 @@ def local_space(files: ModelFiles, config: EmbeddingConfig) -> VectorSpace:
         revision=files.revision,
         dimensions=dimensions,
         normalized=files.normalized,
-        prompt=files.prompt,
+        prompt=files.prompt if config.document_prompt is None else config.document_prompt,
         max_tokens=files.max_tokens(config.max_seq_length),
     )
 
@@ -61,6 +62,7 @@ class LocalProvider:
         self.space = local_space(files, config)
         self._files = files
         self._config = config
+        self._query_prompt = files.query_prompt if config.query_prompt is None else config.query_prompt
         self._loaded: LoadedModel | None = None
 
     @property
@@ -95,6 +97,7 @@ class LocalProvider:
             raise ConfigurationError(
                 f"EMBEDDING_DIMENSIONS is {self.space.dimensions}, but {self.space.model} makes {model.dimensions}"
             )
+        warn_of_missing_prompts(self.space.model, self.space.prompt, self._query_prompt)
         self._batch_tokens = self._config.batch_tokens or default_batch_tokens(model.device, model.precision)
         # No less than the next batch wants again, or it would fault the same pages in again.
         self._heap = Heap(_BYTES_PER_TOKEN * self._batch_tokens)
@@ -119,7 +122,7 @@ class LocalProvider:
             ProviderError: the model fails on any text.
         """
         self.load()
-        model, prompt = self._model, self._files.query_prompt if query else self.space.prompt
+        model, prompt = self._model, self._query_prompt if query else self.space.prompt
         tokenized, errors = self._tokenize(texts, prompt)
         if errors:
             yield self._failed(errors)

@@ -86,6 +86,7 @@ def select_for_run(settings: Settings, database: Database, provider: EmbeddingPr
         new_space=settings.embedding.new_space,
         new_provider=True,
         claim_vectors=_names_model(settings),
+        query_prompt=settings.embedding.query_prompt,
     )
     return select_space(followed, column, database)
 
@@ -104,7 +105,7 @@ def find_for_run(settings: Settings, database: Database) -> tuple[Settings, Spac
     if foreign_provider(followed):
         return followed, _serving(columns)
     if followed.embedding.provider == "openai":
-        candidates = [column for column in columns if column.space == openai_space(followed.openai)]
+        candidates = [column for column in columns if column.space == api_space(followed)]
     else:
         candidates = [column for column in columns if _may_be(followed.embedding, column.space)]
         limit = followed.embedding.max_seq_length
@@ -115,7 +116,7 @@ def find_for_run(settings: Settings, database: Database) -> tuple[Settings, Spac
         candidates = [column for column in candidates if column.space == space]
     if not candidates:
         return followed, None
-    return _settings_of(followed, candidates[0].space), candidates[0]
+    return _settings_of(followed, candidates[0]), candidates[0]
 
 
 def select_space(
@@ -130,7 +131,7 @@ def select_space(
     """
     if provider is not None and provider.space == column.space:
         return Selection(settings, column, database, provider)
-    return Selection(_settings_of(settings, column.space), column, database)
+    return Selection(_settings_of(settings, column), column, database)
 
 
 def select_for_search(settings: Settings, database: Database, provider: EmbeddingProvider | None = None) -> Selection:
@@ -202,7 +203,14 @@ def create_provider(settings: Settings, database: Database | None = None) -> Emb
     if settings.embedding.provider == "openai":
         if database is None:
             raise ConfigurationError("an API is asked only where a database keeps count of what it costs")
-        return OpenAIProvider(settings.openai, settings.budget, database)
+        prompts = settings.embedding
+        return OpenAIProvider(
+            settings.openai,
+            settings.budget,
+            database,
+            document_prompt=prompts.document_prompt or "",
+            query_prompt=prompts.query_prompt or "",
+        )
     if (foreign := foreign_provider(settings)) is not None:
         raise ConfigurationError(foreign)
     return LocalProvider(_locate(settings), settings.embedding)
@@ -231,15 +239,27 @@ def follow_table(settings: Settings, columns: list[SpaceColumn]) -> Settings:
         return settings
     column = serving if serving is not None and serving in own else own[0]
     keep = chosen if provider == "local" else settings.openai.model_fields_set
-    return _settings_of(settings, column.space, keep=keep)
+    return _settings_of(settings, column, keep=keep, keep_prompt="document_prompt" in chosen)
 
 
-def _settings_of(settings: Settings, space: VectorSpace, *, keep: Container[str] = ()) -> Settings:
+def api_space(settings: Settings) -> VectorSpace:
+    """The vector space of the configured API; sends no request."""
+    return openai_space(settings.openai, prompt=settings.embedding.document_prompt or "")
+
+
+def _settings_of(
+    settings: Settings, column: SpaceColumn, *, keep: Container[str] = (), keep_prompt: bool = False
+) -> Settings:
     """Settings under which a space's model is the configured one, but for the fields to ``keep``."""
+    space = column.space
     values: dict[str, object]
     if space.provider not in _PROVIDERS:
         # What a provider of the caller's own is made of, no setting says.
         return _with(settings, "embedding", provider=space.provider)
+    if not keep_prompt:
+        settings = _with(settings, "embedding", document_prompt=space.prompt)
+    if settings.embedding.query_prompt is None and column.query_prompt is not None:
+        settings = _with(settings, "embedding", query_prompt=column.query_prompt)
     if space.provider == "openai":
         settings = _with(settings, "embedding", provider="openai")
         group = "openai"
@@ -276,7 +296,7 @@ def _names_model(settings: Settings) -> bool:
 
 def _describe(settings: Settings) -> VectorSpace:
     if settings.embedding.provider == "openai":
-        return openai_space(settings.openai)
+        return api_space(settings)
     return local_space(_locate(settings), settings.embedding)
 
 

@@ -126,6 +126,7 @@ def test_an_older_table_counts_from_its_migration(empty_url, monkeypatch):
         monkeypatch.setattr(schema, "HEAD", "0002")
         migrate(database)
         monkeypatch.setattr(spaces, "_watch_removals", lambda *_: None)  # as that version did
+        run_sql(empty_url, "ALTER TABLE embedding_spaces ADD COLUMN query_prompt text")  # read by this version
         column = register_space(database, SMALL_SPACE)
         further = register_space(database, OTHER_SMALL_SPACE, new_space=True)
         insert_chunks(database, ["one", "two"])

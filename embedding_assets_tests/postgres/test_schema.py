@@ -145,6 +145,8 @@ def test_a_schema_of_the_version_before_is_brought_up_to_date_with_its_rows(empt
             # As that version registered a space.
             patch.setattr("embedding_assets.postgres.spaces._watch_removals", lambda *_: None)
             migrate(database)
+            # Read by this version, empty in what it finds.
+            run_sql(empty_url, "ALTER TABLE embedding_spaces ADD COLUMN query_prompt text")
             column = register_space(database, SMALL_SPACE)
         insert_chunks(database, ["text"])
         embed_all(database, column)
@@ -182,6 +184,8 @@ def test_measurements_of_the_version_before_stay_comparable(empty_url, monkeypat
         with monkeypatch.context() as patch:
             patch.setattr("embedding_assets.postgres.schema.HEAD", "0004")
             migrate(database)
+            # Read by this version, empty in what it finds.
+            run_sql(empty_url, "ALTER TABLE embedding_spaces ADD COLUMN query_prompt text")
             column = register_space(database, SMALL_SPACE)
         for recall, kept in ((0.8, details), (None, unmeasured)):
             numbers = [recall, 0.7, 0.9, 1.5, 2.5, 30.0] if recall else [None] * 6

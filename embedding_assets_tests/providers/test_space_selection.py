@@ -103,7 +103,7 @@ def test_a_table_embedded_by_a_folder_needs_that_folder(
         assert str(caught.value) == FOLDER_NEEDED
 
     other = configure(MODEL_NAME=prompted, DIMENSIONS=DIMENSIONS)
-    with pytest.raises(ConfigurationError, match="differing: model, revision, normalized, prompt"):
+    with pytest.raises(ConfigurationError, match="differing: model, revision, normalized"):
         select_space(other, column, database).open_provider()
     with pytest.raises(SpaceMismatchError, match="EMBEDDING_NEW_SPACE=true"):
         select_for_run(other, database)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import hashlib
+import json
 import os
 import ssl
 import uuid
@@ -16,7 +17,7 @@ import numpy as np
 
 from embedding_assets.config import BudgetConfig, OpenAIConfig
 from embedding_assets.errors import ConfigurationError
-from embedding_assets.logs import correlate, current_run_id
+from embedding_assets.logs import correlate, current_run_id, unlogged_client
 from embedding_assets.postgres.connection import Database
 from embedding_assets.providers.base import EmbeddedBatch
 from embedding_assets.providers.openai.answers import MalformedAnswerError, parse_answer
@@ -32,6 +33,7 @@ from embedding_assets.providers.openai.outcomes import (
 )
 from embedding_assets.providers.openai.prices import price_of
 from embedding_assets.providers.openai.texts import prepare_texts
+from embedding_assets.providers.prompts import warn_of_missing_prompts
 from embedding_assets.spaces import VectorSpace
 
 if TYPE_CHECKING:
@@ -40,16 +42,17 @@ if TYPE_CHECKING:
 _MOST_WINDOW_TEXTS: Final = 16_384
 
 
-def openai_space(config: OpenAIConfig) -> VectorSpace:
-    """The vector space of the configured model; sends no request."""
+def openai_space(config: OpenAIConfig, *, prompt: str = "") -> VectorSpace:
+    """The vector space of the configured model with a prompt before every document; sends no request."""
     return VectorSpace(
         provider="openai",
         model=config.model,
         # The API gives no version of its weights, but the same name on another server may be another model.
-        revision=_server(config.base_url),
+        # What else a request says may change the vectors as well.
+        revision=_server(config.base_url) + _extra(config),
         dimensions=config.dimensions,
         normalized=True,
-        prompt="",
+        prompt=prompt,
         max_tokens=config.max_input_tokens,
     )
 
@@ -59,12 +62,19 @@ def endpoint_of(config: OpenAIConfig) -> str:
     # What is not set here, the client looks for there.
     organization = config.organization or os.environ.get("OPENAI_ORG_ID")
     project = config.project or os.environ.get("OPENAI_PROJECT_ID")
-    parts = (config.base_url, _secret(config), organization, project, config.model)
+    given = (*config.headers.items(), *config.query_parameters.items())
+    secrets = [f"{name}={value.get_secret_value()}" for name, value in given]
+    parts = (config.base_url, _secret(config), organization, project, config.model, *secrets)
     return hashlib.sha256("\x1f".join(part or "" for part in parts).encode("utf-8", "replace")).hexdigest()[:16]
 
 
 def _secret(config: OpenAIConfig) -> str:
     return config.api_key.get_secret_value().strip() if config.api_key else ""
+
+
+def _extra(config: OpenAIConfig) -> str:
+    fields = {**config.extra_body, **config.extra_body_document}
+    return f"?{hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:8]}" if fields else ""
 
 
 def _server(base_url: str) -> str:
@@ -79,8 +89,17 @@ class OpenAIProvider:
     Rate limits, dollars and outages are kept in the database, for all processes together.
     """
 
-    def __init__(self, config: OpenAIConfig, budget: BudgetConfig, database: Database) -> None:
-        self.space = openai_space(config)
+    def __init__(
+        self,
+        config: OpenAIConfig,
+        budget: BudgetConfig,
+        database: Database,
+        *,
+        document_prompt: str = "",
+        query_prompt: str = "",
+    ) -> None:
+        self.space = openai_space(config, prompt=document_prompt)
+        self._query_prompt = query_prompt
         self._config = config
         self._database = database
         self._account = ApiAccount(self.space, config, budget)
@@ -112,10 +131,11 @@ class OpenAIProvider:
         if not self._loaded:
             self._key()
             self._account.usd_per_million = price_of(self._config, self._account.budget)
+            warn_of_missing_prompts(self.space.model, self.space.prompt, self._query_prompt)
             self._loaded = True
         return 0.0
 
-    def embed(self, texts: Sequence[str], *, query: bool = False) -> Iterator[EmbeddedBatch]:  # noqa: ARG002
+    def embed(self, texts: Sequence[str], *, query: bool = False) -> Iterator[EmbeddedBatch]:
         """Embed texts, in the order in which answers arrive; identical ones are sent once.
 
         Raises:
@@ -127,7 +147,10 @@ class OpenAIProvider:
         """
         self.load()
         prepared, errors = prepare_texts(
-            texts, max_tokens=self._config.max_request_tokens, too_long=self._config.too_long
+            texts,
+            max_tokens=self._config.max_request_tokens,
+            too_long=self._config.too_long,
+            prompt=self._query_prompt if query else self.space.prompt,
         )
         if errors:
             yield EmbeddedBatch([], np.empty((0, self.space.dimensions), dtype=np.float32), [], [], errors)
@@ -135,11 +158,13 @@ class OpenAIProvider:
             return
 
         async def produce(emit: Emit[EmbeddedBatch]) -> None:
-            with correlate(current_run_id() or self._run_id) as run_id:
+            with unlogged_client(), correlate(current_run_id() or self._run_id) as run_id:
                 async with self._client() as client:
                     endpoint = endpoint_of(self._config)
                     with ApiGate(self._account, self._database, endpoint=endpoint, run_id=run_id) as gate:
-                        await ApiCall(self._account, gate, _Sender(client, self._account), emit).run(prepared)
+                        await ApiCall(self._account, gate, _Sender(client, self._account, query=query), emit).run(
+                            prepared
+                        )
 
         yield from iterate_in_background(produce, most_waiting=self._config.concurrency)
 
@@ -163,6 +188,8 @@ class OpenAIProvider:
             organization=config.organization,
             project=config.project,
             timeout=timeout,
+            default_headers={name: value.get_secret_value() for name, value in config.headers.items()},
+            default_query={name: value.get_secret_value() for name, value in config.query_parameters.items()},
             # One loop of retries is enough, and this one knows about limits.
             max_retries=0,
             # Texts go where the settings say and nowhere else.
@@ -181,10 +208,12 @@ def _tls_context() -> ssl.SSLContext:
 class _Sender:
     """Sends requests with the official client; whatever becomes of one is an outcome, and no exception."""
 
-    def __init__(self, client: AsyncOpenAI, account: ApiAccount) -> None:
+    def __init__(self, client: AsyncOpenAI, account: ApiAccount, *, query: bool) -> None:
         self._client = client
+        config = account.config
+        self._body = {**config.extra_body, **(config.extra_body_query if query else config.extra_body_document)}
         self._account = account
-        self._config = config = account.config
+        self._config = config
         # The client's own time-out starts again with every byte that arrives.
         self._longest_seconds = config.connect_timeout_seconds + config.timeout_seconds
 
@@ -201,6 +230,7 @@ class _Sender:
                     model=config.model,
                     dimensions=config.dimensions if config.sends_dimensions else omit,
                     encoding_format="float" if self._account.floats else "base64",
+                    extra_body=self._body or None,
                 )
         except TimeoutError:
             return Outcome("lost", "no answer in time")

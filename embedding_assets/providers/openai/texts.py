@@ -29,7 +29,7 @@ class ApiText:
 
 
 def prepare_texts(
-    texts: Sequence[str], *, max_tokens: int, too_long: str = "truncate"
+    texts: Sequence[str], *, max_tokens: int, too_long: str = "truncate", prompt: str = ""
 ) -> tuple[list[ApiText], dict[int, str]]:
     """The texts to send, in the order of their first occurrence, and the error codes of those that cannot be sent.
 
@@ -37,6 +37,7 @@ def prepare_texts(
         texts: of a call.
         max_tokens: likely tokens a request may have; a longer text is cut to that size before it is sent.
         too_long: ``truncate`` or ``quarantine``: what becomes of such a text.
+        prompt: put before each.
     """
     positions: dict[str, list[int]] = {}
     for position, text in enumerate(texts):
@@ -44,7 +45,7 @@ def prepare_texts(
     prepared: list[ApiText] = []
     errors: dict[int, str] = {}
     for text, where in positions.items():
-        ready = _prepare(text, tuple(where), max_tokens, too_long)
+        ready = _prepare(text, tuple(where), max_tokens, too_long, prompt)
         if isinstance(ready, ApiText):
             prepared.append(ready)
         else:
@@ -52,9 +53,10 @@ def prepare_texts(
     return prepared, errors
 
 
-def _prepare(text: str, positions: tuple[int, ...], max_tokens: int, too_long: str) -> ApiText | str:
+def _prepare(text: str, positions: tuple[int, ...], max_tokens: int, too_long: str, prompt: str) -> ApiText | str:
     if not text.strip():
         return "blank_text"  # the API would refuse the whole request
+    text = f"{prompt}{text}"
     try:
         size = len(text.encode())
     except UnicodeEncodeError:

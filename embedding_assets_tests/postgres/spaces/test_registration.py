@@ -47,7 +47,7 @@ def test_the_first_space_owns_the_first_column_and_serves(database):
         ("dimensions", 12, "EMBEDDING_DIMENSIONS"),
         ("max_tokens", 128, "EMBEDDING_MAX_SEQ_LENGTH"),
         ("provider", "another", "EMBEDDING_PROVIDER"),
-        ("prompt", "passage: ", "prompt is 'passage: ', the table's is ''"),
+        ("prompt", "passage: ", "prompt (EMBEDDING_DOCUMENT_PROMPT) is 'passage: ', the table's is ''"),
         ("normalized", False, "normalized is False, the table's is True"),
     ],
 )

@@ -5,8 +5,11 @@ from __future__ import annotations
 import psycopg
 import pytest
 
+from embedding_assets.config import BudgetConfig, OpenAIConfig, get_settings
 from embedding_assets.errors import ProviderError
 from embedding_assets.postgres.connection import Database
+from embedding_assets.providers.openai.provider import OpenAIProvider, endpoint_of, openai_space
+from embedding_assets.reporting.overview import changed_settings
 from embedding_assets_tests.support.api_runs import usage
 from embedding_assets_tests.support.calls import assert_embedded, embed, make_provider
 from fake_api import dialects
@@ -83,3 +86,54 @@ def test_a_login_page_stops_the_run_and_costs_nothing(database: Database, beside
     ):
         embed(make_provider(server, database), TEXTS)
     assert sum(state.usd for state in usage(beside).values()) == 0
+
+
+def test_a_server_that_wants_to_know_what_a_text_is(database: Database):
+    fields = {"extra_body_document": {"input_type": "passage"}, "extra_body_query": {"input_type": "query"}}
+    with ApiServer(dialect=dialects.Asymmetric()) as server:
+        with pytest.raises(ProviderError, match="refuses even a plain short text"):
+            embed(make_provider(server, database), ["text"])
+        provider = make_provider(server, database, extra_body={"user": "me"}, **fields)
+        assert_embedded(embed(provider, ["text"]), ["text"])
+        assert [batch.indices for batch in provider.embed(["text"], query=True)] == [[0]]
+    *_, document, question = server.served
+    assert (document.fields["input_type"], question.fields["input_type"]) == ("passage", "query")
+    assert document.fields["user"] == question.fields["user"] == "me"
+
+
+def test_headers_and_parameters_are_sent_and_never_shown(
+    database: Database, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("EMBEDDING_OPENAI_HEADERS", '{"api-key": "canary-header"}')
+    monkeypatch.setenv("EMBEDDING_OPENAI_QUERY_PARAMETERS", '{"api-version": "canary-parameter"}')
+    caplog.set_level("DEBUG")
+    with ApiServer() as server:
+        provider = make_provider(server, database)
+        assert_embedded(embed(provider, ["text"]), ["text"])
+    [served] = server.served
+    assert (served.headers["api-key"], served.query) == ("canary-header", "api-version=canary-parameter")
+    shown = [repr(get_settings()), str(changed_settings(get_settings())), get_settings().model_dump_json(), caplog.text]
+    assert not any("canary" in text for text in shown)
+
+
+def test_what_else_documents_are_asked_with_is_part_of_their_space():
+    plain, user, passage = (
+        openai_space(OpenAIConfig(**changes))
+        for changes in ({}, {"extra_body": {"truncate": "END"}}, {"extra_body_document": {"input_type": "passage"}})
+    )
+    assert len({plain.revision, user.revision, passage.revision}) == 3
+    assert openai_space(OpenAIConfig(extra_body_query={"input_type": "query"})) == plain
+    assert plain.revision == "api.openai.com"
+    accounts = [{}, {"headers": {"api-key": "a"}}, {"headers": {"api-key": "b"}}]
+    assert len({endpoint_of(OpenAIConfig(**changes)) for changes in accounts}) == 3
+
+
+def test_prompts_are_put_before_documents_and_questions(database: Database):
+    with ApiServer() as server:
+        config = OpenAIConfig(base_url=server.url, api_key=server.api_key)
+        provider = OpenAIProvider(config, BudgetConfig(), database, document_prompt="passage: ", query_prompt="query: ")
+        result = embed(provider, ["text", " "])
+        assert result.errors == {1: "blank_text"}
+        assert [batch.indices for batch in provider.embed(["text"], query=True)] == [[0]]
+        assert server.seen == {"passage: text": 1, "query: text": 1}
+    assert provider.space.prompt == "passage: "
