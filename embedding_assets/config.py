@@ -170,7 +170,7 @@ class OpenAIConfig(_EnvironmentSettings):
     api_key: SecretStr | None = Field(
         None,
         validation_alias=AliasChoices("EMBEDDING_OPENAI_API_KEY", "OPENAI_API_KEY"),
-        description="The key; `OPENAI_API_KEY` is read too.",
+        description="The key. `OPENAI_API_KEY` is read too, for OpenAI and for the server of `OPENAI_BASE_URL` alone.",
     )
     base_url: str = Field(
         "https://api.openai.com/v1",

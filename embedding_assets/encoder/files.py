@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,6 +20,12 @@ from embedding_assets.errors import ConfigurationError, ModelUnavailableError
 logger = logging.getLogger(__name__)
 
 _IF_DAMAGED: Final = "if the folder is damaged, remove it so that it is fetched again"
+
+_MATRYOSHKA: Final = (
+    r"nomic-embed-text-v1\.5|nomic-embed-text-v2|mxbai-embed-(large|2d)|arctic-embed-(m-v1\.5|.*v2)|embedding-?gemma"
+    r"|qwen3-embedding|jina-embeddings-v[345]|static-(retrieval|similarity)|matryoshka"
+)
+"""Families whose makers say that vectors may be cut, on their cards at hf.co."""
 
 SENTENCES: Final = "sentence_embedding"
 """Name under which layers hand the vectors of texts on."""
@@ -56,7 +63,21 @@ class ModelFiles:
 
     @cached_property
     def dimensions(self) -> int | None:
-        """Length of the model's vectors; None if a layer is of a kind unknown here."""
+        """Length of the model's vectors, cut where its files say so; None if a layer is of a kind unknown here."""
+        return self._cut or self._width
+
+    @property
+    def may_be_cut(self) -> bool:
+        """True if the beginnings of its vectors are vectors too (Matryoshka), by its files or its family's name."""
+        return self._cut is not None or re.search(_MATRYOSHKA, self.name.lower()) is not None
+
+    @property
+    def _cut(self) -> int | None:
+        size: int | None = self._json("config_sentence_transformers.json").get("truncate_dim")
+        return size
+
+    @cached_property
+    def _width(self) -> int | None:
         size: int | None = None
         for kind, folder in self.modules:
             if kind == "Transformer":

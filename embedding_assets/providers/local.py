@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from embedding_assets.config import EmbeddingConfig
 from embedding_assets.encoder.allocator import Heap
@@ -39,6 +40,8 @@ def local_space(files: ModelFiles, config: EmbeddingConfig) -> VectorSpace:
         ConfigurationError: ``EMBEDDING_DIMENSIONS`` is not what the model makes.
     """
     dimensions = files.dimensions or config.dimensions
+    if config.dimensions < dimensions and files.may_be_cut:
+        dimensions = config.dimensions
     if dimensions != config.dimensions:
         raise ConfigurationError(
             f"EMBEDDING_DIMENSIONS is {config.dimensions}, but {files.name} makes vectors of {dimensions}; "
@@ -93,7 +96,8 @@ class LocalProvider:
         except Exception as broken:
             # A model computes once when it is loaded.
             raise self._broken(self._config.device, broken) from broken
-        if model.dimensions != self.space.dimensions:
+        cut = self.space.dimensions < model.dimensions and self._files.may_be_cut
+        if model.dimensions != self.space.dimensions and not cut:
             raise ConfigurationError(
                 f"EMBEDDING_DIMENSIONS is {self.space.dimensions}, but {self.space.model} makes {model.dimensions}"
             )
@@ -176,7 +180,7 @@ class LocalProvider:
         batch, outcome = started
         if isinstance(outcome, PendingVectors):
             try:
-                vectors = outcome.numpy()
+                vectors = self._cut(outcome.numpy())
             except Exception as error:  # noqa: BLE001
                 outcome = error.with_traceback(None)
             else:
@@ -193,6 +197,17 @@ class LocalProvider:
         logger.warning("a batch of %d texts failed (%s), halving it", len(batch), type(outcome).__name__)
         for half in halve(batch):
             yield from self._finish(self._start(half, tokenized, prompt), tokenized, prompt)
+
+    def _cut(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The space's share of vectors, of unit length again if the model's are."""
+        size = self.space.dimensions
+        if vectors.shape[1] <= size:
+            return vectors
+        beginnings = vectors[:, :size]
+        if not self.space.normalized:
+            return np.ascontiguousarray(beginnings)
+        lengths = np.linalg.norm(beginnings, axis=1, keepdims=True)
+        return (beginnings / np.where(lengths > 0, lengths, 1)).astype(np.float32)
 
     def _isolated(self, index: int, error: Exception) -> EmbeddedBatch:
         """The text is at fault if the model still works on another one; otherwise the model is."""

@@ -38,7 +38,7 @@ def server():
 @pytest.fixture
 def launch(server, instance, monkeypatch):
     """Materialize everything as somebody in the launchpad would; only the key is in the environment."""
-    monkeypatch.setenv("OPENAI_API_KEY", server.api_key)
+    monkeypatch.setenv("EMBEDDING_OPENAI_API_KEY", server.api_key)
 
     def launch(selection="*", **config):
         provider = {"provider": "openai", "openai_base_url": server.url, **config}
@@ -129,7 +129,7 @@ def test_runs_of_an_api_need_not_take_turns(database, launch, monkeypatch):
 
 def test_without_a_key_there_is_one_error(database, launch, monkeypatch, server):
     insert_chunks(database, TEXTS[:20])
-    monkeypatch.delenv("OPENAI_API_KEY")
+    monkeypatch.delenv("EMBEDDING_OPENAI_API_KEY")
 
     result = launch(openai_base_url="https://api.openai.com/v1")
 
@@ -141,7 +141,7 @@ def test_without_a_key_there_is_one_error(database, launch, monkeypatch, server)
 
 def test_a_wrong_key_is_one_error_without_it(database, launch, monkeypatch, instance):
     insert_chunks(database, TEXTS[:20])
-    monkeypatch.setenv("OPENAI_API_KEY", "sk-another-canary")
+    monkeypatch.setenv("EMBEDDING_OPENAI_API_KEY", "sk-another-canary")
 
     result = launch()
 
@@ -239,7 +239,7 @@ def test_an_api_that_cannot_be_asked_is_only_named(database, launch, server, mon
     if missing == "server":
         server.hang_up()
     elif missing == "key":
-        monkeypatch.setenv("OPENAI_API_KEY", "sk-another")
+        monkeypatch.setenv("EMBEDDING_OPENAI_API_KEY", "sk-another")
         reason = "OPENAI_API_KEY"
     else:
         config, reason = {"usd_per_run": 1e-9}, "EMBEDDING_BUDGET_USD_PER_RUN"

@@ -1,5 +1,6 @@
 """Vectors from a model in this process: batches that fail, texts that fail, models that fail."""
 
+import json
 import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,7 +16,7 @@ from embedding_assets.encoder.model import LoadedModel, PendingVectors, Tokenize
 from embedding_assets.errors import ConfigurationError, ProviderError
 from embedding_assets.providers.local import local_space
 from embedding_assets_tests.support.encoding import embedded, local_provider
-from embedding_assets_tests.support.tiny_model import DIMENSIONS, POSITIONS, PROMPTS
+from embedding_assets_tests.support.tiny_model import DIMENSIONS, POSITIONS, PROMPTS, save_tiny_model
 
 Encode = Callable[[LoadedModel, Sequence[TokenizedText], str], NDArray[np.float32]]
 REAL_START = LoadedModel.start
@@ -203,3 +204,27 @@ def test_a_tokenizer_that_fails_on_everything_stops_the_run(tiny: Path, monkeypa
 
 def test_no_texts(tiny: Path):
     assert embedded(local_provider(tiny), []) == ({}, {})
+
+
+@pytest.mark.parametrize("normalize", [True, False])
+@pytest.mark.parametrize(("declared", "wanted"), [(16, 16), (16, 8), (None, 8)])
+def test_vectors_of_a_model_that_allows_it_are_cut(normalize: bool, declared: int | None, wanted: int, tmp_path: Path):
+    name = "tiny" if declared else "tiny-matryoshka"
+    folder = save_tiny_model(tmp_path / name, normalize=normalize)
+    whole = embedded(local_provider(folder), TEXTS)[0]
+    if declared:
+        config = folder / "config_sentence_transformers.json"
+        config.write_text(json.dumps({**json.loads(config.read_text()), "truncate_dim": declared}))
+    local = local_provider(folder, dimensions=wanted)
+    assert (local.space.dimensions, local.space.normalized) == (wanted, normalize)
+    cut = embedded(local, TEXTS)[0]
+    for position, vector in cut.items():
+        expected = whole[position][:wanted]
+        length = np.linalg.norm(expected) if normalize else 1
+        np.testing.assert_allclose(vector, expected / length, atol=1e-2)
+        assert not normalize or np.linalg.norm(vector) == pytest.approx(1, abs=1e-5)
+
+
+def test_others_are_not_cut(tiny: Path):
+    with pytest.raises(ConfigurationError, match="EMBEDDING_DIMENSIONS is 16, but tiny makes vectors of 32"):
+        local_provider(tiny, dimensions=16)

@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import partial
 from typing import Any, Final, Self, TypeVar
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 from embedding_assets.config import BudgetConfig, OpenAIConfig
 from embedding_assets.errors import (
@@ -104,6 +106,7 @@ class ApiAccount:
             f"the embeddings API at {self.space.revision} has been failing for {seconds:.0f} s"
             f"{f' (last: {reason})' if reason else ''}; run again when it is back, raise "
             "EMBEDDING_OPENAI_RETRY_SECONDS, or set EMBEDDING_FALLBACK to embed with another provider meanwhile"
+            f"{_through_proxy(self.config.base_url)}"
         )
 
 
@@ -294,3 +297,14 @@ class ApiGate:
 
 def _lower(*limits: int | None) -> int | None:
     return min((limit for limit in limits if limit is not None), default=None)
+
+
+def _through_proxy(url: str) -> str:
+    """A hint where requests do not go to the server itself, which is easily forgotten for one on this machine."""
+    parts = urlsplit(url)
+    if parts.scheme not in getproxies() or proxy_bypass(parts.hostname or ""):
+        return ""
+    return (
+        f"; requests go through the proxy that {parts.scheme.upper()}_PROXY names: if they should not, add "
+        f"{parts.hostname} to NO_PROXY"
+    )

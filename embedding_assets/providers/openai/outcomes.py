@@ -101,7 +101,7 @@ _NEVER_SENT: Final = ("ConnectError", "ConnectTimeout", "PoolTimeout", "ProxyErr
 _NOT_SENDABLE: Final = ("UnsupportedProtocol", "LocalProtocolError")
 
 _ADVICE: Final = {
-    401: "check EMBEDDING_OPENAI_API_KEY or OPENAI_API_KEY",
+    401: "check EMBEDDING_OPENAI_API_KEY, or OPENAI_API_KEY, which is sent to OpenAI and to OPENAI_BASE_URL alone",
     403: "check the rights of the key, EMBEDDING_OPENAI_ORGANIZATION, EMBEDDING_OPENAI_PROJECT and "
     "EMBEDDING_OPENAI_MODEL",
     404: "check EMBEDDING_OPENAI_MODEL and EMBEDDING_OPENAI_BASE_URL",
@@ -203,7 +203,8 @@ def classify_failure(error: BaseException | None) -> Outcome:
     """Outcome for a request without an answer, by the HTTP client's own error."""
     name = type(error).__name__ if error else "unknown"
     if _is_untrusted(error):
-        return Outcome("denied", "its certificate cannot be verified", advice="check EMBEDDING_OPENAI_BASE_URL")
+        advice = "check EMBEDDING_OPENAI_BASE_URL, or name the file with its authority's certificate in SSL_CERT_FILE"
+        return Outcome("denied", "its certificate cannot be verified", advice=advice)
     if name in _NOT_SENDABLE:
         return Outcome("denied", name, advice="check EMBEDDING_OPENAI_BASE_URL and the characters of the key")
     return Outcome("outage" if name in _NEVER_SENT else "lost", name)

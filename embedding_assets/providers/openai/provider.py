@@ -69,7 +69,24 @@ def endpoint_of(config: OpenAIConfig) -> str:
 
 
 def _secret(config: OpenAIConfig) -> str:
-    return config.api_key.get_secret_value().strip() if config.api_key else ""
+    """The key that is sent; empty: none.
+
+    ``OPENAI_API_KEY``, which many machines have set for all programs, goes to OpenAI alone, and to the server that
+    ``OPENAI_BASE_URL`` names for all of them as well.
+    """
+    key = config.api_key.get_secret_value() if config.api_key else ""
+    environment = os.environ
+    general = not environment.get("EMBEDDING_OPENAI_API_KEY") and key == environment.get("OPENAI_API_KEY")
+    meant_for = environment.get("OPENAI_BASE_URL", "").strip().rstrip("/")
+    if general and not _is_openai(config.base_url) and config.base_url != meant_for:
+        return ""
+    return key.strip()
+
+
+def _is_openai(base_url: str) -> bool:
+    parts = urlsplit(base_url)
+    host = parts.hostname or ""
+    return parts.scheme == "https" and (host == "api.openai.com" or host.endswith(".api.openai.com"))
 
 
 def _extra(config: OpenAIConfig) -> str:
@@ -172,7 +189,7 @@ class OpenAIProvider:
         key = _secret(self._config)
         if not (key.isascii() and key.isprintable()) or " " in key:
             raise ConfigurationError("the key in EMBEDDING_OPENAI_API_KEY or OPENAI_API_KEY has characters no key has")
-        if not key and urlsplit(self._config.base_url).hostname == "api.openai.com":
+        if not key and _is_openai(self._config.base_url):
             raise ConfigurationError("OpenAI needs a key; set OPENAI_API_KEY or EMBEDDING_OPENAI_API_KEY")
         return key or "none"  # many other servers need none, but the client does
 

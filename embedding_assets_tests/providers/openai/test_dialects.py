@@ -137,3 +137,34 @@ def test_prompts_are_put_before_documents_and_questions(database: Database):
         assert [batch.indices for batch in provider.embed(["text"], query=True)] == [[0]]
         assert server.seen == {"passage: text": 1, "query: text": 1}
     assert provider.space.prompt == "passage: "
+
+
+@pytest.mark.parametrize(
+    ("variables", "sent"),
+    [
+        ({"OPENAI_API_KEY": "general"}, False),
+        ({"OPENAI_API_KEY": "general", "EMBEDDING_OPENAI_API_KEY": "general"}, True),
+        ({"EMBEDDING_OPENAI_API_KEY": "own", "OPENAI_API_KEY": "general"}, True),
+        ({"OPENAI_API_KEY": "general", "OPENAI_BASE_URL": "{url}/"}, True),
+        ({"OPENAI_API_KEY": "general", "OPENAI_BASE_URL": "http://127.0.0.1:9/v1"}, False),
+    ],
+)
+def test_the_key_of_all_programs_goes_where_it_was_meant(
+    variables: dict[str, str], sent: bool, database: Database, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.delenv("EMBEDDING_OPENAI_API_KEY", raising=False)
+    with ApiServer() as server:
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value.format(url=server.url))
+        config = OpenAIConfig(EMBEDDING_OPENAI_BASE_URL=server.url)
+        server.api_key = config.api_key.get_secret_value() if sent else "none"
+        provider = OpenAIProvider(config, BudgetConfig(), database)
+        assert_embedded(embed(provider, ["text"]), ["text"])
+
+
+def test_openai_itself_gets_the_key_of_all_programs(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv("EMBEDDING_OPENAI_API_KEY", raising=False)
+    keyless = endpoint_of(OpenAIConfig())
+    monkeypatch.setenv("OPENAI_API_KEY", "general")
+    assert endpoint_of(OpenAIConfig()) != keyless
+    assert endpoint_of(OpenAIConfig(base_url="https://eu.api.openai.com/v1")) != endpoint_of(OpenAIConfig())

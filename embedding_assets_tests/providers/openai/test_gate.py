@@ -215,3 +215,26 @@ async def test_an_outage_that_others_have_waited_out_is_not_waited_out_again(dat
             await gate.leave(reservation, down, likely_tokens=100)
         with pytest.raises(ProviderUnavailableError, match=r"api.openai.com has been failing for 0 s; run again"):
             await gate.enter([TEXT])
+
+
+@pytest.mark.parametrize(
+    ("variables", "hint"),
+    [
+        ({}, None),
+        ({"HTTP_PROXY": "http://proxy:3128"}, "HTTP_PROXY names: if they should not, add localhost to NO_PROXY"),
+        ({"HTTPS_PROXY": "http://proxy:3128"}, None),
+        ({"HTTP_PROXY": "http://proxy:3128", "NO_PROXY": "localhost"}, None),
+    ],
+)
+def test_an_outage_behind_a_proxy_names_it(
+    variables: dict[str, str], hint: str | None, monkeypatch: pytest.MonkeyPatch
+):
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    config = OpenAIConfig(base_url="http://localhost:8080/v1")
+    message = str(ApiAccount(openai_space(config), config, BudgetConfig()).unavailable(5.0))
+    assert ("PROXY" in message) == (hint is not None)
+    assert hint is None or hint in message
