@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import threading
 import uuid
+import weakref
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
@@ -65,6 +67,7 @@ class EmbeddingService:
         self._database = database
         self._opened = ExitStack()
         self._opening = threading.Lock()
+        self._given = (provider, database)
         if provider is None and settings.embedding.provider == "local":
             provider = create_provider(settings)
         self._provider = provider
@@ -72,13 +75,24 @@ class EmbeddingService:
         self._substitute: EmbeddingProvider | None = None
         self._down = False
         # Threads of its own: as many calls as the API takes at once would keep others from asyncio's.
-        threads = settings.openai.concurrency if self._space.provider == "openai" else None
-        self._threads = ThreadPoolExecutor(threads, "embedding")
+        self._most_threads = settings.openai.concurrency if self._space.provider == "openai" else None
+        self._threads = ThreadPoolExecutor(self._most_threads, "embedding")
+        self._closed = False
         self._run_id = uuid.uuid4().hex[:12]
         self._counting = threading.Lock()
         self._texts = 0
         self._tokens = 0
         self._usd = 0.0
+        _services.add(self)
+
+    def _renew(self) -> None:
+        """In a forked process: its parent's threads and connections are not there."""
+        self._threads = ThreadPoolExecutor(self._most_threads, "embedding")
+        self._opening, self._counting = threading.Lock(), threading.Lock()
+        self._opened, self._substitute = ExitStack(), None
+        given, self._database = self._given
+        if self._space.provider == "openai":
+            self._provider = given  # one of our own holds the database
 
     def __enter__(self) -> Self:
         return self
@@ -112,10 +126,13 @@ class EmbeddingService:
 
         Raises:
             ValueError: a text is empty; names its position.
+            TypeError: something is no text; names its position.
             ProviderError: a text cannot be embedded; names its position and an error code, never the text.
         """
         vectors, space = await self._call(texts, query=query)
-        return EmbeddedVectors((EmbeddedVector(vector.tolist(), space) for vector in vectors), space)
+        # Thousands of them take a second, in which the loop is to serve others.
+        rows = await asyncio.get_running_loop().run_in_executor(self._threads, vectors.tolist)
+        return EmbeddedVectors((EmbeddedVector(row, space) for row in rows), space)
 
     def get_cost(self) -> EmbeddingCost:
         """Costs of this service's calls so far; only time with the local provider."""
@@ -124,10 +141,18 @@ class EmbeddingService:
 
     def close(self) -> None:
         """Wait for calls that are under way, then close what this service has opened. It takes no calls afterwards."""
+        self._closed = True
         self._threads.shutdown()
         self._opened.close()
 
     async def _call(self, texts: Sequence[str], *, query: bool) -> tuple[NDArray[np.float32], VectorSpace]:
+        if self._closed:
+            raise RuntimeError("this EmbeddingService is closed; make a new one, or close it later")
+        if isinstance(texts, str):
+            raise TypeError("batch_generate takes a list of texts, but was given one text; generate takes that")
+        other = next(((index, text) for index, text in enumerate(texts) if not isinstance(text, str)), None)
+        if other is not None:
+            raise TypeError(f"text {other[0]} of {len(texts)} is no text, but of type {type(other[1]).__name__}")
         blank = [index for index, text in enumerate(texts) if not text.strip()]
         if blank:
             raise ValueError(f"text {blank[0]} of {len(texts)} is empty or blank")
@@ -206,3 +231,15 @@ class EmbeddingService:
             logger.warning("%s is down: calls are answered by the fallback, in its own space", self._space.provider)
         elif changed:
             logger.warning("%s is back: calls are answered by it again", self._space.provider)
+
+
+_services: weakref.WeakSet[EmbeddingService] = weakref.WeakSet()
+
+
+def _renew_all() -> None:
+    for service in list(_services):
+        service._renew()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_renew_all)

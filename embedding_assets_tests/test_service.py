@@ -4,6 +4,8 @@ import asyncio
 import copy
 import json
 import pickle
+import subprocess
+import sys
 import threading
 import time
 from dataclasses import replace
@@ -156,3 +158,42 @@ async def test_a_question_is_embedded_as_one():
     question = await service.generate("a", query=True)
     assert [question] == await service.batch_generate(["a"], query=True)
     np.testing.assert_array_equal(np.float32(question), vector_of("query: a"))
+
+
+@pytest.mark.parametrize(
+    ("texts", "error", "message"),
+    [
+        ("abc", TypeError, "takes a list of texts, but was given one text; generate takes that"),
+        (["a", None], TypeError, "text 1 of 2 is no text, but of type NoneType"),
+        ([b"a"], TypeError, "text 0 of 1 is no text, but of type bytes"),
+    ],
+)
+async def test_what_is_no_list_of_texts(texts, error, message):
+    with pytest.raises(error, match=message):
+        await EmbeddingService(FakeProvider()).batch_generate(texts)
+
+
+async def test_a_closed_service_says_so():
+    service = EmbeddingService(FakeProvider())
+    service.close()
+    with pytest.raises(RuntimeError, match="this EmbeddingService is closed"):
+        await service.generate("a")
+
+
+_FORK = """
+import asyncio, os, sys, signal
+from embedding_assets import EmbeddingService
+service = EmbeddingService("local")
+before = asyncio.run(service.generate("a text"))
+child = os.fork()
+if child == 0:
+    signal.alarm(60)
+    after = asyncio.run(service.generate("a text"))
+    os._exit(0 if max(abs(x - y) for x, y in zip(before, after)) < 1e-4 else 1)
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+def test_it_survives_a_fork(settings):
+    done = subprocess.run([sys.executable, "-c", _FORK], capture_output=True, text=True, timeout=120, check=True)
+    assert done.stdout.strip() == "0"

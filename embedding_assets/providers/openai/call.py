@@ -116,6 +116,9 @@ class ApiCall:
             failure = failures.exceptions[0]
         # Outside of the handler, so that it has no context: that of a client may hold texts.
         if failure is not None:
+            if self._owed_usd:
+                # Failed attempts cost as well, and no further batch carries that.
+                await self._emit(self._batch({}))
             raise failure
         if self._exceeded is not None:
             raise self._exceeded

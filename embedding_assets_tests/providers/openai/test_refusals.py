@@ -292,3 +292,15 @@ def test_a_text_that_cannot_be_made_short_enough(
     result = embed(provider, texts)
     assert result.errors == {1: "too_long", 2: "too_long"}
     assert_embedded(result, texts, but=[1, 2])
+
+
+def test_what_a_call_that_fails_has_cost_is_reported_too(
+    server: ApiServer, database: Database, beside: psycopg.Connection
+):
+    server.faults.share, server.faults.kinds = 1.0, (Fault.SHORT,)
+    result = Result()
+    with pytest.raises(ProviderError):
+        embed(make_provider(server, database), TEXTS, into=result)
+    assert result.vectors == {}
+    assert result.usd == pytest.approx(float(sum(state.usd for state in usage(beside).values())))
+    assert result.usd > 0
