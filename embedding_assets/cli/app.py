@@ -14,6 +14,7 @@ from rich.markup import escape
 
 from embedding_assets.cli import progress, tables
 from embedding_assets.cli.console import Json, err, out, print_json, session, show, table_session
+from embedding_assets.cli.models import models_app
 from embedding_assets.cli.spaces import spaces_app
 from embedding_assets.cli.status import overview_app
 from embedding_assets.errors import ConfigurationError, EmbeddingAssetsError, ProviderError
@@ -30,6 +31,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(overview_app)
+app.add_typer(models_app)
 app.add_typer(spaces_app, name="spaces")
 
 

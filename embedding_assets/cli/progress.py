@@ -46,6 +46,27 @@ def bar(console: Console, title: str, total: int, *, quiet: bool = False) -> Ite
 
 
 @contextmanager
+def steps(console: Console, title: str, total: int, *, quiet: bool = False) -> Iterator[Callable[[int], None]]:
+    """A bar of a few long steps; where there is no terminal, a line for each."""
+    if quiet:
+        yield lambda _: None
+    elif console.is_terminal:
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        with Progress(*columns, console=console) as progress:
+            task = progress.add_task(title, total=total)
+            yield lambda amount: progress.update(task, advance=amount)
+    else:
+        done = 0
+
+        def advance(amount: int) -> None:
+            nonlocal done
+            done += amount
+            console.print(f"{title}: {done} of {total}", highlight=False)
+
+        yield advance
+
+
+@contextmanager
 def counter(console: Console, title: str, unit: str, *, quiet: bool = False) -> Iterator[Callable[[int], None]]:
     """A running count of something whose total is unknown."""
     if quiet or not console.is_terminal:

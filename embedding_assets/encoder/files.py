@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from tokenizers import Tokenizer
 
+from embedding_assets.config import DEFAULT_MODEL_NAME, DEFAULT_MODEL_REVISION
 from embedding_assets.encoder import demo_model
 from embedding_assets.errors import ConfigurationError, ModelUnavailableError
 
@@ -198,6 +199,8 @@ def _from_hub(name: str, revision: str | None, timeout_seconds: float) -> Path:
     if "/" not in name:
         name = f"sentence-transformers/{name}"
     download = f"hf download {name}" + (f" --revision {revision}" if revision else "")
+    if (name, revision) == (DEFAULT_MODEL_NAME, DEFAULT_MODEL_REVISION):
+        download = "embedding-assets fetch-model"
     # A folder that does not exist reads like a repository name; only the latter has exactly one slash.
     if name.startswith((".", "/", "~")) or name.count("/") > 1:
         raise ConfigurationError(f"EMBEDDING_MODEL_NAME: there is no folder {name}")

