@@ -38,10 +38,10 @@ def test_commands_exist_and_all_are_described():
     commands = set(typer.main.get_group(app).commands)
     for page in PAGES:
         text = page.read_text("utf-8")
-        named = set(re.findall(r"(?:^|[`$ ])embedding-assets ([a-z]+)", text, re.MULTILINE))
+        named = set(re.findall(r"(?:^|[`$ ])embedding-assets ([a-z-]+)", text, re.MULTILINE))
         assert named <= commands, page.name
     described = re.findall(
-        r"^## `embedding-assets ([a-z]+)`", (ROOT / "docs" / "cli.md").read_text("utf-8"), re.MULTILINE
+        r"^## `embedding-assets ([a-z-]+)`", (ROOT / "docs" / "cli.md").read_text("utf-8"), re.MULTILINE
     )
     assert set(described) == commands
 
