@@ -175,7 +175,7 @@ async def test_what_a_service_opened_it_closes_and_nothing_else(
         given.close()
         assert connections() > 0, "those of the database that it was given"
         for service in (own, given):
-            with pytest.raises(RuntimeError, match="shutdown"):
+            with pytest.raises(RuntimeError, match="is closed"):
                 await service.generate("a")
 
 
