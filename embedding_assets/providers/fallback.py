@@ -44,5 +44,8 @@ def _with_fallback(settings: Settings) -> Settings | None:
     fallback = settings.embedding.fallback
     if fallback is None:
         return None
-    embedding = settings.embedding.model_copy(update={"provider": fallback, "fallback": None})
+    # Prompts that are set are those of the other provider's model.
+    prompts = dict.fromkeys(("document_prompt", "query_prompt"))
+    embedding = settings.embedding.model_copy(update={"provider": fallback, "fallback": None, **prompts})
+    embedding.model_fields_set.difference_update(prompts)
     return settings.model_copy(update={"embedding": embedding})

@@ -258,7 +258,8 @@ def _settings_of(
         return _with(settings, "embedding", provider=space.provider)
     if not keep_prompt:
         settings = _with(settings, "embedding", document_prompt=space.prompt)
-    if settings.embedding.query_prompt is None and column.query_prompt is not None:
+    if not column.serving or settings.embedding.query_prompt is None:
+        # What is set is meant for the space that searches are asked in, not for a fallback's.
         settings = _with(settings, "embedding", query_prompt=column.query_prompt)
     if space.provider == "openai":
         settings = _with(settings, "embedding", provider="openai")

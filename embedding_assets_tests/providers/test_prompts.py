@@ -12,8 +12,15 @@ from embedding_assets.encoder.demo_model import NAME as DEMO_MODEL
 from embedding_assets.errors import SpaceMismatchError
 from embedding_assets.postgres.connection import Database
 from embedding_assets.postgres.spaces import list_spaces
+from embedding_assets.providers.fallback import fallback_settings, find_fallback
 from embedding_assets.providers.prompts import warn_of_missing_prompts
-from embedding_assets.providers.space_selection import create_provider, find_for_run, select_for_run, select_for_search
+from embedding_assets.providers.space_selection import (
+    create_provider,
+    find_for_run,
+    select_for_run,
+    select_for_search,
+    select_space,
+)
 from embedding_assets_tests.support.tiny_model import DIMENSIONS, save_tiny_model
 
 Configure = Callable[..., Settings]
@@ -61,6 +68,20 @@ def test_the_space_keeps_its_prompts(api: bool, configure: Configure, database: 
     assert asked.settings.embedding.query_prompt == "ask: "
     assert find_for_run(configure(OPENAI_API_KEY="k"), database)[1] == column
     assert select_for_run(configure(OPENAI_API_KEY="k", QUERY_PROMPT="ask: "), database).column.query_prompt == "ask: "
+
+
+def test_prompts_are_not_those_of_the_fallback(configure: Configure, database: Database):
+    settings = configure(PROVIDER="openai", OPENAI_API_KEY="k", FALLBACK="local", MODEL_NAME=DEMO_MODEL, **PROMPTS)
+    primary = select_for_run(settings, database).column
+    substitute = fallback_settings(settings, primary.space)
+    assert substitute is not None
+    fallback = select_for_run(substitute, database)
+    assert (fallback.column.space.prompt, fallback.column.query_prompt) == ("", None)
+    assert fallback.settings.embedding.query_prompt is None
+    assert find_fallback(settings, database) == fallback.column
+    assert select_space(settings, fallback.column, database).settings.embedding.query_prompt is None
+    assert settings.embedding.query_prompt == "find: "
+    assert "document_prompt" in settings.embedding.model_fields_set
 
 
 def test_another_document_prompt_is_another_space(configure: Configure, database: Database):

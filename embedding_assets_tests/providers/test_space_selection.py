@@ -128,7 +128,7 @@ def test_a_model_that_cannot_be_had_is_found_out_before_any_work(configure: Conf
     insert_chunks(database, ["alpha"])
     with pytest.raises(ModelUnavailableError, match="all-mpnet-base-v2 is neither cached nor could it be fetched"):
         EmbeddingGenerator(configure(), database=database).generate_embeddings_batch()
-    with pytest.raises(ModelUnavailableError, match="hf download"):
+    with pytest.raises(ModelUnavailableError, match="embedding-assets fetch-model"):
         create_provider(configure())
 
 
