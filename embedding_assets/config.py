@@ -66,16 +66,15 @@ class EmbeddingConfig(_EnvironmentSettings):
     model_revision: str | None = Field(
         None, description="Commit of the model repository. Unset: pinned for the default model, else `main`."
     )
-    dimensions: int = Field(768, ge=1, le=2000, description="Length of a vector; must be the model's.")
+    dimensions: int = Field(
+        768, ge=1, le=2000, description="Length of a vector: the model's, or less where that may be."
+    )
     document_prompt: str | None = Field(
-        None,
-        description="Put before every document, e.g. `passage: `, blank included. Unset: what the model's files say, "
-        "or nothing.",
+        None, description="Put before every document, e.g. `passage: `. Unset: what the model's files say."
     )
     query_prompt: str | None = Field(
         None,
-        description="Put before every question. Unset: as it was set for the space before, else what the model's files "
-        "say.",
+        description="Put before every question. Unset: as last set for the space, else what the model's files say.",
     )
     max_seq_length: int = Field(
         384, ge=8, le=32768, description="Tokens of a text that are read; the rest is cut off and counted."
@@ -200,23 +199,15 @@ class OpenAIConfig(_EnvironmentSettings):
     tokens_per_minute: int | None = Field(
         None, ge=8, description="Most tokens a minute, of all processes together. Unset: as its headers say."
     )
-    extra_body: dict[str, Any] = Field(
-        default_factory=dict, description='Further fields of a request as JSON, e.g. `{"user": "search"}`.'
-    )
+    extra_body: dict[str, Any] = Field({}, description='Further fields of a request, as JSON: `{"user": "search"}`.')
     extra_body_document: dict[str, Any] = Field(
-        default_factory=dict,
-        description='Further fields where documents are embedded, e.g. `{"input_type": "passage"}`.',
+        {}, description='Further fields where documents are embedded: `{"input_type": "passage"}`.'
     )
     extra_body_query: dict[str, Any] = Field(
-        default_factory=dict, description='Further fields where questions are, e.g. `{"input_type": "query"}`.'
+        {}, description='Further fields where questions are embedded: `{"input_type": "query"}`.'
     )
-    headers: dict[str, SecretStr] = Field(
-        default_factory=dict, description='Further headers as JSON, e.g. `{"api-key": "…"}`. Never shown.'
-    )
-    query_parameters: dict[str, SecretStr] = Field(
-        default_factory=dict,
-        description='Parameters of the address as JSON, e.g. `{"api-version": "2024-10-21"}`. Never shown.',
-    )
+    headers: dict[str, SecretStr] = Field({}, description='Further headers, as JSON: `{"api-key": "…"}`. Never shown.')
+    query_parameters: dict[str, SecretStr] = Field({}, description='Parameters of the address: `{"api-version": "…"}`.')
     timeout_seconds: float = Field(60.0, gt=0, le=600, description="Longest wait for an answer.")
     wait_seconds: float | None = Field(
         None, gt=0, le=86_400, description="Longest wait of a request for its limits. Unset: as long as it takes."
