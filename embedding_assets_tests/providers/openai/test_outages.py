@@ -40,7 +40,8 @@ UNAVAILABLE = r"127.0.0.1:\d+ has been failing for \d s.*EMBEDDING_OPENAI_RETRY_
 @pytest.mark.usefixtures("impatient")
 def test_an_outage_that_does_not_pass(server: ApiServer, database: Database, beside: psycopg.Connection):
     server.outage = True
-    provider = make_provider(server, database, max_inputs=10, retry_seconds=2)
+    # One at a time: another that is cancelled in flight would stay counted, as presumed.
+    provider = make_provider(server, database, max_inputs=10, concurrency=1, retry_seconds=2)
     started = time.monotonic()
     with pytest.raises(ProviderUnavailableError, match=UNAVAILABLE) as caught:
         embed(provider, TEXTS)

@@ -33,7 +33,7 @@ def server() -> Iterator[ApiServer]:
 
 
 def test_vectors_tokens_and_dollars(server: ApiServer, database: Database, beside: psycopg.Connection):
-    provider = make_provider(server, database, max_inputs=64)
+    provider = make_provider(server, database, max_inputs=64, concurrency=1)  # so that they arrive in their order
 
     result = embed(provider, TEXTS)
 
