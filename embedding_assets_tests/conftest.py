@@ -52,6 +52,8 @@ def pytest_configure(config: pytest.Config) -> None:
         is_large = _SHARED_MEMORY.is_dir() and shutil.disk_usage(_SHARED_MEMORY).free > 2 * 2**30
         os.environ[_FOLDER] = tempfile.mkdtemp(prefix="ea-", dir=_SHARED_MEMORY if is_large else None)
         Path(os.environ[_FOLDER]).chmod(0o755)  # a server that root starts runs as another user
+        # Comparisons of models with their library: made once by all of these tests, and not kept longer.
+        os.environ["HF_ASSETS_CACHE"] = os.environ[_FOLDER]
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

@@ -52,7 +52,7 @@ class ModelResource(ConfigurableResource):  # type: ignore[type-arg]
 
     def release(self) -> None:
         """Free the memory of the model."""
-        from embedding_assets.encoder.model import release_models
+        from embedding_assets.encoder.shared import release_models
 
         release_models()
 

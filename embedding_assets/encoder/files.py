@@ -28,6 +28,11 @@ _MATRYOSHKA: Final = (
 )
 """Families whose makers say that vectors may be cut, on their cards at hf.co."""
 
+_SENTENCE_CONFIGS: Final = ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
+
+_POSITIONS_BEHIND_PADDING: Final = {"camembert", "mpnet", "roberta", "xlm-roberta", "xlm-roberta-xl"}
+"""Architectures that count a text's positions from behind that of their padding token."""
+
 SENTENCES: Final = "sentence_embedding"
 """Name under which layers hand the vectors of texts on."""
 
@@ -59,8 +64,15 @@ class ModelFiles:
 
     @property
     def transformer(self) -> Path:
-        """Folder of the transformer's configuration, weights and tokenizer."""
-        return next((folder for kind, folder in self.modules if kind == "Transformer"), self.path)
+        """Folder of the transformer's, or the static embedding's, configuration, weights and tokenizer."""
+        return next((folder for kind, folder in self.modules if kind in ("Transformer", "StaticEmbedding")), self.path)
+
+    @property
+    def sentence_config(self) -> dict[str, Any]:
+        """What sentence-transformers keeps beside the transformer's own configuration, under several names."""
+        files = (self.transformer / f"sentence_{kind}_config.json" for kind in _SENTENCE_CONFIGS)
+        found: dict[str, Any] = next((_read_json(file) for file in files if file.is_file()), {})
+        return found
 
     @cached_property
     def dimensions(self) -> int | None:
@@ -83,6 +95,8 @@ class ModelFiles:
         for kind, folder in self.modules:
             if kind == "Transformer":
                 size = _read_json(folder / "config.json").get("hidden_size")
+            elif kind == "StaticEmbedding":
+                size = _columns(folder / "model.safetensors")
             elif kind == "Pooling":
                 # Several modes lie side by side.
                 size = None if size is None else size * len(pooling_modes(_read_json(folder / "config.json")))
@@ -111,11 +125,15 @@ class ModelFiles:
 
     def max_tokens(self, limit: int) -> int:
         """Tokens of a text that are read: the model's own limit, at most ``limit``."""
-        own = _read_json(self.transformer / "sentence_bert_config.json").get("max_seq_length")
+        own = self.sentence_config.get("max_seq_length")
         # Where the model does not say, its tokenizer does; some models have more positions than they can use.
         own = own or _read_json(self.transformer / "tokenizer_config.json").get("model_max_length")
-        positions = _read_json(self.transformer / "config.json").get("max_position_embeddings")
-        return min(int(value) for value in (limit, own, positions) if value)
+        config = _read_json(self.transformer / "config.json")
+        positions = config.get("max_position_embeddings") or 0
+        if config.get("model_type") in _POSITIONS_BEHIND_PADDING:
+            positions -= 1 + (config.get("pad_token_id") or 0)
+        # XLNet says -1, for any number.
+        return min(int(value) for value in (limit, own, positions) if value and value > 0)
 
     def tokenizer(self) -> Tokenizer:
         """The model's tokenizer, without truncation or padding."""
@@ -278,7 +296,7 @@ def _check_usable(files: ModelFiles) -> None:
         raise ModelUnavailableError(f"{files.name} is no sentence-transformers model: it has no modules.json")
     for kind, folder in files.modules:
         # A layer of a kind unknown here has weights if it has a file of some other format.
-        weighted = kind in ("Transformer", "Dense", "LayerNorm") or any(folder.glob("*.bin"))
+        weighted = kind in ("Transformer", "StaticEmbedding", "Dense", "LayerNorm") or any(folder.glob("*.bin"))
         if weighted and not any(folder.glob("*.safetensors" if kind == "Transformer" else "model.safetensors")):
             raise ModelUnavailableError(
                 f"model {files.name} has no safetensors weights for its {kind} layer; other formats can run code when "
@@ -304,6 +322,18 @@ def _content_revision(path: Path) -> str:
             with file.open("rb") as stream:
                 digest.update(hashlib.file_digest(stream, "sha256").digest())
     return f"sha256:{digest.hexdigest()[:16]}"
+
+
+def _columns(weights: Path) -> int | None:
+    """Of the only table in a file of weights; None if there are several."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(weights, framework="numpy") as file:
+            names = list(file.keys())
+            return int(file.get_slice(names[0]).get_shape()[-1]) if len(names) == 1 else None
+    except SafetensorError:
+        raise ModelUnavailableError(f"{weights} cannot be read as weights; {_IF_DAMAGED}") from None
 
 
 def _read_json(file: Path) -> Any:

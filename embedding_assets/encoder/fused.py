@@ -2,21 +2,18 @@
 
 One matrix product for query, key and value; fused attention, for MPNet with its relative position bias as an additive
 mask that is built once a batch; on a CPU in bfloat16, weights laid out for oneDNN once instead of at every call, and
-GELU computed while the product is still in cache. What comes out is compared with the library's result when a model is
-loaded.
+GELU computed while the product is still in cache. What comes out of a model is compared with the library's result when
+it is first used (encoder/comparison.py).
 """
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-
-logger = logging.getLogger(__name__)
 
 # Where the library keeps the projections of a layer's attention, by model type.
 _BERT_NAMES: Final = ("self.query", "self.key", "self.value", "output.dense", "output.LayerNorm")
@@ -28,11 +25,6 @@ _ATTENTION_NAMES: Final = {
     "roberta": _BERT_NAMES,
     "xlm-roberta": _BERT_NAMES,
 }
-
-_LEAST_COSINE: Final = {torch.float32: 0.99999, torch.bfloat16: 0.995}
-"""Tolerance between the states of each token and the library's, computed in float32, behind the last layer."""
-
-_PROBE_LENGTHS: Final = (40, 17, 5)
 
 
 class FusedTransformer(nn.Module):
@@ -139,65 +131,29 @@ class _PackedLinear(nn.Module):
         return result
 
 
+def can_be_fused(model_type: str) -> bool:
+    """True for the architectures that are known here."""
+    return model_type in _ATTENTION_NAMES
+
+
 def fuse(
     model: Any, dtype: torch.dtype, device: str, *, after_layer: Callable[[], None] = lambda: None
-) -> FusedTransformer | None:
-    """The fused counterpart of a transformers model on a device; None for another architecture.
+) -> FusedTransformer:
+    """The fused counterpart of a transformers model on a device.
 
     Args:
-        model: in float32 on the CPU. It is left as it is.
+        model: in float32 on the CPU, of an architecture that can be fused. It is left as it is.
         dtype: in which the fused layers compute.
         device: torch device.
-        after_layer: called whenever a layer's weights have been read, so that they can be let go.
+        after_layer: called whenever a layer's weights have been copied, so that they can be let go.
+
+    Raises:
+        Exception: in another version of the libraries names and private operators may have changed.
     """
-    if model.config.model_type not in _ATTENTION_NAMES:
-        return None
-    with torch.inference_mode():
-        try:
-            return _checked(model, dtype, device, after_layer)
-        except (AttributeError, IndexError, NotImplementedError, RuntimeError, TypeError) as error:
-            # Another version of the libraries: names and private operators may have changed.
-            logger.warning(
-                "%s could not be fused (%s: %s); the library's own, slower code computes",
-                model.config.model_type,
-                type(error).__name__,
-                str(error).partition("\n")[0],
-            )
-            return None
-
-
-def _checked(model: Any, dtype: torch.dtype, device: str, after_layer: Callable[[], None]) -> FusedTransformer | None:
-    input_ids, attention_mask = _probe(model.config)
-    hooks = [layer.register_forward_hook(lambda *_: after_layer()) for layer in model.encoder.layer]
-    try:
-        expected = model(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
-    finally:
-        for hook in hooks:
-            hook.remove()
     # In float32 packing gains nothing, and the copies would take the place of pages that the kernel may drop.
     packed = (device, dtype) == ("cpu", torch.bfloat16) and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
-    fused = FusedTransformer(model, dtype, packed=packed, after_layer=after_layer).eval().to(device)
-    states = fused(input_ids.to(device), attention_mask.to(device), padded=True).to("cpu", torch.float32)
-    cosine = functional.cosine_similarity(states, expected, dim=-1)[attention_mask == 1].min().item()
-    if not cosine >= _LEAST_COSINE[dtype]:  # NaN differs too
-        logger.warning(
-            "fused %s differs from the library's result (cosine %.5f); the library's own, slower code computes",
-            model.config.model_type,
-            cosine,
-        )
-        return None
-    return fused
-
-
-def _probe(config: Any) -> tuple[Tensor, Tensor]:
-    """Token ids of a few texts of different lengths, and their mask."""
-    lengths = [min(length, config.max_position_embeddings - 2) for length in _PROBE_LENGTHS]
-    positions = torch.arange(lengths[0])
-    attention_mask = torch.stack([(positions < length).long() for length in lengths])
-    padding = config.pad_token_id or 0
-    ids = (torch.arange(attention_mask.numel()).view_as(attention_mask) * 7919) % config.vocab_size
-    ids = torch.where(ids == padding, (padding + 1) % config.vocab_size, ids)
-    return torch.where(attention_mask == 1, ids, padding), attention_mask
+    with torch.inference_mode():
+        return FusedTransformer(model, dtype, packed=packed, after_layer=after_layer).eval().to(device)
 
 
 def _linear(layers: list[nn.Module], dtype: torch.dtype, *, packed: bool, activation: str | None = None) -> nn.Module:

@@ -48,7 +48,10 @@ def checked_loading(name: str) -> Iterator[None]:
         ModelUnavailableError: weights are missing, left over or of another shape.
     """
     from transformers import PreTrainedModel
+    from transformers.utils import logging
 
+    # A progress bar of its own would tear the command line's.
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     models: Any = PreTrainedModel
     original = models.__dict__["from_pretrained"]
 

@@ -15,7 +15,9 @@ from embedding_assets.config import EmbeddingConfig
 from embedding_assets.encoder.allocator import Heap
 from embedding_assets.encoder.device import default_batch_tokens, is_out_of_memory
 from embedding_assets.encoder.files import ModelFiles
-from embedding_assets.encoder.model import LoadedModel, PendingVectors, TokenizedText, get_model
+from embedding_assets.encoder.model import LoadedModel, PendingVectors
+from embedding_assets.encoder.shared import get_model
+from embedding_assets.encoder.tokens import Role, TokenizedText
 from embedding_assets.errors import ConfigurationError, EmbeddingAssetsError, ProviderError
 from embedding_assets.planning import halve, plan_batches
 from embedding_assets.providers.base import EmbeddedBatch
@@ -126,8 +128,8 @@ class LocalProvider:
             ProviderError: the model fails on any text.
         """
         self.load()
-        model, prompt = self._model, self._query_prompt if query else self.space.prompt
-        tokenized, errors = self._tokenize(texts, prompt)
+        model, role = self._model, Role(self._query_prompt if query else self.space.prompt, query)
+        tokenized, errors = self._tokenize(texts, role)
         if errors:
             yield self._failed(errors)
         readable = [index for index in range(len(texts)) if index not in errors]
@@ -139,12 +141,12 @@ class LocalProvider:
         )
         in_flight: deque[_Started] = deque()
         for positions in batches:
-            in_flight.append(self._start([readable[position] for position in positions], tokenized, prompt))
+            in_flight.append(self._start([readable[position] for position in positions], tokenized, role))
             while len(in_flight) > model.lookahead:
-                yield from self._finish(in_flight.popleft(), tokenized, prompt)
+                yield from self._finish(in_flight.popleft(), tokenized, role)
             self._heap.trim()
         for started in in_flight:
-            yield from self._finish(started, tokenized, prompt)
+            yield from self._finish(started, tokenized, role)
 
     @property
     def _model(self) -> LoadedModel:
@@ -152,31 +154,31 @@ class LocalProvider:
             raise ProviderError("the model is not loaded")
         return self._loaded
 
-    def _tokenize(self, texts: Sequence[str], prompt: str) -> tuple[dict[int, TokenizedText], dict[int, str]]:
+    def _tokenize(self, texts: Sequence[str], role: Role) -> tuple[dict[int, TokenizedText], dict[int, str]]:
         """The tokens of each text, and the error codes of those that have none, e.g. for a lone surrogate."""
         try:
-            return dict(enumerate(self._model.tokenize(texts, prompt))), {}
+            return dict(enumerate(self._model.tokenize(texts, role))), {}
         except Exception as error:  # noqa: BLE001 (the tokenizers raise nothing more specific)
             logger.warning("%d texts could not be tokenized together (%s)", len(texts), type(error).__name__)
         tokenized: dict[int, TokenizedText] = {}
         errors: dict[int, str] = {}
         for index, text in enumerate(texts):
             try:
-                [tokenized[index]] = self._model.tokenize([text], prompt)
+                [tokenized[index]] = self._model.tokenize([text], role)
             except Exception:  # noqa: BLE001
                 errors[index] = "tokenizing_failed"
         if not tokenized:
             self._check_model()
         return tokenized, errors
 
-    def _start(self, batch: list[int], tokenized: dict[int, TokenizedText], prompt: str) -> _Started:
+    def _start(self, batch: list[int], tokenized: dict[int, TokenizedText], role: Role) -> _Started:
         try:
-            return batch, self._model.start([tokenized[index] for index in batch], prompt)
+            return batch, self._model.start([tokenized[index] for index in batch], role)
         except Exception as error:  # noqa: BLE001 (a layer of others raises whatever it stumbles over)
             # Its traceback would keep the failed batch's memory alive.
             return batch, error.with_traceback(None)
 
-    def _finish(self, started: _Started, tokenized: dict[int, TokenizedText], prompt: str) -> Iterator[EmbeddedBatch]:
+    def _finish(self, started: _Started, tokenized: dict[int, TokenizedText], role: Role) -> Iterator[EmbeddedBatch]:
         batch, outcome = started
         if isinstance(outcome, PendingVectors):
             try:
@@ -196,7 +198,7 @@ class LocalProvider:
             return
         logger.warning("a batch of %d texts failed (%s), halving it", len(batch), type(outcome).__name__)
         for half in halve(batch):
-            yield from self._finish(self._start(half, tokenized, prompt), tokenized, prompt)
+            yield from self._finish(self._start(half, tokenized, role), tokenized, role)
 
     def _cut(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
         """The space's share of vectors, of unit length again if the model's are."""

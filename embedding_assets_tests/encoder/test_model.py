@@ -13,20 +13,21 @@ from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 
 from embedding_assets.encoder.files import ModelFiles, locate_model
-from embedding_assets.encoder.fused import FusedTransformer
-from embedding_assets.encoder.model import LoadedModel, TokenizedText, get_model, release_models
+from embedding_assets.encoder.model import LoadedModel
+from embedding_assets.encoder.shared import get_model, release_models
+from embedding_assets.encoder.tokens import Role, TokenizedText
 from embedding_assets.errors import ConfigurationError, ModelUnavailableError
-from embedding_assets_tests.support.encoding import ODD_TEXTS, cosines, real_texts
+from embedding_assets_tests.support.encoding import ODD_TEXTS, cosines, loaded, real_texts
 from embedding_assets_tests.support.tiny_model import DIMENSIONS, POSITIONS, PROMPTS, save_tiny_model
 
 
 def encode(model: LoadedModel, texts: list[str], prompt: str = "", batch: int = 16) -> NDArray[np.float32]:
-    tokenized = model.tokenize(texts, prompt)
+    tokenized = model.tokenize(texts, Role(prompt))
     order = sorted(range(len(texts)), key=lambda index: len(tokenized[index].ids))
     vectors = np.empty((len(texts), model.dimensions), dtype=np.float32)
     for start in range(0, len(order), batch):
         rows = order[start : start + batch]
-        vectors[rows] = model.encode([tokenized[row] for row in rows], prompt)
+        vectors[rows] = model.encode([tokenized[row] for row in rows], Role(prompt))
     return vectors
 
 
@@ -79,7 +80,7 @@ def test_the_order_within_a_batch_is_kept(demo: LoadedModel):
 def test_a_batch_is_padded_for_matrix_units_but_not_past_the_positions(
     tokens: int, width: int, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    model = LoadedModel(ModelFiles("tiny", "1", tiny_model), "cpu", 50, "float32")
+    model = loaded(tiny_model, 50, "float32")
     text = TokenizedText([5] * tokens, truncated=False)
     expected = model.encode([text])
     monkeypatch.setattr(model, "width_multiple", 16)
@@ -171,7 +172,7 @@ def test_small_models_with_prompts(normalize: bool, include_prompt: bool, tmp_pa
     pooling = folder / "1_Pooling" / "config.json"
     pooling.write_text(json.dumps({**json.loads(pooling.read_text()), "include_prompt": include_prompt}))
     files = locate_model(str(folder), None, data_dir=tmp_path, timeout_seconds=1)
-    model = LoadedModel(files, "cpu", files.max_tokens(384), "float32")
+    model = loaded(files, files.max_tokens(384))
     assert model.dimensions == files.dimensions == DIMENSIONS
     reference = SentenceTransformer(str(folder), device="cpu")
     texts = ["a", " two words", "many words " * 40, *real_texts(20)]
@@ -190,7 +191,7 @@ def test_damaged_weights(damage: bytes, tiny_model: Path):
     (tiny_model / "model.safetensors").write_bytes(damage)
     files = locate_model(str(tiny_model), None, data_dir=tiny_model, timeout_seconds=1)
     with pytest.raises(ModelUnavailableError, match=r"the files of model tiny in .* cannot be loaded"):
-        LoadedModel(files, "cpu", POSITIONS)
+        loaded(files, POSITIONS)
 
 
 def test_weights_that_are_missing_are_not_made_up(tiny_model: Path):
@@ -201,7 +202,7 @@ def test_weights_that_are_missing_are_not_made_up(tiny_model: Path):
     save_file(kept, tiny_model / "model.safetensors", metadata={"format": "pt"})
     files = locate_model(str(tiny_model), None, data_dir=tiny_model, timeout_seconds=1)
     with pytest.raises(ModelUnavailableError, match=r"10 weights of model tiny are missing, e.g. encoder"):
-        LoadedModel(files, "cpu", POSITIONS)
+        loaded(files, POSITIONS)
 
 
 def test_a_pooler_that_no_layer_uses_may_be_missing(tiny_model: Path):
@@ -212,7 +213,7 @@ def test_a_pooler_that_no_layer_uses_may_be_missing(tiny_model: Path):
     assert len(kept) < len(weights)
     save_file(kept, tiny_model / "model.safetensors", metadata={"format": "pt"})
     files = locate_model(str(tiny_model), None, data_dir=tiny_model, timeout_seconds=1)
-    assert LoadedModel(files, "cpu", POSITIONS).dimensions == DIMENSIONS
+    assert loaded(files, POSITIONS).dimensions == DIMENSIONS
 
 
 def test_a_layer_of_third_parties_is_not_loaded(tiny_model: Path, tmp_path: Path):
@@ -223,30 +224,5 @@ def test_a_layer_of_third_parties_is_not_loaded(tiny_model: Path, tmp_path: Path
     (tiny_model / "modules.json").write_text(json.dumps(modules))
     files = locate_model(str(tiny_model), None, data_dir=tiny_model, timeout_seconds=1)
     with pytest.raises(ModelUnavailableError, match="cannot be loaded"):
-        LoadedModel(files, "cpu", POSITIONS)
+        loaded(files, POSITIONS)
     assert not mark.exists()
-
-
-def test_where_bfloat16_cannot_be_packed_fused_float32_computes(
-    tiny_model: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-):
-    def unsupported(*_: object) -> None:
-        raise RuntimeError("not on this processor")
-
-    monkeypatch.setattr("embedding_assets.encoder.fused._PackedLinear", unsupported)
-    model = LoadedModel(ModelFiles("tiny", "1", tiny_model), "cpu", 32, "bfloat16")
-    assert isinstance(model._layers._transformer, FusedTransformer)
-    assert model.precision == "float32"
-    assert "EMBEDDING_PRECISION=bfloat16 is not honoured: tiny computes in float32" in caplog.text
-
-
-def test_a_precision_that_the_package_does_not_honour_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture):
-    from sentence_transformers import SentenceTransformer
-    from sentence_transformers.sentence_transformer.modules import Pooling
-
-    transformer = SentenceTransformer(str(save_tiny_model(tmp_path / "tiny")), device="cpu")[0]
-    model = SentenceTransformer(modules=[transformer, Pooling(DIMENSIONS, "lasttoken")], device="cpu")
-    model.save(str(tmp_path / "last"), create_model_card=False)
-    loaded = LoadedModel(ModelFiles("last", "1", tmp_path / "last"), "cpu", 32, "bfloat16")
-    assert loaded.precision == "float32"
-    assert "is not honoured: last computes in float32" in caplog.text

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from embedding_assets.config import EmbeddingConfig
 from embedding_assets.encoder.files import locate_model
-from embedding_assets.encoder.model import LoadedModel, PendingVectors, TokenizedText
+from embedding_assets.encoder.model import LoadedModel, PendingVectors
+from embedding_assets.encoder.tokens import TokenizedText
 from embedding_assets.errors import ConfigurationError, ProviderError
 from embedding_assets.providers.local import local_space
 from embedding_assets_tests.support.encoding import embedded, local_provider

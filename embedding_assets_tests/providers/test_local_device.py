@@ -11,7 +11,8 @@ from sentence_transformers import SentenceTransformer
 from embedding_assets.config import EmbeddingConfig
 from embedding_assets.encoder.demo_model import NAME as DEMO_MODEL
 from embedding_assets.encoder.files import locate_model
-from embedding_assets.encoder.model import LoadedModel, PendingVectors, TokenizedText
+from embedding_assets.encoder.model import LoadedModel, PendingVectors
+from embedding_assets.encoder.tokens import TokenizedText
 from embedding_assets.errors import ProviderError
 from embedding_assets.providers.local import LocalProvider
 from embedding_assets_tests.support.encoding import ODD_TEXTS, cosines, embedded, local_provider, real_texts

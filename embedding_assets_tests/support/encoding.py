@@ -8,7 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedding_assets.config import EmbeddingConfig
-from embedding_assets.encoder.files import locate_model
+from embedding_assets.encoder.files import ModelFiles, locate_model
+from embedding_assets.encoder.model import LoadedModel
+from embedding_assets.encoder.precision import Precision
+from embedding_assets.encoder.ways import ways
 from embedding_assets.providers.local import LocalProvider
 from embedding_assets_tests.support.tiny_model import DIMENSIONS
 
@@ -47,6 +50,12 @@ def real_texts(count: int) -> list[str]:
 def cosines(left: NDArray[np.float32], right: NDArray[np.float32]) -> NDArray[np.float32]:
     norms: NDArray[np.float32] = np.linalg.norm(left, axis=1) * np.linalg.norm(right, axis=1)
     return np.einsum("ij,ij->i", left, right) / norms
+
+
+def loaded(model: ModelFiles | Path, max_tokens: int = 32, precision: Precision = "float32") -> LoadedModel:
+    """A model, or that of a folder, in the fastest way, without comparing it."""
+    files = model if isinstance(model, ModelFiles) else ModelFiles(model.name, "1", model)
+    return LoadedModel(files, "cpu", max_tokens, next(ways(files, "cpu", precision)))
 
 
 def local_provider(folder: Path, **changes: object) -> LocalProvider:

@@ -1,0 +1,191 @@
+"""A model is compared with its library, whole, when it is first used: what is fast here must be right as well.
+
+Awkward texts go through all that this package does with a text (tokens, prompt, layers, padding) and through
+``SentenceTransformer.encode_document`` and ``encode_query`` in float32, one by one. The fastest way of computing whose
+vectors agree is taken and remembered, for this revision, these versions and this processor, so that later starts need
+neither the comparison nor the import of sentence-transformers.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embedding_assets.encoder.comparison_record import Comparison, Record
+from embedding_assets.encoder.device import default_batch_tokens, is_out_of_memory
+from embedding_assets.encoder.files import ModelFiles
+from embedding_assets.encoder.model import LoadedModel
+from embedding_assets.encoder.precision import Precision, resolve_precision
+from embedding_assets.encoder.tokens import Role
+from embedding_assets.encoder.ways import Way, ways
+from embedding_assets.errors import ModelUnavailableError
+from embedding_assets.planning import plan_batches
+
+logger = logging.getLogger(__name__)
+
+LEAST_AGREEMENT: Final = {"float32": 0.9999, "bfloat16": 0.999}
+"""Below it a way of computing is not taken; by the precision of its transformer."""
+
+AWKWARD_TEXTS: Final = (
+    "A sentence as most of them are.",
+    "Typed By SomeBody WHO likes CAPITALS, iPhones and HTML.",
+    "Crème brûlée, naïve façade, Ångström, São Paulo, smørrebrød, žluťoučký kůň",
+    "cafe\u0301 with an accent of its own, ﬁne ligatures, ½ and ² and ™",
+    "東京は日本の首都です。人工智能正在改变世界。",
+    "Москва — столица России; Αθήνα, תל אביב, القاهرة",
+    "한국어와 ภาษาไทย และ हिन्दी",
+    "😀 👩‍👩‍👧‍👦 🇩🇪 ✅",
+    "zero\u200bwidth\u200djoiners and a soft\u00adhyphen",
+    "[CLS] special [SEP] tokens </s> <s> <pad> [MASK] <|endoftext|>",
+    "  leading, inner   and trailing space \t\n",
+    "first line\nsecond line\r\n\r\n- a list\n- of two",
+    "def main(argv: list[str]) -> int:\n    return len(argv) // 2  # comment",
+    "https://example.com/a/b?c=d&e=%20f#g",
+    "Part no. AX-1048/B, 3.14159, 1,000,000 and 12:30 on 2024-02-29",
+    "x",
+    ".",
+    " ",
+    "Donaudampfschifffahrtsgesellschaftskapitän" * 6,
+    "A paragraph of some length, which says little and takes its time to say it; " * 4,
+)
+
+
+def load_compared(
+    files: ModelFiles, device: str, max_tokens: int, precision: Literal["auto", "float32", "bfloat16"]
+) -> LoadedModel:
+    """The model, computed in the fastest way that agrees with its library.
+
+    Raises:
+        ModelUnavailableError: the files cannot be loaded, or no way agrees.
+        ConfigurationError: the device cannot compute in this precision.
+    """
+    wanted = resolve_precision(precision, device)
+    record = Record.of(files, device, max_tokens, wanted)
+    comparison = record.read()
+    if comparison is not None:
+        model = LoadedModel(files, device, max_tokens, Way(comparison.code, comparison.precision))
+    else:
+        model, comparison = compare(files, device, max_tokens, wanted)
+        record.write(comparison)
+    if precision == "bfloat16" and model.precision != precision:
+        logger.warning(
+            "EMBEDDING_PRECISION=bfloat16 is not honoured: %s computes in float32 here, since in less it does not give "
+            "its library's vectors",
+            files.name,
+        )
+    return model
+
+
+def compare(files: ModelFiles, device: str, max_tokens: int, precision: Precision) -> tuple[LoadedModel, Comparison]:
+    """Load the model in the fastest way that agrees with its library, which is computed first and let go.
+
+    Raises:
+        ModelUnavailableError: the files cannot be loaded, or no way agrees.
+    """
+    started = time.monotonic()
+    logger.info("comparing %s with its library, once for this revision", files.name)
+    references = _references(files, device, max_tokens)
+    refused: dict[str, float | None] = {}
+    failure: Exception | None = None
+    for way in ways(files, device, precision):
+        try:
+            model = LoadedModel(files, device, max_tokens, way)
+            documents, queries = (_agreement(reference, model) for reference in references)
+        except Exception as error:  # noqa: BLE001 (other versions of the libraries may raise anything here)
+            failure = error
+            refused[" ".join(way)] = None
+            logger.warning("%s could not be computed in %s (%s)", files.name, " ".join(way), type(error).__name__)
+            continue
+        if min(documents, queries) >= LEAST_AGREEMENT[way.precision]:
+            seconds = time.monotonic() - started
+            logger.info("%s agrees with its library to %.6f in %s", files.name, min(documents, queries), " ".join(way))
+            return model, Comparison(way.code, way.precision, documents, queries, refused, seconds)
+        del model  # before the next is loaded
+        failure = None
+        refused[" ".join(way)] = min(documents, queries)
+        logger.warning(
+            "%s in %s differs from its library's result (%.5f); slower code computes",
+            files.name,
+            " ".join(way),
+            min(documents, queries),
+        )
+    if failure is not None:
+        raise failure
+    raise ModelUnavailableError(
+        f"the vectors of model {files.name} cannot be reproduced (agreement with its library: {refused}): in a batch "
+        "they differ from those alone, or its files ask for something that is not done here; choose another "
+        "EMBEDDING_MODEL_NAME, or serve it and set EMBEDDING_OPENAI_BASE_URL to that server"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Reference:
+    """The library's vectors of some texts."""
+
+    texts: list[str]
+    role: Role
+    vectors: NDArray[np.float32]
+
+
+def _references(files: ModelFiles, device: str, max_tokens: int) -> list[_Reference]:
+    import gc
+
+    try:
+        return _computed_references(files, device, max_tokens)
+    except ModelUnavailableError:
+        raise
+    except Exception as error:
+        if device != "cpu" and is_out_of_memory(error):
+            # In float32 it may be too large for the device.
+            return _references(files, "cpu", max_tokens)
+        raise ModelUnavailableError(
+            f"the files of model {files.name} in {files.path} cannot be loaded ({type(error).__name__}: {error}); "
+            "if the folder is damaged, remove it so that it is fetched again"
+        ) from error
+    finally:
+        gc.collect()
+
+
+def _computed_references(files: ModelFiles, device: str, max_tokens: int) -> list[_Reference]:
+    from embedding_assets.encoder.package import load_by_package
+
+    model = load_by_package(files, max_tokens).to(device)
+    texts = [*AWKWARD_TEXTS]
+    if not math.isinf(model.max_seq_length or max_tokens):
+        texts.append(" ".join(f"word{number}" for number in range(max_tokens)))
+    # One by one, so that padding counts; at full length, since what is cut is cut later.
+    options: dict[str, Any] = {"batch_size": 1, "show_progress_bar": False, "truncate_dim": None}
+    model.truncate_dim = None
+    document, query = Role(files.prompt), Role(files.query_prompt or "query: ", query=True)
+    return [
+        _Reference(texts, document, model.encode_document(texts, prompt=document.prompt, **options)),
+        _Reference(texts, query, model.encode_query(texts, prompt=query.prompt, **options)),
+    ]
+
+
+def _agreement(reference: _Reference, model: LoadedModel) -> float:
+    """The least of all texts: the cosine where lengths are equal, less where they differ; NaN is no agreement."""
+    tokens = model.tokenize(reference.texts, reference.role)
+    lengths = [len(text.ids) for text in tokens]
+    least = 1.0
+    for batch in plan_batches(
+        lengths,
+        max_tokens=default_batch_tokens(model.device, model.precision),
+        max_texts=len(lengths),
+        width_multiple=model.width_multiple,
+    ):
+        vectors = model.encode([tokens[index] for index in batch], reference.role)
+        expected = reference.vectors[batch]
+        squares = (vectors**2).sum(axis=1) + (expected**2).sum(axis=1)
+        # Two texts without any token agree in having no direction.
+        agreements = np.where(
+            squares == 0, 1, 2 * (vectors * expected).sum(axis=1) / np.where(squares == 0, 1, squares)
+        )
+        least = min(least, float(agreements.min())) if np.isfinite(agreements).all() else -1.0
+    return least

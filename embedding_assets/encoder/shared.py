@@ -1,0 +1,50 @@
+"""The models of this process, each loaded once and shared by all callers."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Literal
+
+from embedding_assets.encoder.device import resolve_device
+from embedding_assets.encoder.files import ModelFiles
+
+if TYPE_CHECKING:
+    from embedding_assets.encoder.model import LoadedModel
+
+_models: dict[tuple[str, str, str, int, str], LoadedModel] = {}
+_lock = threading.Lock()
+
+
+def get_model(
+    files: ModelFiles, *, device: str, max_tokens: int, precision: Literal["auto", "float32", "bfloat16"] = "auto"
+) -> LoadedModel:
+    """The model of this process, loaded at the first call; concurrent callers wait for one load.
+
+    At module level, since every Dagster step sets its resources up again.
+
+    Raises:
+        ModelUnavailableError: the files cannot be loaded, or not computed as its library does.
+        ConfigurationError: the device is not there, or cannot compute in this precision.
+    """
+    # Not with this module: it brings torch.
+    from embedding_assets.encoder.comparison import load_compared
+
+    device = resolve_device(device)
+    key = (str(files.path), files.revision, device, max_tokens, precision)
+    with _lock:
+        if key not in _models:
+            _models[key] = load_compared(files, device, max_tokens, precision)
+        return _models[key]
+
+
+def release_models() -> None:
+    """Forget all models, so that their memory can be reused."""
+    import gc
+
+    import torch
+
+    with _lock:
+        _models.clear()
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
