@@ -11,8 +11,9 @@ from __future__ import annotations
 import logging
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -159,14 +160,29 @@ def _computed_references(files: ModelFiles, device: str, max_tokens: int) -> lis
     texts = [*AWKWARD_TEXTS]
     if not math.isinf(model.max_seq_length or max_tokens):
         texts.append(" ".join(f"word{number}" for number in range(max_tokens)))
-    # One by one, so that padding counts; at full length, since what is cut is cut later.
-    options: dict[str, Any] = {"batch_size": 1, "show_progress_bar": False, "truncate_dim": None}
+    # What is cut is cut later.
     model.truncate_dim = None
     document, query = Role(files.prompt), Role(files.query_prompt or "query: ", query=True)
     return [
-        _Reference(texts, document, model.encode_document(texts, prompt=document.prompt, **options)),
-        _Reference(texts, query, model.encode_query(texts, prompt=query.prompt, **options)),
+        _reference(texts, document, lambda text: model.encode_document(text, prompt=document.prompt)),
+        _reference(texts, query, lambda text: model.encode_query(text, prompt=query.prompt)),
     ]
+
+
+def _reference(texts: list[str], role: Role, encode: Callable[[str], NDArray[np.float32]]) -> _Reference:
+    """Vectors of the texts, one by one, so that padding counts; without those that the library itself fails at."""
+    vectors: dict[str, NDArray[np.float32]] = {}
+    failure: Exception | None = None
+    for text in texts:
+        try:
+            vectors[text] = encode(text)
+        except Exception as error:
+            if is_out_of_memory(error):
+                raise
+            failure = error
+    if failure is not None and not vectors:
+        raise failure
+    return _Reference([*vectors], role, np.stack([*vectors.values()]))
 
 
 def _agreement(reference: _Reference, model: LoadedModel) -> float:

@@ -50,12 +50,17 @@ class _PackageTokens(Tokens):
     def __init__(self, model: SentenceTransformer, max_tokens: int) -> None:
         super().__init__(max_tokens)
         self._model = model
+        # Then the end of a text counts, and the tokens of its beginning say nothing.
+        self._cuts_from_left = getattr(model.tokenizer, "truncation_side", "right") == "left"
 
     def _beginnings(self, texts: Sequence[str], role: Role) -> list[Beginning]:
         ids = self._ids(texts, role)
         lengths = [len(row) for row in self._ids(texts, role, processing_kwargs=_UNCUT)]
         return [
-            Beginning(TokenizedText(row, length > len(row)), suffices=length >= 2 * len(row))
+            Beginning(
+                TokenizedText(row, length > len(row)),
+                suffices=length > len(row) and length >= 2 * len(row) and not self._cuts_from_left,
+            )
             for row, length in zip(ids, lengths, strict=True)
         ]
 
