@@ -25,6 +25,7 @@ from embedding_assets.postgres.schema import migrate
 from embedding_assets.postgres.server.embedded import start_embedded_server, stop_embedded_server
 from embedding_assets.postgres.url import normalize_url
 from embedding_assets_tests.support import processes
+from embedding_assets_tests.support.default_model import HUB_CACHE
 
 if tiles_are_broken():
     # Where bfloat16 would use them and crash, it is tested without; before torch computes anything.
@@ -54,6 +55,10 @@ def pytest_configure(config: pytest.Config) -> None:
         Path(os.environ[_FOLDER]).chmod(0o755)  # a server that root starts runs as another user
         # Comparisons of models with their library: made once by all of these tests, and not kept longer.
         os.environ["HF_ASSETS_CACHE"] = os.environ[_FOLDER]
+        # No model of the person who runs the tests, but for the default one where a test asks for it.
+        own = Path(os.environ.get("HF_HOME", "~/.cache/huggingface")).expanduser() / "hub"
+        os.environ.setdefault(HUB_CACHE, os.environ.get("HF_HUB_CACHE", str(own)))
+        os.environ["HF_HUB_CACHE"] = f"{os.environ[_FOLDER]}/hub"
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

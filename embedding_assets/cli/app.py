@@ -40,12 +40,18 @@ def demo(
     paths: Annotated[
         list[Path] | None, typer.Argument(help="Your own documents. Default: Python's documentation.")
     ] = None,
+    model: Annotated[
+        Literal["small", "default"] | None,
+        typer.Option(
+            help="A small one that is quick, or the default one (400 MB). Default: the configured one or small."
+        ),
+    ] = None,
 ) -> None:
     """Show the whole job: load real text, embed it through Dagster, check it, ask it three questions."""
     from embedding_assets.cli.demo import run_demo
 
     with session() as settings:
-        run_demo(settings, paths or [], out)
+        run_demo(settings, paths or [], out, model=model)
 
 
 @app.command()

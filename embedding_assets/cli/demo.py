@@ -6,7 +6,7 @@ import re
 import signal
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 from rich.console import Console
 from rich.rule import Rule
@@ -15,10 +15,12 @@ from rich.table import Table
 from embedding_assets.cli import progress, tables
 from embedding_assets.cli.corpus import installed_documents
 from embedding_assets.cli.dagster import start_materialization
+from embedding_assets.cli.models import fetch
+from embedding_assets.config import DEFAULT_MODEL_NAME
 from embedding_assets.documents.files import read_documents
 from embedding_assets.documents.loading import configured_splitter, load_documents
 from embedding_assets.encoder.demo_model import NAME as DEMO_MODEL
-from embedding_assets.errors import EmbeddingAssetsError, ModelUnavailableError
+from embedding_assets.errors import EmbeddingAssetsError
 from embedding_assets.formatting import dollars, megabytes, rate
 from embedding_assets.health.judge import judge_everything
 from embedding_assets.postgres.backlog import count_backlog
@@ -45,7 +47,9 @@ QUESTIONS: Final = (
 _POLL_SECONDS = 0.5
 
 
-def run_demo(settings: Settings, paths: list[Path], console: Console) -> None:
+def run_demo(
+    settings: Settings, paths: list[Path], console: Console, *, model: Literal["small", "default"] | None = None
+) -> None:
     """Load, embed through Dagster, check, ask; a second call finds nothing to do and says so.
 
     Raises:
@@ -53,7 +57,7 @@ def run_demo(settings: Settings, paths: list[Path], console: Console) -> None:
     """
     with open_database(settings) as database:
         console.print(f"PostgreSQL: {database.address}", markup=False, highlight=False)
-        settings, explanation = choose_model(settings, database)
+        settings, explanation = choose_model(settings, database, model)
         if explanation:
             console.print(explanation, style="yellow", markup=False, highlight=False)
         _load(settings, database, paths, console)
@@ -71,25 +75,28 @@ def run_demo(settings: Settings, paths: list[Path], console: Console) -> None:
     _print_next_steps(console)
 
 
-def choose_model(settings: Settings, database: Database) -> tuple[Settings, str | None]:
-    """Settings with a model that can be had now, and a line of explanation if it is not the configured one.
+def choose_model(
+    settings: Settings, database: Database, model: Literal["small", "default"] | None
+) -> tuple[Settings, str | None]:
+    """Settings with the model to show, and a line about it unless it was chosen before.
 
-    The demo model steps in only where the default cannot be had; a model that was asked for by name is never replaced.
+    The small one unless another was asked for, by name or by the table: a demonstration is to be quick.
 
     Raises:
         ModelUnavailableError: the model that was asked for cannot be had.
     """
-    try:
+    if model == "default":
+        settings = settings.with_embedding(model_name=DEFAULT_MODEL_NAME)
+        fetch(settings, quiet=False)
+        return settings, None
+    is_chosen = "model_name" in settings.embedding.model_fields_set or serving_space(database) is not None
+    if model is None and (is_chosen or settings.embedding.provider != "local"):
         model_for_splitting(settings, database)
-    except ModelUnavailableError:
-        if "model_name" in settings.embedding.model_fields_set or serving_space(database) is not None:
-            raise
-        reason = (
-            f"{settings.embedding.model_name} is neither cached nor reachable; using the small demo model instead "
-            "(all-MiniLM-L6-v2, lifted to 768 dimensions)"
-        )
-        return settings.with_embedding(model_name=DEMO_MODEL), reason
-    return settings, None
+        return settings, None
+    return settings.with_embedding(model_name=DEMO_MODEL), (
+        f"The model is a small one, to be quick: all-MiniLM-L6-v2, lifted to 768 dimensions. {DEFAULT_MODEL_NAME}, "
+        "the default elsewhere: embedding-assets demo --model default"
+    )
 
 
 def _load(settings: Settings, database: Database, paths: list[Path], console: Console) -> None:

@@ -1,4 +1,5 @@
 import io
+import os
 import re
 import shutil
 import signal
@@ -12,6 +13,7 @@ from rich.console import Console
 
 from embedding_assets.cli import demo
 from embedding_assets.cli.demo import choose_model, run_demo
+from embedding_assets.cli.models import fetch
 from embedding_assets.config import DEFAULT_MODEL_NAME, get_settings
 from embedding_assets.encoder.demo_model import NAME as DEMO_MODEL
 from embedding_assets.errors import EmbeddingAssetsError, ModelUnavailableError
@@ -19,6 +21,7 @@ from embedding_assets.health.verdict import Verdict
 from embedding_assets.postgres.server.embedded import stop_embedded_server
 from embedding_assets.providers.space_selection import select_for_run
 from embedding_assets_tests.support import processes
+from embedding_assets_tests.support.default_model import HUB_CACHE, published_model
 from embedding_assets_tests.support.fakes import insert_chunks
 from fake_api.server import ApiServer
 
@@ -58,7 +61,8 @@ def test_from_a_fresh_folder_to_answers_and_again(fresh_data_dir, documents, mon
 
     text, _ = play(documents)
 
-    assert f"{DEFAULT_MODEL_NAME} is neither cached nor reachable; using the small demo model" in flat(text)
+    assert "The model is a small one, to be quick: all-MiniLM-L6-v2" in flat(text)
+    assert "demo --model default" in flat(text)
     assert "rejected: " in text
     assert "bad.jsonl:1" in flat(text).replace(" ", "")
     added = int(re.search(r"(\d+) chunks added", flat(text))[1])
@@ -160,32 +164,43 @@ def test_an_interrupted_demo_leaves_no_run_behind(failing_run, settings, databas
     assert started[0].returncode is not None
 
 
-def test_the_demo_model_steps_in_only_when_nothing_was_configured(settings, database, monkeypatch):
+def test_the_small_model_is_shown_when_nothing_was_configured(settings, database, monkeypatch):
     monkeypatch.delenv("EMBEDDING_MODEL_NAME")
 
-    chosen, explanation = choose_model(get_settings(), database)
+    chosen, explanation = choose_model(get_settings(), database, None)
 
     assert chosen.embedding.model_name == DEMO_MODEL
     assert DEFAULT_MODEL_NAME in explanation
 
 
-@pytest.mark.parametrize("name", ["nobody/has-this-model", DEFAULT_MODEL_NAME])
+@pytest.mark.parametrize("name", ["has-this/model-not", DEFAULT_MODEL_NAME])
 def test_a_model_that_was_asked_for_is_never_replaced(settings, database, monkeypatch, name):
     monkeypatch.setenv("EMBEDDING_MODEL_NAME", name)
 
     with pytest.raises(ModelUnavailableError, match=name):
-        choose_model(get_settings(), database)
+        choose_model(get_settings(), database, None)
 
 
-def test_a_model_that_can_be_had_is_used_without_a_word(settings, database):
-    assert choose_model(settings, database) == (settings, None)
+def test_a_model_that_was_configured_is_shown_without_a_word(settings, database):
+    assert choose_model(settings, database, None) == (settings, None)
+
+
+def test_the_default_model_is_fetched_where_it_is_asked_for(settings, database, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", os.environ[HUB_CACHE])
+    model = published_model()
+
+    chosen, explanation = choose_model(settings, database, "default")
+
+    assert explanation is None
+    assert chosen.embedding.model_name == model.name
+    assert fetch(chosen, quiet=True) == (model, "cache or hub")
 
 
 def test_a_table_that_is_embedded_keeps_its_model(settings, database, monkeypatch):
     select_for_run(settings, database)
     monkeypatch.delenv("EMBEDDING_MODEL_NAME")
 
-    chosen, explanation = choose_model(get_settings(), database)
+    chosen, explanation = choose_model(get_settings(), database, None)
 
     assert explanation is None
     assert select_for_run(chosen, database).column.space.model == DEMO_MODEL

