@@ -1,29 +1,25 @@
 """A model is compared with its library, whole, when it is first used: what is fast here must be right as well.
 
-Awkward texts go through all that this package does with a text (tokens, prompt, layers, padding) and through
-``SentenceTransformer.encode_document`` and ``encode_query`` in float32, one by one. The fastest way of computing whose
-vectors agree is taken and remembered, for this revision, these versions and this processor, so that later starts need
-neither the comparison nor the import of sentence-transformers.
+Awkward texts go through all that this package does with a text (tokens, prompt, layers, padding) and through the
+library's ``encode_document`` and ``encode_query`` in float32 (encoder/reference.py). The fastest way of computing whose
+vectors agree is taken and remembered for this revision, these versions and this processor, so that later starts need
+no comparison.
 """
 
 from __future__ import annotations
 
 import logging
-import math
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from embedding_assets.encoder.comparison_record import Comparison, Record
-from embedding_assets.encoder.device import default_batch_tokens, is_out_of_memory
+from embedding_assets.encoder.device import default_batch_tokens
 from embedding_assets.encoder.files import ModelFiles
 from embedding_assets.encoder.model import LoadedModel
 from embedding_assets.encoder.precision import Precision, resolve_precision
-from embedding_assets.encoder.tokens import Role
+from embedding_assets.encoder.reference import Reference, references
 from embedding_assets.encoder.ways import Way, ways
 from embedding_assets.errors import ModelUnavailableError
 from embedding_assets.planning import plan_batches
@@ -32,29 +28,6 @@ logger = logging.getLogger(__name__)
 
 LEAST_AGREEMENT: Final = {"float32": 0.9999, "bfloat16": 0.999}
 """Below it a way of computing is not taken; by the precision of its transformer."""
-
-AWKWARD_TEXTS: Final = (
-    "A sentence as most of them are.",
-    "Typed By SomeBody WHO likes CAPITALS, iPhones and HTML.",
-    "Crème brûlée, naïve façade, Ångström, São Paulo, smørrebrød, žluťoučký kůň",
-    "cafe\u0301 with an accent of its own, ﬁne ligatures, ½ and ² and ™",
-    "東京は日本の首都です。人工智能正在改变世界。",
-    "Москва — столица России; Αθήνα, תל אביב, القاهرة",
-    "한국어와 ภาษาไทย และ हिन्दी",
-    "😀 👩‍👩‍👧‍👦 🇩🇪 ✅",
-    "zero\u200bwidth\u200djoiners and a soft\u00adhyphen",
-    "[CLS] special [SEP] tokens </s> <s> <pad> [MASK] <|endoftext|>",
-    "  leading, inner   and trailing space \t\n",
-    "first line\nsecond line\r\n\r\n- a list\n- of two",
-    "def main(argv: list[str]) -> int:\n    return len(argv) // 2  # comment",
-    "https://example.com/a/b?c=d&e=%20f#g",
-    "Part no. AX-1048/B, 3.14159, 1,000,000 and 12:30 on 2024-02-29",
-    "x",
-    ".",
-    " ",
-    "Donaudampfschifffahrtsgesellschaftskapitän" * 6,
-    "A paragraph of some length, which says little and takes its time to say it; " * 4,
-)
 
 
 def load_compared(
@@ -91,13 +64,13 @@ def compare(files: ModelFiles, device: str, max_tokens: int, precision: Precisio
     """
     started = time.monotonic()
     logger.info("comparing %s with its library, once for this revision", files.name)
-    references = _references(files, device, max_tokens)
+    expected = references(files, device, max_tokens)
     refused: dict[str, float | None] = {}
     failure: Exception | None = None
     for way in ways(files, device, precision):
         try:
             model = LoadedModel(files, device, max_tokens, way)
-            documents, queries = (_agreement(reference, model) for reference in references)
+            documents, queries = (_agreement(reference, model) for reference in expected)
         except Exception as error:  # noqa: BLE001 (other versions of the libraries may raise anything here)
             failure = error
             refused[" ".join(way)] = None
@@ -125,67 +98,7 @@ def compare(files: ModelFiles, device: str, max_tokens: int, precision: Precisio
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Reference:
-    """The library's vectors of some texts."""
-
-    texts: list[str]
-    role: Role
-    vectors: NDArray[np.float32]
-
-
-def _references(files: ModelFiles, device: str, max_tokens: int) -> list[_Reference]:
-    import gc
-
-    try:
-        return _computed_references(files, device, max_tokens)
-    except ModelUnavailableError:
-        raise
-    except Exception as error:
-        if device != "cpu" and is_out_of_memory(error):
-            # In float32 it may be too large for the device.
-            return _references(files, "cpu", max_tokens)
-        raise ModelUnavailableError(
-            f"the files of model {files.name} in {files.path} cannot be loaded ({type(error).__name__}: {error}); "
-            "if the folder is damaged, remove it so that it is fetched again"
-        ) from error
-    finally:
-        gc.collect()
-
-
-def _computed_references(files: ModelFiles, device: str, max_tokens: int) -> list[_Reference]:
-    from embedding_assets.encoder.package import load_by_package
-
-    model = load_by_package(files, max_tokens).to(device)
-    texts = [*AWKWARD_TEXTS]
-    if not math.isinf(model.max_seq_length or max_tokens):
-        texts.append(" ".join(f"word{number}" for number in range(max_tokens)))
-    # What is cut is cut later.
-    model.truncate_dim = None
-    document, query = Role(files.prompt), Role(files.query_prompt or "query: ", query=True)
-    return [
-        _reference(texts, document, lambda text: model.encode_document(text, prompt=document.prompt)),
-        _reference(texts, query, lambda text: model.encode_query(text, prompt=query.prompt)),
-    ]
-
-
-def _reference(texts: list[str], role: Role, encode: Callable[[str], NDArray[np.float32]]) -> _Reference:
-    """Vectors of the texts, one by one, so that padding counts; without those that the library itself fails at."""
-    vectors: dict[str, NDArray[np.float32]] = {}
-    failure: Exception | None = None
-    for text in texts:
-        try:
-            vectors[text] = encode(text)
-        except Exception as error:
-            if is_out_of_memory(error):
-                raise
-            failure = error
-    if failure is not None and not vectors:
-        raise failure
-    return _Reference([*vectors], role, np.stack([*vectors.values()]))
-
-
-def _agreement(reference: _Reference, model: LoadedModel) -> float:
+def _agreement(reference: Reference, model: LoadedModel) -> float:
     """The least of all texts: the cosine where lengths are equal, less where they differ; NaN is no agreement."""
     tokens = model.tokenize(reference.texts, reference.role)
     lengths = [len(text.ids) for text in tokens]

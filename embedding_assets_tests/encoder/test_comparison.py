@@ -16,11 +16,12 @@ from sentence_transformers.sentence_transformer.modules import CNN, Pooling, Sta
 from tokenizers import Tokenizer
 
 from embedding_assets.encoder import comparison
-from embedding_assets.encoder.comparison import AWKWARD_TEXTS, compare, load_compared
+from embedding_assets.encoder.comparison import compare, load_compared
 from embedding_assets.encoder.comparison_record import Record
 from embedding_assets.encoder.files import ModelFiles, locate_model
 from embedding_assets.encoder.fused import FusedTransformer, _RelativeBias
 from embedding_assets.encoder.model import LoadedModel
+from embedding_assets.encoder.reference import AWKWARD_TEXTS
 from embedding_assets.encoder.tokens import Role
 from embedding_assets.encoder.ways import Way
 from embedding_assets.errors import ModelUnavailableError
@@ -31,6 +32,12 @@ from embedding_assets_tests.support.tiny_model import DIMENSIONS, save_tiny_mode
 TEXTS = [text for text in [*ODD_TEXTS, *real_texts(6)] if text.strip()]
 FUSED = {"bert", "mpnet", "roberta", "xlm-roberta", "camembert"}
 LAYERS = {"distilbert", "albert", "electra", "modernbert"}
+
+
+@pytest.fixture(autouse=True)
+def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The library's vectors are computed here, which has imported it: another process takes seconds for that."""
+    monkeypatch.setattr("embedding_assets.encoder.reference._compute_elsewhere", lambda *_: None)
 
 
 def located(folder: Path) -> ModelFiles:
