@@ -1,7 +1,7 @@
 """A server that others wrote, infinity-emb, with the published default model.
 
-Skipped where its program is not on the PATH (``pip install 'infinity-emb[server,torch]'``, in an environment of its own),
-or the model is not cached.
+Skipped where its program is not on the PATH (``pip install 'infinity-emb[server,torch]'`` in an environment of its
+own), or the model is not cached.
 """
 
 import os
