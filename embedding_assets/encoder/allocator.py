@@ -93,5 +93,7 @@ def _unwritten_mappings(files: set[str]) -> Iterator[tuple[int, int]]:
 
 @cache
 def _glibc() -> ctypes.CDLL | None:
+    if not _STATUS.is_file():
+        return None  # not Linux; on Windows there is no library without a name
     libc = ctypes.CDLL(None)
-    return libc if hasattr(libc, "malloc_trim") and _STATUS.is_file() else None
+    return libc if hasattr(libc, "malloc_trim") else None

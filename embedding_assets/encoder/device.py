@@ -42,6 +42,11 @@ def default_batch_tokens(device: str, precision: Precision) -> int:
     return _CPU_BATCH_TOKENS[precision] if device == "cpu" else _GPU_BATCH_TOKENS
 
 
+def default_batch_texts(device: str) -> int:
+    """Texts of a forward pass that suit a device: on a GPU those of a sentence each are not to leave it idle."""
+    return 32 if device == "cpu" else 512
+
+
 def width_multiple(device: str, precision: Precision) -> int:
     """Tokens to whose multiple a batch is padded.
 

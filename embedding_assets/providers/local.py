@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from embedding_assets.config import EmbeddingConfig
 from embedding_assets.encoder.allocator import Heap
-from embedding_assets.encoder.device import default_batch_tokens, is_out_of_memory
+from embedding_assets.encoder.device import default_batch_texts, default_batch_tokens, is_out_of_memory
 from embedding_assets.encoder.files import ModelFiles
 from embedding_assets.encoder.model import LoadedModel, PendingVectors
 from embedding_assets.encoder.shared import get_model
@@ -105,6 +105,8 @@ class LocalProvider:
             )
         warn_of_missing_prompts(self.space.model, self.space.prompt, self._query_prompt)
         self._batch_tokens = self._config.batch_tokens or default_batch_tokens(model.device, model.precision)
+        is_set = "batch_size" in self._config.model_fields_set
+        self._batch_texts = self._config.batch_size if is_set else default_batch_texts(model.device)
         # No less than the next batch wants again, or it would fault the same pages in again.
         self._heap = Heap(_BYTES_PER_TOKEN * self._batch_tokens)
         self._loaded = model
@@ -136,7 +138,7 @@ class LocalProvider:
         batches = plan_batches(
             [len(tokenized[index].ids) for index in readable],
             max_tokens=self._batch_tokens,
-            max_texts=self._config.batch_size,
+            max_texts=self._batch_texts,
             width_multiple=model.width_multiple,
         )
         in_flight: deque[_Started] = deque()

@@ -17,6 +17,17 @@ needs_glibc = pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallinfo2"), re
 needs_smaps = pytest.mark.skipif(not Path("/proc/self/smaps").is_file(), reason="Linux only")
 
 
+def test_without_a_c_library_nothing_is_done(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    def windows(name: object) -> None:
+        raise TypeError("LoadLibrary() argument 1 must be str, not None")
+
+    monkeypatch.setattr(ctypes, "CDLL", windows)
+    monkeypatch.setattr(allocator, "_STATUS", tmp_path / "nothing")
+    monkeypatch.setattr(allocator, "_MAPPINGS", tmp_path / "nothing")
+    assert allocator._glibc.__wrapped__() is None
+    allocator.drop_mapped_pages(tmp_path)
+
+
 @needs_glibc
 @pytest.mark.parametrize(("kept", "mapped_mb"), [(True, 0), (False, 16)])
 def test_large_blocks_stay_on_the_heap(kept: bool, mapped_mb: int):

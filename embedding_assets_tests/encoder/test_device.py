@@ -3,7 +3,13 @@
 import pytest
 import torch
 
-from embedding_assets.encoder.device import default_batch_tokens, is_out_of_memory, resolve_device, width_multiple
+from embedding_assets.encoder.device import (
+    default_batch_texts,
+    default_batch_tokens,
+    is_out_of_memory,
+    resolve_device,
+    width_multiple,
+)
 from embedding_assets.encoder.precision import Precision
 from embedding_assets.errors import ConfigurationError
 
@@ -66,6 +72,12 @@ def test_default_batch_tokens():
     assert default_batch_tokens("cpu", "float32") < default_batch_tokens("cpu", "bfloat16")
     assert default_batch_tokens("cpu", "bfloat16") < default_batch_tokens("cuda:0", "bfloat16")
     assert default_batch_tokens("mps", "float32") == default_batch_tokens("cuda:0", "bfloat16")
+
+
+def test_default_batch_texts():
+    assert default_batch_texts("cpu") == 32
+    # Those of 64 tokens each fill what a GPU computes at once.
+    assert default_batch_texts("cuda:0") * 64 == default_batch_tokens("cuda:0", "bfloat16")
 
 
 @pytest.mark.parametrize(
