@@ -141,6 +141,19 @@ def test_a_router_takes_documents_and_queries_their_ways(tmp_path: Path):
     assert query.truncated
 
 
+def test_positions_that_lie_behind_padding_are_not_read(tmp_path: Path):
+    folder = save_model(tmp_path / "model", "roberta")
+    for name, key in (("sentence_bert_config.json", "max_seq_length"), ("tokenizer_config.json", "model_max_length")):
+        settings = json.loads((folder / name).read_text())
+        settings.pop(key, None)
+        (folder / name).write_text(json.dumps(settings))
+    assert located(folder).max_tokens(384) == 129
+    model, _ = compared(folder)
+    [long] = model.tokenize(["letters " * 100])
+    assert (len(long.ids), long.truncated) == (129, True)
+    assert np.isfinite(model.encode([long])).all()
+
+
 @pytest.mark.parametrize("normalize", [True, False])
 def test_a_static_embedding(normalize: bool, tiny_model: Path, tmp_path: Path):
     tokenizer = Tokenizer.from_file(str(tiny_model / "tokenizer.json"))
