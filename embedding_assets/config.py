@@ -76,6 +76,11 @@ class EmbeddingConfig(_EnvironmentSettings):
         None,
         description="Put before every question. Unset: as last set for the space, else what the model's files say.",
     )
+    similarity: Literal["cosine", "dot", "euclidean", "manhattan"] | None = Field(
+        None,
+        description="What searches rank by. Unset: as last set for the space, else what the model's files say, else "
+        "`cosine`.",
+    )
     max_seq_length: int = Field(
         384, ge=8, le=32768, description="Tokens of a text that are read; the rest is cut off and counted."
     )
@@ -142,9 +147,6 @@ class IndexConfig(_EnvironmentSettings):
     m: int = Field(16, ge=2, le=100, description="Links of a node in the graph.")
     ef_construction: int = Field(64, ge=4, le=1000, description="Candidates examined while building.")
     ef_search: int = Field(40, ge=1, le=1000, description="Candidates examined while searching.")
-    operator_class: Literal["vector_cosine_ops", "vector_ip_ops", "vector_l2_ops"] = Field(
-        "vector_cosine_ops", description="Distance the index serves."
-    )
     memory_mb: int = Field(1024, ge=64, le=1_000_000, description="Most `maintenance_work_mem` for a build.")
     workers: int = Field(2, ge=0, le=64, description="Parallel workers for a build.")
     bloat_ceiling: float = Field(

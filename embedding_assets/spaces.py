@@ -6,12 +6,17 @@ import hashlib
 import re
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 UNIT_LENGTH_TOLERANCE: Final = 1e-3
+
+Similarity = Literal["cosine", "dot", "euclidean", "manhattan"]
+"""What vectors are compared by; the names are those of sentence-transformers."""
+
+_OPERATOR_CLASSES: Final = {"cosine": "cosine", "dot": "ip", "euclidean": "l2", "manhattan": "l1"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +103,7 @@ class SpaceColumn:
         index: name of the column's vector index.
         serving: whether searches are answered from it.
         query_prompt: put before every question, if it was set; None: what the model's files say.
+        similarity: what searches rank by, and the index serves.
     """
 
     space: VectorSpace
@@ -105,6 +111,19 @@ class SpaceColumn:
     index: str
     serving: bool
     query_prompt: str | None = None
+    similarity: Similarity = "cosine"
+
+    @property
+    def operator_class(self) -> str:
+        """pgvector's operator class of the vector index."""
+        return f"vector_{_OPERATOR_CLASSES[self.similarity]}_ops"
+
+    def score(self, distance: float) -> float:
+        """The similarity of two vectors, higher is nearer, by pgvector's distance between them.
+
+        The cosine, the inner product, or the negative Euclidean or Manhattan distance.
+        """
+        return 1 - distance if self.similarity == "cosine" else -distance
 
     @property
     def pending_index(self) -> str:

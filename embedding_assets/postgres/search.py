@@ -36,7 +36,7 @@ def nearest_chunks(
         vector: of the question.
         k: how many.
         where: metadata that a chunk must have.
-        index: the kind of distance, and how thoroughly to search.
+        index: how thoroughly to search.
         missing_in: only chunks that have no vector in this other space.
 
     With a filter the index is scanned on until enough rows pass it (hnsw.iterative_scan, pgvector 0.8). That ends at
@@ -59,7 +59,7 @@ def nearest_chunks(
         ORDER BY distance LIMIT %(k)s
     """).format(
         column=sql.Identifier(column.name),
-        operator=DISTANCE_OPERATORS[index.operator_class],
+        operator=DISTANCE_OPERATORS[column.similarity],
         conditions=sql.SQL(" AND ").join(conditions),
     )
 

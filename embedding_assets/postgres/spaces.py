@@ -13,7 +13,7 @@ from embedding_assets.planning import EXACT_SEARCH_ROWS
 from embedding_assets.postgres.backlog import count_backlog
 from embedding_assets.postgres.catalog import describe_index, ensure_pending_index
 from embedding_assets.postgres.locks import TABLE_LOCK, hold, is_loading
-from embedding_assets.spaces import SpaceColumn, VectorSpace
+from embedding_assets.spaces import Similarity, SpaceColumn, VectorSpace
 
 if TYPE_CHECKING:
     from embedding_assets.postgres.connection import Connection, Database
@@ -96,7 +96,7 @@ def register_space(
     new_space: bool = False,
     new_provider: bool = False,
     claim_vectors: bool = False,
-    query_prompt: str | None = None,
+    similarity: Similarity = "cosine",
 ) -> SpaceColumn:
     """The column of ``space``, registered if it is new: ``embedding`` for a table's first space, else one of its own.
 
@@ -107,7 +107,7 @@ def register_space(
         new_provider: allow a further space if the table has none of its provider, or for an API just one that was never
             written to: that its model exists shows with the first answer, and a typing error must not stay.
         claim_vectors: take vectors that an adopted table already holds for ones of this space.
-        query_prompt: to be put before every question in the space from now on; None: as it is.
+        similarity: what a new space ranks by.
 
     Raises:
         SpaceMismatchError: the table is embedded in another space, and a further one is not allowed.
@@ -125,19 +125,34 @@ def register_space(
         return found
 
     def register(connection: Connection) -> SpaceColumn:
-        return find(connection) or _register(connection, space, claim_vectors=claim_vectors, unused=unused)
+        return find(connection) or _register(connection, space, similarity, claim_vectors=claim_vectors, unused=unused)
 
     column = database.run(find)
     if column is None:
         with database.session() as session, hold(session, TABLE_LOCK):
             column = database.run(register)
-    if query_prompt not in (None, column.query_prompt):
-        column = replace(column, query_prompt=query_prompt)
-        query = "UPDATE embedding_spaces SET query_prompt = %s WHERE name = %s"
-        database.run(lambda connection: connection.execute(query, [query_prompt, space.name]))
     if not pending_index_waits(database, column) or describe_index(database, column.index).exists:
         ensure_pending_index(database, column)
     return column
+
+
+def adjust_space(
+    database: Database, column: SpaceColumn, *, query_prompt: str | None, similarity: Similarity | None
+) -> SpaceColumn:
+    """Change how questions are asked in a space from now on; None: as it is.
+
+    Its vectors stay. Where it ranks by something else, its index is rebuilt the next time that it is maintained.
+    """
+    adjusted = replace(
+        column,
+        query_prompt=column.query_prompt if query_prompt is None else query_prompt,
+        similarity=similarity or column.similarity,
+    )
+    if adjusted != column:
+        query = "UPDATE embedding_spaces SET query_prompt = %s, similarity = %s WHERE name = %s"
+        values = [adjusted.query_prompt, adjusted.similarity, column.space.name]
+        database.run(lambda connection: connection.execute(query, values))
+    return adjusted
 
 
 def pending_index_waits(database: Database, column: SpaceColumn) -> bool:
@@ -159,10 +174,11 @@ def pending_index_waits(database: Database, column: SpaceColumn) -> bool:
 def _select(connection: Connection) -> list[SpaceColumn]:
     rows = connection.execute(
         sql.SQL(
-            "SELECT {}, column_name, index_name, serving, query_prompt FROM embedding_spaces ORDER BY created_at, name"
+            "SELECT {}, column_name, index_name, serving, query_prompt, similarity "
+            "FROM embedding_spaces ORDER BY created_at, name"
         ).format(_ATTRIBUTES)
     ).fetchall()
-    return [SpaceColumn(VectorSpace(*row[:-4]), *row[-4:]) for row in rows]
+    return [SpaceColumn(VectorSpace(*row[:-5]), *row[-5:]) for row in rows]
 
 
 def _incompleteness(database: Database, column: SpaceColumn) -> list[str]:
@@ -196,7 +212,12 @@ def _is_empty(connection: Connection, column: SpaceColumn) -> bool:
 
 
 def _register(
-    connection: Connection, space: VectorSpace, *, claim_vectors: bool, unused: SpaceColumn | None
+    connection: Connection,
+    space: VectorSpace,
+    similarity: Similarity,
+    *,
+    claim_vectors: bool,
+    unused: SpaceColumn | None,
 ) -> SpaceColumn:
     """Called under the table's lock, so that two first runs agree on one space. ``unused`` gives way to this one."""
     # Changing columns waits for every reader, and new readers behind it: give way and try again rather than block them.
@@ -211,11 +232,12 @@ def _register(
         known.remove(unused)
     if all(column.name != "embedding" for column in known):
         serving = all(not column.serving for column in known)
-        column = SpaceColumn(space, "embedding", "idx_knowledge_embedding", serving)
+        column = SpaceColumn(space, "embedding", "idx_knowledge_embedding", serving, similarity=similarity)
         _claim_first_column(connection, space, claim_vectors=claim_vectors)
     else:
         serving = unused is not None and unused.serving
-        column = SpaceColumn(space, f"embedding_{space.slug}", f"idx_knowledge_embedding_{space.slug}", serving)
+        name, index = f"embedding_{space.slug}", f"idx_knowledge_embedding_{space.slug}"
+        column = SpaceColumn(space, name, index, serving, similarity=similarity)
         change = sql.SQL("ALTER TABLE knowledge_base ADD COLUMN {} vector({})").format(
             sql.Identifier(column.name), sql.Literal(space.dimensions)
         )
@@ -225,10 +247,10 @@ def _register(
         connection.execute(change)
     _watch_removals(connection, column.name)
     connection.execute(
-        sql.SQL("INSERT INTO embedding_spaces (name, {}, column_name, index_name, serving) VALUES ({}, {})").format(
-            _ATTRIBUTES, sql.Placeholder(), sql.SQL(", ").join(sql.Placeholder() * (len(fields(VectorSpace)) + 3))
-        ),
-        [space.name, *astuple(space), column.name, column.index, column.serving],
+        sql.SQL(
+            "INSERT INTO embedding_spaces (name, {}, column_name, index_name, serving, similarity) VALUES ({})"
+        ).format(_ATTRIBUTES, sql.SQL(", ").join(sql.Placeholder() * (len(fields(VectorSpace)) + 5))),
+        [space.name, *astuple(space), column.name, column.index, column.serving, column.similarity],
     )
     return column
 

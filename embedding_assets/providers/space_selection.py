@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Container, Sequence
 from dataclasses import dataclass, field
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from embedding_assets.encoder.demo_model import NAME as DEMO_MODEL
 from embedding_assets.encoder.files import ModelFiles, is_folder, locate_model
 from embedding_assets.errors import ConfigurationError, ModelUnavailableError
-from embedding_assets.postgres.spaces import list_spaces, register_space, serving_space
+from embedding_assets.postgres.spaces import adjust_space, list_spaces, register_space, serving_space
 from embedding_assets.providers.local import LocalProvider, local_space
 from embedding_assets.providers.openai.provider import OpenAIProvider, openai_space
 
@@ -19,7 +20,9 @@ if TYPE_CHECKING:
     from embedding_assets.config import EmbeddingConfig, Settings
     from embedding_assets.postgres.connection import Database
     from embedding_assets.providers.base import EmbeddingProvider
-    from embedding_assets.spaces import SpaceColumn, VectorSpace
+    from embedding_assets.spaces import Similarity, SpaceColumn, VectorSpace
+
+logger = logging.getLogger(__name__)
 
 _PROVIDERS: Final = ("local", "openai")
 
@@ -72,22 +75,34 @@ def select_for_run(settings: Settings, database: Database, provider: EmbeddingPr
         SpaceMismatchError: the settings describe another space than the table's.
         ModelUnavailableError: the model's files cannot be had.
     """
+    embedding = settings.embedding
     if provider is not None:
-        column = register_space(database, provider.space, new_space=settings.embedding.new_space)
+        column = register_space(database, provider.space, new_space=embedding.new_space)
+        column = adjust_space(database, column, query_prompt=None, similarity=embedding.similarity)
         return Selection(settings, column, database, provider)
     columns = list_spaces(database)
     followed = follow_table(settings, columns)
     if foreign_provider(followed):
         # Its index is maintained and judged like any other; who wants vectors is refused by open_provider.
         return Selection(followed, _serving(columns), database)
+    space, similarity = _describe(followed)
     column = register_space(
         database,
-        _describe(followed),
-        new_space=settings.embedding.new_space,
+        space,
+        new_space=embedding.new_space,
         new_provider=True,
         claim_vectors=_names_model(settings),
-        query_prompt=settings.embedding.query_prompt,
+        similarity=similarity,
     )
+    column = adjust_space(database, column, query_prompt=embedding.query_prompt, similarity=embedding.similarity)
+    if column.similarity == "cosine" != similarity and embedding.similarity is None and not space.normalized:
+        logger.warning(
+            "searches in space %s rank by cosine, but its model was trained for %s; set EMBEDDING_SIMILARITY=%s to "
+            "rank by that, or to cosine to keep it",
+            column.space.name,
+            similarity,
+            similarity,
+        )
     return select_space(followed, column, database)
 
 
@@ -112,7 +127,7 @@ def find_for_run(settings: Settings, database: Database) -> tuple[Settings, Spac
         candidates = [column for column in candidates if column.space.max_tokens == limit] or candidates
     if len(candidates) > 1 or (candidates and followed.embedding.new_space):
         # Only now: reading a model's files may mean to hash, or to fetch them.
-        space = _describe(followed)
+        space, _ = _describe(followed)
         candidates = [column for column in candidates if column.space == space]
     if not candidates:
         return followed, None
@@ -295,10 +310,12 @@ def _names_model(settings: Settings) -> bool:
     return "model_name" in settings.embedding.model_fields_set
 
 
-def _describe(settings: Settings) -> VectorSpace:
+def _describe(settings: Settings) -> tuple[VectorSpace, Similarity]:
+    """The configured space, and what its model was trained to be compared by."""
     if settings.embedding.provider == "openai":
-        return api_space(settings)
-    return local_space(_locate(settings), settings.embedding)
+        return api_space(settings), "cosine"
+    files = _locate(settings)
+    return local_space(files, settings.embedding), files.similarity
 
 
 def foreign_provider(settings: Settings) -> str | None:
