@@ -224,7 +224,7 @@ def test_secrets_stay_secret(monkeypatch: pytest.MonkeyPatch):
 def test_a_secret_of_the_wrong_type_is_not_quoted():
     from pydantic import ValidationError
 
-    from embedding_assets.config import describe_validation_error
+    from embedding_assets.config.environment import describe_validation_error
 
     with pytest.raises(ValidationError) as caught:
         DatabaseConfig(url=["s3cret"])
