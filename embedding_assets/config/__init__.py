@@ -64,7 +64,11 @@ class EmbeddingConfig(EnvironmentSettings):
         None, description="Commit of the model repository. Unset: pinned for the default model, else `main`."
     )
     dimensions: int = Field(
-        768, ge=1, le=2000, description="Length of a vector: the model's, or less where that may be."
+        768,
+        ge=1,
+        le=4000,
+        description="Length of a vector: the model's, or less where that may be. Above 2,000 its numbers have 2 bytes "
+        "instead of 4.",
     )
     document_prompt: str | None = Field(
         None, description="Put before every document, e.g. `passage: `. Unset: what the model's files say."

@@ -53,12 +53,13 @@ def nearest_chunks(
         parameters |= {f"key{number}": key, f"value{number}": value}
     query = sql.SQL("""
         SELECT chunk_hash, coalesce(chunk_text, ''), coalesce(context_header, ''),
-               coalesce(document_metadata, '{{}}'), {column} {operator} %(vector)s AS distance
+               coalesce(document_metadata, '{{}}'), {column} {operator} %(vector)s::{storage} AS distance
         FROM knowledge_base
         WHERE {conditions}
         ORDER BY distance LIMIT %(k)s
     """).format(
         column=sql.Identifier(column.name),
+        storage=sql.Identifier(column.storage),
         operator=DISTANCE_OPERATORS[column.similarity],
         conditions=sql.SQL(" AND ").join(conditions),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import astuple, fields, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from psycopg import sql
 
@@ -13,7 +13,7 @@ from embedding_assets.planning import EXACT_SEARCH_ROWS
 from embedding_assets.postgres.backlog import count_backlog
 from embedding_assets.postgres.catalog import describe_index, ensure_pending_index
 from embedding_assets.postgres.locks import TABLE_LOCK, hold, is_loading
-from embedding_assets.spaces import Similarity, SpaceColumn, VectorSpace
+from embedding_assets.spaces import MOST_DIMENSIONS, Similarity, SpaceColumn, Storage, VectorSpace
 
 if TYPE_CHECKING:
     from embedding_assets.postgres.connection import Connection, Database
@@ -111,7 +111,8 @@ def register_space(
 
     Raises:
         SpaceMismatchError: the table is embedded in another space, and a further one is not allowed.
-        ConfigurationError: column ``embedding`` holds vectors of unknown origin or another length.
+        ConfigurationError: column ``embedding`` holds vectors of unknown origin or another length, or an index cannot
+            have so many dimensions.
     """
     unused = _find_unused(database, space) if new_provider and not new_space else None
 
@@ -129,6 +130,11 @@ def register_space(
 
     column = database.run(find)
     if column is None:
+        if space.dimensions > MOST_DIMENSIONS:
+            raise ConfigurationError(
+                f"{space.model} makes vectors of {space.dimensions:,} dimensions, and an index can have at most "
+                f"{MOST_DIMENSIONS:,}; choose another model, or shorter vectors where the model can make them"
+            )
         with database.session() as session, hold(session, TABLE_LOCK):
             column = database.run(register)
     if not pending_index_waits(database, column) or describe_index(database, column.index).exists:
@@ -174,11 +180,11 @@ def pending_index_waits(database: Database, column: SpaceColumn) -> bool:
 def _select(connection: Connection) -> list[SpaceColumn]:
     rows = connection.execute(
         sql.SQL(
-            "SELECT {}, column_name, index_name, serving, query_prompt, similarity "
+            "SELECT {}, column_name, index_name, serving, query_prompt, similarity, storage "
             "FROM embedding_spaces ORDER BY created_at, name"
         ).format(_ATTRIBUTES)
     ).fetchall()
-    return [SpaceColumn(VectorSpace(*row[:-5]), *row[-5:]) for row in rows]
+    return [SpaceColumn(VectorSpace(*row[:-6]), *row[-6:]) for row in rows]
 
 
 def _incompleteness(database: Database, column: SpaceColumn) -> list[str]:
@@ -232,14 +238,14 @@ def _register(
         known.remove(unused)
     if all(column.name != "embedding" for column in known):
         serving = all(not column.serving for column in known)
-        column = SpaceColumn(space, "embedding", "idx_knowledge_embedding", serving, similarity=similarity)
-        _claim_first_column(connection, space, claim_vectors=claim_vectors)
+        storage = _claim_first_column(connection, space, claim_vectors=claim_vectors)
+        column = SpaceColumn(space, "embedding", "idx_knowledge_embedding", serving, None, similarity, storage)
     else:
         serving = unused is not None and unused.serving
         name, index = f"embedding_{space.slug}", f"idx_knowledge_embedding_{space.slug}"
-        column = SpaceColumn(space, name, index, serving, similarity=similarity)
-        change = sql.SQL("ALTER TABLE knowledge_base ADD COLUMN {} vector({})").format(
-            sql.Identifier(column.name), sql.Literal(space.dimensions)
+        column = SpaceColumn(space, name, index, serving, None, similarity, space.storage)
+        change = sql.SQL("ALTER TABLE knowledge_base ADD COLUMN {} {}({})").format(
+            sql.Identifier(column.name), sql.Identifier(column.storage), sql.Literal(space.dimensions)
         )
         if unused is not None:
             _unwatch_removals(connection, unused.name)
@@ -248,19 +254,21 @@ def _register(
     _watch_removals(connection, column.name)
     connection.execute(
         sql.SQL(
-            "INSERT INTO embedding_spaces (name, {}, column_name, index_name, serving, similarity) VALUES ({})"
-        ).format(_ATTRIBUTES, sql.SQL(", ").join(sql.Placeholder() * (len(fields(VectorSpace)) + 5))),
-        [space.name, *astuple(space), column.name, column.index, column.serving, column.similarity],
+            "INSERT INTO embedding_spaces (name, {}, column_name, index_name, serving, similarity, storage) VALUES ({})"
+        ).format(_ATTRIBUTES, sql.SQL(", ").join(sql.Placeholder() * (len(fields(VectorSpace)) + 6))),
+        [space.name, *astuple(space), column.name, column.index, column.serving, column.similarity, column.storage],
     )
     return column
 
 
-def _claim_first_column(connection: Connection, space: VectorSpace, *, claim_vectors: bool) -> None:
-    row = connection.execute("""
-        SELECT atttypmod, (SELECT vector_dims(embedding) FROM knowledge_base WHERE embedding IS NOT NULL LIMIT 1)
+def _claim_first_column(connection: Connection, space: VectorSpace, *, claim_vectors: bool) -> Storage:
+    """Make column ``embedding`` one for the space, unless it is; returns its type, which an adopted column keeps."""
+    row: Any = connection.execute("""
+        SELECT atttypid = 'halfvec'::regtype, atttypmod,
+               (SELECT vector_dims(embedding) FROM knowledge_base WHERE embedding IS NOT NULL LIMIT 1)
         FROM pg_attribute WHERE attrelid = 'knowledge_base'::regclass AND attname = 'embedding'
     """).fetchone()
-    declared, stored = row or (-1, None)
+    halved, declared, stored = row
     setting_of = _settings_of(space)
     if stored is not None and stored != space.dimensions:
         raise ConfigurationError(
@@ -273,14 +281,22 @@ def _claim_first_column(connection: Connection, space: VectorSpace, *, claim_vec
             "and EMBEDDING_MODEL_NAME (with EMBEDDING_MODEL_REVISION), or for an API EMBEDDING_OPENAI_MODEL, to the "
             f"model, even if it is the default {space.model}"
         )
-    if declared != space.dimensions:
+    if stored is not None and not halved and space.storage == "halfvec":
+        raise ConfigurationError(
+            f"column embedding is a vector of {stored:,} dimensions, which no index can have; while nothing else uses "
+            f"the table, run ALTER TABLE knowledge_base ALTER COLUMN embedding TYPE halfvec({stored})"
+        )
+    keeps = halved and (stored is not None or declared == space.dimensions)
+    storage: Storage = "halfvec" if keeps else space.storage
+    if (declared, halved) != (space.dimensions, storage == "halfvec"):
         _unwatch_removals(connection, "embedding")
         connection.execute("DROP INDEX IF EXISTS idx_knowledge_embedding")
         connection.execute(
-            sql.SQL("ALTER TABLE knowledge_base ALTER COLUMN embedding TYPE vector({})").format(
-                sql.Literal(space.dimensions)
+            sql.SQL("ALTER TABLE knowledge_base ALTER COLUMN embedding TYPE {}({})").format(
+                sql.Identifier(storage), sql.Literal(space.dimensions)
             )
         )
+    return storage
 
 
 def _watch_removals(connection: Connection, column: str) -> None:

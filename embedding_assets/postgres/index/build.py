@@ -91,7 +91,7 @@ def _build_vector_index(
     )
     started = time.monotonic()
     if state.valid:
-        _log_replacement(column, state, reason, index_bloat(state, vectors, column.space.dimensions))
+        _log_replacement(column, state, reason, index_bloat(state, vectors, column.vector_bytes))
     # PostgreSQL completes a build whose process has died meanwhile.
     left = describe(connection, successor)
     if not state.valid or repair_reason(left, column, config, vectors) is not None:
@@ -136,7 +136,7 @@ def repair_reason(state: IndexState, column: SpaceColumn, config: IndexConfig, v
         return "invalid"
     if not state.matches(column, config):
         return "differs"
-    bloat = index_bloat(state, vectors, column.space.dimensions)
+    bloat = index_bloat(state, vectors, column.vector_bytes)
     return "bloated" if is_bloated(state.size_bytes, bloat, config.bloat_ceiling) else None
 
 
@@ -161,7 +161,7 @@ def _prepare_build(
         if replaces
         else "VACUUM (ANALYZE, TRUNCATE false) knowledge_base"
     )
-    wanted = graph_memory_mb(vectors, column.space.dimensions, config.m)
+    wanted = graph_memory_mb(vectors, column.vector_bytes, config.m)
     memory = min(config.memory_mb, max(wanted, _WORKER_MEMORY_MB * (config.workers + 1)))
     logger.info(
         "building %s over %d vectors with up to %d workers and %d MB",

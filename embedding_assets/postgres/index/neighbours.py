@@ -63,7 +63,7 @@ def _sample(connection: Connection, column: SpaceColumn, size: int) -> list[Stor
     start = hashlib.sha256(column.space.name.encode()).hexdigest()[:8]
     usable = sql.SQL("{} IS NOT NULL").format(sql.Identifier(column.name))
     if column.similarity == "cosine":
-        usable = sql.SQL("{} AND vector_norm({}) > 0").format(usable, sql.Identifier(column.name))
+        usable = sql.SQL("{} AND vector_norm({}::vector) > 0").format(usable, sql.Identifier(column.name))
     rows: list[tuple[Any, ...]] = []
     for comparison in (">=", "<"):
         rows += connection.execute(

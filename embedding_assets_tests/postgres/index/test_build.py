@@ -203,7 +203,7 @@ def test_a_bloated_index_is_rebuilt_beside_itself(database, execute, caplog):
     hashes = insert_vectors(database, column, unit_vectors(300, 768))
     build_vector_index(database, column, CONFIG)
     fresh = describe_index(database, column.index)
-    assert index_bloat(fresh, 300, 768) == pytest.approx(1, abs=0.02)
+    assert index_bloat(fresh, 300, 4 * 768) == pytest.approx(1, abs=0.02)
     cycles = 0
     while repair_reason(describe_index(database, column.index), column, CONFIG, 300) is None:
         assert build_vector_index(database, column, CONFIG) is None
@@ -214,7 +214,7 @@ def test_a_bloated_index_is_rebuilt_beside_itself(database, execute, caplog):
         assert cycles < 5
     bloated = describe_index(database, column.index)
     assert repair_reason(bloated, column, CONFIG, 300) == "bloated"
-    assert index_bloat(bloated, 300, 768) > 1.5
+    assert index_bloat(bloated, 300, 4 * 768) > 1.5
 
     # Its readers never notice: until the new one is complete they have the old one.
     with database.connect() as slow_reader:
@@ -229,8 +229,10 @@ def test_a_bloated_index_is_rebuilt_beside_itself(database, execute, caplog):
         assert rebuild.is_alive()
         slow_reader.commit()
         rebuild.join(60)
-    assert index_bloat(describe_index(database, column.index), 300, 768) == pytest.approx(1, abs=0.02)
-    assert f"index {column.index} is {index_bloat(bloated, 300, 768):.1f} times as large as a fresh one" in caplog.text
+    assert index_bloat(describe_index(database, column.index), 300, 4 * 768) == pytest.approx(1, abs=0.02)
+    assert (
+        f"index {column.index} is {index_bloat(bloated, 300, 4 * 768):.1f} times as large as a fresh one" in caplog.text
+    )
     assert build_vector_index(database, column, CONFIG) is None
 
 
@@ -241,7 +243,7 @@ def test_a_small_index_is_never_bloated(database, column, execute):
     for place in range(5):
         execute("UPDATE knowledge_base SET embedding = embedding + %s::vector", f"[{place},1,0,0,0,0,0,0]")
     state = describe_index(database, column.index)
-    assert index_bloat(state, 200, 8) > 3
+    assert index_bloat(state, 200, 4 * 8) > 3
     assert build_vector_index(database, column, CONFIG) is None
 
 
@@ -296,7 +298,7 @@ def test_a_graph_that_does_not_fit_is_built_and_the_setting_named(database, colu
     assert build_vector_index(database, column, small) is not None
     [warning] = [entry for entry in caplog.records if entry.levelname == "WARNING"]
     assert "does not fit into 1 MB" in warning.getMessage()
-    assert f"EMBEDDING_INDEX_MEMORY_MB to {graph_memory_mb(3000, 8, 16)}" in warning.getMessage()
+    assert f"EMBEDDING_INDEX_MEMORY_MB to {graph_memory_mb(3000, 4 * 8, 16)}" in warning.getMessage()
     caplog.clear()
     build_vector_index(database, column, OTHER)
     assert "EMBEDDING_INDEX_MEMORY_MB" not in caplog.text
