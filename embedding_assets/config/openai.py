@@ -26,6 +26,12 @@ class OpenAIConfig(EnvironmentSettings):
         validation_alias=AliasChoices("EMBEDDING_OPENAI_BASE_URL", "OPENAI_BASE_URL"),
         description="Address of the API; `OPENAI_BASE_URL` is read too.",
     )
+    server: str | None = Field(
+        None,
+        pattern=r"^[^\s?#@]{1,200}$",
+        description="Name of the server in the identity of its vector spaces, where its address may change. Unset: its "
+        "address.",
+    )
     organization: str | None = Field(None, description="Organization to bill, where a key belongs to several.")
     project: str | None = Field(None, description="Project to bill.")
     model: str = Field("text-embedding-3-small", min_length=1, description="Model of the API.")

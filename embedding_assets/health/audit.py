@@ -31,6 +31,8 @@ after one UPDATE; a hundredth with 47%: 1 - 0.99^64."""
 _API_ROWS: Final = 44
 """Calls of an API cost: here 7,000 tokens or so, $0.00014 at $0.02 a million. Finds a wrong tenth with 97 to 99%."""
 
+_CONFIRMING_ROWS: Final = 8
+
 _PATIENCE_SECONDS: Final = 20.0
 """Longest time that a check waits for an API that is down, or has no room within its limits."""
 
@@ -93,6 +95,27 @@ def audit_space(database: Database, column: SpaceColumn, provider: EmbeddingProv
         mismatched=tuple(sorted(_still_stored(database, column, suspects))) if suspects else (),
         lowest_cosine=min(cosines.values()),
     )
+
+
+def confirm_model(database: Database, column: SpaceColumn, provider: EmbeddingProvider) -> int:
+    """Compute a few vectors of a space by a provider that is said to have the same model; returns how many.
+
+    Raises:
+        ConfigurationError: they differ, or none could be computed.
+        ProviderError: nothing can be embedded now.
+    """
+    if not sample_vectors(database, column, 1):
+        return 0
+    sample = audit_space(database, column, provider, _CONFIRMING_ROWS)
+    name = provider.space.name
+    if sample.mismatched:
+        raise ConfigurationError(
+            f"{len(sample.mismatched)} of {sample.compared} vectors of space {column.space.name} are not what {name} "
+            f"makes of their texts (cosine down to {sample.lowest_cosine or 0:.2f}): it is another model"
+        )
+    if sample.unchecked:
+        raise ConfigurationError(f"whether {name} has the same model is not known: {sample.unchecked}")
+    return sample.compared
 
 
 def _audit_if_possible(database: Database, column: SpaceColumn, settings: Settings) -> SpaceSample:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import astuple, fields, replace
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +36,9 @@ _API_SETTING_OF = {
     "max_tokens": "EMBEDDING_OPENAI_MAX_INPUT_TOKENS",
     "prompt": "EMBEDDING_DOCUMENT_PROMPT",
 }
+
+_NAME_OF_PLACE = {"openai": "revision", "local": "model"}
+"""The attribute that says where a model is: on which server, or in which folder."""
 
 
 def list_spaces(database: Database) -> list[SpaceColumn]:
@@ -242,13 +245,14 @@ def _register(
         column = SpaceColumn(space, "embedding", "idx_knowledge_embedding", serving, None, similarity, storage)
     else:
         serving = unused is not None and unused.serving
-        name, index = f"embedding_{space.slug}", f"idx_knowledge_embedding_{space.slug}"
+        slug = _free_slug(space, {column.name for column in _select(connection)})
+        name, index = f"embedding_{slug}", f"idx_knowledge_embedding_{slug}"
         column = SpaceColumn(space, name, index, serving, None, similarity, space.storage)
         change = sql.SQL("ALTER TABLE knowledge_base ADD COLUMN {} {}({})").format(
             sql.Identifier(column.name), sql.Identifier(column.storage), sql.Literal(space.dimensions)
         )
         if unused is not None:
-            _unwatch_removals(connection, unused.name)
+            unwatch_removals(connection, unused.name)
             change += sql.SQL(", DROP COLUMN {}").format(sql.Identifier(unused.name))
         connection.execute(change)
     _watch_removals(connection, column.name)
@@ -259,6 +263,12 @@ def _register(
         [space.name, *astuple(space), column.name, column.index, column.serving, column.similarity, column.storage],
     )
     return column
+
+
+def _free_slug(space: VectorSpace, taken: Container[str]) -> str:
+    """The space's own slug, unless a space that had this identity before has kept its column."""
+    slugs = [space.slug, *(f"{space.slug[:28].rstrip('_')}_{number}" for number in range(2, 100))]
+    return next(slug for slug in slugs if f"embedding_{slug}" not in taken)
 
 
 def _claim_first_column(connection: Connection, space: VectorSpace, *, claim_vectors: bool) -> Storage:
@@ -289,7 +299,7 @@ def _claim_first_column(connection: Connection, space: VectorSpace, *, claim_vec
     keeps = halved and (stored is not None or declared == space.dimensions)
     storage: Storage = "halfvec" if keeps else space.storage
     if (declared, halved) != (space.dimensions, storage == "halfvec"):
-        _unwatch_removals(connection, "embedding")
+        unwatch_removals(connection, "embedding")
         connection.execute("DROP INDEX IF EXISTS idx_knowledge_embedding")
         connection.execute(
             sql.SQL("ALTER TABLE knowledge_base ALTER COLUMN embedding TYPE {}({})").format(
@@ -316,7 +326,7 @@ def _watch_removals(connection: Connection, column: str) -> None:
     )
 
 
-def _unwatch_removals(connection: Connection, column: str) -> None:
+def unwatch_removals(connection: Connection, column: str) -> None:
     """PostgreSQL neither drops nor changes a column that a trigger names."""
     connection.execute(
         sql.SQL("DROP TRIGGER IF EXISTS {} ON knowledge_base").format(sql.Identifier(f"{column}_removed"))
@@ -340,6 +350,10 @@ def _mismatch(space: VectorSpace, known: list[SpaceColumn]) -> str:
         f"{way} to go on with the table's model, "
         "or set EMBEDDING_NEW_SPACE=true to give the new one a column and an index of its own"
     )
+    if differences == [_NAME_OF_PLACE.get(space.provider)]:
+        lines.append(
+            f"if it is the same model in a new place, run `embedding-assets spaces rename {column.space.name}`"
+        )
     return "\n".join(lines)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Container, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -86,6 +86,7 @@ def select_for_run(settings: Settings, database: Database, provider: EmbeddingPr
         # Its index is maintained and judged like any other; who wants vectors is refused by open_provider.
         return Selection(followed, _serving(columns), database)
     space, similarity = _describe(followed)
+    space = _as_registered(followed, space, columns)
     column = register_space(
         database,
         space,
@@ -120,7 +121,8 @@ def find_for_run(settings: Settings, database: Database) -> tuple[Settings, Spac
     if foreign_provider(followed):
         return followed, _serving(columns)
     if followed.embedding.provider == "openai":
-        candidates = [column for column in columns if column.space == api_space(followed)]
+        space = _as_registered(followed, api_space(followed), columns)
+        candidates = [column for column in columns if column.space == space]
     else:
         candidates = [column for column in columns if _may_be(followed.embedding, column.space)]
         limit = followed.embedding.max_seq_length
@@ -166,6 +168,32 @@ def select_for_search(settings: Settings, database: Database, provider: Embeddin
             f"{provider.space.name}; pass that of the first, or `embedding-assets spaces use` the other"
         )
     return select_space(settings, serving, database, provider)
+
+
+def select_renamed(settings: Settings, column: SpaceColumn, database: Database) -> Selection:
+    """A space under the identity that the settings give to its model: another server's name, or another folder's.
+
+    Raises:
+        ConfigurationError: the settings lead to that space already, or to another model.
+        ModelUnavailableError: the model's files cannot be had.
+    """
+    before = column.space
+    followed = follow_table(_with(settings, "embedding", provider=before.provider), [column])
+    if (foreign := foreign_provider(followed)) is not None:
+        raise ConfigurationError(foreign)
+    space, _ = _describe(followed)
+    differences = space.differences(before)
+    if not differences:
+        raise ConfigurationError(f"the settings lead to space {before.name} as it is called now")
+    # The API says no version of its weights, but what else is sent to it is part of the revision.
+    same = before.revision.partition("?")[2] == space.revision.partition("?")[2]
+    if differences != (["revision"] if before.provider == "openai" else ["model"]) or not same:
+        found = "; ".join(f"{name} is {getattr(space, name)!r}, not {getattr(before, name)!r}" for name in differences)
+        raise ConfigurationError(
+            f"the settings describe another model than that of space {before.name}: {found}. Only the server or the "
+            "folder of a space's model can have another name"
+        )
+    return Selection(followed, replace(column, space=space), database)
 
 
 def configured_space(settings: Settings, database: Database) -> str | None:
@@ -308,6 +336,14 @@ def _names_model(settings: Settings) -> bool:
     if settings.embedding.provider == "openai":
         return "model" in settings.openai.model_fields_set
     return "model_name" in settings.embedding.model_fields_set
+
+
+def _as_registered(settings: Settings, space: VectorSpace, columns: Sequence[SpaceColumn]) -> VectorSpace:
+    """The table's space that differs from this one in a limit alone by which no text is cut; else this one."""
+    if space.provider != "openai" or settings.openai.too_long == "truncate":
+        return space
+    alike = [column.space for column in columns if column.space.differences(space) in ([], ["max_tokens"])]
+    return space if space in alike or not alike else alike[0]
 
 
 def _describe(settings: Settings) -> tuple[VectorSpace, Similarity]:

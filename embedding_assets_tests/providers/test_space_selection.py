@@ -27,6 +27,7 @@ from embedding_assets.providers.space_selection import (
 from embedding_assets.retrieval import search
 from embedding_assets.spaces import SpaceColumn
 from embedding_assets_tests.support.fakes import FakeProvider, insert_chunks
+from embedding_assets_tests.support.spaces import fill
 from embedding_assets_tests.support.tiny_model import DIMENSIONS, POSITIONS
 
 Configure = Callable[..., Settings]
@@ -220,6 +221,26 @@ def test_settings_for_a_space_lead_to_it(configure: Configure, database: Databas
         assert openai_space(select_space(settings, column, database).settings.openai) == column.space
         assert select_space(settings, column, database).settings.embedding.provider == "openai"
         assert find_for_run(select_space(settings, local, database).settings, database)[1] == local
+
+
+def test_a_limit_by_which_no_text_is_cut_is_no_part_of_the_space(configure: Configure, database: Database):
+    by_api = {"PROVIDER": "openai", "OPENAI_API_KEY": "k", "OPENAI_MODEL": "nomic"}
+    column = select_for_run(configure(**by_api), database).column
+    fill_column(database, column)
+    cutting = configure(**by_api, OPENAI_MAX_INPUT_TOKENS=8191)
+    with pytest.raises(SpaceMismatchError, match="max_tokens"):
+        select_for_run(cutting, database)
+    refusing = configure(**by_api, OPENAI_MAX_INPUT_TOKENS=8191, OPENAI_TOO_LONG="quarantine")
+    selection = select_for_run(refusing, database)
+    assert selection.column == find_for_run(refusing, database)[1] == column
+    assert selection.open_provider().space == column.space
+    with pytest.raises(SpaceMismatchError, match="dimensions"):
+        select_for_run(refusing.with_group("openai", dimensions=8), database)
+
+
+def fill_column(database: Database, column: SpaceColumn) -> None:
+    insert_chunks(database, ["something"])
+    fill(database, column)
 
 
 def test_a_space_on_another_server_is_not_taken_for_its_namesake(configure: Configure, database: Database):

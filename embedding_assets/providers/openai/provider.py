@@ -49,7 +49,7 @@ def openai_space(config: OpenAIConfig, *, prompt: str = "") -> VectorSpace:
         model=config.model,
         # The API gives no version of its weights, but the same name on another server may be another model.
         # What else a request says may change the vectors as well.
-        revision=_server(config.base_url) + _extra(config),
+        revision=(config.server or _server(config.base_url)) + _extra(config),
         dimensions=config.dimensions,
         normalized=True,
         prompt=prompt,
@@ -95,9 +95,10 @@ def _extra(config: OpenAIConfig) -> str:
 
 
 def _server(base_url: str) -> str:
-    """Host, port and path of an API, the usual path left out; several may stand behind one host."""
+    """Host, port and path of an API, the usual ones left out; several may stand behind one host."""
     parts = urlsplit(base_url)
-    return f"{parts.netloc}{parts.path.rstrip('/').removesuffix('/v1')}"
+    host = parts.netloc.lower().removesuffix(":443" if parts.scheme == "https" else ":80")
+    return f"{host}{parts.path.rstrip('/').removesuffix('/v1')}"
 
 
 class OpenAIProvider:

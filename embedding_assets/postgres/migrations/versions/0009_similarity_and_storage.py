@@ -1,5 +1,8 @@
-"""What a space ranks by and how its vectors are stored, beside the space; a space can take another name."""
+"""What a space ranks by and how its vectors are stored, beside the space; one address of a server in its identity."""
 
+import hashlib
+
+import sqlalchemy as sa
 from alembic import op
 
 revision = "0009"
@@ -28,3 +31,29 @@ def upgrade() -> None:
     op.execute(_COLUMNS)
     for table in ("embedding_failures", "embedding_runs", "embedding_index_measurements"):
         op.execute(_REFERENCE.format(table=table))
+    _normalize_addresses()
+
+
+def _normalize_addresses() -> None:
+    """Host names in lower case, without the usual port: both do not tell one server from another."""
+    connection = op.get_bind()
+    query = "SELECT provider, model, revision, dimensions, normalized, prompt, max_tokens, name FROM embedding_spaces"
+    rows = connection.execute(sa.text(query)).mappings().all()
+    for row in rows:
+        host, slash, path = row["revision"].partition("/")
+        host, mark, fields = host.partition("?")
+        host = host.lower().removesuffix(":443").removesuffix(":80")
+        revision = f"{host}{mark}{fields}{slash}{path}"
+        if row["provider"] != "openai" or revision == row["revision"]:
+            continue
+        identity = {**row, "revision": revision}
+        del identity["name"]
+        name = f"{row['name'].rpartition('-')[0]}-{_digest(identity)}"
+        if all(other["name"] != name for other in rows):
+            change = "UPDATE embedding_spaces SET name = :name, revision = :revision WHERE name = :before"
+            connection.execute(sa.text(change), {"name": name, "revision": revision, "before": row["name"]})
+
+
+def _digest(identity: dict[str, object]) -> str:
+    text = "\x1f".join(f"{key}={value!r}" for key, value in sorted(identity.items()))
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
