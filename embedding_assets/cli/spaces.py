@@ -94,7 +94,7 @@ def rename(context: typer.Context, name: Name, yes: Yes = False, as_json: Json =
     from embedding_assets.health.audit import confirm_model
     from embedding_assets.postgres.space_changes import rename_space
     from embedding_assets.postgres.spaces import list_spaces, match_space
-    from embedding_assets.providers.space_selection import select_renamed
+    from embedding_assets.providers.renaming import select_renamed
 
     as_json = as_json or context.obj
     with table_session() as (settings, database):

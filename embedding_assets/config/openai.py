@@ -32,6 +32,9 @@ class OpenAIConfig(EnvironmentSettings):
         description="Name of the server in the identity of its vector spaces, where its address may change. Unset: its "
         "address.",
     )
+    allow_http: bool = Field(
+        False, description="Send texts and key unencrypted to another machine, in a network that is trusted."
+    )
     organization: str | None = Field(None, description="Organization to bill, where a key belongs to several.")
     project: str | None = Field(None, description="Project to bill.")
     model: str = Field("text-embedding-3-small", min_length=1, description="Model of the API.")

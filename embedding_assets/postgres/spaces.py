@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import astuple, fields, replace
 from typing import TYPE_CHECKING, Any
 
@@ -100,6 +100,7 @@ def register_space(
     new_provider: bool = False,
     claim_vectors: bool = False,
     similarity: Similarity = "cosine",
+    before: Callable[[], None] = lambda: None,
 ) -> SpaceColumn:
     """The column of ``space``, registered if it is new: ``embedding`` for a table's first space, else one of its own.
 
@@ -111,6 +112,7 @@ def register_space(
             written to: that its model exists shows with the first answer, and a typing error must not stay.
         claim_vectors: take vectors that an adopted table already holds for ones of this space.
         similarity: what a new space ranks by.
+        before: called before a space is registered that is allowed; what it raises prevents that.
 
     Raises:
         SpaceMismatchError: the table is embedded in another space, and a further one is not allowed.
@@ -138,6 +140,7 @@ def register_space(
                 f"{space.model} makes vectors of {space.dimensions:,} dimensions, and an index can have at most "
                 f"{MOST_DIMENSIONS:,}; choose another model, or shorter vectors where the model can make them"
             )
+        before()
         with database.session() as session, hold(session, TABLE_LOCK):
             column = database.run(register)
     if not pending_index_waits(database, column) or describe_index(database, column.index).exists:
@@ -351,9 +354,9 @@ def _mismatch(space: VectorSpace, known: list[SpaceColumn]) -> str:
         "or set EMBEDDING_NEW_SPACE=true to give the new one a column and an index of its own"
     )
     if differences == [_NAME_OF_PLACE.get(space.provider)]:
-        lines.append(
-            f"if it is the same model in a new place, run `embedding-assets spaces rename {column.space.name}`"
-        )
+        hint = f"if it is the same model in a new place, run `embedding-assets spaces rename {column.space.name}`"
+        server = column.space.revision.partition("?")[0]
+        lines.append(f"{hint}, or set EMBEDDING_OPENAI_SERVER={server}" if space.provider == "openai" else hint)
     return "\n".join(lines)
 
 

@@ -5,14 +5,20 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Container, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from embedding_assets.encoder.demo_model import NAME as DEMO_MODEL
 from embedding_assets.encoder.files import ModelFiles, is_folder, locate_model
-from embedding_assets.errors import ConfigurationError, ModelUnavailableError
+from embedding_assets.errors import (
+    ConfigurationError,
+    ModelUnavailableError,
+    ProviderUnavailableError,
+    RateLimitExceededError,
+)
 from embedding_assets.postgres.spaces import adjust_space, list_spaces, register_space, serving_space
+from embedding_assets.providers.base import confirm_embedding
 from embedding_assets.providers.local import LocalProvider, local_space
 from embedding_assets.providers.openai.provider import OpenAIProvider, openai_space
 
@@ -57,7 +63,9 @@ class Selection:
         space, provider = self.column.space, create_provider(self.settings, self.database)
         if provider.space != space:
             differing = ", ".join(provider.space.differences(space))
-            remedy = "OPENAI_BASE_URL to that server" if space.provider == "openai" else "MODEL_NAME to that model"
+            remedy = "MODEL_NAME to that model"
+            if space.provider == "openai":
+                remedy = "OPENAI_BASE_URL to that server, or EMBEDDING_OPENAI_SERVER if that is its name"
             raise ConfigurationError(
                 f"space {space.name} needs model {space.model} at {space.revision}, but the settings lead to "
                 f"{provider.space.name} (differing: {differing}); set EMBEDDING_{remedy}"
@@ -65,15 +73,25 @@ class Selection:
         return provider
 
 
-def select_for_run(settings: Settings, database: Database, provider: EmbeddingProvider | None = None) -> Selection:
+def select_for_run(
+    settings: Settings, database: Database, provider: EmbeddingProvider | None = None, *, first_contact: bool = True
+) -> Selection:
     """The space that a run embeds into, registered if it is new; with a ``provider`` of the caller's own, that one's.
 
     A further space needs ``EMBEDDING_NEW_SPACE``, unless it is the first of another provider that the settings name:
-    naming one is meant.
+    naming one is meant. An API embeds one short text before its space is registered, so that a wrong key or a typing
+    error leaves nothing behind; if it is down, that is left to the run where there is a fallback.
+
+    Args:
+        settings: which provider and model.
+        database: the table's.
+        provider: the caller's own; None: the configured one.
+        first_contact: False: register without asking an API.
 
     Raises:
         SpaceMismatchError: the settings describe another space than the table's.
         ModelUnavailableError: the model's files cannot be had.
+        ProviderError: the API of a new space does not embed.
     """
     embedding = settings.embedding
     if provider is not None:
@@ -85,7 +103,7 @@ def select_for_run(settings: Settings, database: Database, provider: EmbeddingPr
     if foreign_provider(followed):
         # Its index is maintained and judged like any other; who wants vectors is refused by open_provider.
         return Selection(followed, _serving(columns), database)
-    space, similarity = _describe(followed)
+    space, similarity = describe_space(followed)
     space = _as_registered(followed, space, columns)
     column = register_space(
         database,
@@ -94,6 +112,7 @@ def select_for_run(settings: Settings, database: Database, provider: EmbeddingPr
         new_provider=True,
         claim_vectors=_names_model(settings),
         similarity=similarity,
+        before=lambda: _make_contact(followed, database) if first_contact else None,
     )
     column = adjust_space(database, column, query_prompt=embedding.query_prompt, similarity=embedding.similarity)
     if column.similarity == "cosine" != similarity and embedding.similarity is None and not space.normalized:
@@ -105,6 +124,16 @@ def select_for_run(settings: Settings, database: Database, provider: EmbeddingPr
             similarity,
         )
     return select_space(followed, column, database)
+
+
+def _make_contact(settings: Settings, database: Database) -> None:
+    if settings.embedding.provider != "openai":
+        return
+    try:
+        confirm_embedding(create_provider(settings, database))
+    except (ProviderUnavailableError, RateLimitExceededError):
+        if settings.embedding.fallback is None:
+            raise
 
 
 def find_for_run(settings: Settings, database: Database) -> tuple[Settings, SpaceColumn | None]:
@@ -129,7 +158,7 @@ def find_for_run(settings: Settings, database: Database) -> tuple[Settings, Spac
         candidates = [column for column in candidates if column.space.max_tokens == limit] or candidates
     if len(candidates) > 1 or (candidates and followed.embedding.new_space):
         # Only now: reading a model's files may mean to hash, or to fetch them.
-        space, _ = _describe(followed)
+        space, _ = describe_space(followed)
         candidates = [column for column in candidates if column.space == space]
     if not candidates:
         return followed, None
@@ -168,32 +197,6 @@ def select_for_search(settings: Settings, database: Database, provider: Embeddin
             f"{provider.space.name}; pass that of the first, or `embedding-assets spaces use` the other"
         )
     return select_space(settings, serving, database, provider)
-
-
-def select_renamed(settings: Settings, column: SpaceColumn, database: Database) -> Selection:
-    """A space under the identity that the settings give to its model: another server's name, or another folder's.
-
-    Raises:
-        ConfigurationError: the settings lead to that space already, or to another model.
-        ModelUnavailableError: the model's files cannot be had.
-    """
-    before = column.space
-    followed = follow_table(_with(settings, "embedding", provider=before.provider), [column])
-    if (foreign := foreign_provider(followed)) is not None:
-        raise ConfigurationError(foreign)
-    space, _ = _describe(followed)
-    differences = space.differences(before)
-    if not differences:
-        raise ConfigurationError(f"the settings lead to space {before.name} as it is called now")
-    # The API says no version of its weights, but what else is sent to it is part of the revision.
-    same = before.revision.partition("?")[2] == space.revision.partition("?")[2]
-    if differences != (["revision"] if before.provider == "openai" else ["model"]) or not same:
-        found = "; ".join(f"{name} is {getattr(space, name)!r}, not {getattr(before, name)!r}" for name in differences)
-        raise ConfigurationError(
-            f"the settings describe another model than that of space {before.name}: {found}. Only the server or the "
-            "folder of a space's model can have another name"
-        )
-    return Selection(followed, replace(column, space=space), database)
 
 
 def configured_space(settings: Settings, database: Database) -> str | None:
@@ -346,7 +349,7 @@ def _as_registered(settings: Settings, space: VectorSpace, columns: Sequence[Spa
     return space if space in alike or not alike else alike[0]
 
 
-def _describe(settings: Settings) -> tuple[VectorSpace, Similarity]:
+def describe_space(settings: Settings) -> tuple[VectorSpace, Similarity]:
     """The configured space, and what its model was trained to be compared by."""
     if settings.embedding.provider == "openai":
         return api_space(settings), "cosine"

@@ -20,8 +20,9 @@ from embedding_assets.postgres.schema import migrate
 from embedding_assets.postgres.spaces import list_spaces, register_space
 from embedding_assets.providers.base import embed_checked
 from embedding_assets.providers.fallback import fallback_settings
-from embedding_assets.providers.space_selection import select_for_run, select_space
+from embedding_assets.providers.space_selection import select_space
 from embedding_assets_tests.support.fakes import insert_chunks
+from embedding_assets_tests.support.selecting import select_unasked
 from embedding_assets_tests.support.tables import LATER_COLUMNS, SMALL_SPACE, insert_vectors, run_sql, unit_vectors
 from embedding_assets_tests.support.tiny_model import DIMENSIONS, save_tiny_model
 
@@ -41,7 +42,7 @@ def test_a_model_of_inner_products(dotted: Path, configure: Configure, database:
     texts = [f"{text} {number}" for number, text in enumerate(TEXTS)]
     insert_chunks(database, texts)
     EmbeddingGenerator(settings, database=database).generate_embeddings_batch()
-    selection = select_for_run(settings, database)
+    selection = select_unasked(settings, database)
     column = selection.column
     assert list_spaces(database) == [column]
     assert (column.similarity, column.operator_class, column.space.normalized) == ("dot", "vector_ip_ops", False)
@@ -69,7 +70,7 @@ def test_lengths_belong_to_the_vectors_of_such_a_model(dotted: Path, configure: 
     settings = configure(MODEL_NAME=dotted, DIMENSIONS=DIMENSIONS)
     insert_chunks(database, ["one", "two", "three"])
     EmbeddingGenerator(settings, database=database).generate_embeddings_batch()
-    selection = select_for_run(settings, database)
+    selection = select_unasked(settings, database)
     provider = selection.open_provider()
     assert audit_space(database, selection.column, provider).mismatched == ()
     database.run(lambda c: c.execute("UPDATE knowledge_base SET embedding = l2_normalize(embedding)"))
@@ -88,9 +89,9 @@ def test_the_planner_takes_the_index_of_inner_products(database: Database):
 
 def test_a_setting_comes_first_and_stays_with_the_space(dotted: Path, configure: Configure, database: Database):
     options = {"MODEL_NAME": dotted, "DIMENSIONS": DIMENSIONS}
-    assert select_for_run(configure(**options, SIMILARITY="euclidean"), database).column.similarity == "euclidean"
-    assert select_for_run(configure(**options), database).column.similarity == "euclidean"
-    changed = select_for_run(configure(**options, SIMILARITY="dot"), database).column
+    assert select_unasked(configure(**options, SIMILARITY="euclidean"), database).column.similarity == "euclidean"
+    assert select_unasked(configure(**options), database).column.similarity == "euclidean"
+    changed = select_unasked(configure(**options, SIMILARITY="dot"), database).column
     assert changed.similarity == "dot"
     assert list_spaces(database) == [changed]
 
@@ -99,13 +100,13 @@ def test_a_space_that_ranks_otherwise_is_left_as_it_is_with_a_warning(
     dotted: Path, configure: Configure, database: Database, caplog: pytest.LogCaptureFixture
 ):
     options = {"MODEL_NAME": dotted, "DIMENSIONS": DIMENSIONS}
-    column = select_for_run(configure(**options), database).column
+    column = select_unasked(configure(**options), database).column
     database.run(lambda c: c.execute("UPDATE embedding_spaces SET similarity = 'cosine'"))
-    assert select_for_run(configure(**options), database).column == replace(column, similarity="cosine")
+    assert select_unasked(configure(**options), database).column == replace(column, similarity="cosine")
     [warning] = [record for record in caplog.records if "EMBEDDING_SIMILARITY" in record.getMessage()]
     assert "rank by cosine, but its model was trained for dot; set EMBEDDING_SIMILARITY=dot" in warning.getMessage()
     caplog.clear()
-    select_for_run(configure(**options, SIMILARITY="cosine"), database)
+    select_unasked(configure(**options, SIMILARITY="cosine"), database)
     assert not caplog.records
 
 
@@ -114,11 +115,11 @@ def test_the_setting_is_not_the_fallbacks(dotted: Path, configure: Configure, da
         PROVIDER="openai", OPENAI_API_KEY="k", FALLBACK="local", MODEL_NAME=dotted, DIMENSIONS=DIMENSIONS,
         SIMILARITY="manhattan",
     )  # fmt: skip
-    primary = select_for_run(settings, database).column
+    primary = select_unasked(settings, database).column
     assert primary.similarity == "manhattan"
     substitute = fallback_settings(settings, primary.space)
     assert substitute is not None
-    fallback = select_for_run(substitute, database).column
+    fallback = select_unasked(substitute, database).column
     assert fallback.similarity == "dot"
     assert select_space(settings, fallback, database).column.similarity == "dot"
 

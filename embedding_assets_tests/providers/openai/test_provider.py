@@ -68,6 +68,28 @@ def test_one_server_has_one_name(address: str, server: str):
     assert endpoint_of(named) != endpoint_of(OpenAIConfig(base_url="https://elsewhere/v1", server="gateway"))
 
 
+@pytest.mark.parametrize(
+    "address",
+    [
+        "http://localhost:9/v1",
+        "http://api.localhost/v1",
+        "http://127.8.0.1:9/v1",
+        "http://[::1]:9/v1",
+        "https://10.0.0.7",
+    ],
+)
+def test_plain_http_stays_on_this_machine(address: str, database: Database):
+    OpenAIProvider(OpenAIConfig(base_url=address), BudgetConfig(), database).load()
+
+
+@pytest.mark.parametrize("host", ["10.0.0.7", "vllm", "api.example.com", "localhost.example.com", "[2001:db8::1]"])
+def test_plain_http_to_another_machine_needs_permission(host: str, database: Database):
+    address = f"http://{host}:8000/v1"
+    with pytest.raises(ConfigurationError, match=r"unencrypted.* use https, or set EMBEDDING_OPENAI_ALLOW_HTTP=true"):
+        OpenAIProvider(OpenAIConfig(base_url=address, api_key="canary"), BudgetConfig(), database).load()
+    OpenAIProvider(OpenAIConfig(base_url=address, allow_http=True), BudgetConfig(), database).load()
+
+
 def test_the_space_names_model_server_and_length():
     config = OpenAIConfig(model="m", base_url="http://host:1234/v1", dimensions=384, max_input_tokens=512)
     space = openai_space(config)
