@@ -67,6 +67,7 @@ def test_another_provider_fills_a_space_of_its_own(run, both, database):
     assert f"{local.space.name}  serves searches, the settings lead here" in out
     assert re.search(rf"^{api.space.name}$", out, re.MULTILINE)
     assert out.count("30 of 30 embedded (100%)") == 2
+    assert f"{api.name} (vector, ranked by cosine)" in out
 
     first, second = json.loads(run("spaces", "--json")[1])
     assert (first["name"], first["column"]["serving"], first["configured"]) == (local.space.name, True, True)
