@@ -44,7 +44,7 @@ LOOP_COMMIT = 32
 SPACE = VectorSpace("benchmark", "benchmark/random", "1", DIMENSIONS, True, "", 384)
 FURTHER_SPACE = VectorSpace("benchmark", "benchmark/random", "2", DIMENSIONS, True, "", 384)
 INDEX = IndexConfig()
-HNSW = f"USING hnsw (embedding {INDEX.operator_class}) WITH (m = {INDEX.m}, ef_construction = {INDEX.ef_construction})"
+HNSW = f"USING hnsw (embedding vector_cosine_ops) WITH (m = {INDEX.m}, ef_construction = {INDEX.ef_construction})"
 TEMPLATE = "chunks"
 
 Vectors = NDArray[np.float32]

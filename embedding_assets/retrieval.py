@@ -46,8 +46,8 @@ class SearchResult:
     """A chunk and how near it is to the query.
 
     Attributes:
-        score: similarity, higher is nearer: the cosine for ``vector_cosine_ops``, the inner product for
-            ``vector_ip_ops``, the negative distance for ``vector_l2_ops``. Comparable only within one ``space``.
+        score: what the space ranks by, higher is nearer: the cosine, the inner product, or the negative Euclidean or
+            Manhattan distance. Comparable only within one ``space``.
         space: name of the vector space in which the chunk was found.
     """
 
@@ -177,11 +177,16 @@ class _Search:
     def _nearest(
         self, column: SpaceColumn, vector: NDArray[np.float32], *, missing_in: SpaceColumn | None = None
     ) -> list[SearchResult]:
-        index = self.settings.index
         rows = nearest_chunks(
-            self.database, column, vector, k=self.k, where=self.where, index=index, missing_in=missing_in
+            self.database,
+            column,
+            vector,
+            k=self.k,
+            where=self.where,
+            index=self.settings.index,
+            missing_in=missing_in,
         )
-        return [_result(row, index.operator_class, column.space.name) for row in rows]
+        return [_result(row, column) for row in rows]
 
 
 def _merge(rankings: Sequence[Sequence[SearchResult]]) -> list[SearchResult]:
@@ -198,22 +203,17 @@ def _merge(rankings: Sequence[Sequence[SearchResult]]) -> list[SearchResult]:
     return sorted(results.values(), key=lambda result: fused[result.chunk_hash], reverse=True)
 
 
-def _result(row: tuple[Any, ...], operator_class: str, space: str) -> SearchResult:
+def _result(row: tuple[Any, ...], column: SpaceColumn) -> SearchResult:
     chunk_hash, text, header, metadata, distance = row
     if not isinstance(metadata, dict):  # an adopted table may hold any JSON
         metadata = {}
     return SearchResult(
         chunk_hash=chunk_hash,
-        score=_similarity(distance, operator_class),
+        score=column.score(distance),
         source=str(metadata.get("source", "")),
         title=str(metadata.get("title", "")),
         context_header=header,
         text=text,
         metadata=metadata,
-        space=space,
+        space=column.space.name,
     )
-
-
-def _similarity(distance: float, operator_class: str) -> float:
-    # pgvector's distances: 1 - cosine, the negative inner product, the Euclidean distance.
-    return 1 - distance if operator_class == "vector_cosine_ops" else -distance

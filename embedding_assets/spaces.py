@@ -6,12 +6,25 @@ import hashlib
 import re
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 UNIT_LENGTH_TOLERANCE: Final = 1e-3
+
+Similarity = Literal["cosine", "dot", "euclidean", "manhattan"]
+"""What vectors are compared by; the names are those of sentence-transformers."""
+
+Storage = Literal["vector", "halfvec"]
+"""pgvector's type of a column: numbers of 4 bytes each, or of 2."""
+
+MOST_DIMENSIONS: Final = 4000
+"""That an index can have, of halfvec; beyond, every search would read every vector."""
+
+_MOST_DIMENSIONS_OF_VECTOR: Final = 2000
+_BYTES: Final = {"vector": 4, "halfvec": 2}
+_OPERATOR_CLASSES: Final = {"cosine": "cosine", "dot": "ip", "euclidean": "l2", "manhattan": "l1"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +65,11 @@ class VectorSpace:
         return f"{re.sub(r'[^a-z0-9]+', '_', self._short_model.lower())[:22].strip('_')}_{self._digest}"
 
     @property
+    def storage(self) -> Storage:
+        """How its vectors are stored in a new column: as ``halfvec`` where an index of ``vector`` is not possible."""
+        return "vector" if self.dimensions <= _MOST_DIMENSIONS_OF_VECTOR else "halfvec"
+
+    @property
     def _short_model(self) -> str:
         return self.model.rstrip("/").rpartition("/")[2]
 
@@ -69,17 +87,21 @@ class VectorSpace:
         """Find the rows of ``vectors``, shape (n, any), that must not be stored in this space, and why.
 
         Returns:
-            Row index → ``wrong_dimensions``, ``not_finite``, ``zero_vector`` or ``not_unit_length``.
+            Row index → ``wrong_dimensions``, ``not_finite``, ``too_large``, ``zero_vector`` or ``not_unit_length``.
         """
         if vectors.ndim != 2 or vectors.shape[1] != self.dimensions:
             return dict.fromkeys(range(len(vectors)), "wrong_dimensions")
         with np.errstate(over="ignore", under="ignore"):
-            vectors = vectors.astype(np.float32, copy=False)  # as it will be stored
+            vectors = vectors.astype(np.float32, copy=False)
+            # As it will be stored: a half-precision number is at most 65,504.
+            stored = vectors.astype(np.float16) if self.storage == "halfvec" else vectors
         # float64: the squares of large float32 components overflow, and would pass for infinite ones.
-        norms = np.linalg.norm(vectors.astype(np.float64), axis=1)
+        norms = np.linalg.norm(stored.astype(np.float64), axis=1)
         invalid: dict[int, str] = {}
         for row in np.flatnonzero(~np.isfinite(vectors).all(axis=1)):
             invalid[int(row)] = "not_finite"
+        for row in np.flatnonzero(~np.isfinite(stored).all(axis=1)):
+            invalid.setdefault(int(row), "too_large")
         for row in np.flatnonzero(norms == 0):
             invalid[int(row)] = "zero_vector"
         if self.normalized:
@@ -98,6 +120,8 @@ class SpaceColumn:
         index: name of the column's vector index.
         serving: whether searches are answered from it.
         query_prompt: put before every question, if it was set; None: what the model's files say.
+        similarity: what searches rank by, and the index serves.
+        storage: type of the column.
     """
 
     space: VectorSpace
@@ -105,6 +129,25 @@ class SpaceColumn:
     index: str
     serving: bool
     query_prompt: str | None = None
+    similarity: Similarity = "cosine"
+    storage: Storage = "vector"
+
+    @property
+    def vector_bytes(self) -> int:
+        """Bytes of the numbers of a stored vector."""
+        return _BYTES[self.storage] * self.space.dimensions
+
+    @property
+    def operator_class(self) -> str:
+        """pgvector's operator class of the vector index."""
+        return f"{self.storage}_{_OPERATOR_CLASSES[self.similarity]}_ops"
+
+    def score(self, distance: float) -> float:
+        """The similarity of two vectors, higher is nearer, by pgvector's distance between them.
+
+        The cosine, the inner product, or the negative Euclidean or Manhattan distance.
+        """
+        return 1 - distance if self.similarity == "cosine" else -distance
 
     @property
     def pending_index(self) -> str:

@@ -43,9 +43,9 @@ DEFAULTS = [
     ("embedding", "throughput_floor", 10.0),
     ("embedding", "prefix_length", 1),
     ("embedding", "new_space", False),
+    ("embedding", "similarity", None),
     ("index", "m", 16),
     ("index", "ef_construction", 64),
-    ("index", "operator_class", "vector_cosine_ops"),
     ("database", "url", None),
     ("logging", "format", "json"),
 ]
@@ -69,7 +69,7 @@ BOUNDS = [
     ("EMBEDDING_PROVIDER", ["local", "openai"], ["magic"]),
     ("EMBEDDING_FALLBACK", ["local", "openai"], ["magic"]),
     ("EMBEDDING_BATCH_SIZE", ["1", "512"], ["0", "513", "-1", "many", "1.5"]),
-    ("EMBEDDING_DIMENSIONS", ["1", "2000"], ["0", "2001"]),
+    ("EMBEDDING_DIMENSIONS", ["1", "4000"], ["0", "4001"]),
     ("EMBEDDING_MAX_SEQ_LENGTH", ["8", "32768"], ["7", "32769"]),
     ("EMBEDDING_DEVICE", ["auto", "cpu", "mps", "cuda", "cuda:3"], ["gpu", "cuda:", "cuda:x", "CPU", "cpu:0"]),
     ("EMBEDDING_PRECISION", ["auto", "float32", "bfloat16"], ["half", "AUTO"]),
@@ -91,7 +91,7 @@ BOUNDS = [
     ("EMBEDDING_DATABASE_POOL_SIZE", ["4", "64"], ["3", "65"]),
     ("EMBEDDING_DATABASE_CONNECT_TIMEOUT_SECONDS", ["1", "300"], ["0", "301"]),
     ("EMBEDDING_DATABASE_RETRY_SECONDS", ["0", "3600"], ["-1", "3601"]),
-    ("EMBEDDING_OPENAI_DIMENSIONS", ["1", "2000"], ["0", "2001"]),
+    ("EMBEDDING_OPENAI_DIMENSIONS", ["1", "4000"], ["0", "4001"]),
     ("EMBEDDING_OPENAI_SEND_DIMENSIONS", ["true", "0"], ["perhaps"]),
     ("EMBEDDING_OPENAI_MAX_INPUT_TOKENS", ["8", "1000000"], ["7", "1000001"]),
     ("EMBEDDING_OPENAI_TOO_LONG", ["truncate", "quarantine"], ["split"]),
@@ -112,7 +112,7 @@ BOUNDS = [
     ("EMBEDDING_INDEX_M", ["2", "32"], ["1", "101"]),
     ("EMBEDDING_INDEX_EF_CONSTRUCTION", ["32", "1000"], ["3", "1001"]),
     ("EMBEDDING_INDEX_EF_SEARCH", ["1", "1000"], ["0", "1001"]),
-    ("EMBEDDING_INDEX_OPERATOR_CLASS", ["vector_ip_ops", "vector_l2_ops"], ["halfvec_ip_ops"]),
+    ("EMBEDDING_SIMILARITY", ["cosine", "dot", "euclidean", "manhattan"], ["vector_ip_ops"]),
     ("EMBEDDING_INDEX_MEMORY_MB", ["64"], ["63"]),
     ("EMBEDDING_INDEX_WORKERS", ["0", "64"], ["-1", "65"]),
     ("EMBEDDING_INDEX_BLOAT_CEILING", ["1.1", "100"], ["1.0", "101"]),
@@ -224,7 +224,7 @@ def test_secrets_stay_secret(monkeypatch: pytest.MonkeyPatch):
 def test_a_secret_of_the_wrong_type_is_not_quoted():
     from pydantic import ValidationError
 
-    from embedding_assets.config import describe_validation_error
+    from embedding_assets.config.environment import describe_validation_error
 
     with pytest.raises(ValidationError) as caught:
         DatabaseConfig(url=["s3cret"])

@@ -6,14 +6,15 @@ import numpy as np
 import pytest
 
 from embedding_assets import EmbeddingGenerator, SearchResult, search
-from embedding_assets.config import IndexConfig, Settings, get_settings
+from embedding_assets.config import Settings, get_settings
 from embedding_assets.errors import ConfigurationError, ModelUnavailableError, ProviderError, ProviderUnavailableError
 from embedding_assets.postgres.connection import Database
 from embedding_assets.postgres.index.build import build_vector_index
-from embedding_assets.postgres.spaces import list_spaces, register_space
+from embedding_assets.postgres.spaces import adjust_space, list_spaces, register_space
 from embedding_assets.providers.base import EmbeddingProvider
 from embedding_assets.providers.space_selection import Selection
 from embedding_assets.retrieval import _merge
+from embedding_assets.spaces import Similarity
 from embedding_assets_tests.support.fakes import FAKE_SPACE, FakeProvider, hash_of, insert_chunks, vector_of
 from embedding_assets_tests.support.fallbacks import Unsteady, run, with_fallback
 
@@ -116,12 +117,12 @@ def test_a_question_that_cannot_be_embedded(
 
 @pytest.mark.usefixtures("provider")
 @pytest.mark.parametrize(
-    ("operator_class", "score"),
-    [("vector_cosine_ops", 1.0), ("vector_ip_ops", 1.0), ("vector_l2_ops", 0.0)],
+    ("similarity", "score"), [("cosine", 1.0), ("dot", 1.0), ("euclidean", 0.0), ("manhattan", 0.0)]
 )
-def test_scores_grow_with_nearness(operator_class: str, score: float, settings: Settings, database: Database):
-    index = IndexConfig(operator_class=operator_class)
-    results = found("text 3", settings.model_copy(update={"index": index}), database)
+def test_scores_grow_with_nearness(similarity: Similarity, score: float, settings: Settings, database: Database):
+    [column] = list_spaces(database)
+    adjust_space(database, column, query_prompt=None, similarity=similarity)
+    results = found("text 3", settings, database)
     assert results[0].text == "text 3"
     assert results[0].score == pytest.approx(score, abs=1e-3)
     assert results[0].score > results[1].score > results[2].score

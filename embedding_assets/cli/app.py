@@ -106,22 +106,28 @@ def load(
 def estimate(as_json: Json = False) -> None:
     """Estimate what the backlog will take, before anything is spent: chunks, tokens, minutes, dollars."""
     from embedding_assets.health.costs import limits_exceeded_by
-    from embedding_assets.pipeline.estimate import estimate_backlog, measure_tokens_per_second
+    from embedding_assets.pipeline.estimate import estimate_backlog, estimate_new_space, measure_tokens_per_second
     from embedding_assets.postgres.usage.ledger import count_spending
-    from embedding_assets.providers.space_selection import select_for_run
+    from embedding_assets.providers.space_selection import api_space, find_for_run, select_for_run
 
     with table_session() as (settings, database):
-        selection = select_for_run(settings, database)
-        column = selection.column
-        backlog, plan = estimate_backlog(database, column, settings)
-        # An API would bill for it.
-        if plan.seconds is None and backlog.due and column.space.provider == "local":
-            with progress.spinner(err, "no run to judge by yet: timing the model on a few chunks", quiet=as_json):
-                rate = measure_tokens_per_second(database, column, selection.open_provider())
-            backlog, plan = estimate_backlog(database, column, settings, tokens_per_second=rate)
+        followed, column = find_for_run(settings, database)
+        if column is None and followed.embedding.provider == "openai":
+            # Neither asked, which costs, nor registered unasked.
+            name, plan = api_space(followed).name, estimate_new_space(database, followed)
+            pending = plan.chunks
+        else:
+            selection = select_for_run(settings, database)
+            name, column = selection.column.space.name, selection.column
+            backlog, plan = estimate_backlog(database, column, settings)
+            # An API would bill for it.
+            if plan.seconds is None and backlog.due and column.space.provider == "local":
+                with progress.spinner(err, "no run to judge by yet: timing the model on a few chunks", quiet=as_json):
+                    rate = measure_tokens_per_second(database, column, selection.open_provider())
+                backlog, plan = estimate_backlog(database, column, settings, tokens_per_second=rate)
+            pending = backlog.pending
         exceeded = limits_exceeded_by(plan.usd or 0.0, count_spending(database, run_id=""), settings.budget)
-        name = column.space.name
-        document = {"space": name, "pending": backlog.pending, **asdict(plan), "limits_exceeded": exceeded}
+        document = {"space": name, "pending": pending, **asdict(plan), "limits_exceeded": exceeded}
         show(document, tables.estimate_line(name, plan, exceeded), as_json=as_json)
 
 

@@ -60,6 +60,16 @@ def show(document: Any, view: RenderableType, *, as_json: bool) -> None:
         out.print(view, highlight=False, soft_wrap=isinstance(view, str))
 
 
+def confirm(consequence: str, *, yes: bool) -> None:
+    """Ask before something that cannot be undone, unless the answer was given with the command.
+
+    Raises:
+        typer.Abort: the answer is no, or there is no terminal to ask.
+    """
+    if not yes:
+        typer.confirm(f"{consequence} Go on?", abort=True, err=True)
+
+
 def print_json(value: Any) -> None:
     """One document: laid out for a person, on one line for a program."""
     text = json.dumps(value, default=_plain)

@@ -68,7 +68,9 @@ def run_demo(
             console.print(
                 f"Nothing to embed: {backlog.embedded:,} of {backlog.chunks:,} chunks have their vectors already."
             )
-        if backlog.due or (backlog.chunks and not describe_index(database, column.index).matches(settings.index)):
+        if backlog.due or (
+            backlog.chunks and not describe_index(database, column.index).matches(column, settings.index)
+        ):
             _materialize(settings, database, column, backlog.due, console)
         _summarize(settings, database, column, console)
         _search(settings, database, console)

@@ -127,7 +127,7 @@ def spaces_view(spaces: Sequence[tuple[SpaceColumn, Backlog, IndexState]], confi
             embedded += f", [red]{backlog.quarantined:,} quarantined[/red]"
         details = pairs()
         details.add_row("model", model_line(column.space))
-        details.add_row("column", column.name)
+        details.add_row("column", f"{column.name} ({column.storage}, ranked by {column.similarity})")
         details.add_row("chunks", f"{meter(backlog.coverage, 10, 'green')} {embedded}")
         details.add_row("index", _index_text(index))
         views += [head, Padding(details, (0, 0, 1, 2))]

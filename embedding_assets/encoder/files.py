@@ -10,13 +10,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast, get_args
 
 from tokenizers import Tokenizer
 
 from embedding_assets.config import DEFAULT_MODEL_NAME, DEFAULT_MODEL_REVISION
 from embedding_assets.encoder import demo_model
 from embedding_assets.errors import ConfigurationError, ModelUnavailableError
+from embedding_assets.spaces import Similarity
 
 logger = logging.getLogger(__name__)
 
@@ -122,6 +123,16 @@ class ModelFiles:
     def query_prompt(self) -> str:
         """The model's prompt for a query, put in front of it."""
         return self._prompt_for("query")
+
+    @cached_property
+    def similarity(self) -> Similarity:
+        """What the model was trained to be compared by; the cosine where its files do not say."""
+        name = self._json("config_sentence_transformers.json").get("similarity_fn_name") or "cosine"
+        if name not in get_args(Similarity):
+            raise ModelUnavailableError(
+                f"model {self.name} compares vectors by {name!r}, which pgvector has no index for"
+            )
+        return cast("Similarity", name)
 
     def max_tokens(self, limit: int) -> int:
         """Tokens of a text that are read: the model's own limit, at most ``limit``."""

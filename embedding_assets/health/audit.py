@@ -13,7 +13,7 @@ from embedding_assets.postgres.samples import StoredVector, read_vectors, sample
 from embedding_assets.postgres.spaces import list_spaces
 from embedding_assets.providers.base import embed_checked
 from embedding_assets.providers.space_selection import select_space
-from embedding_assets.spaces import SpaceColumn
+from embedding_assets.spaces import Similarity, SpaceColumn
 
 if TYPE_CHECKING:
     from embedding_assets.config import Settings
@@ -30,6 +30,8 @@ after one UPDATE; a hundredth with 47%: 1 - 0.99^64."""
 
 _API_ROWS: Final = 44
 """Calls of an API cost: here 7,000 tokens or so, $0.00014 at $0.02 a million. Finds a wrong tenth with 97 to 99%."""
+
+_CONFIRMING_ROWS: Final = 8
 
 _PATIENCE_SECONDS: Final = 20.0
 """Longest time that a check waits for an API that is down, or has no room within its limits."""
@@ -82,7 +84,7 @@ def audit_space(database: Database, column: SpaceColumn, provider: EmbeddingProv
     refused = ""
     for batch in embed_checked(provider, [row.text for row in stored]):
         for index, vector in zip(batch.indices, batch.vectors, strict=True):
-            cosines[stored[index].chunk_hash] = _cosine(stored[index].vector, vector)
+            cosines[stored[index].chunk_hash] = _likeness(stored[index].vector, vector, column.similarity)
         refused = next(iter(batch.errors.values()), refused)
     if not cosines:
         return SpaceSample(column, unchecked=f"none of {len(stored)} texts could be embedded again: {refused}")
@@ -95,6 +97,27 @@ def audit_space(database: Database, column: SpaceColumn, provider: EmbeddingProv
     )
 
 
+def confirm_model(database: Database, column: SpaceColumn, provider: EmbeddingProvider) -> int:
+    """Compute a few vectors of a space by a provider that is said to have the same model; returns how many.
+
+    Raises:
+        ConfigurationError: they differ, or none could be computed.
+        ProviderError: nothing can be embedded now.
+    """
+    if not sample_vectors(database, column, 1):
+        return 0
+    sample = audit_space(database, column, provider, _CONFIRMING_ROWS)
+    name = provider.space.name
+    if sample.mismatched:
+        raise ConfigurationError(
+            f"{len(sample.mismatched)} of {sample.compared} vectors of space {column.space.name} are not what {name} "
+            f"makes of their texts (cosine down to {sample.lowest_cosine or 0:.2f}): it is another model"
+        )
+    if sample.unchecked:
+        raise ConfigurationError(f"whether {name} has the same model is not known: {sample.unchecked}")
+    return sample.compared
+
+
 def _audit_if_possible(database: Database, column: SpaceColumn, settings: Settings) -> SpaceSample:
     rows = _LOCAL_ROWS if column.space.provider == "local" else _API_ROWS
     try:
@@ -104,13 +127,18 @@ def _audit_if_possible(database: Database, column: SpaceColumn, settings: Settin
         return SpaceSample(column, unchecked=str(error))
 
 
-def _cosine(left: NDArray[np.float32], right: NDArray[np.float32]) -> float:
-    """In float64; 0 where it is not defined: an adopted column may hold zeros, or vectors of any length."""
+def _likeness(left: NDArray[np.float32], right: NDArray[np.float32], similarity: Similarity) -> float:
+    """The cosine, in float64; where searches depend on lengths, times the shorter length as a share of the longer.
+
+    0 where it is not defined: an adopted column may hold zeros, or vectors of any length.
+    """
     if left.shape != right.shape:
         return 0.0
     a, b = left.astype(np.float64), right.astype(np.float64)
-    lengths = float(np.linalg.norm(a) * np.linalg.norm(b))
-    return float(a @ b) / lengths if lengths else 0.0
+    shorter, longer = sorted((float(np.linalg.norm(a)), float(np.linalg.norm(b))))
+    if not shorter:
+        return 0.0
+    return float(a @ b) / (longer * (shorter if similarity == "cosine" else longer))
 
 
 def _still_stored(database: Database, column: SpaceColumn, rows: list[StoredVector]) -> list[str]:

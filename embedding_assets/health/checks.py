@@ -64,7 +64,7 @@ UNIT_NORM: Final = _of_embeddings(
     severity="error",
     blocking=True,
     states="Vectors of a model that normalizes have length 1, and no vector has length 0",
-    remedy="Set those to NULL (vector_norm(embedding) finds them) and embed again",
+    remedy="Set those to NULL (vector_norm(embedding::vector) finds them) and embed again",
     cost="the same reading as finite_dimensions",
 )
 THROUGHPUT: Final = _of_embeddings(

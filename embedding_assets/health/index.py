@@ -18,15 +18,16 @@ if TYPE_CHECKING:
     from embedding_assets.postgres.catalog import IndexState
     from embedding_assets.postgres.index.measurements import IndexMeasurement
     from embedding_assets.postgres.index.recall import SearchMeasurement
+    from embedding_assets.spaces import SpaceColumn
 
 
-def index_valid(state: IndexState, config: IndexConfig, embedded: int) -> Verdict:
-    """The index exists, is valid and was built as configured."""
+def index_valid(state: IndexState, column: SpaceColumn, config: IndexConfig, embedded: int) -> Verdict:
+    """The index exists, is valid and was built as the space needs it and as configured."""
     if embedded == 0:
         return checks.INDEX_VALID.verdict(True, "nothing is embedded yet")
-    passed = state.matches(config)
+    passed = state.matches(column, config)
     if passed:
-        found = f"is valid: {config.operator_class}, m={config.m}, ef_construction={config.ef_construction}"
+        found = f"is valid: {column.operator_class}, m={config.m}, ef_construction={config.ef_construction}"
     elif not state.exists:
         found = "does not exist"
     elif not state.valid:

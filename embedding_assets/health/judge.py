@@ -59,7 +59,7 @@ def judge_index(database: Database, column: SpaceColumn, settings: Settings) -> 
         pgvector = measurement.vectors.pgvector
         state = describe_index(database, space.index)
         for verdict in (
-            index.index_valid(state, settings.index, measurement.vectors.count),
+            index.index_valid(state, space, settings.index, measurement.vectors.count),
             *_judge_measurement(database, settings, measurement),
         ):
             verdicts.setdefault(verdict.name, {})[space.space.name] = verdict
@@ -104,7 +104,7 @@ def judge_as_recorded(
         verdicts += _judge_backlog(database, column, settings, backlog)
         verdicts.append(judge_costs(database, settings))
     if backlog.embedded:
-        verdicts.append(index.index_valid(state, settings.index, backlog.embedded))
+        verdicts.append(index.index_valid(state, column, settings.index, backlog.embedded))
         verdicts += _judge_measurement(database, settings, measurement) if measurement else []
         verdicts.append(index.pgvector_version(statistics.pgvector, MINIMUM_PGVECTOR))
     return verdicts

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 from embedding_assets.health.embeddings import THROUGHPUT_MINIMUM_CHUNKS
 from embedding_assets.postgres.backlog import Backlog, count_backlog, count_backlog_tokens, fetch_pending
+from embedding_assets.postgres.chunks import count_chunks
 from embedding_assets.postgres.runs import latest_run
 from embedding_assets.postgres.usage.ledger import usd_of
 from embedding_assets.providers.openai.prices import price_of
-from embedding_assets.providers.space_selection import select_space
+from embedding_assets.providers.space_selection import api_space, select_space
 
 if TYPE_CHECKING:
     from embedding_assets.config import OpenAIConfig, Settings
@@ -35,7 +36,7 @@ def estimate_backlog(
         ConfigurationError: an API's price is not known, and there is a limit in dollars to hold.
     """
     backlog = count_backlog(database, column)
-    tokens = count_backlog_tokens(database, column)
+    tokens = count_backlog_tokens(database, column.space, column)
     if tokens_per_second is None:
         run = latest_run(database, column.space.name, at_least=THROUGHPUT_MINIMUM_CHUNKS)
         tokens_per_second = run.tokens / run.seconds if run and run.seconds > 0 else None
@@ -48,6 +49,18 @@ def estimate_backlog(
         price = price_of(settings.openai, settings.budget)
         usd = None if price is None else float(usd_of(tokens, price))
     return backlog, BacklogEstimate(chunks=backlog.due, tokens=tokens, seconds=seconds, usd=usd)
+
+
+def estimate_new_space(database: Database, settings: Settings) -> BacklogEstimate:
+    """Estimate what the configured API takes for all chunks, where its space is not registered yet.
+
+    Raises:
+        ConfigurationError: the price is not known, and there is a limit in dollars to hold.
+    """
+    chunks, tokens = count_chunks(database), count_backlog_tokens(database, api_space(settings), None)
+    price = price_of(settings.openai, settings.budget)
+    usd = None if price is None else float(usd_of(tokens, price))
+    return BacklogEstimate(chunks, tokens, _seconds_by_limits(chunks, tokens, settings.openai), usd)
 
 
 def _seconds_by_limits(chunks: int, tokens: int, config: OpenAIConfig) -> float | None:

@@ -15,7 +15,7 @@ from embedding_assets.postgres.failures import count_quarantined
 
 if TYPE_CHECKING:
     from embedding_assets.postgres.connection import Connection, Database
-    from embedding_assets.spaces import SpaceColumn
+    from embedding_assets.spaces import SpaceColumn, VectorSpace
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,16 +241,22 @@ def count_backlog(database: Database, column: SpaceColumn) -> Backlog:
     return Backlog(chunks, chunks - missing, missing - quarantined, waiting, quarantined, unreachable)
 
 
-def count_backlog_tokens(database: Database, column: SpaceColumn) -> int:
-    """Tokens of the pending chunks; a chunk without a stored count is taken at a quarter of a token a byte."""
+def count_backlog_tokens(database: Database, space: VectorSpace, column: SpaceColumn | None) -> int:
+    """Tokens of the pending chunks; a chunk without a stored count is taken at a quarter of a token a byte.
+
+    Args:
+        database: where.
+        space: says how many tokens of a chunk are read at most.
+        column: where its vectors are; None: nowhere yet, so every chunk is pending.
+    """
     query = sql.SQL("""
         SELECT coalesce(sum(least(%(most)s, CASE
             WHEN token_count > 0 THEN token_count
             ELSE (coalesce(octet_length(chunk_text), 0) + coalesce(octet_length(context_header), 0)) / 4 + 1
         END)), 0)::bigint
         FROM knowledge_base k WHERE {is_due}
-    """).format(is_due=_is_due(column))
-    parameters = {"most": column.space.max_tokens, "space": column.space.name}
+    """).format(is_due=_is_due(column) if column else sql.SQL("true"))
+    parameters = {"most": space.max_tokens, "space": space.name}
     row: Any = database.run(lambda connection: connection.execute(query, parameters).fetchone())
     return int(row[0])
 

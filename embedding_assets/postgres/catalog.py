@@ -16,15 +16,17 @@ from embedding_assets.postgres.locks import TABLE_LOCK, hold
 if TYPE_CHECKING:
     from embedding_assets.config import IndexConfig
     from embedding_assets.postgres.connection import Connection, Database
-    from embedding_assets.spaces import SpaceColumn
+    from embedding_assets.spaces import Similarity, SpaceColumn
 
 logger = logging.getLogger(__name__)
 
-DISTANCE_OPERATORS: Final = {
-    "vector_cosine_ops": sql.SQL("<=>"),
-    "vector_ip_ops": sql.SQL("<#>"),
-    "vector_l2_ops": sql.SQL("<->"),
+DISTANCE_OPERATORS: Final[Mapping[Similarity, sql.SQL]] = {
+    "cosine": sql.SQL("<=>"),
+    "dot": sql.SQL("<#>"),
+    "euclidean": sql.SQL("<->"),
+    "manhattan": sql.SQL("<+>"),
 }
+"""pgvector's distances: 1 - cosine, the negative inner product, the Euclidean and the Manhattan distance."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +42,9 @@ class IndexState:
     ef_construction: int = 0
     method: str = "hnsw"
 
-    def matches(self, config: IndexConfig) -> bool:
-        """True if it is usable and was built as configured."""
-        return self.valid and self.definition == ("hnsw", config.operator_class, config.m, config.ef_construction)
+    def matches(self, column: SpaceColumn, config: IndexConfig) -> bool:
+        """True if it is usable and was built as the space needs it and as configured."""
+        return self.valid and self.definition == ("hnsw", column.operator_class, config.m, config.ef_construction)
 
     @property
     def status(self) -> Literal["valid", "invalid", "missing"]:

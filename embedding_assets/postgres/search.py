@@ -36,7 +36,7 @@ def nearest_chunks(
         vector: of the question.
         k: how many.
         where: metadata that a chunk must have.
-        index: the kind of distance, and how thoroughly to search.
+        index: how thoroughly to search.
         missing_in: only chunks that have no vector in this other space.
 
     With a filter the index is scanned on until enough rows pass it (hnsw.iterative_scan, pgvector 0.8). That ends at
@@ -53,13 +53,14 @@ def nearest_chunks(
         parameters |= {f"key{number}": key, f"value{number}": value}
     query = sql.SQL("""
         SELECT chunk_hash, coalesce(chunk_text, ''), coalesce(context_header, ''),
-               coalesce(document_metadata, '{{}}'), {column} {operator} %(vector)s AS distance
+               coalesce(document_metadata, '{{}}'), {column} {operator} %(vector)s::{storage} AS distance
         FROM knowledge_base
         WHERE {conditions}
         ORDER BY distance LIMIT %(k)s
     """).format(
         column=sql.Identifier(column.name),
-        operator=DISTANCE_OPERATORS[index.operator_class],
+        storage=sql.Identifier(column.storage),
+        operator=DISTANCE_OPERATORS[column.similarity],
         conditions=sql.SQL(" AND ").join(conditions),
     )
 

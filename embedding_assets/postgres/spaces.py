@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import astuple, fields, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from psycopg import sql
 
@@ -13,7 +13,7 @@ from embedding_assets.planning import EXACT_SEARCH_ROWS
 from embedding_assets.postgres.backlog import count_backlog
 from embedding_assets.postgres.catalog import describe_index, ensure_pending_index
 from embedding_assets.postgres.locks import TABLE_LOCK, hold, is_loading
-from embedding_assets.spaces import SpaceColumn, VectorSpace
+from embedding_assets.spaces import MOST_DIMENSIONS, Similarity, SpaceColumn, Storage, VectorSpace
 
 if TYPE_CHECKING:
     from embedding_assets.postgres.connection import Connection, Database
@@ -36,6 +36,9 @@ _API_SETTING_OF = {
     "max_tokens": "EMBEDDING_OPENAI_MAX_INPUT_TOKENS",
     "prompt": "EMBEDDING_DOCUMENT_PROMPT",
 }
+
+_NAME_OF_PLACE = {"openai": "revision", "local": "model"}
+"""The attribute that says where a model is: on which server, or in which folder."""
 
 
 def list_spaces(database: Database) -> list[SpaceColumn]:
@@ -96,7 +99,8 @@ def register_space(
     new_space: bool = False,
     new_provider: bool = False,
     claim_vectors: bool = False,
-    query_prompt: str | None = None,
+    similarity: Similarity = "cosine",
+    before: Callable[[], None] = lambda: None,
 ) -> SpaceColumn:
     """The column of ``space``, registered if it is new: ``embedding`` for a table's first space, else one of its own.
 
@@ -107,11 +111,13 @@ def register_space(
         new_provider: allow a further space if the table has none of its provider, or for an API just one that was never
             written to: that its model exists shows with the first answer, and a typing error must not stay.
         claim_vectors: take vectors that an adopted table already holds for ones of this space.
-        query_prompt: to be put before every question in the space from now on; None: as it is.
+        similarity: what a new space ranks by.
+        before: called before a space is registered that is allowed; what it raises prevents that.
 
     Raises:
         SpaceMismatchError: the table is embedded in another space, and a further one is not allowed.
-        ConfigurationError: column ``embedding`` holds vectors of unknown origin or another length.
+        ConfigurationError: column ``embedding`` holds vectors of unknown origin or another length, or an index cannot
+            have so many dimensions.
     """
     unused = _find_unused(database, space) if new_provider and not new_space else None
 
@@ -125,19 +131,40 @@ def register_space(
         return found
 
     def register(connection: Connection) -> SpaceColumn:
-        return find(connection) or _register(connection, space, claim_vectors=claim_vectors, unused=unused)
+        return find(connection) or _register(connection, space, similarity, claim_vectors=claim_vectors, unused=unused)
 
     column = database.run(find)
     if column is None:
+        if space.dimensions > MOST_DIMENSIONS:
+            raise ConfigurationError(
+                f"{space.model} makes vectors of {space.dimensions:,} dimensions, and an index can have at most "
+                f"{MOST_DIMENSIONS:,}; choose another model, or shorter vectors where the model can make them"
+            )
+        before()
         with database.session() as session, hold(session, TABLE_LOCK):
             column = database.run(register)
-    if query_prompt not in (None, column.query_prompt):
-        column = replace(column, query_prompt=query_prompt)
-        query = "UPDATE embedding_spaces SET query_prompt = %s WHERE name = %s"
-        database.run(lambda connection: connection.execute(query, [query_prompt, space.name]))
     if not pending_index_waits(database, column) or describe_index(database, column.index).exists:
         ensure_pending_index(database, column)
     return column
+
+
+def adjust_space(
+    database: Database, column: SpaceColumn, *, query_prompt: str | None, similarity: Similarity | None
+) -> SpaceColumn:
+    """Change how questions are asked in a space from now on; None: as it is.
+
+    Its vectors stay. Where it ranks by something else, its index is rebuilt the next time that it is maintained.
+    """
+    adjusted = replace(
+        column,
+        query_prompt=column.query_prompt if query_prompt is None else query_prompt,
+        similarity=similarity or column.similarity,
+    )
+    if adjusted != column:
+        query = "UPDATE embedding_spaces SET query_prompt = %s, similarity = %s WHERE name = %s"
+        values = [adjusted.query_prompt, adjusted.similarity, column.space.name]
+        database.run(lambda connection: connection.execute(query, values))
+    return adjusted
 
 
 def pending_index_waits(database: Database, column: SpaceColumn) -> bool:
@@ -159,10 +186,11 @@ def pending_index_waits(database: Database, column: SpaceColumn) -> bool:
 def _select(connection: Connection) -> list[SpaceColumn]:
     rows = connection.execute(
         sql.SQL(
-            "SELECT {}, column_name, index_name, serving, query_prompt FROM embedding_spaces ORDER BY created_at, name"
+            "SELECT {}, column_name, index_name, serving, query_prompt, similarity, storage "
+            "FROM embedding_spaces ORDER BY created_at, name"
         ).format(_ATTRIBUTES)
     ).fetchall()
-    return [SpaceColumn(VectorSpace(*row[:-4]), *row[-4:]) for row in rows]
+    return [SpaceColumn(VectorSpace(*row[:-6]), *row[-6:]) for row in rows]
 
 
 def _incompleteness(database: Database, column: SpaceColumn) -> list[str]:
@@ -196,7 +224,12 @@ def _is_empty(connection: Connection, column: SpaceColumn) -> bool:
 
 
 def _register(
-    connection: Connection, space: VectorSpace, *, claim_vectors: bool, unused: SpaceColumn | None
+    connection: Connection,
+    space: VectorSpace,
+    similarity: Similarity,
+    *,
+    claim_vectors: bool,
+    unused: SpaceColumn | None,
 ) -> SpaceColumn:
     """Called under the table's lock, so that two first runs agree on one space. ``unused`` gives way to this one."""
     # Changing columns waits for every reader, and new readers behind it: give way and try again rather than block them.
@@ -211,34 +244,44 @@ def _register(
         known.remove(unused)
     if all(column.name != "embedding" for column in known):
         serving = all(not column.serving for column in known)
-        column = SpaceColumn(space, "embedding", "idx_knowledge_embedding", serving)
-        _claim_first_column(connection, space, claim_vectors=claim_vectors)
+        storage = _claim_first_column(connection, space, claim_vectors=claim_vectors)
+        column = SpaceColumn(space, "embedding", "idx_knowledge_embedding", serving, None, similarity, storage)
     else:
         serving = unused is not None and unused.serving
-        column = SpaceColumn(space, f"embedding_{space.slug}", f"idx_knowledge_embedding_{space.slug}", serving)
-        change = sql.SQL("ALTER TABLE knowledge_base ADD COLUMN {} vector({})").format(
-            sql.Identifier(column.name), sql.Literal(space.dimensions)
+        slug = _free_slug(space, {column.name for column in _select(connection)})
+        name, index = f"embedding_{slug}", f"idx_knowledge_embedding_{slug}"
+        column = SpaceColumn(space, name, index, serving, None, similarity, space.storage)
+        change = sql.SQL("ALTER TABLE knowledge_base ADD COLUMN {} {}({})").format(
+            sql.Identifier(column.name), sql.Identifier(column.storage), sql.Literal(space.dimensions)
         )
         if unused is not None:
-            _unwatch_removals(connection, unused.name)
+            unwatch_removals(connection, unused.name)
             change += sql.SQL(", DROP COLUMN {}").format(sql.Identifier(unused.name))
         connection.execute(change)
     _watch_removals(connection, column.name)
     connection.execute(
-        sql.SQL("INSERT INTO embedding_spaces (name, {}, column_name, index_name, serving) VALUES ({}, {})").format(
-            _ATTRIBUTES, sql.Placeholder(), sql.SQL(", ").join(sql.Placeholder() * (len(fields(VectorSpace)) + 3))
-        ),
-        [space.name, *astuple(space), column.name, column.index, column.serving],
+        sql.SQL(
+            "INSERT INTO embedding_spaces (name, {}, column_name, index_name, serving, similarity, storage) VALUES ({})"
+        ).format(_ATTRIBUTES, sql.SQL(", ").join(sql.Placeholder() * (len(fields(VectorSpace)) + 6))),
+        [space.name, *astuple(space), column.name, column.index, column.serving, column.similarity, column.storage],
     )
     return column
 
 
-def _claim_first_column(connection: Connection, space: VectorSpace, *, claim_vectors: bool) -> None:
-    row = connection.execute("""
-        SELECT atttypmod, (SELECT vector_dims(embedding) FROM knowledge_base WHERE embedding IS NOT NULL LIMIT 1)
+def _free_slug(space: VectorSpace, taken: Container[str]) -> str:
+    """The space's own slug, unless a space that had this identity before has kept its column."""
+    slugs = [space.slug, *(f"{space.slug[:28].rstrip('_')}_{number}" for number in range(2, 100))]
+    return next(slug for slug in slugs if f"embedding_{slug}" not in taken)
+
+
+def _claim_first_column(connection: Connection, space: VectorSpace, *, claim_vectors: bool) -> Storage:
+    """Make column ``embedding`` one for the space, unless it is; returns its type, which an adopted column keeps."""
+    row: Any = connection.execute("""
+        SELECT atttypid = 'halfvec'::regtype, atttypmod,
+               (SELECT vector_dims(embedding) FROM knowledge_base WHERE embedding IS NOT NULL LIMIT 1)
         FROM pg_attribute WHERE attrelid = 'knowledge_base'::regclass AND attname = 'embedding'
     """).fetchone()
-    declared, stored = row or (-1, None)
+    halved, declared, stored = row
     setting_of = _settings_of(space)
     if stored is not None and stored != space.dimensions:
         raise ConfigurationError(
@@ -251,14 +294,22 @@ def _claim_first_column(connection: Connection, space: VectorSpace, *, claim_vec
             "and EMBEDDING_MODEL_NAME (with EMBEDDING_MODEL_REVISION), or for an API EMBEDDING_OPENAI_MODEL, to the "
             f"model, even if it is the default {space.model}"
         )
-    if declared != space.dimensions:
-        _unwatch_removals(connection, "embedding")
+    if stored is not None and not halved and space.storage == "halfvec":
+        raise ConfigurationError(
+            f"column embedding is a vector of {stored:,} dimensions, which no index can have; while nothing else uses "
+            f"the table, run ALTER TABLE knowledge_base ALTER COLUMN embedding TYPE halfvec({stored})"
+        )
+    keeps = halved and (stored is not None or declared == space.dimensions)
+    storage: Storage = "halfvec" if keeps else space.storage
+    if (declared, halved) != (space.dimensions, storage == "halfvec"):
+        unwatch_removals(connection, "embedding")
         connection.execute("DROP INDEX IF EXISTS idx_knowledge_embedding")
         connection.execute(
-            sql.SQL("ALTER TABLE knowledge_base ALTER COLUMN embedding TYPE vector({})").format(
-                sql.Literal(space.dimensions)
+            sql.SQL("ALTER TABLE knowledge_base ALTER COLUMN embedding TYPE {}({})").format(
+                sql.Identifier(storage), sql.Literal(space.dimensions)
             )
         )
+    return storage
 
 
 def _watch_removals(connection: Connection, column: str) -> None:
@@ -278,7 +329,7 @@ def _watch_removals(connection: Connection, column: str) -> None:
     )
 
 
-def _unwatch_removals(connection: Connection, column: str) -> None:
+def unwatch_removals(connection: Connection, column: str) -> None:
     """PostgreSQL neither drops nor changes a column that a trigger names."""
     connection.execute(
         sql.SQL("DROP TRIGGER IF EXISTS {} ON knowledge_base").format(sql.Identifier(f"{column}_removed"))
@@ -302,6 +353,10 @@ def _mismatch(space: VectorSpace, known: list[SpaceColumn]) -> str:
         f"{way} to go on with the table's model, "
         "or set EMBEDDING_NEW_SPACE=true to give the new one a column and an index of its own"
     )
+    if differences == [_NAME_OF_PLACE.get(space.provider)]:
+        hint = f"if it is the same model in a new place, run `embedding-assets spaces rename {column.space.name}`"
+        server = column.space.revision.partition("?")[0]
+        lines.append(f"{hint}, or set EMBEDDING_OPENAI_SERVER={server}" if space.provider == "openai" else hint)
     return "\n".join(lines)
 
 

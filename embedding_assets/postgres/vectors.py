@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from pgvector import Vector
+from pgvector import HalfVector, Vector
 from psycopg import sql
 
 if TYPE_CHECKING:
@@ -34,30 +34,37 @@ def _write(
     connection: Connection, column: SpaceColumn, chunks: Sequence[PendingChunk], vectors: NDArray[np.float32]
 ) -> set[str]:
     # Rows of any size stay in one piece, so that a vector is stored out of line only once, in its column.
-    connection.execute("""
-        CREATE TEMP TABLE IF NOT EXISTS incoming_vectors (chunk_hash text, text_version bigint, embedding vector)
-        WITH (toast_tuple_target = 8160) ON COMMIT DELETE ROWS
-    """)
+    kind = column.storage
+    incoming = sql.Identifier(f"incoming_{kind}")
+    connection.execute(
+        sql.SQL("""
+            CREATE TEMP TABLE IF NOT EXISTS {} (chunk_hash text, text_version bigint, embedding {})
+            WITH (toast_tuple_target = 8160) ON COMMIT DELETE ROWS
+        """).format(incoming, sql.Identifier(kind))
+    )
     # Each row through an index, whatever the planner makes of a table without statistics: other joins read all of
     # knowledge_base for every portion. Nor is a statement so short worth compiling.
     connection.execute("""
         SELECT set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true),
                set_config('jit', 'off', true)
     """)
-    with connection.cursor().copy("COPY incoming_vectors FROM STDIN (FORMAT BINARY)") as copy:
-        copy.set_types(["text", "int8", "vector"])
+    pack = HalfVector if kind == "halfvec" else Vector
+    with connection.cursor().copy(sql.SQL("COPY {} FROM STDIN (FORMAT BINARY)").format(incoming)) as copy:
+        copy.set_types(["text", "int8", kind])
         for chunk, vector in zip(chunks, vectors, strict=True):
-            copy.write_row((chunk.chunk_hash, chunk.text_version, Vector(vector)))
+            copy.write_row((chunk.chunk_hash, chunk.text_version, pack(vector)))
     written = connection.execute(
         sql.SQL("""
             UPDATE knowledge_base k SET {column} = i.embedding
-            FROM incoming_vectors i
+            FROM {incoming} i
             WHERE k.chunk_hash = i.chunk_hash AND k.text_version = i.text_version AND k.{column} IS NULL
             RETURNING k.chunk_hash
-        """).format(column=sql.Identifier(column.name))
+        """).format(column=sql.Identifier(column.name), incoming=incoming)
     ).fetchall()
     connection.execute(
-        "DELETE FROM embedding_failures f USING incoming_vectors i WHERE f.chunk_hash = i.chunk_hash AND f.space = %s",
+        sql.SQL(
+            "DELETE FROM embedding_failures f USING {} i WHERE f.chunk_hash = i.chunk_hash AND f.space = %s"
+        ).format(incoming),
         [column.space.name],
     )
     return {row[0] for row in written}

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from embedding_assets.errors import ProviderError
 from embedding_assets.spaces import VectorSpace
+
+FIRST_TEXT: Final = "Hello."
+"""What an API embeds before its space is registered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +95,17 @@ def embed_checked(
         yield checked
     if missing:
         yield _failed(dict.fromkeys(sorted(missing), "no_vector"), provider.space)
+
+
+def confirm_embedding(provider: EmbeddingProvider) -> None:
+    """Embed one short text.
+
+    Raises:
+        ProviderError: the provider does not embed it as vectors of its space are to be.
+    """
+    for batch in embed_checked(provider, [FIRST_TEXT]):
+        for code in batch.errors.values():
+            raise ProviderError(f"space {provider.space.name}: not even a short text could be embedded ({code})")
 
 
 def _checked(batch: EmbeddedBatch, space: VectorSpace) -> EmbeddedBatch:

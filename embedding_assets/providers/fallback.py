@@ -44,8 +44,8 @@ def _with_fallback(settings: Settings) -> Settings | None:
     fallback = settings.embedding.fallback
     if fallback is None:
         return None
-    # Prompts that are set are those of the other provider's model.
-    prompts = dict.fromkeys(("document_prompt", "query_prompt"))
-    embedding = settings.embedding.model_copy(update={"provider": fallback, "fallback": None, **prompts})
-    embedding.model_fields_set.difference_update(prompts)
+    # What is set of these is meant for the other provider's model.
+    unset = dict.fromkeys(("document_prompt", "query_prompt", "similarity"))
+    embedding = settings.embedding.model_copy(update={"provider": fallback, "fallback": None, **unset})
+    embedding.model_fields_set.difference_update(unset)
     return settings.model_copy(update={"embedding": embedding})

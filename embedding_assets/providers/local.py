@@ -22,7 +22,7 @@ from embedding_assets.errors import ConfigurationError, EmbeddingAssetsError, Pr
 from embedding_assets.planning import halve, plan_batches
 from embedding_assets.providers.base import EmbeddedBatch
 from embedding_assets.providers.prompts import warn_of_missing_prompts
-from embedding_assets.spaces import VectorSpace
+from embedding_assets.spaces import MOST_DIMENSIONS, VectorSpace
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +44,11 @@ def local_space(files: ModelFiles, config: EmbeddingConfig) -> VectorSpace:
     dimensions = files.dimensions or config.dimensions
     if config.dimensions < dimensions and files.may_be_cut:
         dimensions = config.dimensions
+    if dimensions > MOST_DIMENSIONS:
+        raise ConfigurationError(
+            f"{files.name} makes vectors of {dimensions:,} dimensions, and an index can have at most "
+            f"{MOST_DIMENSIONS:,}; choose another EMBEDDING_MODEL_NAME"
+        )
     if dimensions != config.dimensions:
         raise ConfigurationError(
             f"EMBEDDING_DIMENSIONS is {config.dimensions}, but {files.name} makes vectors of {dimensions}; "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Container, Sequence
 from dataclasses import dataclass, field
@@ -10,8 +11,14 @@ from typing import TYPE_CHECKING, Final
 
 from embedding_assets.encoder.demo_model import NAME as DEMO_MODEL
 from embedding_assets.encoder.files import ModelFiles, is_folder, locate_model
-from embedding_assets.errors import ConfigurationError, ModelUnavailableError
-from embedding_assets.postgres.spaces import list_spaces, register_space, serving_space
+from embedding_assets.errors import (
+    ConfigurationError,
+    ModelUnavailableError,
+    ProviderUnavailableError,
+    RateLimitExceededError,
+)
+from embedding_assets.postgres.spaces import adjust_space, list_spaces, register_space, serving_space
+from embedding_assets.providers.base import confirm_embedding
 from embedding_assets.providers.local import LocalProvider, local_space
 from embedding_assets.providers.openai.provider import OpenAIProvider, openai_space
 
@@ -19,7 +26,9 @@ if TYPE_CHECKING:
     from embedding_assets.config import EmbeddingConfig, Settings
     from embedding_assets.postgres.connection import Database
     from embedding_assets.providers.base import EmbeddingProvider
-    from embedding_assets.spaces import SpaceColumn, VectorSpace
+    from embedding_assets.spaces import Similarity, SpaceColumn, VectorSpace
+
+logger = logging.getLogger(__name__)
 
 _PROVIDERS: Final = ("local", "openai")
 
@@ -54,7 +63,9 @@ class Selection:
         space, provider = self.column.space, create_provider(self.settings, self.database)
         if provider.space != space:
             differing = ", ".join(provider.space.differences(space))
-            remedy = "OPENAI_BASE_URL to that server" if space.provider == "openai" else "MODEL_NAME to that model"
+            remedy = "MODEL_NAME to that model"
+            if space.provider == "openai":
+                remedy = "OPENAI_BASE_URL to that server, or EMBEDDING_OPENAI_SERVER if that is its name"
             raise ConfigurationError(
                 f"space {space.name} needs model {space.model} at {space.revision}, but the settings lead to "
                 f"{provider.space.name} (differing: {differing}); set EMBEDDING_{remedy}"
@@ -62,33 +73,67 @@ class Selection:
         return provider
 
 
-def select_for_run(settings: Settings, database: Database, provider: EmbeddingProvider | None = None) -> Selection:
+def select_for_run(
+    settings: Settings, database: Database, provider: EmbeddingProvider | None = None, *, first_contact: bool = True
+) -> Selection:
     """The space that a run embeds into, registered if it is new; with a ``provider`` of the caller's own, that one's.
 
     A further space needs ``EMBEDDING_NEW_SPACE``, unless it is the first of another provider that the settings name:
-    naming one is meant.
+    naming one is meant. An API embeds one short text before its space is registered, so that a wrong key or a typing
+    error leaves nothing behind; if it is down, that is left to the run where there is a fallback.
+
+    Args:
+        settings: which provider and model.
+        database: the table's.
+        provider: the caller's own; None: the configured one.
+        first_contact: False: register without asking an API.
 
     Raises:
         SpaceMismatchError: the settings describe another space than the table's.
         ModelUnavailableError: the model's files cannot be had.
+        ProviderError: the API of a new space does not embed.
     """
+    embedding = settings.embedding
     if provider is not None:
-        column = register_space(database, provider.space, new_space=settings.embedding.new_space)
+        column = register_space(database, provider.space, new_space=embedding.new_space)
+        column = adjust_space(database, column, query_prompt=None, similarity=embedding.similarity)
         return Selection(settings, column, database, provider)
     columns = list_spaces(database)
     followed = follow_table(settings, columns)
     if foreign_provider(followed):
         # Its index is maintained and judged like any other; who wants vectors is refused by open_provider.
         return Selection(followed, _serving(columns), database)
+    space, similarity = describe_space(followed)
+    space = _as_registered(followed, space, columns)
     column = register_space(
         database,
-        _describe(followed),
-        new_space=settings.embedding.new_space,
+        space,
+        new_space=embedding.new_space,
         new_provider=True,
         claim_vectors=_names_model(settings),
-        query_prompt=settings.embedding.query_prompt,
+        similarity=similarity,
+        before=lambda: _make_contact(followed, database) if first_contact else None,
     )
+    column = adjust_space(database, column, query_prompt=embedding.query_prompt, similarity=embedding.similarity)
+    if column.similarity == "cosine" != similarity and embedding.similarity is None and not space.normalized:
+        logger.warning(
+            "searches in space %s rank by cosine, but its model was trained for %s; set EMBEDDING_SIMILARITY=%s to "
+            "rank by that, or to cosine to keep it",
+            column.space.name,
+            similarity,
+            similarity,
+        )
     return select_space(followed, column, database)
+
+
+def _make_contact(settings: Settings, database: Database) -> None:
+    if settings.embedding.provider != "openai":
+        return
+    try:
+        confirm_embedding(create_provider(settings, database))
+    except (ProviderUnavailableError, RateLimitExceededError):
+        if settings.embedding.fallback is None:
+            raise
 
 
 def find_for_run(settings: Settings, database: Database) -> tuple[Settings, SpaceColumn | None]:
@@ -105,14 +150,15 @@ def find_for_run(settings: Settings, database: Database) -> tuple[Settings, Spac
     if foreign_provider(followed):
         return followed, _serving(columns)
     if followed.embedding.provider == "openai":
-        candidates = [column for column in columns if column.space == api_space(followed)]
+        space = _as_registered(followed, api_space(followed), columns)
+        candidates = [column for column in columns if column.space == space]
     else:
         candidates = [column for column in columns if _may_be(followed.embedding, column.space)]
         limit = followed.embedding.max_seq_length
         candidates = [column for column in candidates if column.space.max_tokens == limit] or candidates
     if len(candidates) > 1 or (candidates and followed.embedding.new_space):
         # Only now: reading a model's files may mean to hash, or to fetch them.
-        space = _describe(followed)
+        space, _ = describe_space(followed)
         candidates = [column for column in candidates if column.space == space]
     if not candidates:
         return followed, None
@@ -295,10 +341,20 @@ def _names_model(settings: Settings) -> bool:
     return "model_name" in settings.embedding.model_fields_set
 
 
-def _describe(settings: Settings) -> VectorSpace:
+def _as_registered(settings: Settings, space: VectorSpace, columns: Sequence[SpaceColumn]) -> VectorSpace:
+    """The table's space that differs from this one in a limit alone by which no text is cut; else this one."""
+    if space.provider != "openai" or settings.openai.too_long == "truncate":
+        return space
+    alike = [column.space for column in columns if column.space.differences(space) in ([], ["max_tokens"])]
+    return space if space in alike or not alike else alike[0]
+
+
+def describe_space(settings: Settings) -> tuple[VectorSpace, Similarity]:
+    """The configured space, and what its model was trained to be compared by."""
     if settings.embedding.provider == "openai":
-        return api_space(settings)
-    return local_space(_locate(settings), settings.embedding)
+        return api_space(settings), "cosine"
+    files = _locate(settings)
+    return local_space(files, settings.embedding), files.similarity
 
 
 def foreign_provider(settings: Settings) -> str | None:

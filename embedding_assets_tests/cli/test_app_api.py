@@ -67,6 +67,7 @@ def test_another_provider_fills_a_space_of_its_own(run, both, database):
     assert f"{local.space.name}  serves searches, the settings lead here" in out
     assert re.search(rf"^{api.space.name}$", out, re.MULTILINE)
     assert out.count("30 of 30 embedded (100%)") == 2
+    assert f"{api.name} (vector, ranked by cosine)" in out
 
     first, second = json.loads(run("spaces", "--json")[1])
     assert (first["name"], first["column"]["serving"], first["configured"]) == (local.space.name, True, True)
@@ -136,7 +137,7 @@ def test_what_was_billed_is_shown_by_day_run_and_space(run, by_api, database, mo
         insert_chunks(database, part)
         assert run("embed")[0] == 0
     [row] = list_costs(database, by="day")
-    assert (row.usd, row.embeddings) == (by_api.bill_usd, 30)
+    assert (row.usd, row.embeddings) == (by_api.bill_usd, 31), "and a short text before the first"
 
     code, out, _ = run("costs")
     assert code == 0
@@ -144,8 +145,8 @@ def test_what_was_billed_is_shown_by_day_run_and_space(run, by_api, database, mo
     assert head.split() == ["day", "requests", "embeddings", "tokens", "dollars", "per", "1,000"]
     usd = f"${row.usd:.2f}"
     assert (day.split()[:5], total.split()[:5]) == (
-        [row.key, "2", "30", f"{row.tokens:,}", usd],
-        ["total", "2", "30", f"{row.tokens:,}", usd],
+        [row.key, "3", "31", f"{row.tokens:,}", usd],
+        ["total", "3", "31", f"{row.tokens:,}", usd],
     )
     text = " ".join(" ".join(rest).split())
     assert f"{usd} of $50.00 ({share(float(row.usd) / 50)}) EMBEDDING_BUDGET_USD_PER_DAY" in text
@@ -154,13 +155,13 @@ def test_what_was_billed_is_shown_by_day_run_and_space(run, by_api, database, mo
     assert len(run("costs", "--by", "run")[1].split("total")[0].splitlines()) == 3
     report = json.loads(run("costs", "--by", "run", "--limit", "1", "--json")[1])
     assert (report["by"], len(report["rows"]), report["rows"][0]["embeddings"]) == ("run", 1, 10)
-    assert report["total"]["embeddings"] == 30
+    assert report["total"]["embeddings"] == 31
     assert report["total"]["usd"] == report["usd_today"] == report["usd_this_month"] == float(row.usd)
     assert report["limits"]["usd_per_day"] == 50
     assert report["limits"]["usd_per_month"] is None
     space = json.loads(run("costs", "--by", "space", "--json")[1])["rows"][0]
     assert space["key"] == list_spaces(database)[0].space.name
-    assert space["usd_per_1000_embeddings"] == float(row.usd * 1000 / 30)
+    assert space["usd_per_1000_embeddings"] == float(row.usd * 1000 / 31)
 
 
 def test_limits_are_shown_before_anything_was_billed(run, settings, monkeypatch):
@@ -183,7 +184,8 @@ def test_an_estimate_for_an_api_asks_it_nothing(run, by_api, settings, database,
     assert lines[1].startswith("This exceeds a limit: EMBEDDING_BUDGET_USD_PER_DAY leaves $0.25")
     report = json.loads(run("estimate", "--json")[1])
     assert (report["usd"], report["seconds"], len(report["limits_exceeded"])) == (0.3, 180.0, 1)
-    assert by_api.requests == 0
+    assert (report["pending"], report["chunks"]) == (30, 30)
+    assert (by_api.requests, list_spaces(database)) == (0, []), "nor is anything registered"
 
 
 def test_a_limit_in_dollars_stops_with_a_word_and_leaves_an_index(run, by_api, database, monkeypatch):

@@ -27,7 +27,7 @@ VECTORS = vector_statistics(
 
 
 def measurement(state: IndexState, search: SearchMeasurement) -> IndexMeasurement:
-    bloat = index_bloat(state, VECTORS.count, 768)
+    bloat = index_bloat(state, VECTORS.count, 4 * 768)
     return replace(index_measurement(), index=state, search=search, vectors=VECTORS, bloat=bloat)
 
 

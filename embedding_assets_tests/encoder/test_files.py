@@ -51,6 +51,21 @@ def test_without_normalization_and_with_prompts(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
+    ("said", "similarity"),
+    [({}, "cosine"), ({"similarity_fn_name": None}, "cosine"), ({"similarity_fn_name": "dot"}, "dot"),
+     ({"similarity_fn_name": "euclidean"}, "euclidean"), ({"similarity_fn_name": "manhattan"}, "manhattan")],
+)  # fmt: skip
+def test_what_vectors_are_compared_by(said: dict[str, object], similarity: str, tmp_path: Path):
+    folder = save_tiny_model(tmp_path / "tiny")
+    config = folder / "config_sentence_transformers.json"
+    config.write_text(json.dumps({"prompts": {}, **said}))
+    assert locate(folder).similarity == similarity
+    edit_json(config, similarity_fn_name="hamming")
+    with pytest.raises(ModelUnavailableError, match="compares vectors by 'hamming', which pgvector has no index for"):
+        _ = locate(folder).similarity
+
+
+@pytest.mark.parametrize(
     ("prompts", "default", "document", "query"),
     [
         ({"query": "q: ", "document": "d: "}, None, "d: ", "q: "),

@@ -19,11 +19,13 @@ from embedding_assets.postgres.index.measurements import (
 from embedding_assets.postgres.index.statistics import measure_vectors
 from embedding_assets.postgres.schema import MINIMUM_PGVECTOR
 from embedding_assets.postgres.spaces import register_space
+from embedding_assets.spaces import SpaceColumn
 from embedding_assets_tests.support.fakes import FAKE_SPACE
 from embedding_assets_tests.support.measurements import NOON, index_measurement, index_state
 from embedding_assets_tests.support.tables import insert_vectors, unit_vectors
 
 CONFIG = IndexConfig()
+COLUMN = SpaceColumn(FAKE_SPACE, "embedding", "idx", serving=True)
 
 
 # Validity
@@ -41,13 +43,13 @@ CONFIG = IndexConfig()
     ],
 )
 def test_validity(state, vectors, passed, found):
-    verdict = index.index_valid(state, CONFIG, vectors)
+    verdict = index.index_valid(state, COLUMN, CONFIG, vectors)
     assert (verdict.name, verdict.severity, verdict.passed) == ("index_valid", "error", passed)
     assert found in verdict.description
 
 
 def test_the_size_goes_with_the_verdict():
-    assert index.index_valid(index_state(size_bytes=8192), CONFIG, 1).numbers == {"size_bytes": 8192}
+    assert index.index_valid(index_state(size_bytes=8192), COLUMN, CONFIG, 1).numbers == {"size_bytes": 8192}
 
 
 # The floor

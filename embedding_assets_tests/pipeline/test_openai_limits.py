@@ -11,6 +11,7 @@ from embedding_assets import EmbeddingGenerator
 from embedding_assets.postgres.connection import Database
 from embedding_assets_tests.support.api_runs import assert_vectors, configure, sentences, split_prefixes, start_run
 from embedding_assets_tests.support.fakes import insert_chunks
+from embedding_assets_tests.support.selecting import select_unasked
 from fake_api.server import ApiServer
 
 # Which limit holds the client back: 5 requests a second, or 450 tokens a second of some 100 a request. With more of
@@ -58,6 +59,7 @@ def test_limits_are_reached_and_never_passed(
         latency_seconds=0.1,
     ) as server:
         settings = configure(monkeypatch, server, openai_max_inputs=INPUTS)
+        select_unasked(settings, database)
         if processes == 1:
             EmbeddingGenerator(settings, database=database).generate_embeddings_batch()
         else:

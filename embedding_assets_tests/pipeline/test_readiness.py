@@ -16,9 +16,9 @@ from embedding_assets.postgres.usage.endpoints import RateLimits
 from embedding_assets.postgres.usage.ledger import ApiRequest
 from embedding_assets.providers.fallback import fallback_settings
 from embedding_assets.providers.openai.provider import endpoint_of
-from embedding_assets.providers.space_selection import select_for_run
 from embedding_assets.spaces import SpaceColumn
 from embedding_assets_tests.support.fakes import FakeProvider, insert_chunks
+from embedding_assets_tests.support.selecting import select_unasked
 
 PREFIXES = all_prefixes(1)
 
@@ -72,7 +72,7 @@ def fail(database: Database, settings: Settings, *, seconds: float = 60) -> date
 
 def test_an_empty_table(settings: Settings, by_api: Settings, database: Database):
     assert check_readiness(database, settings, PREFIXES) == Readiness([])
-    select_for_run(settings, database)
+    select_unasked(settings, database)
     assert check_readiness(database, settings, PREFIXES) == Readiness([])
     assert check_readiness(database, by_api, PREFIXES) == Readiness([])
 
@@ -80,7 +80,7 @@ def test_an_empty_table(settings: Settings, by_api: Settings, database: Database
 def test_a_space_that_does_not_exist_yet_needs_everything(settings: Settings, by_api: Settings, database: Database):
     insert(database, "3")
     assert check_readiness(database, settings, PREFIXES) == Readiness(PREFIXES)
-    select_for_run(settings, database)
+    select_unasked(settings, database)
     assert check_readiness(database, settings, PREFIXES) == Readiness(["3"], few=True)
     assert check_readiness(database, by_api, PREFIXES) == Readiness(PREFIXES)
 
@@ -89,7 +89,7 @@ def test_it_is_the_configured_space_that_counts_not_the_one_that_serves(
     settings: Settings, by_api: Settings, database: Database
 ):
     insert(database, "35")
-    local, api = select_for_run(settings, database).column, select_for_run(by_api, database).column
+    local, api = select_unasked(settings, database).column, select_unasked(by_api, database).column
     embed(database, local, "35")
     embed(database, api, "3")
     assert check_readiness(database, settings, PREFIXES) == Readiness([])
@@ -102,7 +102,7 @@ def test_it_is_the_configured_space_that_counts_not_the_one_that_serves(
 
 
 def test_many_are_not_few(settings: Settings, database: Database):
-    select_for_run(settings, database)
+    select_unasked(settings, database)
     insert(database, "3", count=FEW_CHUNKS)
     assert check_readiness(database, settings, PREFIXES) == Readiness(["3"], few=True)
     insert(database, "4")
@@ -126,7 +126,7 @@ def test_a_limit_in_dollars_that_the_next_request_could_pass_stops_all_runs(
     budget: dict[str, object], spent: float, setting: str | None, by_api: Settings, database: Database
 ):
     limited = by_api.with_group("budget", alert_share=1, **budget)
-    select_for_run(limited, database)
+    select_unasked(limited, database)
     insert(database, "35")
     if spent:
         spend(database, spent)
@@ -142,7 +142,7 @@ def test_a_limit_in_dollars_that_the_next_request_could_pass_stops_all_runs(
 
 def test_limits_in_dollars_do_not_concern_a_local_model(settings: Settings, database: Database):
     limited = settings.with_group("budget", usd_per_day="0.01")
-    select_for_run(limited, database)
+    select_unasked(limited, database)
     insert(database, "3")
     spend(database, 5)
     assert check_readiness(database, limited, PREFIXES) == Readiness(["3"], few=True)
@@ -154,7 +154,7 @@ def test_a_full_request_of_many_chunks_must_fit(by_api: Settings, database: Data
     insert(database, "3", count=FEW_CHUNKS + 1)
     for _ in range(2):
         assert check_readiness(database, limited, PREFIXES).obstacle == ""
-        select_for_run(limited, database)
+        select_unasked(limited, database)
     spend(database, 0.61)
     assert "EMBEDDING_BUDGET_USD_PER_DAY" in check_readiness(database, limited, PREFIXES).obstacle
     smaller = limited.with_group("openai", max_request_tokens=90)
@@ -163,7 +163,7 @@ def test_a_full_request_of_many_chunks_must_fit(by_api: Settings, database: Data
 
 def test_near_a_limit_it_warns(by_api: Settings, database: Database):
     limited = by_api.with_group("budget", usd_per_day=1)
-    select_for_run(limited, database)
+    select_unasked(limited, database)
     insert(database, "3")
     spend(database, 0.79)
     assert check_readiness(database, limited, PREFIXES).warning == ""
@@ -176,7 +176,7 @@ def test_near_a_limit_it_warns(by_api: Settings, database: Database):
 
 def test_a_limit_without_a_price_is_an_error(by_api: Settings, database: Database):
     unknown = by_api.with_group("openai", usd_per_million_tokens=None, model="someone/model")
-    select_for_run(unknown, database)
+    select_unasked(unknown, database)
     insert(database, "3")
     assert check_readiness(database, unknown, PREFIXES).prefixes == ["3"]
     with pytest.raises(ConfigurationError, match="EMBEDDING_OPENAI_USD_PER_MILLION_TOKENS"):
@@ -184,7 +184,7 @@ def test_a_limit_without_a_price_is_an_error(by_api: Settings, database: Databas
 
 
 def test_an_api_that_is_down_is_left_alone(by_api: Settings, database: Database):
-    select_for_run(by_api, database)
+    select_unasked(by_api, database)
     insert(database, "3")
     until = fail(database, by_api)
     ready = check_readiness(database, by_api, PREFIXES)
@@ -198,7 +198,7 @@ def test_an_api_that_is_down_is_left_alone(by_api: Settings, database: Database)
 
 def test_beside_an_outage_the_fallback_goes_on_with_what_neither_has_embedded(by_api: Settings, database: Database):
     settings = by_api.with_embedding(fallback="local")
-    column = select_for_run(settings, database).column
+    column = select_unasked(settings, database).column
     fallback = fallback_settings(settings, column.space)
     assert fallback is not None
     insert(database, "357")
@@ -208,7 +208,7 @@ def test_beside_an_outage_the_fallback_goes_on_with_what_neither_has_embedded(by
     assert ready.prefixes == ["3", "5"], "the fallback has no space yet"
     assert "the fallback stands in" in ready.warning
 
-    beside = select_for_run(fallback, database).column
+    beside = select_unasked(fallback, database).column
     assert check_readiness(database, settings, PREFIXES).prefixes == ["3", "5"]
     embed(database, beside, "3")
     assert check_readiness(database, settings, PREFIXES).prefixes == ["5"]
@@ -223,7 +223,7 @@ def test_beside_an_outage_the_fallback_goes_on_with_what_neither_has_embedded(by
 def test_an_api_that_was_down_from_the_start(settings: Settings, by_api: Settings, database: Database):
     """The table has the fallback's space, and the API's is still to be made."""
     insert(database, "35")
-    local = select_for_run(settings, database).column
+    local = select_unasked(settings, database).column
     embed(database, local, "3")
     fail(database, by_api)
     assert check_readiness(database, by_api.with_embedding(fallback="local"), PREFIXES).prefixes == ["5"]
@@ -232,7 +232,7 @@ def test_an_api_that_was_down_from_the_start(settings: Settings, by_api: Setting
 
 def test_the_space_of_the_record_is_the_one_whose_endpoint_counts(by_api: Settings, database: Database):
     """Where the settings leave the model open, it is the table's."""
-    column = select_for_run(by_api.with_group("openai", model="text-embedding-3-large"), database).column
+    column = select_unasked(by_api.with_group("openai", model="text-embedding-3-large"), database).column
     insert(database, "3")
     followed = by_api.openai.model_copy(update={"model": column.space.model})
     fail(database, by_api.model_copy(update={"openai": followed}))
@@ -243,7 +243,7 @@ def test_what_only_its_owners_provider_can_embed_asks_for_no_run(
     database: Database, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.delenv("EMBEDDING_MODEL_NAME")
-    select_for_run(settings, database, FakeProvider())
+    select_unasked(settings, database, FakeProvider())
     insert_chunks(database, ["text"])
     readiness = check_readiness(database, get_settings(), all_prefixes(1))
     assert readiness.prefixes == []

@@ -59,7 +59,7 @@ def test_a_first_load_leaves_its_index_behind(settings: Settings, database: Data
     outcome = embed_pending(settings)
     assert (outcome.column, outcome.stats.embedded) == (column, 30)
     assert outcome.index_seconds is not None
-    assert describe_index(database, column.index).matches(settings.index)
+    assert describe_index(database, column.index).matches(column, settings.index)
 
     again = embed_pending(settings, database=database)
     assert (again.stats.processed, again.index_seconds) == (0, None), "nothing to do"

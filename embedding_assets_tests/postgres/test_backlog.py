@@ -89,7 +89,7 @@ def test_what_the_model_reads_and_how_much_it_is(database, column, execute):
     assert [chunk.text for chunk in pending[:2]] == ["plain", "Head > Line\nbelow"]
     assert "plain" not in repr(pending)
     most = column.space.max_tokens
-    assert count_backlog_tokens(database, column) == (5 // 4 + 1) + (16 // 4 + 1) + 11 + most + most
+    assert count_backlog_tokens(database, column.space, column) == (5 // 4 + 1) + (16 // 4 + 1) + 11 + most + most
 
 
 @pytest.mark.parametrize("adopted", [False, True], ids=["fresh", "adopted"])
@@ -119,7 +119,7 @@ def test_reading_the_backlog_uses_the_partial_index(empty_url, adopted):
             lambda: due_prefixes(recorder, column, all_prefixes(2)),
             lambda: due_in_range(recorder, column, range(16, 32)),
             lambda: count_pending_by_prefix(recorder, column, 1),
-            lambda: count_backlog_tokens(recorder, column),
+            lambda: count_backlog_tokens(recorder, column.space, column),
         ):
             read()
             assert f"{column.pending_index}" in recorder.plan

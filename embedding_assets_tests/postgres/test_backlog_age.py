@@ -14,7 +14,14 @@ from embedding_assets.postgres.failures import FailedChunk, save_failures
 from embedding_assets.postgres.schema import migrate
 from embedding_assets.postgres.spaces import register_space
 from embedding_assets_tests.support.fakes import hash_of, insert_chunks
-from embedding_assets_tests.support.tables import OTHER_SMALL_SPACE, SMALL_SPACE, insert_vectors, run_sql, unit_vectors
+from embedding_assets_tests.support.tables import (
+    LATER_COLUMNS,
+    OTHER_SMALL_SPACE,
+    SMALL_SPACE,
+    insert_vectors,
+    run_sql,
+    unit_vectors,
+)
 
 
 def age(execute, text: str, hours: float) -> None:
@@ -126,7 +133,7 @@ def test_an_older_table_counts_from_its_migration(empty_url, monkeypatch):
         monkeypatch.setattr(schema, "HEAD", "0002")
         migrate(database)
         monkeypatch.setattr(spaces, "_watch_removals", lambda *_: None)  # as that version did
-        run_sql(empty_url, "ALTER TABLE embedding_spaces ADD COLUMN query_prompt text")  # read by this version
+        run_sql(empty_url, LATER_COLUMNS)  # read by this version
         column = register_space(database, SMALL_SPACE)
         further = register_space(database, OTHER_SMALL_SPACE, new_space=True)
         insert_chunks(database, ["one", "two"])

@@ -35,7 +35,7 @@ from embedding_assets.postgres.usage.ledger import count_spending
 from embedding_assets.postgres.vectors import write_vectors
 from embedding_assets_tests.support import processes
 from embedding_assets_tests.support.fakes import FAKE_SPACE, hash_of, insert_chunks, vector_of
-from embedding_assets_tests.support.tables import SMALL_SPACE, as_role, chunks_of, run_sql, unit_vectors
+from embedding_assets_tests.support.tables import LATER_COLUMNS, SMALL_SPACE, as_role, chunks_of, run_sql, unit_vectors
 
 CONFIG = DatabaseConfig(retry_seconds=5)
 INDEX = IndexConfig()
@@ -146,7 +146,7 @@ def test_a_schema_of_the_version_before_is_brought_up_to_date_with_its_rows(empt
             patch.setattr("embedding_assets.postgres.spaces._watch_removals", lambda *_: None)
             migrate(database)
             # Read by this version, empty in what it finds.
-            run_sql(empty_url, "ALTER TABLE embedding_spaces ADD COLUMN query_prompt text")
+            run_sql(empty_url, LATER_COLUMNS)
             column = register_space(database, SMALL_SPACE)
         insert_chunks(database, ["text"])
         embed_all(database, column)
@@ -185,7 +185,7 @@ def test_measurements_of_the_version_before_stay_comparable(empty_url, monkeypat
             patch.setattr("embedding_assets.postgres.schema.HEAD", "0004")
             migrate(database)
             # Read by this version, empty in what it finds.
-            run_sql(empty_url, "ALTER TABLE embedding_spaces ADD COLUMN query_prompt text")
+            run_sql(empty_url, LATER_COLUMNS)
             column = register_space(database, SMALL_SPACE)
         for recall, kept in ((0.8, details), (None, unmeasured)):
             numbers = [recall, 0.7, 0.9, 1.5, 2.5, 30.0] if recall else [None] * 6

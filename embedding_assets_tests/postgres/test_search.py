@@ -33,26 +33,27 @@ def search(database, column, vector, *, k=3, config=CONFIG, **where) -> list[str
 
 
 @pytest.mark.parametrize(
-    ("operator_class", "distance"),
+    ("similarity", "distance"),
     [
-        ("vector_cosine_ops", lambda a, b: 1 - a @ b / np.linalg.norm(a) / np.linalg.norm(b)),
-        ("vector_ip_ops", lambda a, b: -a @ b),
-        ("vector_l2_ops", lambda a, b: np.linalg.norm(a - b)),
+        ("cosine", lambda a, b: 1 - a @ b / np.linalg.norm(a) / np.linalg.norm(b)),
+        ("dot", lambda a, b: -a @ b),
+        ("euclidean", lambda a, b: np.linalg.norm(a - b)),
+        ("manhattan", lambda a, b: np.abs(a - b).sum()),
     ],
 )
 @pytest.mark.parametrize("indexed", [False, True])
-def test_the_nearest_come_first_by_every_distance(database, column, operator_class, distance, indexed):
+def test_the_nearest_come_first_by_every_distance(database, column, similarity, distance, indexed):
+    column = dataclasses.replace(column, similarity=similarity)
     vectors = unit_vectors(40) * np.linspace(0.5, 2, 40, dtype=np.float32)[:, None]
     hashes = insert_vectors(database, column, vectors)
-    config = IndexConfig(operator_class=operator_class)
     if indexed:
-        build_vector_index(database, column, config)
+        build_vector_index(database, column, CONFIG)
     query = unit_vectors(1, seed=3)[0]
     order = sorted(range(40), key=lambda row: distance(query, vectors[row]))
-    rows = nearest_chunks(database, column, query, k=5, where={}, index=config)
+    rows = nearest_chunks(database, column, query, k=5, where={}, index=CONFIG)
     assert [row[0] for row in rows] == [hashes[row] for row in order[:5]]
     assert [row[4] for row in rows] == pytest.approx([distance(query, vectors[row]) for row in order[:5]], abs=1e-5)
-    assert search(database, column, query, k=2000, config=config) == [hashes[row] for row in order]
+    assert search(database, column, query, k=2000) == [hashes[row] for row in order]
 
 
 HOSTILE = {

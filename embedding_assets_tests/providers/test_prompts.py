@@ -17,10 +17,10 @@ from embedding_assets.providers.prompts import warn_of_missing_prompts
 from embedding_assets.providers.space_selection import (
     create_provider,
     find_for_run,
-    select_for_run,
     select_for_search,
     select_space,
 )
+from embedding_assets_tests.support.selecting import select_unasked
 from embedding_assets_tests.support.tiny_model import DIMENSIONS, save_tiny_model
 
 Configure = Callable[..., Settings]
@@ -56,10 +56,10 @@ def test_a_prompt_that_is_set_goes_before_the_models_own(configure: Configure, t
 @pytest.mark.parametrize("api", [False, True], ids=["local", "api"])
 def test_the_space_keeps_its_prompts(api: bool, configure: Configure, database: Database):
     options = {"PROVIDER": "openai", "OPENAI_API_KEY": "k"} if api else {"MODEL_NAME": DEMO_MODEL}
-    column = select_for_run(configure(**options, **PROMPTS), database).column
+    column = select_unasked(configure(**options, **PROMPTS), database).column
     assert (column.space.prompt, column.query_prompt) == ("text: ", "find: ")
     assert list_spaces(database) == [column]
-    for select in (select_for_run, select_for_search):
+    for select in (select_unasked, select_for_search):
         selection = select(configure(OPENAI_API_KEY="k"), database)
         assert selection.column == column
         assert selection.settings.embedding.query_prompt == "find: "
@@ -67,15 +67,15 @@ def test_the_space_keeps_its_prompts(api: bool, configure: Configure, database: 
     asked = select_for_search(configure(OPENAI_API_KEY="k", QUERY_PROMPT="ask: "), database)
     assert asked.settings.embedding.query_prompt == "ask: "
     assert find_for_run(configure(OPENAI_API_KEY="k"), database)[1] == column
-    assert select_for_run(configure(OPENAI_API_KEY="k", QUERY_PROMPT="ask: "), database).column.query_prompt == "ask: "
+    assert select_unasked(configure(OPENAI_API_KEY="k", QUERY_PROMPT="ask: "), database).column.query_prompt == "ask: "
 
 
 def test_prompts_are_not_those_of_the_fallback(configure: Configure, database: Database):
     settings = configure(PROVIDER="openai", OPENAI_API_KEY="k", FALLBACK="local", MODEL_NAME=DEMO_MODEL, **PROMPTS)
-    primary = select_for_run(settings, database).column
+    primary = select_unasked(settings, database).column
     substitute = fallback_settings(settings, primary.space)
     assert substitute is not None
-    fallback = select_for_run(substitute, database)
+    fallback = select_unasked(substitute, database)
     assert (fallback.column.space.prompt, fallback.column.query_prompt) == ("", None)
     assert fallback.settings.embedding.query_prompt is None
     assert find_fallback(settings, database) == fallback.column
@@ -85,10 +85,10 @@ def test_prompts_are_not_those_of_the_fallback(configure: Configure, database: D
 
 
 def test_another_document_prompt_is_another_space(configure: Configure, database: Database):
-    select_for_run(configure(MODEL_NAME=DEMO_MODEL), database)
+    select_unasked(configure(MODEL_NAME=DEMO_MODEL), database)
     changed = configure(MODEL_NAME=DEMO_MODEL, DOCUMENT_PROMPT="passage: ")
     with pytest.raises(SpaceMismatchError, match=r"prompt \(EMBEDDING_DOCUMENT_PROMPT\) is 'passage: ', the tab"):
-        select_for_run(changed, database)
+        select_unasked(changed, database)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,9 @@ POSITIONS = 64
 PROMPTS = {"query": "find: ", "document": "text: "}
 
 
-def save_tiny_model(folder: Path, *, normalize: bool = True, prompts: dict[str, str] | None = None) -> Path:
+def save_tiny_model(
+    folder: Path, *, normalize: bool = True, prompts: dict[str, str] | None = None, similarity: str | None = None
+) -> Path:
     """A one-layer BERT that spells words letter by letter and reads ``POSITIONS`` tokens."""
     import torch
     from sentence_transformers import SentenceTransformer
@@ -34,6 +36,6 @@ def save_tiny_model(folder: Path, *, normalize: bool = True, prompts: dict[str, 
     sizes = {"hidden_size": DIMENSIONS, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2}
     BertModel(BertConfig(vocab_size=len(vocabulary), max_position_embeddings=POSITIONS, **sizes)).save_pretrained(base)
     modules = [Transformer(str(base)), Pooling(DIMENSIONS, "mean"), *([Normalize()] if normalize else [])]
-    model = SentenceTransformer(modules=modules, prompts=prompts or {}, device="cpu")
+    model = SentenceTransformer(modules=modules, prompts=prompts or {}, similarity_fn_name=similarity, device="cpu")
     model.save(str(folder), create_model_card=False)
     return folder

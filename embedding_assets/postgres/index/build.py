@@ -85,16 +85,16 @@ def _build_vector_index(
         return None
     definition = sql.SQL("ON knowledge_base USING hnsw ({} {}) WITH (m = {}, ef_construction = {})").format(
         sql.Identifier(column.name),
-        sql.Identifier(config.operator_class),
+        sql.Identifier(column.operator_class),
         sql.Literal(config.m),
         sql.Literal(config.ef_construction),
     )
     started = time.monotonic()
     if state.valid:
-        _log_replacement(column, state, reason, index_bloat(state, vectors, column.space.dimensions))
+        _log_replacement(column, state, reason, index_bloat(state, vectors, column.vector_bytes))
     # PostgreSQL completes a build whose process has died meanwhile.
     left = describe(connection, successor)
-    if not state.valid or repair_reason(left, config, vectors, column.space.dimensions) is not None:
+    if not state.valid or repair_reason(left, column, config, vectors) is not None:
         drop_index(connection, successor)
         try:
             settings = _prepare_build(connection, column, config, vectors, replaces=state.valid)
@@ -125,18 +125,18 @@ def _inspect(
     """The state of a space's index, the vectors it should hold, why it must be built."""
     state = describe(connection, column.index)
     vectors = count_vectors(connection, column)
-    return state, vectors, repair_reason(state, config, vectors, column.space.dimensions)
+    return state, vectors, repair_reason(state, column, config, vectors)
 
 
-def repair_reason(state: IndexState, config: IndexConfig, vectors: int, dimensions: int) -> RepairReason | None:
-    """The reason to build an index; None when it is as it should be."""
+def repair_reason(state: IndexState, column: SpaceColumn, config: IndexConfig, vectors: int) -> RepairReason | None:
+    """The reason to build the index of a space; None when it is as it should be."""
     if not state.exists:
         return "missing"
     if not state.valid:
         return "invalid"
-    if not state.matches(config):
+    if not state.matches(column, config):
         return "differs"
-    bloat = index_bloat(state, vectors, dimensions)
+    bloat = index_bloat(state, vectors, column.vector_bytes)
     return "bloated" if is_bloated(state.size_bytes, bloat, config.bloat_ceiling) else None
 
 
@@ -161,7 +161,7 @@ def _prepare_build(
         if replaces
         else "VACUUM (ANALYZE, TRUNCATE false) knowledge_base"
     )
-    wanted = graph_memory_mb(vectors, column.space.dimensions, config.m)
+    wanted = graph_memory_mb(vectors, column.vector_bytes, config.m)
     memory = min(config.memory_mb, max(wanted, _WORKER_MEMORY_MB * (config.workers + 1)))
     logger.info(
         "building %s over %d vectors with up to %d workers and %d MB",

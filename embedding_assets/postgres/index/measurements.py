@@ -89,7 +89,7 @@ def measure_index(
         measured_at=datetime.now(UTC),
         ef_search=config.ef_search,
         index=index,
-        bloat=index_bloat(index, vectors.count, column.space.dimensions),
+        bloat=index_bloat(index, vectors.count, column.vector_bytes),
         search=search,
         vectors=vectors,
         built=built,
@@ -136,7 +136,7 @@ def _as_of_today(
     return replace(
         measured,
         index=replace(measured.index, size_bytes=index.size_bytes),
-        bloat=index_bloat(index, vectors.count, column.space.dimensions),
+        bloat=index_bloat(index, vectors.count, column.vector_bytes),
         search=replace(measured.search, planner_uses_index=uses_index),
         vectors=vectors,
     )

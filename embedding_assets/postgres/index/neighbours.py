@@ -15,7 +15,6 @@ from psycopg import sql
 from embedding_assets.postgres.catalog import DISTANCE_OPERATORS
 
 if TYPE_CHECKING:
-    from embedding_assets.config import IndexConfig
     from embedding_assets.postgres.connection import Connection, Database
     from embedding_assets.spaces import SpaceColumn
 
@@ -51,20 +50,20 @@ class Answer:
     cosine: float
 
 
-def sample_queries(database: Database, column: SpaceColumn, config: IndexConfig, size: int) -> list[StoredQuery]:
+def sample_queries(database: Database, column: SpaceColumn, size: int) -> list[StoredQuery]:
     """Stored vectors from one place in hash order, the same each time: hashes are uniform, so they are any vectors.
 
     Sorting at random would read them all, as would another order than that of the table's own index of hashes, which
     in an adopted table need not be that of "C". Zero vectors have no direction, and are in no index of cosines.
     """
-    return database.run(lambda connection: _sample(connection, column, config, size))
+    return database.run(lambda connection: _sample(connection, column, size))
 
 
-def _sample(connection: Connection, column: SpaceColumn, config: IndexConfig, size: int) -> list[StoredQuery]:
+def _sample(connection: Connection, column: SpaceColumn, size: int) -> list[StoredQuery]:
     start = hashlib.sha256(column.space.name.encode()).hexdigest()[:8]
     usable = sql.SQL("{} IS NOT NULL").format(sql.Identifier(column.name))
-    if config.operator_class == "vector_cosine_ops":
-        usable = sql.SQL("{} AND vector_norm({}) > 0").format(usable, sql.Identifier(column.name))
+    if column.similarity == "cosine":
+        usable = sql.SQL("{} AND vector_norm({}::vector) > 0").format(usable, sql.Identifier(column.name))
     rows: list[tuple[Any, ...]] = []
     for comparison in (">=", "<"):
         rows += connection.execute(
@@ -84,7 +83,7 @@ class NeighbourSearch:
     By its hash and not by its distance, which an equal vector shares.
     """
 
-    def __init__(self, database: Database, column: SpaceColumn, config: IndexConfig, k: int) -> None:
+    def __init__(self, database: Database, column: SpaceColumn, k: int) -> None:
         self._database = database
         self._index = column.index
         self._k = k
@@ -93,7 +92,7 @@ class NeighbourSearch:
             SELECT chunk_hash, {column} {operator} %(vector)s AS distance, {further} FROM knowledge_base
             WHERE {column} IS NOT NULL ORDER BY distance LIMIT %(limit)s
         """)
-        operator = DISTANCE_OPERATORS[config.operator_class]
+        operator = DISTANCE_OPERATORS[column.similarity]
         self._by_index = nearest.format(column=vectors, operator=operator, further=sql.SQL("0"))
         # In a query around it, so that the cosine is computed for the nearest rows only.
         self._exact = sql.SQL(

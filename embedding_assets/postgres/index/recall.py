@@ -112,10 +112,10 @@ def measure_recall(
         queries: most queries; fewer where exact search takes long (``has_asked_enough``).
         curve: further values of hnsw.ef_search to measure at, as many as there is time for.
     """
-    sample = sample_queries(database, column, config, max(queries, k + 1))
+    sample = sample_queries(database, column, max(queries, k + 1))
     if len(sample) <= k:
         return _not_measured(len(sample), f"{len(sample)} vectors are too few")
-    search = NeighbourSearch(database, column, config, k)
+    search = NeighbourSearch(database, column, k)
     obstacle = _obstacle(search, sample[0], column.index)
     if obstacle:
         return _not_measured(len(sample), obstacle)
@@ -155,8 +155,8 @@ def measure_recall(
 
 def planner_uses_index(database: Database, column: SpaceColumn, config: IndexConfig) -> bool:
     """True if PostgreSQL answers a search by the index of its own accord; asks for one plan."""
-    sample = sample_queries(database, column, config, 1)
-    search = NeighbourSearch(database, column, config, _NEIGHBOURS)
+    sample = sample_queries(database, column, 1)
+    search = NeighbourSearch(database, column, _NEIGHBOURS)
     return bool(sample) and search.planner_uses_index(sample[0], config.ef_search)
 
 

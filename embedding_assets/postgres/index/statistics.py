@@ -138,7 +138,7 @@ def _norms(connection: Connection, column: SpaceColumn, sample: sql.Composable) 
     """Of the vectors in ``sample``. The type ``vector`` itself keeps NaN and infinity out."""
     query = sql.SQL("""
         WITH vectors AS NOT MATERIALIZED (
-            SELECT vector_dims({column}) AS dimensions, vector_norm({column}) AS norm
+            SELECT vector_dims({column}) AS dimensions, vector_norm({column}::vector) AS norm
             FROM knowledge_base {sample} WHERE {column} IS NOT NULL
         )
         SELECT count(*) AS sampled,

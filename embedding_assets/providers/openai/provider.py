@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import hashlib
+import ipaddress
 import json
 import os
 import ssl
@@ -49,7 +50,7 @@ def openai_space(config: OpenAIConfig, *, prompt: str = "") -> VectorSpace:
         model=config.model,
         # The API gives no version of its weights, but the same name on another server may be another model.
         # What else a request says may change the vectors as well.
-        revision=_server(config.base_url) + _extra(config),
+        revision=(config.server or _server(config.base_url)) + _extra(config),
         dimensions=config.dimensions,
         normalized=True,
         prompt=prompt,
@@ -89,15 +90,32 @@ def _is_openai(base_url: str) -> bool:
     return parts.scheme == "https" and (host == "api.openai.com" or host.endswith(".api.openai.com"))
 
 
+def _check_address(config: OpenAIConfig) -> None:
+    parts = urlsplit(config.base_url)
+    if parts.scheme == "http" and not config.allow_http and not _is_this_machine(parts.hostname or ""):
+        raise ConfigurationError(
+            f"EMBEDDING_OPENAI_BASE_URL would send texts and key to {parts.hostname} unencrypted, for anybody on "
+            "the way to read; use https, or set EMBEDDING_OPENAI_ALLOW_HTTP=true if that network is trusted"
+        )
+
+
+def _is_this_machine(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
+
+
 def _extra(config: OpenAIConfig) -> str:
     fields = {**config.extra_body, **config.extra_body_document}
     return f"?{hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:8]}" if fields else ""
 
 
 def _server(base_url: str) -> str:
-    """Host, port and path of an API, the usual path left out; several may stand behind one host."""
+    """Host, port and path of an API, the usual ones left out; several may stand behind one host."""
     parts = urlsplit(base_url)
-    return f"{parts.netloc}{parts.path.rstrip('/').removesuffix('/v1')}"
+    host = parts.netloc.lower().removesuffix(":443" if parts.scheme == "https" else ":80")
+    return f"{host}{parts.path.rstrip('/').removesuffix('/v1')}"
 
 
 class OpenAIProvider:
@@ -143,9 +161,11 @@ class OpenAIProvider:
         """Check what can be checked without asking the server; takes next to no time.
 
         Raises:
-            ConfigurationError: the key is missing or cannot be one, or a limit in dollars needs a price.
+            ConfigurationError: the key is missing or cannot be one, the address is plain HTTP to another machine, or a
+                limit in dollars needs a price.
         """
         if not self._loaded:
+            _check_address(self._config)
             self._key()
             self._account.usd_per_million = price_of(self._config, self._account.budget)
             warn_of_missing_prompts(self.space.model, self.space.prompt, self._query_prompt)

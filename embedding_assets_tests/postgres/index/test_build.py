@@ -2,6 +2,7 @@
 
 import threading
 import time
+from dataclasses import replace
 
 import psycopg
 import pytest
@@ -53,7 +54,7 @@ def test_an_invalid_index_is_rebuilt(database, column, execute):
 
 def test_an_index_is_described(database, column, execute):
     assert not describe_index(database, column.index).exists
-    assert not describe_index(database, column.index).matches(CONFIG)
+    assert not describe_index(database, column.index).matches(column, CONFIG)
     insert_vectors(database, column, unit_vectors(50))
     execute(f"CREATE INDEX {column.index} ON knowledge_base USING hnsw (embedding vector_cosine_ops)")
     state = describe_index(database, column.index)
@@ -61,26 +62,28 @@ def test_an_index_is_described(database, column, execute):
         True, True, "vector_cosine_ops", 16, 64,
     )  # fmt: skip
     assert state.size_bytes > 0
-    assert state.matches(CONFIG)
+    assert state.matches(column, CONFIG)
     assert build_vector_index(database, column, CONFIG) is None
-    for differing in (OTHER, IndexConfig(ef_construction=80), IndexConfig(operator_class="vector_l2_ops")):
-        assert not state.matches(differing)
+    for differing in (OTHER, IndexConfig(ef_construction=80)):
+        assert not state.matches(column, differing)
+    assert not state.matches(replace(column, similarity="euclidean"), CONFIG)
     execute(f"DROP INDEX {column.index}")
     execute(f"CREATE INDEX {column.index} ON knowledge_base USING ivfflat (embedding vector_cosine_ops) WITH (lists=2)")
-    assert not describe_index(database, column.index).matches(CONFIG)
+    assert not describe_index(database, column.index).matches(column, CONFIG)
     assert build_vector_index(database, column, CONFIG) is not None
     assert describe_index(database, column.index).method == "hnsw"
 
 
-@pytest.mark.parametrize("config", [OTHER, IndexConfig(operator_class="vector_ip_ops", workers=0)])
-def test_an_index_that_differs_from_its_configuration_is_replaced(database, column, execute, config):
+@pytest.mark.parametrize(("config", "similarity"), [(OTHER, "cosine"), (IndexConfig(workers=0), "dot")])
+def test_an_index_that_differs_from_its_configuration_is_replaced(database, column, execute, config, similarity):
     insert_vectors(database, column, unit_vectors(50))
     build_vector_index(database, column, CONFIG)
     before = index_names(execute)
+    column = replace(column, similarity=similarity)
     seconds = build_vector_index(database, column, config)
     assert seconds is not None
     assert seconds > 0
-    assert describe_index(database, column.index).matches(config)
+    assert describe_index(database, column.index).matches(column, config)
     assert index_names(execute) == before
     assert build_vector_index(database, column, config) is None
 
@@ -94,7 +97,7 @@ def test_readers_have_a_valid_index_all_the_while_it_is_replaced(database, colum
         replacement = threading.Thread(target=build_vector_index, args=(database, column, OTHER))
         replacement.start()
         deadline = time.monotonic() + 20
-        while not describe_index(database, column.index).matches(OTHER):
+        while not describe_index(database, column.index).matches(column, OTHER):
             assert time.monotonic() < deadline
             assert describe_index(database, column.index).valid
             assert f"Scan using {column.index}" in str(reader.execute(f"EXPLAIN {NEAREST}").fetchall())
@@ -136,7 +139,7 @@ def test_a_limit_on_statements_does_not_end_a_build(database, column, execute):
         writer.commit()
     for thread in threads:
         thread.join(30)
-    assert describe_index(database, column.index).matches(CONFIG)
+    assert describe_index(database, column.index).matches(column, CONFIG)
     assert describe_index(database, "idx_text").valid
 
 
@@ -180,17 +183,17 @@ def rewrite_vectors(execute, seed: int) -> None:
 def test_a_spoiled_index_is_found_and_rebuilt(database, column, execute, spoil, reason):
     insert_vectors(database, column, unit_vectors(50))
     build_vector_index(database, column, CONFIG)
-    assert repair_reason(describe_index(database, column.index), CONFIG, 50, 8) is None
+    assert repair_reason(describe_index(database, column.index), column, CONFIG, 50) is None
     for statement in spoil:
         if statement == "FAIL":
             build_and_fail(database, column)
         else:
             execute(statement.format(index=column.index))
-    assert repair_reason(describe_index(database, column.index), CONFIG, 50, 8) == reason
+    assert repair_reason(describe_index(database, column.index), column, CONFIG, 50) == reason
     assert build_vector_index(database, column, CONFIG) is not None
     state = describe_index(database, column.index)
-    assert state.matches(CONFIG)
-    assert repair_reason(state, CONFIG, 50, 8) is None
+    assert state.matches(column, CONFIG)
+    assert repair_reason(state, column, CONFIG, 50) is None
     assert build_vector_index(database, column, CONFIG) is None
 
 
@@ -200,9 +203,9 @@ def test_a_bloated_index_is_rebuilt_beside_itself(database, execute, caplog):
     hashes = insert_vectors(database, column, unit_vectors(300, 768))
     build_vector_index(database, column, CONFIG)
     fresh = describe_index(database, column.index)
-    assert index_bloat(fresh, 300, 768) == pytest.approx(1, abs=0.02)
+    assert index_bloat(fresh, 300, 4 * 768) == pytest.approx(1, abs=0.02)
     cycles = 0
-    while repair_reason(describe_index(database, column.index), CONFIG, 300, 768) is None:
+    while repair_reason(describe_index(database, column.index), column, CONFIG, 300) is None:
         assert build_vector_index(database, column, CONFIG) is None
         execute("DELETE FROM knowledge_base WHERE chunk_hash = ANY(%s)", hashes[:10])
         insert_chunks(database, [f"chunk {number}" for number in range(10)])
@@ -210,8 +213,8 @@ def test_a_bloated_index_is_rebuilt_beside_itself(database, execute, caplog):
         cycles += 1
         assert cycles < 5
     bloated = describe_index(database, column.index)
-    assert repair_reason(bloated, CONFIG, 300, 768) == "bloated"
-    assert index_bloat(bloated, 300, 768) > 1.5
+    assert repair_reason(bloated, column, CONFIG, 300) == "bloated"
+    assert index_bloat(bloated, 300, 4 * 768) > 1.5
 
     # Its readers never notice: until the new one is complete they have the old one.
     with database.connect() as slow_reader:
@@ -226,8 +229,10 @@ def test_a_bloated_index_is_rebuilt_beside_itself(database, execute, caplog):
         assert rebuild.is_alive()
         slow_reader.commit()
         rebuild.join(60)
-    assert index_bloat(describe_index(database, column.index), 300, 768) == pytest.approx(1, abs=0.02)
-    assert f"index {column.index} is {index_bloat(bloated, 300, 768):.1f} times as large as a fresh one" in caplog.text
+    assert index_bloat(describe_index(database, column.index), 300, 4 * 768) == pytest.approx(1, abs=0.02)
+    assert (
+        f"index {column.index} is {index_bloat(bloated, 300, 4 * 768):.1f} times as large as a fresh one" in caplog.text
+    )
     assert build_vector_index(database, column, CONFIG) is None
 
 
@@ -238,7 +243,7 @@ def test_a_small_index_is_never_bloated(database, column, execute):
     for place in range(5):
         execute("UPDATE knowledge_base SET embedding = embedding + %s::vector", f"[{place},1,0,0,0,0,0,0]")
     state = describe_index(database, column.index)
-    assert index_bloat(state, 200, 8) > 3
+    assert index_bloat(state, 200, 4 * 8) > 3
     assert build_vector_index(database, column, CONFIG) is None
 
 
@@ -293,7 +298,7 @@ def test_a_graph_that_does_not_fit_is_built_and_the_setting_named(database, colu
     assert build_vector_index(database, column, small) is not None
     [warning] = [entry for entry in caplog.records if entry.levelname == "WARNING"]
     assert "does not fit into 1 MB" in warning.getMessage()
-    assert f"EMBEDDING_INDEX_MEMORY_MB to {graph_memory_mb(3000, 8, 16)}" in warning.getMessage()
+    assert f"EMBEDDING_INDEX_MEMORY_MB to {graph_memory_mb(3000, 4 * 8, 16)}" in warning.getMessage()
     caplog.clear()
     build_vector_index(database, column, OTHER)
     assert "EMBEDDING_INDEX_MEMORY_MB" not in caplog.text
@@ -309,7 +314,7 @@ def test_without_shared_memory_for_workers_it_is_built_by_one_process(
             "EXECUTE FUNCTION no_shared_memory()")  # fmt: skip
     if built:
         assert build_vector_index(database, column, CONFIG) is not None
-        assert describe_index(database, column.index).matches(CONFIG)
+        assert describe_index(database, column.index).matches(column, CONFIG)
     else:
         with pytest.raises(DatabaseError, match="index idx_knowledge_embedding was not built: could not resize"):
             build_vector_index(database, column, CONFIG)

@@ -111,7 +111,7 @@ def test_a_process_that_dies_leaves_its_build_to_the_server_and_nobody_builds_ag
         thread.join(30)
         assert not thread.is_alive()
         assert errors == []
-        assert describe_index(database, vectors.index).matches(CONFIG)
+        assert describe_index(database, vectors.index).matches(vectors, CONFIG)
         assert session.execute("SELECT %s::regclass::oid", [vectors.index]).fetchall() == [(built,)]
 
 
@@ -125,12 +125,12 @@ def test_a_replacement_that_the_server_completed_is_put_in_place(database, vecto
         )
         [(completed,)] = session.execute("SELECT %s::regclass::oid", [f"{vectors.index}_new"]).fetchall()
         assert build_vector_index(database, vectors, CONFIG) is not None
-        assert describe_index(database, vectors.index).matches(CONFIG)
+        assert describe_index(database, vectors.index).matches(vectors, CONFIG)
         assert session.execute("SELECT %s::regclass::oid", [vectors.index]).fetchall() == [(completed,)]
         # One that is no longer what is wanted is not.
         session.execute(f"CREATE INDEX {vectors.index}_new ON knowledge_base USING hnsw (embedding vector_cosine_ops)")
         assert build_vector_index(database, vectors, OTHER) is not None
-    assert describe_index(database, vectors.index).matches(OTHER)
+    assert describe_index(database, vectors.index).matches(vectors, OTHER)
     assert not describe_index(database, f"{vectors.index}_new").exists
 
 
@@ -152,12 +152,12 @@ def test_a_build_that_the_server_ends_leaves_an_invalid_index_which_the_next_one
     assert (left.exists, left.valid) == (True, False)
     state = describe_index(database, vectors.index)
     assert state.valid is replaced  # what there was goes on serving
-    verdict = index_valid(state, CONFIG, 200)
+    verdict = index_valid(state, vectors, CONFIG, 200)
     assert not verdict.passed
     assert ("was built with" if replaced else "is invalid: a build of it failed") in verdict.description
 
     assert build_vector_index(database, vectors, CONFIG) is not None
-    assert describe_index(database, vectors.index).matches(CONFIG)
+    assert describe_index(database, vectors.index).matches(vectors, CONFIG)
     assert not describe_index(database, f"{vectors.index}_new").exists
     assert build_vector_index(database, vectors, CONFIG) is None
 
@@ -169,7 +169,7 @@ def test_a_connection_that_is_lost_while_building_is_reported(database, database
             build_vector_index(far, vectors, CONFIG)
         # The server may have gone on: the next process finds it built, or builds it.
         build_vector_index(far, vectors, CONFIG)
-    assert describe_index(database, vectors.index).matches(CONFIG)
+    assert describe_index(database, vectors.index).matches(vectors, CONFIG)
 
 
 def test_of_two_processes_one_builds_and_the_other_waits(database, database_url, vectors, beside):
@@ -184,4 +184,4 @@ def test_of_two_processes_one_builds_and_the_other_waits(database, database_url,
             assert session.execute(query).fetchall() == [(1,)]
         outcomes = {process.stdout.readline() for process in (first, second)}
     assert outcomes == {"built\n", "nothing to do\n"}
-    assert describe_index(database, vectors.index).matches(CONFIG)
+    assert describe_index(database, vectors.index).matches(vectors, CONFIG)

@@ -69,7 +69,7 @@ def test_all_are_built_and_measured_once(settings: Settings, database: Database,
     database.run(lambda connection: connection.execute("ANALYZE knowledge_base"))
     reports = build_indexes(database, first, settings.index)
     assert [report.column for report in reports] == [first, second]
-    assert all(report.state.matches(settings.index) for report in reports)
+    assert all(report.state.matches(report.column, settings.index) for report in reports)
     assert all(report.build_seconds is not None for report in reports)
     # Fewer queries where neither searches nor this run depend on it: each reads every vector of the column.
     assert [report.measurement.search.queries for report in reports] == [60, 20]

@@ -42,7 +42,7 @@ def test_an_index_is_measured_with_all_that_is_to_be_kept(database, column):
     measurement = measure_index(database, column, CONFIG, built=True)
     state = describe_index(database, column.index)
     assert (measurement.space, measurement.index, measurement.ef_search) == (column.space.name, state, 40)
-    assert measurement.bloat == index_bloat(state, 60, 8)
+    assert measurement.bloat == index_bloat(state, 60, 4 * 8)
     assert (measurement.built, measurement.accepted, measurement.id) == (True, False, None)
     assert datetime.now(UTC) - measurement.measured_at < timedelta(minutes=5)
     search = measurement.search

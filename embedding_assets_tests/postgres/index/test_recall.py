@@ -1,5 +1,7 @@
 """Recall is what brute force says it is; exact search is exact; its cost is bounded."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -25,12 +27,13 @@ def clustered(count: int, dimensions: int) -> np.ndarray:
     return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
 
 
-@pytest.mark.parametrize("operator_class", ["vector_cosine_ops", "vector_l2_ops", "vector_ip_ops"])
-def test_recall_of_a_good_index_is_one(database, column, operator_class):
+@pytest.mark.parametrize("similarity", ["cosine", "dot", "euclidean", "manhattan"])
+def test_recall_of_a_good_index_is_one(database, column, similarity):
+    column = dataclasses.replace(column, similarity=similarity)
     vectors = unit_vectors(400)
     vectors[200:240] = vectors[0]  # duplicates: any of them is as right as another
     insert_vectors(database, column, vectors)
-    config = IndexConfig(operator_class=operator_class, ef_search=400)
+    config = IndexConfig(ef_search=400)
     build_vector_index(database, column, config)
     sample = measure_recall(database, column, config, queries=400, curve=(10,))
     assert (sample.queries, sample.recall, sample.recall_high) == (400, 1.0, 1.0)
@@ -56,7 +59,7 @@ def test_recall_is_what_brute_force_says(database, column, by_index):
     sample = measure_recall(database, column, WEAK, queries=50)
 
     right = 0
-    queries = sample_queries(database, column, WEAK, 50)
+    queries = sample_queries(database, column, 50)
     assert len({query.chunk_hash for query in queries}) == 50
     for query in queries:
         own = hashes.index(query.chunk_hash)
@@ -126,10 +129,10 @@ def test_duplicates_and_near_duplicates_are_shares_of_all(database, column):
     expected = float(np.mean(cosines.max(axis=1) >= 0.98))
     assert expected >= 0.22
     insert_vectors(database, column, vectors)
-    for operator_class in ("vector_cosine_ops", "vector_ip_ops"):
-        config = IndexConfig(operator_class=operator_class)
-        build_vector_index(database, column, config)
-        sample = measure_recall(database, column, config)
+    for similarity in ("cosine", "dot"):
+        column = dataclasses.replace(column, similarity=similarity)
+        build_vector_index(database, column, CONFIG)
+        sample = measure_recall(database, column, CONFIG)
         assert (sample.queries, sample.duplicates) == (100, 0.2)
         assert sample.near_duplicates == pytest.approx(expected)
 
@@ -138,10 +141,10 @@ def test_zero_vectors_are_asked_only_where_they_are_indexed(database, column):
     vectors = unit_vectors(30)
     vectors[:5] = 0
     insert_vectors(database, column, vectors)
-    for operator_class, queries in (("vector_cosine_ops", 25), ("vector_l2_ops", 30)):
-        config = IndexConfig(operator_class=operator_class)
-        build_vector_index(database, column, config)
-        sample = measure_recall(database, column, config)
+    for similarity, queries in (("cosine", 25), ("euclidean", 30)):
+        column = dataclasses.replace(column, similarity=similarity)
+        build_vector_index(database, column, CONFIG)
+        sample = measure_recall(database, column, CONFIG)
         assert (sample.queries, sample.recall) == (queries, 1.0)
         assert sample.duplicates == 0  # a zero vector has no cosine to anything
 
@@ -160,7 +163,7 @@ def test_recall_needs_an_index_and_enough_vectors(database, column):
     sample = measure_recall(database, column, CONFIG)
     assert (sample.recall, sample.reason) == (1.0, "")
     assert measure_recall(database, column, CONFIG, queries=5).queries == 5
-    assert measure_recall(database, column, IndexConfig(operator_class="vector_l2_ops")).recall is None
+    assert measure_recall(database, dataclasses.replace(column, similarity="euclidean"), CONFIG).recall is None
     with database.connect() as connection:
         connection.execute("DELETE FROM knowledge_base WHERE NOT chunk_hash = ANY(%s)", [hashes[:10]])
     assert measure_recall(database, column, CONFIG, k=10).recall is None
@@ -187,8 +190,8 @@ def test_whether_the_planner_uses_the_index_and_what_is_exact_whatever_the_serve
     database.close()
     sample = measure_recall(database, column, CONFIG)
     assert (sample.planner_uses_index, sample.recall) == (uses, 1.0)
-    search = NeighbourSearch(database, column, CONFIG, 10)
-    [query] = sample_queries(database, column, CONFIG, 1)
+    search = NeighbourSearch(database, column, 10)
+    [query] = sample_queries(database, column, 1)
     assert search.can_use_index(query)
     assert search.is_exact(query)
 
@@ -204,7 +207,7 @@ def test_a_search_that_is_not_exact_is_noticed(database, column, monkeypatch):
 def test_rows_that_are_deleted_meanwhile_are_left_out(database, column, execute, monkeypatch):
     insert_vectors(database, column, unit_vectors(50))
     build_vector_index(database, column, CONFIG)
-    sample = sample_queries(database, column, CONFIG, 11)
+    sample = sample_queries(database, column, 11)
 
     def take_and_delete(*_):
         execute("DELETE FROM knowledge_base WHERE NOT chunk_hash = ANY(%s)", [query.chunk_hash for query in sample])

@@ -44,8 +44,8 @@ def test_the_time_that_exact_search_takes_decides_on_the_queries(database, colum
 
 def test_slow_queries_have_a_transaction_each(database, column, monkeypatch):
     insert_vectors(database, column, unit_vectors(30))
-    queries = sample_queries(database, column, CONFIG, 20)
-    search = NeighbourSearch(database, column, CONFIG, 10)
+    queries = sample_queries(database, column, 20)
+    search = NeighbourSearch(database, column, 10)
     transactions = []
     ask = database.run
     monkeypatch.setattr(database, "run", lambda work: transactions.append(work) or ask(work))
@@ -62,8 +62,8 @@ def test_slow_queries_have_a_transaction_each(database, column, monkeypatch):
 
 def test_a_query_that_takes_too_long_is_cancelled_and_what_was_answered_is_kept(database, column, beside, monkeypatch):
     insert_vectors(database, column, unit_vectors(30))
-    queries = sample_queries(database, column, CONFIG, 20)
-    search = NeighbourSearch(database, column, CONFIG, 10)
+    queries = sample_queries(database, column, 20)
+    search = NeighbourSearch(database, column, 10)
 
     transactions = []
     run = database.run
@@ -85,8 +85,8 @@ def test_a_query_that_takes_too_long_is_cancelled_and_what_was_answered_is_kept(
 
 def test_a_query_that_somebody_else_cancels_is_an_error(database, column, beside):
     insert_vectors(database, column, unit_vectors(30))
-    search = NeighbourSearch(database, column, CONFIG, 10)
-    queries = sample_queries(database, column, CONFIG, 20)
+    search = NeighbourSearch(database, column, 10)
+    queries = sample_queries(database, column, 20)
     beside.execute("BEGIN; LOCK TABLE knowledge_base IN ACCESS EXCLUSIVE MODE")
 
     def cancel() -> None:
@@ -144,7 +144,7 @@ def test_the_sample_is_read_in_the_order_of_an_adopted_tables_index(database, co
     database.close()  # another session, which has counted nothing yet
 
     def sample(connection):
-        found = neighbours._sample(connection, column, CONFIG, 20)
+        found = neighbours._sample(connection, column, 20)
         query = "SELECT seq_tup_read, idx_tup_fetch FROM pg_stat_xact_user_tables WHERE relname = 'knowledge_base'"
         return len(found), *connection.execute(query).fetchone()
 

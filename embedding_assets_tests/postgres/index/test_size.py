@@ -27,7 +27,7 @@ PAGE = 8192
     ],
 )
 def test_the_memory_of_a_graph(rows, dimensions, m, least, most):
-    assert least <= graph_memory_mb(rows, dimensions, m) <= most
+    assert least <= graph_memory_mb(rows, 4 * dimensions, m) <= most
 
 
 @pytest.mark.parametrize(
@@ -48,21 +48,24 @@ def test_the_memory_of_a_graph(rows, dimensions, m, least, most):
     ],
 )
 def test_the_size_of_a_fresh_index(rows, dimensions, m, pages):
-    assert fresh_index_bytes(rows, dimensions, m) / PAGE == pytest.approx(pages, rel=0.01)
+    assert fresh_index_bytes(rows, 4 * dimensions, m) / PAGE == pytest.approx(pages, rel=0.01)
 
 
 def test_the_size_of_none_and_of_many():
-    assert fresh_index_bytes(0, 768, 16) == 2 * PAGE
-    assert fresh_index_bytes(2_000_000, 768, 16) == (1_000_000 + 1) * PAGE
+    assert fresh_index_bytes(0, 4 * 768, 16) == 2 * PAGE
+    assert fresh_index_bytes(2_000_000, 4 * 768, 16) == (1_000_000 + 1) * PAGE
 
 
-@pytest.mark.parametrize(("rows", "dimensions", "m"), [(700, 8, 16), (700, 16, 2), (150, 768, 16), (40, 2000, 32)])
+@pytest.mark.parametrize(
+    ("rows", "dimensions", "m"),
+    [(700, 8, 16), (700, 16, 2), (150, 768, 16), (40, 2000, 32), (60, 2001, 16), (30, 4000, 16)],
+)
 def test_an_index_built_here_has_that_size(database, rows, dimensions, m):
     column = register_space(database, dataclasses.replace(SMALL_SPACE, dimensions=dimensions))
     insert_vectors(database, column, unit_vectors(rows, dimensions))
     build_vector_index(database, column, IndexConfig(m=m, ef_construction=64))
     pages = describe_index(database, column.index).size_bytes // PAGE
-    assert abs(fresh_index_bytes(rows, dimensions, m) // PAGE - pages) <= 1
+    assert abs(fresh_index_bytes(rows, column.vector_bytes, m) // PAGE - pages) <= 1
 
 
 @pytest.mark.parametrize(

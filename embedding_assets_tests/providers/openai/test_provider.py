@@ -17,7 +17,7 @@ from embedding_assets.config import BudgetConfig, OpenAIConfig
 from embedding_assets.errors import BudgetExceededError, ConfigurationError
 from embedding_assets.logs import correlate
 from embedding_assets.postgres.connection import Database
-from embedding_assets.providers.openai.provider import OpenAIProvider, openai_space
+from embedding_assets.providers.openai.provider import OpenAIProvider, endpoint_of, openai_space
 from embedding_assets_tests.support.api_runs import usage
 from embedding_assets_tests.support.calls import Result, assert_embedded, embed, make_provider
 from fake_api.faults import PASSING
@@ -46,6 +46,48 @@ def test_vectors_tokens_and_dollars(server: ApiServer, database: Database, besid
     assert usage(beside)["settled"].usd == server.bill_usd
     assert set(usage(beside)) == {"settled"}
     assert (provider.device, provider.precision, provider.load()) == ("api", "", 0.0)
+
+
+@pytest.mark.parametrize(
+    ("address", "server"),
+    [
+        ("https://api.openai.com/v1", "api.openai.com"),
+        ("https://API.OpenAI.com:443/v1/", "api.openai.com"),
+        ("http://Host:80/v1", "host"),
+        ("http://host:443/v1", "host:443"),
+        ("https://host:8080/Team/v1", "host:8080/Team"),
+        ("http://[::1]:8080/v1", "[::1]:8080"),
+    ],
+)
+def test_one_server_has_one_name(address: str, server: str):
+    assert openai_space(OpenAIConfig(base_url=address)).revision == server
+    fields = {"user": "search"}
+    named = OpenAIConfig(base_url=address, server="gateway", extra_body=fields)
+    assert openai_space(named).revision.startswith("gateway?")
+    assert openai_space(named) == openai_space(OpenAIConfig(server="gateway", extra_body=fields))
+    assert endpoint_of(named) != endpoint_of(OpenAIConfig(base_url="https://elsewhere/v1", server="gateway"))
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "http://localhost:9/v1",
+        "http://api.localhost/v1",
+        "http://127.8.0.1:9/v1",
+        "http://[::1]:9/v1",
+        "https://10.0.0.7",
+    ],
+)
+def test_plain_http_stays_on_this_machine(address: str, database: Database):
+    OpenAIProvider(OpenAIConfig(base_url=address), BudgetConfig(), database).load()
+
+
+@pytest.mark.parametrize("host", ["10.0.0.7", "vllm", "api.example.com", "localhost.example.com", "[2001:db8::1]"])
+def test_plain_http_to_another_machine_needs_permission(host: str, database: Database):
+    address = f"http://{host}:8000/v1"
+    with pytest.raises(ConfigurationError, match=r"unencrypted.* use https, or set EMBEDDING_OPENAI_ALLOW_HTTP=true"):
+        OpenAIProvider(OpenAIConfig(base_url=address, api_key="canary"), BudgetConfig(), database).load()
+    OpenAIProvider(OpenAIConfig(base_url=address, allow_http=True), BudgetConfig(), database).load()
 
 
 def test_the_space_names_model_server_and_length():

@@ -148,7 +148,7 @@ def _check_adopted_columns() -> None:
         "chunk_index": {"integer", "bigint", "smallint"},
         "total_chunks": {"integer", "bigint", "smallint"},
         "token_count": {"integer", "bigint", "smallint"},
-        "embedding": {"vector"},
+        "embedding": {"vector", "halfvec"},
         "text_version": {"bigint", "integer"},
     }
     kind = (

@@ -6,13 +6,14 @@ import os
 import re
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Literal
-from urllib.parse import urlsplit
+from typing import Literal
 
 import platformdirs
-from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
+from embedding_assets.config.environment import EnvironmentSettings, describe_validation_error, is_web_address
+from embedding_assets.config.openai import OpenAIConfig as OpenAIConfig
 from embedding_assets.errors import ConfigurationError
 
 DEFAULT_MODEL_NAME = "sentence-transformers/all-mpnet-base-v2"
@@ -27,11 +28,7 @@ def _default_data_dir() -> Path:
     return Path(platformdirs.user_data_dir("embedding_assets", appauthor=False))
 
 
-class _EnvironmentSettings(BaseSettings):
-    model_config = SettingsConfigDict(extra="ignore", frozen=True, env_ignore_empty=True, protected_namespaces=())
-
-
-class DatabaseConfig(_EnvironmentSettings):
+class DatabaseConfig(EnvironmentSettings):
     """The PostgreSQL server, and the connections to it."""
 
     model_config = SettingsConfigDict(env_prefix="EMBEDDING_DATABASE_")
@@ -46,7 +43,7 @@ class DatabaseConfig(_EnvironmentSettings):
     )
 
 
-class EmbeddingConfig(_EnvironmentSettings):
+class EmbeddingConfig(EnvironmentSettings):
     """The model, and how chunks are embedded with it."""
 
     model_config = SettingsConfigDict(env_prefix="EMBEDDING_")
@@ -67,7 +64,11 @@ class EmbeddingConfig(_EnvironmentSettings):
         None, description="Commit of the model repository. Unset: pinned for the default model, else `main`."
     )
     dimensions: int = Field(
-        768, ge=1, le=2000, description="Length of a vector: the model's, or less where that may be."
+        768,
+        ge=1,
+        le=4000,
+        description="Length of a vector: the model's, or less where that may be. Above 2,000 its numbers have 2 bytes "
+        "instead of 4.",
     )
     document_prompt: str | None = Field(
         None, description="Put before every document, e.g. `passage: `. Unset: what the model's files say."
@@ -75,6 +76,11 @@ class EmbeddingConfig(_EnvironmentSettings):
     query_prompt: str | None = Field(
         None,
         description="Put before every question. Unset: as last set for the space, else what the model's files say.",
+    )
+    similarity: Literal["cosine", "dot", "euclidean", "manhattan"] | None = Field(
+        None,
+        description="What searches rank by. Unset: as last set for the space, else what the model's files say, else "
+        "`cosine`.",
     )
     max_seq_length: int = Field(
         384, ge=8, le=32768, description="Tokens of a text that are read; the rest is cut off and counted."
@@ -134,7 +140,7 @@ class EmbeddingConfig(_EnvironmentSettings):
         return self.model_revision
 
 
-class IndexConfig(_EnvironmentSettings):
+class IndexConfig(EnvironmentSettings):
     """The HNSW index (https://github.com/pgvector/pgvector#hnsw)."""
 
     model_config = SettingsConfigDict(env_prefix="EMBEDDING_INDEX_")
@@ -142,9 +148,6 @@ class IndexConfig(_EnvironmentSettings):
     m: int = Field(16, ge=2, le=100, description="Links of a node in the graph.")
     ef_construction: int = Field(64, ge=4, le=1000, description="Candidates examined while building.")
     ef_search: int = Field(40, ge=1, le=1000, description="Candidates examined while searching.")
-    operator_class: Literal["vector_cosine_ops", "vector_ip_ops", "vector_l2_ops"] = Field(
-        "vector_cosine_ops", description="Distance the index serves."
-    )
     memory_mb: int = Field(1024, ge=64, le=1_000_000, description="Most `maintenance_work_mem` for a build.")
     workers: int = Field(2, ge=0, le=64, description="Parallel workers for a build.")
     bloat_ceiling: float = Field(
@@ -161,92 +164,7 @@ class IndexConfig(_EnvironmentSettings):
         return self
 
 
-class OpenAIConfig(_EnvironmentSettings):
-    """OpenAI, or a server that speaks its embeddings API (https://platform.openai.com/docs/api-reference/embeddings)."""
-
-    model_config = SettingsConfigDict(env_prefix="EMBEDDING_OPENAI_", populate_by_name=True)
-
-    api_key: SecretStr | None = Field(
-        None,
-        validation_alias=AliasChoices("EMBEDDING_OPENAI_API_KEY", "OPENAI_API_KEY"),
-        description="The key. `OPENAI_API_KEY` is read too, for OpenAI and for the server of `OPENAI_BASE_URL` alone.",
-    )
-    base_url: str = Field(
-        "https://api.openai.com/v1",
-        validation_alias=AliasChoices("EMBEDDING_OPENAI_BASE_URL", "OPENAI_BASE_URL"),
-        description="Address of the API; `OPENAI_BASE_URL` is read too.",
-    )
-    organization: str | None = Field(None, description="Organization to bill, where a key belongs to several.")
-    project: str | None = Field(None, description="Project to bill.")
-    model: str = Field("text-embedding-3-small", min_length=1, description="Model of the API.")
-    dimensions: int = Field(768, ge=1, le=2000, description="Length of a vector; the model must be able to make it.")
-    send_dimensions: bool | None = Field(
-        None, description="Ask the server for that length. Unset: only for `text-embedding-3-…`, which can shorten."
-    )
-    max_input_tokens: int = Field(8192, ge=8, le=1_000_000, description="Most tokens of a text.")
-    too_long: Literal["truncate", "quarantine"] = Field(
-        "truncate",
-        description="A text that the server refuses as too long is cut (`truncate`) or given up (`quarantine`).",
-    )
-    max_inputs: int = Field(2048, ge=1, le=2048, description="Most texts in a request.")
-    max_request_tokens: int = Field(
-        250_000, ge=8, le=300_000, description="Most tokens in a request, at a quarter of a token a byte."
-    )
-    concurrency: int = Field(16, ge=1, le=256, description="Most requests in flight in a process.")
-    requests_per_minute: int | None = Field(
-        None, ge=1, description="Most requests a minute, of all processes together. Unset: as its headers say."
-    )
-    tokens_per_minute: int | None = Field(
-        None, ge=8, description="Most tokens a minute, of all processes together. Unset: as its headers say."
-    )
-    extra_body: dict[str, Any] = Field({}, description='Further fields of a request, as JSON: `{"user": "search"}`.')
-    extra_body_document: dict[str, Any] = Field(
-        {}, description='Further fields where documents are embedded: `{"input_type": "passage"}`.'
-    )
-    extra_body_query: dict[str, Any] = Field(
-        {}, description='Further fields where questions are embedded: `{"input_type": "query"}`.'
-    )
-    headers: dict[str, SecretStr] = Field({}, description='Further headers, as JSON: `{"api-key": "…"}`. Never shown.')
-    query_parameters: dict[str, SecretStr] = Field({}, description='Parameters of the address: `{"api-version": "…"}`.')
-    timeout_seconds: float = Field(60.0, gt=0, le=600, description="Longest wait for an answer.")
-    wait_seconds: float | None = Field(
-        None, gt=0, le=86_400, description="Longest wait of a request for its limits. Unset: as long as it takes."
-    )
-    connect_timeout_seconds: float = Field(5.0, gt=0, le=300, description="Longest wait for a connection.")
-    retry_seconds: float = Field(
-        120.0,
-        ge=0,
-        le=86_400,
-        description="Seconds for which an outage, or refusals for rate alone, are waited out before a run stops.",
-    )
-    usd_per_million_tokens: Decimal | None = Field(
-        None, ge=0, description="Price. Unset: the list price of a known model."
-    )
-
-    @field_validator("base_url")
-    @classmethod
-    def _base_url_is_one(cls, value: str) -> str:
-        url = value.strip()
-        if not _is_web_address(url) or "?" in url or "#" in url:
-            raise ValueError("is not a URL such as https://api.openai.com/v1, without user, password or parameters")
-        return url.rstrip("/")
-
-    @model_validator(mode="after")
-    def _dimensions_are_the_models(self) -> OpenAIConfig:
-        if self.model == "text-embedding-ada-002" and self.dimensions != 1536:
-            raise ValueError(
-                f"EMBEDDING_OPENAI_DIMENSIONS is {self.dimensions}, but text-embedding-ada-002 makes 1536; "
-                "set it to 1536, or choose a text-embedding-3 model"
-            )
-        return self
-
-    @property
-    def sends_dimensions(self) -> bool:
-        """True if requests name the length of the vectors."""
-        return self.model.startswith("text-embedding-3") if self.send_dimensions is None else self.send_dimensions
-
-
-class BudgetConfig(_EnvironmentSettings):
+class BudgetConfig(EnvironmentSettings):
     """Limits in dollars, held by all processes on one database together."""
 
     model_config = SettingsConfigDict(env_prefix="EMBEDDING_BUDGET_")
@@ -266,17 +184,7 @@ class BudgetConfig(_EnvironmentSettings):
         return used >= self.alert_share
 
 
-def _is_web_address(url: str) -> bool:
-    """True for http(s) without user and password. What is not must not be repeated in an error: it may hold a key."""
-    try:
-        parts = urlsplit(url)
-        fits = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        return False
-    return fits and "@" not in parts.netloc
-
-
-class AlertConfig(_EnvironmentSettings):
+class AlertConfig(EnvironmentSettings):
     """The webhook for alerts on failed runs and checks."""
 
     model_config = SettingsConfigDict(env_prefix="EMBEDDING_ALERT_")
@@ -290,12 +198,12 @@ class AlertConfig(_EnvironmentSettings):
     @classmethod
     def _webhook_url_is_one(cls, value: SecretStr | None) -> SecretStr | None:
         url = value.get_secret_value().strip() if value else ""
-        if url and not (_is_web_address(url) and re.fullmatch(r"[!-~]+", url)):
+        if url and not (is_web_address(url) and re.fullmatch(r"[!-~]+", url)):
             raise ValueError("is not a URL such as https://hooks.slack.com/services/…, without user and password")
         return SecretStr(url) if url else None
 
 
-class LoggingConfig(_EnvironmentSettings):
+class LoggingConfig(EnvironmentSettings):
     """Logs of the command line; inside Dagster its own handlers decide."""
 
     model_config = SettingsConfigDict(env_prefix="EMBEDDING_LOG_")
@@ -304,7 +212,7 @@ class LoggingConfig(_EnvironmentSettings):
     format: Literal["json", "text"] = Field("json", description="One JSON object a line, or plain text.")
 
 
-class Settings(_EnvironmentSettings):
+class Settings(EnvironmentSettings):
     """Everything that can be set, in groups."""
 
     model_config = SettingsConfigDict(env_prefix="EMBEDDING_")
@@ -338,7 +246,7 @@ class Settings(_EnvironmentSettings):
         Raises:
             ConfigurationError: a value is not acceptable.
         """
-        current: _EnvironmentSettings = getattr(self, group)
+        current: EnvironmentSettings = getattr(self, group)
         try:
             changed = type(current)(**{**current.model_dump(exclude_unset=True), **changes})
         except ValidationError as error:
@@ -367,7 +275,7 @@ def get_settings() -> Settings:
     problems: list[str] = []
     for name, field in Settings.model_fields.items():
         group = field.default_factory
-        if not (isinstance(group, type) and issubclass(group, _EnvironmentSettings)):
+        if not (isinstance(group, type) and issubclass(group, EnvironmentSettings)):
             continue
         try:
             groups[name] = group()
@@ -384,17 +292,3 @@ def get_settings() -> Settings:
         raise ConfigurationError(
             f"{names} is not a setting but the beginning of several, e.g. EMBEDDING_INDEX_M; unset it"
         ) from None
-
-
-def describe_validation_error(error: ValidationError, prefix: str) -> list[str]:
-    """One line for each invalid variable: its name, what it accepts, and what it got unless that may be secret."""
-    lines = []
-    for item in error.errors(include_url=False, include_context=False):
-        if not item["loc"]:
-            lines.append(item["msg"].removeprefix("Value error, "))
-            continue
-        name = "_".join(str(part) for part in item["loc"]).upper()
-        variable = name if "OPENAI_" in name else prefix + name  # a field with names of its own is called by those
-        got = "" if variable.endswith(("_URL", "_KEY")) else f" (got {str(item['input'])[:80]!r})"
-        lines.append(f"{variable}: {item['msg'].removeprefix('Value error, ')}{got}")
-    return lines

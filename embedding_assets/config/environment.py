@@ -1,0 +1,38 @@
+"""The base of all groups of settings, and what is wrong with a variable as words."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+from pydantic import ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class EnvironmentSettings(BaseSettings):
+    """A group of settings, each of which is a variable."""
+
+    model_config = SettingsConfigDict(extra="ignore", frozen=True, env_ignore_empty=True, protected_namespaces=())
+
+
+def describe_validation_error(error: ValidationError, prefix: str) -> list[str]:
+    """One line for each invalid variable: its name, what it accepts, and what it got unless that may be secret."""
+    lines = []
+    for item in error.errors(include_url=False, include_context=False):
+        if not item["loc"]:
+            lines.append(item["msg"].removeprefix("Value error, "))
+            continue
+        name = "_".join(str(part) for part in item["loc"]).upper()
+        variable = name if "OPENAI_" in name else prefix + name  # a field with names of its own is called by those
+        got = "" if variable.endswith(("_URL", "_KEY")) else f" (got {str(item['input'])[:80]!r})"
+        lines.append(f"{variable}: {item['msg'].removeprefix('Value error, ')}{got}")
+    return lines
+
+
+def is_web_address(url: str) -> bool:
+    """True for http(s) without user and password. What is not must not be repeated in an error: it may hold a key."""
+    try:
+        parts = urlsplit(url)
+        fits = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+    return fits and "@" not in parts.netloc

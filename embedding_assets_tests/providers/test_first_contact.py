@@ -1,0 +1,114 @@
+"""An API embeds a short text before its space is registered: what is wrong with it leaves nothing behind."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from embedding_assets import EmbeddingGenerator
+from embedding_assets.config import Settings
+from embedding_assets.encoder.demo_model import NAME as DEMO_MODEL
+from embedding_assets.errors import EmbeddingAssetsError, ProviderError, ProviderUnavailableError, SpaceMismatchError
+from embedding_assets.postgres.connection import Database
+from embedding_assets.postgres.spaces import list_spaces, register_space
+from embedding_assets.postgres.usage.ledger import count_spending
+from embedding_assets.providers.space_selection import select_for_run
+from embedding_assets_tests.support.api_runs import configure, sentences
+from embedding_assets_tests.support.fakes import FAKE_SPACE, insert_chunks
+from fake_api.server import ApiServer
+
+
+@pytest.fixture
+def server() -> Iterator[ApiServer]:
+    with ApiServer() as server:
+        yield server
+
+
+def columns_and_indexes(database: Database) -> list[tuple]:
+    query = """
+        SELECT attname, atttypid::regtype::text, atttypmod FROM pg_attribute
+        WHERE attrelid = 'knowledge_base'::regclass AND NOT attisdropped
+        UNION ALL SELECT indexrelid::regclass::text, NULL, NULL FROM pg_index
+        WHERE indrelid = 'knowledge_base'::regclass ORDER BY 1
+    """
+    return database.run(lambda connection: connection.execute(query).fetchall())
+
+
+MISTAKES = {
+    "key": ({"openai_api_key": "sk-wrong"}, "denies requests"),
+    "model": ({"openai_model": "text-embedding-3-smal"}, "EMBEDDING_OPENAI_MODEL"),
+    "dimensions": ({"openai_dimensions": 3000}, "EMBEDDING_OPENAI_DIMENSIONS"),
+    "length": ({"openai_dimensions": 8, "openai_send_dimensions": "false"}, "answers with vectors of 1536"),
+    "address": ({"openai_base_url": "{url}/nowhere"}, "EMBEDDING_OPENAI_BASE_URL"),
+}
+
+
+@pytest.mark.parametrize("beside", [False, True], ids=["first", "further"])
+@pytest.mark.parametrize(("changes", "message"), MISTAKES.values(), ids=MISTAKES)
+def test_a_mistake_leaves_nothing_behind(
+    settings: Settings,
+    database: Database,
+    server: ApiServer,
+    monkeypatch: pytest.MonkeyPatch,
+    changes: dict[str, str],
+    message: str,
+    beside: bool,
+):
+    before = [register_space(database, FAKE_SPACE)] if beside else []
+    insert_chunks(database, sentences(5))
+    state = columns_and_indexes(database)
+    changes = {name: str(value).replace("{url}", server.url) for name, value in changes.items()}
+    wrong = configure(monkeypatch, server, openai_retry_seconds=0, **changes)
+    with pytest.raises(ProviderError, match=message):
+        EmbeddingGenerator(wrong, database=database).generate_embeddings_batch()
+    assert list_spaces(database) == before
+    assert columns_and_indexes(database) == state
+
+
+def test_one_short_text_is_paid_for_a_new_space_alone(
+    settings: Settings, database: Database, server: ApiServer, monkeypatch: pytest.MonkeyPatch
+):
+    by_api = configure(monkeypatch, server, openai_usd_per_million_tokens=1000)
+    column = select_for_run(by_api, database).column
+    assert [request.inputs for request in server.served] == [1]
+    assert float(count_spending(database, "").month) == pytest.approx(server.served[0].tokens / 1000)
+    assert select_for_run(by_api, database).column == column
+    with pytest.raises(SpaceMismatchError):
+        register_and_fill(database, by_api)
+    assert len(server.served) == 1, "neither a space that exists nor one that is refused is asked for"
+
+
+def register_and_fill(database: Database, settings: Settings) -> None:
+    insert_chunks(database, ["something"])
+    database.run(lambda c: c.execute("UPDATE knowledge_base SET embedding = array_fill(1, ARRAY[768])::vector"))
+    select_for_run(settings.with_group("openai", dimensions=8), database)
+
+
+def test_without_a_fallback_an_outage_leaves_nothing_behind(
+    settings: Settings, database: Database, server: ApiServer, monkeypatch: pytest.MonkeyPatch
+):
+    server.outage = True
+    down = configure(monkeypatch, server, openai_retry_seconds=0)
+    with pytest.raises(ProviderUnavailableError):
+        select_for_run(down, database)
+    assert list_spaces(database) == []
+
+
+def test_with_a_fallback_an_outage_is_left_to_the_run(
+    settings: Settings, database: Database, server: ApiServer, monkeypatch: pytest.MonkeyPatch
+):
+    server.outage = True
+    insert_chunks(database, sentences(3))
+    down = configure(monkeypatch, server, openai_retry_seconds=0, fallback="local", model_name=DEMO_MODEL)
+    stats = EmbeddingGenerator(down, database=database).generate_embeddings_batch()
+    assert stats.fallback is not None
+    assert stats.fallback.embedded == 3
+    assert [column.space.provider for column in list_spaces(database)] == ["openai", "local"]
+
+
+def test_a_budget_holds_for_the_first_contact_too(
+    settings: Settings, database: Database, server: ApiServer, monkeypatch: pytest.MonkeyPatch
+):
+    poor = configure(monkeypatch, server, openai_usd_per_million_tokens=1000, budget_usd_per_day="0.000001")
+    with pytest.raises(EmbeddingAssetsError, match="EMBEDDING_BUDGET_USD_PER_DAY"):
+        select_for_run(poor, database)
+    assert (list_spaces(database), len(server.served)) == ([], 0)
