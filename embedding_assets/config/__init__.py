@@ -92,7 +92,7 @@ class EmbeddingConfig(EnvironmentSettings):
         "auto",
         description="Number format of the model's layers: `auto` is bfloat16 where that computes faster, else float32.",
     )
-    batch_size: int = Field(32, ge=1, le=512, description="Most texts in one forward pass.")
+    batch_size: int = Field(32, ge=1, le=512, description="Most texts in one forward pass. Unset on a GPU: 512.")
     batch_tokens: int | None = Field(
         None,
         ge=64,
