@@ -69,17 +69,25 @@ class Wait:
 
     Attributes:
         seconds: when to ask again.
-        reason: what is waited for: the rate limit, open reservations of dollars, or the end of an outage.
+        reason: what is waited for: the rate limit, open reservations of dollars, or the end of an outage. ``probe``:
+            the outage may be over, which a short text that is known to be good is to find out.
         outage_seconds: how long the endpoint has been failing; 0 if it is not.
     """
 
     seconds: float
-    reason: Literal["rate", "budget", "outage"]
+    reason: Literal["rate", "budget", "outage", "probe"]
     outage_seconds: float
 
 
 def admit(
-    database: Database, request: ApiRequest, limits: RateLimits, budget: BudgetConfig, *, lifetime_seconds: float
+    database: Database,
+    request: ApiRequest,
+    limits: RateLimits,
+    budget: BudgetConfig,
+    *,
+    lifetime_seconds: float,
+    probe: bool = False,
+    question: bool = False,
 ) -> Admitted | Wait:
     """Reserve what ``request`` may cost and take, unless a limit or an outage forbids it for now.
 
@@ -89,6 +97,8 @@ def admit(
         limits: the endpoint's, as configured.
         budget: the dollar limits.
         lifetime_seconds: when the reservation expires if no outcome is recorded; longer than the request may take.
+        probe: it is the short text that finds out whether an outage is over; after one, nothing else is admitted first.
+        question: it is the only text of its call, which does not wait until a larger one has been answered first.
 
     Raises:
         BudgetExceededError: a dollar limit leaves no room for it, even when all open requests turn out cheap.
@@ -101,14 +111,14 @@ def admit(
             lock_budget(connection)
         stored = lock_endpoint(connection, request.endpoint)
         endpoint = stored.configured(limits)
-        verdict = _judge(connection, endpoint, request, budget if limited else None)
+        verdict = _judge(connection, endpoint, request, budget if limited else None, probe=probe, question=question)
         if isinstance(verdict, Wait):
             if endpoint != stored:
                 save_endpoint(connection, endpoint)
             return verdict
-        probe = endpoint.open_until is not None
-        endpoint = endpoint.admitted(request.tokens, lifetime_seconds)
-        reservation = reserve(connection, request, endpoint, probe=probe, expires=endpoint.now + lifetime_seconds)
+        probing = endpoint.open_until is not None
+        endpoint = endpoint.admitted(request.tokens)
+        reservation = reserve(connection, request, endpoint, probe=probing, expires=endpoint.now + lifetime_seconds)
         save_endpoint(connection, endpoint)
         return Admitted(reservation, verdict)
 
@@ -211,25 +221,41 @@ def _close(
 
 
 def _judge(
-    connection: Connection, endpoint: Endpoint, request: ApiRequest, budget: BudgetConfig | None
+    connection: Connection,
+    endpoint: Endpoint,
+    request: ApiRequest,
+    budget: BudgetConfig | None,
+    *,
+    probe: bool,
+    question: bool,
 ) -> Wait | float:
     """The reason why ``request`` must wait, or the share of the dollar limits that is used with it."""
-    if seconds := endpoint.open_seconds:
-        # A probe may succeed long before it would be given up.
-        return Wait(min(seconds, _OUTAGE_POLL_SECONDS), "outage", endpoint.outage_seconds)
-    if seconds := endpoint.blocked_seconds:
-        return Wait(seconds, "rate", endpoint.outage_seconds)
+    if (held_up := _held_up(endpoint, probe=probe)) is not None:
+        return held_up
     share = check_budget(connection, request, budget, endpoint.now) if budget else 0.0
     if share is None:
         return Wait(_BUDGET_POLL_SECONDS, "budget", endpoint.outage_seconds)
     if endpoint.corrected_by is None:
         # One request alone finds out what the endpoint really leaves.
-        if count_open(connection, endpoint, since=endpoint.now - _FIRST_ANSWER_SECONDS) != (0, 0):
+        since = endpoint.now - _FIRST_ANSWER_SECONDS
+        if not question and count_open(connection, endpoint, since=since) != (0, 0):
             return Wait(_FIRST_ANSWER_POLL_SECONDS, "rate", endpoint.outage_seconds)
     elif seconds := endpoint.wait_seconds(request.tokens):
         # An answer may say that more is left than was thought.
         return Wait(min(seconds, _RATE_POLL_SECONDS), "rate", endpoint.outage_seconds)
     return share
+
+
+def _held_up(endpoint: Endpoint, *, probe: bool) -> Wait | None:
+    """The reason why nothing may be sent to an endpoint, or nothing but a probe."""
+    if seconds := endpoint.open_seconds:
+        # A probe may succeed long before it would be given up.
+        return Wait(min(seconds, _OUTAGE_POLL_SECONDS), "outage", endpoint.outage_seconds)
+    if seconds := endpoint.blocked_seconds:
+        return Wait(seconds, "rate", endpoint.outage_seconds)
+    if endpoint.open_until is not None and not probe:
+        return Wait(0.0, "probe", endpoint.outage_seconds)
+    return None
 
 
 def _corrected(

@@ -21,7 +21,12 @@ _MARGIN_SECONDS: Final = 0.5
 _TOLERATED_OUTAGES: Final = 5
 """Failures in a row that open the circuit."""
 
-_LONGEST_OPEN_SECONDS: Final = 60.0
+_LONGEST_OPEN_SECONDS: Final = 15.0
+"""Longest break of the circuit: a probe is one short text, and a server that is back is to be found soon."""
+
+_PROBE_SECONDS: Final = 10.0
+"""Time after which a probe without an outcome may be followed by another: its process may be dead."""
+
 _LONGEST_BLOCK_SECONDS: Final = 86_400.0
 
 _STREAK_SECONDS: Final = 900.0
@@ -208,9 +213,9 @@ class Endpoint:
         """Seconds until a request of so many tokens keeps to the limits."""
         return max(self.requests.wait_seconds(1), self.tokens.wait_seconds(tokens))
 
-    def admitted(self, tokens: int, lifetime_seconds: float) -> Self:
+    def admitted(self, tokens: int) -> Self:
         """The endpoint after a request was let through: a probe, if the circuit was open."""
-        open_until = None if self.open_until is None else self.now + lifetime_seconds
+        open_until = None if self.open_until is None else self.now + _PROBE_SECONDS
         return replace(self, requests=self.requests.taken(1), tokens=self.tokens.taken(tokens), open_until=open_until)
 
     def corrected(self, reservation: int, rates: RateHeaders, uncounted: tuple[int, int]) -> Self:

@@ -19,15 +19,13 @@ from embedding_assets.planning import halve, plan_requests
 from embedding_assets.providers.base import EmbeddedBatch
 from embedding_assets.providers.openai.answers import Answer
 from embedding_assets.providers.openai.background import Emit
-from embedding_assets.providers.openai.gate import ApiAccount, ApiGate
+from embedding_assets.providers.openai.gate import PROBE, ApiAccount, ApiGate
 from embedding_assets.providers.openai.outcomes import Outcome
 from embedding_assets.providers.openai.texts import ApiText, cut_text, next_size, share_tokens
 
 logger = logging.getLogger(__name__)
 
 Send = Callable[[Sequence[str]], Awaitable[Outcome]]
-
-_PROBE: Final = "The quick brown fox jumps over the lazy dog."
 
 _MOST_OUTAGES: Final = 6
 """Failures of one request by the server's fault, before the request itself is suspected."""
@@ -191,9 +189,15 @@ class ApiCall:
 
         That is by ``time.monotonic``, and if anything too early.
         """
-        reservation = await self._gate.enter(texts)
+        reservation = await self._gate.enter(texts, self._probe)
         if reservation is None:
             return _OVERSIZE, math.inf
+        return await self._exchange(reservation, texts)
+
+    async def _probe(self, reservation: int) -> None:
+        await self._exchange(reservation, [PROBE])
+
+    async def _exchange(self, reservation: int, texts: Sequence[ApiText]) -> tuple[Outcome, float]:
         likely = sum(text.likely_tokens for text in texts)
         started = time.monotonic()
         try:
@@ -285,7 +289,7 @@ class ApiCall:
         async with self._probing:
             while self._answered_at <= since:
                 async with self._in_flight:
-                    outcome, _ = await self._request([ApiText(_PROBE, len(_PROBE), ())])
+                    outcome, _ = await self._request([PROBE])
                 match outcome.kind:
                     case "answered" | "rate_limited":
                         pass

@@ -7,7 +7,7 @@ import logging
 import math
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from contextvars import copy_context
@@ -38,6 +38,12 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+Probe = Callable[[int], Awaitable[None]]
+"""Sends the probe of a reservation, and records its outcome by ``ApiGate.leave``."""
+
+PROBE: Final = ApiText("The quick brown fox jumps over the lazy dog.", 44, ())
+"""A text that is known to be good."""
+
 _LEDGER_THREADS: Final = 2
 """Of the pool's connections; the pipeline needs others to fetch and to write."""
 
@@ -63,6 +69,7 @@ class ApiAccount:
         requests_per_minute, tokens_per_minute: limits that the server has named.
         request_inputs: most texts of a request: as configured, or what the server was seen to take.
         floats: whether the server refuses vectors as base64, so that they are asked for as numbers.
+        failing_since: when this process first saw the server fail that has answered nothing since; infinite: it works.
         budget_told: whether it was warned that a dollar limit is near.
         logged_at: for each reason to wait, when a line about it was last logged, by ``time.monotonic``.
     """
@@ -75,6 +82,7 @@ class ApiAccount:
     tokens_per_minute: int | None = None
     request_inputs: int = 0
     floats: bool = False
+    failing_since: float = math.inf
     budget_told: bool = False
     logged_at: dict[str, float] = field(default_factory=dict)
 
@@ -113,8 +121,11 @@ class ApiAccount:
 class ApiGate:
     """Lets the requests of one call through, one after the other, and records their outcomes in the database."""
 
-    def __init__(self, account: ApiAccount, database: Database, *, endpoint: str, run_id: str) -> None:
+    def __init__(
+        self, account: ApiAccount, database: Database, *, endpoint: str, run_id: str, question: bool = False
+    ) -> None:
         self._account = account
+        self._question = question
         self._database = database
         self._endpoint = endpoint
         self._run_id = run_id
@@ -136,8 +147,14 @@ class ApiGate:
     def __exit__(self, *exception: object) -> None:
         self._ledger.shutdown()
 
-    async def enter(self, texts: Sequence[ApiText]) -> int | None:
+    async def enter(self, texts: Sequence[ApiText], probe: Probe) -> int | None:
         """Wait until a request with these texts may be sent.
+
+        After an outage a probe goes first, and its answer is waited for.
+
+        Args:
+            texts: of the request.
+            probe: sends `PROBE`.
 
         Returns:
             Its reservation, for ``leave``; None: it is larger than the limits allow, and must be sent in parts.
@@ -148,7 +165,39 @@ class ApiGate:
             RateLimitExceededError: it has refused for rate for too long, or the limits leave no room in time.
         """
         account = self._account
-        request = ApiRequest(
+        request = self._describe(texts)
+        started = time.monotonic()
+        async with self._line:
+            while True:
+                if self._exceeded is not None:
+                    raise BudgetExceededError(*self._exceeded.args)
+                if len(texts) > 1 and request.tokens > account.request_tokens:
+                    return None
+                self._news.clear()
+                verdict = await self._admit(request)
+                if isinstance(verdict, Wait) and verdict.reason == "probe":
+                    verdict = await self._admit(self._describe([PROBE]), probe=True)
+                    if isinstance(verdict, Admitted):
+                        await probe(verdict.reservation)
+                        continue
+                if isinstance(verdict, Admitted):
+                    # An answer may have named the limits meanwhile.
+                    if len(texts) > 1 and request.tokens > account.request_tokens:
+                        await self._run(release, verdict.reservation, given_up=True)
+                        return None
+                    self._log_budget(verdict.budget_share)
+                    return verdict.reservation
+                if verdict.reason == "outage":
+                    self._check_outage(verdict)
+                self._check_patience(started, verdict)
+                self._log_waiting(verdict)
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(max(0.01, verdict.seconds)):
+                        await self._news.wait()
+
+    def _describe(self, texts: Sequence[ApiText]) -> ApiRequest:
+        account = self._account
+        return ApiRequest(
             endpoint=self._endpoint,
             space=account.space.name,
             provider=account.space.provider,
@@ -160,29 +209,17 @@ class ApiGate:
             most_tokens=sum(text.size for text in texts),
             usd_per_million=account.usd_per_million,
         )
-        started = time.monotonic()
-        async with self._line:
-            while True:
-                if self._exceeded is not None:
-                    raise BudgetExceededError(*self._exceeded.args)
-                if len(texts) > 1 and request.tokens > account.request_tokens:
-                    return None
-                self._news.clear()
-                verdict = await self._admit(request)
-                if isinstance(verdict, Admitted):
-                    # An answer may have named the limits meanwhile.
-                    if len(texts) > 1 and request.tokens > account.request_tokens:
-                        await self._run(release, verdict.reservation, given_up=True)
-                        return None
-                    self._log_budget(verdict.budget_share)
-                    return verdict.reservation
-                if verdict.reason == "outage" and verdict.outage_seconds >= account.config.retry_seconds:
-                    raise account.unavailable(verdict.outage_seconds)
-                self._check_patience(started, verdict)
-                self._log_waiting(verdict)
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(max(0.01, verdict.seconds)):
-                        await self._news.wait()
+
+    def _check_outage(self, verdict: Wait) -> None:
+        seconds = self._failing_seconds(verdict.outage_seconds)
+        if seconds >= self._account.config.retry_seconds:
+            raise self._account.unavailable(seconds)
+
+    def _failing_seconds(self, by_database: float) -> float:
+        """How long the server has been failing, of which only what this process has seen tries its patience."""
+        now = time.monotonic()
+        self._account.failing_since = min(self._account.failing_since, now)
+        return min(by_database, now - self._account.failing_since)
 
     def _check_patience(self, started: float, verdict: Wait) -> None:
         """Stop waiting for limits when that makes no sense any more."""
@@ -204,7 +241,8 @@ class ApiGate:
         """Record the outcome of a request.
 
         Returns:
-            The dollars it cost, or likely did; and how many seconds the server has been failing, 0 if it is not.
+            The dollars it cost, or likely did; and for how many seconds this process has seen the server fail, 0 if it
+            is not failing.
         """
         usd, seconds = Decimal(0), 0.0
         # First: as soon as the database knows, the next request may be let through.
@@ -223,6 +261,10 @@ class ApiGate:
             seconds = await self._run(
                 release, reservation, rates=outcome.rates, retry_after_seconds=pause, outage=outage
             )
+        if outcome.kind in ("outage", "lost", "garbled"):
+            seconds = self._failing_seconds(seconds)
+        elif outcome.kind != "abandoned":
+            self._account.failing_since = math.inf
         if outcome.kind == "answered":
             self._refusals, self._refused_since = 0, math.inf
         self._news.set()
@@ -244,9 +286,15 @@ class ApiGate:
         # No server is believed further ahead than an outage is waited out: a fallback would be late.
         return None if pause is None else min(pause, self._account.config.retry_seconds)
 
-    async def _admit(self, request: ApiRequest) -> Admitted | Wait:
+    async def _admit(self, request: ApiRequest, *, probe: bool = False) -> Admitted | Wait:
         asked = self._submit(
-            admit, request, self._limits, self._account.budget, lifetime_seconds=self._lifetime_seconds
+            admit,
+            request,
+            self._limits,
+            self._account.budget,
+            lifetime_seconds=self._lifetime_seconds,
+            probe=probe,
+            question=self._question,
         )
         try:
             return await asyncio.shield(asked)
@@ -285,8 +333,10 @@ class ApiGate:
     def _log_waiting(self, verdict: Wait) -> None:
         # To be held back by the rate limits is the normal case.
         level = logging.INFO if verdict.reason == "rate" else logging.WARNING
-        what = {"rate": "rate limit", "budget": "budget that other requests hold", "outage": "end of an outage"}
-        self._log_sometimes(level, f"waiting %.1f s for the {what[verdict.reason]}", verdict.seconds, verdict.reason)
+        what = {"rate": "rate limit", "budget": "budget that other requests hold"}.get(
+            verdict.reason, "end of an outage"
+        )
+        self._log_sometimes(level, f"waiting %.1f s for the {what}", verdict.seconds, verdict.reason)
 
     def _log_sometimes(self, level: int, message: str, seconds: float, reason: str) -> None:
         now = time.monotonic()

@@ -178,7 +178,10 @@ class OpenAIProvider:
             with unlogged_client(), correlate(current_run_id() or self._run_id) as run_id:
                 async with self._client() as client:
                     endpoint = endpoint_of(self._config)
-                    with ApiGate(self._account, self._database, endpoint=endpoint, run_id=run_id) as gate:
+                    question = len(prepared) == 1
+                    with ApiGate(
+                        self._account, self._database, endpoint=endpoint, run_id=run_id, question=question
+                    ) as gate:
                         await ApiCall(self._account, gate, _Sender(client, self._account, query=query), emit).run(
                             prepared
                         )

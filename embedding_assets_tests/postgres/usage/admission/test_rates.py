@@ -39,6 +39,12 @@ def test_without_any_limit_all_may_go_after_the_first_answer(database, ask, ente
         enter()
 
 
+def test_a_question_does_not_wait_for_the_first_answer(ask, enter):
+    enter()
+    assert ask().reason == "rate"
+    enter(question=True)
+
+
 def test_a_first_request_that_hangs_holds_the_others_up_for_seconds_only(database, ask, enter, pass_time):
     enter()
     assert ask() == Wait(0.1, "rate", 0.0)
