@@ -179,20 +179,23 @@ def release(
     return 0.0 if outcome is None else outcome[0].outage_seconds
 
 
-def presume(database: Database, reservation: int, *, given_up: bool = False) -> float:
+def presume(database: Database, reservation: int, *, given_up: bool = False, slow: bool = False) -> float:
     """Close a reservation of unknown outcome: it stays counted at its likely cost, and is a sign of an outage.
 
     Args:
         database: where the reservation is.
         reservation: what `admit` gave.
         given_up: we did not wait for the answer, which says nothing about the endpoint.
+        slow: the answer did not come in time.
 
     Returns:
         How many seconds the endpoint has been failing; 0 if it is not.
     """
 
     def learn(_: Connection, endpoint: Endpoint, closed: Reservation) -> Endpoint:
-        return endpoint.given_up(probe=closed.probe) if given_up else endpoint.failed(probe=closed.probe)
+        if given_up:
+            return endpoint.given_up(probe=closed.probe)
+        return endpoint.failed(probe=closed.probe, slow=slow)
 
     outcome = _close(database, reservation, "presumed", learn)
     return 0.0 if outcome is None else outcome[0].outage_seconds

@@ -244,15 +244,20 @@ class Endpoint:
         """The endpoint after somebody did not wait for it: if that was the probe, another may follow at once."""
         return replace(self, open_until=self.now) if probe and self.open_until is not None else self
 
-    def failed(self, *, probe: bool) -> Self:
-        """The endpoint after a sign that it is down."""
+    def failed(self, *, probe: bool, slow: bool = False) -> Self:
+        """The endpoint after a sign that it is down.
+
+        Args:
+            probe: it failed on a text that is known to be good.
+            slow: it did not answer in time, so that a probe is to find out before it is sent more.
+        """
         since, outages, open_until = self.failing_since, self.outages, self.open_until
         if since is None or not self._fails_still:
             since, outages, open_until = self.now, 0, None
         # Many of the requests in flight fail when the circuit opens; only those that find it closed count, and probes.
         if open_until is None or probe:
-            outages += 1
-            open_until = None
+            outages = max(outages + 1, _TOLERATED_OUTAGES) if probe else outages + 1
+            open_until = self.now if slow else None
             if outages >= _TOLERATED_OUTAGES:
                 seconds = min(2.0 ** min(outages - _TOLERATED_OUTAGES, 10), _LONGEST_OPEN_SECONDS)
                 open_until = self.now + seconds * random.uniform(0.75, 1.0)  # noqa: S311 (a jitter)

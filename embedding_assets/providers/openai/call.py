@@ -21,6 +21,7 @@ from embedding_assets.providers.openai.answers import Answer
 from embedding_assets.providers.openai.background import Emit
 from embedding_assets.providers.openai.gate import PROBE, ApiAccount, ApiGate
 from embedding_assets.providers.openai.outcomes import Outcome
+from embedding_assets.providers.openai.pace import Slots
 from embedding_assets.providers.openai.texts import ApiText, cut_text, next_size, share_tokens
 
 logger = logging.getLogger(__name__)
@@ -29,6 +30,9 @@ Send = Callable[[Sequence[str]], Awaitable[Outcome]]
 
 _MOST_OUTAGES: Final = 6
 """Failures of one request by the server's fault, before the request itself is suspected."""
+
+_MOST_TIMEOUTS: Final = 2
+"""The same where the server did not answer in time, since that takes long, and it has answered a probe meanwhile."""
 
 _MOST_MALFORMED: Final = 3
 """Answers to one request that cannot be used, before it is."""
@@ -93,7 +97,7 @@ class ApiCall:
         self._send = send
         self._emit = emit
         self._tasks = asyncio.TaskGroup()
-        self._in_flight = asyncio.Semaphore(account.config.concurrency)
+        self._slots = Slots(account.pace)
         self._probing = asyncio.Lock()
         self._answered_at = -math.inf
         self._owed_usd = Decimal(0)
@@ -128,7 +132,7 @@ class ApiCall:
         filled = plan_requests(
             [text.likely_tokens for text in likely_fit],
             max_tokens=self._account.request_tokens,
-            max_inputs=self._account.request_inputs,
+            max_inputs=self._account.pace.most_inputs,
         )
         for group in [*([likely_fit[index] for index in one] for one in filled), *perhaps_not]:
             self._tasks.create_task(self._embed(_Request(group, failing_since, outages=outages)))
@@ -150,10 +154,8 @@ class ApiCall:
             self._exceeded = self._exceeded or exceeded
 
     async def _try(self, request: _Request) -> None:
-        async with self._in_flight:
-            if len(request.texts) > self._account.request_inputs:  # learned since it was planned
-                self._start(request.texts, request.failing_since, request.outages)
-                return
+        async with self._slots:
+            self._cut(request)
             outcome, down_since = await self._request(request.texts)
             if outcome.answer is not None:
                 await self._deliver(request.texts, outcome.answer)
@@ -165,7 +167,9 @@ class ApiCall:
             raise _AgainError  # nothing is let through before it is time
         request.failing_since = min(request.failing_since, time.monotonic())
         match outcome.kind:
-            case "outage" | "lost":
+            case "outage" | "lost" | "timed_out":
+                if outcome.kind == "timed_out":
+                    self._account.pace.timed_out(len(request.texts))
                 await self._wait_out(request, outcome, down_since)
             case "malformed" | "garbled":
                 request.malformed += 1
@@ -183,6 +187,15 @@ class ApiCall:
                 await self._find_fault(request, outcome)
             case _:
                 raise self._denied(outcome)
+
+    def _cut(self, request: _Request) -> None:
+        """Leave for later what is more than the pace allows by now."""
+        most = self._account.pace.inputs
+        rest = request.texts[most:]
+        if rest:
+            request.texts = request.texts[:most]
+            later = _Request(rest, request.failing_since, outages=request.outages)
+            self._tasks.create_task(self._embed(later))
 
     async def _request(self, texts: Sequence[ApiText]) -> tuple[Outcome, float]:
         """Send a request when it may be sent; returns its outcome, and since when the server fails, if it does.
@@ -212,6 +225,7 @@ class ApiCall:
         self._owed_usd += usd
         if outcome.kind == "answered":
             self._answered_at = time.monotonic()
+            self._account.pace.answered(len(texts), ended - started, busy=self._slots.busy)
         logger.info(
             "request of %d texts: %s in %d ms",
             len(texts),
@@ -234,7 +248,8 @@ class ApiCall:
         request.down_since = min(request.down_since, time.monotonic())
         outage_seconds = time.monotonic() - down_since
         too_long = outage_seconds >= self._config.retry_seconds
-        suspect = request.outages >= _MOST_OUTAGES or (too_long and request.outages > 1)
+        most_outages = _MOST_TIMEOUTS if outcome.kind == "timed_out" else _MOST_OUTAGES
+        suspect = request.outages >= most_outages or (too_long and request.outages > 1)
         # The database knows what other processes were answered.
         if suspect and (down_since > request.down_since or await self._works_otherwise(request.down_since)):
             await self._isolate(request, "server_error")
@@ -264,7 +279,7 @@ class ApiCall:
         text = request.texts[0]
         if len(request.texts) > 1:
             if outcome.too_many_inputs:
-                self._account.learn_inputs(len(request.texts), outcome.allowed_inputs)
+                self._account.pace.refused(len(request.texts), outcome.allowed_inputs)
             # By size, so that long texts come together, and are no longer in the way of the others.
             request.texts.sort(key=lambda text: text.size)
             await self._isolate(request, outcome.kind)
@@ -288,12 +303,12 @@ class ApiCall:
         malformed = 0
         async with self._probing:
             while self._answered_at <= since:
-                async with self._in_flight:
+                async with self._slots:
                     outcome, _ = await self._request([PROBE])
                 match outcome.kind:
                     case "answered" | "rate_limited":
                         pass
-                    case "outage" | "lost":
+                    case "outage" | "lost" | "timed_out":
                         return False
                     case "malformed" | "garbled" if malformed + 1 < _MOST_MALFORMED and outcome.dimensions is None:
                         malformed += 1

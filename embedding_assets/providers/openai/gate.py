@@ -31,6 +31,7 @@ from embedding_assets.postgres.usage.admission import Admitted, Wait, admit, pre
 from embedding_assets.postgres.usage.endpoints import RateLimits
 from embedding_assets.postgres.usage.ledger import ApiRequest, usd_of
 from embedding_assets.providers.openai.outcomes import Outcome
+from embedding_assets.providers.openai.pace import Pace
 from embedding_assets.providers.openai.texts import ApiText
 from embedding_assets.spaces import VectorSpace
 
@@ -67,7 +68,7 @@ class ApiAccount:
         config, budget: the limits as configured.
         usd_per_million: dollars a million tokens; None: unknown.
         requests_per_minute, tokens_per_minute: limits that the server has named.
-        request_inputs: most texts of a request: as configured, or what the server was seen to take.
+        pace: how large requests are, and how many are in flight.
         floats: whether the server refuses vectors as base64, so that they are asked for as numbers.
         failing_since: when this process first saw the server fail that has answered nothing since; infinite: it works.
         budget_told: whether it was warned that a dollar limit is near.
@@ -80,21 +81,14 @@ class ApiAccount:
     usd_per_million: Decimal | None = None
     requests_per_minute: int | None = None
     tokens_per_minute: int | None = None
-    request_inputs: int = 0
+    pace: Pace = field(init=False)
     floats: bool = False
     failing_since: float = math.inf
     budget_told: bool = False
     logged_at: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.request_inputs = self.config.max_inputs
-
-    def learn_inputs(self, refused: int, allowed: int | None) -> None:
-        """Note that a request of ``refused`` texts was too large for the server, which may say how many it takes."""
-        most = allowed if allowed and allowed < refused else max(1, refused // 2)
-        if most < self.request_inputs:
-            logger.info("requests have at most %d texts from now on", most, extra={"inputs": most})
-            self.request_inputs = most
+        self.pace = Pace.first(self.config)
 
     @property
     def request_tokens(self) -> int:
@@ -252,8 +246,10 @@ class ApiGate:
         if outcome.kind in ("answered", "malformed"):
             tokens = outcome.tokens or likely_tokens
             usd = await self._run(settle, reservation, tokens=tokens, rates=outcome.rates)
-        elif outcome.kind in ("lost", "garbled", "abandoned"):
-            seconds = await self._run(presume, reservation, given_up=outcome.kind == "abandoned")
+        elif outcome.kind in ("lost", "timed_out", "garbled", "abandoned"):
+            seconds = await self._run(
+                presume, reservation, given_up=outcome.kind == "abandoned", slow=outcome.kind == "timed_out"
+            )
             usd = usd_of(likely_tokens, self._account.usd_per_million)
         else:
             pause = self._pause_after(outcome)
@@ -261,7 +257,7 @@ class ApiGate:
             seconds = await self._run(
                 release, reservation, rates=outcome.rates, retry_after_seconds=pause, outage=outage
             )
-        if outcome.kind in ("outage", "lost", "garbled"):
+        if outcome.kind in ("outage", "lost", "timed_out", "garbled"):
             seconds = self._failing_seconds(seconds)
         elif outcome.kind != "abandoned":
             self._account.failing_since = math.inf

@@ -11,7 +11,6 @@ import ssl
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
-from urllib.parse import urlsplit
 
 import numpy as np
 
@@ -20,6 +19,7 @@ from embedding_assets.errors import ConfigurationError
 from embedding_assets.logs import correlate, current_run_id, unlogged_client
 from embedding_assets.postgres.connection import Database
 from embedding_assets.providers.base import EmbeddedBatch
+from embedding_assets.providers.openai.address import is_openai, server_name
 from embedding_assets.providers.openai.answers import MalformedAnswerError, parse_answer
 from embedding_assets.providers.openai.background import Emit, iterate_in_background
 from embedding_assets.providers.openai.call import ApiCall
@@ -49,7 +49,7 @@ def openai_space(config: OpenAIConfig, *, prompt: str = "") -> VectorSpace:
         model=config.model,
         # The API gives no version of its weights, but the same name on another server may be another model.
         # What else a request says may change the vectors as well.
-        revision=_server(config.base_url) + _extra(config),
+        revision=server_name(config.base_url) + _extra(config),
         dimensions=config.dimensions,
         normalized=True,
         prompt=prompt,
@@ -78,26 +78,14 @@ def _secret(config: OpenAIConfig) -> str:
     environment = os.environ
     general = not environment.get("EMBEDDING_OPENAI_API_KEY") and key == environment.get("OPENAI_API_KEY")
     meant_for = environment.get("OPENAI_BASE_URL", "").strip().rstrip("/")
-    if general and not _is_openai(config.base_url) and config.base_url != meant_for:
+    if general and not is_openai(config.base_url) and config.base_url != meant_for:
         return ""
     return key.strip()
-
-
-def _is_openai(base_url: str) -> bool:
-    parts = urlsplit(base_url)
-    host = parts.hostname or ""
-    return parts.scheme == "https" and (host == "api.openai.com" or host.endswith(".api.openai.com"))
 
 
 def _extra(config: OpenAIConfig) -> str:
     fields = {**config.extra_body, **config.extra_body_document}
     return f"?{hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:8]}" if fields else ""
-
-
-def _server(base_url: str) -> str:
-    """Host, port and path of an API, the usual path left out; several may stand behind one host."""
-    parts = urlsplit(base_url)
-    return f"{parts.netloc}{parts.path.rstrip('/').removesuffix('/v1')}"
 
 
 class OpenAIProvider:
@@ -192,7 +180,7 @@ class OpenAIProvider:
         key = _secret(self._config)
         if not (key.isascii() and key.isprintable()) or " " in key:
             raise ConfigurationError("the key in EMBEDDING_OPENAI_API_KEY or OPENAI_API_KEY has characters no key has")
-        if not key and _is_openai(self._config.base_url):
+        if not key and is_openai(self._config.base_url):
             raise ConfigurationError("OpenAI needs a key; set OPENAI_API_KEY or EMBEDDING_OPENAI_API_KEY")
         return key or "none"  # many other servers need none, but the client does
 
@@ -253,7 +241,7 @@ class _Sender:
                     extra_body=self._body or None,
                 )
         except TimeoutError:
-            return Outcome("lost", "no answer in time")
+            return Outcome("timed_out", "no answer in time")
         except APIStatusError as error:
             return classify_refusal(error.status_code, error.body, error.response.headers)
         except APIConnectionError as error:

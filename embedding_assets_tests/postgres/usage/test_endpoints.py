@@ -175,8 +175,16 @@ def test_failures_far_apart_are_not_one_outage():
     assert failing.outage_seconds == pytest.approx(3200)
     later = dataclasses.replace(failing, now=failing.now + 901)
     assert later.outage_seconds == 0
-    again = later.failed(probe=True)
-    assert (again.outages, again.outage_seconds, again.open_until) == (1, 0, None)
+    again = later.failed(probe=False)
+    assert (again.outages, again.outage_seconds) == (1, 0)
+
+
+def test_a_server_that_does_not_answer_in_time_is_asked_a_short_text_first():
+    slow = NEW.failed(probe=False, slow=True)
+    assert (slow.outages, slow.open_until, slow.open_seconds) == (1, NEW.now, 0)
+    assert slow.answered().open_until is None
+    failed = slow.failed(probe=True, slow=True)
+    assert 0.75 <= failed.open_seconds <= 1, "a probe that fails leaves the circuit open"
 
 
 @pytest.mark.parametrize(("seconds", "kept"), [(30.0, 30.0), (-3.0, 0.0), (1e12, 86_400.0)])

@@ -19,7 +19,7 @@ from embedding_assets.logs import correlate
 from embedding_assets.postgres.connection import Database
 from embedding_assets.providers.openai.provider import OpenAIProvider, openai_space
 from embedding_assets_tests.support.api_runs import usage
-from embedding_assets_tests.support.calls import Result, assert_embedded, embed, make_provider
+from embedding_assets_tests.support.calls import Result, assert_embedded, at_full_pace, embed, make_provider
 from fake_api.faults import PASSING
 from fake_api.server import ApiServer, Fault
 
@@ -99,7 +99,7 @@ def test_what_cannot_be_sent_is_not(server: ApiServer, database: Database):
 def test_requests_are_filled_and_never_above_the_limits(server: ApiServer, database: Database):
     texts = [f"{number} " + "word " * 200 for number in range(400)]
 
-    embed(make_provider(server, database, max_request_tokens=30_000, max_inputs=150), texts)
+    embed(at_full_pace(make_provider(server, database, max_request_tokens=30_000, max_inputs=150)), texts)
 
     assert max(one.estimate for one in server.served) <= 30_000
     assert sorted(one.inputs for one in server.served)[1:] == [119] * (len(server.served) - 1)
@@ -131,9 +131,9 @@ def test_what_the_headers_say_bounds_the_next_requests(database: Database):
 
 @pytest.mark.parametrize("concurrency", [3, 8])
 def test_as_many_requests_are_in_flight_as_may_be(concurrency: int, server: ApiServer, database: Database):
-    server.latency_seconds = 2.0
+    server.latency_seconds = 1.0
     provider = make_provider(server, database, max_inputs=5, concurrency=concurrency)
-    texts = TEXTS[: 5 * (1 + concurrency + 2)]  # the first goes alone
+    texts = TEXTS[: 5 * (4 * concurrency + 2)]  # the first goes alone, then two, then four
     assert_embedded(embed(provider, texts), texts)
     assert server.most_in_flight == concurrency
 
