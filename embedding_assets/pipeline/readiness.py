@@ -11,7 +11,7 @@ from embedding_assets.postgres.chunks import has_chunks
 from embedding_assets.postgres.usage.endpoints import outage_until
 from embedding_assets.postgres.usage.ledger import count_spending, usd_of
 from embedding_assets.providers.fallback import find_fallback
-from embedding_assets.providers.openai.gate import ApiAccount
+from embedding_assets.providers.openai.account import ApiAccount
 from embedding_assets.providers.openai.prices import price_of
 from embedding_assets.providers.openai.provider import endpoint_of, openai_space
 from embedding_assets.providers.space_selection import find_for_run, foreign_provider

@@ -17,9 +17,10 @@ import tenacity
 from embedding_assets.errors import BudgetExceededError, ProviderError, QuotaExceededError
 from embedding_assets.planning import halve, plan_requests
 from embedding_assets.providers.base import EmbeddedBatch
+from embedding_assets.providers.openai.account import ApiAccount
 from embedding_assets.providers.openai.answers import Answer
 from embedding_assets.providers.openai.background import Emit
-from embedding_assets.providers.openai.gate import PROBE, ApiAccount, ApiGate
+from embedding_assets.providers.openai.gate import PROBE, ApiGate
 from embedding_assets.providers.openai.outcomes import Outcome
 from embedding_assets.providers.openai.pace import Slots
 from embedding_assets.providers.openai.texts import ApiText, cut_text, next_size, share_tokens

@@ -11,18 +11,13 @@ from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from contextvars import copy_context
-from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import partial
 from typing import Any, Final, Self, TypeVar
-from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
 
-from embedding_assets.config import BudgetConfig, OpenAIConfig
 from embedding_assets.errors import (
     BudgetExceededError,
     EmbeddingAssetsError,
-    ProviderUnavailableError,
     RateLimitExceededError,
 )
 from embedding_assets.formatting import share
@@ -30,10 +25,9 @@ from embedding_assets.postgres.connection import Database
 from embedding_assets.postgres.usage.admission import Admitted, Wait, admit, presume, release, settle
 from embedding_assets.postgres.usage.endpoints import RateLimits
 from embedding_assets.postgres.usage.ledger import ApiRequest, usd_of
+from embedding_assets.providers.openai.account import ApiAccount
 from embedding_assets.providers.openai.outcomes import Outcome
-from embedding_assets.providers.openai.pace import Pace
 from embedding_assets.providers.openai.texts import ApiText
-from embedding_assets.spaces import VectorSpace
 
 logger = logging.getLogger(__name__)
 
@@ -57,59 +51,6 @@ _LOG_SECONDS: Final = 10.0
 _SHORTEST_PAUSE_SECONDS: Final = 0.1
 _LONGEST_PAUSE_SECONDS: Final = 20.0
 """After a refusal for rate that does not say when to come back."""
-
-
-@dataclass(slots=True)
-class ApiAccount:
-    """Whose requests these are, and what has been learned with them; outlives a call.
-
-    Attributes:
-        space: the space the vectors are for.
-        config, budget: the limits as configured.
-        usd_per_million: dollars a million tokens; None: unknown.
-        requests_per_minute, tokens_per_minute: limits that the server has named.
-        pace: how large requests are, and how many are in flight.
-        floats: whether the server refuses vectors as base64, so that they are asked for as numbers.
-        failing_since: when this process first saw the server fail that has answered nothing since; infinite: it works.
-        budget_told: whether it was warned that a dollar limit is near.
-        logged_at: for each reason to wait, when a line about it was last logged, by ``time.monotonic``.
-    """
-
-    space: VectorSpace
-    config: OpenAIConfig
-    budget: BudgetConfig
-    usd_per_million: Decimal | None = None
-    requests_per_minute: int | None = None
-    tokens_per_minute: int | None = None
-    pace: Pace = field(init=False)
-    floats: bool = False
-    failing_since: float = math.inf
-    budget_told: bool = False
-    logged_at: dict[str, float] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        self.pace = Pace.first(self.config)
-
-    @property
-    def request_tokens(self) -> int:
-        """Most likely tokens of a request: what a request may have, but only a part of what a minute may have.
-
-        With a tenth of a minute in each, several are in flight; fewer requests than ten a minute must be larger.
-        """
-        tokens = _lower(self.config.tokens_per_minute, self.tokens_per_minute)
-        requests = _lower(self.config.requests_per_minute, self.requests_per_minute)
-        if tokens is None:
-            return self.config.max_request_tokens
-        return max(1, min(self.config.max_request_tokens, tokens // min(10, requests or 10)))
-
-    def unavailable(self, seconds: float, reason: str = "") -> ProviderUnavailableError:
-        """The error of an outage that did not pass."""
-        return ProviderUnavailableError(
-            f"the embeddings API at {self.space.revision} has been failing for {seconds:.0f} s"
-            f"{f' (last: {reason})' if reason else ''}; run again when it is back, raise "
-            "EMBEDDING_OPENAI_RETRY_SECONDS, or set EMBEDDING_FALLBACK to embed with another provider meanwhile"
-            f"{_through_proxy(self.config.base_url)}"
-        )
 
 
 class ApiGate:
@@ -339,18 +280,3 @@ class ApiGate:
         if now - self._account.logged_at.get(reason, -math.inf) >= _LOG_SECONDS:
             self._account.logged_at[reason] = now
             logger.log(level, message, seconds, extra={"reason": reason, "seconds": round(seconds, 3)})
-
-
-def _lower(*limits: int | None) -> int | None:
-    return min((limit for limit in limits if limit is not None), default=None)
-
-
-def _through_proxy(url: str) -> str:
-    """A hint where requests do not go to the server itself, which is easily forgotten for one on this machine."""
-    parts = urlsplit(url)
-    if parts.scheme not in getproxies() or proxy_bypass(parts.hostname or ""):
-        return ""
-    return (
-        f"; requests go through the proxy that {parts.scheme.upper()}_PROXY names: if they should not, add "
-        f"{parts.hostname} to NO_PROXY"
-    )

@@ -56,6 +56,12 @@ class Pace:
             inputs, in_flight = min(inputs, _FIRST_INPUTS), min(in_flight, _FIRST_IN_FLIGHT)
         return cls(inputs, in_flight, config.max_inputs, config.concurrency, config.timeout_seconds)
 
+    def recall(self, inputs: int, in_flight: int, most_inputs: int | None) -> None:
+        """Go on with the pace of another process, as far as the settings allow."""
+        self.most_inputs = min(self.most_inputs, most_inputs or self.most_inputs)
+        self.inputs = min(inputs, self.most_inputs)
+        self.in_flight = min(in_flight, self.most_in_flight)
+
     def answered(self, inputs: int, seconds: float, *, busy: int) -> None:
         """Note how long an answer took that has just arrived.
 

@@ -6,8 +6,12 @@ import asyncio
 import functools
 import hashlib
 import json
+import logging
+import math
 import os
 import ssl
+import threading
+import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
@@ -15,15 +19,17 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from embedding_assets.config import BudgetConfig, OpenAIConfig
-from embedding_assets.errors import ConfigurationError
+from embedding_assets.errors import ConfigurationError, DatabaseError
 from embedding_assets.logs import correlate, current_run_id, unlogged_client
 from embedding_assets.postgres.connection import Database
+from embedding_assets.postgres.usage.learned import read_learned, save_learned
 from embedding_assets.providers.base import EmbeddedBatch
+from embedding_assets.providers.openai.account import ApiAccount
 from embedding_assets.providers.openai.address import is_openai, server_name
 from embedding_assets.providers.openai.answers import MalformedAnswerError, parse_answer
 from embedding_assets.providers.openai.background import Emit, iterate_in_background
 from embedding_assets.providers.openai.call import ApiCall
-from embedding_assets.providers.openai.gate import ApiAccount, ApiGate
+from embedding_assets.providers.openai.gate import ApiGate
 from embedding_assets.providers.openai.outcomes import (
     Outcome,
     classify_failure,
@@ -39,7 +45,12 @@ from embedding_assets.spaces import VectorSpace
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
 
+logger = logging.getLogger(__name__)
+
 _MOST_WINDOW_TEXTS: Final = 16_384
+
+_RECALL_SECONDS: Final = 86_400.0
+"""As long as the database keeps what was learned."""
 
 
 def openai_space(config: OpenAIConfig, *, prompt: str = "") -> VectorSpace:
@@ -109,6 +120,8 @@ class OpenAIProvider:
         self._database = database
         self._account = ApiAccount(self.space, config, budget)
         self._loaded = False
+        self._recalled_at = -math.inf
+        self._recalling = threading.Lock()
         # Outside of a run, the limit in dollars for one holds for all that this provider does.
         self._run_id = uuid.uuid4().hex[:12]
 
@@ -161,6 +174,7 @@ class OpenAIProvider:
             yield EmbeddedBatch([], np.empty((0, self.space.dimensions), dtype=np.float32), [], [], errors)
         if not prepared:
             return
+        self._recall()
 
         async def produce(emit: Emit[EmbeddedBatch]) -> None:
             with unlogged_client(), correlate(current_run_id() or self._run_id) as run_id:
@@ -174,7 +188,29 @@ class OpenAIProvider:
                             prepared
                         )
 
-        yield from iterate_in_background(produce, most_waiting=self._config.concurrency)
+        try:
+            yield from iterate_in_background(produce, most_waiting=self._config.concurrency)
+        finally:
+            self._keep_learned()
+
+    def _recall(self) -> None:
+        """Start with what was learned of the server; what this process knows for a day is forgotten too."""
+        with self._recalling:
+            if time.monotonic() - self._recalled_at > _RECALL_SECONDS:
+                self._account.recall(read_learned(self._database, endpoint_of(self._config)))
+                self._recalled_at = time.monotonic()
+
+    def _keep_learned(self) -> None:
+        with self._recalling:
+            learned = self._account.newly_learned()
+            if learned is None:
+                return
+            try:
+                save_learned(self._database, endpoint_of(self._config), learned)
+            except DatabaseError as error:
+                logger.warning("what was learned of the server is not kept for the next process: %s", error)
+            else:
+                self._account.note_kept()
 
     def _key(self) -> str:
         key = _secret(self._config)

@@ -15,7 +15,8 @@ from embedding_assets.config import BudgetConfig, OpenAIConfig
 from embedding_assets.errors import BudgetExceededError, ProviderUnavailableError
 from embedding_assets.postgres.connection import Database
 from embedding_assets.postgres.usage.endpoints import RateHeaders
-from embedding_assets.providers.openai.gate import ApiAccount, ApiGate
+from embedding_assets.providers.openai.account import ApiAccount
+from embedding_assets.providers.openai.gate import ApiGate
 from embedding_assets.providers.openai.outcomes import Outcome
 from embedding_assets.providers.openai.provider import openai_space
 from embedding_assets.providers.openai.texts import ApiText
