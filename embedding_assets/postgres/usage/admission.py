@@ -132,6 +132,8 @@ def settle(database: Database, reservation: int, *, tokens: int, rates: RateHead
         # Without headers too: from the first answer on, more than one request is in flight.
         if _says_something(rates) or endpoint.corrected_by is None:
             endpoint = _corrected(connection, endpoint, reservation, closed, rates or _NO_HEADERS)
+        if rates is None or rates.remaining_tokens is None or endpoint.tokens.is_ours:
+            endpoint = endpoint.charged(tokens - closed.tokens)
         return endpoint.answered()
 
     outcome = _close(database, reservation, "settled", learn, tokens=tokens)

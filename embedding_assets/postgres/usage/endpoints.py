@@ -106,6 +106,11 @@ class Bucket:
         """The limit in force: the lower one."""
         return min((limit for limit in (self.configured, self.learned) if limit is not None), default=None)
 
+    @property
+    def is_ours(self) -> bool:
+        """True if the limit is below that of the endpoint, which does not count by it."""
+        return self.configured is not None and self.learned is not None and self.configured < self.learned
+
     def refilled(self, seconds: float) -> Self:
         """The bucket that many seconds later."""
         if self.limit is None or self.available is None:
@@ -130,6 +135,12 @@ class Bucket:
         """The bucket after ``amount`` was used."""
         available = None if self.available is None else self.available - amount
         return replace(self, available=available, admitted=self.admitted + amount)
+
+    def charged(self, amount: int) -> Self:
+        """The bucket after a request turned out to have used so much more than was taken; less, where negative."""
+        if self.limit is None or self.available is None:
+            return self
+        return replace(self, available=min(self.available - amount, float(self.limit)))
 
     def corrected(self, limit: int | None, remaining: int | None, uncounted: int) -> Self:
         """The bucket after an answer said what the endpoint leaves, which others with the same key use too.
@@ -217,6 +228,10 @@ class Endpoint:
         """The endpoint after a request was let through: a probe, if the circuit was open."""
         open_until = None if self.open_until is None else self.now + _PROBE_SECONDS
         return replace(self, requests=self.requests.taken(1), tokens=self.tokens.taken(tokens), open_until=open_until)
+
+    def charged(self, tokens: int) -> Self:
+        """The endpoint after a request took so many tokens more than it likely would."""
+        return replace(self, tokens=self.tokens.charged(tokens))
 
     def corrected(self, reservation: int, rates: RateHeaders, uncounted: tuple[int, int]) -> Self:
         """The endpoint after the answer to ``reservation``, of whose requests and tokens ``uncounted`` came later."""

@@ -157,11 +157,13 @@ class Reservation:
 
     Attributes:
         usd: what it cost, or likely did.
+        tokens: what it was to take until it was closed.
         probe: whether it was to find out if an outage is over.
         admitted: requests and tokens that its endpoint had admitted in all by then, itself included.
     """
 
     usd: Decimal
+    tokens: int
     probe: bool
     admitted: tuple[int, int]
 
@@ -277,9 +279,12 @@ def close_reservation(
         outcome: billed; unknown; or refused, after which the row is gone.
         tokens: as billed.
     """
-    query = sql.SQL(_CLOSE[outcome] + " RETURNING usd, probe, requests_admitted, tokens_admitted")
+    query = sql.SQL("""
+        WITH before AS MATERIALIZED (SELECT tokens FROM embedding_usage WHERE id = %(id)s) {}
+        RETURNING usd, (SELECT tokens FROM before), probe, requests_admitted, tokens_admitted
+    """).format(sql.SQL(_CLOSE[outcome]))
     row = connection.execute(query, {"id": reservation, "tokens": tokens}).fetchone()
-    return Reservation(row[0], row[1], (row[2], row[3])) if row else None
+    return Reservation(*row[:3], (row[3], row[4])) if row else None
 
 
 def count_open(
