@@ -41,13 +41,17 @@ def estimate_backlog(
         tokens_per_second = run.tokens / run.seconds if run and run.seconds > 0 else None
     seconds = tokens / tokens_per_second if tokens_per_second else None
     usd: float | None = 0.0
+    request_usd: float | None = 0.0
     if column.space.provider == "openai":
         settings = select_space(settings, column, database).settings
         if seconds is None:
             seconds = _seconds_by_limits(backlog.due, tokens, settings.openai)
         price = price_of(settings.openai, settings.budget)
         usd = None if price is None else float(usd_of(tokens, price))
-    return backlog, BacklogEstimate(chunks=backlog.due, tokens=tokens, seconds=seconds, usd=usd)
+        full = _tokens_of_a_request(backlog.due, tokens, settings.openai)
+        # A byte may be a token, and likely is a quarter of one.
+        request_usd = None if price is None else float(usd_of(4 * full, price))
+    return backlog, BacklogEstimate(backlog.due, tokens, seconds, usd, request_usd)
 
 
 def _seconds_by_limits(chunks: int, tokens: int, config: OpenAIConfig) -> float | None:
@@ -59,6 +63,12 @@ def _seconds_by_limits(chunks: int, tokens: int, config: OpenAIConfig) -> float 
         if limit is not None
     ]
     return max(minutes) * 60 if minutes else None
+
+
+def _tokens_of_a_request(chunks: int, tokens: int, config: OpenAIConfig) -> int:
+    """Tokens of a full request, or of all there is if that is less."""
+    by_inputs = -(-tokens * config.max_inputs // max(chunks, 1))
+    return min(tokens, by_inputs, config.max_request_tokens)
 
 
 def measure_tokens_per_second(
@@ -83,9 +93,11 @@ class BacklogEstimate:
         tokens: their tokens; chunks without a stored count are taken at a quarter of a token a byte.
         seconds: at the rate of recent runs, else as an API's limits allow; None where neither is known.
         usd: what the provider will bill; None where its price is not known.
+        request_usd: the most that a full request may cost, which is reserved until it is answered; None as for that.
     """
 
     chunks: int
     tokens: int
     seconds: float | None
     usd: float | None
+    request_usd: float | None = 0.0

@@ -243,7 +243,8 @@ def check_budget(connection: Connection, request: ApiRequest, budget: BudgetConf
             continue
         closed, held, likely = counts[period]
         if closed + likely + most > limit:
-            raise BudgetExceededError(_exceeded(period, limit, closed + likely, most, now))
+            left = max(limit - closed - likely, Decimal(0))
+            raise BudgetExceededError(_exceeded(period, limit, closed + likely, most, now), left_usd=left)
         fits = fits and closed + held + most <= limit
         share = max(share, float((closed + likely + usd) / limit))
     return min(share, 1.0) if fits else None
@@ -284,7 +285,7 @@ def close_reservation(
         RETURNING usd, (SELECT tokens FROM before), probe, requests_admitted, tokens_admitted
     """).format(sql.SQL(_CLOSE[outcome]))
     row = connection.execute(query, {"id": reservation, "tokens": tokens}).fetchone()
-    return Reservation(*row[:3], (row[3], row[4])) if row else None
+    return Reservation(row[0], row[1], row[2], (row[3], row[4])) if row else None
 
 
 def count_open(
@@ -321,7 +322,7 @@ def _exceeded(period: str, limit: Decimal, spent: Decimal, most: Decimal, now: f
         f"and the limit is {dollars(limit)} ({setting}); "
     )
     if most > limit:
-        return f"{message}raise the limit, or make requests smaller (EMBEDDING_OPENAI_MAX_REQUEST_TOKENS)"
+        return f"{message}raise the limit"
     return f"{message}{goes_on}, or raise the limit"
 
 

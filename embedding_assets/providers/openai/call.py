@@ -46,7 +46,7 @@ _PERHAPS_A_TEXT: Final = (403, 406, 451)
 
 _BACKOFF: Final = tenacity.wait_random_exponential(multiplier=0.5, max=20.0)
 
-_OVERSIZE: Final = Outcome("too_large", "more than the rate limits allow at once")
+_OVERSIZE: Final = Outcome("too_large", "more than the limits allow at once")
 _ABANDONED: Final = Outcome("abandoned", "cancelled")
 
 
@@ -132,7 +132,7 @@ class ApiCall:
         perhaps_not = [[text] for text in texts if text.likely_tokens > self._config.max_input_tokens]
         filled = plan_requests(
             [text.likely_tokens for text in likely_fit],
-            max_tokens=self._account.request_tokens,
+            max_tokens=self._gate.request_tokens,
             max_inputs=self._account.pace.most_inputs,
         )
         for group in [*([likely_fit[index] for index in one] for one in filled), *perhaps_not]:

@@ -72,6 +72,7 @@ class ApiGate:
         self._line = asyncio.Lock()
         self._news = asyncio.Event()
         self._exceeded: BudgetExceededError | None = None
+        self._affordable_tokens: int | None = None
         self._refusals = 0
         self._refused_until = 0.0
         self._refused_since = math.inf
@@ -81,6 +82,12 @@ class ApiGate:
 
     def __exit__(self, *exception: object) -> None:
         self._ledger.shutdown()
+
+    @property
+    def request_tokens(self) -> int:
+        """Most likely tokens of a request, by settings and limits, and by the dollars that are left."""
+        tokens = self._account.request_tokens
+        return tokens if self._affordable_tokens is None else max(1, min(tokens, self._affordable_tokens))
 
     async def enter(self, texts: Sequence[ApiText], probe: Probe) -> int | None:
         """Wait until a request with these texts may be sent.
@@ -99,17 +106,22 @@ class ApiGate:
             ProviderUnavailableError: the server has been failing for too long.
             RateLimitExceededError: it has refused for rate for too long, or the limits leave no room in time.
         """
-        account = self._account
         request = self._describe(texts)
         started = time.monotonic()
         async with self._line:
             while True:
                 if self._exceeded is not None:
                     raise BudgetExceededError(*self._exceeded.args)
-                if len(texts) > 1 and request.tokens > account.request_tokens:
+                if len(texts) > 1 and request.tokens > self.request_tokens:
                     return None
                 self._news.clear()
-                verdict = await self._admit(request)
+                try:
+                    verdict = await self._admit(request)
+                except BudgetExceededError as exceeded:
+                    if self._may_afford_part_of(texts, exceeded):
+                        continue
+                    self._exceeded = exceeded
+                    raise
                 if isinstance(verdict, Wait) and verdict.reason == "probe":
                     verdict = await self._admit(self._describe([PROBE]), probe=True)
                     if isinstance(verdict, Admitted):
@@ -117,7 +129,7 @@ class ApiGate:
                         continue
                 if isinstance(verdict, Admitted):
                     # An answer may have named the limits meanwhile.
-                    if len(texts) > 1 and request.tokens > account.request_tokens:
+                    if len(texts) > 1 and request.tokens > self.request_tokens:
                         await self._run(release, verdict.reservation, given_up=True)
                         return None
                     self._log_budget(verdict.budget_share)
@@ -144,6 +156,17 @@ class ApiGate:
             most_tokens=sum(text.size for text in texts),
             usd_per_million=account.usd_per_million,
         )
+
+    def _may_afford_part_of(self, texts: Sequence[ApiText], exceeded: BudgetExceededError) -> bool:
+        """True if fewer of these texts fit into what is left; from now on requests are no larger."""
+        price = self._account.usd_per_million
+        if len(texts) == 1 or not price:
+            return False
+        tokens = int(exceeded.left_usd * 1_000_000 / price) // 4  # a byte may be a token, and likely is a quarter
+        if tokens < min(text.likely_tokens for text in texts):
+            return False
+        self._affordable_tokens = tokens
+        return True
 
     def _check_outage(self, verdict: Wait) -> None:
         seconds = self._failing_seconds(verdict.outage_seconds)
@@ -241,9 +264,6 @@ class ApiGate:
                 verdict = await asked
                 if isinstance(verdict, Admitted):
                     await self._run(release, verdict.reservation, given_up=True)
-            raise
-        except BudgetExceededError as exceeded:
-            self._exceeded = exceeded
             raise
 
     async def _run(self, function: Callable[..., T], *arguments: Any, **options: Any) -> T:

@@ -196,6 +196,17 @@ def test_a_limit_in_dollars_stops_before_it_is_passed(
     assert len(warnings) == 1
 
 
+def test_the_last_dollars_are_used_by_smaller_requests(server: ApiServer, database: Database):
+    budget = BudgetConfig(usd_per_run=Decimal("0.00004"))  # a byte may be a token: 2,000 bytes, of 27,000
+    texts = [f"{number} " + "word " * 10 for number in range(500)]
+    before = Result()
+    with pytest.raises(BudgetExceededError, match="EMBEDDING_BUDGET_USD_PER_RUN"):
+        embed(at_full_pace(make_provider(server, database, budget=budget)), texts, into=before)
+    assert Decimal("0.000036") < server.bill_usd <= Decimal("0.00004")
+    assert len(before.vectors) == server.seen.total() > 100
+    assert server.requests < 40
+
+
 def test_what_is_in_flight_when_the_limit_is_reached_is_kept(server: ApiServer, database: Database):
     server.latency_seconds = 0.3
     budget = BudgetConfig(usd_per_run=Decimal("0.00004"))
