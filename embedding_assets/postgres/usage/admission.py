@@ -9,14 +9,15 @@ from __future__ import annotations
 import logging
 from dataclasses import astuple, dataclass
 from decimal import Decimal
+from functools import partial
 from typing import TYPE_CHECKING, Final, Literal
 
 from embedding_assets.postgres.usage.endpoints import (
     Endpoint,
     RateHeaders,
     RateLimits,
+    ask_endpoint,
     lock_endpoint,
-    lock_endpoint_of,
     save_endpoint,
 )
 from embedding_assets.postgres.usage.ledger import (
@@ -35,6 +36,9 @@ if TYPE_CHECKING:
 
     from embedding_assets.config import BudgetConfig
     from embedding_assets.postgres.connection import Connection, Database
+
+    _CountEarlier = Callable[[Endpoint], tuple[int, int]]
+    """Counts requests and tokens in flight that were admitted before the one that is closed."""
 
 logger = logging.getLogger(__name__)
 
@@ -105,33 +109,38 @@ def admit(
     """
     limited = budget.is_limited and usd_of(request.most_tokens, request.usd_per_million) > 0
 
-    def work(connection: Connection) -> Admitted | Wait:
+    def work(connection: Connection, send: Callable[[], None]) -> Admitted | Wait:
         # Everywhere locks are taken in this order: budget, endpoint, reservation, sums.
         if limited:
             lock_budget(connection)
-        stored = lock_endpoint(connection, request.endpoint)
+        locked = ask_endpoint(connection, name=request.endpoint)
+        send()
+        stored = locked() or lock_endpoint(connection, request.endpoint)
         endpoint = stored.configured(limits)
-        verdict = _judge(connection, endpoint, request, budget if limited else None, probe=probe, question=question)
+        verdict = _judge(
+            connection, send, endpoint, request, budget if limited else None, probe=probe, question=question
+        )
         if isinstance(verdict, Wait):
             if endpoint != stored:
                 save_endpoint(connection, endpoint)
             return verdict
         probing = endpoint.open_until is not None
         endpoint = endpoint.admitted(request.tokens)
-        reservation = reserve(connection, request, endpoint, probe=probing, expires=endpoint.now + lifetime_seconds)
         save_endpoint(connection, endpoint)
-        return Admitted(reservation, verdict)
+        reserved = reserve(connection, request, endpoint, probe=probing, expires=endpoint.now + lifetime_seconds)
+        send()
+        return Admitted(reserved(), verdict)
 
-    return database.run(work)
+    return database.run_pipelined(work)
 
 
 def settle(database: Database, reservation: int, *, tokens: int, rates: RateHeaders | None) -> Decimal:
     """The request was answered and billed ``tokens``; returns the dollars."""
 
-    def learn(connection: Connection, endpoint: Endpoint, closed: Reservation) -> Endpoint:
+    def learn(count: _CountEarlier, endpoint: Endpoint, closed: Reservation) -> Endpoint:
         # Without headers too: from the first answer on, more than one request is in flight.
         if _says_something(rates) or endpoint.corrected_by is None:
-            endpoint = _corrected(connection, endpoint, reservation, closed, rates or _NO_HEADERS)
+            endpoint = _corrected(count, endpoint, reservation, closed, rates or _NO_HEADERS)
         if rates is None or rates.remaining_tokens is None or endpoint.tokens.is_ours:
             endpoint = endpoint.charged(tokens - closed.tokens)
         return endpoint.answered()
@@ -166,9 +175,9 @@ def release(
         How many seconds the endpoint has been failing; 0 if it is not.
     """
 
-    def learn(connection: Connection, endpoint: Endpoint, closed: Reservation) -> Endpoint:
+    def learn(count: _CountEarlier, endpoint: Endpoint, closed: Reservation) -> Endpoint:
         if rates is not None and _says_something(rates):
-            endpoint = _corrected(connection, endpoint, reservation, closed, rates)
+            endpoint = _corrected(count, endpoint, reservation, closed, rates)
         elif retry_after_seconds is not None and not outage:
             endpoint = endpoint.emptied()
         if retry_after_seconds is not None:
@@ -194,7 +203,7 @@ def presume(database: Database, reservation: int, *, given_up: bool = False, slo
         How many seconds the endpoint has been failing; 0 if it is not.
     """
 
-    def learn(_: Connection, endpoint: Endpoint, closed: Reservation) -> Endpoint:
+    def learn(_: _CountEarlier, endpoint: Endpoint, closed: Reservation) -> Endpoint:
         if given_up:
             return endpoint.given_up(probe=closed.probe)
         return endpoint.failed(probe=closed.probe, slow=slow)
@@ -207,26 +216,30 @@ def _close(
     database: Database,
     reservation: int,
     state: Literal["settled", "presumed", "released"],
-    learn: Callable[[Connection, Endpoint, Reservation], Endpoint],
+    learn: Callable[[_CountEarlier, Endpoint, Reservation], Endpoint],
     *,
     tokens: int = 0,
 ) -> tuple[Endpoint, Reservation] | None:
     """Close a reservation and store what its endpoint learns from that; None if one of them is gone."""
 
-    def work(connection: Connection) -> tuple[Endpoint, Reservation] | None:
-        endpoint = lock_endpoint_of(connection, reservation)
-        closed = close_reservation(connection, reservation, state, tokens=tokens)
+    def work(connection: Connection, send: Callable[[], None]) -> tuple[Endpoint, Reservation] | None:
+        locked = ask_endpoint(connection, reservation=reservation)
+        asked = close_reservation(connection, reservation, state, tokens=tokens)
+        send()
+        endpoint, closed = locked(), asked()
         if endpoint is None or closed is None:
             return None
-        endpoint = learn(connection, endpoint, closed)
+        count = partial(count_open, connection, before=reservation, send=send)
+        endpoint = learn(count, endpoint, closed)
         save_endpoint(connection, endpoint)
         return endpoint, closed
 
-    return database.run(work)
+    return database.run_pipelined(work)
 
 
 def _judge(
     connection: Connection,
+    send: Callable[[], None],
     endpoint: Endpoint,
     request: ApiRequest,
     budget: BudgetConfig | None,
@@ -237,13 +250,13 @@ def _judge(
     """The reason why ``request`` must wait, or the share of the dollar limits that is used with it."""
     if (held_up := _held_up(endpoint, probe=probe)) is not None:
         return held_up
-    share = check_budget(connection, request, budget, endpoint.now) if budget else 0.0
+    share = check_budget(connection, request, budget, endpoint.now, send) if budget else 0.0
     if share is None:
         return Wait(_BUDGET_POLL_SECONDS, "budget", endpoint.outage_seconds)
     if endpoint.corrected_by is None:
         # One request alone finds out what the endpoint really leaves.
         since = endpoint.now - _FIRST_ANSWER_SECONDS
-        if not question and count_open(connection, endpoint, since=since) != (0, 0):
+        if not question and count_open(connection, endpoint, since=since, send=send) != (0, 0):
             return Wait(_FIRST_ANSWER_POLL_SECONDS, "rate", endpoint.outage_seconds)
     elif seconds := endpoint.wait_seconds(request.tokens):
         # An answer may say that more is left than was thought.
@@ -264,12 +277,12 @@ def _held_up(endpoint: Endpoint, *, probe: bool) -> Wait | None:
 
 
 def _corrected(
-    connection: Connection, endpoint: Endpoint, reservation: int, closed: Reservation, rates: RateHeaders
+    count: _CountEarlier, endpoint: Endpoint, reservation: int, closed: Reservation, rates: RateHeaders
 ) -> Endpoint:
     if reservation <= (endpoint.corrected_by or 0):
         return endpoint  # an answer to a later request was here first
     # What was admitted later had not arrived by then, and what was admitted earlier and is still open may not have.
-    earlier = count_open(connection, endpoint, before=reservation)
+    earlier = count(endpoint)
     later = (endpoint.requests.admitted - closed.admitted[0], endpoint.tokens.admitted - closed.admitted[1])
     return endpoint.corrected(reservation, rates, (earlier[0] + later[0], earlier[1] + later[1]))
 

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, Final, Self
 from psycopg import sql
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from embedding_assets.postgres.connection import Connection, Database
 
 _BURST_SECONDS: Final = 5.0
@@ -279,19 +281,27 @@ class Endpoint:
         return replace(self, failing_since=since, failed_at=self.now, outages=outages, open_until=open_until)
 
 
+def ask_endpoint(
+    connection: Connection, *, name: str | None = None, reservation: int | None = None
+) -> Callable[[], Endpoint | None]:
+    """Lock an endpoint, by its name or by one of its reservations; returns how to read it, None where there is none."""
+    found = connection.execute(_LOCK, {"name": name, "reservation": reservation, "idle": IDLE_TIMEOUT})
+
+    def read() -> Endpoint | None:
+        row = found.fetchone()
+        return _endpoint_of(row) if row else None
+
+    return read
+
+
 def lock_endpoint(connection: Connection, name: str) -> Endpoint:
     """The endpoint as of now, known from here on; locked, so that admissions to it happen one after the other."""
-    endpoint = _lock(connection, name=name, reservation=None)
+    endpoint = ask_endpoint(connection, name=name)()
     if endpoint is None:
         connection.execute("INSERT INTO embedding_endpoints (name) VALUES (%s) ON CONFLICT DO NOTHING", [name])
-        endpoint = _lock(connection, name=name, reservation=None)
+        endpoint = ask_endpoint(connection, name=name)()
         assert endpoint
     return endpoint
-
-
-def lock_endpoint_of(connection: Connection, reservation: int) -> Endpoint | None:
-    """The endpoint of a reservation, locked; None when the reservation is gone."""
-    return _lock(connection, name=None, reservation=reservation)
 
 
 def outage_until(database: Database, name: str) -> datetime | None:
@@ -310,10 +320,7 @@ def save_endpoint(connection: Connection, endpoint: Endpoint) -> None:
     connection.execute(_SAVE, values)
 
 
-def _lock(connection: Connection, *, name: str | None, reservation: int | None) -> Endpoint | None:
-    row = connection.execute(_LOCK, {"name": name, "reservation": reservation, "idle": IDLE_TIMEOUT}).fetchone()
-    if row is None:
-        return None
+def _endpoint_of(row: tuple[Any, ...]) -> Endpoint:
     found, now, *values, _ = row
     refilled_at = values[len(_COUNTS)]
     requests, tokens = (Bucket(*part).refilled(now - refilled_at) for part in (values[:4], values[4:8]))

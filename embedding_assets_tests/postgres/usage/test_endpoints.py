@@ -10,8 +10,8 @@ from embedding_assets.postgres.usage.endpoints import (
     Endpoint,
     RateHeaders,
     RateLimits,
+    ask_endpoint,
     lock_endpoint,
-    lock_endpoint_of,
     outage_until,
     save_endpoint,
 )
@@ -274,7 +274,7 @@ def test_an_endpoint_that_two_meet_for_the_first_time_is_one(database):
 
 
 def test_a_reservation_that_is_gone_has_no_endpoint(database):
-    assert database.run(lambda connection: lock_endpoint_of(connection, 12345)) is None
+    assert database.run(lambda connection: ask_endpoint(connection, reservation=12345)()) is None
 
 
 def test_when_an_endpoint_that_is_down_is_asked_again(database, beside):
