@@ -12,6 +12,7 @@ from decimal import Decimal
 from functools import partial
 from typing import TYPE_CHECKING, Final, Literal
 
+from embedding_assets.errors import BudgetExceededError
 from embedding_assets.postgres.usage.endpoints import (
     Endpoint,
     RateHeaders,
@@ -32,7 +33,7 @@ from embedding_assets.postgres.usage.ledger import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from embedding_assets.config import BudgetConfig
     from embedding_assets.postgres.connection import Connection, Database
@@ -93,43 +94,72 @@ def admit(
     probe: bool = False,
     question: bool = False,
 ) -> Admitted | Wait:
-    """Reserve what ``request`` may cost and take, unless a limit or an outage forbids it for now.
+    """Admit a single request, as ``admit_all``."""
+    [verdict] = admit_all(
+        database, [request], limits, budget, lifetime_seconds=lifetime_seconds, probe=probe, question=question
+    )
+    return verdict
+
+
+def admit_all(
+    database: Database,
+    requests: Sequence[ApiRequest],
+    limits: RateLimits,
+    budget: BudgetConfig,
+    *,
+    lifetime_seconds: float,
+    probe: bool = False,
+    question: bool = False,
+) -> list[Admitted | Wait]:
+    """Reserve what requests may cost and take, in their order, until a limit or an outage forbids it for now.
 
     Args:
         database: where all who share the limits meet.
-        request: what is to be sent.
+        requests: what is to be sent, to one endpoint and at one price; at least one.
         limits: the endpoint's, as configured.
         budget: the dollar limits.
-        lifetime_seconds: when the reservation expires if no outcome is recorded; longer than the request may take.
+        lifetime_seconds: when a reservation expires if no outcome is recorded; longer than a request may take.
         probe: it is the short text that finds out whether an outage is over; after one, nothing else is admitted first.
         question: it is the only text of its call, which does not wait until a larger one has been answered first.
 
-    Raises:
-        BudgetExceededError: a dollar limit leaves no room for it, even when all open requests turn out cheap.
-    """
-    limited = budget.is_limited and usd_of(request.most_tokens, request.usd_per_million) > 0
+    Returns:
+        What became of the first of them, at least of one; only the last may have to wait.
 
-    def work(connection: Connection, send: Callable[[], None]) -> Admitted | Wait:
+    Raises:
+        BudgetExceededError: a dollar limit leaves no room for the first, even when all open requests turn out cheap.
+    """
+    first = requests[0]
+    limited = budget.is_limited and usd_of(first.most_tokens, first.usd_per_million) > 0
+
+    def work(connection: Connection, send: Callable[[], None]) -> list[Admitted | Wait]:
         # Everywhere locks are taken in this order: budget, endpoint, reservation, sums.
         if limited:
             lock_budget(connection)
-        locked = ask_endpoint(connection, name=request.endpoint)
+        locked = ask_endpoint(connection, name=first.endpoint)
         send()
-        stored = locked() or lock_endpoint(connection, request.endpoint)
+        stored = locked() or lock_endpoint(connection, first.endpoint)
         endpoint = stored.configured(limits)
-        verdict = _judge(
-            connection, send, endpoint, request, budget if limited else None, probe=probe, question=question
-        )
-        if isinstance(verdict, Wait):
-            if endpoint != stored:
-                save_endpoint(connection, endpoint)
-            return verdict
-        probing = endpoint.open_until is not None
-        endpoint = endpoint.admitted(request.tokens)
-        save_endpoint(connection, endpoint)
-        reserved = reserve(connection, request, endpoint, probe=probing, expires=endpoint.now + lifetime_seconds)
+        probing, wait = endpoint.open_until is not None, None
+        reserved: list[tuple[Callable[[], int], float]] = []
+        for request in requests:
+            try:
+                verdict = _judge(
+                    connection, send, endpoint, request, budget if limited else None, probe=probe, question=question
+                )
+            except BudgetExceededError:
+                if not reserved:
+                    raise
+                break
+            if isinstance(verdict, Wait):
+                wait = verdict
+                break
+            endpoint = endpoint.admitted(request.tokens)
+            expires = endpoint.now + lifetime_seconds
+            reserved.append((reserve(connection, request, endpoint, probe=probing, expires=expires), verdict))
+        if endpoint != stored:
+            save_endpoint(connection, endpoint)
         send()
-        return Admitted(reserved(), verdict)
+        return [*(Admitted(read(), share) for read, share in reserved), *([wait] if wait else [])]
 
     return database.run_pipelined(work)
 

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from contextvars import copy_context
+from dataclasses import dataclass
 from decimal import Decimal
 from functools import partial
 from typing import Any, Final, Self, TypeVar
@@ -22,7 +23,7 @@ from embedding_assets.errors import (
 )
 from embedding_assets.formatting import share
 from embedding_assets.postgres.connection import Database
-from embedding_assets.postgres.usage.admission import Admitted, Wait, admit, presume, release, settle
+from embedding_assets.postgres.usage.admission import Admitted, Wait, admit_all, presume, release, settle
 from embedding_assets.postgres.usage.endpoints import RateLimits
 from embedding_assets.postgres.usage.ledger import ApiRequest, usd_of
 from embedding_assets.providers.openai.account import ApiAccount
@@ -53,6 +54,14 @@ _LONGEST_PAUSE_SECONDS: Final = 20.0
 """After a refusal for rate that does not say when to come back."""
 
 
+@dataclass(eq=False, slots=True)
+class _Place:
+    """A place in the line: what is asked for, and its reservation once another that was before it has got one."""
+
+    request: ApiRequest
+    admitted: Admitted | None = None
+
+
 class ApiGate:
     """Lets the requests of one call through, one after the other, and records their outcomes in the database."""
 
@@ -68,8 +77,9 @@ class ApiGate:
         config = account.config
         self._lifetime_seconds = config.connect_timeout_seconds + config.timeout_seconds + _SETTLING_SECONDS
         self._ledger = ThreadPoolExecutor(_LEDGER_THREADS, "ledger")
-        # The first in line asks; the others need not.
+        # The first in line asks, for those behind it too.
         self._line = asyncio.Lock()
+        self._places: dict[_Place, None] = {}
         self._news = asyncio.Event()
         self._exceeded: BudgetExceededError | None = None
         self._affordable_tokens: int | None = None
@@ -106,41 +116,65 @@ class ApiGate:
             ProviderUnavailableError: the server has been failing for too long.
             RateLimitExceededError: it has refused for rate for too long, or the limits leave no room in time.
         """
-        request = self._describe(texts)
-        started = time.monotonic()
-        async with self._line:
-            while True:
-                if self._exceeded is not None:
-                    raise BudgetExceededError(*self._exceeded.args)
-                if len(texts) > 1 and request.tokens > self.request_tokens:
-                    return None
-                self._news.clear()
-                try:
-                    verdict = await self._admit(request)
-                except BudgetExceededError as exceeded:
-                    if self._may_afford_part_of(texts, exceeded):
-                        continue
-                    self._exceeded = exceeded
-                    raise
-                if isinstance(verdict, Wait) and verdict.reason == "probe":
-                    verdict = await self._admit(self._describe([PROBE]), probe=True)
-                    if isinstance(verdict, Admitted):
-                        await probe(verdict.reservation)
-                        continue
+        place = _Place(self._describe(texts))
+        self._places[place] = None
+        try:
+            async with self._line:
+                admitted = await self._wait_for(place, texts, probe)
+        except asyncio.CancelledError:
+            if place.admitted is not None:
+                await self._run(release, place.admitted.reservation, given_up=True)
+            raise
+        finally:
+            del self._places[place]
+        if admitted is None:
+            return None
+        # An answer may have named the limits meanwhile.
+        if len(texts) > 1 and place.request.tokens > self.request_tokens:
+            await self._run(release, admitted.reservation, given_up=True)
+            return None
+        self._log_budget(admitted.budget_share)
+        return admitted.reservation
+
+    async def _wait_for(self, place: _Place, texts: Sequence[ApiText], probe: Probe) -> Admitted | None:
+        request, started = place.request, time.monotonic()
+        while place.admitted is None:
+            if self._exceeded is not None:
+                raise BudgetExceededError(*self._exceeded.args)
+            if len(texts) > 1 and request.tokens > self.request_tokens:
+                return None
+            self._news.clear()
+            try:
+                verdict = await self._admit(request, self._behind(place))
+            except BudgetExceededError as exceeded:
+                if self._may_afford_part_of(texts, exceeded):
+                    continue
+                self._exceeded = exceeded
+                raise
+            if isinstance(verdict, Wait) and verdict.reason == "probe":
+                verdict = await self._admit(self._describe([PROBE]), probe=True)
                 if isinstance(verdict, Admitted):
-                    # An answer may have named the limits meanwhile.
-                    if len(texts) > 1 and request.tokens > self.request_tokens:
-                        await self._run(release, verdict.reservation, given_up=True)
-                        return None
-                    self._log_budget(verdict.budget_share)
-                    return verdict.reservation
-                if verdict.reason == "outage":
-                    self._check_outage(verdict)
-                self._check_patience(started, verdict)
-                self._log_waiting(verdict)
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(max(0.01, verdict.seconds)):
-                        await self._news.wait()
+                    await probe(verdict.reservation)
+                    continue
+            if isinstance(verdict, Admitted):
+                return verdict
+            if verdict.reason == "outage":
+                self._check_outage(verdict)
+            self._check_patience(started, verdict)
+            self._log_waiting(verdict)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(max(0.01, verdict.seconds)):
+                    await self._news.wait()
+        return place.admitted
+
+    def _behind(self, place: _Place) -> list[_Place]:
+        """The others in the line who have no reservation yet, and do not ask for too much."""
+        most = self.request_tokens
+        return [
+            other
+            for other in self._places
+            if other is not place and not other.admitted and (other.request.inputs == 1 or other.request.tokens <= most)
+        ]
 
     def _describe(self, texts: Sequence[ApiText]) -> ApiRequest:
         account = self._account
@@ -246,10 +280,13 @@ class ApiGate:
         # No server is believed further ahead than an outage is waited out: a fallback would be late.
         return None if pause is None else min(pause, self._account.config.retry_seconds)
 
-    async def _admit(self, request: ApiRequest, *, probe: bool = False) -> Admitted | Wait:
+    async def _admit(
+        self, request: ApiRequest, behind: Sequence[_Place] = (), *, probe: bool = False
+    ) -> Admitted | Wait:
+        """Ask for a request and for those behind it, who get their reservations by the way."""
         asked = self._submit(
-            admit,
-            request,
+            admit_all,
+            [request, *(place.request for place in behind)],
             self._limits,
             self._account.budget,
             lifetime_seconds=self._lifetime_seconds,
@@ -257,14 +294,24 @@ class ApiGate:
             question=self._question,
         )
         try:
-            return await asyncio.shield(asked)
+            first, *others = await asyncio.shield(asked)
+            await self._hand_out(behind, others)
         except asyncio.CancelledError:
             # The database is being asked all the same, and would keep a reservation that is not used.
             with suppress(EmbeddingAssetsError):
-                verdict = await asked
-                if isinstance(verdict, Admitted):
-                    await self._run(release, verdict.reservation, given_up=True)
+                first, *others = await asked
+                await self._hand_out(behind, others)
+                if isinstance(first, Admitted):
+                    await self._run(release, first.reservation, given_up=True)
             raise
+        return first
+
+    async def _hand_out(self, places: Sequence[_Place], verdicts: Sequence[Admitted | Wait]) -> None:
+        for place, verdict in zip(places, verdicts, strict=False):
+            if isinstance(verdict, Admitted):
+                place.admitted = verdict
+                if place not in self._places:  # cancelled meanwhile
+                    await self._run(release, verdict.reservation, given_up=True)
 
     async def _run(self, function: Callable[..., T], *arguments: Any, **options: Any) -> T:
         """Run to the end, even when cancelled: money is concerned."""

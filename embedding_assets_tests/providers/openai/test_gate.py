@@ -112,6 +112,47 @@ async def test_an_outcome_is_reported_even_when_cancelled(gate: ApiGate, databas
     assert set(usage(beside)) == {"settled"}
 
 
+async def test_the_first_in_line_asks_for_all_behind_it(gate: ApiGate, database_url: str, beside: psycopg.Connection):
+    first = await gate.enter([TEXT], unused)
+    assert first is not None
+    await gate.leave(first, ANSWERED, likely_tokens=100)
+    with psycopg.connect(database_url) as locking:
+        locking.execute("SELECT * FROM embedding_endpoints FOR UPDATE")
+        entering = [asyncio.create_task(gate.enter([TEXT], unused)) for _ in range(6)]
+        await until_blocked(beside)
+        locking.rollback()
+    reservations = await asyncio.gather(*entering)
+    assert len({*reservations}) == 6
+    query = "SELECT count(*) FROM embedding_usage WHERE state = 'reserved' GROUP BY created_at ORDER BY created_at"
+    assert beside.execute(query).fetchall() == [(1,), (5,)], "those that came while the first one asked"
+
+
+async def test_who_leaves_the_line_while_another_asks_for_it_holds_nothing(
+    gate: ApiGate, database_url: str, beside: psycopg.Connection
+):
+    first = await gate.enter([TEXT], unused)
+    assert first is not None
+    await gate.leave(first, ANSWERED, likely_tokens=100)
+    with psycopg.connect(database_url) as locking, psycopg.connect(database_url) as again:
+        locking.execute("SELECT * FROM embedding_endpoints FOR UPDATE")
+        entering = [asyncio.create_task(gate.enter([TEXT], unused)) for _ in range(3)]
+        await until_blocked(beside)
+        # Between the one that asks now and the one that asks for the others.
+        waiting = asyncio.create_task(asyncio.to_thread(again.execute, "SELECT * FROM embedding_endpoints FOR UPDATE"))
+        while beside.execute("SELECT count(*) FROM pg_locks WHERE NOT granted").fetchone() != (2,):
+            await asyncio.sleep(0.01)
+        locking.rollback()
+        await waiting
+        await entering[0]
+        await until_blocked(beside)
+        entering[2].cancel()
+        again.rollback()
+    assert await entering[1] is not None
+    with pytest.raises(asyncio.CancelledError):
+        await entering[2]
+    assert usage(beside)["reserved"].requests == 2
+
+
 async def test_once_a_limit_in_dollars_was_met_nobody_enters(database: Database, beside: psycopg.Connection):
     budget = BudgetConfig(usd_per_run=Decimal("0.000004"))
     small = ApiText("x", 1, (0,))
