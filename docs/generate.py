@@ -149,7 +149,18 @@ def speed() -> str:
     return "\n".join(rows) + "\n\n" + paragraph(" ".join(places))
 
 
-_ORDER = ("encode", "encode_avx512", "encode_cuda", "end_to_end", "write", "backlog", "startup", "memory", "api")
+_ORDER = (
+    "encode",
+    "encode_avx512",
+    "encode_cuda",
+    "end_to_end",
+    "write",
+    "backlog",
+    "startup",
+    "memory",
+    "api",
+    "admission",
+)
 
 
 def benchmarks() -> str:
