@@ -158,7 +158,7 @@ def test_each_probe_that_fails_doubles_the_break_up_to_a_quarter_of_a_minute():
     for _ in range(9):
         breaks.append(endpoint.open_seconds)
         endpoint = dataclasses.replace(endpoint, now=endpoint.open_until).admitted(10)
-        assert endpoint.open_seconds == pytest.approx(10), "a probe whose process died holds up nobody for long"
+        assert endpoint.open_seconds == pytest.approx(10), "a probe whose process died expires soon"
         endpoint = fail(endpoint, 1, probe=True)
     for seconds, longest in zip(breaks, [1, 2, 4, 8, 15, 15, 15, 15, 15], strict=True):
         assert 0.75 * longest - 1e-6 <= seconds <= longest + 1e-6

@@ -125,7 +125,7 @@ async def test_places_in_flight_follow_the_pace():
 
 @pytest.mark.parametrize("seconds_a_text", [0.004, 0.02], ids=["slow", "slower than its first request may be"])
 def test_a_slow_server_is_no_outage(seconds_a_text: float, database: Database):
-    """It computes one request at a time, and goes on with those that nobody waits for any more."""
+    """It computes one request at a time, and goes on with those whose client has gone."""
     texts = TEXTS[: 1500 if seconds_a_text < 0.01 else 300]
     with ApiServer(latency_seconds_per_input=seconds_a_text, one_at_a_time=True) as server:
         provider = make_provider(server, database, timeout_seconds=1.0, retry_seconds=10)
