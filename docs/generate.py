@@ -160,6 +160,7 @@ _ORDER = (
     "startup",
     "memory",
     "api",
+    "admission",
 )
 
 

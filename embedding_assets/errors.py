@@ -18,6 +18,8 @@
 Messages name settings, hashes, files and counts, and say what to do next. They never contain chunk text or secrets.
 """
 
+from decimal import Decimal
+
 
 class EmbeddingAssetsError(Exception):
     """Base of all errors of this package."""
@@ -68,7 +70,15 @@ class QuotaExceededError(ProviderError):
 
 
 class BudgetExceededError(ProviderError):
-    """The next request could pass a limit of ``EMBEDDING_BUDGET_…``; what was embedded before stays."""
+    """The next request could pass a limit of ``EMBEDDING_BUDGET_…``; what was embedded before stays.
+
+    Attributes:
+        left_usd: dollars that the limit leaves for it.
+    """
+
+    def __init__(self, message: str, *, left_usd: Decimal = Decimal(0)) -> None:
+        super().__init__(message)
+        self.left_usd = left_usd
 
 
 class DocumentError(EmbeddingAssetsError):

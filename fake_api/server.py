@@ -14,6 +14,7 @@ import asyncio
 import json
 import math
 import socket
+import sys
 import threading
 import time
 from collections import Counter
@@ -81,6 +82,7 @@ class ApiServer:
         retry_after: how a refusal for rate says when to come back.
         headers_as_of: when the limits in the headers are read: as the request is let in, or as it is answered.
         latency_seconds, latency_seconds_per_input: time an answer takes.
+        one_at_a_time: whether requests are computed one after the other, also those whose client has gone.
         models: the models it has, with the length of their vectors.
         dialect: in what the server differs from OpenAI.
         shortens: whether ``dimensions`` is understood; ``text-embedding-ada-002`` never does.
@@ -106,6 +108,7 @@ class ApiServer:
         headers_as_of: Literal["arrival", "answer"] = "arrival",
         latency_seconds: float = 0.0,
         latency_seconds_per_input: float = 0.0,
+        one_at_a_time: bool = False,
         models: Mapping[str, int] = MODELS,
         shortens: bool = True,
         dialect: Dialect | None = None,
@@ -122,6 +125,7 @@ class ApiServer:
         self.headers_as_of = headers_as_of
         self.latency_seconds = latency_seconds
         self.latency_seconds_per_input = latency_seconds_per_input
+        self._places = asyncio.Semaphore(1 if one_at_a_time else sys.maxsize)
         self.models = dict(models)
         self.shortens = shortens
         self.dialect = dialect or Dialect()
@@ -301,7 +305,8 @@ class ApiServer:
             )
         )
         if tokens:
-            await asyncio.sleep(self.latency_seconds + self.latency_seconds_per_input * len(texts))
+            async with self._places:
+                await asyncio.sleep(self.latency_seconds + self.latency_seconds_per_input * len(texts))
         if sent and fault is not Fault.NO_HEADERS:
             sent.headers.update(limit_headers if self.headers_as_of == "arrival" else self.limits.headers())
         return sent, fault

@@ -126,9 +126,17 @@ def estimate(as_json: Json = False) -> None:
                     rate = measure_tokens_per_second(database, column, selection.open_provider())
                 backlog, plan = estimate_backlog(database, column, settings, tokens_per_second=rate)
             pending = backlog.pending
-        exceeded = limits_exceeded_by(plan.usd or 0.0, count_spending(database, run_id=""), settings.budget)
-        document = {"space": name, "pending": pending, **asdict(plan), "limits_exceeded": exceeded}
-        show(document, tables.estimate_line(name, plan, exceeded), as_json=as_json)
+        spending = count_spending(database, run_id="")
+        exceeded = limits_exceeded_by(plan.usd or 0.0, spending, settings.budget)
+        tight = limits_exceeded_by(plan.request_usd or 0.0, spending, settings.budget)
+        document = {
+            "space": name,
+            "pending": pending,
+            **asdict(plan),
+            "limits_exceeded": exceeded,
+            "limits_below_a_request": tight,
+        }
+        show(document, tables.estimate_line(name, plan, exceeded, tight), as_json=as_json)
 
 
 @app.command()

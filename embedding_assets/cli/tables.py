@@ -53,15 +53,22 @@ def load_line(report: LoadReport) -> str:
     return "Loaded " + ", ".join(parts) + "."
 
 
-def estimate_line(space: str, plan: BacklogEstimate, exceeded: Sequence[str] = ()) -> str:
-    """A sentence on what the backlog will take, and another for each dollar limit that it exceeds."""
+def estimate_line(space: str, plan: BacklogEstimate, exceeded: Sequence[str] = (), tight: Sequence[str] = ()) -> str:
+    """A sentence on what the backlog will take, and more for each dollar limit that it, or a full request, exceeds."""
     if not plan.chunks:
         return f"Nothing is due in space {escape(space)}."
     time = "an unknown time" if plan.seconds is None else f"about {duration(plan.seconds)}"
     size = f"{counted(plan.chunks, 'chunk')}, {counted(plan.tokens, 'token')}"
     price = "at an unknown price" if plan.usd is None else dollars(plan.usd)
     line = f"{size}: {time}, {price} (space {escape(space)})."
-    return "\n".join([line, *(f"[yellow]This exceeds a limit:[/yellow] {escape(limit)}." for limit in exceeded)])
+    full = f"A full request reserves up to {dollars(plan.request_usd or 0.0)}, so smaller ones are sent:"
+    return "\n".join(
+        [
+            line,
+            *(f"[yellow]This exceeds a limit:[/yellow] {escape(limit)}." for limit in exceeded),
+            *(f"[yellow]{full}[/yellow] {escape(limit)}." for limit in tight),
+        ]
+    )
 
 
 def run_view(stats: EmbeddingStats, index_seconds: float | None) -> RenderableType:

@@ -41,14 +41,10 @@ def estimate_backlog(
         run = latest_run(database, column.space.name, at_least=THROUGHPUT_MINIMUM_CHUNKS)
         tokens_per_second = run.tokens / run.seconds if run and run.seconds > 0 else None
     seconds = tokens / tokens_per_second if tokens_per_second else None
-    usd: float | None = 0.0
     if column.space.provider == "openai":
         settings = select_space(settings, column, database).settings
-        if seconds is None:
-            seconds = _seconds_by_limits(backlog.due, tokens, settings.openai)
-        price = price_of(settings.openai, settings.budget)
-        usd = None if price is None else float(usd_of(tokens, price))
-    return backlog, BacklogEstimate(chunks=backlog.due, tokens=tokens, seconds=seconds, usd=usd)
+        return backlog, _by_api(backlog.due, tokens, seconds, settings)
+    return backlog, BacklogEstimate(backlog.due, tokens, seconds, 0.0, 0.0)
 
 
 def estimate_new_space(database: Database, settings: Settings) -> BacklogEstimate:
@@ -58,9 +54,20 @@ def estimate_new_space(database: Database, settings: Settings) -> BacklogEstimat
         ConfigurationError: the price is not known, and there is a limit in dollars to hold.
     """
     chunks, tokens = count_chunks(database), count_backlog_tokens(database, api_space(settings), None)
+    return _by_api(chunks, tokens, None, settings)
+
+
+def _by_api(chunks: int, tokens: int, seconds: float | None, settings: Settings) -> BacklogEstimate:
     price = price_of(settings.openai, settings.budget)
-    usd = None if price is None else float(usd_of(tokens, price))
-    return BacklogEstimate(chunks, tokens, _seconds_by_limits(chunks, tokens, settings.openai), usd)
+    # A byte may be a token, and likely is a quarter of one.
+    most = 4 * _tokens_of_a_request(chunks, tokens, settings.openai)
+    return BacklogEstimate(
+        chunks,
+        tokens,
+        _seconds_by_limits(chunks, tokens, settings.openai) if seconds is None else seconds,
+        None if price is None else float(usd_of(tokens, price)),
+        None if price is None else float(usd_of(most, price)),
+    )
 
 
 def _seconds_by_limits(chunks: int, tokens: int, config: OpenAIConfig) -> float | None:
@@ -72,6 +79,12 @@ def _seconds_by_limits(chunks: int, tokens: int, config: OpenAIConfig) -> float 
         if limit is not None
     ]
     return max(minutes) * 60 if minutes else None
+
+
+def _tokens_of_a_request(chunks: int, tokens: int, config: OpenAIConfig) -> int:
+    """Tokens of a full request, or of all there is if that is less."""
+    by_inputs = -(-tokens * config.max_inputs // max(chunks, 1))
+    return min(tokens, by_inputs, config.max_request_tokens)
 
 
 def measure_tokens_per_second(
@@ -96,9 +109,11 @@ class BacklogEstimate:
         tokens: their tokens; chunks without a stored count are taken at a quarter of a token a byte.
         seconds: at the rate of recent runs, else as an API's limits allow; None where neither is known.
         usd: what the provider will bill; None where its price is not known.
+        request_usd: the most that a full request may cost, which is reserved until it is answered; None as for that.
     """
 
     chunks: int
     tokens: int
     seconds: float | None
     usd: float | None
+    request_usd: float | None

@@ -11,7 +11,6 @@ from embedding_assets.postgres.chunks import has_chunks
 from embedding_assets.postgres.usage.endpoints import outage_until
 from embedding_assets.postgres.usage.ledger import count_spending, usd_of
 from embedding_assets.providers.fallback import find_fallback
-from embedding_assets.providers.openai.gate import ApiAccount
 from embedding_assets.providers.openai.prices import price_of
 from embedding_assets.providers.openai.provider import endpoint_of, openai_space
 from embedding_assets.providers.space_selection import find_for_run, foreign_provider
@@ -81,9 +80,10 @@ def _within_budget(database: Database, settings: Settings, readiness: Readiness,
     budget = settings.budget
     if not budget.is_limited:
         return readiness
-    # What the next request would reserve: requests are filled at four bytes a token, and a byte may be a token.
-    full = 4 * ApiAccount(openai_space(settings.openai), settings.openai, budget).request_tokens
-    usd = usd_of(full if most_tokens is None else min(full, most_tokens), price_of(settings.openai, budget))
+    # What a request of one long text would reserve, at four bytes a token, of which each may be one: a larger request
+    # is made smaller where less is left.
+    long = 4 * min(settings.openai.max_input_tokens, settings.openai.max_request_tokens)
+    usd = usd_of(long if most_tokens is None else min(long, most_tokens), price_of(settings.openai, budget))
     spending = count_spending(database, run_id="")
     if exceeded := limits_exceeded_by(float(usd), spending, budget):
         obstacle = f"a limit in dollars leaves too little for the next request: {'; '.join(exceeded)}"

@@ -185,6 +185,10 @@ def test_an_estimate_for_an_api_asks_it_nothing(run, by_api, settings, database,
     report = json.loads(run("estimate", "--json")[1])
     assert (report["usd"], report["seconds"], len(report["limits_exceeded"])) == (0.3, 180.0, 1)
     assert (report["pending"], report["chunks"]) == (30, 30)
+    assert (report["request_usd"], len(report["limits_below_a_request"])) == (1.2, 1)
+    monkeypatch.setenv("EMBEDDING_OPENAI_MAX_INPUTS", "5")
+    report = json.loads(run("estimate", "--json")[1])
+    assert (report["request_usd"], report["limits_below_a_request"]) == (0.2, [])
     assert (by_api.requests, list_spaces(database)) == (0, []), "nor is anything registered"
 
 
@@ -192,7 +196,7 @@ def test_a_limit_in_dollars_stops_with_a_word_and_leaves_an_index(run, by_api, d
     insert_chunks(database, TEXTS)
     monkeypatch.setenv("EMBEDDING_OPENAI_MAX_INPUTS", "10")
     monkeypatch.setenv("EMBEDDING_OPENAI_CONCURRENCY", "1")
-    monkeypatch.setenv("EMBEDDING_BUDGET_USD_PER_DAY", "0.35")  # ten texts: $0.28 at most, a fifth of that really
+    monkeypatch.setenv("EMBEDDING_BUDGET_USD_PER_DAY", "0.12")  # thirty texts: $0.84 at most, a fifth of that really
 
     code, out, err = run("embed")
 

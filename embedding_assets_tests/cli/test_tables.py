@@ -82,6 +82,11 @@ def test_an_estimate_names_the_limits_it_exceeds():
         "[yellow]This exceeds a limit:[/yellow] EMBEDDING_BUDGET_USD_PER_DAY leaves $0.80.",
         r"[yellow]This exceeds a limit:[/yellow] the \[other].",
     ]
+    plan = BacklogEstimate(2, 9, 60, 0.5, request_usd=2.0)
+    assert tables.estimate_line("s", plan, [], ["EMBEDDING_BUDGET_USD_PER_DAY leaves $0.80"]).splitlines()[1:] == [
+        "[yellow]A full request reserves up to $2.00, so smaller ones are sent:[/yellow] "
+        "EMBEDDING_BUDGET_USD_PER_DAY leaves $0.80."
+    ]
 
 
 def test_a_run():

@@ -109,6 +109,18 @@ def test_many_are_not_few(settings: Settings, database: Database):
     assert check_readiness(database, settings, PREFIXES) == Readiness(["3", "4"], few=False)
 
 
+@pytest.mark.parametrize(("usd_per_day", "ready"), [("40", True), ("32", False)])
+def test_a_limit_need_not_leave_a_full_request(
+    usd_per_day: str, ready: bool, by_api: Settings, database: Database, monkeypatch: pytest.MonkeyPatch
+):
+    """One text of full length may cost 8,192 tokens, each of four bytes."""
+    monkeypatch.setattr("embedding_assets.pipeline.readiness.FEW_CHUNKS", 1)
+    limited = by_api.with_group("budget", alert_share=1, usd_per_day=usd_per_day)
+    select_unasked(limited, database)
+    insert(database, "35")
+    assert bool(check_readiness(database, limited, PREFIXES).prefixes) == ready
+
+
 @pytest.mark.parametrize(
     ("budget", "spent", "setting"),
     [
@@ -148,7 +160,7 @@ def test_limits_in_dollars_do_not_concern_a_local_model(settings: Settings, data
     assert check_readiness(database, limited, PREFIXES) == Readiness(["3"], few=True)
 
 
-def test_a_full_request_of_many_chunks_must_fit(by_api: Settings, database: Database):
+def test_a_long_text_of_many_chunks_must_fit(by_api: Settings, database: Database):
     """Of many chunks or of a space that is yet to be made: 4 x 100 tokens cost up to 40 cents."""
     limited = by_api.with_group("openai", max_request_tokens=100).with_group("budget", usd_per_day=1)
     insert(database, "3", count=FEW_CHUNKS + 1)

@@ -23,6 +23,14 @@ def make_provider(
     return OpenAIProvider(OpenAIConfig(**values), budget or BudgetConfig(), database)
 
 
+def at_full_pace(provider: OpenAIProvider) -> OpenAIProvider:
+    """The provider as if it had seen that its server takes all that is configured."""
+    provider._recall()
+    pace = provider._account.pace
+    pace.inputs, pace.in_flight = pace.most_inputs, pace.most_in_flight
+    return provider
+
+
 @dataclass
 class Result:
     """What all batches of a call hold, by the texts' positions."""

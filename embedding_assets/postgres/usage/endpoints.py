@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, Final, Self
 from psycopg import sql
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from embedding_assets.postgres.connection import Connection, Database
 
 _BURST_SECONDS: Final = 5.0
@@ -21,7 +23,12 @@ _MARGIN_SECONDS: Final = 0.5
 _TOLERATED_OUTAGES: Final = 5
 """Failures in a row that open the circuit."""
 
-_LONGEST_OPEN_SECONDS: Final = 60.0
+_LONGEST_OPEN_SECONDS: Final = 15.0
+"""Longest break of the circuit: a probe is one short text, and a server that is back is to be found soon."""
+
+_PROBE_SECONDS: Final = 10.0
+"""Time after which a probe without an outcome may be followed by another: its process may be dead."""
+
 _LONGEST_BLOCK_SECONDS: Final = 86_400.0
 
 _STREAK_SECONDS: Final = 900.0
@@ -101,6 +108,11 @@ class Bucket:
         """The limit in force: the lower one."""
         return min((limit for limit in (self.configured, self.learned) if limit is not None), default=None)
 
+    @property
+    def is_ours(self) -> bool:
+        """True if the limit is below that of the endpoint, which does not count by it."""
+        return self.configured is not None and self.learned is not None and self.configured < self.learned
+
     def refilled(self, seconds: float) -> Self:
         """The bucket that many seconds later."""
         if self.limit is None or self.available is None:
@@ -125,6 +137,12 @@ class Bucket:
         """The bucket after ``amount`` was used."""
         available = None if self.available is None else self.available - amount
         return replace(self, available=available, admitted=self.admitted + amount)
+
+    def charged(self, amount: int) -> Self:
+        """The bucket after a request turned out to have used so much more than was taken; less, where negative."""
+        if self.limit is None or self.available is None:
+            return self
+        return replace(self, available=min(self.available - amount, float(self.limit)))
 
     def corrected(self, limit: int | None, remaining: int | None, uncounted: int) -> Self:
         """The bucket after an answer said what the endpoint leaves, which others with the same key use too.
@@ -208,10 +226,14 @@ class Endpoint:
         """Seconds until a request of so many tokens keeps to the limits."""
         return max(self.requests.wait_seconds(1), self.tokens.wait_seconds(tokens))
 
-    def admitted(self, tokens: int, lifetime_seconds: float) -> Self:
+    def admitted(self, tokens: int) -> Self:
         """The endpoint after a request was let through: a probe, if the circuit was open."""
-        open_until = None if self.open_until is None else self.now + lifetime_seconds
+        open_until = None if self.open_until is None else self.now + _PROBE_SECONDS
         return replace(self, requests=self.requests.taken(1), tokens=self.tokens.taken(tokens), open_until=open_until)
+
+    def charged(self, tokens: int) -> Self:
+        """The endpoint after a request took so many tokens more than it likely would."""
+        return replace(self, tokens=self.tokens.charged(tokens))
 
     def corrected(self, reservation: int, rates: RateHeaders, uncounted: tuple[int, int]) -> Self:
         """The endpoint after the answer to ``reservation``, of whose requests and tokens ``uncounted`` came later."""
@@ -239,34 +261,47 @@ class Endpoint:
         """The endpoint after somebody did not wait for it: if that was the probe, another may follow at once."""
         return replace(self, open_until=self.now) if probe and self.open_until is not None else self
 
-    def failed(self, *, probe: bool) -> Self:
-        """The endpoint after a sign that it is down."""
+    def failed(self, *, probe: bool, slow: bool = False) -> Self:
+        """The endpoint after a sign that it is down.
+
+        Args:
+            probe: it failed on a text that is known to be good.
+            slow: it did not answer in time, so that a probe is to find out before it is sent more.
+        """
         since, outages, open_until = self.failing_since, self.outages, self.open_until
         if since is None or not self._fails_still:
             since, outages, open_until = self.now, 0, None
         # Many of the requests in flight fail when the circuit opens; only those that find it closed count, and probes.
         if open_until is None or probe:
-            outages += 1
-            open_until = None
+            outages = max(outages + 1, _TOLERATED_OUTAGES) if probe else outages + 1
+            open_until = self.now if slow else None
             if outages >= _TOLERATED_OUTAGES:
                 seconds = min(2.0 ** min(outages - _TOLERATED_OUTAGES, 10), _LONGEST_OPEN_SECONDS)
                 open_until = self.now + seconds * random.uniform(0.75, 1.0)  # noqa: S311 (a jitter)
         return replace(self, failing_since=since, failed_at=self.now, outages=outages, open_until=open_until)
 
 
+def ask_endpoint(
+    connection: Connection, *, name: str | None = None, reservation: int | None = None
+) -> Callable[[], Endpoint | None]:
+    """Lock an endpoint, by its name or by one of its reservations; returns how to read it, None where there is none."""
+    found = connection.execute(_LOCK, {"name": name, "reservation": reservation, "idle": IDLE_TIMEOUT})
+
+    def read() -> Endpoint | None:
+        row = found.fetchone()
+        return _endpoint_of(row) if row else None
+
+    return read
+
+
 def lock_endpoint(connection: Connection, name: str) -> Endpoint:
     """The endpoint as of now, known from here on; locked, so that admissions to it happen one after the other."""
-    endpoint = _lock(connection, name=name, reservation=None)
+    endpoint = ask_endpoint(connection, name=name)()
     if endpoint is None:
         connection.execute("INSERT INTO embedding_endpoints (name) VALUES (%s) ON CONFLICT DO NOTHING", [name])
-        endpoint = _lock(connection, name=name, reservation=None)
+        endpoint = ask_endpoint(connection, name=name)()
         assert endpoint
     return endpoint
-
-
-def lock_endpoint_of(connection: Connection, reservation: int) -> Endpoint | None:
-    """The endpoint of a reservation, locked; None when the reservation is gone."""
-    return _lock(connection, name=None, reservation=reservation)
 
 
 def outage_until(database: Database, name: str) -> datetime | None:
@@ -285,10 +320,7 @@ def save_endpoint(connection: Connection, endpoint: Endpoint) -> None:
     connection.execute(_SAVE, values)
 
 
-def _lock(connection: Connection, *, name: str | None, reservation: int | None) -> Endpoint | None:
-    row = connection.execute(_LOCK, {"name": name, "reservation": reservation, "idle": IDLE_TIMEOUT}).fetchone()
-    if row is None:
-        return None
+def _endpoint_of(row: tuple[Any, ...]) -> Endpoint:
     found, now, *values, _ = row
     refilled_at = values[len(_COUNTS)]
     requests, tokens = (Bucket(*part).refilled(now - refilled_at) for part in (values[:4], values[4:8]))

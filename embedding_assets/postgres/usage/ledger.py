@@ -14,6 +14,8 @@ from embedding_assets.formatting import dollars
 from embedding_assets.postgres.usage.endpoints import IDLE_TIMEOUT, Endpoint
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from embedding_assets.config import BudgetConfig
     from embedding_assets.postgres.connection import Connection, Database
 
@@ -157,13 +159,19 @@ class Reservation:
 
     Attributes:
         usd: what it cost, or likely did.
+        tokens: what it was to take until it was closed.
         probe: whether it was to find out if an outage is over.
         admitted: requests and tokens that its endpoint had admitted in all by then, itself included.
     """
 
     usd: Decimal
+    tokens: int
     probe: bool
     admitted: tuple[int, int]
+
+
+def _sent() -> None:
+    """Nothing: outside of ``Database.run_pipelined`` each statement is sent at once."""
 
 
 def list_costs(database: Database, *, by: Literal["day", "run", "space"], limit: int = 1000) -> list[CostRow]:
@@ -212,19 +220,23 @@ def usd_of(tokens: int, usd_per_million: Decimal | None) -> Decimal:
 
 
 def lock_budget(connection: Connection) -> None:
-    """Keep all others from reserving dollars until the transaction ends."""
-    # Under another level, what others reserved while this waited for the lock would stay out of sight. Advisory locks
-    # are the whole database's, so the table's oid is part of the key: another schema may have a table of that name.
+    """Keep all others from reserving dollars until the transaction ends, which must be READ COMMITTED.
+
+    Under another level, what others reserved while this waited for the lock would stay out of sight.
+    """
+    # Advisory locks are the whole database's, so the table's oid is part of the key: another schema may have a table of
+    # that name.
     connection.execute(
         sql.SQL("""
-            SET TRANSACTION ISOLATION LEVEL READ COMMITTED;
-            SET LOCAL idle_in_transaction_session_timeout = {};
-            SELECT pg_advisory_xact_lock(hashtext('embedding_assets budget'), hashoid('embedding_usage'::regclass))
+            SELECT set_config('idle_in_transaction_session_timeout', {}, true),
+                   pg_advisory_xact_lock(hashtext('embedding_assets budget'), hashoid('embedding_usage'::regclass))
         """).format(sql.Literal(IDLE_TIMEOUT))
     )
 
 
-def check_budget(connection: Connection, request: ApiRequest, budget: BudgetConfig, now: float) -> float | None:
+def check_budget(
+    connection: Connection, request: ApiRequest, budget: BudgetConfig, now: float, send: Callable[[], None] = _sent
+) -> float | None:
     """The highest share (0 to 1) used of a limit with this request; None when it must wait for open ones to be settled.
 
     Called under `lock_budget`. Shares go by likely costs, limits by the highest that open requests can have.
@@ -233,7 +245,7 @@ def check_budget(connection: Connection, request: ApiRequest, budget: BudgetConf
         BudgetExceededError: it would not fit even if the open ones cost what is likely.
     """
     usd, most = usd_of(request.tokens, request.usd_per_million), usd_of(request.most_tokens, request.usd_per_million)
-    counts = _count(connection, request.run_id, now)
+    counts = _count(connection, request.run_id, now, send)
     limits = {"month": budget.usd_per_month, "day": budget.usd_per_day, "run": budget.usd_per_run}
     share, fits = 0.0, True
     for period, limit in limits.items():
@@ -241,15 +253,18 @@ def check_budget(connection: Connection, request: ApiRequest, budget: BudgetConf
             continue
         closed, held, likely = counts[period]
         if closed + likely + most > limit:
-            raise BudgetExceededError(_exceeded(period, limit, closed + likely, most, now))
+            left = max(limit - closed - likely, Decimal(0))
+            raise BudgetExceededError(_exceeded(period, limit, closed + likely, most, now), left_usd=left)
         fits = fits and closed + held + most <= limit
         share = max(share, float((closed + likely + usd) / limit))
     return min(share, 1.0) if fits else None
 
 
-def reserve(connection: Connection, request: ApiRequest, endpoint: Endpoint, *, probe: bool, expires: float) -> int:
-    """Enter a request that ``endpoint`` has admitted; returns the reservation."""
-    row = connection.execute(
+def reserve(
+    connection: Connection, request: ApiRequest, endpoint: Endpoint, *, probe: bool, expires: float
+) -> Callable[[], int]:
+    """Enter a request that ``endpoint`` has admitted; returns how to read the reservation."""
+    entered = connection.execute(
         _RESERVE,
         {
             **asdict(request),
@@ -261,15 +276,20 @@ def reserve(connection: Connection, request: ApiRequest, endpoint: Endpoint, *, 
             "now": endpoint.now,
             "expires": expires,
         },
-    ).fetchone()
-    assert row
-    return int(row[0])
+    )
+
+    def read() -> int:
+        row = entered.fetchone()
+        assert row
+        return int(row[0])
+
+    return read
 
 
 def close_reservation(
     connection: Connection, reservation: int, outcome: Literal["settled", "presumed", "released"], *, tokens: int = 0
-) -> Reservation | None:
-    """Enter what became of a request; None when there is no such reservation any more.
+) -> Callable[[], Reservation | None]:
+    """Enter what became of a request; returns how to read it, None when there is none any more.
 
     Args:
         connection: in a transaction.
@@ -277,13 +297,26 @@ def close_reservation(
         outcome: billed; unknown; or refused, after which the row is gone.
         tokens: as billed.
     """
-    query = sql.SQL(_CLOSE[outcome] + " RETURNING usd, probe, requests_admitted, tokens_admitted")
-    row = connection.execute(query, {"id": reservation, "tokens": tokens}).fetchone()
-    return Reservation(row[0], row[1], (row[2], row[3])) if row else None
+    query = sql.SQL("""
+        WITH before AS MATERIALIZED (SELECT tokens FROM embedding_usage WHERE id = %(id)s) {}
+        RETURNING usd, (SELECT tokens FROM before), probe, requests_admitted, tokens_admitted
+    """).format(sql.SQL(_CLOSE[outcome]))
+    closed = connection.execute(query, {"id": reservation, "tokens": tokens})
+
+    def read() -> Reservation | None:
+        row = closed.fetchone()
+        return Reservation(row[0], row[1], row[2], (row[3], row[4])) if row else None
+
+    return read
 
 
 def count_open(
-    connection: Connection, endpoint: Endpoint, *, before: int | None = None, since: float = 0.0
+    connection: Connection,
+    endpoint: Endpoint,
+    *,
+    before: int | None = None,
+    since: float = 0.0,
+    send: Callable[[], None] = _sent,
 ) -> tuple[int, int]:
     """Requests and tokens in flight to ``endpoint``, of reservations before that one, made since that time."""
     query = """
@@ -292,15 +325,20 @@ def count_open(
           AND id < coalesce(%s, 9223372036854775807) AND created_at > to_timestamp(%s)
     """
     parameters = [endpoint.name, endpoint.now, before, since]
-    row: tuple[Any, ...] | None = connection.execute(query, parameters).fetchone()
+    counted = connection.execute(query, parameters)
+    send()
+    row: tuple[Any, ...] | None = counted.fetchone()
     assert row
     return row[0], row[1]
 
 
-def _count(connection: Connection, run_id: str, now: float) -> dict[str, tuple[Decimal, Decimal, Decimal]]:
+def _count(
+    connection: Connection, run_id: str, now: float, send: Callable[[], None] = _sent
+) -> dict[str, tuple[Decimal, Decimal, Decimal]]:
     """For each period: dollars of closed reservations, most that the others can cost, what they likely cost."""
-    rows = connection.execute(_COUNT, {"run": run_id, "now": now}).fetchall()
-    return {period: (closed, held, likely) for period, closed, held, likely in rows}
+    counted = connection.execute(_COUNT, {"run": run_id, "now": now})
+    send()
+    return {period: (closed, held, likely) for period, closed, held, likely in counted.fetchall()}
 
 
 def _exceeded(period: str, limit: Decimal, spent: Decimal, most: Decimal, now: float) -> str:
@@ -316,7 +354,7 @@ def _exceeded(period: str, limit: Decimal, spent: Decimal, most: Decimal, now: f
         f"and the limit is {dollars(limit)} ({setting}); "
     )
     if most > limit:
-        return f"{message}raise the limit, or make requests smaller (EMBEDDING_OPENAI_MAX_REQUEST_TOKENS)"
+        return f"{message}raise the limit"
     return f"{message}{goes_on}, or raise the limit"
 
 

@@ -17,20 +17,23 @@ import tenacity
 from embedding_assets.errors import BudgetExceededError, ProviderError, QuotaExceededError
 from embedding_assets.planning import halve, plan_requests
 from embedding_assets.providers.base import EmbeddedBatch
+from embedding_assets.providers.openai.account import ApiAccount
 from embedding_assets.providers.openai.answers import Answer
 from embedding_assets.providers.openai.background import Emit
-from embedding_assets.providers.openai.gate import ApiAccount, ApiGate
+from embedding_assets.providers.openai.gate import PROBE, ApiGate
 from embedding_assets.providers.openai.outcomes import Outcome
+from embedding_assets.providers.openai.pace import Slots
 from embedding_assets.providers.openai.texts import ApiText, cut_text, next_size, share_tokens
 
 logger = logging.getLogger(__name__)
 
 Send = Callable[[Sequence[str]], Awaitable[Outcome]]
 
-_PROBE: Final = "The quick brown fox jumps over the lazy dog."
-
 _MOST_OUTAGES: Final = 6
 """Failures of one request by the server's fault, before the request itself is suspected."""
+
+_MOST_TIMEOUTS: Final = 2
+"""The same where the server did not answer in time, since that takes long, and it has answered a probe meanwhile."""
 
 _MOST_MALFORMED: Final = 3
 """Answers to one request that cannot be used, before it is."""
@@ -43,7 +46,7 @@ _PERHAPS_A_TEXT: Final = (403, 406, 451)
 
 _BACKOFF: Final = tenacity.wait_random_exponential(multiplier=0.5, max=20.0)
 
-_OVERSIZE: Final = Outcome("too_large", "more than the rate limits allow at once")
+_OVERSIZE: Final = Outcome("too_large", "more than the limits allow at once")
 _ABANDONED: Final = Outcome("abandoned", "cancelled")
 
 
@@ -95,7 +98,7 @@ class ApiCall:
         self._send = send
         self._emit = emit
         self._tasks = asyncio.TaskGroup()
-        self._in_flight = asyncio.Semaphore(account.config.concurrency)
+        self._slots = Slots(account.pace)
         self._probing = asyncio.Lock()
         self._answered_at = -math.inf
         self._owed_usd = Decimal(0)
@@ -129,8 +132,8 @@ class ApiCall:
         perhaps_not = [[text] for text in texts if text.likely_tokens > self._config.max_input_tokens]
         filled = plan_requests(
             [text.likely_tokens for text in likely_fit],
-            max_tokens=self._account.request_tokens,
-            max_inputs=self._account.request_inputs,
+            max_tokens=self._gate.request_tokens,
+            max_inputs=self._account.pace.most_inputs,
         )
         for group in [*([likely_fit[index] for index in one] for one in filled), *perhaps_not]:
             self._tasks.create_task(self._embed(_Request(group, failing_since, outages=outages)))
@@ -152,10 +155,8 @@ class ApiCall:
             self._exceeded = self._exceeded or exceeded
 
     async def _try(self, request: _Request) -> None:
-        async with self._in_flight:
-            if len(request.texts) > self._account.request_inputs:  # learned since it was planned
-                self._start(request.texts, request.failing_since, request.outages)
-                return
+        async with self._slots:
+            self._cut(request)
             outcome, down_since = await self._request(request.texts)
             if outcome.answer is not None:
                 await self._deliver(request.texts, outcome.answer)
@@ -167,7 +168,9 @@ class ApiCall:
             raise _AgainError  # nothing is let through before it is time
         request.failing_since = min(request.failing_since, time.monotonic())
         match outcome.kind:
-            case "outage" | "lost":
+            case "outage" | "lost" | "timed_out":
+                if outcome.kind == "timed_out":
+                    self._account.pace.timed_out(len(request.texts))
                 await self._wait_out(request, outcome, down_since)
             case "malformed" | "garbled":
                 request.malformed += 1
@@ -186,14 +189,29 @@ class ApiCall:
             case _:
                 raise self._denied(outcome)
 
+    def _cut(self, request: _Request) -> None:
+        """Leave for later what is more than the pace allows by now."""
+        most = self._account.pace.inputs
+        rest = request.texts[most:]
+        if rest:
+            request.texts = request.texts[:most]
+            later = _Request(rest, request.failing_since, outages=request.outages)
+            self._tasks.create_task(self._embed(later))
+
     async def _request(self, texts: Sequence[ApiText]) -> tuple[Outcome, float]:
         """Send a request when it may be sent; returns its outcome, and since when the server fails, if it does.
 
         That is by ``time.monotonic``, and if anything too early.
         """
-        reservation = await self._gate.enter(texts)
+        reservation = await self._gate.enter(texts, self._probe)
         if reservation is None:
             return _OVERSIZE, math.inf
+        return await self._exchange(reservation, texts)
+
+    async def _probe(self, reservation: int) -> None:
+        await self._exchange(reservation, [PROBE])
+
+    async def _exchange(self, reservation: int, texts: Sequence[ApiText]) -> tuple[Outcome, float]:
         likely = sum(text.likely_tokens for text in texts)
         started = time.monotonic()
         try:
@@ -208,6 +226,7 @@ class ApiCall:
         self._owed_usd += usd
         if outcome.kind == "answered":
             self._answered_at = time.monotonic()
+            self._account.pace.answered(len(texts), ended - started, busy=self._slots.busy)
         logger.info(
             "request of %d texts: %s in %d ms",
             len(texts),
@@ -230,7 +249,8 @@ class ApiCall:
         request.down_since = min(request.down_since, time.monotonic())
         outage_seconds = time.monotonic() - down_since
         too_long = outage_seconds >= self._config.retry_seconds
-        suspect = request.outages >= _MOST_OUTAGES or (too_long and request.outages > 1)
+        most_outages = _MOST_TIMEOUTS if outcome.kind == "timed_out" else _MOST_OUTAGES
+        suspect = request.outages >= most_outages or (too_long and request.outages > 1)
         # The database knows what other processes were answered.
         if suspect and (down_since > request.down_since or await self._works_otherwise(request.down_since)):
             await self._isolate(request, "server_error")
@@ -260,7 +280,7 @@ class ApiCall:
         text = request.texts[0]
         if len(request.texts) > 1:
             if outcome.too_many_inputs:
-                self._account.learn_inputs(len(request.texts), outcome.allowed_inputs)
+                self._account.pace.refused(len(request.texts), outcome.allowed_inputs)
             # By size, so that long texts come together, and are no longer in the way of the others.
             request.texts.sort(key=lambda text: text.size)
             await self._isolate(request, outcome.kind)
@@ -284,12 +304,12 @@ class ApiCall:
         malformed = 0
         async with self._probing:
             while self._answered_at <= since:
-                async with self._in_flight:
-                    outcome, _ = await self._request([ApiText(_PROBE, len(_PROBE), ())])
+                async with self._slots:
+                    outcome, _ = await self._request([PROBE])
                 match outcome.kind:
                     case "answered" | "rate_limited":
                         pass
-                    case "outage" | "lost":
+                    case "outage" | "lost" | "timed_out":
                         return False
                     case "malformed" | "garbled" if malformed + 1 < _MOST_MALFORMED and outcome.dimensions is None:
                         malformed += 1

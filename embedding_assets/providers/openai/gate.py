@@ -7,36 +7,38 @@ import logging
 import math
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from contextvars import copy_context
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from decimal import Decimal
 from functools import partial
 from typing import Any, Final, Self, TypeVar
-from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
 
-from embedding_assets.config import BudgetConfig, OpenAIConfig
 from embedding_assets.errors import (
     BudgetExceededError,
     EmbeddingAssetsError,
-    ProviderUnavailableError,
     RateLimitExceededError,
 )
 from embedding_assets.formatting import share
 from embedding_assets.postgres.connection import Database
-from embedding_assets.postgres.usage.admission import Admitted, Wait, admit, presume, release, settle
+from embedding_assets.postgres.usage.admission import Admitted, Wait, admit_all, presume, release, settle
 from embedding_assets.postgres.usage.endpoints import RateLimits
 from embedding_assets.postgres.usage.ledger import ApiRequest, usd_of
+from embedding_assets.providers.openai.account import ApiAccount
 from embedding_assets.providers.openai.outcomes import Outcome
 from embedding_assets.providers.openai.texts import ApiText
-from embedding_assets.spaces import VectorSpace
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
+
+Probe = Callable[[int], Awaitable[None]]
+"""Sends the probe of a reservation, and records its outcome by ``ApiGate.leave``."""
+
+PROBE: Final = ApiText("The quick brown fox jumps over the lazy dog.", 44, ())
+"""A text that is known to be good."""
 
 _LEDGER_THREADS: Final = 2
 """Of the pool's connections; the pipeline needs others to fetch and to write."""
@@ -52,69 +54,22 @@ _LONGEST_PAUSE_SECONDS: Final = 20.0
 """After a refusal for rate that does not say when to come back."""
 
 
-@dataclass(slots=True)
-class ApiAccount:
-    """Whose requests these are, and what has been learned with them; outlives a call.
+@dataclass(eq=False, slots=True)
+class _Place:
+    """A place in the line: what is asked for, and its reservation once another that was before it has got one."""
 
-    Attributes:
-        space: the space the vectors are for.
-        config, budget: the limits as configured.
-        usd_per_million: dollars a million tokens; None: unknown.
-        requests_per_minute, tokens_per_minute: limits that the server has named.
-        request_inputs: most texts of a request: as configured, or what the server was seen to take.
-        floats: whether the server refuses vectors as base64, so that they are asked for as numbers.
-        budget_told: whether it was warned that a dollar limit is near.
-        logged_at: for each reason to wait, when a line about it was last logged, by ``time.monotonic``.
-    """
-
-    space: VectorSpace
-    config: OpenAIConfig
-    budget: BudgetConfig
-    usd_per_million: Decimal | None = None
-    requests_per_minute: int | None = None
-    tokens_per_minute: int | None = None
-    request_inputs: int = 0
-    floats: bool = False
-    budget_told: bool = False
-    logged_at: dict[str, float] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        self.request_inputs = self.config.max_inputs
-
-    def learn_inputs(self, refused: int, allowed: int | None) -> None:
-        """Note that a request of ``refused`` texts was too large for the server, which may say how many it takes."""
-        most = allowed if allowed and allowed < refused else max(1, refused // 2)
-        if most < self.request_inputs:
-            logger.info("requests have at most %d texts from now on", most, extra={"inputs": most})
-            self.request_inputs = most
-
-    @property
-    def request_tokens(self) -> int:
-        """Most likely tokens of a request: what a request may have, but only a part of what a minute may have.
-
-        With a tenth of a minute in each, several are in flight; fewer requests than ten a minute must be larger.
-        """
-        tokens = _lower(self.config.tokens_per_minute, self.tokens_per_minute)
-        requests = _lower(self.config.requests_per_minute, self.requests_per_minute)
-        if tokens is None:
-            return self.config.max_request_tokens
-        return max(1, min(self.config.max_request_tokens, tokens // min(10, requests or 10)))
-
-    def unavailable(self, seconds: float, reason: str = "") -> ProviderUnavailableError:
-        """The error of an outage that did not pass."""
-        return ProviderUnavailableError(
-            f"the embeddings API at {self.space.revision} has been failing for {seconds:.0f} s"
-            f"{f' (last: {reason})' if reason else ''}; run again when it is back, raise "
-            "EMBEDDING_OPENAI_RETRY_SECONDS, or set EMBEDDING_FALLBACK to embed with another provider meanwhile"
-            f"{_through_proxy(self.config.base_url)}"
-        )
+    request: ApiRequest
+    admitted: Admitted | None = None
 
 
 class ApiGate:
     """Lets the requests of one call through, one after the other, and records their outcomes in the database."""
 
-    def __init__(self, account: ApiAccount, database: Database, *, endpoint: str, run_id: str) -> None:
+    def __init__(
+        self, account: ApiAccount, database: Database, *, endpoint: str, run_id: str, question: bool = False
+    ) -> None:
         self._account = account
+        self._question = question
         self._database = database
         self._endpoint = endpoint
         self._run_id = run_id
@@ -122,10 +77,12 @@ class ApiGate:
         config = account.config
         self._lifetime_seconds = config.connect_timeout_seconds + config.timeout_seconds + _SETTLING_SECONDS
         self._ledger = ThreadPoolExecutor(_LEDGER_THREADS, "ledger")
-        # The first in line asks; the others need not.
+        # The first in line asks, for those behind it too.
         self._line = asyncio.Lock()
+        self._places: dict[_Place, None] = {}
         self._news = asyncio.Event()
         self._exceeded: BudgetExceededError | None = None
+        self._affordable_tokens: int | None = None
         self._refusals = 0
         self._refused_until = 0.0
         self._refused_since = math.inf
@@ -136,8 +93,20 @@ class ApiGate:
     def __exit__(self, *exception: object) -> None:
         self._ledger.shutdown()
 
-    async def enter(self, texts: Sequence[ApiText]) -> int | None:
+    @property
+    def request_tokens(self) -> int:
+        """Most likely tokens of a request, by settings and limits, and by the dollars that are left."""
+        tokens = self._account.request_tokens
+        return tokens if self._affordable_tokens is None else max(1, min(tokens, self._affordable_tokens))
+
+    async def enter(self, texts: Sequence[ApiText], probe: Probe) -> int | None:
         """Wait until a request with these texts may be sent.
+
+        After an outage a probe goes first, and its answer is waited for.
+
+        Args:
+            texts: of the request.
+            probe: sends `PROBE`.
 
         Returns:
             Its reservation, for ``leave``; None: it is larger than the limits allow, and must be sent in parts.
@@ -147,8 +116,69 @@ class ApiGate:
             ProviderUnavailableError: the server has been failing for too long.
             RateLimitExceededError: it has refused for rate for too long, or the limits leave no room in time.
         """
+        place = _Place(self._describe(texts))
+        self._places[place] = None
+        try:
+            async with self._line:
+                admitted = await self._wait_for(place, texts, probe)
+        except asyncio.CancelledError:
+            if place.admitted is not None:
+                await self._run(release, place.admitted.reservation, given_up=True)
+            raise
+        finally:
+            del self._places[place]
+        if admitted is None:
+            return None
+        # An answer may have named the limits meanwhile.
+        if len(texts) > 1 and place.request.tokens > self.request_tokens:
+            await self._run(release, admitted.reservation, given_up=True)
+            return None
+        self._log_budget(admitted.budget_share)
+        return admitted.reservation
+
+    async def _wait_for(self, place: _Place, texts: Sequence[ApiText], probe: Probe) -> Admitted | None:
+        request, started = place.request, time.monotonic()
+        while place.admitted is None:
+            if self._exceeded is not None:
+                raise BudgetExceededError(*self._exceeded.args)
+            if len(texts) > 1 and request.tokens > self.request_tokens:
+                return None
+            self._news.clear()
+            try:
+                verdict = await self._admit(request, self._behind(place))
+            except BudgetExceededError as exceeded:
+                if self._may_afford_part_of(texts, exceeded):
+                    continue
+                self._exceeded = exceeded
+                raise
+            if isinstance(verdict, Wait) and verdict.reason == "probe":
+                verdict = await self._admit(self._describe([PROBE]), probe=True)
+                if isinstance(verdict, Admitted):
+                    await probe(verdict.reservation)
+                    continue
+            if isinstance(verdict, Admitted):
+                return verdict
+            if verdict.reason == "outage":
+                self._check_outage(verdict)
+            self._check_patience(started, verdict)
+            self._log_waiting(verdict)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(max(0.01, verdict.seconds)):
+                    await self._news.wait()
+        return place.admitted
+
+    def _behind(self, place: _Place) -> list[_Place]:
+        """The others in the line who have no reservation yet, and do not ask for too much."""
+        most = self.request_tokens
+        return [
+            other
+            for other in self._places
+            if other is not place and not other.admitted and (other.request.inputs == 1 or other.request.tokens <= most)
+        ]
+
+    def _describe(self, texts: Sequence[ApiText]) -> ApiRequest:
         account = self._account
-        request = ApiRequest(
+        return ApiRequest(
             endpoint=self._endpoint,
             space=account.space.name,
             provider=account.space.provider,
@@ -160,29 +190,28 @@ class ApiGate:
             most_tokens=sum(text.size for text in texts),
             usd_per_million=account.usd_per_million,
         )
-        started = time.monotonic()
-        async with self._line:
-            while True:
-                if self._exceeded is not None:
-                    raise BudgetExceededError(*self._exceeded.args)
-                if len(texts) > 1 and request.tokens > account.request_tokens:
-                    return None
-                self._news.clear()
-                verdict = await self._admit(request)
-                if isinstance(verdict, Admitted):
-                    # An answer may have named the limits meanwhile.
-                    if len(texts) > 1 and request.tokens > account.request_tokens:
-                        await self._run(release, verdict.reservation, given_up=True)
-                        return None
-                    self._log_budget(verdict.budget_share)
-                    return verdict.reservation
-                if verdict.reason == "outage" and verdict.outage_seconds >= account.config.retry_seconds:
-                    raise account.unavailable(verdict.outage_seconds)
-                self._check_patience(started, verdict)
-                self._log_waiting(verdict)
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(max(0.01, verdict.seconds)):
-                        await self._news.wait()
+
+    def _may_afford_part_of(self, texts: Sequence[ApiText], exceeded: BudgetExceededError) -> bool:
+        """True if fewer of these texts fit into what is left; from now on requests are no larger."""
+        price = self._account.usd_per_million
+        if len(texts) == 1 or not price:
+            return False
+        tokens = int(exceeded.left_usd * 1_000_000 / price) // 4  # a byte may be a token, and likely is a quarter
+        if tokens < min(text.likely_tokens for text in texts):
+            return False
+        self._affordable_tokens = tokens
+        return True
+
+    def _check_outage(self, verdict: Wait) -> None:
+        seconds = self._failing_seconds(verdict.outage_seconds)
+        if seconds >= self._account.config.retry_seconds:
+            raise self._account.unavailable(seconds)
+
+    def _failing_seconds(self, by_database: float) -> float:
+        """How long the server has been failing, of which only what this process has seen tries its patience."""
+        now = time.monotonic()
+        self._account.failing_since = min(self._account.failing_since, now)
+        return min(by_database, now - self._account.failing_since)
 
     def _check_patience(self, started: float, verdict: Wait) -> None:
         """Stop waiting for limits when that makes no sense any more."""
@@ -204,7 +233,8 @@ class ApiGate:
         """Record the outcome of a request.
 
         Returns:
-            The dollars it cost, or likely did; and how many seconds the server has been failing, 0 if it is not.
+            The dollars it cost, or likely did; and for how many seconds this process has seen the server fail, 0 if it
+            is not failing.
         """
         usd, seconds = Decimal(0), 0.0
         # First: as soon as the database knows, the next request may be let through.
@@ -214,8 +244,10 @@ class ApiGate:
         if outcome.kind in ("answered", "malformed"):
             tokens = outcome.tokens or likely_tokens
             usd = await self._run(settle, reservation, tokens=tokens, rates=outcome.rates)
-        elif outcome.kind in ("lost", "garbled", "abandoned"):
-            seconds = await self._run(presume, reservation, given_up=outcome.kind == "abandoned")
+        elif outcome.kind in ("lost", "timed_out", "garbled", "abandoned"):
+            seconds = await self._run(
+                presume, reservation, given_up=outcome.kind == "abandoned", slow=outcome.kind == "timed_out"
+            )
             usd = usd_of(likely_tokens, self._account.usd_per_million)
         else:
             pause = self._pause_after(outcome)
@@ -223,6 +255,10 @@ class ApiGate:
             seconds = await self._run(
                 release, reservation, rates=outcome.rates, retry_after_seconds=pause, outage=outage
             )
+        if outcome.kind in ("outage", "lost", "timed_out", "garbled"):
+            seconds = self._failing_seconds(seconds)
+        elif outcome.kind != "abandoned":
+            self._account.failing_since = math.inf
         if outcome.kind == "answered":
             self._refusals, self._refused_since = 0, math.inf
         self._news.set()
@@ -244,22 +280,38 @@ class ApiGate:
         # No server is believed further ahead than an outage is waited out: a fallback would be late.
         return None if pause is None else min(pause, self._account.config.retry_seconds)
 
-    async def _admit(self, request: ApiRequest) -> Admitted | Wait:
+    async def _admit(
+        self, request: ApiRequest, behind: Sequence[_Place] = (), *, probe: bool = False
+    ) -> Admitted | Wait:
+        """Ask for a request and for those behind it, who get their reservations by the way."""
         asked = self._submit(
-            admit, request, self._limits, self._account.budget, lifetime_seconds=self._lifetime_seconds
+            admit_all,
+            [request, *(place.request for place in behind)],
+            self._limits,
+            self._account.budget,
+            lifetime_seconds=self._lifetime_seconds,
+            probe=probe,
+            question=self._question,
         )
         try:
-            return await asyncio.shield(asked)
+            first, *others = await asyncio.shield(asked)
+            await self._hand_out(behind, others)
         except asyncio.CancelledError:
             # The database is being asked all the same, and would keep a reservation that is not used.
             with suppress(EmbeddingAssetsError):
-                verdict = await asked
-                if isinstance(verdict, Admitted):
+                first, *others = await asked
+                await self._hand_out(behind, others)
+                if isinstance(first, Admitted):
+                    await self._run(release, first.reservation, given_up=True)
+            raise
+        return first
+
+    async def _hand_out(self, places: Sequence[_Place], verdicts: Sequence[Admitted | Wait]) -> None:
+        for place, verdict in zip(places, verdicts, strict=False):
+            if isinstance(verdict, Admitted):
+                place.admitted = verdict
+                if place not in self._places:  # cancelled meanwhile
                     await self._run(release, verdict.reservation, given_up=True)
-            raise
-        except BudgetExceededError as exceeded:
-            self._exceeded = exceeded
-            raise
 
     async def _run(self, function: Callable[..., T], *arguments: Any, **options: Any) -> T:
         """Run to the end, even when cancelled: money is concerned."""
@@ -285,26 +337,13 @@ class ApiGate:
     def _log_waiting(self, verdict: Wait) -> None:
         # To be held back by the rate limits is the normal case.
         level = logging.INFO if verdict.reason == "rate" else logging.WARNING
-        what = {"rate": "rate limit", "budget": "budget that other requests hold", "outage": "end of an outage"}
-        self._log_sometimes(level, f"waiting %.1f s for the {what[verdict.reason]}", verdict.seconds, verdict.reason)
+        what = {"rate": "rate limit", "budget": "budget that other requests hold"}.get(
+            verdict.reason, "end of an outage"
+        )
+        self._log_sometimes(level, f"waiting %.1f s for the {what}", verdict.seconds, verdict.reason)
 
     def _log_sometimes(self, level: int, message: str, seconds: float, reason: str) -> None:
         now = time.monotonic()
         if now - self._account.logged_at.get(reason, -math.inf) >= _LOG_SECONDS:
             self._account.logged_at[reason] = now
             logger.log(level, message, seconds, extra={"reason": reason, "seconds": round(seconds, 3)})
-
-
-def _lower(*limits: int | None) -> int | None:
-    return min((limit for limit in limits if limit is not None), default=None)
-
-
-def _through_proxy(url: str) -> str:
-    """A hint where requests do not go to the server itself, which is easily forgotten for one on this machine."""
-    parts = urlsplit(url)
-    if parts.scheme not in getproxies() or proxy_bypass(parts.hostname or ""):
-        return ""
-    return (
-        f"; requests go through the proxy that {parts.scheme.upper()}_PROXY names: if they should not, add "
-        f"{parts.hostname} to NO_PROXY"
-    )

@@ -22,6 +22,7 @@ Kind = Literal[
     "malformed",  # answered and billed, but what came is not that
     "garbled",  # answered, but not even that can be read
     "lost",  # sent, and no whole answer came back
+    "timed_out",  # sent, and no whole answer came back in time
     "abandoned",  # sent, and then cancelled here
     "outage",  # the server failed or could not be reached; nothing was billed
     "rate_limited",  # too early
@@ -98,6 +99,7 @@ _NAME: Final = re.compile(r"^[A-Za-z$][\w$.\[\]-]{0,63}$")
 _DURATION: Final = re.compile(r"^\d{1,9}(\.\d{0,9})?$")
 
 _NEVER_SENT: Final = ("ConnectError", "ConnectTimeout", "PoolTimeout", "ProxyError")
+_TIMED_OUT: Final = ("ReadTimeout", "WriteTimeout")
 _NOT_SENDABLE: Final = ("UnsupportedProtocol", "LocalProtocolError")
 
 _ADVICE: Final = {
@@ -207,6 +209,8 @@ def classify_failure(error: BaseException | None) -> Outcome:
         return Outcome("denied", "its certificate cannot be verified", advice=advice)
     if name in _NOT_SENDABLE:
         return Outcome("denied", name, advice="check EMBEDDING_OPENAI_BASE_URL and the characters of the key")
+    if name in _TIMED_OUT:
+        return Outcome("timed_out", name)
     return Outcome("outage" if name in _NEVER_SENT else "lost", name)
 
 

@@ -5,26 +5,31 @@ from __future__ import annotations
 import asyncio
 import functools
 import hashlib
-import ipaddress
 import json
+import logging
+import math
 import os
 import ssl
+import threading
+import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
-from urllib.parse import urlsplit
 
 import numpy as np
 
 from embedding_assets.config import BudgetConfig, OpenAIConfig
-from embedding_assets.errors import ConfigurationError
+from embedding_assets.errors import ConfigurationError, DatabaseError
 from embedding_assets.logs import correlate, current_run_id, unlogged_client
 from embedding_assets.postgres.connection import Database
+from embedding_assets.postgres.usage.learned import read_learned, save_learned
 from embedding_assets.providers.base import EmbeddedBatch
+from embedding_assets.providers.openai.account import ApiAccount
+from embedding_assets.providers.openai.address import check_address, is_openai, server_name
 from embedding_assets.providers.openai.answers import MalformedAnswerError, parse_answer
 from embedding_assets.providers.openai.background import Emit, iterate_in_background
 from embedding_assets.providers.openai.call import ApiCall
-from embedding_assets.providers.openai.gate import ApiAccount, ApiGate
+from embedding_assets.providers.openai.gate import ApiGate
 from embedding_assets.providers.openai.outcomes import (
     Outcome,
     classify_failure,
@@ -40,7 +45,12 @@ from embedding_assets.spaces import VectorSpace
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
 
+logger = logging.getLogger(__name__)
+
 _MOST_WINDOW_TEXTS: Final = 16_384
+
+_RECALL_SECONDS: Final = 86_400.0
+"""As long as the database keeps what was learned."""
 
 
 def openai_space(config: OpenAIConfig, *, prompt: str = "") -> VectorSpace:
@@ -50,7 +60,7 @@ def openai_space(config: OpenAIConfig, *, prompt: str = "") -> VectorSpace:
         model=config.model,
         # The API gives no version of its weights, but the same name on another server may be another model.
         # What else a request says may change the vectors as well.
-        revision=(config.server or _server(config.base_url)) + _extra(config),
+        revision=(config.server or server_name(config.base_url)) + _extra(config),
         dimensions=config.dimensions,
         normalized=True,
         prompt=prompt,
@@ -79,43 +89,14 @@ def _secret(config: OpenAIConfig) -> str:
     environment = os.environ
     general = not environment.get("EMBEDDING_OPENAI_API_KEY") and key == environment.get("OPENAI_API_KEY")
     meant_for = environment.get("OPENAI_BASE_URL", "").strip().rstrip("/")
-    if general and not _is_openai(config.base_url) and config.base_url != meant_for:
+    if general and not is_openai(config.base_url) and config.base_url != meant_for:
         return ""
     return key.strip()
-
-
-def _is_openai(base_url: str) -> bool:
-    parts = urlsplit(base_url)
-    host = parts.hostname or ""
-    return parts.scheme == "https" and (host == "api.openai.com" or host.endswith(".api.openai.com"))
-
-
-def _check_address(config: OpenAIConfig) -> None:
-    parts = urlsplit(config.base_url)
-    if parts.scheme == "http" and not config.allow_http and not _is_this_machine(parts.hostname or ""):
-        raise ConfigurationError(
-            f"EMBEDDING_OPENAI_BASE_URL would send texts and key to {parts.hostname} unencrypted, for anybody on "
-            "the way to read; use https, or set EMBEDDING_OPENAI_ALLOW_HTTP=true if that network is trusted"
-        )
-
-
-def _is_this_machine(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")
 
 
 def _extra(config: OpenAIConfig) -> str:
     fields = {**config.extra_body, **config.extra_body_document}
     return f"?{hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:8]}" if fields else ""
-
-
-def _server(base_url: str) -> str:
-    """Host, port and path of an API, the usual ones left out; several may stand behind one host."""
-    parts = urlsplit(base_url)
-    host = parts.netloc.lower().removesuffix(":443" if parts.scheme == "https" else ":80")
-    return f"{host}{parts.path.rstrip('/').removesuffix('/v1')}"
 
 
 class OpenAIProvider:
@@ -139,6 +120,8 @@ class OpenAIProvider:
         self._database = database
         self._account = ApiAccount(self.space, config, budget)
         self._loaded = False
+        self._recalled_at = -math.inf
+        self._recalling = threading.Lock()
         # Outside of a run, the limit in dollars for one holds for all that this provider does.
         self._run_id = uuid.uuid4().hex[:12]
 
@@ -165,7 +148,7 @@ class OpenAIProvider:
                 limit in dollars needs a price.
         """
         if not self._loaded:
-            _check_address(self._config)
+            check_address(self._config)
             self._key()
             self._account.usd_per_million = price_of(self._config, self._account.budget)
             warn_of_missing_prompts(self.space.model, self.space.prompt, self._query_prompt)
@@ -193,23 +176,49 @@ class OpenAIProvider:
             yield EmbeddedBatch([], np.empty((0, self.space.dimensions), dtype=np.float32), [], [], errors)
         if not prepared:
             return
+        self._recall()
 
         async def produce(emit: Emit[EmbeddedBatch]) -> None:
             with unlogged_client(), correlate(current_run_id() or self._run_id) as run_id:
                 async with self._client() as client:
                     endpoint = endpoint_of(self._config)
-                    with ApiGate(self._account, self._database, endpoint=endpoint, run_id=run_id) as gate:
+                    question = len(prepared) == 1
+                    with ApiGate(
+                        self._account, self._database, endpoint=endpoint, run_id=run_id, question=question
+                    ) as gate:
                         await ApiCall(self._account, gate, _Sender(client, self._account, query=query), emit).run(
                             prepared
                         )
 
-        yield from iterate_in_background(produce, most_waiting=self._config.concurrency)
+        try:
+            yield from iterate_in_background(produce, most_waiting=self._config.concurrency)
+        finally:
+            self._keep_learned()
+
+    def _recall(self) -> None:
+        """Start with what was learned of the server; what this process knows for a day is forgotten too."""
+        with self._recalling:
+            if time.monotonic() - self._recalled_at > _RECALL_SECONDS:
+                self._account.recall(read_learned(self._database, endpoint_of(self._config)))
+                self._recalled_at = time.monotonic()
+
+    def _keep_learned(self) -> None:
+        with self._recalling:
+            learned = self._account.newly_learned()
+            if learned is None:
+                return
+            try:
+                save_learned(self._database, endpoint_of(self._config), learned)
+            except DatabaseError as error:
+                logger.warning("what was learned of the server is not kept for the next process: %s", error)
+            else:
+                self._account.note_kept()
 
     def _key(self) -> str:
         key = _secret(self._config)
         if not (key.isascii() and key.isprintable()) or " " in key:
             raise ConfigurationError("the key in EMBEDDING_OPENAI_API_KEY or OPENAI_API_KEY has characters no key has")
-        if not key and _is_openai(self._config.base_url):
+        if not key and is_openai(self._config.base_url):
             raise ConfigurationError("OpenAI needs a key; set OPENAI_API_KEY or EMBEDDING_OPENAI_API_KEY")
         return key or "none"  # many other servers need none, but the client does
 
@@ -270,7 +279,7 @@ class _Sender:
                     extra_body=self._body or None,
                 )
         except TimeoutError:
-            return Outcome("lost", "no answer in time")
+            return Outcome("timed_out", "no answer in time")
         except APIStatusError as error:
             return classify_refusal(error.status_code, error.body, error.response.headers)
         except APIConnectionError as error:

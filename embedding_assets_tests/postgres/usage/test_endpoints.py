@@ -10,8 +10,8 @@ from embedding_assets.postgres.usage.endpoints import (
     Endpoint,
     RateHeaders,
     RateLimits,
+    ask_endpoint,
     lock_endpoint,
-    lock_endpoint_of,
     outage_until,
     save_endpoint,
 )
@@ -153,21 +153,21 @@ def test_what_fails_while_the_circuit_is_open_says_nothing_new():
     assert flood.outage_seconds == pytest.approx(4.1)
 
 
-def test_each_probe_that_fails_doubles_the_break_up_to_a_minute():
+def test_each_probe_that_fails_doubles_the_break_up_to_a_quarter_of_a_minute():
     endpoint, breaks = fail(NEW, 5), []
     for _ in range(9):
         breaks.append(endpoint.open_seconds)
-        endpoint = dataclasses.replace(endpoint, now=endpoint.open_until).admitted(10, lifetime_seconds=70)
-        assert endpoint.open_seconds == pytest.approx(70), "until the probe's outcome is known"
+        endpoint = dataclasses.replace(endpoint, now=endpoint.open_until).admitted(10)
+        assert endpoint.open_seconds == pytest.approx(10), "a probe whose process died expires soon"
         endpoint = fail(endpoint, 1, probe=True)
-    for seconds, longest in zip(breaks, [1, 2, 4, 8, 16, 32, 60, 60, 60], strict=True):
+    for seconds, longest in zip(breaks, [1, 2, 4, 8, 15, 15, 15, 15, 15], strict=True):
         assert 0.75 * longest - 1e-6 <= seconds <= longest + 1e-6
-    assert len({seconds / longest for seconds, longest in zip(breaks[-3:], [60] * 3, strict=True)}) > 1, "no jitter"
+    assert len({seconds / longest for seconds, longest in zip(breaks[-3:], [15] * 3, strict=True)}) > 1, "no jitter"
 
 
 def test_the_break_stays_finite():
     endpoint = dataclasses.replace(fail(NEW, 5), outages=10**6)
-    assert fail(endpoint, 1, probe=True).open_seconds <= 60
+    assert fail(endpoint, 1, probe=True).open_seconds <= 15
 
 
 def test_failures_far_apart_are_not_one_outage():
@@ -175,8 +175,16 @@ def test_failures_far_apart_are_not_one_outage():
     assert failing.outage_seconds == pytest.approx(3200)
     later = dataclasses.replace(failing, now=failing.now + 901)
     assert later.outage_seconds == 0
-    again = later.failed(probe=True)
-    assert (again.outages, again.outage_seconds, again.open_until) == (1, 0, None)
+    again = later.failed(probe=False)
+    assert (again.outages, again.outage_seconds) == (1, 0)
+
+
+def test_a_server_that_does_not_answer_in_time_is_asked_a_short_text_first():
+    slow = NEW.failed(probe=False, slow=True)
+    assert (slow.outages, slow.open_until, slow.open_seconds) == (1, NEW.now, 0)
+    assert slow.answered().open_until is None
+    failed = slow.failed(probe=True, slow=True)
+    assert 0.75 <= failed.open_seconds <= 1, "a probe that fails leaves the circuit open"
 
 
 @pytest.mark.parametrize(("seconds", "kept"), [(30.0, 30.0), (-3.0, 0.0), (1e12, 86_400.0)])
@@ -193,7 +201,7 @@ def test_an_endpoint_is_kept_as_it_was_saved(database, beside):
     headers = RateHeaders(600, 500, 60_000, 50_000)
 
     def change(connection) -> Endpoint:
-        endpoint = lock_endpoint(connection, "one").configured(RateLimits(6000, 600_000)).admitted(70, 60.0)
+        endpoint = lock_endpoint(connection, "one").configured(RateLimits(6000, 600_000)).admitted(70)
         endpoint = fail(endpoint.corrected(12, headers, (0, 0)).blocked(90.0), 5, every=0.0)
         save_endpoint(connection, endpoint)
         return endpoint
@@ -266,7 +274,7 @@ def test_an_endpoint_that_two_meet_for_the_first_time_is_one(database):
 
 
 def test_a_reservation_that_is_gone_has_no_endpoint(database):
-    assert database.run(lambda connection: lock_endpoint_of(connection, 12345)) is None
+    assert database.run(lambda connection: ask_endpoint(connection, reservation=12345)()) is None
 
 
 def test_when_an_endpoint_that_is_down_is_asked_again(database, beside):

@@ -26,7 +26,7 @@ TEXTS = [f"text {number}" for number in range(2048)]
         (dialects.TextEmbeddingsInference(), 32, 1),
         (dialects.Cohere(), 96, 1),
         (dialects.Voyage(), 1000, 1),
-        (dialects.Silent(), 32, 6),  # 2,048, 1,024, ... 64
+        (dialects.Silent(), 32, 1),
         (dialects.Unnumbered(), 2048, 0),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, dialects.Dialect) else None,
@@ -37,7 +37,7 @@ def test_what_a_server_takes_is_learned_once(dialect: dialects.Dialect, most: in
         assert_embedded(embed(provider, TEXTS), TEXTS)
         assert sum(one.status != 200 for one in server.served) == refused
         assert max(one.inputs for one in server.served if one.status == 200) <= most
-        assert server.requests - refused <= -(-len(TEXTS) // most) + refused
+        assert server.requests - refused <= -(-len(TEXTS) // most) + 2, "after it has started with small ones"
         first = server.requests
         more = [f"more {text}" for text in TEXTS]
         assert_embedded(embed(provider, more), more)

@@ -15,7 +15,8 @@ from embedding_assets.config import BudgetConfig, OpenAIConfig
 from embedding_assets.errors import BudgetExceededError, ProviderUnavailableError
 from embedding_assets.postgres.connection import Database
 from embedding_assets.postgres.usage.endpoints import RateHeaders
-from embedding_assets.providers.openai.gate import ApiAccount, ApiGate
+from embedding_assets.providers.openai.account import ApiAccount
+from embedding_assets.providers.openai.gate import ApiGate
 from embedding_assets.providers.openai.outcomes import Outcome
 from embedding_assets.providers.openai.provider import openai_space
 from embedding_assets.providers.openai.texts import ApiText
@@ -30,6 +31,10 @@ def account_of(budget: BudgetConfig | None = None, **settings: object) -> ApiAcc
     return ApiAccount(openai_space(config), config, budget or BudgetConfig(), Decimal("0.02"))
 
 
+async def unused(reservation: int) -> None:
+    raise AssertionError(f"a probe was sent as {reservation}")
+
+
 @pytest.fixture
 def gate(database: Database) -> Iterator[ApiGate]:
     with ApiGate(account_of(), database, endpoint="here", run_id="run") as gate:
@@ -37,7 +42,7 @@ def gate(database: Database) -> Iterator[ApiGate]:
 
 
 async def test_in_and_out(gate: ApiGate, beside: psycopg.Connection):
-    reservation = await gate.enter([TEXT])
+    reservation = await gate.enter([TEXT], unused)
     assert reservation is not None
     [row] = beside.execute(
         "SELECT endpoint, run_id, inputs, tokens, usd, reserved_usd, expires_at - created_at FROM embedding_usage"
@@ -63,7 +68,7 @@ async def test_in_and_out(gate: ApiGate, beside: psycopg.Connection):
 async def test_what_an_outcome_costs(
     kind: str, usd: Decimal, states: set[str], gate: ApiGate, beside: psycopg.Connection
 ):
-    reservation = await gate.enter([TEXT])
+    reservation = await gate.enter([TEXT], unused)
     assert reservation is not None
     outcome = Outcome(kind, "")
     assert (await gate.leave(reservation, outcome, likely_tokens=100))[0] == usd
@@ -84,7 +89,7 @@ async def test_who_gives_up_while_the_database_is_asked_reserves_nothing(
         beside.execute("INSERT INTO embedding_endpoints (name) VALUES ('here')")
         with psycopg.connect(database_url) as locking:
             locking.execute("SELECT * FROM embedding_endpoints FOR UPDATE")
-            entering = asyncio.create_task(gate.enter([TEXT]))
+            entering = asyncio.create_task(gate.enter([TEXT], unused))
             await until_blocked(beside)
             entering.cancel()
             locking.rollback()
@@ -94,7 +99,7 @@ async def test_who_gives_up_while_the_database_is_asked_reserves_nothing(
 
 
 async def test_an_outcome_is_reported_even_when_cancelled(gate: ApiGate, database_url: str, beside: psycopg.Connection):
-    reservation = await gate.enter([TEXT])
+    reservation = await gate.enter([TEXT], unused)
     assert reservation is not None
     with psycopg.connect(database_url) as locking:
         locking.execute("SELECT * FROM embedding_endpoints FOR UPDATE")
@@ -107,13 +112,54 @@ async def test_an_outcome_is_reported_even_when_cancelled(gate: ApiGate, databas
     assert set(usage(beside)) == {"settled"}
 
 
+async def test_the_first_in_line_asks_for_all_behind_it(gate: ApiGate, database_url: str, beside: psycopg.Connection):
+    first = await gate.enter([TEXT], unused)
+    assert first is not None
+    await gate.leave(first, ANSWERED, likely_tokens=100)
+    with psycopg.connect(database_url) as locking:
+        locking.execute("SELECT * FROM embedding_endpoints FOR UPDATE")
+        entering = [asyncio.create_task(gate.enter([TEXT], unused)) for _ in range(6)]
+        await until_blocked(beside)
+        locking.rollback()
+    reservations = await asyncio.gather(*entering)
+    assert len({*reservations}) == 6
+    query = "SELECT count(*) FROM embedding_usage WHERE state = 'reserved' GROUP BY created_at ORDER BY created_at"
+    assert beside.execute(query).fetchall() == [(1,), (5,)], "those that came while the first one asked"
+
+
+async def test_who_leaves_the_line_while_another_asks_for_it_holds_nothing(
+    gate: ApiGate, database_url: str, beside: psycopg.Connection
+):
+    first = await gate.enter([TEXT], unused)
+    assert first is not None
+    await gate.leave(first, ANSWERED, likely_tokens=100)
+    with psycopg.connect(database_url) as locking, psycopg.connect(database_url) as again:
+        locking.execute("SELECT * FROM embedding_endpoints FOR UPDATE")
+        entering = [asyncio.create_task(gate.enter([TEXT], unused)) for _ in range(3)]
+        await until_blocked(beside)
+        # Between the one that asks now and the one that asks for the others.
+        waiting = asyncio.create_task(asyncio.to_thread(again.execute, "SELECT * FROM embedding_endpoints FOR UPDATE"))
+        while beside.execute("SELECT count(*) FROM pg_locks WHERE NOT granted").fetchone() != (2,):
+            await asyncio.sleep(0.01)
+        locking.rollback()
+        await waiting
+        await entering[0]
+        await until_blocked(beside)
+        entering[2].cancel()
+        again.rollback()
+    assert await entering[1] is not None
+    with pytest.raises(asyncio.CancelledError):
+        await entering[2]
+    assert usage(beside)["reserved"].requests == 2
+
+
 async def test_once_a_limit_in_dollars_was_met_nobody_enters(database: Database, beside: psycopg.Connection):
     budget = BudgetConfig(usd_per_run=Decimal("0.000004"))
     small = ApiText("x", 1, (0,))
     with ApiGate(account_of(budget), database, endpoint="here", run_id="run") as gate:
         for text in (TEXT, small):
             with pytest.raises(BudgetExceededError, match="EMBEDDING_BUDGET_USD_PER_RUN"):
-                await gate.enter([text])
+                await gate.enter([text], unused)
     assert usage(beside) == {}
 
 
@@ -121,7 +167,7 @@ async def test_near_a_limit_in_dollars_it_warns_once(database: Database, caplog:
     account = account_of(BudgetConfig(usd_per_day=Decimal("0.00001"), alert_share=0.2))
     for _ in range(2):
         with ApiGate(account, database, endpoint="here", run_id="run") as gate:
-            reservation = await gate.enter([TEXT])
+            reservation = await gate.enter([TEXT], unused)
             assert reservation is not None
             await gate.leave(reservation, ANSWERED, likely_tokens=100)
     [warning] = caplog.records
@@ -131,13 +177,13 @@ async def test_near_a_limit_in_dollars_it_warns_once(database: Database, caplog:
 async def test_a_request_above_what_a_minute_allows_is_sent_in_parts(database: Database):
     account = account_of()
     with ApiGate(account, database, endpoint="here", run_id="run") as gate:
-        reservation = await gate.enter([TEXT])
+        reservation = await gate.enter([TEXT], unused)
         assert reservation is not None
         answered = Outcome("answered", "", tokens=50, rates=RateHeaders(None, None, 1000, 900))
         await gate.leave(reservation, answered, likely_tokens=100)
         assert account.request_tokens == 100
-        assert await gate.enter([TEXT, TEXT]) is None
-        assert await gate.enter([ApiText("x" * 800, 800, (0,))]) is not None
+        assert await gate.enter([TEXT, TEXT], unused) is None
+        assert await gate.enter([ApiText("x" * 800, 800, (0,))], unused) is not None
 
 
 @pytest.mark.parametrize(
@@ -198,7 +244,7 @@ async def test_waiting_is_reported_but_not_all_the_time(database: Database, capl
     account = account_of(requests_per_minute=60)
     with ApiGate(account, database, endpoint="here", run_id="run") as gate:
         for _ in range(8):  # five at once, then one a second
-            reservation = await gate.enter([TEXT])
+            reservation = await gate.enter([TEXT], unused)
             assert reservation is not None
             await gate.leave(reservation, ANSWERED, likely_tokens=100)
     [waiting] = caplog.records
@@ -210,11 +256,11 @@ async def test_an_outage_that_others_have_waited_out_is_not_waited_out_again(dat
     down = Outcome("outage", "status 503", 503)
     with ApiGate(account_of(retry_seconds=0), database, endpoint="here", run_id="run") as gate:
         for _ in range(5):
-            reservation = await gate.enter([TEXT])
+            reservation = await gate.enter([TEXT], unused)
             assert reservation is not None
             await gate.leave(reservation, down, likely_tokens=100)
         with pytest.raises(ProviderUnavailableError, match=r"api.openai.com has been failing for 0 s; run again"):
-            await gate.enter([TEXT])
+            await gate.enter([TEXT], unused)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -30,6 +31,19 @@ def test_refusals_for_rate_without_end_are_an_error(server: ApiServer, database:
 
     server.faults.share = 0.0
     assert_embedded(embed(provider, ["text"]), ["text"])
+
+
+def test_tokens_a_minute_are_held_by_what_the_server_counts(database: Database):
+    # A quarter of a token a byte is far too little for these.
+    texts = [f"{number:03d} " + "! ? " * 100 for number in range(70)]
+    with ApiServer() as server:
+        server.faults.share, server.faults.kinds = 1.0, (Fault.NO_HEADERS,)
+        provider = make_provider(server, database, tokens_per_minute=120_000, max_inputs=5, concurrency=2)
+        started = time.monotonic()
+        assert_embedded(embed(provider, texts), texts)
+        seconds = time.monotonic() - started
+    # Five seconds' worth at first, and what is in flight is counted when it is answered.
+    assert server.billed_tokens <= 2000 * (5 + seconds) + 2 * server.billed_tokens / len(texts) * 5
 
 
 def test_a_caller_without_time_does_not_wait_for_room(server: ApiServer, database: Database):

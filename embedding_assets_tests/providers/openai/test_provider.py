@@ -19,7 +19,7 @@ from embedding_assets.logs import correlate
 from embedding_assets.postgres.connection import Database
 from embedding_assets.providers.openai.provider import OpenAIProvider, endpoint_of, openai_space
 from embedding_assets_tests.support.api_runs import usage
-from embedding_assets_tests.support.calls import Result, assert_embedded, embed, make_provider
+from embedding_assets_tests.support.calls import Result, assert_embedded, at_full_pace, embed, make_provider
 from fake_api.faults import PASSING
 from fake_api.server import ApiServer, Fault
 
@@ -141,7 +141,7 @@ def test_what_cannot_be_sent_is_not(server: ApiServer, database: Database):
 def test_requests_are_filled_and_never_above_the_limits(server: ApiServer, database: Database):
     texts = [f"{number} " + "word " * 200 for number in range(400)]
 
-    embed(make_provider(server, database, max_request_tokens=30_000, max_inputs=150), texts)
+    embed(at_full_pace(make_provider(server, database, max_request_tokens=30_000, max_inputs=150)), texts)
 
     assert max(one.estimate for one in server.served) <= 30_000
     assert sorted(one.inputs for one in server.served)[1:] == [119] * (len(server.served) - 1)
@@ -173,9 +173,9 @@ def test_what_the_headers_say_bounds_the_next_requests(database: Database):
 
 @pytest.mark.parametrize("concurrency", [3, 8])
 def test_as_many_requests_are_in_flight_as_may_be(concurrency: int, server: ApiServer, database: Database):
-    server.latency_seconds = 2.0
+    server.latency_seconds = 1.0
     provider = make_provider(server, database, max_inputs=5, concurrency=concurrency)
-    texts = TEXTS[: 5 * (1 + concurrency + 2)]  # the first goes alone
+    texts = TEXTS[: 5 * (4 * concurrency + 2)]  # the first goes alone, then two, then four
     assert_embedded(embed(provider, texts), texts)
     assert server.most_in_flight == concurrency
 
@@ -236,6 +236,17 @@ def test_a_limit_in_dollars_stops_before_it_is_passed(
     assert sum(before.tokens.values()) == server.billed_tokens
     warnings = [record for record in caplog.records if "of a limit of EMBEDDING_BUDGET" in record.message]
     assert len(warnings) == 1
+
+
+def test_the_last_dollars_are_used_by_smaller_requests(server: ApiServer, database: Database):
+    budget = BudgetConfig(usd_per_run=Decimal("0.00004"))  # a byte may be a token: 2,000 bytes, of 27,000
+    texts = [f"{number} " + "word " * 10 for number in range(500)]
+    before = Result()
+    with pytest.raises(BudgetExceededError, match="EMBEDDING_BUDGET_USD_PER_RUN"):
+        embed(at_full_pace(make_provider(server, database, budget=budget)), texts, into=before)
+    assert Decimal("0.000036") < server.bill_usd <= Decimal("0.00004")
+    assert len(before.vectors) == server.seen.total() > 100
+    assert server.requests < 40
 
 
 def test_what_is_in_flight_when_the_limit_is_reached_is_kept(server: ApiServer, database: Database):

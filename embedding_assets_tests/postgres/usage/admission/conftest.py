@@ -12,8 +12,9 @@ from embedding_assets_tests.support.admission import NO_BUDGET, NO_LIMITS, api_r
 def ask(database):
     """Ask for admission of a request."""
 
-    def ask(limits=NO_LIMITS, budget=NO_BUDGET, **changes) -> Admitted | Wait:
-        return admit(database, api_request(**changes), limits, budget, lifetime_seconds=600)
+    def ask(limits=NO_LIMITS, budget=NO_BUDGET, *, probe=False, question=False, **changes) -> Admitted | Wait:
+        request = api_request(**changes)
+        return admit(database, request, limits, budget, lifetime_seconds=600, probe=probe, question=question)
 
     return ask
 

@@ -19,6 +19,7 @@ def test_failures_in_a_row_open_the_circuit_for_everybody(database, ask, enter, 
     assert (verdict.reason, 0 < verdict.seconds <= 1) == ("outage", True)
     assert 30 <= verdict.outage_seconds < 60
     assert isinstance(ask(endpoint="another"), Admitted)
+    assert ask(probe=True).reason == "outage", "not before the break is over"
     # An answer to what was sent before proves that the server is up.
     settle(database, reservations.pop(), tokens=1, rates=None)
     assert isinstance(ask(), Admitted)
@@ -31,8 +32,9 @@ def test_one_probe_at_a_time_is_let_through(database, ask, enter, pass_time, out
     for _ in range(5):
         release(database, enter(), outage=True)
     pass_time(1)
-    probe = enter()
-    verdict = ask()
+    assert (ask().reason, ask(question=True).reason) == ("probe", "probe"), "no request of the backlog"
+    probe = enter(probe=True)
+    verdict = ask(probe=True)
     assert (verdict.reason, verdict.seconds) == ("outage", 1), "asked again soon: the probe may be answered any moment"
     release(database, other, outage=True)
     assert ask().reason == "outage", "what else fails does not let another one through"
@@ -50,10 +52,10 @@ def test_one_probe_at_a_time_is_let_through(database, ask, enter, pass_time, out
         assert endpoint().outages == 6
         assert ask().reason == "outage"
         pass_time(2)
-        enter()
-        assert ask().reason == "outage", "again one alone"
+        enter(probe=True)
+        assert ask(probe=True).reason == "outage", "again one alone"
     elif outcome == "never recorded":
-        enter()
+        enter(probe=True)
         assert ask().reason == "outage"
     else:
         assert endpoint().outage_seconds == 0
@@ -69,11 +71,11 @@ def test_what_is_given_up_says_nothing_about_the_endpoint(database, ask, enter, 
     for _ in range(5):
         release(database, enter(), outage=True)
     pass_time(1)
-    probe = enter()
+    probe = enter(probe=True)
     assert ask().reason == "outage"
     assert give_up(database, probe, given_up=True) >= 1
     assert endpoint().outages == 5
-    enter()
+    enter(probe=True)
     assert ask().reason == "outage", "again one alone"
 
 

@@ -74,7 +74,7 @@ def send(database: Database, limits: RateLimits, tokens: int, requests: int) -> 
 
 
 def ask(database: Database) -> str:
-    verdict = admit(database, api_request(), NO_LIMITS, NO_BUDGET, lifetime_seconds=600)
+    verdict = admit(database, api_request(), NO_LIMITS, NO_BUDGET, lifetime_seconds=600, probe=True)
     return verdict.reason if isinstance(verdict, Wait) else "admitted"
 
 

@@ -39,6 +39,12 @@ def test_without_any_limit_all_may_go_after_the_first_answer(database, ask, ente
         enter()
 
 
+def test_a_question_does_not_wait_for_the_first_answer(ask, enter):
+    enter()
+    assert ask().reason == "rate"
+    enter(question=True)
+
+
 def test_a_first_request_that_hangs_holds_the_others_up_for_seconds_only(database, ask, enter, pass_time):
     enter()
     assert ask() == Wait(0.1, "rate", 0.0)
@@ -104,6 +110,36 @@ def test_what_the_server_has_not_counted_yet_is_subtracted(database, enter, besi
     older = left_after(before, 1, 1)
     assert older >= left, "an older answer than the last says nothing new"
     assert left_after(later, 30, 30_000) == (pytest.approx(30 - 2 - 0.5), pytest.approx(30_000 - 2400 - 500))
+
+
+@pytest.mark.parametrize(
+    ("rates", "left"),
+    [
+        (None, 9000 - 1000 - 2000),
+        (headers((60, 50)), 9000 - 1000 - 2000),
+        (headers(tokens=(600_000, 500_000)), 9000 - 1000 - 2000),
+        (headers(tokens=(12_000, 8000)), 7900),
+    ],
+    ids=["no headers", "only of requests", "of a limit above ours", "of the limit that holds"],
+)
+def test_tokens_that_the_server_reports_are_taken_from_what_is_left(database, enter, beside, rates, left):
+    limits = RateLimits(None, 12_000)
+    settle(database, enter(limits), tokens=1, rates=None)
+    beside.execute("UPDATE embedding_endpoints SET tokens_available = 9000, refilled_at = clock_timestamp()")
+    reservation = enter(limits, tokens=1000)
+    for _ in range(2):  # what is settled twice is counted once
+        settle(database, reservation, tokens=3000, rates=rates)
+    [available] = beside.execute("SELECT tokens_available FROM embedding_endpoints").fetchone()
+    assert left <= available < left + 1000, "and what has come in since"
+
+
+def test_fewer_tokens_than_were_likely_are_given_back(database, enter, beside):
+    limits = RateLimits(None, 12_000)
+    settle(database, enter(limits), tokens=1, rates=None)
+    beside.execute("UPDATE embedding_endpoints SET tokens_available = 11900, refilled_at = clock_timestamp()")
+    settle(database, enter(limits, tokens=1000), tokens=1, rates=None)
+    assert beside.execute("SELECT tokens_available > 11000 AND tokens_available <= 12000 "
+                          "FROM embedding_endpoints").fetchone() == (True,)  # fmt: skip
 
 
 def test_a_request_larger_than_the_bucket_goes_when_that_is_full(database, ask, enter, pass_time, endpoint):

@@ -7,10 +7,12 @@ import psycopg
 import pytest
 
 from embedding_assets.config import BudgetConfig
+from embedding_assets.errors import BudgetExceededError
 from embedding_assets.postgres.usage import admission
-from embedding_assets.postgres.usage.admission import Admitted, presume, release, settle
-from embedding_assets.postgres.usage.endpoints import lock_endpoint
+from embedding_assets.postgres.usage.admission import Admitted, Wait, admit_all, presume, release, settle
+from embedding_assets.postgres.usage.endpoints import RateLimits, lock_endpoint
 from embedding_assets.postgres.usage.ledger import count_spending, list_costs, lock_budget
+from embedding_assets_tests.support.admission import NO_BUDGET, NO_LIMITS, api_request
 
 
 def count_rows(beside) -> dict[str, int]:
@@ -95,16 +97,48 @@ def test_a_process_that_stops_in_the_middle_holds_nobody_up_for_long(database, a
             with pytest.raises(psycopg.errors.IdleInTransactionSessionTimeout):
                 stopped.execute("SELECT 1")
         beside.execute("DELETE FROM embedding_usage")
-    saved = []
+    judged = []
 
-    def save(connection, endpoint):
-        saved.append(endpoint)
-        if len(saved) == 1:
+    def judge(*arguments, **options):
+        judged.append(arguments)
+        if len(judged) == 1:
             time.sleep(1)
-        save_endpoint(connection, endpoint)
+        return judge_at_once(*arguments, **options)
 
-    save_endpoint = admission.save_endpoint
-    monkeypatch.setattr("embedding_assets.postgres.usage.admission.save_endpoint", save)
+    judge_at_once = admission._judge
+    monkeypatch.setattr("embedding_assets.postgres.usage.admission._judge", judge)
     verdict = ask(budget=budget)
-    assert len(saved) == 2
+    assert len(judged) == 2
     assert beside.execute("SELECT id FROM embedding_usage").fetchall() == [(verdict.reservation,)]
+
+
+def ask_for(database, count: int, *, limits=NO_LIMITS, budget=NO_BUDGET, **changes) -> list[Admitted | Wait]:
+    requests = [api_request(**changes) for _ in range(count)]
+    return admit_all(database, requests, limits, budget, lifetime_seconds=600)
+
+
+def test_requests_are_admitted_together_as_far_as_the_limits_go(database, enter, beside):
+    assert [type(verdict) for verdict in ask_for(database, 3)] == [Admitted, Wait], "one finds out what is left"
+    beside.execute("DELETE FROM embedding_usage")
+    settle(database, enter(RateLimits(24, None)), tokens=1, rates=None)
+    first, second, wait = ask_for(database, 5, limits=RateLimits(24, None))
+    assert first.reservation < second.reservation
+    assert (wait.reason, wait.seconds > 0) == ("rate", True)
+    rows = beside.execute("SELECT requests_admitted, tokens_admitted FROM embedding_usage WHERE state = 'reserved' "
+                          "ORDER BY id").fetchall()  # fmt: skip
+    assert rows == [(3, 3000), (4, 4000)]
+    assert beside.execute("SELECT requests_admitted FROM embedding_endpoints").fetchone() == (4,)
+
+
+def test_requests_are_admitted_together_as_far_as_the_dollars_go(database, enter):
+    settle(database, enter(), tokens=1, rates=None)
+    budget = BudgetConfig(usd_per_run=Decimal("0.009"))
+    first, second, wait = ask_for(database, 4, budget=budget)
+    assert (first.budget_share, second.budget_share) == (pytest.approx(1 / 9, abs=0.01), pytest.approx(2 / 9, abs=0.01))
+    assert wait == Wait(0.25, "budget", 0.0)
+    for verdict in (first, second):
+        settle(database, verdict.reservation, tokens=2400, rates=None)
+    last = ask_for(database, 4, budget=budget)
+    assert [type(verdict) for verdict in last] == [Admitted], "that the next one does not fit is its own error"
+    with pytest.raises(BudgetExceededError):
+        ask_for(database, 4, budget=budget)
