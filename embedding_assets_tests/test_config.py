@@ -92,6 +92,8 @@ BOUNDS = [
     ("EMBEDDING_DATABASE_CONNECT_TIMEOUT_SECONDS", ["1", "300"], ["0", "301"]),
     ("EMBEDDING_DATABASE_RETRY_SECONDS", ["0", "3600"], ["-1", "3601"]),
     ("EMBEDDING_OPENAI_DIMENSIONS", ["1", "4000"], ["0", "4001"]),
+    ("EMBEDDING_OPENAI_SERVER", ["gateway", "host:8080/Team"], ["two words", "a?b", "user@host"]),
+    ("EMBEDDING_OPENAI_ALLOW_HTTP", ["true", "0"], ["perhaps"]),
     ("EMBEDDING_OPENAI_SEND_DIMENSIONS", ["true", "0"], ["perhaps"]),
     ("EMBEDDING_OPENAI_MAX_INPUT_TOKENS", ["8", "1000000"], ["7", "1000001"]),
     ("EMBEDDING_OPENAI_TOO_LONG", ["truncate", "quarantine"], ["split"]),

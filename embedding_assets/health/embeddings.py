@@ -48,8 +48,7 @@ def unit_norm(statistics: VectorStatistics, space: VectorSpace) -> Verdict:
     norms: dict[str, float] = {}
     found = _vectors_read(statistics)
     if statistics.zero:
-        zero = "1 has length zero and is" if statistics.zero == 1 else f"{statistics.zero:,} have length zero and are"
-        faults.append(f"{zero} never found")
+        faults.append(f"{statistics.zero:,} {'has' if statistics.zero == 1 else 'have'} length zero and no direction")
     if low is not None and high is not None:
         norms = {"norm_min": round(low, 6), "norm_max": round(high, 6)}
         found += f", of length {_range(low, high)}"

@@ -266,7 +266,7 @@ def test_a_single_zero_vector_in_a_large_column(table, monkeypatch, place):
     found = failing()["unit_norm"]
 
     assert found.metadata["zero"].value == 1
-    assert "1 has length zero and is never found" in found.description
+    assert "1 has length zero and no direction" in found.description
     table.execute("DELETE FROM knowledge_base WHERE vector_norm(embedding) = 0")
     assert "unit_norm" not in failing()
 
