@@ -116,4 +116,4 @@ class BacklogEstimate:
     tokens: int
     seconds: float | None
     usd: float | None
-    request_usd: float | None
+    request_usd: float | None = 0.0

@@ -73,9 +73,7 @@ class Selection:
         return provider
 
 
-def select_for_run(
-    settings: Settings, database: Database, provider: EmbeddingProvider | None = None, *, first_contact: bool = True
-) -> Selection:
+def select_for_run(settings: Settings, database: Database, provider: EmbeddingProvider | None = None) -> Selection:
     """The space that a run embeds into, registered if it is new; with a ``provider`` of the caller's own, that one's.
 
     A further space needs ``EMBEDDING_NEW_SPACE``, unless it is the first of another provider that the settings name:
@@ -86,7 +84,6 @@ def select_for_run(
         settings: which provider and model.
         database: the table's.
         provider: the caller's own; None: the configured one.
-        first_contact: False: register without asking an API.
 
     Raises:
         SpaceMismatchError: the settings describe another space than the table's.
@@ -112,7 +109,7 @@ def select_for_run(
         new_provider=True,
         claim_vectors=_names_model(settings),
         similarity=similarity,
-        before=lambda: _make_contact(followed, database) if first_contact else None,
+        before=lambda: _make_contact(followed, database),
     )
     column = adjust_space(database, column, query_prompt=embedding.query_prompt, similarity=embedding.similarity)
     if column.similarity == "cosine" != similarity and embedding.similarity is None and not space.normalized:
