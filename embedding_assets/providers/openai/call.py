@@ -14,12 +14,12 @@ from typing import Final
 import numpy as np
 import tenacity
 
-from embedding_assets.errors import BudgetExceededError, ProviderError, QuotaExceededError
+from embedding_assets.errors import BudgetExceededError, DatabaseError, ProviderError, QuotaExceededError
 from embedding_assets.planning import halve, plan_requests
 from embedding_assets.providers.base import EmbeddedBatch
 from embedding_assets.providers.openai.answers import Answer
 from embedding_assets.providers.openai.background import Emit
-from embedding_assets.providers.openai.gate import ApiAccount, ApiGate
+from embedding_assets.providers.openai.gate import ApiAccount, ApiGate, likely_usd
 from embedding_assets.providers.openai.outcomes import Outcome
 from embedding_assets.providers.openai.texts import ApiText, cut_text, next_size, share_tokens
 
@@ -99,14 +99,16 @@ class ApiCall:
         self._probing = asyncio.Lock()
         self._answered_at = -math.inf
         self._owed_usd = Decimal(0)
-        self._exceeded: BudgetExceededError | None = None
+        self._stopped: BudgetExceededError | DatabaseError | None = None
 
     async def run(self, texts: Sequence[ApiText]) -> None:
         """Embed and emit all of them.
 
         Raises:
-            ProviderError: nothing more can be embedded now. For a limit in dollars what was in flight is emitted
-                before; otherwise it is cancelled.
+            BudgetExceededError: the next request could pass a limit in dollars.
+            DatabaseError: requests cannot be counted now.
+            ProviderError: nothing more can be embedded now. What is in flight is cancelled, but emitted before where
+                one of the others is raised.
         """
         failure: BaseException | None = None
         try:
@@ -115,13 +117,12 @@ class ApiCall:
         except BaseExceptionGroup as failures:
             failure = failures.exceptions[0]
         # Outside of the handler, so that it has no context: that of a client may hold texts.
+        failure = failure or self._stopped or self._gate.failure
+        if self._owed_usd:
+            # Failed attempts cost as well, and no further batch carries that.
+            await self._emit(self._batch({}))
         if failure is not None:
-            if self._owed_usd:
-                # Failed attempts cost as well, and no further batch carries that.
-                await self._emit(self._batch({}))
             raise failure
-        if self._exceeded is not None:
-            raise self._exceeded
 
     def _start(self, texts: Sequence[ApiText], failing_since: float = math.inf, outages: int = 0) -> None:
         # A text that may be too long goes alone: refused, it would take a whole request with it.
@@ -147,9 +148,9 @@ class ApiCall:
         )
         try:
             await retrying(self._try, request)
-        except BudgetExceededError as exceeded:
+        except (BudgetExceededError, DatabaseError) as stop:
             # What is in flight has been paid for, so it is waited for; the gate lets nothing else through.
-            self._exceeded = self._exceeded or exceeded
+            self._stopped = self._stopped or stop
 
     async def _try(self, request: _Request) -> None:
         async with self._in_flight:
@@ -158,7 +159,6 @@ class ApiCall:
                 return
             outcome, down_since = await self._request(request.texts)
             if outcome.answer is not None:
-                await self._deliver(request.texts, outcome.answer)
                 return
         if outcome is _OVERSIZE:
             self._start(request.texts, request.failing_since, request.outages)
@@ -187,9 +187,10 @@ class ApiCall:
                 raise self._denied(outcome)
 
     async def _request(self, texts: Sequence[ApiText]) -> tuple[Outcome, float]:
-        """Send a request when it may be sent; returns its outcome, and since when the server fails, if it does.
+        """Send a request when it may be sent, and emit its vectors.
 
-        That is by ``time.monotonic``, and if anything too early.
+        Returns:
+            Its outcome; and since when the server fails, if it does, by ``time.monotonic`` and if anything too early.
         """
         reservation = await self._gate.enter(texts)
         if reservation is None:
@@ -204,8 +205,18 @@ class ApiCall:
             raise
         ended = time.monotonic()
         milliseconds = round(1000 * (ended - started))
-        usd, outage_seconds = await self._gate.leave(reservation, outcome, likely_tokens=likely)
+        usd = likely_usd(outcome, likely, self._account.usd_per_million)
         self._owed_usd += usd
+        # No task of the group, which would be cancelled with it: money is concerned.
+        recording = asyncio.ensure_future(self._gate.leave(reservation, outcome, likely_tokens=likely))
+        try:
+            if outcome.answer is not None and texts[0].positions:  # a probe has none
+                # What is paid for is handed over while it is recorded, which may fail.
+                await self._deliver(texts, outcome.answer)
+            _, outage_seconds = await asyncio.shield(recording)
+        except asyncio.CancelledError:
+            await asyncio.wait([recording])
+            raise
         if outcome.kind == "answered":
             self._answered_at = time.monotonic()
         logger.info(

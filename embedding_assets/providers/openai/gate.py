@@ -21,6 +21,7 @@ from urllib.request import getproxies, proxy_bypass
 from embedding_assets.config import BudgetConfig, OpenAIConfig
 from embedding_assets.errors import (
     BudgetExceededError,
+    DatabaseError,
     EmbeddingAssetsError,
     ProviderUnavailableError,
     RateLimitExceededError,
@@ -44,6 +45,9 @@ _LEDGER_THREADS: Final = 2
 _SETTLING_SECONDS: Final = 60.0
 """Longest time to record an outcome, e.g. while the database is away, before the reservation expires."""
 
+_PRESUMED: Final = ("lost", "garbled", "abandoned")
+"""Outcomes of which it is unknown whether they are billed."""
+
 _LOG_SECONDS: Final = 10.0
 """Between two lines about waiting for the same."""
 
@@ -65,6 +69,8 @@ class ApiAccount:
         floats: whether the server refuses vectors as base64, so that they are asked for as numbers.
         budget_told: whether it was warned that a dollar limit is near.
         logged_at: for each reason to wait, when a line about it was last logged, by ``time.monotonic``.
+        unrecorded: what the database could not be given when it was due; lost with the process, which leaves the
+            reservations to expire.
     """
 
     space: VectorSpace
@@ -77,6 +83,7 @@ class ApiAccount:
     floats: bool = False
     budget_told: bool = False
     logged_at: dict[str, float] = field(default_factory=dict)
+    unrecorded: list[Callable[[Database], object]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.request_inputs = self.config.max_inputs
@@ -110,8 +117,19 @@ class ApiAccount:
         )
 
 
+def likely_usd(outcome: Outcome, likely_tokens: int, usd_per_million: Decimal | None) -> Decimal:
+    """The dollars that a request cost, or likely did."""
+    if outcome.kind in ("answered", "malformed"):
+        return usd_of(outcome.tokens or likely_tokens, usd_per_million)
+    return usd_of(likely_tokens if outcome.kind in _PRESUMED else 0, usd_per_million)
+
+
 class ApiGate:
-    """Lets the requests of one call through, one after the other, and records their outcomes in the database."""
+    """Lets the requests of one call through, one after the other, and records their outcomes in the database.
+
+    Attributes:
+        failure: why an outcome could not be recorded; nothing more is let through then.
+    """
 
     def __init__(self, account: ApiAccount, database: Database, *, endpoint: str, run_id: str) -> None:
         self._account = account
@@ -123,6 +141,7 @@ class ApiGate:
         self._lifetime_seconds = config.connect_timeout_seconds + config.timeout_seconds + _SETTLING_SECONDS
         self._ledger = ThreadPoolExecutor(_LEDGER_THREADS, "ledger")
         # The first in line asks; the others need not.
+        self.failure: DatabaseError | None = None
         self._line = asyncio.Lock()
         self._news = asyncio.Event()
         self._exceeded: BudgetExceededError | None = None
@@ -146,6 +165,7 @@ class ApiGate:
             BudgetExceededError: it could pass a limit in dollars, or one before it could.
             ProviderUnavailableError: the server has been failing for too long.
             RateLimitExceededError: it has refused for rate for too long, or the limits leave no room in time.
+            DatabaseError: the request, or an outcome of before, cannot be recorded.
         """
         account = self._account
         request = ApiRequest(
@@ -165,6 +185,7 @@ class ApiGate:
             while True:
                 if self._exceeded is not None:
                     raise BudgetExceededError(*self._exceeded.args)
+                await self._record_late()
                 if len(texts) > 1 and request.tokens > account.request_tokens:
                     return None
                 self._news.clear()
@@ -201,32 +222,67 @@ class ApiGate:
             )
 
     async def leave(self, reservation: int, outcome: Outcome, *, likely_tokens: int) -> tuple[Decimal, float]:
-        """Record the outcome of a request.
+        """Record the outcome of a request; later, where the database fails, which ``failure`` then says.
 
         Returns:
             The dollars it cost, or likely did; and how many seconds the server has been failing, 0 if it is not.
         """
-        usd, seconds = Decimal(0), 0.0
         # First: as soon as the database knows, the next request may be let through.
         if outcome.rates is not None:
             self._account.requests_per_minute = outcome.rates.limit_requests
             self._account.tokens_per_minute = outcome.rates.limit_tokens
-        if outcome.kind in ("answered", "malformed"):
-            tokens = outcome.tokens or likely_tokens
-            usd = await self._run(settle, reservation, tokens=tokens, rates=outcome.rates)
-        elif outcome.kind in ("lost", "garbled", "abandoned"):
-            seconds = await self._run(presume, reservation, given_up=outcome.kind == "abandoned")
-            usd = usd_of(likely_tokens, self._account.usd_per_million)
-        else:
-            pause = self._pause_after(outcome)
-            outage = outcome.kind == "outage"
-            seconds = await self._run(
-                release, reservation, rates=outcome.rates, retry_after_seconds=pause, outage=outage
-            )
+        seconds = 0.0
+        try:
+            seconds = await self._record(self._record_of(reservation, outcome, likely_tokens))
+        except DatabaseError as error:
+            self.failure = self.failure or error
+            logger.warning("the outcome of a request could not be recorded, which the next call does")
         if outcome.kind == "answered":
             self._refusals, self._refused_since = 0, math.inf
         self._news.set()
-        return usd, seconds
+        return likely_usd(outcome, likely_tokens, self._account.usd_per_million), seconds
+
+    def _record_of(self, reservation: int, outcome: Outcome, likely_tokens: int) -> Callable[[Database], float]:
+        """Gives the database an outcome, and returns how many seconds the server has been failing."""
+        if outcome.kind in ("answered", "malformed"):
+            tokens = outcome.tokens or likely_tokens
+
+            def bill(database: Database) -> float:
+                settle(database, reservation, tokens=tokens, rates=outcome.rates)
+                return 0.0
+
+            return bill
+        if outcome.kind in _PRESUMED:
+            return partial(presume, reservation=reservation, given_up=outcome.kind == "abandoned")
+        return partial(
+            release,
+            reservation=reservation,
+            rates=outcome.rates,
+            retry_after_seconds=self._pause_after(outcome),
+            outage=outcome.kind == "outage",
+        )
+
+    async def _record_late(self) -> None:
+        """Record what could not be before.
+
+        Raises:
+            DatabaseError: it still cannot, or an outcome of this call could not.
+        """
+        if self.failure is not None:
+            raise self.failure
+        while self._account.unrecorded:
+            await self._record(self._account.unrecorded.pop())
+
+    async def _record(self, record: Callable[[Database], float]) -> float:
+        """Keep it for later if the database fails, whether or not that is waited for."""
+
+        def keep(recorded: asyncio.Future[float]) -> None:
+            if isinstance(recorded.exception(), DatabaseError):
+                self._account.unrecorded.append(record)
+
+        recording = self._submit(record)
+        recording.add_done_callback(keep)
+        return await self._to_the_end(recording)
 
     def _pause_after(self, outcome: Outcome) -> float | None:
         """Seconds for which nothing is to be sent; doubling, with jitter, where a refusal for rate does not say."""
@@ -263,7 +319,9 @@ class ApiGate:
 
     async def _run(self, function: Callable[..., T], *arguments: Any, **options: Any) -> T:
         """Run to the end, even when cancelled: money is concerned."""
-        running = self._submit(function, *arguments, **options)
+        return await self._to_the_end(self._submit(function, *arguments, **options))
+
+    async def _to_the_end(self, running: asyncio.Future[T]) -> T:
         try:
             return await asyncio.shield(running)
         except asyncio.CancelledError:
