@@ -91,6 +91,7 @@ class ApiServer:
         served: all requests for embeddings.
         seen: how often each text was billed.
         most_in_flight: highest number of requests at once.
+        connections: how many were made.
     """
 
     def __init__(
@@ -131,6 +132,7 @@ class ApiServer:
         self.seen: Counter[str] = Counter()
         self.in_flight = 0
         self.most_in_flight = 0
+        self.connections = 0
         self._address = ("127.0.0.1", 0)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="api-server", daemon=True)
@@ -205,6 +207,7 @@ class ApiServer:
         task = asyncio.current_task()
         assert task
         self._connections[task] = writer
+        self.connections += 1
         # Without this, small writes wait for each other's acknowledgement.
         writer.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         try:

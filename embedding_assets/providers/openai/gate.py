@@ -83,7 +83,7 @@ class ApiAccount:
     floats: bool = False
     budget_told: bool = False
     logged_at: dict[str, float] = field(default_factory=dict)
-    unrecorded: list[Callable[[Database], object]] = field(default_factory=list)
+    unrecorded: list[Callable[[Database], float]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.request_inputs = self.config.max_inputs
