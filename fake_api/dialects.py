@@ -11,7 +11,15 @@ from fake_api.answers import Answer, error
 
 
 class Dialect:
-    """OpenAI's own: nothing differs."""
+    """OpenAI's own: nothing differs.
+
+    Attributes:
+        reads_tokens: of a text, the rest being cut off; None: longer ones are refused.
+        length: of the vectors.
+    """
+
+    reads_tokens: int | None = None
+    length: float = 1.0
 
     def refuse(self, request: dict[str, Any], texts: Sequence[str]) -> Answer | None:  # noqa: ARG002
         """The error of a request that this server does not take."""
@@ -87,6 +95,18 @@ class Voyage(Dialect):
         if len(texts) <= 1000:
             return None
         return _json(400, {"detail": f"The batch size limit is 1000. Your batch size is {len(texts)}."})
+
+
+class Cutting(Dialect):
+    """Reads 512 tokens of a text and says so only in what it bills, as Ollama and TEI do."""
+
+    reads_tokens = 512
+
+
+class Unnormalized(Dialect):
+    """Sends vectors as the model makes them."""
+
+    length = 0.8
 
 
 class Silent(Dialect):

@@ -21,6 +21,7 @@ from embedding_assets.providers.openai.answers import Answer
 from embedding_assets.providers.openai.background import Emit
 from embedding_assets.providers.openai.gate import ApiAccount, ApiGate, likely_usd
 from embedding_assets.providers.openai.outcomes import Outcome
+from embedding_assets.providers.openai.remarks import find_cut_texts, note_other_lengths
 from embedding_assets.providers.openai.texts import ApiText, cut_text, next_size, share_tokens
 
 logger = logging.getLogger(__name__)
@@ -339,6 +340,10 @@ class ApiCall:
 
     async def _deliver(self, texts: Sequence[ApiText], answer: Answer) -> None:
         tokens = sum(text.likely_tokens for text in texts) if answer.tokens is None else answer.tokens
+        space = self._account.space
+        if not answer.unit:
+            note_other_lengths(space.revision, space.model)
+        cut = find_cut_texts(space.revision, space.model, texts, tokens)
         shares = share_tokens(tokens, [text.size for text in texts])
         batch = self._batch({})
         rows: list[int] = []
@@ -347,7 +352,7 @@ class ApiCall:
             rows += [row] * (1 + repeated)
             batch.indices.extend(text.positions)
             batch.token_counts.extend([share] + [0] * repeated)  # sent and billed once
-            batch.truncated.extend([text.truncated] * (1 + repeated))
+            batch.truncated.extend([text.truncated or row in cut] * (1 + repeated))
         await self._emit(replace(batch, vectors=answer.vectors[rows]))
 
     def _batch(self, errors: dict[int, str]) -> EmbeddedBatch:
