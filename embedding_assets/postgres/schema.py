@@ -22,7 +22,7 @@ MINIMUM_POSTGRESQL: Final = 140_000
 """CREATE OR REPLACE TRIGGER came with it; pg_current_xact_id, on which safe retries rest, with 13."""
 
 VERSION_TABLE: Final = "embedding_schema_version"
-HEAD: Final = "0006"
+HEAD: Final = "0008"
 
 
 def migrate(database: Database) -> bool:

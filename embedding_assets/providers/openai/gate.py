@@ -31,6 +31,7 @@ from embedding_assets.postgres.connection import Database
 from embedding_assets.postgres.usage.admission import Admitted, Wait, admit, presume, release, settle
 from embedding_assets.postgres.usage.endpoints import RateLimits
 from embedding_assets.postgres.usage.ledger import ApiRequest, usd_of
+from embedding_assets.postgres.usage.sums import sum_up_usage
 from embedding_assets.providers.openai.outcomes import Outcome
 from embedding_assets.providers.openai.texts import ApiText
 from embedding_assets.spaces import VectorSpace
@@ -47,6 +48,10 @@ _SETTLING_SECONDS: Final = 60.0
 
 _PRESUMED: Final = ("lost", "garbled", "abandoned")
 """Outcomes of which it is unknown whether they are billed."""
+
+_SUMMING_SECONDS: Final = 3600.0
+_SUMMING_ON_SECONDS: Final = 5.0
+"""Between two times of summing up old requests; the shorter one where many are left."""
 
 _LOG_SECONDS: Final = 10.0
 """Between two lines about waiting for the same."""
@@ -71,6 +76,7 @@ class ApiAccount:
         logged_at: for each reason to wait, when a line about it was last logged, by ``time.monotonic``.
         unrecorded: what the database could not be given when it was due; lost with the process, which leaves the
             reservations to expire.
+        summing_at: when old requests are summed up next, by ``time.monotonic``.
     """
 
     space: VectorSpace
@@ -84,6 +90,7 @@ class ApiAccount:
     budget_told: bool = False
     logged_at: dict[str, float] = field(default_factory=dict)
     unrecorded: list[Callable[[Database], float]] = field(default_factory=list)
+    summing_at: float = -math.inf
 
     def __post_init__(self) -> None:
         self.request_inputs = self.config.max_inputs
@@ -150,10 +157,20 @@ class ApiGate:
         self._refused_since = math.inf
 
     def __enter__(self) -> Self:
+        if time.monotonic() >= self._account.summing_at:
+            self._account.summing_at = time.monotonic() + _SUMMING_SECONDS
+            self._ledger.submit(copy_context().run, self._sum_up)
         return self
 
     def __exit__(self, *exception: object) -> None:
         self._ledger.shutdown()
+
+    def _sum_up(self) -> None:
+        try:
+            if sum_up_usage(self._database):
+                self._account.summing_at = time.monotonic() + _SUMMING_ON_SECONDS
+        except EmbeddingAssetsError as error:
+            logger.info("old requests were not summed up: %s", error)  # the next hour will do
 
     async def enter(self, texts: Sequence[ApiText]) -> int | None:
         """Wait until a request with these texts may be sent.

@@ -29,7 +29,7 @@ def find_cut_texts(server: str, model: str, texts: Sequence[ApiText], reported_t
     if (server, model) not in _cutting:
         _cutting.add((server, model))
         logger.warning(
-            "the embeddings API at %s seems to read %d tokens of a text with model %s, and to cut longer ones silently: "
+            "the embeddings API at %s seems to read %d tokens of a text with model %s, and cuts longer ones silently: "
             "it reports fewer tokens than the texts have words. They are counted as truncated; make chunks shorter, "
             "and set EMBEDDING_OPENAI_MAX_INPUT_TOKENS to what the model reads",
             server,
