@@ -305,7 +305,7 @@ class EmbeddingService:
             with closing(embed_checked(provider, texts, query=query)) as batches:
                 for batch in batches:
                     with self._counting:
-                        self._tokens += sum(batch.token_counts)
+                        self._tokens += sum(batch.token_counts) + batch.overhead_tokens
                         self._usd += batch.usd
                     # Here and not on the event loop: thousands of them take a second.
                     for index, numbers in zip(batch.indices, batch.vectors.tolist(), strict=True):

@@ -16,6 +16,7 @@ from embedding_assets_tests.support.api_runs import configure, usage
 from embedding_assets_tests.support.fakes import FAKE_SPACE, FakeProvider, vector_of
 from embedding_assets_tests.support.fallbacks import Unsteady
 from embedding_assets_tests.support.ledger_failures import unsettleable
+from fake_api import dialects
 from fake_api.answers import api_vector_of
 from fake_api.server import ApiServer, Fault
 
@@ -197,3 +198,52 @@ def test_making_a_local_service_looks_at_no_file(settings: Settings):
     with pytest.raises(errors.ModelUnavailableError):
         _ = service.space
     service.close()
+
+
+# What it costs
+
+
+@pytest.mark.parametrize("fault", [Fault.NAN, Fault.WRONG_LENGTH, Fault.INVALID_JSON])
+async def test_the_cost_of_a_call_that_failed_is_that_of_the_ledger(
+    fault: Fault, service: EmbeddingService, server: ApiServer, beside: psycopg.Connection
+):
+    server.faults.script.extend([fault] * 1000)
+    with pytest.raises(errors.ProviderError):
+        await service.batch_generate([f"text {number}" for number in range(300)])
+    spent = usage(beside).values()
+    assert service.get_cost().texts == 1
+    assert service.get_cost().tokens == sum(one.tokens for one in spent) > 300
+    assert service.get_cost().usd == pytest.approx(float(sum(one.usd for one in spent)))
+
+
+async def test_what_was_not_billed_does_not_count(
+    service: EmbeddingService, server: ApiServer, beside: psycopg.Connection
+):
+    before = service.get_cost()
+    for dialect in (dialects.LoginPage(), dialects.Refusing()):
+        server.dialect = dialect
+        with pytest.raises(errors.ProviderError):
+            await service.batch_generate(["a", "b"])
+    assert service.get_cost() == before
+    assert {state: one.requests for state, one in usage(beside).items()} == {"settled": 1}
+
+
+async def test_a_cancelled_call_of_any_provider_ends_with_its_batch():
+    let, seen = threading.Event(), []
+
+    class Waiting(FakeProvider):
+        def embed(self, texts, *, query=False):
+            for batch in super().embed(texts, query=query):
+                seen.append(batch.indices)
+                let.wait(10)
+                yield batch
+
+    service = EmbeddingService(Waiting(batch_size=1))
+    work = asyncio.create_task(service.batch_generate(["a"] * 100))
+    await until(lambda: seen)
+    work.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await work
+    let.set()
+    await asyncio.to_thread(service.close)
+    assert seen == [[0]]

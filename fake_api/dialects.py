@@ -156,6 +156,13 @@ class Disguised(Dialect):
         return _json(200, {"error": {"message": "Rate limit exceeded", "code": 429}})
 
 
+class Refusing(Dialect):
+    """Refuses everything, with status 200."""
+
+    def refuse(self, request: dict[str, Any], texts: Sequence[str]) -> Answer | None:  # noqa: ARG002
+        return _json(200, {"error": "model not found"})
+
+
 class LoginPage(Dialect):
     """A proxy that wants its users to log in first."""
 

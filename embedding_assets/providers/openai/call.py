@@ -16,10 +16,11 @@ import tenacity
 
 from embedding_assets.errors import BudgetExceededError, DatabaseError, ProviderError, QuotaExceededError
 from embedding_assets.planning import halve, plan_requests
+from embedding_assets.postgres.usage.ledger import usd_of
 from embedding_assets.providers.base import EmbeddedBatch
 from embedding_assets.providers.openai.answers import Answer
 from embedding_assets.providers.openai.background import Emit
-from embedding_assets.providers.openai.gate import ApiAccount, ApiGate, likely_usd
+from embedding_assets.providers.openai.gate import ApiAccount, ApiGate, tokens_of
 from embedding_assets.providers.openai.outcomes import Outcome
 from embedding_assets.providers.openai.remarks import find_cut_texts, note_other_lengths
 from embedding_assets.providers.openai.texts import ApiText, cut_text, next_size, share_tokens
@@ -100,6 +101,7 @@ class ApiCall:
         self._probing = asyncio.Lock()
         self._answered_at = -math.inf
         self._owed_usd = Decimal(0)
+        self._owed_tokens = 0
         self._stopped: BudgetExceededError | DatabaseError | None = None
 
     async def run(self, texts: Sequence[ApiText]) -> None:
@@ -119,7 +121,7 @@ class ApiCall:
             failure = failures.exceptions[0]
         # Outside of the handler, so that it has no context: that of a client may hold texts.
         failure = failure or self._stopped or self._gate.failure
-        if self._owed_usd:
+        if self._owed_usd or self._owed_tokens:
             # Failed attempts cost as well, and no further batch carries that.
             await self._emit(self._batch({}))
         if failure is not None:
@@ -206,12 +208,15 @@ class ApiCall:
             raise
         ended = time.monotonic()
         milliseconds = round(1000 * (ended - started))
-        usd = likely_usd(outcome, likely, self._account.usd_per_million)
+        tokens = tokens_of(outcome, likely)
+        usd = usd_of(tokens, self._account.usd_per_million)
         self._owed_usd += usd
         # No task of the group, which would be cancelled with it: money is concerned.
         recording = asyncio.ensure_future(self._gate.leave(reservation, outcome, likely_tokens=likely))
         try:
-            if outcome.answer is not None and texts[0].positions:  # a probe has none
+            if outcome.answer is None or not texts[0].positions:  # a probe has none
+                self._owed_tokens += tokens
+            else:
                 # What is paid for is handed over while it is recorded, which may fail.
                 await self._deliver(texts, outcome.answer)
             _, outage_seconds = await asyncio.shield(recording)
@@ -358,8 +363,9 @@ class ApiCall:
     def _batch(self, errors: dict[int, str]) -> EmbeddedBatch:
         """A batch without vectors, with what has been billed since the last one."""
         usd, self._owed_usd = self._owed_usd, Decimal(0)
+        tokens, self._owed_tokens = self._owed_tokens, 0
         nothing = np.empty((0, self._account.space.dimensions), dtype=np.float32)
-        return EmbeddedBatch([], nothing, [], [], errors, float(usd))
+        return EmbeddedBatch([], nothing, [], [], errors, float(usd), overhead_tokens=tokens)
 
 
 def _pause(state: tenacity.RetryCallState) -> float:

@@ -124,11 +124,11 @@ class ApiAccount:
         )
 
 
-def likely_usd(outcome: Outcome, likely_tokens: int, usd_per_million: Decimal | None) -> Decimal:
-    """The dollars that a request cost, or likely did."""
+def tokens_of(outcome: Outcome, likely_tokens: int) -> int:
+    """The tokens that a request is billed for, or likely is."""
     if outcome.kind in ("answered", "malformed"):
-        return usd_of(outcome.tokens or likely_tokens, usd_per_million)
-    return usd_of(likely_tokens if outcome.kind in _PRESUMED else 0, usd_per_million)
+        return outcome.tokens or likely_tokens
+    return likely_tokens if outcome.kind in _PRESUMED else 0
 
 
 class ApiGate:
@@ -257,7 +257,7 @@ class ApiGate:
         if outcome.kind == "answered":
             self._refusals, self._refused_since = 0, math.inf
         self._news.set()
-        return likely_usd(outcome, likely_tokens, self._account.usd_per_million), seconds
+        return usd_of(tokens_of(outcome, likely_tokens), self._account.usd_per_million), seconds
 
     def _record_of(self, reservation: int, outcome: Outcome, likely_tokens: int) -> Callable[[Database], float]:
         """Gives the database an outcome, and returns how many seconds the server has been failing."""
