@@ -8,17 +8,18 @@ from collections.abc import Sequence
 from typing import Any
 
 from fake_api.answers import Answer, error
+from fake_api.limits import MAX_INPUT_TOKENS
 
 
 class Dialect:
     """OpenAI's own: nothing differs.
 
     Attributes:
-        reads_tokens: of a text, the rest being cut off; None: longer ones are refused.
+        reads_tokens: of a text; the rest is cut off.
         length: of the vectors.
     """
 
-    reads_tokens: int | None = None
+    reads_tokens: int = MAX_INPUT_TOKENS
     length: float = 1.0
 
     def refuse(self, request: dict[str, Any], texts: Sequence[str]) -> Answer | None:  # noqa: ARG002

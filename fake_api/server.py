@@ -278,7 +278,7 @@ class ApiServer:
         if answer is None and fault is not Fault.DROP_BEFORE and fault is not Fault.HANG:
             assert isinstance(request, dict)
             dimensions = request.get("dimensions") or self.models[request["model"]]
-            tokens = sum(min(count_tokens(text), self.dialect.reads_tokens or MAX_INPUT_TOKENS) for text in texts)
+            tokens = sum(min(count_tokens(text), self.dialect.reads_tokens) for text in texts)
             answer = success(
                 self.dialect.length * api_vectors_of(texts, dimensions),
                 model=request["model"],
@@ -327,7 +327,7 @@ class ApiServer:
                 return error(400, "This model does not support specifying dimensions.", param="dimensions")
             if not isinstance(dimensions, int) or not 1 <= dimensions <= self.models[model]:
                 return error(400, f"dimensions is 1 to {self.models[model]}.", param="dimensions")
-        return _refuse_size(texts, cuts=self.dialect.reads_tokens is not None)
+        return _refuse_size(texts)
 
     def _limit(self, texts: Sequence[str]) -> Answer | None:
         """The error of a request that is too early."""
@@ -350,7 +350,7 @@ def _parse(body: bytes) -> dict[str, Any] | Answer:
     return request if isinstance(request, dict) else error(400, "The body is no JSON object.")
 
 
-def _refuse_size(texts: Sequence[str], *, cuts: bool) -> Answer | None:
+def _refuse_size(texts: Sequence[str]) -> Answer | None:
     estimate = estimate_tokens(texts)
     if estimate > MAX_REQUEST_TOKENS:
         return error(
@@ -360,7 +360,7 @@ def _refuse_size(texts: Sequence[str], *, cuts: bool) -> Answer | None:
             code="max_tokens_per_request",
         )
     longest = max(map(count_tokens, texts))
-    if longest > MAX_INPUT_TOKENS and not cuts:
+    if longest > MAX_INPUT_TOKENS:
         return error(
             400,
             f"This model's maximum context length is {MAX_INPUT_TOKENS} tokens, however you requested {longest} tokens "
