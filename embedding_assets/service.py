@@ -65,8 +65,9 @@ class _Answer:
     def each(self) -> list[EmbeddedVector | EmbeddingAssetsError]:
         """Vector or error of each text, in order."""
         outcomes: dict[int, EmbeddedVector | EmbeddingAssetsError] = {**self.vectors, **self.refused}
-        rest = self.failure or EmbeddingAssetsError("no outcome")
-        return [outcomes.get(index, rest) for index in range(self.texts)]
+        if self.failure is not None:
+            outcomes = dict.fromkeys(range(self.texts), self.failure) | outcomes
+        return [outcomes[index] for index in range(self.texts)]
 
 
 class EmbeddingService:

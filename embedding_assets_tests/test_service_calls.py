@@ -1,6 +1,8 @@
 """Calls of the service side by side: gathered, cancelled, refused in part, and cut short by its end."""
 
 import asyncio
+import subprocess
+import sys
 import threading
 from collections.abc import AsyncIterator, Iterator
 
@@ -157,7 +159,7 @@ async def test_calls_that_time_out_free_their_slots(
     assert {type(one) for one in await asyncio.gather(*hanging, *unsent, return_exceptions=True)} == {
         asyncio.CancelledError
     }
-    # The server hangs up on its own account for nothing of this: whoever waited for those four would wait a minute.
+    # Those four would take a minute to time out.
     async with asyncio.timeout(20):
         assert_vector(await service.generate("next"), "next")
         await until(lambda: "reserved" not in usage(beside))
@@ -186,6 +188,40 @@ async def test_closing_waits_for_no_answer(server: ApiServer, database: Database
         with pytest.raises(RuntimeError, match="was closed before there was an answer"):
             await waiting
     assert [thread.name for thread in threading.enumerate() if thread.name == "background"] == []
+
+
+# Forked
+
+
+_FORK = """
+import asyncio, os, signal
+from embedding_assets import EmbeddingService
+
+async def embed(text):
+    return len((await service.generate(text)))
+
+service = EmbeddingService("openai")
+assert asyncio.run(embed("a")) == 768
+child = os.fork()
+if child == 0:
+    signal.alarm(60)
+    assert asyncio.run(embed("of the child")) == 768
+    service.close()
+    os._exit(7)
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+assert asyncio.run(embed("b")) == 768
+service.close()
+print("done")
+"""
+
+
+def test_a_fork_has_connections_of_its_own(server: ApiServer, settings: Settings, monkeypatch: pytest.MonkeyPatch):
+    configure(monkeypatch, server)
+    command = [sys.executable, "-W", "error", "-c", _FORK]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert (done.stdout, done.stderr) == ("done\n", "")
+    assert [one.tokens for one in server.served] == [1, 3, 1]
+    assert server.connections == 2
 
 
 # Made on an event loop
