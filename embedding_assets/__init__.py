@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         QuotaExceededError,
         RateLimitExceededError,
         SpaceMismatchError,
+        TextRefusedError,
     )
     from embedding_assets.models import DocumentMetadata, EmbeddingCost, EmbeddingStats, ProcessedChunk
     from embedding_assets.pipeline.generator import EmbeddingGenerator
@@ -41,7 +42,8 @@ _HOMES = {
         "config": "EmbeddingConfig Settings get_settings",
         "errors": "BudgetExceededError ConfigurationError DatabaseError DatabasePermissionError "
         "DatabaseUnavailableError DocumentError EmbeddingAssetsError ModelUnavailableError PgvectorError "
-        "ProviderError ProviderUnavailableError QuotaExceededError RateLimitExceededError SpaceMismatchError",
+        "ProviderError ProviderUnavailableError QuotaExceededError RateLimitExceededError SpaceMismatchError "
+        "TextRefusedError",
         "models": "DocumentMetadata EmbeddingCost EmbeddingStats ProcessedChunk",
         "pipeline.generator": "EmbeddingGenerator",
         "pipeline.run": "RunOutcome embed_pending",
@@ -85,6 +87,7 @@ __all__ = [
     "Settings",
     "SpaceColumn",
     "SpaceMismatchError",
+    "TextRefusedError",
     "VectorSpace",
     "embed_pending",
     "get_settings",

@@ -12,7 +12,8 @@
     │   ├── ProviderUnavailableError it is down; the only error that leads to the fallback
     │   ├── RateLimitExceededError   it goes on refusing for rate, or its limits leave no room in time
     │   ├── QuotaExceededError       the account behind the key has no credit left
-    │   └── BudgetExceededError      the next request could pass one of our own dollar limits
+    │   ├── BudgetExceededError      the next request could pass one of our own dollar limits
+    │   └── TextRefusedError         but this one: a text cannot be embedded, while others can
     └── DocumentError                a document cannot become chunks
 
 Messages name settings, hashes, files and counts, and say what to do next. They never contain chunk text or secrets.
@@ -54,7 +55,7 @@ class ModelUnavailableError(EmbeddingAssetsError):
 
 
 class ProviderError(EmbeddingAssetsError):
-    """A provider failed, and not because of one text; the run stops, nothing is recorded against chunks."""
+    """A provider failed, and not because of one text; nothing is recorded against chunks."""
 
 
 class ProviderUnavailableError(ProviderError):
@@ -79,6 +80,25 @@ class BudgetExceededError(ProviderError):
     def __init__(self, message: str, *, left_usd: Decimal = Decimal(0)) -> None:
         super().__init__(message)
         self.left_usd = left_usd
+
+
+class TextRefusedError(ProviderError):
+    """One text of a call of ``EmbeddingService`` cannot be embedded.
+
+    Attributes:
+        index: its position in the call.
+        texts: how many the call had.
+        code: why, in snake case, e.g. ``too_long``, ``refused`` or ``blank_text``.
+    """
+
+    def __init__(self, index: int, texts: int, code: str) -> None:
+        super().__init__(index, texts, code)  # so that it can be pickled
+        self.index = index
+        self.texts = texts
+        self.code = code
+
+    def __str__(self) -> str:
+        return f"text {self.index} of {self.texts} cannot be embedded: {self.code}"
 
 
 class DocumentError(EmbeddingAssetsError):

@@ -220,8 +220,9 @@ class EmbeddingCost(_Record):
 
     Attributes:
         texts: texts whose vectors were returned.
-        tokens: tokens read, those of calls that failed included.
-        usd: what was billed for them; 0 on one's own machine.
+        tokens: tokens read, those of attempts and calls that failed included.
+        usd: what was billed for them, or likely was; 0 on one's own machine. Of what was in flight when a call was
+            cancelled, or ended with its first error, only the ledger knows.
     """
 
     texts: int = 0

@@ -145,7 +145,7 @@ async def test_calls_run_in_parallel_threads():
         return batch
 
     service = EmbeddingService(FakeProvider(spoil=meet))
-    await asyncio.gather(service.generate("a"), service.generate("b"))
+    await asyncio.gather(service.batch_generate(["a"]), service.batch_generate(["b"]))
 
 
 async def test_a_question_is_embedded_as_one():

@@ -56,8 +56,8 @@ async def test_many_tasks_at_once(settings: Settings, database: Database, monkey
         with EmbeddingService("openai", database=database) as service:
             await service.generate("first")  # by which the limits, here none, are learned
             texts = [f"task {number}" for number in range(40)]
-            vectors = await asyncio.gather(*map(service.generate, texts))
-        assert_by_api(texts, list(vectors))
+            answers = await asyncio.gather(*(service.batch_generate([text]) for text in texts))
+        assert_by_api(texts, [vector for [vector] in answers])
         assert server.most_in_flight > 1
         assert service.get_cost().texts == 41
         assert service.get_cost().tokens == server.billed_tokens

@@ -8,10 +8,19 @@ from collections.abc import Sequence
 from typing import Any
 
 from fake_api.answers import Answer, error
+from fake_api.limits import MAX_INPUT_TOKENS
 
 
 class Dialect:
-    """OpenAI's own: nothing differs."""
+    """OpenAI's own: nothing differs.
+
+    Attributes:
+        reads_tokens: of a text; the rest is cut off.
+        length: of the vectors.
+    """
+
+    reads_tokens: int = MAX_INPUT_TOKENS
+    length: float = 1.0
 
     def refuse(self, request: dict[str, Any], texts: Sequence[str]) -> Answer | None:  # noqa: ARG002
         """The error of a request that this server does not take."""
@@ -89,6 +98,18 @@ class Voyage(Dialect):
         return _json(400, {"detail": f"The batch size limit is 1000. Your batch size is {len(texts)}."})
 
 
+class Cutting(Dialect):
+    """Reads 512 tokens of a text and says so only in what it bills, as Ollama and TEI do."""
+
+    reads_tokens = 512
+
+
+class Unnormalized(Dialect):
+    """Sends vectors as the model makes them."""
+
+    length = 0.8
+
+
 class Silent(Dialect):
     """At most 50 texts, and does not say so."""
 
@@ -134,6 +155,13 @@ class Disguised(Dialect):
             return None
         self._left -= 1
         return _json(200, {"error": {"message": "Rate limit exceeded", "code": 429}})
+
+
+class Refusing(Dialect):
+    """Refuses everything, with status 200."""
+
+    def refuse(self, request: dict[str, Any], texts: Sequence[str]) -> Answer | None:  # noqa: ARG002
+        return _json(200, {"error": "model not found"})
 
 
 class LoginPage(Dialect):

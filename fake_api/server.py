@@ -93,6 +93,7 @@ class ApiServer:
         served: all requests for embeddings.
         seen: how often each text was billed.
         most_in_flight: highest number of requests at once.
+        connections: how many were made.
     """
 
     def __init__(
@@ -135,6 +136,7 @@ class ApiServer:
         self.seen: Counter[str] = Counter()
         self.in_flight = 0
         self.most_in_flight = 0
+        self.connections = 0
         self._address = ("127.0.0.1", 0)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="api-server", daemon=True)
@@ -209,6 +211,7 @@ class ApiServer:
         task = asyncio.current_task()
         assert task
         self._connections[task] = writer
+        self.connections += 1
         # Without this, small writes wait for each other's acknowledgement.
         writer.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         try:
@@ -279,9 +282,9 @@ class ApiServer:
         if answer is None and fault is not Fault.DROP_BEFORE and fault is not Fault.HANG:
             assert isinstance(request, dict)
             dimensions = request.get("dimensions") or self.models[request["model"]]
-            tokens = sum(map(count_tokens, texts))
+            tokens = sum(min(count_tokens(text), self.dialect.reads_tokens) for text in texts)
             answer = success(
-                api_vectors_of(texts, dimensions),
+                self.dialect.length * api_vectors_of(texts, dimensions),
                 model=request["model"],
                 tokens=tokens,
                 as_base64=request.get("encoding_format") == "base64",

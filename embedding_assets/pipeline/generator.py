@@ -271,7 +271,7 @@ class _SpaceRun:
         """The chunks of a window as they become ready to be written.
 
         Raises:
-            ProviderError: nothing more can be embedded now; what was embedded before has been yielded.
+            EmbeddingAssetsError: nothing more can be embedded now; what was embedded before has been yielded.
         """
         ready = _CommitBatch()
         # ``load`` refuses blank texts, but an adopted table may hold them; a vector of nothing would match anything.
@@ -291,7 +291,7 @@ class _SpaceRun:
                     if ready and (len(ready) >= COMMIT_CHUNKS or overdue or batch.usd > 0):
                         yield ready
                         ready = _CommitBatch()
-        except ProviderError:
+        except EmbeddingAssetsError:
             if ready:
                 yield ready
             raise

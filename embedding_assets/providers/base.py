@@ -27,6 +27,7 @@ class EmbeddedBatch:
         truncated: whether each text was longer than what was read.
         errors: texts that failed alone: position → error code. They are not among ``indices``.
         usd: what the provider bills for this batch, failed attempts included.
+        overhead_tokens: tokens billed besides ``token_counts``: of attempts that failed, and of probes.
     """
 
     indices: list[int]
@@ -35,6 +36,7 @@ class EmbeddedBatch:
     truncated: list[bool]
     errors: dict[int, str] = field(default_factory=dict)
     usd: float = 0.0
+    overhead_tokens: int = 0
 
 
 class EmbeddingProvider(Protocol):
@@ -94,7 +96,8 @@ def embed_checked(
         missing.difference_update(answered)
         yield checked
     if missing:
-        yield _failed(dict.fromkeys(sorted(missing), "no_vector"), provider.space)
+        nothing = np.empty((0, provider.space.dimensions), dtype=np.float32)
+        yield EmbeddedBatch([], nothing, [], [], dict.fromkeys(sorted(missing), "no_vector"))
 
 
 def confirm_embedding(provider: EmbeddingProvider) -> None:
@@ -113,22 +116,32 @@ def _checked(batch: EmbeddedBatch, space: VectorSpace) -> EmbeddedBatch:
         return batch
     if {len(batch.vectors), len(batch.token_counts), len(batch.truncated)} != {len(batch.indices)}:
         # Which vector belongs to which text is unknown.
-        return _failed(batch.errors | dict.fromkeys(batch.indices, "wrong_vector_count"), space, batch.usd)
+        return _failed(batch, dict.fromkeys(batch.indices, "wrong_vector_count"))
     invalid = space.find_invalid(batch.vectors)
     if not invalid:
         return batch
     rows = [row for row in range(len(batch.indices)) if row not in invalid]
     if not rows:
-        return _failed(batch.errors | {batch.indices[row]: code for row, code in invalid.items()}, space, batch.usd)
+        return _failed(batch, {batch.indices[row]: code for row, code in invalid.items()})
     return replace(
         batch,
         indices=[batch.indices[row] for row in rows],
         vectors=batch.vectors[rows],
         token_counts=[batch.token_counts[row] for row in rows],
         truncated=[batch.truncated[row] for row in rows],
+        overhead_tokens=batch.overhead_tokens + sum(batch.token_counts[row] for row in invalid),
         errors=batch.errors | {batch.indices[row]: code for row, code in invalid.items()},
     )
 
 
-def _failed(errors: dict[int, str], space: VectorSpace, usd: float = 0.0) -> EmbeddedBatch:
-    return EmbeddedBatch([], np.empty((0, space.dimensions), dtype=np.float32), [], [], errors, usd)
+def _failed(batch: EmbeddedBatch, errors: dict[int, str]) -> EmbeddedBatch:
+    """A batch of which nothing can be used."""
+    return replace(
+        batch,
+        indices=[],
+        vectors=batch.vectors[:0],
+        token_counts=[],
+        truncated=[],
+        errors=batch.errors | errors,
+        overhead_tokens=batch.overhead_tokens + sum(batch.token_counts),
+    )

@@ -9,7 +9,7 @@ import pytest
 
 from embedding_assets import EmbeddingGenerator
 from embedding_assets.config import Settings
-from embedding_assets.errors import ProviderUnavailableError, QuotaExceededError
+from embedding_assets.errors import DatabaseError, ProviderUnavailableError, QuotaExceededError
 from embedding_assets.models import EmbeddingStats
 from embedding_assets.postgres.connection import Database
 from embedding_assets.postgres.failures import list_failures
@@ -17,6 +17,7 @@ from embedding_assets.providers.base import FIRST_TEXT
 from embedding_assets_tests.support.api_runs import Usage, assert_vectors, configure, sentences, usage
 from embedding_assets_tests.support.fakes import hash_of, insert_chunks
 from embedding_assets_tests.support.generator_runs import stored
+from embedding_assets_tests.support.ledger_failures import unsettleable
 from embedding_assets_tests.support.selecting import select_unasked
 from fake_api.faults import PASSING, QUOTA, UNANSWERED, UNREADABLE, Fault, Faults
 from fake_api.limits import estimate_tokens
@@ -179,3 +180,19 @@ def test_identical_texts_are_paid_once(database: Database, monkeypatch: pytest.M
         assert run(configure(monkeypatch, server), database).embedded == 80
         assert server.seen == dict.fromkeys([FIRST_TEXT, *texts], 1)
         assert_vectors(database, texts)
+
+
+def test_what_is_paid_for_is_written_though_the_ledger_fails(
+    database: Database, beside: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
+):
+    texts = sentences(40)
+    insert_chunks(database, texts)
+    with ApiServer() as server:
+        settings = configure(monkeypatch, server, openai_max_inputs=10, openai_usd_per_million_tokens=0)
+        with unsettleable(beside), pytest.raises(DatabaseError):
+            run(settings, database)
+        paid = sum(one.inputs for one in server.served)
+        assert len(stored(database)) == paid >= 10
+        run(settings, database)
+        assert_vectors(database, texts)
+        assert sum(one.inputs for one in server.served) == len(texts)

@@ -179,7 +179,7 @@ def list_costs(database: Database, *, by: Literal["day", "run", "space"], limit:
     key, order = _KEYS[by]
     query = sql.SQL("""
         SELECT {} AS key,
-               count(*) FILTER (WHERE state = 'settled'),
+               coalesce(sum(coalesce(requests, 1)) FILTER (WHERE state = 'settled'), 0)::bigint,
                coalesce(sum(inputs) FILTER (WHERE state = 'settled'), 0)::bigint,
                coalesce(sum(tokens) FILTER (WHERE state = 'settled'), 0)::bigint,
                coalesce(sum(usd) FILTER (WHERE state = 'settled'), 0),

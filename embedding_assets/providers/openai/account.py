@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from decimal import Decimal
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from embedding_assets.config import BudgetConfig, OpenAIConfig
-from embedding_assets.errors import ProviderUnavailableError
+from embedding_assets.errors import ProviderError, ProviderUnavailableError, QuotaExceededError
+from embedding_assets.postgres.connection import Database
 from embedding_assets.postgres.usage.learned import Learned
+from embedding_assets.providers.openai.outcomes import Outcome
 from embedding_assets.providers.openai.pace import Pace
 from embedding_assets.spaces import VectorSpace
 
@@ -29,6 +32,9 @@ class ApiAccount:
         failing_since: when this process first saw the server fail that has answered nothing since; infinite: it works.
         budget_told: whether it was warned that a dollar limit is near.
         logged_at: for each reason to wait, when a line about it was last logged, by ``time.monotonic``.
+        unrecorded: what the database could not be given when it was due; lost with the process, which leaves the
+            reservations to expire.
+        summing_at: when old requests are summed up next, by ``time.monotonic``.
     """
 
     space: VectorSpace
@@ -42,6 +48,8 @@ class ApiAccount:
     failing_since: float = math.inf
     budget_told: bool = False
     logged_at: dict[str, float] = field(default_factory=dict)
+    unrecorded: list[Callable[[Database], float]] = field(default_factory=list)
+    summing_at: float = -math.inf
     _recalled: tuple[int, int, int, bool] = field(init=False, repr=False)
     _kept: tuple[int, int, int, bool] = field(init=False, repr=False)
 
@@ -95,6 +103,30 @@ class ApiAccount:
             f"{f' (last: {reason})' if reason else ''}; run again when it is back, raise "
             "EMBEDDING_OPENAI_RETRY_SECONDS, or set EMBEDDING_FALLBACK to embed with another provider meanwhile"
             f"{_through_proxy(self.config.base_url)}"
+        )
+
+    def denied(self, outcome: Outcome) -> ProviderError:
+        """The error of a key, an account or an address that the server does not accept."""
+        server = f"the embeddings API at {self.space.revision}"
+        if outcome.kind == "quota":
+            return QuotaExceededError(
+                f"{server} bills no more to this account ({outcome.reason}); add credit or raise its own limit there, "
+                "then run again"
+            )
+        return ProviderError(f"{server} denies requests ({outcome.reason}); {outcome.advice}")
+
+    def misconfigured(self, outcome: Outcome) -> ProviderError:
+        """The error when not even the probe works: something about every request is wrong."""
+        server, model = f"the embeddings API at {self.space.revision}", self.config.model
+        if outcome.dimensions is not None:
+            return ProviderError(
+                f"{server} answers with vectors of {outcome.dimensions}, but EMBEDDING_OPENAI_DIMENSIONS is "
+                f"{self.config.dimensions}; set it to what model {model} makes, or EMBEDDING_OPENAI_SEND_DIMENSIONS"
+            )
+        what = "answers uselessly to" if outcome.kind in ("malformed", "garbled") else "refuses"
+        return ProviderError(
+            f"{server} {what} even a plain short text ({outcome.reason}); check EMBEDDING_OPENAI_MODEL, "
+            "EMBEDDING_OPENAI_DIMENSIONS, EMBEDDING_OPENAI_SEND_DIMENSIONS and EMBEDDING_OPENAI_BASE_URL"
         )
 
 

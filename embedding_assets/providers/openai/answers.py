@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from embedding_assets.spaces import UNIT_LENGTH_TOLERANCE
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:
@@ -19,10 +21,12 @@ class Answer:
     Attributes:
         vectors: unit vectors, shape (texts, dimensions), in the order of the request.
         tokens: as the server reports them; None: it does not.
+        unit: whether the vectors were of unit length as they came.
     """
 
     vectors: NDArray[np.float32]
     tokens: int | None
+    unit: bool
 
 
 class MalformedAnswerError(Exception):
@@ -56,10 +60,11 @@ def parse_answer(body: bytes, *, count: int, dimensions: int) -> Answer:
         raise MalformedAnswerError("not_json") from None
     tokens = _read_tokens(content)
     try:
-        return Answer(_read_vectors(content, count, dimensions), tokens)
+        vectors, unit = _read_vectors(content, count, dimensions)
     except MalformedAnswerError as malformed:
         malformed.tokens = tokens
         raise
+    return Answer(vectors, tokens, unit)
 
 
 def _read_tokens(content: Any) -> int | None:
@@ -73,7 +78,7 @@ def _read_tokens(content: Any) -> int | None:
     return None
 
 
-def _read_vectors(content: Any, count: int, dimensions: int) -> NDArray[np.float32]:
+def _read_vectors(content: Any, count: int, dimensions: int) -> tuple[NDArray[np.float32], bool]:
     data = content.get("data") if isinstance(content, dict) else None
     if not isinstance(data, list) or not all(isinstance(item, dict) for item in data):
         raise MalformedAnswerError("malformed_answer")
@@ -90,8 +95,8 @@ def _read_vectors(content: Any, count: int, dimensions: int) -> NDArray[np.float
         raise MalformedAnswerError("not_finite")
     if not norms.all():
         raise MalformedAnswerError("zero_vector")
-    unit: NDArray[np.float32] = (vectors / norms).astype(np.float32)
-    return unit
+    unit = bool((np.abs(norms - 1) <= UNIT_LENGTH_TOLERANCE).all())
+    return (vectors / norms).astype(np.float32), unit
 
 
 def _in_order(data: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -14,15 +14,17 @@ from typing import Final
 import numpy as np
 import tenacity
 
-from embedding_assets.errors import BudgetExceededError, ProviderError, QuotaExceededError
+from embedding_assets.errors import BudgetExceededError, DatabaseError
 from embedding_assets.planning import halve, plan_requests
+from embedding_assets.postgres.usage.ledger import usd_of
 from embedding_assets.providers.base import EmbeddedBatch
 from embedding_assets.providers.openai.account import ApiAccount
 from embedding_assets.providers.openai.answers import Answer
 from embedding_assets.providers.openai.background import Emit
-from embedding_assets.providers.openai.gate import PROBE, ApiGate
+from embedding_assets.providers.openai.gate import PROBE, ApiGate, tokens_of
 from embedding_assets.providers.openai.outcomes import Outcome
 from embedding_assets.providers.openai.pace import Slots
+from embedding_assets.providers.openai.remarks import find_cut_texts, note_other_lengths
 from embedding_assets.providers.openai.texts import ApiText, cut_text, next_size, share_tokens
 
 logger = logging.getLogger(__name__)
@@ -102,14 +104,17 @@ class ApiCall:
         self._probing = asyncio.Lock()
         self._answered_at = -math.inf
         self._owed_usd = Decimal(0)
-        self._exceeded: BudgetExceededError | None = None
+        self._owed_tokens = 0
+        self._stopped: BudgetExceededError | DatabaseError | None = None
 
     async def run(self, texts: Sequence[ApiText]) -> None:
         """Embed and emit all of them.
 
         Raises:
-            ProviderError: nothing more can be embedded now. For a limit in dollars what was in flight is emitted
-                before; otherwise it is cancelled.
+            BudgetExceededError: the next request could pass a limit in dollars.
+            DatabaseError: requests cannot be counted now.
+            ProviderError: nothing more can be embedded now. What is in flight is cancelled, but emitted before where
+                one of the others is raised.
         """
         failure: BaseException | None = None
         try:
@@ -118,13 +123,12 @@ class ApiCall:
         except BaseExceptionGroup as failures:
             failure = failures.exceptions[0]
         # Outside of the handler, so that it has no context: that of a client may hold texts.
+        failure = failure or self._stopped or self._gate.failure
+        if self._owed_usd or self._owed_tokens:
+            # Failed attempts cost as well, and no further batch carries that.
+            await self._emit(self._batch({}))
         if failure is not None:
-            if self._owed_usd:
-                # Failed attempts cost as well, and no further batch carries that.
-                await self._emit(self._batch({}))
             raise failure
-        if self._exceeded is not None:
-            raise self._exceeded
 
     def _start(self, texts: Sequence[ApiText], failing_since: float = math.inf, outages: int = 0) -> None:
         # A text that may be too long goes alone: refused, it would take a whole request with it.
@@ -150,16 +154,15 @@ class ApiCall:
         )
         try:
             await retrying(self._try, request)
-        except BudgetExceededError as exceeded:
+        except (BudgetExceededError, DatabaseError) as stop:
             # What is in flight has been paid for, so it is waited for; the gate lets nothing else through.
-            self._exceeded = self._exceeded or exceeded
+            self._stopped = self._stopped or stop
 
     async def _try(self, request: _Request) -> None:
         async with self._slots:
             self._cut(request)
             outcome, down_since = await self._request(request.texts)
             if outcome.answer is not None:
-                await self._deliver(request.texts, outcome.answer)
                 return
         if outcome is _OVERSIZE:
             self._start(request.texts, request.failing_since, request.outages)
@@ -187,7 +190,7 @@ class ApiCall:
             case "denied" if outcome.status in _PERHAPS_A_TEXT:
                 await self._find_fault(request, outcome)
             case _:
-                raise self._denied(outcome)
+                raise self._account.denied(outcome)
 
     def _cut(self, request: _Request) -> None:
         """Leave for later what is more than the pace allows by now."""
@@ -199,9 +202,10 @@ class ApiCall:
             self._tasks.create_task(self._embed(later))
 
     async def _request(self, texts: Sequence[ApiText]) -> tuple[Outcome, float]:
-        """Send a request when it may be sent; returns its outcome, and since when the server fails, if it does.
+        """Send a request when it may be sent, and emit its vectors.
 
-        That is by ``time.monotonic``, and if anything too early.
+        Returns:
+            Its outcome; and since when the server fails, if it does, by ``time.monotonic`` and if anything too early.
         """
         reservation = await self._gate.enter(texts, self._probe)
         if reservation is None:
@@ -222,8 +226,21 @@ class ApiCall:
             raise
         ended = time.monotonic()
         milliseconds = round(1000 * (ended - started))
-        usd, outage_seconds = await self._gate.leave(reservation, outcome, likely_tokens=likely)
+        tokens = tokens_of(outcome, likely)
+        usd = usd_of(tokens, self._account.usd_per_million)
         self._owed_usd += usd
+        # No task of the group, which would be cancelled with it: money is concerned.
+        recording = asyncio.ensure_future(self._gate.leave(reservation, outcome, likely_tokens=likely))
+        try:
+            if outcome.answer is None or not texts[0].positions:  # a probe has none
+                self._owed_tokens += tokens
+            else:
+                # What is paid for is handed over while it is recorded, which may fail.
+                await self._deliver(texts, outcome.answer)
+            _, outage_seconds = await asyncio.shield(recording)
+        except asyncio.CancelledError:
+            await asyncio.wait([recording])
+            raise
         if outcome.kind == "answered":
             self._answered_at = time.monotonic()
             self._account.pace.answered(len(texts), ended - started, busy=self._slots.busy)
@@ -314,40 +331,21 @@ class ApiCall:
                     case "malformed" | "garbled" if malformed + 1 < _MOST_MALFORMED and outcome.dimensions is None:
                         malformed += 1
                     case "quota" | "denied":
-                        raise self._denied(outcome)
+                        raise self._account.denied(outcome)
                     case "refused" if not self._account.floats:
                         # Some gateways refuse base64, whatever the server behind them can do.
                         self._account.floats = True
                     case _:
                         self._account.floats = False
-                        raise self._misconfigured(outcome)
+                        raise self._account.misconfigured(outcome)
         return True
-
-    def _denied(self, outcome: Outcome) -> ProviderError:
-        server = f"the embeddings API at {self._account.space.revision}"
-        if outcome.kind == "quota":
-            return QuotaExceededError(
-                f"{server} bills no more to this account ({outcome.reason}); add credit or raise its own limit there, "
-                "then run again"
-            )
-        return ProviderError(f"{server} denies requests ({outcome.reason}); {outcome.advice}")
-
-    def _misconfigured(self, outcome: Outcome) -> ProviderError:
-        """The error when not even the probe works: something about every request is wrong."""
-        server, model = f"the embeddings API at {self._account.space.revision}", self._config.model
-        if outcome.dimensions is not None:
-            return ProviderError(
-                f"{server} answers with vectors of {outcome.dimensions}, but EMBEDDING_OPENAI_DIMENSIONS is "
-                f"{self._config.dimensions}; set it to what model {model} makes, or EMBEDDING_OPENAI_SEND_DIMENSIONS"
-            )
-        what = "answers uselessly to" if outcome.kind in ("malformed", "garbled") else "refuses"
-        return ProviderError(
-            f"{server} {what} even a plain short text ({outcome.reason}); check EMBEDDING_OPENAI_MODEL, "
-            "EMBEDDING_OPENAI_DIMENSIONS, EMBEDDING_OPENAI_SEND_DIMENSIONS and EMBEDDING_OPENAI_BASE_URL"
-        )
 
     async def _deliver(self, texts: Sequence[ApiText], answer: Answer) -> None:
         tokens = sum(text.likely_tokens for text in texts) if answer.tokens is None else answer.tokens
+        space = self._account.space
+        if not answer.unit:
+            note_other_lengths(space.revision, space.model)
+        cut = find_cut_texts(space.revision, space.model, texts, tokens)
         shares = share_tokens(tokens, [text.size for text in texts])
         batch = self._batch({})
         rows: list[int] = []
@@ -356,14 +354,15 @@ class ApiCall:
             rows += [row] * (1 + repeated)
             batch.indices.extend(text.positions)
             batch.token_counts.extend([share] + [0] * repeated)  # sent and billed once
-            batch.truncated.extend([text.truncated] * (1 + repeated))
+            batch.truncated.extend([text.truncated or row in cut] * (1 + repeated))
         await self._emit(replace(batch, vectors=answer.vectors[rows]))
 
     def _batch(self, errors: dict[int, str]) -> EmbeddedBatch:
         """A batch without vectors, with what has been billed since the last one."""
         usd, self._owed_usd = self._owed_usd, Decimal(0)
+        tokens, self._owed_tokens = self._owed_tokens, 0
         nothing = np.empty((0, self._account.space.dimensions), dtype=np.float32)
-        return EmbeddedBatch([], nothing, [], [], errors, float(usd))
+        return EmbeddedBatch([], nothing, [], [], errors, float(usd), overhead_tokens=tokens)
 
 
 def _pause(state: tenacity.RetryCallState) -> float:

@@ -8,16 +8,15 @@ import math
 import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from contextvars import copy_context
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import partial
-from typing import Any, Final, Self, TypeVar
+from typing import Final, Self, TypeVar
 
 from embedding_assets.errors import (
     BudgetExceededError,
+    DatabaseError,
     EmbeddingAssetsError,
     RateLimitExceededError,
 )
@@ -28,6 +27,7 @@ from embedding_assets.postgres.usage.endpoints import RateLimits
 from embedding_assets.postgres.usage.ledger import ApiRequest, usd_of
 from embedding_assets.providers.openai.account import ApiAccount
 from embedding_assets.providers.openai.outcomes import Outcome
+from embedding_assets.providers.openai.recording import Recorder
 from embedding_assets.providers.openai.texts import ApiText
 
 logger = logging.getLogger(__name__)
@@ -40,11 +40,11 @@ Probe = Callable[[int], Awaitable[None]]
 PROBE: Final = ApiText("The quick brown fox jumps over the lazy dog.", 44, ())
 """A text that is known to be good."""
 
-_LEDGER_THREADS: Final = 2
-"""Of the pool's connections; the pipeline needs others to fetch and to write."""
-
 _SETTLING_SECONDS: Final = 60.0
 """Longest time to record an outcome, e.g. while the database is away, before the reservation expires."""
+
+_PRESUMED: Final = ("lost", "timed_out", "garbled", "abandoned")
+"""Outcomes of which it is unknown whether they are billed."""
 
 _LOG_SECONDS: Final = 10.0
 """Between two lines about waiting for the same."""
@@ -62,6 +62,13 @@ class _Place:
     admitted: Admitted | None = None
 
 
+def tokens_of(outcome: Outcome, likely_tokens: int) -> int:
+    """The tokens that a request is billed for, or likely is."""
+    if outcome.kind in ("answered", "malformed"):
+        return outcome.tokens or likely_tokens
+    return likely_tokens if outcome.kind in _PRESUMED else 0
+
+
 class ApiGate:
     """Lets the requests of one call through, one after the other, and records their outcomes in the database."""
 
@@ -76,7 +83,7 @@ class ApiGate:
         self._limits = RateLimits(account.config.requests_per_minute, account.config.tokens_per_minute)
         config = account.config
         self._lifetime_seconds = config.connect_timeout_seconds + config.timeout_seconds + _SETTLING_SECONDS
-        self._ledger = ThreadPoolExecutor(_LEDGER_THREADS, "ledger")
+        self._recorder = Recorder(account, database)
         # The first in line asks, for those behind it too.
         self._line = asyncio.Lock()
         self._places: dict[_Place, None] = {}
@@ -88,10 +95,16 @@ class ApiGate:
         self._refused_since = math.inf
 
     def __enter__(self) -> Self:
+        self._recorder.open()
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._ledger.shutdown()
+        self._recorder.close()
+
+    @property
+    def failure(self) -> DatabaseError | None:
+        """Why an outcome could not be recorded; nothing more is let through then."""
+        return self._recorder.failure
 
     @property
     def request_tokens(self) -> int:
@@ -115,6 +128,7 @@ class ApiGate:
             BudgetExceededError: it could pass a limit in dollars, or one before it could.
             ProviderUnavailableError: the server has been failing for too long.
             RateLimitExceededError: it has refused for rate for too long, or the limits leave no room in time.
+            DatabaseError: the request, or an outcome of before, cannot be recorded.
         """
         place = _Place(self._describe(texts))
         self._places[place] = None
@@ -123,7 +137,7 @@ class ApiGate:
                 admitted = await self._wait_for(place, texts, probe)
         except asyncio.CancelledError:
             if place.admitted is not None:
-                await self._run(release, place.admitted.reservation, given_up=True)
+                await self._recorder.run(release, place.admitted.reservation, given_up=True)
             raise
         finally:
             del self._places[place]
@@ -131,7 +145,7 @@ class ApiGate:
             return None
         # An answer may have named the limits meanwhile.
         if len(texts) > 1 and place.request.tokens > self.request_tokens:
-            await self._run(release, admitted.reservation, given_up=True)
+            await self._recorder.run(release, admitted.reservation, given_up=True)
             return None
         self._log_budget(admitted.budget_share)
         return admitted.reservation
@@ -141,6 +155,7 @@ class ApiGate:
         while place.admitted is None:
             if self._exceeded is not None:
                 raise BudgetExceededError(*self._exceeded.args)
+            await self._recorder.record_late()
             if len(texts) > 1 and request.tokens > self.request_tokens:
                 return None
             self._news.clear()
@@ -230,39 +245,46 @@ class ApiGate:
             )
 
     async def leave(self, reservation: int, outcome: Outcome, *, likely_tokens: int) -> tuple[Decimal, float]:
-        """Record the outcome of a request.
+        """Record the outcome of a request; later, where the database fails, which ``failure`` then says.
 
         Returns:
             The dollars it cost, or likely did; and for how many seconds this process has seen the server fail, 0 if it
             is not failing.
         """
-        usd, seconds = Decimal(0), 0.0
         # First: as soon as the database knows, the next request may be let through.
         if outcome.rates is not None:
             self._account.requests_per_minute = outcome.rates.limit_requests
             self._account.tokens_per_minute = outcome.rates.limit_tokens
-        if outcome.kind in ("answered", "malformed"):
-            tokens = outcome.tokens or likely_tokens
-            usd = await self._run(settle, reservation, tokens=tokens, rates=outcome.rates)
-        elif outcome.kind in ("lost", "timed_out", "garbled", "abandoned"):
-            seconds = await self._run(
-                presume, reservation, given_up=outcome.kind == "abandoned", slow=outcome.kind == "timed_out"
-            )
-            usd = usd_of(likely_tokens, self._account.usd_per_million)
-        else:
-            pause = self._pause_after(outcome)
-            outage = outcome.kind == "outage"
-            seconds = await self._run(
-                release, reservation, rates=outcome.rates, retry_after_seconds=pause, outage=outage
-            )
-        if outcome.kind in ("outage", "lost", "timed_out", "garbled"):
+        seconds = await self._recorder.record(self._record_of(reservation, outcome, likely_tokens)) or 0.0
+        if outcome.kind in ("outage", *_PRESUMED) and outcome.kind != "abandoned":
             seconds = self._failing_seconds(seconds)
         elif outcome.kind != "abandoned":
             self._account.failing_since = math.inf
         if outcome.kind == "answered":
             self._refusals, self._refused_since = 0, math.inf
         self._news.set()
-        return usd, seconds
+        return usd_of(tokens_of(outcome, likely_tokens), self._account.usd_per_million), seconds
+
+    def _record_of(self, reservation: int, outcome: Outcome, likely_tokens: int) -> Callable[[Database], float]:
+        """Gives the database an outcome, and returns how many seconds the server has been failing."""
+        if outcome.kind in ("answered", "malformed"):
+            tokens = outcome.tokens or likely_tokens
+
+            def bill(database: Database) -> float:
+                settle(database, reservation, tokens=tokens, rates=outcome.rates)
+                return 0.0
+
+            return bill
+        if outcome.kind in _PRESUMED:
+            given_up, slow = outcome.kind == "abandoned", outcome.kind == "timed_out"
+            return partial(presume, reservation=reservation, given_up=given_up, slow=slow)
+        return partial(
+            release,
+            reservation=reservation,
+            rates=outcome.rates,
+            retry_after_seconds=self._pause_after(outcome),
+            outage=outcome.kind == "outage",
+        )
 
     def _pause_after(self, outcome: Outcome) -> float | None:
         """Seconds for which nothing is to be sent; doubling, with jitter, where a refusal for rate does not say."""
@@ -284,7 +306,7 @@ class ApiGate:
         self, request: ApiRequest, behind: Sequence[_Place] = (), *, probe: bool = False
     ) -> Admitted | Wait:
         """Ask for a request and for those behind it, who get their reservations by the way."""
-        asked = self._submit(
+        asked = self._recorder.submit(
             admit_all,
             [request, *(place.request for place in behind)],
             self._limits,
@@ -302,7 +324,7 @@ class ApiGate:
                 first, *others = await asked
                 await self._hand_out(behind, others)
                 if isinstance(first, Admitted):
-                    await self._run(release, first.reservation, given_up=True)
+                    await self._recorder.run(release, first.reservation, given_up=True)
             raise
         return first
 
@@ -311,21 +333,7 @@ class ApiGate:
             if isinstance(verdict, Admitted):
                 place.admitted = verdict
                 if place not in self._places:  # cancelled meanwhile
-                    await self._run(release, verdict.reservation, given_up=True)
-
-    async def _run(self, function: Callable[..., T], *arguments: Any, **options: Any) -> T:
-        """Run to the end, even when cancelled: money is concerned."""
-        running = self._submit(function, *arguments, **options)
-        try:
-            return await asyncio.shield(running)
-        except asyncio.CancelledError:
-            await asyncio.wait([running])
-            raise
-
-    def _submit(self, function: Callable[..., T], *arguments: Any, **options: Any) -> asyncio.Future[T]:
-        # In a copy of the context, so that what is logged carries the run's id.
-        work = partial(copy_context().run, function, self._database, *arguments, **options)
-        return asyncio.get_running_loop().run_in_executor(self._ledger, work)
+                    await self._recorder.run(release, verdict.reservation, given_up=True)
 
     def _log_budget(self, used: float) -> None:
         if self._account.budget.warns_at(used) and not self._account.budget_told:

@@ -95,6 +95,9 @@ _ALLOWED_INPUTS: Final = re.compile(
     r"|at most (\d+)(?: (?:requests|inputs|texts|items|documents)| - received)",
     re.IGNORECASE,
 )
+_MESSAGES: Final = ("message", "error", "detail", "msg")
+"""Where an error says what is wrong."""
+
 _NAME: Final = re.compile(r"^[A-Za-z$][\w$.\[\]-]{0,63}$")
 _DURATION: Final = re.compile(r"^\d{1,9}(\.\d{0,9})?$")
 
@@ -120,7 +123,7 @@ def classify_refusal(status: int, body: object, headers: Mapping[str, str]) -> O
     """
     error = _error_in(body)
     names = [name for key in ("type", "code") if isinstance(name := error.get(key), str)]
-    said = (*(error.get(key) for key in ("message", "error", "detail", "msg")), body)
+    said = (*(error.get(key) for key in _MESSAGES), body)
     message = next((text for text in said if isinstance(text, str)), "")[:10_000]
     kind = _kind_of(status, names, message)
     given = {"code": error.get("code"), "type": error.get("type"), "param": error.get("param")}
@@ -148,7 +151,7 @@ def classify_success(status: int, body: bytes, headers: Mapping[str, str]) -> Ou
         body: what it holds, if that is not what was asked for.
         headers: of the answer, with lower-case names.
     """
-    if body.lstrip()[:1] == b"<":
+    if body.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] == b"<":
         advice = "check EMBEDDING_OPENAI_BASE_URL and HTTPS_PROXY: a page for people answers in the place of the API"
         return Outcome("denied", f"status {status}, a page instead of JSON", status, advice=advice)
     try:
@@ -156,7 +159,8 @@ def classify_success(status: int, body: bytes, headers: Mapping[str, str]) -> Ou
     except (ValueError, RecursionError):
         return None
     error = _error_in(content)
-    if error is content or "data" in error:
+    says_why = any(isinstance(error.get(key), str) for key in _MESSAGES)
+    if "data" in error or not error or (error is content and not says_why):
         return None
     code = error.get("code")
     return classify_refusal(code if type(code) is int and 300 <= code < 600 else 400, error, headers)

@@ -13,7 +13,8 @@ import ssl
 import threading
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -27,7 +28,7 @@ from embedding_assets.providers.base import EmbeddedBatch
 from embedding_assets.providers.openai.account import ApiAccount
 from embedding_assets.providers.openai.address import check_address, is_openai, server_name
 from embedding_assets.providers.openai.answers import MalformedAnswerError, parse_answer
-from embedding_assets.providers.openai.background import Emit, iterate_in_background
+from embedding_assets.providers.openai.background import Background, Emit
 from embedding_assets.providers.openai.call import ApiCall
 from embedding_assets.providers.openai.gate import ApiGate
 from embedding_assets.providers.openai.outcomes import (
@@ -51,6 +52,9 @@ _MOST_WINDOW_TEXTS: Final = 16_384
 
 _RECALL_SECONDS: Final = 86_400.0
 """As long as the database keeps what was learned."""
+
+_KEPT_SECONDS: Final = 30.0
+"""For which a connection is kept without use; most servers close it after a minute at the earliest."""
 
 
 def openai_space(config: OpenAIConfig, *, prompt: str = "") -> VectorSpace:
@@ -122,6 +126,7 @@ class OpenAIProvider:
         self._loaded = False
         self._recalled_at = -math.inf
         self._recalling = threading.Lock()
+        self._background: Background[AsyncOpenAI] = Background(functools.partial(_open_client, config))
         # Outside of a run, the limit in dollars for one holds for all that this provider does.
         self._run_id = uuid.uuid4().hex[:12]
 
@@ -149,7 +154,7 @@ class OpenAIProvider:
         """
         if not self._loaded:
             check_address(self._config)
-            self._key()
+            _key(self._config)
             self._account.usd_per_million = price_of(self._config, self._account.budget)
             warn_of_missing_prompts(self.space.model, self.space.prompt, self._query_prompt)
             self._loaded = True
@@ -178,22 +183,24 @@ class OpenAIProvider:
             return
         self._recall()
 
-        async def produce(emit: Emit[EmbeddedBatch]) -> None:
-            with unlogged_client(), correlate(current_run_id() or self._run_id) as run_id:
-                async with self._client() as client:
-                    endpoint = endpoint_of(self._config)
-                    question = len(prepared) == 1
-                    with ApiGate(
-                        self._account, self._database, endpoint=endpoint, run_id=run_id, question=question
-                    ) as gate:
-                        await ApiCall(self._account, gate, _Sender(client, self._account, query=query), emit).run(
-                            prepared
-                        )
+        async def produce(client: AsyncOpenAI, emit: Emit[EmbeddedBatch]) -> None:
+            with correlate(current_run_id() or self._run_id) as run_id:
+                endpoint = endpoint_of(self._config)
+                question = len(prepared) == 1
+                with ApiGate(
+                    self._account, self._database, endpoint=endpoint, run_id=run_id, question=question
+                ) as gate:
+                    sender = _Sender(client, self._account, query=query)
+                    await ApiCall(self._account, gate, sender, emit).run(prepared)
 
         try:
-            yield from iterate_in_background(produce, most_waiting=self._config.concurrency)
+            yield from self._background.iterate(produce, most_waiting=self._config.concurrency)
         finally:
             self._keep_learned()
+
+    def close(self) -> None:
+        """Cancel what is under way and close the connections; a later call opens them again."""
+        self._background.close()
 
     def _recall(self) -> None:
         """Start with what was learned of the server; what this process knows for a day is forgotten too."""
@@ -214,33 +221,42 @@ class OpenAIProvider:
             else:
                 self._account.note_kept()
 
-    def _key(self) -> str:
-        key = _secret(self._config)
-        if not (key.isascii() and key.isprintable()) or " " in key:
-            raise ConfigurationError("the key in EMBEDDING_OPENAI_API_KEY or OPENAI_API_KEY has characters no key has")
-        if not key and is_openai(self._config.base_url):
-            raise ConfigurationError("OpenAI needs a key; set OPENAI_API_KEY or EMBEDDING_OPENAI_API_KEY")
-        return key or "none"  # many other servers need none, but the client does
 
-    def _client(self) -> AsyncOpenAI:
-        # Imported late: it takes most of a second.
-        from openai import AsyncOpenAI, DefaultAsyncHttpxClient, Timeout
+def _key(config: OpenAIConfig) -> str:
+    key = _secret(config)
+    if not (key.isascii() and key.isprintable()) or " " in key:
+        raise ConfigurationError("the key in EMBEDDING_OPENAI_API_KEY or OPENAI_API_KEY has characters no key has")
+    if not key and is_openai(config.base_url):
+        raise ConfigurationError("OpenAI needs a key; set OPENAI_API_KEY or EMBEDDING_OPENAI_API_KEY")
+    return key or "none"  # many other servers need none, but the client does
 
-        config = self._config
-        timeout = Timeout(config.timeout_seconds, connect=config.connect_timeout_seconds)
-        return AsyncOpenAI(
-            api_key=self._key(),
-            base_url=config.base_url,
-            organization=config.organization,
-            project=config.project,
-            timeout=timeout,
-            default_headers={name: value.get_secret_value() for name, value in config.headers.items()},
-            default_query={name: value.get_secret_value() for name, value in config.query_parameters.items()},
-            # One loop of retries is enough, and this one knows about limits.
-            max_retries=0,
-            # Texts go where the settings say and nowhere else.
-            http_client=DefaultAsyncHttpxClient(timeout=timeout, follow_redirects=False, verify=_tls_context()),
-        )
+
+@asynccontextmanager
+async def _open_client(config: OpenAIConfig) -> AsyncIterator[AsyncOpenAI]:
+    # Imported late: it takes most of a second.
+    from httpx2 import Limits
+    from openai import AsyncOpenAI, DefaultAsyncHttpxClient, Timeout
+
+    limits = Limits(keepalive_expiry=_KEPT_SECONDS)
+    timeout = Timeout(config.timeout_seconds, connect=config.connect_timeout_seconds)
+    client = AsyncOpenAI(
+        api_key=_key(config),
+        base_url=config.base_url,
+        organization=config.organization,
+        project=config.project,
+        timeout=timeout,
+        default_headers={name: value.get_secret_value() for name, value in config.headers.items()},
+        default_query={name: value.get_secret_value() for name, value in config.query_parameters.items()},
+        # One loop of retries is enough, and this one knows about limits.
+        max_retries=0,
+        # Texts go where the settings say and nowhere else.
+        http_client=DefaultAsyncHttpxClient(
+            timeout=timeout, limits=limits, follow_redirects=False, verify=_tls_context()
+        ),
+    )
+    with unlogged_client():
+        async with client:
+            yield client
 
 
 @functools.cache

@@ -4,6 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Final
+
+_LEAST_WORD: Final = 3
+"""Characters of a word that is surely a token: servers that count by bytes count a quarter of a token for each."""
+
+_LEAST_LIMIT: Final = 64
+"""Tokens that every model reads: a server that reports fewer for each text counts something else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,3 +104,30 @@ def share_tokens(total: int, sizes: Sequence[int]) -> list[int]:
         shares.append(total * after // whole - total * before // whole)
         before = after
     return shares
+
+
+def least_tokens(text: str) -> int:
+    """Tokens a text has at least, whatever the tokenizer: one for each word, since none in use joins words."""
+    return sum(len(word) >= _LEAST_WORD for word in text.split())
+
+
+def find_cut_length(least: Sequence[int], reported: int) -> int | None:
+    """Tokens beyond which a server has cut the texts of a request; None where nothing shows that it did.
+
+    The texts have more tokens than it reports to have read. If it reads at most so many of each, the parts that it read
+    add up to no more than what it reports, so that is at most the length returned: a text with more tokens was cut.
+
+    Args:
+        least: tokens that each text has at least.
+        reported: tokens of the request, by the server.
+    """
+    if sum(least) <= reported:
+        return None
+    rest, longer = reported, len(least)
+    for tokens in sorted(least):
+        if tokens * longer > rest:
+            break
+        rest -= tokens
+        longer -= 1
+    length = rest // longer
+    return length if length >= _LEAST_LIMIT else None

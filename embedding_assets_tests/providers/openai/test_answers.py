@@ -31,6 +31,8 @@ def test_vectors_become_unit_vectors():
         np.testing.assert_allclose(answer.vectors, [[0.6, 0.8, 0], [0, 0, 1]], atol=1e-7)
         assert answer.vectors.dtype == np.float32
         assert answer.tokens is None
+        assert not answer.unit
+        assert parse_answer(body(*map(form, VECTORS / [[5], [2]])), count=2, dimensions=3).unit
 
 
 def test_the_index_decides_and_not_the_order():

@@ -8,6 +8,7 @@ import pytest
 from embedding_assets.config import BudgetConfig, OpenAIConfig, get_settings
 from embedding_assets.errors import ProviderError
 from embedding_assets.postgres.connection import Database
+from embedding_assets.providers.openai import remarks
 from embedding_assets.providers.openai.provider import OpenAIProvider, endpoint_of, openai_space
 from embedding_assets.reporting.overview import changed_settings
 from embedding_assets_tests.support.api_runs import usage
@@ -168,3 +169,48 @@ def test_openai_itself_gets_the_key_of_all_programs(monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("OPENAI_API_KEY", "general")
     assert endpoint_of(OpenAIConfig()) != keyless
     assert endpoint_of(OpenAIConfig(base_url="https://eu.api.openai.com/v1")) != endpoint_of(OpenAIConfig())
+
+
+def prose(words: int, number: int = 0) -> str:
+    return " ".join(f"word{number:03}" for _ in range(words))
+
+
+def test_texts_that_are_cut_silently_are_counted_and_said_once(database: Database, caplog: pytest.LogCaptureFixture):
+    remarks._cutting.clear()
+    texts = [prose(40 + 100 * number, number) for number in range(20)]
+    with ApiServer(dialect=dialects.Cutting()) as server:
+        provider = make_provider(server, database, max_inputs=10)
+        result = embed(provider, texts)
+        embed(provider, [prose(900)])
+        assert_embedded(result, texts)
+        # A word is two tokens there, and counts as one: those of 256 to 512 words are cut, and it does not show.
+        assert {number for number in range(20) if 40 + 100 * number > 512} - result.truncated <= {5, 6, 7, 8}
+        assert min(result.truncated) >= 5
+        [record] = [record for record in caplog.records if record.name.endswith("remarks")]
+        assert "EMBEDDING_OPENAI_MAX_INPUT_TOKENS" in record.getMessage()
+        assert "word00" not in caplog.text
+
+
+@pytest.mark.parametrize("text", [prose(3000), "1 2 3 4 " * 500, "日本語のテキスト" * 500, "a\n" * 3000, "x" * 9000])
+def test_long_texts_that_are_read_whole_are_not_taken_for_cut(
+    text: str, database: Database, caplog: pytest.LogCaptureFixture
+):
+    remarks._cutting.clear()
+    with ApiServer() as server:
+        result = embed(make_provider(server, database), [text, f"{text}!", "short"])
+    assert result.truncated == set()
+    assert not [record for record in caplog.records if record.name.endswith("remarks")]
+
+
+def test_vectors_of_another_length_are_normalized_and_that_is_said_once(
+    database: Database, caplog: pytest.LogCaptureFixture
+):
+    caplog.set_level("INFO", "embedding_assets")
+    remarks.note_other_lengths.cache_clear()
+    with ApiServer(dialect=dialects.Unnormalized()) as server:
+        for _ in range(2):  # providers
+            provider = make_provider(server, database, max_inputs=10)
+            assert_embedded(embed(provider, TEXTS[:40]), TEXTS[:40])
+    messages = [record.getMessage() for record in caplog.records if record.name.endswith("remarks")]
+    assert len(messages) == 1
+    assert "not of unit length; they are normalized" in messages[0]

@@ -9,7 +9,13 @@ from email.utils import format_datetime
 import pytest
 
 from embedding_assets.postgres.usage.endpoints import RateHeaders
-from embedding_assets.providers.openai.outcomes import classify_failure, classify_refusal, read_rates, read_retry_after
+from embedding_assets.providers.openai.outcomes import (
+    classify_failure,
+    classify_refusal,
+    classify_success,
+    read_rates,
+    read_retry_after,
+)
 
 CONTEXT = (
     "This model's maximum context length is 8192 tokens, however you requested 10000 tokens (10000 in your prompt; 0 "
@@ -189,3 +195,27 @@ def test_retry_after_a_date():
     seconds = read_retry_after({"retry-after": date})
     assert seconds is not None
     assert 3500 < seconds <= 3600
+
+
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        (b'{"error": {"code": 429, "message": "slow down"}}', "rate_limited"),
+        (b'{"error": {"message": "no"}, "data": null}', "refused"),
+        (b'{"error": "model not found"}', "refused"),
+        (b'{"detail": "Not authenticated"}', "refused"),
+        (b'{"object": "error", "message": "busy", "code": 503}', "outage"),
+        (b'[{"error": {"code": 402}}]', "quota"),
+        (b" <!DOCTYPE html>", "denied"),
+        (b"\xef\xbb\xbf\r\n<html>", "denied"),
+        (b'{"data": []}', None),
+        (b'{"object": "list", "data": [], "message": "fine"}', None),
+        (b'{"usage": {"prompt_tokens": 3}}', None),
+        (b"{}", None),
+        (b"[]", None),
+        (b'{"data', None),
+    ],
+)
+def test_errors_with_a_status_of_success(body: bytes, kind: str | None):
+    outcome = classify_success(200, body, {})
+    assert (outcome.kind if outcome else None) == kind

@@ -5,7 +5,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from embedding_assets.planning import estimate_api_tokens
-from embedding_assets.providers.openai.texts import ApiText, cut_text, next_size, prepare_texts, share_tokens
+from embedding_assets.providers.openai.texts import (
+    ApiText,
+    cut_text,
+    find_cut_length,
+    least_tokens,
+    next_size,
+    prepare_texts,
+    share_tokens,
+)
 
 
 def text_of(text: str) -> ApiText:
@@ -77,3 +85,45 @@ def test_shares_sum_up_to_the_whole_and_follow_the_sizes(total: int, sizes: list
     assert sum(shares) == total
     for share, size in zip(shares, sizes, strict=True):
         assert abs(share - total * size / sum(sizes)) <= 1
+
+
+WORDS = "every word here has three letters "
+
+
+@pytest.mark.parametrize(
+    ("text", "tokens"),
+    [(WORDS * 10, 60), ("1 2 3 4 5", 0), ("ab abc", 1), ("", 0), ("一二三四五六", 1), ("\n\n abc\t", 1)],
+)
+def test_least_tokens(text: str, tokens: int):
+    assert least_tokens(text) == tokens
+    assert tokens <= ApiText(text, len(text.encode()), (0,)).likely_tokens
+
+
+@pytest.mark.parametrize(
+    ("least", "reported", "length"),
+    [
+        ([1000], 512, 512),
+        ([1000], 1000, None),
+        ([100, 100, 1000], 712, 512),
+        ([1000, 1000, 10], 1034, 512),
+        ([500, 600, 700, 800], 4 * 512, 516),  # the first is not known to be cut
+        ([1000, 1000], 2, None),  # counts texts
+        ([1000] * 10, 600, None),  # counts something else
+        ([], 5, None),
+    ],
+)
+def test_the_length_beyond_which_texts_were_cut(least: list[int], reported: int, length: int | None):
+    assert find_cut_length(least, reported) == length
+
+
+@given(st.lists(st.tuples(st.integers(0, 2000), st.integers(0, 500)), min_size=1), st.integers(64, 2000))
+def test_no_text_that_was_read_whole_counts_as_cut(texts: list[tuple[int, int]], limit: int):
+    """Tokens of a text are those it has at least, and more."""
+    reported = sum(min(least + more, limit) for least, more in texts)
+    length = find_cut_length([least for least, _ in texts], reported)
+    assert all(least + more > limit for least, more in texts if length is not None and least > length)
+
+
+@given(st.lists(st.integers(0, 2000), min_size=1))
+def test_an_uncut_request_shows_no_length(least: list[int]):
+    assert find_cut_length(least, sum(least)) is None

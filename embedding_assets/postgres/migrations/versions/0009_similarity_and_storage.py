@@ -6,7 +6,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0009"
-down_revision = "0007"
+down_revision = "0008"
 
 # Both as they were: the operator class was a setting, and its index shows what it was set to.
 _COLUMNS = """
