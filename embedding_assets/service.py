@@ -64,9 +64,11 @@ class _Answer:
 
     def each(self) -> list[EmbeddedVector | EmbeddingAssetsError]:
         """Vector or error of each text, in order."""
-        outcomes: dict[int, EmbeddedVector | EmbeddingAssetsError] = {**self.vectors, **self.refused}
+        outcomes: dict[int, EmbeddedVector | EmbeddingAssetsError] = {}
         if self.failure is not None:
-            outcomes = {**dict.fromkeys(range(self.texts), self.failure), **outcomes}
+            outcomes.update(dict.fromkeys(range(self.texts), self.failure))
+        outcomes.update(self.vectors)
+        outcomes.update(self.refused)
         return [outcomes[index] for index in range(self.texts)]
 
 

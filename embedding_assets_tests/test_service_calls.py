@@ -179,6 +179,7 @@ async def test_a_gathered_call_ends_once_no_caller_waits(service: EmbeddingServi
 
 
 async def test_closing_waits_for_no_answer(server: ApiServer, database: Database, monkeypatch: pytest.MonkeyPatch):
+    before = set(threading.enumerate())
     service = EmbeddingService("openai", configure(monkeypatch, server), database)
     server.faults.script.append(Fault.HANG)
     waiting = asyncio.create_task(service.generate("a"))
@@ -187,7 +188,8 @@ async def test_closing_waits_for_no_answer(server: ApiServer, database: Database
         await asyncio.to_thread(service.close)
         with pytest.raises(RuntimeError, match="was closed before there was an answer"):
             await waiting
-    assert [thread.name for thread in threading.enumerate() if thread.name == "background"] == []
+    new = {thread.name for thread in set(threading.enumerate()) - before}
+    assert not any(name.startswith(("background", "embedding", "ledger")) for name in new)
 
 
 # Forked

@@ -68,7 +68,7 @@ class _Loop(Generic[R]):
             begun.append(task)
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
-            task.add_done_callback(lambda done: end(raised[0] if raised else _cancelled(done)))
+            task.add_done_callback(lambda done: end(raised.pop() if raised else _cancelled(done)))
 
         if not self.call(begin):
             end(RuntimeError("closed before the call had begun"))
@@ -154,6 +154,7 @@ class Background(Generic[R]):
             if result.error is not None:
                 raise result.error
         finally:
+            result = _End(None)  # or the error would keep itself alive, and what it has seen
             if loop.thread.is_alive() and not sys.is_finalizing():
                 cancel()
                 ended.wait()

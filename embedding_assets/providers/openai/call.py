@@ -124,10 +124,10 @@ class ApiCall:
             failure = failures.exceptions[0]
         # Outside of the handler, so that it has no context: that of a client may hold texts.
         failure = failure or self._stopped or self._gate.failure
-        if self._owed_usd or self._owed_tokens:
-            # Failed attempts cost as well, and no further batch carries that.
-            await self._emit(self._batch({}))
         if failure is not None:
+            if self._owed_usd or self._owed_tokens:
+                # Failed attempts cost as well, and no further batch carries that.
+                await self._emit(self._batch({}))
             raise failure
 
     def _start(self, texts: Sequence[ApiText], failing_since: float = math.inf, outages: int = 0) -> None:

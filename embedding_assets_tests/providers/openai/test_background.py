@@ -32,10 +32,11 @@ async def resource() -> AsyncIterator[str]:
 @pytest.fixture
 def background() -> Iterator[Background[str]]:
     opened.clear()
+    before = set(threading.enumerate())
     background = Background(resource)
     yield background
     background.close()
-    assert [thread.name for thread in threading.enumerate() if thread.name == "background"] == []
+    assert set(threading.enumerate()) <= before
     assert opened in ([], ["opened", "closed"])
 
 
@@ -149,19 +150,21 @@ def test_a_forked_process_leaves_it_to_its_parent():
 
 
 def test_calls_share_one_thread_and_one_resource(background: Background[str]):
-    async def produce(given: str, emit: Emit[tuple[str, str]]) -> None:
-        await emit((given, threading.current_thread().name))
+    async def produce(given: str, emit: Emit[tuple[str, int]]) -> None:
+        await emit((given, threading.get_ident()))
 
     both = zip(background.iterate(produce, most_waiting=1), background.iterate(produce, most_waiting=1), strict=True)
-    assert list(both) == [(("resource", "background"),) * 2]
-    assert len([thread for thread in threading.enumerate() if thread.name == "background"]) == 1
+    [(one, other)] = both
+    assert one == other
+    assert one[0] == "resource"
     assert opened == ["opened"]
 
 
 def test_it_ends_with_its_owner():
+    before = set(threading.enumerate())
     background = Background(resource)
     assert list(background.iterate(counting(1), most_waiting=1)) == [0]
-    thread = next(thread for thread in threading.enumerate() if thread.name == "background")
+    [thread] = set(threading.enumerate()) - before
     del background
     thread.join(10)
     assert not thread.is_alive()
