@@ -248,11 +248,19 @@ def read_retry_after(headers: Mapping[str, str]) -> float | None:
         value = headers.get(name, "").strip()
         if _DURATION.match(value):
             return float(value) * seconds
+    until = _read_date(headers, "retry-after")
+    if until is None:
+        return None
+    # By the server's own clock, if it tells it.
+    now = _read_date(headers, "date")
+    return max(0.0, until - (time.time() if now is None else now))
+
+
+def _read_date(headers: Mapping[str, str], name: str) -> float | None:
     try:
-        date = parsedate_to_datetime(headers.get("retry-after", ""))
+        return parsedate_to_datetime(headers.get(name, "")).timestamp()
     except (ValueError, TypeError):
         return None
-    return max(0.0, date.timestamp() - time.time())
 
 
 def _read_number(pattern: re.Pattern[str], text: str) -> int | None:

@@ -197,6 +197,11 @@ def test_retry_after_a_date():
     assert 3500 < seconds <= 3600
 
 
+def test_retry_after_a_date_by_the_servers_clock():
+    headers = {"date": "Sun, 01 Nov 2015 08:00:00 GMT", "retry-after": "Sun, 01 Nov 2015 08:00:25 GMT"}
+    assert read_retry_after(headers) == 25
+
+
 @pytest.mark.parametrize(
     ("body", "kind"),
     [
