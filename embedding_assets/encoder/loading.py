@@ -9,9 +9,12 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from embedding_assets.errors import ModelUnavailableError
+
+if TYPE_CHECKING:
+    from embedding_assets.encoder.files import ModelFiles
 
 _NO_WEIGHTS: Final = ("position_ids", "token_type_ids", "inv_freq", "masked_bias")
 """Names of tables that are computed, which older files hold as well."""
@@ -38,6 +41,14 @@ def check_code(name: str, transformer: Path) -> None:
             f"model {name} needs code of its own repository ({wanted or 'auto_map in config.json'}), which is never "
             "run; choose another EMBEDDING_MODEL_NAME, or serve it and set EMBEDDING_OPENAI_BASE_URL to that server"
         )
+
+
+def cannot_be_loaded(files: ModelFiles, error: Exception) -> ModelUnavailableError:
+    """The error for whatever the libraries raise when they stumble over damaged files."""
+    return ModelUnavailableError(
+        f"the files of model {files.name} in {files.path} cannot be loaded ({type(error).__name__}: {error}); "
+        "if the folder is damaged, remove it so that it is fetched again"
+    )
 
 
 @contextmanager

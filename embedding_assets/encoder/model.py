@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from embedding_assets.encoder.allocator import keep_temporaries
 from embedding_assets.encoder.device import width_multiple
 from embedding_assets.encoder.files import ModelFiles
+from embedding_assets.encoder.loading import cannot_be_loaded
 from embedding_assets.encoder.tokens import Role, TokenizedText
 from embedding_assets.errors import ModelUnavailableError
 
@@ -130,8 +131,4 @@ def _load(files: ModelFiles, device: str, max_tokens: int, way: Way) -> Layers:
     except ModelUnavailableError:
         raise
     except Exception as error:
-        # Damaged files make the libraries raise whatever they stumble over.
-        raise ModelUnavailableError(
-            f"the files of model {files.name} in {files.path} cannot be loaded ({type(error).__name__}: {error}); "
-            "if the folder is damaged, remove it so that it is fetched again"
-        ) from error
+        raise cannot_be_loaded(files, error) from error

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from embedding_assets.encoder.device import is_out_of_memory
 from embedding_assets.encoder.files import ModelFiles
+from embedding_assets.encoder.loading import cannot_be_loaded
 from embedding_assets.encoder.tokens import Role
 from embedding_assets.errors import ModelUnavailableError
 
@@ -74,10 +75,7 @@ def references(files: ModelFiles, device: str, max_tokens: int) -> list[Referenc
     except ModelUnavailableError:
         raise
     except Exception as error:
-        raise ModelUnavailableError(
-            f"the files of model {files.name} in {files.path} cannot be loaded ({type(error).__name__}: {error}); "
-            "if the folder is damaged, remove it so that it is fetched again"
-        ) from error
+        raise cannot_be_loaded(files, error) from error
 
 
 def _compute_elsewhere(files: ModelFiles, device: str, max_tokens: int) -> list[Reference] | None:

@@ -8,32 +8,19 @@ import socket
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import psycopg
 import pytest
-import tenacity
 
 from embedding_assets.errors import ProviderError, ProviderUnavailableError
 from embedding_assets.postgres.connection import Database
-from embedding_assets.providers.openai import call
 from embedding_assets.providers.openai.gate import PROBE
 from embedding_assets_tests.support.api_runs import usage
 from embedding_assets_tests.support.calls import Result, assert_embedded, embed, make_provider
 from fake_api.server import ApiServer, Fault
 
 TEXTS = [f"text {number}" + " and more" * (number % 5) for number in range(100)]
-
-
-@pytest.fixture
-def server() -> Iterator[ApiServer]:
-    with ApiServer() as server:
-        yield server
-
-
-@pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(call, "_BACKOFF", tenacity.wait_fixed(0.02))
 
 
 UNAVAILABLE = r"127.0.0.1:\d+ has been failing for \d s.*EMBEDDING_OPENAI_RETRY_SECONDS, or set EMBEDDING_FALLBACK"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 
 import pytest
 
@@ -13,12 +12,6 @@ from embedding_assets.postgres.connection import Database
 from embedding_assets.providers.openai.provider import openai_space
 from embedding_assets_tests.support.calls import assert_embedded, embed, make_provider
 from fake_api.server import ApiServer, Fault
-
-
-@pytest.fixture
-def server() -> Iterator[ApiServer]:
-    with ApiServer() as server:
-        yield server
 
 
 def test_refusals_for_rate_without_end_are_an_error(server: ApiServer, database: Database):

@@ -6,7 +6,6 @@ import logging
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from contextlib import closing
 from decimal import Decimal
 
@@ -24,12 +23,6 @@ from fake_api.faults import PASSING
 from fake_api.server import ApiServer, Fault
 
 TEXTS = [f"text {number}" + " and more" * (number % 5) for number in range(300)]
-
-
-@pytest.fixture
-def server() -> Iterator[ApiServer]:
-    with ApiServer() as server:
-        yield server
 
 
 def test_vectors_tokens_and_dollars(server: ApiServer, database: Database, beside: psycopg.Connection):

@@ -4,31 +4,17 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
 
 import psycopg
 import pytest
-import tenacity
 
 from embedding_assets.errors import ProviderUnavailableError
 from embedding_assets.postgres.connection import Database
-from embedding_assets.providers.openai import call
 from embedding_assets.providers.openai.gate import PROBE
 from embedding_assets_tests.support.calls import Result, assert_embedded, embed, make_provider
 from fake_api.server import ApiServer, Fault
 
 TEXTS = [f"text {number}" for number in range(100)]
-
-
-@pytest.fixture
-def server() -> Iterator[ApiServer]:
-    with ApiServer() as server:
-        yield server
-
-
-@pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(call, "_BACKOFF", tenacity.wait_fixed(0.02))
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
 
 import psycopg
 import pytest
@@ -21,12 +20,6 @@ TEXTS = [f"text {number}" + " and more" * (number % 5) for number in range(300)]
 
 UNUSUAL = (Fault.SHUFFLED, Fault.FLOATS, Fault.NO_USAGE, Fault.NO_HEADERS)
 WRONG = (Fault.NAN, Fault.ZERO, Fault.WRONG_LENGTH, Fault.SHORT, Fault.LONG, Fault.DUPLICATE_INDEX)
-
-
-@pytest.fixture
-def server() -> Iterator[ApiServer]:
-    with ApiServer() as server:
-        yield server
 
 
 @pytest.mark.parametrize("fault", PASSING, ids=lambda fault: fault.value)

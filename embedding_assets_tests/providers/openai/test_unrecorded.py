@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import psycopg
 import pytest
 
@@ -15,12 +13,6 @@ from embedding_assets_tests.support.ledger_failures import unsettleable
 from fake_api.server import ApiServer, Fault
 
 TEXTS = [f"text {number}" for number in range(80)]
-
-
-@pytest.fixture
-def server() -> Iterator[ApiServer]:
-    with ApiServer() as server:
-        yield server
 
 
 def test_all_that_was_in_flight_is_delivered_and_recorded_later(
