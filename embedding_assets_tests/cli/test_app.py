@@ -273,14 +273,16 @@ def test_json_on_a_terminal_is_laid_out(run, settings, monkeypatch):
 
 def test_the_demo_gets_the_paths(run, settings, monkeypatch, tmp_path):
     seen = []
-    monkeypatch.setattr("embedding_assets.cli.demo.run_demo", lambda *arguments: seen.append(arguments[1]))
+    monkeypatch.setattr(
+        "embedding_assets.cli.demo.run_demo", lambda *arguments, model: seen.append((arguments[1], model))
+    )
 
-    assert run("demo")[0] == run("demo", tmp_path)[0] == 0
-    assert seen == [[], [tmp_path]]
+    assert run("demo")[0] == run("demo", tmp_path, "--model", "default")[0] == 0
+    assert seen == [([], None), ([tmp_path], "default")]
 
 
 def test_ctrl_c_before_there_is_anything_to_say(run, settings, monkeypatch):
-    def interrupted(*_):
+    def interrupted(*_, **__):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("embedding_assets.cli.demo.run_demo", interrupted)

@@ -13,6 +13,7 @@ from embedding_assets.defs.sensors import MOST_RUNS, PAUSE_AFTER_FAILURE_SECONDS
 from embedding_assets.errors import DatabaseUnavailableError
 from embedding_assets.providers.openai.provider import endpoint_of
 from embedding_assets.providers.space_selection import select_for_run
+from embedding_assets_tests.support.selecting import select_unasked
 
 STARTED, QUEUED = DagsterRunStatus.STARTED, DagsterRunStatus.QUEUED
 
@@ -220,7 +221,7 @@ def by_api(settings, database, monkeypatch):
     """The settings of an API at a dollar for a token, whose space is there."""
     for name, value in (("PROVIDER", "openai"), ("OPENAI_API_KEY", "k"), ("OPENAI_USD_PER_MILLION_TOKENS", "1000000")):
         monkeypatch.setenv(f"EMBEDDING_{name}", value)
-    select_for_run(get_settings(), database)
+    select_unasked(get_settings(), database)
     return database
 
 

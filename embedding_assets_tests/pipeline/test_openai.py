@@ -189,6 +189,7 @@ def test_what_is_paid_for_is_written_though_the_ledger_fails(
     insert_chunks(database, texts)
     with ApiServer() as server:
         settings = configure(monkeypatch, server, openai_max_inputs=10, openai_usd_per_million_tokens=0)
+        select_unasked(settings, database)
         with unsettleable(beside), pytest.raises(DatabaseError):
             run(settings, database)
         paid = sum(one.inputs for one in server.served)
