@@ -285,7 +285,8 @@ class EmbeddingService:
             answer = self._embed_by(self._primary(), texts, query, strict)
             if isinstance(answer.failure, ProviderUnavailableError):
                 return self._embed_instead(texts, query, strict, answer)
-            self._note(down=False)
+            if answer.failure is None:
+                self._note(down=False)
             return answer
 
     def _embed_instead(self, texts: Sequence[str], query: bool, strict: bool, stopped: _Answer) -> _Answer:

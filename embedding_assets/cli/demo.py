@@ -88,7 +88,7 @@ def choose_model(
         ModelUnavailableError: the model that was asked for cannot be had.
     """
     if model == "default":
-        settings = settings.with_embedding(model_name=DEFAULT_MODEL_NAME)
+        settings = settings.with_embedding(model_name=DEFAULT_MODEL_NAME, new_space=True)
         fetch(settings, quiet=False)
         return settings, None
     is_chosen = "model_name" in settings.embedding.model_fields_set or serving_space(database) is not None

@@ -7,6 +7,8 @@ from urllib.parse import urlsplit
 from pydantic import ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+_PERHAPS_SECRET = ("_URL", "_KEY", "_HEADERS", "_PARAMETERS", "_BODY", "_BODY_DOCUMENT", "_BODY_QUERY")
+
 
 class EnvironmentSettings(BaseSettings):
     """A group of settings, each of which is a variable."""
@@ -21,9 +23,9 @@ def describe_validation_error(error: ValidationError, prefix: str) -> list[str]:
         if not item["loc"]:
             lines.append(item["msg"].removeprefix("Value error, "))
             continue
-        name = "_".join(str(part) for part in item["loc"]).upper()
+        name = str(item["loc"][0]).upper()
         variable = name if "OPENAI_" in name else prefix + name  # a field with names of its own is called by those
-        got = "" if variable.endswith(("_URL", "_KEY")) else f" (got {str(item['input'])[:80]!r})"
+        got = "" if variable.endswith(_PERHAPS_SECRET) else f" (got {str(item['input'])[:80]!r})"
         lines.append(f"{variable}: {item['msg'].removeprefix('Value error, ')}{got}")
     return lines
 

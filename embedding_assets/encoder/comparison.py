@@ -13,16 +13,19 @@ import time
 from typing import Final, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from embedding_assets.encoder.comparison_record import Comparison, Record
-from embedding_assets.encoder.device import default_batch_tokens
+from embedding_assets.encoder.device import default_batch_tokens, is_out_of_memory
 from embedding_assets.encoder.files import ModelFiles
+from embedding_assets.encoder.loading import check_code_of
 from embedding_assets.encoder.model import LoadedModel
 from embedding_assets.encoder.precision import Precision, resolve_precision
 from embedding_assets.encoder.reference import Reference, references
+from embedding_assets.encoder.tokens import Role, TokenizedText
 from embedding_assets.encoder.ways import Way, ways
 from embedding_assets.errors import ModelUnavailableError
-from embedding_assets.planning import plan_batches
+from embedding_assets.planning import halve, plan_batches
 
 logger = logging.getLogger(__name__)
 
@@ -42,11 +45,17 @@ def load_compared(
     wanted = resolve_precision(precision, device)
     record = Record.of(files, device, max_tokens, wanted)
     comparison = record.read()
-    if comparison is not None:
-        model = LoadedModel(files, device, max_tokens, Way(comparison.code, comparison.precision))
+    if comparison is None:
+        # One process compares, and the others wait for what comes of it.
+        with record.lock():
+            comparison = record.read()
+            if comparison is None:
+                model, comparison = compare(files, device, max_tokens, wanted)
+                record.write(comparison)
+            else:
+                model = LoadedModel(files, device, max_tokens, Way(comparison.code, comparison.precision))
     else:
-        model, comparison = compare(files, device, max_tokens, wanted)
-        record.write(comparison)
+        model = LoadedModel(files, device, max_tokens, Way(comparison.code, comparison.precision))
     if precision == "bfloat16" and model.precision != precision:
         logger.warning(
             "EMBEDDING_PRECISION=bfloat16 is not honoured: %s computes in float32 here, since in less it does not give "
@@ -64,33 +73,39 @@ def compare(files: ModelFiles, device: str, max_tokens: int, precision: Precisio
     """
     started = time.monotonic()
     logger.info("comparing %s with its library, once for this revision", files.name)
+    check_code_of(files)
     expected = references(files, device, max_tokens)
     refused: dict[str, float | None] = {}
-    failure: Exception | None = None
     for way in ways(files, device, precision):
+        name, failure = " ".join(way), None
         try:
             model = LoadedModel(files, device, max_tokens, way)
             documents, queries = (_agreement(reference, model) for reference in expected)
-        except Exception as error:  # noqa: BLE001 (other versions of the libraries may raise anything here)
-            failure = error
-            refused[" ".join(way)] = None
-            logger.warning("%s could not be computed in %s (%s)", files.name, " ".join(way), type(error).__name__)
+        except Exception as error:
+            if is_out_of_memory(error):
+                raise  # it may pass, and is no reason to compute more slowly from now on
+            # Its traceback would keep the model in memory beside the next.
+            failure = error.with_traceback(None)
+            refused[name] = None
+            logger.warning("%s could not be computed in %s (%s)", files.name, name, type(error).__name__)
             continue
-        if min(documents, queries) >= LEAST_AGREEMENT[way.precision]:
+        agreement = min(documents, queries)
+        if agreement >= LEAST_AGREEMENT[way.precision]:
+            logger.info("%s agrees with its library to %.6f in %s", files.name, agreement, name)
             seconds = time.monotonic() - started
-            logger.info("%s agrees with its library to %.6f in %s", files.name, min(documents, queries), " ".join(way))
             return model, Comparison(way.code, way.precision, documents, queries, refused, seconds)
         del model  # before the next is loaded
-        failure = None
-        refused[" ".join(way)] = min(documents, queries)
+        refused[name] = agreement
         logger.warning(
-            "%s in %s differs from its library's result (%.5f); slower code computes",
-            files.name,
-            " ".join(way),
-            min(documents, queries),
+            "%s in %s differs from its library's result (%.5f); slower code computes", files.name, name, agreement
         )
-    if failure is not None:
+    if isinstance(failure, ModelUnavailableError):
         raise failure
+    if failure is not None:
+        raise ModelUnavailableError(
+            f"model {files.name} cannot be computed here ({type(failure).__name__}: {failure}); choose another "
+            "EMBEDDING_MODEL_NAME, or serve it and set EMBEDDING_OPENAI_BASE_URL to that server"
+        )
     raise ModelUnavailableError(
         f"the vectors of model {files.name} cannot be reproduced (agreement with its library: {refused}): in a batch "
         "they differ from those alone, or its files ask for something that is not done here; choose another "
@@ -109,7 +124,7 @@ def _agreement(reference: Reference, model: LoadedModel) -> float:
         max_texts=len(lengths),
         width_multiple=model.width_multiple,
     ):
-        vectors = model.encode([tokens[index] for index in batch], reference.role)
+        vectors = _encode(model, tokens, batch, reference.role)
         expected = reference.vectors[batch]
         squares = (vectors**2).sum(axis=1) + (expected**2).sum(axis=1)
         # Two texts without any token agree in having no direction.
@@ -118,3 +133,13 @@ def _agreement(reference: Reference, model: LoadedModel) -> float:
         )
         least = min(least, float(agreements.min())) if np.isfinite(agreements).all() else -1.0
     return least
+
+
+def _encode(model: LoadedModel, tokens: list[TokenizedText], batch: list[int], role: Role) -> NDArray[np.float32]:
+    """Vectors of a batch, halved where it does not fit into the device's memory."""
+    try:
+        return model.encode([tokens[index] for index in batch], role)
+    except Exception as error:
+        if len(batch) == 1 or not is_out_of_memory(error):
+            raise
+    return np.concatenate([_encode(model, tokens, half, role) for half in halve(batch)])

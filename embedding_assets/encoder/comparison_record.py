@@ -5,12 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
+import uuid
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final, Literal
+
+from filelock import FileLock
 
 from embedding_assets.encoder.files import ModelFiles
 from embedding_assets.encoder.precision import Precision
@@ -70,11 +74,21 @@ class Record:
         except (OSError, ValueError, KeyError, TypeError):
             return None  # not there, or damaged: then it is compared again
 
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Keep other processes from comparing the same; where the folder cannot be written to, they may."""
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(FileLock(self._file().with_suffix(".lock")))
+            except (OSError, ValueError, NotImplementedError) as error:
+                logger.debug("no lock beside the comparison of %s (%s)", self.key["model"], type(error).__name__)
+            yield
+
     def write(self, comparison: Comparison) -> None:
         """Keep it; where that cannot be, it is said."""
         try:
             file = self._file()
-            partial = file.with_suffix(f".{os.getpid()}")
+            partial = file.with_suffix(f".{uuid.uuid4().hex}")
             partial.write_text(json.dumps({"key": self.key, "comparison": asdict(comparison)}, indent=2), "utf-8")
             partial.replace(file)
         except (OSError, ValueError) as error:

@@ -66,7 +66,11 @@ class ModelFiles:
     @property
     def transformer(self) -> Path:
         """Folder of the transformer's, or the static embedding's, configuration, weights and tokenizer."""
-        return next((folder for kind, folder in self.modules if kind in ("Transformer", "StaticEmbedding")), self.path)
+        for kind, folder in self.modules:
+            if kind in ("Transformer", "StaticEmbedding"):
+                return folder
+        # Within a router, whose documents come before its queries.
+        return next((file.parent for file in sorted(self.path.rglob("tokenizer.json"))), self.path)
 
     @property
     def sentence_config(self) -> dict[str, Any]:
@@ -327,8 +331,10 @@ def _kind(type_name: str) -> str:
 
 def _content_revision(path: Path) -> str:
     digest = hashlib.sha256()
+    # Without a tokenizer.json these are what the tokenizer is made of.
+    kinds = (".json", ".safetensors", *(() if any(path.rglob("tokenizer.json")) else (".txt", ".model")))
     for file in sorted(path.rglob("*")):
-        if file.suffix in (".json", ".safetensors") and file.is_file():
+        if file.suffix in kinds and file.is_file():
             digest.update(f"{file.relative_to(path).as_posix()}\x00".encode())
             with file.open("rb") as stream:
                 digest.update(hashlib.file_digest(stream, "sha256").digest())

@@ -22,7 +22,6 @@ from embedding_assets.encoder.allocator import drop_mapped_pages
 from embedding_assets.encoder.files import ModelFiles, is_about_sentences, pooling_modes
 from embedding_assets.encoder.fused import FusedTransformer
 from embedding_assets.encoder.loading import checked_loading
-from embedding_assets.encoder.precision import Precision
 from embedding_assets.encoder.tokens import FastTokens, Role, TokenizedText, Tokens
 
 # Encoders that AutoModel loads as they are; others, such as T5, want only a part of what it would load.
@@ -51,12 +50,7 @@ class Layers(nn.Module):
     Args:
         tokens: the model's tokenizer, with its limit.
         pad_id: the token that fills up shorter texts of a batch.
-
-    Attributes:
-        precision: in which the transformer computes; what follows it computes in float32.
     """
-
-    precision: Precision
 
     def __init__(self, tokens: Tokens, pad_id: int) -> None:
         super().__init__()
@@ -82,11 +76,8 @@ class Layers(nn.Module):
 class KnownLayers(Layers):
     """A transformer, or a table of embeddings, and the layers behind it."""
 
-    def __init__(
-        self, transformer: nn.Module, layers: list[nn.Module], tokens: Tokens, pad_id: int, precision: Precision
-    ) -> None:
+    def __init__(self, transformer: nn.Module, layers: list[nn.Module], tokens: Tokens, pad_id: int) -> None:
         super().__init__(tokens, pad_id)
-        self.precision = precision
         self._transformer = transformer
         self._pooling, *rest = layers
         self._rest = nn.Sequential(*rest)
@@ -133,8 +124,10 @@ class _Normalize(nn.Module):
 
 
 def has_known_layers(files: ModelFiles) -> bool:
-    """True if all layers of a model are known here, by its configuration files."""
+    """True if all layers of a model are known here, by its configuration files, and its tokenizer is one file."""
     (first, folder), *rest = files.modules
+    if not _is_whole_tokenizer(folder):
+        return False
     if first == "StaticEmbedding":
         return all(_is_known(kind, layer) for kind, layer in rest)
     return (
@@ -146,8 +139,8 @@ def has_known_layers(files: ModelFiles) -> bool:
     )
 
 
-def load_known_layers(files: ModelFiles, max_tokens: int, transformer: nn.Module, precision: Precision) -> KnownLayers:
-    """The layers of a model around its transformer."""
+def load_known_layers(files: ModelFiles, max_tokens: int, transformer: nn.Module) -> KnownLayers:
+    """The layers of a model around its transformer, which alone may compute in less than float32."""
     (first, folder), *rest = files.modules
     layers = [_build_layer(kind, layer) for kind, layer in rest]
     tokenizer = files.tokenizer()
@@ -155,7 +148,7 @@ def load_known_layers(files: ModelFiles, max_tokens: int, transformer: nn.Module
         layers = [_Pooling(["mean"]), *layers]
         tokenizer = _without_special_tokens(tokenizer)
     pad_id = _read_json(folder / "config.json").get("pad_token_id")
-    return KnownLayers(transformer, layers, FastTokens(tokenizer, max_tokens), int(pad_id or 0), precision)
+    return KnownLayers(transformer, layers, FastTokens(tokenizer, max_tokens), int(pad_id or 0))
 
 
 def load_transformer(files: ModelFiles) -> nn.Module:
@@ -199,6 +192,31 @@ def _is_plain_encoder(path: Path, settings: dict[str, Any]) -> bool:
         and "auto_map" not in config
         and all(name in _PLAIN and value in (None, _PLAIN[name]) for name, value in others.items())
     )
+
+
+def _is_whole_tokenizer(folder: Path) -> bool:
+    """True unless other files add tokens to those of tokenizer.json, or describe them otherwise."""
+    file = folder / "tokenizer.json"
+    if not file.is_file():
+        return False
+    own = {token["content"]: token for token in _read_json(file).get("added_tokens", [])}
+    config, special = _read_json(folder / "tokenizer_config.json"), _read_json(folder / "special_tokens_map.json")
+    described = list(config.get("added_tokens_decoder", {}).values())
+    for settings in (config, special):
+        described += [value for name, value in settings.items() if name.endswith("_token") and value is not None]
+        for several in ("additional_special_tokens", "extra_special_tokens"):
+            value = settings.get(several) or []
+            described += list(value.values()) if isinstance(value, dict) else value
+    described += list(_read_json(folder / "added_tokens.json"))
+    return all(_is_described(token, own) for token in described if not isinstance(token, bool))
+
+
+def _is_described(token: str | dict[str, Any], own: dict[str, dict[str, Any]]) -> bool:
+    if isinstance(token, str):
+        return token in own
+    known = own.get(token.get("content", ""))
+    flags = ("lstrip", "rstrip", "single_word", "normalized", "special")
+    return known is not None and all(known.get(name) == token[name] for name in flags if name in token)
 
 
 def _without_special_tokens(tokenizer: Tokenizer) -> Tokenizer:

@@ -43,6 +43,13 @@ def check_code(name: str, transformer: Path) -> None:
         )
 
 
+def check_code_of(files: ModelFiles) -> None:
+    """The same for all transformers among a model's layers."""
+    for kind, folder in files.modules:
+        if kind == "Transformer":
+            check_code(files.name, folder)
+
+
 def cannot_be_loaded(files: ModelFiles, error: Exception) -> ModelUnavailableError:
     """The error for whatever the libraries raise when they stumble over damaged files."""
     return ModelUnavailableError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
@@ -23,9 +24,10 @@ _UNCUT: Final = {"text": {"truncation": False, "verbose": False}}
 class PackageLayers(Layers):
     """All layers of a model, as its package computes them."""
 
-    def __init__(self, model: SentenceTransformer, max_tokens: int, precision: Precision) -> None:
-        super().__init__(_PackageTokens(model, max_tokens), int(getattr(model.tokenizer, "pad_token_id", 0) or 0))
-        self.precision = precision
+    def __init__(self, model: SentenceTransformer, max_tokens: int) -> None:
+        tokens = _PackageTokens(model, max_tokens)
+        super().__init__(tokens, int(getattr(model.tokenizer, "pad_token_id", 0) or 0))
+        self._prompt_length = tokens.prompt_length
         self._model = model
 
     def forward(
@@ -40,8 +42,7 @@ class PackageLayers(Layers):
         features: dict[str, Any] = {"input_ids": input_ids, "attention_mask": attention_mask}
         if role.prompt:
             # For models whose pooling leaves the prompt out.
-            tokens = self._model.preprocess(["x"], prompt=role.prompt, task=task)
-            features["prompt_length"] = tokens.get("prompt_length")
+            features["prompt_length"] = self._prompt_length(role)
         vectors: Tensor = self._model.forward(features, task=task)["sentence_embedding"]
         return vectors
 
@@ -50,6 +51,8 @@ class _PackageTokens(Tokens):
     def __init__(self, model: SentenceTransformer, max_tokens: int) -> None:
         super().__init__(max_tokens)
         self._model = model
+        # What is cut, and where, is a state of the tokenizer.
+        self._lock = threading.Lock()
         # Then the end of a text counts, and the tokens of its beginning say nothing.
         self._cuts_from_left = getattr(model.tokenizer, "truncation_side", "right") == "left"
 
@@ -64,8 +67,14 @@ class _PackageTokens(Tokens):
             for row, length in zip(ids, lengths, strict=True)
         ]
 
+    def prompt_length(self, role: Role) -> Any:
+        """Tokens that the prompt takes at the beginning of a text; None: the model does not care."""
+        with self._lock:
+            return self._model.preprocess(["x"], prompt=role.prompt, task=_task(role)).get("prompt_length")
+
     def _ids(self, texts: Sequence[str], role: Role, **options: Any) -> list[list[int]]:
-        features = self._model.preprocess(list(texts), prompt=role.prompt or None, task=_task(role), **options)
+        with self._lock:
+            features = self._model.preprocess(list(texts), prompt=role.prompt or None, task=_task(role), **options)
         if "input_ids" not in features or "attention_mask" not in features:
             raise ValueError("its layers do not compute from tokens")
         rows = zip(features["input_ids"], features["attention_mask"], strict=True)

@@ -1,6 +1,6 @@
 """What a model's own library makes of awkward texts.
 
-In a process of its own: importing sentence-transformers takes some 280 MB, which this one is to be spared.
+In a process of its own: importing sentence-transformers takes some 280 MB, which this process does without.
 """
 
 from __future__ import annotations
@@ -52,6 +52,10 @@ AWKWARD_TEXTS: Final = (
 )
 
 
+_LONGEST_SECONDS: Final = 900.0
+"""For the other process; a model of billions of parameters takes minutes on a CPU."""
+
+
 @dataclass(frozen=True, slots=True)
 class Reference:
     """The library's vectors of texts, each computed alone and in float32."""
@@ -67,7 +71,8 @@ def references(files: ModelFiles, device: str, max_tokens: int) -> list[Referenc
     Raises:
         ModelUnavailableError: the library cannot compute them.
     """
-    computed = _compute_elsewhere(files, device, max_tokens)
+    # In a frozen program, what is called the interpreter is the program itself.
+    computed = None if getattr(sys, "frozen", False) else _compute_elsewhere(files, device, max_tokens)
     if computed is not None:
         return computed
     try:
@@ -86,17 +91,20 @@ def _compute_elsewhere(files: ModelFiles, device: str, max_tokens: int) -> list[
     with tempfile.TemporaryDirectory(prefix="embedding-assets-") as folder:
         answer = Path(folder) / "vectors.npz"
         order = {"name": files.name, "revision": files.revision, "path": str(files.path)}
-        ended = subprocess.run(  # noqa: S603 (this interpreter, no shell)
-            [sys.executable, "-m", __name__, str(answer)],
-            input=json.dumps({"files": order, "device": device, "max_tokens": max_tokens}).encode(),
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            check=False,
-        )
-        if ended.returncode == 0:
+        try:
+            subprocess.run(  # noqa: S603 (this interpreter, no shell; without what lies in the working directory)
+                [sys.executable, "-P", "-m", __name__, str(answer)],
+                input=json.dumps({"files": order, "device": device, "max_tokens": max_tokens}).encode(),
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                check=True,
+                timeout=_LONGEST_SECONDS,
+            )
             return _read(answer, files, max_tokens)
-    logger.debug("the library's vectors are computed in this process: another ended with %d", ended.returncode)
+        except (OSError, ValueError, TypeError, KeyError, subprocess.SubprocessError) as error:
+            reason = type(error).__name__
+    logger.debug("the library's vectors are computed in this process: none other could (%s)", reason)
     return None
 
 

@@ -15,7 +15,7 @@ from embedding_assets.encoder.layers import (
     load_transformer,
     model_type,
 )
-from embedding_assets.encoder.loading import check_code
+from embedding_assets.encoder.loading import check_code_of
 from embedding_assets.encoder.package import PackageLayers, load_by_package
 from embedding_assets.encoder.precision import Precision
 
@@ -54,16 +54,14 @@ def load_layers(files: ModelFiles, device: str, max_tokens: int, way: Way) -> La
     """
     import torch
 
-    for kind, folder in files.modules:
-        if kind == "Transformer":
-            check_code(files.name, folder)
+    check_code_of(files)
     if way.code == "package":
         model = load_by_package(files, max_tokens, way.precision)
-        return PackageLayers(model, max_tokens, way.precision).eval().to(device)
+        return PackageLayers(model, max_tokens).eval().to(device)
     transformer = load_transformer(files)
     dtype: torch.dtype = getattr(torch, way.precision)
     if way.code == "fused":
         transformer = fuse(transformer, dtype, device, after_layer=lambda: drop_pages(files))
     else:
         transformer = transformer.to(dtype)
-    return load_known_layers(files, max_tokens, transformer, way.precision).eval().to(device)
+    return load_known_layers(files, max_tokens, transformer).eval().to(device)

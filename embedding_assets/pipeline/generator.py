@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from embedding_assets.config import Settings, get_settings
-from embedding_assets.errors import EmbeddingAssetsError, ProviderError, ProviderUnavailableError
+from embedding_assets.errors import EmbeddingAssetsError, ProviderUnavailableError
 from embedding_assets.logs import correlate
 from embedding_assets.models import EmbeddingStats, PrefixStats
 from embedding_assets.planning import PrefixRange, contiguous
@@ -25,6 +25,7 @@ from embedding_assets.postgres.bootstrap import open_database
 from embedding_assets.postgres.failures import FailedChunk, save_failures
 from embedding_assets.postgres.locks import PrefixLocks
 from embedding_assets.postgres.runs import save_run
+from embedding_assets.postgres.spaces import check_registered
 from embedding_assets.postgres.vectors import write_vectors
 from embedding_assets.providers.base import embed_checked
 from embedding_assets.providers.fallback import fallback_settings
@@ -231,7 +232,7 @@ class _SpaceRun:
                 # What is on its way will be committed, so the log must say so too.
                 with suppress(EmbeddingAssetsError):
                     self._finish_write()
-                    if isinstance(error, ProviderError):
+                    if isinstance(error, EmbeddingAssetsError):
                         # Up to the last commit, without the time that an outage was waited out.
                         self._save_stats(self._committed)
                 raise
@@ -250,6 +251,8 @@ class _SpaceRun:
 
     def _acquire(self, locks: PrefixLocks) -> None:
         self.held = [bucket for part in contiguous(self._buckets) for bucket in locks.acquire(part)]
+        # Under another name it would lock beside others, and its column may be another's by now.
+        check_registered(self._database, self.column)
         busy = len(self._buckets) - len(self.held)
         if busy:
             logger.warning("%d of %d hash ranges are held by another run and left to it", busy, len(self._buckets))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from typing import Any, Self, TypeVar
@@ -54,6 +56,12 @@ class Database:
         )
         self._pool: ConnectionPool[Connection] | None = None
         self._pool_lock = threading.Lock()
+        _databases.add(self)
+
+    def _renew(self) -> None:
+        """In a forked process: the connections are its parent's, who must not lose them by what is closed here."""
+        _left_to_parents.append(self._pool)
+        self._pool, self._pool_lock = None, threading.Lock()
 
     def __repr__(self) -> str:
         return f"Database({self.address})"
@@ -278,3 +286,16 @@ def _log_retry(state: tenacity.RetryCallState) -> None:
 def _register_types(connection: Connection) -> None:
     register_vector(connection)
     connection.commit()
+
+
+_databases: weakref.WeakSet[Database] = weakref.WeakSet()
+_left_to_parents: list[object] = []
+
+
+def _renew_all() -> None:
+    for database in list(_databases):
+        database._renew()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_renew_all)

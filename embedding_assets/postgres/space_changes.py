@@ -12,7 +12,7 @@ from psycopg import sql
 from embedding_assets.errors import ConfigurationError
 from embedding_assets.postgres.catalog import drop_index
 from embedding_assets.postgres.locks import TABLE_LOCK, PrefixLocks, hold
-from embedding_assets.postgres.spaces import list_spaces, unwatch_removals
+from embedding_assets.postgres.spaces import check_registered, list_spaces, unwatch_removals
 from embedding_assets.spaces import SpaceColumn, VectorSpace
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ _BUCKETS: Final = range(256)
 
 
 def rename_space(database: Database, column: SpaceColumn, space: VectorSpace) -> SpaceColumn:
-    """Give a space the identity of ``space``; its vectors, column and index stay, its records follow.
+    """Give a space the identity of ``space``; its vectors, column and index stay, its records and costs follow.
 
     Raises:
         ConfigurationError: there is such a space already, or a run is embedding into this one.
@@ -31,10 +31,15 @@ def rename_space(database: Database, column: SpaceColumn, space: VectorSpace) ->
     query = sql.SQL("UPDATE embedding_spaces SET (name, {}) = ({}) WHERE name = %s").format(
         names, sql.SQL(", ").join(sql.Placeholder() * (len(fields(VectorSpace)) + 1))
     )
+
+    def work(connection: Connection) -> None:
+        connection.execute(query, [space.name, *astuple(space), column.space.name])
+        connection.execute("UPDATE embedding_usage SET space = %s WHERE space = %s", [space.name, column.space.name])
+
     with _alone(database, column):
         if any(known.space == space for known in list_spaces(database)):
-            raise ConfigurationError(f"there is a space {space.name} already; drop one of both first")
-        database.run(lambda connection: connection.execute(query, [space.name, *astuple(space), column.space.name]))
+            raise ConfigurationError(f"there is a space {space.name} already; drop one of the two first")
+        database.run(work)
     return replace(column, space=space)
 
 
@@ -64,6 +69,7 @@ def _alone(database: Database, column: SpaceColumn) -> Iterator[None]:
         hold(session, TABLE_LOCK),
         closing(PrefixLocks(database, name)) as locks,
     ):
+        check_registered(database, column)
         if len(locks.acquire(_BUCKETS)) < len(_BUCKETS):
             raise ConfigurationError(
                 f"a run is embedding into space {name}; wait for its end, or stop it, and try again"

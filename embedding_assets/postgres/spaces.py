@@ -67,6 +67,16 @@ def match_space(columns: Sequence[SpaceColumn], name: str) -> SpaceColumn:
     raise ConfigurationError("\n  ".join([f"{problem}:", *(column.space.name for column in found or columns)]))
 
 
+def check_registered(database: Database, column: SpaceColumn) -> None:
+    """Refuse a space that was dropped, or got another name, since ``column`` was read.
+
+    Raises:
+        ConfigurationError: it was.
+    """
+    if not any((known.space, known.name) == (column.space, column.name) for known in list_spaces(database)):
+        raise ConfigurationError(f"space {column.space.name} was dropped or renamed meanwhile; run again")
+
+
 def serve_space(database: Database, column: SpaceColumn, *, force: bool = False) -> SpaceColumn:
     """Make a space the one that searches are asked in; the one before keeps its column and index.
 

@@ -22,7 +22,7 @@ def write_vectors(
     """Store ``vectors``, shape (len(chunks), dimensions), and forget earlier failures of these chunks.
 
     A row is written only while its text is the version that was embedded and it has no vector yet, so neither an
-    edit nor another run's work is overwritten.
+    edit nor another run's work is overwritten; and only while the column is the space's.
 
     Returns:
         The hashes that were written; the others were edited, deleted or embedded in the meantime.
@@ -58,8 +58,10 @@ def _write(
             UPDATE knowledge_base k SET {column} = i.embedding
             FROM {incoming} i
             WHERE k.chunk_hash = i.chunk_hash AND k.text_version = i.text_version AND k.{column} IS NULL
+              AND EXISTS (SELECT FROM embedding_spaces WHERE name = %s AND column_name = %s)
             RETURNING k.chunk_hash
-        """).format(column=sql.Identifier(column.name), incoming=incoming)
+        """).format(column=sql.Identifier(column.name), incoming=incoming),
+        [column.space.name, column.name],
     ).fetchall()
     connection.execute(
         sql.SQL(

@@ -13,7 +13,7 @@ from embedding_assets.errors import ProviderError
 from embedding_assets.spaces import VectorSpace
 
 FIRST_TEXT: Final = "Hello."
-"""What an API embeds before its space is registered."""
+"""What a model embeds before its space is registered."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,8 +77,9 @@ def select_for_run(settings: Settings, database: Database, provider: EmbeddingPr
     """The space that a run embeds into, registered if it is new; with a ``provider`` of the caller's own, that one's.
 
     A further space needs ``EMBEDDING_NEW_SPACE``, unless it is the first of another provider that the settings name:
-    naming one is meant. An API embeds one short text before its space is registered, so that a wrong key or a typing
-    error leaves nothing behind; if it is down, that is left to the run where there is a fallback.
+    naming one is meant. The model embeds one short text before its space is registered, so that one that cannot be
+    used, a wrong key or a typing error leaves nothing behind; if an API is down, that is left to the run where there is
+    a fallback.
 
     Args:
         settings: which provider and model.
@@ -88,7 +89,7 @@ def select_for_run(settings: Settings, database: Database, provider: EmbeddingPr
     Raises:
         SpaceMismatchError: the settings describe another space than the table's.
         ModelUnavailableError: the model's files cannot be had.
-        ProviderError: the API of a new space does not embed.
+        ProviderError: the model or API of a new space does not embed.
     """
     embedding = settings.embedding
     if provider is not None:
@@ -124,8 +125,7 @@ def select_for_run(settings: Settings, database: Database, provider: EmbeddingPr
 
 
 def _make_contact(settings: Settings, database: Database) -> None:
-    if settings.embedding.provider != "openai":
-        return
+    """Embed a text, so that a model that cannot be used, or a wrong key, leaves nothing behind."""
     try:
         confirm_embedding(create_provider(settings, database))
     except (ProviderUnavailableError, RateLimitExceededError):

@@ -4,6 +4,7 @@ import json
 import logging
 import shutil
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +86,19 @@ def test_a_decoder_of_a_known_kind_is_not_fused(tmp_path: Path, caplog: pytest.L
 SAID_IN_FILES: dict[str, Callable[[Path], None]] = {
     "lower case in the tokenizer's settings": lambda path: edit(path, "tokenizer_config.json", do_lower_case=False),
     "accents kept": lambda path: edit(path, "tokenizer_config.json", strip_accents=False),
+    "a token of its own": lambda path: edit(
+        path, "tokenizer_config.json", additional_special_tokens=["z"]
+    ),
+    "a token of its own, described": lambda path: edit(
+        path,
+        "tokenizer_config.json",
+        added_tokens_decoder={
+            "9": {"content": "z", "lstrip": False, "rstrip": False, "normalized": False, "single_word": False}
+        },
+    ),
+    "a token of its own in a map": lambda path: (
+        (path / "special_tokens_map.json").write_text('{"additional_special_tokens": ["z"]}') and None
+    ),
     "cut from the left": lambda path: edit(path, "tokenizer_config.json", truncation_side="left"),
     "lower case in the transformer's settings": lambda path: edit(
         path, "sentence_bert_config.json", do_lower_case=True
@@ -300,3 +314,47 @@ def test_where_it_cannot_be_kept_that_is_said(
 
 def test_awkward_texts_differ():
     assert len(set(AWKWARD_TEXTS)) == len(AWKWARD_TEXTS) == 20
+
+
+def test_running_out_of_memory_does_not_slow_a_model_down(
+    tiny_model: Path, counted: list[str], monkeypatch: pytest.MonkeyPatch
+):
+    encode = LoadedModel.encode
+    full = True
+
+    def crowded(model: LoadedModel, batch: Any, *arguments: Any) -> Any:
+        if len(batch) > 3 or (full and len(batch) > 0 and model.load_seconds):
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return encode(model, batch, *arguments)
+
+    monkeypatch.setattr(LoadedModel, "load_seconds", 0.0, raising=False)
+    monkeypatch.setattr(LoadedModel, "encode", crowded)
+    with pytest.raises(torch.OutOfMemoryError):
+        load_compared(located(tiny_model), "cpu", 27, "float32")
+    full = False
+    assert load_compared(located(tiny_model), "cpu", 27, "float32").dimensions == DIMENSIONS
+    kept = Record.of(located(tiny_model), "cpu", 27, "float32").read()
+    assert kept is not None
+    assert kept.code == "fused"
+    assert counted == ["tiny", "tiny"], "what failed for want of memory was not kept"
+
+
+def test_tokens_of_several_threads_are_those_of_one(tmp_path: Path):
+    model, way = compared(save_model(tmp_path / "model", "bert", "lasttoken"))
+    assert way.code == "package"
+    texts = ["letters " * number for number in range(1, 40)]
+    expected = [text.ids for text in model.tokenize(texts)]
+    with ThreadPoolExecutor(4) as pool:
+        for tokens in pool.map(lambda _: model.tokenize(texts), range(12)):
+            assert [text.ids for text in tokens] == expected
+
+
+def test_a_vocabulary_is_part_of_the_revision_where_it_makes_the_tokenizer(tiny_model: Path):
+    (tiny_model / "vocab.txt").write_text("one")
+    before = located(tiny_model).revision
+    (tiny_model / "vocab.txt").write_text("other")
+    assert located(tiny_model).revision == before, "tokenizer.json says it all"
+    (tiny_model / "tokenizer.json").unlink()
+    revision = located(tiny_model).revision
+    (tiny_model / "vocab.txt").write_text("one")
+    assert located(tiny_model).revision != revision

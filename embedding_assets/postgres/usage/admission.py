@@ -92,11 +92,19 @@ def admit(
     *,
     lifetime_seconds: float,
     probe: bool = False,
+    at_once: bool = False,
     question: bool = False,
 ) -> Admitted | Wait:
     """Admit a single request, as ``admit_all``."""
     [verdict] = admit_all(
-        database, [request], limits, budget, lifetime_seconds=lifetime_seconds, probe=probe, question=question
+        database,
+        [request],
+        limits,
+        budget,
+        lifetime_seconds=lifetime_seconds,
+        probe=probe,
+        at_once=at_once,
+        question=question,
     )
     return verdict
 
@@ -109,6 +117,7 @@ def admit_all(
     *,
     lifetime_seconds: float,
     probe: bool = False,
+    at_once: bool = False,
     question: bool = False,
 ) -> list[Admitted | Wait]:
     """Reserve what requests may cost and take, in their order, until a limit or an outage forbids it for now.
@@ -120,6 +129,7 @@ def admit_all(
         budget: the dollar limits.
         lifetime_seconds: when a reservation expires if no outcome is recorded; longer than a request may take.
         probe: it is the short text that finds out whether an outage is over; after one, nothing else is admitted first.
+        at_once: it is sent during the break after a failure as well, since its sender waits no longer.
         question: it is the only text of its call, which does not wait until a larger one has been answered first.
 
     Returns:
@@ -144,7 +154,14 @@ def admit_all(
         for request in requests:
             try:
                 verdict = _judge(
-                    connection, send, endpoint, request, budget if limited else None, probe=probe, question=question
+                    connection,
+                    send,
+                    endpoint,
+                    request,
+                    budget if limited else None,
+                    probe=probe,
+                    at_once=at_once,
+                    question=question,
                 )
             except BudgetExceededError:
                 if not reserved:
@@ -275,10 +292,11 @@ def _judge(
     budget: BudgetConfig | None,
     *,
     probe: bool,
+    at_once: bool,
     question: bool,
 ) -> Wait | float:
     """The reason why ``request`` must wait, or the share of the dollar limits that is used with it."""
-    if (held_up := _held_up(endpoint, probe=probe)) is not None:
+    if (held_up := _held_up(endpoint, probe=probe, at_once=at_once)) is not None:
         return held_up
     share = check_budget(connection, request, budget, endpoint.now, send) if budget else 0.0
     if share is None:
@@ -294,9 +312,9 @@ def _judge(
     return share
 
 
-def _held_up(endpoint: Endpoint, *, probe: bool) -> Wait | None:
+def _held_up(endpoint: Endpoint, *, probe: bool, at_once: bool) -> Wait | None:
     """The reason why nothing may be sent to an endpoint, or nothing but a probe."""
-    if seconds := endpoint.open_seconds:
+    if (seconds := endpoint.open_seconds) and not at_once:
         # A probe may succeed long before it would be given up.
         return Wait(min(seconds, _OUTAGE_POLL_SECONDS), "outage", endpoint.outage_seconds)
     if seconds := endpoint.blocked_seconds:

@@ -34,8 +34,10 @@ _SUM_UP: Final = """
         ) RETURNING *
     ), named AS (
         SELECT taken.*, to_char(created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD') AS day,
-               requests IS NULL AND taken.usd = spending.usd AND count(*) OVER (PARTITION BY run_id) = 1 AS alone
-        FROM taken LEFT JOIN embedding_spending AS spending ON period = 'run' AND key = run_id
+               requests IS NULL AND NOT EXISTS (
+                   SELECT FROM embedding_usage AS other WHERE other.run_id = taken.run_id AND other.id <> taken.id
+               ) AS alone
+        FROM taken
     ), summed AS (
         INSERT INTO embedding_usage (
             endpoint, space, provider, model, run_id, state, inputs, tokens, usd, reserved_usd, requests,

@@ -30,6 +30,7 @@ class ApiAccount:
         pace: how large requests are, and how many are in flight.
         floats: whether the server refuses vectors as base64, so that they are asked for as numbers.
         failing_since: when this process first saw the server fail that has answered nothing since; infinite: it works.
+        asked_at: when the server was last asked, by ``time.monotonic``, before it would have been given up.
         budget_told: whether it was warned that a dollar limit is near.
         logged_at: for each reason to wait, when a line about it was last logged, by ``time.monotonic``.
         unrecorded: what the database could not be given when it was due; lost with the process, which leaves the
@@ -46,6 +47,7 @@ class ApiAccount:
     pace: Pace = field(init=False)
     floats: bool = False
     failing_since: float = math.inf
+    asked_at: float = -math.inf
     budget_told: bool = False
     logged_at: dict[str, float] = field(default_factory=dict)
     unrecorded: list[Callable[[Database], float]] = field(default_factory=list)

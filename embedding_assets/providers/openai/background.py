@@ -135,8 +135,10 @@ class Background(Generic[R]):
         loop = self._loop()
 
         async def emit(result: T) -> None:
-            await room.acquire()
-            results.put(result)
+            try:
+                await room.acquire()
+            finally:
+                results.put(result)  # also when it is cancelled: it may have been paid for
 
         async def work() -> None:
             await produce(await loop.resource(), emit)

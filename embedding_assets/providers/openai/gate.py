@@ -49,6 +49,9 @@ _PRESUMED: Final = ("lost", "timed_out", "garbled", "abandoned")
 _LOG_SECONDS: Final = 10.0
 """Between two lines about waiting for the same."""
 
+_ASK_SECONDS: Final = 1.0
+"""Between two looks whether a server is back that has been given up."""
+
 _SHORTEST_PAUSE_SECONDS: Final = 0.1
 _LONGEST_PAUSE_SECONDS: Final = 20.0
 """After a refusal for rate that does not say when to come back."""
@@ -94,12 +97,12 @@ class ApiGate:
         self._refused_until = 0.0
         self._refused_since = math.inf
 
-    def __enter__(self) -> Self:
+    async def __aenter__(self) -> Self:
         self._recorder.open()
         return self
 
-    def __exit__(self, *exception: object) -> None:
-        self._recorder.close()
+    async def __aexit__(self, *exception: object) -> None:
+        await self._recorder.close()
 
     @property
     def failure(self) -> DatabaseError | None:
@@ -173,8 +176,13 @@ class ApiGate:
                     continue
             if isinstance(verdict, Admitted):
                 return verdict
-            if verdict.reason == "outage":
-                self._check_outage(verdict)
+            if verdict.reason == "outage" and self._is_given_up(verdict):
+                if not self._may_ask_once_more():
+                    raise self._account.unavailable(self._failing_seconds(verdict.outage_seconds))
+                last = await self._admit(self._describe([PROBE]), probe=True, at_once=True)
+                if isinstance(last, Admitted):
+                    await probe(last.reservation)
+                    continue
             self._check_patience(started, verdict)
             self._log_waiting(verdict)
             with suppress(TimeoutError):
@@ -217,10 +225,16 @@ class ApiGate:
         self._affordable_tokens = tokens
         return True
 
-    def _check_outage(self, verdict: Wait) -> None:
-        seconds = self._failing_seconds(verdict.outage_seconds)
-        if seconds >= self._account.config.retry_seconds:
-            raise self._account.unavailable(seconds)
+    def _is_given_up(self, verdict: Wait) -> bool:
+        return self._failing_seconds(verdict.outage_seconds) >= self._account.config.retry_seconds
+
+    def _may_ask_once_more(self) -> bool:
+        """Whether the server is asked before it is given up, which it is not more often than every second."""
+        now = time.monotonic()
+        if now - self._account.asked_at < _ASK_SECONDS:
+            return False
+        self._account.asked_at = now
+        return True
 
     def _failing_seconds(self, by_database: float) -> float:
         """How long the server has been failing, of which only what this process has seen tries its patience."""
@@ -303,7 +317,7 @@ class ApiGate:
         return None if pause is None else min(pause, self._account.config.retry_seconds)
 
     async def _admit(
-        self, request: ApiRequest, behind: Sequence[_Place] = (), *, probe: bool = False
+        self, request: ApiRequest, behind: Sequence[_Place] = (), *, probe: bool = False, at_once: bool = False
     ) -> Admitted | Wait:
         """Ask for a request and for those behind it, who get their reservations by the way."""
         asked = self._recorder.submit(
@@ -313,6 +327,7 @@ class ApiGate:
             self._account.budget,
             lifetime_seconds=self._lifetime_seconds,
             probe=probe,
+            at_once=at_once,
             question=self._question,
         )
         try:

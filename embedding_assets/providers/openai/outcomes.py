@@ -50,8 +50,8 @@ class Outcome:
         tokens: as billed, if given.
         dimensions: length of vectors that have the wrong one.
         requested_tokens, allowed_tokens: of a text that is too long, if given.
-    too_many_inputs: whether it is the number of texts by which a request is too large.
-    allowed_inputs: texts that a request may have, if given.
+        too_many_inputs: whether it is the number of texts by which a request is too large.
+        allowed_inputs: texts that a request may have, if given.
     """
 
     kind: Kind
@@ -259,7 +259,7 @@ def read_retry_after(headers: Mapping[str, str]) -> float | None:
 def _read_date(headers: Mapping[str, str], name: str) -> float | None:
     try:
         return parsedate_to_datetime(headers.get(name, "")).timestamp()
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         return None
 
 

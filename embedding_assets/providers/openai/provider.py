@@ -187,7 +187,7 @@ class OpenAIProvider:
             with correlate(current_run_id() or self._run_id) as run_id:
                 endpoint = endpoint_of(self._config)
                 question = len(prepared) == 1
-                with ApiGate(
+                async with ApiGate(
                     self._account, self._database, endpoint=endpoint, run_id=run_id, question=question
                 ) as gate:
                     sender = _Sender(client, self._account, query=query)
@@ -195,8 +195,12 @@ class OpenAIProvider:
 
         try:
             yield from self._background.iterate(produce, most_waiting=self._config.concurrency)
-        finally:
+        except DatabaseError:
+            raise  # which could not keep it either
+        except BaseException:
             self._keep_learned()
+            raise
+        self._keep_learned()
 
     def close(self) -> None:
         """Cancel what is under way and close the connections; a later call opens them again."""

@@ -48,9 +48,9 @@ class Recorder:
             self._account.summing_at = time.monotonic() + _SUMMING_SECONDS
             self._threads.submit(copy_context().run, self._sum_up)
 
-    def close(self) -> None:
-        """Wait for what is under way."""
-        self._threads.shutdown()
+    async def close(self) -> None:
+        """Wait for what is under way, while the event loop goes on with other calls."""
+        await asyncio.to_thread(self._threads.shutdown)
 
     def submit(
         self, function: Callable[Concatenate[Database, P], T], *arguments: P.args, **options: P.kwargs

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
 from decimal import Decimal
 
 import psycopg
 import pytest
+import pytest_asyncio
 
 from embedding_assets.config import BudgetConfig, OpenAIConfig
 from embedding_assets.errors import BudgetExceededError, ProviderUnavailableError
@@ -35,9 +36,9 @@ async def unused(reservation: int) -> None:
     raise AssertionError(f"a probe was sent as {reservation}")
 
 
-@pytest.fixture
-def gate(database: Database) -> Iterator[ApiGate]:
-    with ApiGate(account_of(), database, endpoint="here", run_id="run") as gate:
+@pytest_asyncio.fixture
+async def gate(database: Database) -> AsyncIterator[ApiGate]:
+    async with ApiGate(account_of(), database, endpoint="here", run_id="run") as gate:
         yield gate
 
 
@@ -85,7 +86,7 @@ async def test_who_gives_up_while_the_database_is_asked_reserves_nothing(
     limited: bool, database: Database, database_url: str, beside: psycopg.Connection
 ):
     budget = BudgetConfig(usd_per_day=Decimal("0.000001")) if limited else None
-    with ApiGate(account_of(budget), database, endpoint="here", run_id="run") as gate:
+    async with ApiGate(account_of(budget), database, endpoint="here", run_id="run") as gate:
         beside.execute("INSERT INTO embedding_endpoints (name) VALUES ('here')")
         with psycopg.connect(database_url) as locking:
             locking.execute("SELECT * FROM embedding_endpoints FOR UPDATE")
@@ -156,7 +157,7 @@ async def test_who_leaves_the_line_while_another_asks_for_it_holds_nothing(
 async def test_once_a_limit_in_dollars_was_met_nobody_enters(database: Database, beside: psycopg.Connection):
     budget = BudgetConfig(usd_per_run=Decimal("0.000004"))
     small = ApiText("x", 1, (0,))
-    with ApiGate(account_of(budget), database, endpoint="here", run_id="run") as gate:
+    async with ApiGate(account_of(budget), database, endpoint="here", run_id="run") as gate:
         for text in (TEXT, small):
             with pytest.raises(BudgetExceededError, match="EMBEDDING_BUDGET_USD_PER_RUN"):
                 await gate.enter([text], unused)
@@ -166,7 +167,7 @@ async def test_once_a_limit_in_dollars_was_met_nobody_enters(database: Database,
 async def test_near_a_limit_in_dollars_it_warns_once(database: Database, caplog: pytest.LogCaptureFixture):
     account = account_of(BudgetConfig(usd_per_day=Decimal("0.00001"), alert_share=0.2))
     for _ in range(2):
-        with ApiGate(account, database, endpoint="here", run_id="run") as gate:
+        async with ApiGate(account, database, endpoint="here", run_id="run") as gate:
             reservation = await gate.enter([TEXT], unused)
             assert reservation is not None
             await gate.leave(reservation, ANSWERED, likely_tokens=100)
@@ -176,7 +177,7 @@ async def test_near_a_limit_in_dollars_it_warns_once(database: Database, caplog:
 
 async def test_a_request_above_what_a_minute_allows_is_sent_in_parts(database: Database):
     account = account_of()
-    with ApiGate(account, database, endpoint="here", run_id="run") as gate:
+    async with ApiGate(account, database, endpoint="here", run_id="run") as gate:
         reservation = await gate.enter([TEXT], unused)
         assert reservation is not None
         answered = Outcome("answered", "", tokens=50, rates=RateHeaders(None, None, 1000, 900))
@@ -242,7 +243,7 @@ async def test_pauses(kind: str, given: float | None, pause: float | None, gate:
 async def test_waiting_is_reported_but_not_all_the_time(database: Database, caplog: pytest.LogCaptureFixture):
     caplog.set_level(logging.INFO, "embedding_assets")
     account = account_of(requests_per_minute=60)
-    with ApiGate(account, database, endpoint="here", run_id="run") as gate:
+    async with ApiGate(account, database, endpoint="here", run_id="run") as gate:
         for _ in range(8):  # five at once, then one a second
             reservation = await gate.enter([TEXT], unused)
             assert reservation is not None
@@ -252,15 +253,24 @@ async def test_waiting_is_reported_but_not_all_the_time(database: Database, capl
     assert waiting.message.endswith("s for the rate limit")
 
 
-async def test_an_outage_that_others_have_waited_out_is_not_waited_out_again(database: Database):
+async def test_an_outage_that_others_have_waited_out_is_not_waited_out_again_but_asked_about(database: Database):
     down = Outcome("outage", "status 503", 503)
-    with ApiGate(account_of(retry_seconds=0), database, endpoint="here", run_id="run") as gate:
+    asked = []
+
+    async def ask(reservation: int) -> None:
+        asked.append(reservation)
+        await gate.leave(reservation, down, likely_tokens=10)
+
+    async with ApiGate(account_of(retry_seconds=0), database, endpoint="here", run_id="run") as gate:
         for _ in range(5):
             reservation = await gate.enter([TEXT], unused)
             assert reservation is not None
             await gate.leave(reservation, down, likely_tokens=100)
         with pytest.raises(ProviderUnavailableError, match=r"api.openai.com has been failing for 0 s; run again"):
-            await gate.enter([TEXT], unused)
+            await gate.enter([TEXT], ask)
+        assert len(asked) == 1
+        with pytest.raises(ProviderUnavailableError):
+            await gate.enter([TEXT], unused)  # not so soon again
 
 
 @pytest.mark.parametrize(
