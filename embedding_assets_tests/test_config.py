@@ -180,6 +180,23 @@ def test_all_problems_at_once(monkeypatch: pytest.MonkeyPatch):
     assert len(str(caught.value).splitlines()) == 3
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("HEADERS", '{"Authorization": {"Bearer": "sk-secret"}}'),
+        ("HEADERS", '["sk-secret"]'),
+        ("HEADERS", '{"sk-secret": 1}'),
+        ("QUERY_PARAMETERS", '{"code": ["sk-secret"]}'),
+        ("EXTRA_BODY", '["sk-secret"]'),
+    ],
+)
+def test_what_may_be_secret_is_in_no_error(name: str, value: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv(f"EMBEDDING_OPENAI_{name}", value)
+    with pytest.raises(ConfigurationError, match=f"EMBEDDING_OPENAI_{name}") as caught:
+        get_settings()
+    assert "sk-secret" not in str(caught.value)
+
+
 def test_empty_variables_are_unset(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("EMBEDDING_BATCH_SIZE", "")
     monkeypatch.setenv("EMBEDDING_DATABASE_URL", "")

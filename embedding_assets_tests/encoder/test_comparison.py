@@ -86,9 +86,7 @@ def test_a_decoder_of_a_known_kind_is_not_fused(tmp_path: Path, caplog: pytest.L
 SAID_IN_FILES: dict[str, Callable[[Path], None]] = {
     "lower case in the tokenizer's settings": lambda path: edit(path, "tokenizer_config.json", do_lower_case=False),
     "accents kept": lambda path: edit(path, "tokenizer_config.json", strip_accents=False),
-    "a token of its own": lambda path: edit(
-        path, "tokenizer_config.json", additional_special_tokens=["z"]
-    ),
+    "a token of its own": lambda path: edit(path, "tokenizer_config.json", additional_special_tokens=["z"]),
     "a token of its own, described": lambda path: edit(
         path,
         "tokenizer_config.json",

@@ -1,6 +1,8 @@
 """Transactions survive what passes, are never done twice, and errors say what to do without saying too much."""
 
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -358,3 +360,29 @@ def test_a_pipelined_transaction_whose_connection_is_lost_is_done_once(committed
 
     assert database.run_pipelined(work) == (1 if committed else 2)
     assert beside.execute("SELECT count(*) FROM kept").fetchone() == (1,)
+
+
+FORK = """
+import os, sys
+from embedding_assets.config import DatabaseConfig
+from embedding_assets.postgres.connection import Database
+
+def backend(connection):
+    return connection.execute("SELECT pg_backend_pid()").fetchone()[0]
+
+database = Database(sys.argv[1], DatabaseConfig())
+before = database.run(backend)
+child = os.fork()
+if child == 0:
+    assert database.run(backend) != before
+    database.close()
+    os._exit(7)
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+assert database.run(backend) == before
+database.close()
+"""
+
+
+def test_a_forked_process_leaves_its_parents_connections_alone(database_url):
+    # In a process without other threads, of which nothing is known after a fork.
+    subprocess.run([sys.executable, "-c", FORK, database_url], timeout=60, check=True)

@@ -1,19 +1,28 @@
 """An API embeds a short text before its space is registered: what is wrong with it leaves nothing behind."""
 
+import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from embedding_assets import EmbeddingGenerator
-from embedding_assets.config import Settings
+from embedding_assets.config import Settings, get_settings
 from embedding_assets.encoder.demo_model import NAME as DEMO_MODEL
-from embedding_assets.errors import EmbeddingAssetsError, ProviderError, ProviderUnavailableError, SpaceMismatchError
+from embedding_assets.errors import (
+    EmbeddingAssetsError,
+    ModelUnavailableError,
+    ProviderError,
+    ProviderUnavailableError,
+    SpaceMismatchError,
+)
 from embedding_assets.postgres.connection import Database
 from embedding_assets.postgres.spaces import list_spaces, register_space
 from embedding_assets.postgres.usage.ledger import count_spending
 from embedding_assets.providers.space_selection import select_for_run
 from embedding_assets_tests.support.api_runs import configure, sentences
 from embedding_assets_tests.support.fakes import FAKE_SPACE, insert_chunks
+from embedding_assets_tests.support.tiny_model import DIMENSIONS, save_tiny_model
 from fake_api.server import ApiServer
 
 
@@ -112,3 +121,18 @@ def test_a_budget_holds_for_the_first_contact_too(
     with pytest.raises(EmbeddingAssetsError, match="EMBEDDING_BUDGET_USD_PER_DAY"):
         select_for_run(poor, database)
     assert (list_spaces(database), len(server.served)) == ([], 0)
+
+
+def test_a_local_model_that_cannot_be_used_leaves_nothing_behind(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    folder = save_tiny_model(tmp_path / "tiny")
+    settings = {**json.loads((folder / "config.json").read_text()), "auto_map": {"AutoModel": "modeling.Own"}}
+    (folder / "config.json").write_text(json.dumps(settings))
+    monkeypatch.setenv("EMBEDDING_MODEL_NAME", str(folder))
+    monkeypatch.setenv("EMBEDDING_DIMENSIONS", str(DIMENSIONS))
+    before = columns_and_indexes(database)
+    with pytest.raises(ModelUnavailableError, match="code of its own repository"):
+        select_for_run(get_settings(), database)
+    assert list_spaces(database) == []
+    assert columns_and_indexes(database) == before

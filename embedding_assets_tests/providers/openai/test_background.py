@@ -6,9 +6,10 @@ import asyncio
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import Future
-from contextlib import asynccontextmanager, closing
+from contextlib import asynccontextmanager, closing, suppress
 from contextvars import ContextVar
 
 import pytest
@@ -200,3 +201,21 @@ def test_a_resource_that_cannot_be_had_is_the_caller_s_error():
         for _ in range(2):
             with pytest.raises(ValueError, match="broken"):
                 list(background.iterate(counting(1), most_waiting=1))
+
+
+def test_what_was_to_be_handed_over_when_another_task_failed_arrives(background: Background[str]):
+    async def produce(_: str, emit: Emit[int]) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            for value in range(4):
+                tasks.create_task(emit(value))
+            await asyncio.sleep(0.05)
+            raise ValueError
+
+    results = background.iterate(produce, most_waiting=1)
+    assert next(results) in range(4)
+    time.sleep(0.2)  # slower than the results come
+    handed_over = 1
+    with suppress(ExceptionGroup):
+        for _ in results:
+            handed_over += 1
+    assert handed_over == 4
