@@ -378,7 +378,9 @@ if child == 0:
     database.close()
     os._exit(7)
 assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
-assert database.run(backend) == before
+assert database.run(lambda connection: connection.execute(
+    "SELECT count(*) FROM pg_stat_activity WHERE pid = %s", [before]
+).fetchone()[0]) == 1
 database.close()
 """
 
