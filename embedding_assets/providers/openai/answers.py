@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ class Answer:
 
     Attributes:
         vectors: unit vectors, shape (texts, dimensions), in the order of the request.
+        odd: rows that are no vectors, all zero here, and what is wrong with them; never all of them.
         tokens: as the server reports them; None: it does not.
         unit: whether the vectors were of unit length as they came.
     """
@@ -27,6 +28,7 @@ class Answer:
     vectors: NDArray[np.float32]
     tokens: int | None
     unit: bool
+    odd: Mapping[int, str] = field(default_factory=dict)
 
 
 class MalformedAnswerError(Exception):
@@ -52,7 +54,7 @@ def parse_answer(body: bytes, *, count: int, dimensions: int) -> Answer:
 
     Raises:
         MalformedAnswerError: with code ``not_json``, ``malformed_answer``, ``wrong_vector_count``, ``wrong_indexes``,
-            ``wrong_dimensions``, ``not_finite`` or ``zero_vector``.
+            ``wrong_dimensions``, or where that holds for all vectors ``not_finite`` or ``zero_vector``.
     """
     try:
         content = json.loads(body)
@@ -60,11 +62,11 @@ def parse_answer(body: bytes, *, count: int, dimensions: int) -> Answer:
         raise MalformedAnswerError("not_json") from None
     tokens = _read_tokens(content)
     try:
-        vectors, unit = _read_vectors(content, count, dimensions)
+        vectors, unit, odd = _read_vectors(content, count, dimensions)
     except MalformedAnswerError as malformed:
         malformed.tokens = tokens
         raise
-    return Answer(vectors, tokens, unit)
+    return Answer(vectors, tokens, unit, odd)
 
 
 def _read_tokens(content: Any) -> int | None:
@@ -78,7 +80,7 @@ def _read_tokens(content: Any) -> int | None:
     return None
 
 
-def _read_vectors(content: Any, count: int, dimensions: int) -> tuple[NDArray[np.float32], bool]:
+def _read_vectors(content: Any, count: int, dimensions: int) -> tuple[NDArray[np.float32], bool, dict[int, str]]:
     data = content.get("data") if isinstance(content, dict) else None
     if not isinstance(data, list) or not all(isinstance(item, dict) for item in data):
         raise MalformedAnswerError("malformed_answer")
@@ -91,12 +93,13 @@ def _read_vectors(content: Any, count: int, dimensions: int) -> tuple[NDArray[np
     vectors = np.stack(rows)
     with np.errstate(over="ignore"):
         norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-    if not np.isfinite(norms).all():
-        raise MalformedAnswerError("not_finite")
-    if not norms.all():
-        raise MalformedAnswerError("zero_vector")
-    unit = bool((np.abs(norms - 1) <= UNIT_LENGTH_TOLERANCE).all())
-    return (vectors / norms).astype(np.float32), unit
+    odd = {int(row): "not_finite" for row in np.flatnonzero(~np.isfinite(norms))}
+    odd |= {int(row): "zero_vector" for row in np.flatnonzero(norms == 0)}
+    if len(odd) == count:
+        raise MalformedAnswerError(odd[0])
+    vectors[list(odd)], norms[list(odd)] = 0, 1
+    unit = bool((np.abs(np.delete(norms, list(odd)) - 1) <= UNIT_LENGTH_TOLERANCE).all())
+    return (vectors / norms).astype(np.float32), unit, odd
 
 
 def _in_order(data: list[dict[str, Any]]) -> list[dict[str, Any]]:

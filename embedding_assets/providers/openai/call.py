@@ -237,6 +237,9 @@ class ApiCall:
             else:
                 # What is paid for is handed over while it is recorded, which may fail.
                 await self._deliver(texts, outcome.answer)
+                for row in outcome.answer.odd:
+                    # Alone, so that the others are not paid for again.
+                    self._tasks.create_task(self._embed(_Request([texts[row]], malformed=1)))
             _, outage_seconds = await asyncio.shield(recording)
         except asyncio.CancelledError:
             await asyncio.wait([recording])
@@ -350,6 +353,9 @@ class ApiCall:
         batch = self._batch({})
         rows: list[int] = []
         for row, (text, share) in enumerate(zip(texts, shares, strict=True)):
+            if row in answer.odd:
+                self._owed_tokens += share
+                continue
             repeated = len(text.positions) - 1
             rows += [row] * (1 + repeated)
             batch.indices.extend(text.positions)

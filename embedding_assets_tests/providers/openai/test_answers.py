@@ -40,6 +40,22 @@ def test_the_index_decides_and_not_the_order():
     np.testing.assert_allclose(answer.vectors, [[0, 0, 1], [0.6, 0.8, 0]], atol=1e-7)
 
 
+@pytest.mark.parametrize(
+    ("odd", "code"),
+    [
+        ([1.0, float("nan")], "not_finite"),
+        ([float("inf"), 0.0], "not_finite"),
+        ([0.0, -0.0], "zero_vector"),
+    ],
+)
+def test_vectors_beside_odd_ones_are_kept(odd: list[float], code: str):
+    answer = parse_answer(body([3.0, 4.0], odd, [0.0, 1.0]), count=3, dimensions=2)
+    assert answer.odd == {1: code}
+    np.testing.assert_allclose(answer.vectors[[0, 2]], [[0.6, 0.8], [0, 1]], atol=1e-7)
+    assert not answer.vectors[1].any()
+    assert not answer.unit
+
+
 @pytest.mark.parametrize("vector", [[1e300, 1e300], [1e-300, 1e-300], [3e38, 3e38], [1, 1]])
 def test_length_does_not_matter(vector: list[float]):
     if vector[0] in (1e300, 1e-300):
@@ -107,11 +123,14 @@ def test_more_is_not_guessed(indexes: list[int | None]):
         (body(GOOD, GOOD, indexes=[False, True]), "wrong_indexes"),
         (body(GOOD, [1.0]), "wrong_dimensions"),
         (body(GOOD, []), "wrong_dimensions"),
-        (body(GOOD, [1.0, float("nan")]), "not_finite"),
-        (body(GOOD, [1.0, float("inf")]), "not_finite"),
-        (body(GOOD, [1.0, None]), "not_finite"),
-        (body(GOOD, encoded(np.array([np.nan, 1], dtype=np.float32))), "not_finite"),
-        (body(GOOD, [0.0, -0.0]), "zero_vector"),
+        (body([1.0, float("nan")], [1.0, float("nan")]), "not_finite"),
+        (body([1.0, float("inf")], [1.0, float("inf")]), "not_finite"),
+        (body([1.0, None], [1.0, None]), "not_finite"),
+        (
+            body(encoded(np.array([np.nan, 1], dtype=np.float32)), encoded(np.array([np.nan, 1], dtype=np.float32))),
+            "not_finite",
+        ),
+        (body([0.0, -0.0], [0.0, -0.0]), "zero_vector"),
         (body(GOOD, [[1.0, 0.0]]), "malformed_answer"),
         (body(GOOD, ["1", "2"]), "malformed_answer"),
         (body(GOOD, [{}, {}]), "malformed_answer"),

@@ -144,6 +144,15 @@ def test_a_text_that_always_fails_alone(fault: Fault, code: str, server: ApiServ
     assert alone.errors == {0: code}
 
 
+@pytest.mark.parametrize("fault", [Fault.NAN, Fault.ZERO])
+def test_vectors_beside_an_odd_one_are_not_paid_for_again(fault: Fault, server: ApiServer, database: Database):
+    texts = [*TEXTS[:50], f"bad {fault.marker}", *TEXTS[50:100]]
+    result = embed(at_full_pace(make_provider(server, database)), texts)
+    assert_embedded(result, texts, but=[50])
+    assert all(count == 1 for text, count in server.seen.items() if text in TEXTS)
+    assert server.requests == 1 + 2 + 1, "all, twice the odd one alone, a probe"
+
+
 def test_what_a_text_that_fails_has_cost_is_reported(server: ApiServer, database: Database):
     result = embed(make_provider(server, database), ["good", f"bad {Fault.NAN.marker}"])
     assert result.errors == {1: "not_finite"}
