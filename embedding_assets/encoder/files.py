@@ -320,7 +320,10 @@ def _check_usable(files: ModelFiles) -> None:
         # Without it any guess would be some model's, but perhaps not this one's.
         if kind in ("Transformer", "Pooling", "Dense", "LayerNorm") and not (folder / "config.json").is_file():
             lacking = (folder / "config.json").relative_to(files.path)
-            raise ModelUnavailableError(f"model {files.name} lacks {lacking}, which says how its {kind} layer computes")
+            raise ModelUnavailableError(
+                f"model {files.name} lacks {lacking}, which says how its {kind} layer computes; copy the whole folder, "
+                "or remove it so that it is fetched again"
+            )
 
 
 def _kind(type_name: str) -> str:

@@ -106,7 +106,8 @@ class LocalProvider:
         cut = self.space.dimensions < model.dimensions and self._files.may_be_cut
         if model.dimensions != self.space.dimensions and not cut:
             raise ConfigurationError(
-                f"EMBEDDING_DIMENSIONS is {self.space.dimensions}, but {self.space.model} makes {model.dimensions}"
+                f"EMBEDDING_DIMENSIONS is {self.space.dimensions}, but {self.space.model} makes {model.dimensions}; "
+                f"set EMBEDDING_DIMENSIONS={model.dimensions} or choose another EMBEDDING_MODEL_NAME"
             )
         warn_of_missing_prompts(self.space.model, self.space.prompt, self._query_prompt)
         self._batch_tokens = self._config.batch_tokens or default_batch_tokens(model.device, model.precision)
