@@ -148,10 +148,14 @@ def embed(
 ) -> None:
     """Embed what is pending. Stop it whenever you like: the next run goes on from the table."""
     from embedding_assets.pipeline.run import embed_pending
+    from embedding_assets.providers.space_selection import select_for_run
 
     wanted = _prefix_range(prefixes)
     with table_session() as (settings, database):
         try:
+            # A new one takes seconds: its model is tried first.
+            with progress.spinner(err, "finding the vector space", quiet=as_json or not err.is_terminal):
+                select_for_run(settings, database)
             outcome = embed_pending(
                 settings,
                 prefixes=wanted,

@@ -61,7 +61,8 @@ def run_demo(
         if explanation:
             console.print(explanation, style="yellow", markup=False, highlight=False)
         _load(settings, database, paths, console)
-        column = select_for_run(settings, database).column
+        with progress.spinner(console, "trying the model", quiet=not console.is_terminal):
+            column = select_for_run(settings, database).column
         console.print(f"Vector space: {column.space.name}", markup=False, highlight=False)
         backlog = count_backlog(database, column)
         if not backlog.due:
