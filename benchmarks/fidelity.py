@@ -1,6 +1,5 @@
 """How far vectors are from those of sentence-transformers in float32: the published models, real and awkward texts.
 
-Compares each model as its first use does, then over more texts, and says what that first use and later ones cost.
 The default model must be cached: `embedding-assets fetch-model`. Run: make bench-fidelity
 """
 
@@ -10,7 +9,6 @@ import argparse
 import os
 import shutil
 import tempfile
-import time
 from pathlib import Path
 
 import numpy as np
@@ -56,11 +54,10 @@ def measure(count: int, folder: Path) -> Result:
         library.max_seq_length = files.max_tokens(384)
         expected = library.encode_document(texts)
         for precision in ("float32", "bfloat16"):
-            vectors, seconds = embed(files, texts, precision)
+            vectors = embed(files, texts, precision)
             farthest = distance(vectors, expected)
             rows.append(Row(f"{short}: embedding_assets, {precision}", [farthest], ours=True))
             aims.append(Aim(f"{short} in {precision}, ppm", farthest, LIMITS_PPM[precision], at_most=True))
-            facts |= {f"{short}, {precision}: {use} use, s": round(value, 1) for use, value in seconds.items()}
         rounded = SentenceTransformer(str(files.path), model_kwargs={"dtype": torch.bfloat16}, **options)
         rounded.max_seq_length = library.max_seq_length
         vectors = rounded.encode_document(texts, convert_to_tensor=True).float().numpy()
@@ -76,24 +73,18 @@ def measure(count: int, folder: Path) -> Result:
     )
 
 
-def embed(files: object, texts: list[str], precision: str) -> tuple[NDArray[np.float32], dict[str, float]]:
-    """Vectors by the local provider, and the seconds until it is ready: compared with the library, and later."""
+def embed(files: object, texts: list[str], precision: str) -> NDArray[np.float32]:
+    """Vectors by the local provider."""
     from embedding_assets.config import EmbeddingConfig
     from embedding_assets.encoder.shared import release_models
     from embedding_assets.providers.local import LocalProvider
 
+    release_models()
     config = EmbeddingConfig(precision=precision, device="cpu")
-    seconds = {}
-    for use in ("first", "later"):
-        release_models()
-        started = time.monotonic()
-        provider = LocalProvider(files, config)
-        provider.load()
-        seconds[use] = time.monotonic() - started
     vectors = np.empty((len(texts), config.dimensions), dtype=np.float32)
-    for batch in provider.embed(texts):
+    for batch in LocalProvider(files, config).embed(texts):
         vectors[batch.indices] = batch.vectors
-    return vectors, seconds
+    return vectors
 
 
 def distance(vectors: NDArray[np.float32], expected: NDArray[np.float32]) -> float:

@@ -241,7 +241,7 @@ def test_making_a_local_service_looks_at_no_file(settings: Settings):
 # What it costs
 
 
-@pytest.mark.parametrize("fault", [Fault.NAN, Fault.WRONG_LENGTH, Fault.INVALID_JSON])
+@pytest.mark.parametrize("fault", [Fault.NAN, Fault.WRONG_LENGTH, Fault.SHORT])
 async def test_the_cost_of_a_call_that_failed_is_that_of_the_ledger(
     fault: Fault, service: EmbeddingService, server: ApiServer, beside: psycopg.Connection
 ):

@@ -103,8 +103,8 @@ def compare(files: ModelFiles, device: str, max_tokens: int, precision: Precisio
         raise failure
     if failure is not None:
         raise ModelUnavailableError(
-            f"model {files.name} cannot be computed here ({type(failure).__name__}: {failure}); choose another "
-            "EMBEDDING_MODEL_NAME, or serve it and set EMBEDDING_OPENAI_BASE_URL to that server"
+            f"model {files.name} cannot be computed on {device} ({type(failure).__name__}: {failure}); check the "
+            "device's memory and drivers or set EMBEDDING_DEVICE=cpu, or choose another EMBEDDING_MODEL_NAME"
         )
     raise ModelUnavailableError(
         f"the vectors of model {files.name} cannot be reproduced (agreement with its library: {refused}): in a batch "

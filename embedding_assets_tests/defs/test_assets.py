@@ -170,7 +170,7 @@ def test_what_the_launchpad_sets_wins(database, instance, monkeypatch):
     result = materialize(instance, run_config={"resources": {"model": model}})
 
     assert result.success
-    assert sizes == [2, 2], "the chunks, and the sample that is computed again"
+    assert sizes == [2, 2, 2], "the first text of the space, the chunks, and the sample that is computed again"
 
 
 def test_the_launchpad_chooses_the_database(settings, database, empty_url, instance, monkeypatch):

@@ -13,7 +13,7 @@ from embedding_assets.encoder.demo_model import NAME as DEMO_MODEL
 from embedding_assets.encoder.files import locate_model
 from embedding_assets.encoder.model import LoadedModel, PendingVectors
 from embedding_assets.encoder.tokens import TokenizedText
-from embedding_assets.errors import ProviderError
+from embedding_assets.errors import ModelUnavailableError
 from embedding_assets.providers.local import LocalProvider
 from embedding_assets_tests.support.encoding import ODD_TEXTS, cosines, embedded, local_provider, real_texts
 
@@ -102,5 +102,5 @@ def test_a_model_that_fails_while_it_is_loaded(tiny: Path, monkeypatch: pytest.M
         raise RuntimeError("no kernel image is available")
 
     monkeypatch.setattr(LoadedModel, "start", broken)
-    with pytest.raises(ProviderError, match=r"model tiny fails on any text on cpu .*EMBEDDING_DEVICE=cpu"):
+    with pytest.raises(ModelUnavailableError, match=r"model tiny cannot be computed on cpu .*EMBEDDING_DEVICE=cpu"):
         local_provider(tiny, max_seq_length=31).load()

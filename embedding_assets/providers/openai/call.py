@@ -222,6 +222,8 @@ class ApiCall:
             outcome = await self._send([text.text for text in texts])
         except BaseException:
             # Cancelled: the server may compute and bill it all the same.
+            self._owed_tokens += likely
+            self._owed_usd += usd_of(likely, self._account.usd_per_million)
             await self._gate.leave(reservation, _ABANDONED, likely_tokens=likely)
             raise
         ended = time.monotonic()
