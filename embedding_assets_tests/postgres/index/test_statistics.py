@@ -48,6 +48,7 @@ def test_dead_rows_and_vacuum(database, column, execute, beside):
     statistics = measure_vectors(database, column)
     assert (statistics.live_rows, statistics.dead_rows, statistics.dead_share) == (40, 40, 0.5)
     assert statistics.vacuumed_at is None
+    database.close()  # nor does any of them see the dead rows still
     beside.execute("VACUUM knowledge_base")
     beside.execute("SELECT pg_stat_force_next_flush()")
     statistics = measure_vectors(database, column)
