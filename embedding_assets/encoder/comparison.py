@@ -44,7 +44,7 @@ def load_compared(
     """
     wanted = resolve_precision(precision, device)
     record = Record.of(files, device, max_tokens, wanted)
-    comparison = record.read()
+    model, comparison = None, record.read()
     if comparison is None:
         # One process compares, and the others wait for what comes of it.
         with record.lock():
@@ -52,10 +52,7 @@ def load_compared(
             if comparison is None:
                 model, comparison = compare(files, device, max_tokens, wanted)
                 record.write(comparison)
-            else:
-                model = LoadedModel(files, device, max_tokens, Way(comparison.code, comparison.precision))
-    else:
-        model = LoadedModel(files, device, max_tokens, Way(comparison.code, comparison.precision))
+    model = model or LoadedModel(files, device, max_tokens, Way(comparison.code, comparison.precision))
     if precision == "bfloat16" and model.precision != precision:
         logger.warning(
             "EMBEDDING_PRECISION=bfloat16 is not honoured: %s computes in float32 here, since in less it does not give "

@@ -76,7 +76,7 @@ class ModelFiles:
     def sentence_config(self) -> dict[str, Any]:
         """What sentence-transformers keeps beside the transformer's own configuration, under several names."""
         files = (self.transformer / f"sentence_{kind}_config.json" for kind in _SENTENCE_CONFIGS)
-        found: dict[str, Any] = next((_read_json(file) for file in files if file.is_file()), {})
+        found: dict[str, Any] = next((read_json(file) for file in files if file.is_file()), {})
         return found
 
     @cached_property
@@ -99,14 +99,14 @@ class ModelFiles:
         size: int | None = None
         for kind, folder in self.modules:
             if kind == "Transformer":
-                size = _read_json(folder / "config.json").get("hidden_size")
+                size = read_json(folder / "config.json").get("hidden_size")
             elif kind == "StaticEmbedding":
                 size = _columns(folder / "model.safetensors")
             elif kind == "Pooling":
                 # Several modes lie side by side.
-                size = None if size is None else size * len(pooling_modes(_read_json(folder / "config.json")))
+                size = None if size is None else size * len(pooling_modes(read_json(folder / "config.json")))
             elif kind == "Dense":
-                size = _read_json(folder / "config.json").get("out_features")
+                size = read_json(folder / "config.json").get("out_features")
             elif kind not in ("Normalize", "Dropout", "LayerNorm"):
                 return None
         return size
@@ -142,8 +142,8 @@ class ModelFiles:
         """Tokens of a text that are read: the model's own limit, at most ``limit``."""
         own = self.sentence_config.get("max_seq_length")
         # Where the model does not say, its tokenizer does; some models have more positions than they can use.
-        own = own or _read_json(self.transformer / "tokenizer_config.json").get("model_max_length")
-        config = _read_json(self.transformer / "config.json")
+        own = own or read_json(self.transformer / "tokenizer_config.json").get("model_max_length")
+        config = read_json(self.transformer / "config.json")
         positions = config.get("max_position_embeddings") or 0
         if config.get("model_type") in _POSITIONS_BEHIND_PADDING:
             positions -= 1 + (config.get("pad_token_id") or 0)
@@ -172,7 +172,7 @@ class ModelFiles:
         return str(next((prompts[name] for name in names if prompts.get(name) is not None), ""))
 
     def _json(self, name: str) -> Any:
-        return _read_json(self.path / name)
+        return read_json(self.path / name)
 
 
 def locate_model(name: str, revision: str | None, *, data_dir: Path, timeout_seconds: float) -> ModelFiles:
@@ -207,7 +207,7 @@ def pooling_modes(config: Mapping[str, Any]) -> list[str]:
 
 def is_about_sentences(layer: Path) -> bool:
     """True if a layer works on the vectors of texts, and not on those of tokens."""
-    config = _read_json(layer / "config.json")
+    config = read_json(layer / "config.json")
     return all(config.get(f"module_{end}_name", SENTENCES) == SENTENCES for end in ("input", "output"))
 
 
@@ -356,7 +356,12 @@ def _columns(weights: Path) -> int | None:
         raise ModelUnavailableError(f"{weights} cannot be read as weights; {_IF_DAMAGED}") from None
 
 
-def _read_json(file: Path) -> Any:
+def read_json(file: Path) -> Any:
+    """The content of one of a model's files; empty where there is none.
+
+    Raises:
+        ModelUnavailableError: it is not JSON.
+    """
     if not file.is_file():
         return {}
     try:

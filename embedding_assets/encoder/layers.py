@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from embedding_assets.encoder.allocator import drop_mapped_pages
-from embedding_assets.encoder.files import ModelFiles, is_about_sentences, pooling_modes
+from embedding_assets.encoder.files import ModelFiles, is_about_sentences, pooling_modes, read_json
 from embedding_assets.encoder.fused import FusedTransformer
 from embedding_assets.encoder.loading import checked_loading
 from embedding_assets.encoder.tokens import FastTokens, Role, TokenizedText, Tokens
@@ -147,7 +147,7 @@ def load_known_layers(files: ModelFiles, max_tokens: int, transformer: nn.Module
     if first == "StaticEmbedding":
         layers = [_Pooling(["mean"]), *layers]
         tokenizer = _without_special_tokens(tokenizer)
-    pad_id = _read_json(folder / "config.json").get("pad_token_id")
+    pad_id = read_json(folder / "config.json").get("pad_token_id")
     return KnownLayers(transformer, layers, FastTokens(tokenizer, max_tokens), int(pad_id or 0))
 
 
@@ -181,11 +181,11 @@ def drop_pages(files: ModelFiles) -> None:
 
 def model_type(files: ModelFiles) -> str:
     """The transformer's architecture; empty if there is none."""
-    return str(_read_json(files.transformer / "config.json").get("model_type", ""))
+    return str(read_json(files.transformer / "config.json").get("model_type", ""))
 
 
 def _is_plain_encoder(path: Path, settings: dict[str, Any]) -> bool:
-    config = _read_json(path / "config.json")
+    config = read_json(path / "config.json")
     others = {name: value for name, value in settings.items() if name != "max_seq_length"}
     return (
         config.get("model_type") in _ENCODERS
@@ -199,15 +199,15 @@ def _is_whole_tokenizer(folder: Path) -> bool:
     file = folder / "tokenizer.json"
     if not file.is_file():
         return False
-    own = {token["content"]: token for token in _read_json(file).get("added_tokens", [])}
-    config, special = _read_json(folder / "tokenizer_config.json"), _read_json(folder / "special_tokens_map.json")
+    own = {token["content"]: token for token in read_json(file).get("added_tokens", [])}
+    config, special = read_json(folder / "tokenizer_config.json"), read_json(folder / "special_tokens_map.json")
     described = list(config.get("added_tokens_decoder", {}).values())
     for settings in (config, special):
         described += [value for name, value in settings.items() if name.endswith("_token") and value is not None]
         for several in ("additional_special_tokens", "extra_special_tokens"):
             value = settings.get(several) or []
             described += list(value.values()) if isinstance(value, dict) else value
-    described += list(_read_json(folder / "added_tokens.json"))
+    described += list(read_json(folder / "added_tokens.json"))
     return all(_is_described(token, own) for token in described if not isinstance(token, bool))
 
 
@@ -225,7 +225,7 @@ def _without_special_tokens(tokenizer: Tokenizer) -> Tokenizer:
 
 
 def _is_known(kind: str, folder: Path) -> bool:
-    config = _read_json(folder / "config.json")
+    config = read_json(folder / "config.json")
     if not is_about_sentences(folder):
         return False
     if kind == "Pooling":
@@ -238,7 +238,7 @@ def _is_known(kind: str, folder: Path) -> bool:
 
 
 def _build_layer(kind: str, folder: Path) -> nn.Module:
-    config = _read_json(folder / "config.json")
+    config = read_json(folder / "config.json")
     if kind == "Pooling":
         return _Pooling(pooling_modes(config))
     return _build_dense(config, folder) if kind == "Dense" else _Normalize()
@@ -255,7 +255,3 @@ def _activation(config: dict[str, Any]) -> Any:
     """The class of a dense layer's activation; None if it is not one of torch's own."""
     name = config.get("activation_function", "torch.nn.modules.activation.Tanh")
     return getattr(nn, name.rpartition(".")[2], None) if name.startswith("torch.nn.modules.") else None
-
-
-def _read_json(file: Path) -> dict[str, Any]:
-    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}

@@ -11,12 +11,13 @@ from embedding_assets.pipeline.readiness import FEW_CHUNKS, Readiness, check_rea
 from embedding_assets.planning import all_prefixes
 from embedding_assets.postgres.connection import Database
 from embedding_assets.postgres.spaces import serve_space
-from embedding_assets.postgres.usage.admission import Admitted, admit, settle
+from embedding_assets.postgres.usage.admission import Admitted, settle
 from embedding_assets.postgres.usage.endpoints import RateLimits
 from embedding_assets.postgres.usage.ledger import ApiRequest
 from embedding_assets.providers.fallback import fallback_settings
 from embedding_assets.providers.openai.provider import endpoint_of
 from embedding_assets.spaces import SpaceColumn
+from embedding_assets_tests.support.admission import admit
 from embedding_assets_tests.support.fakes import FakeProvider, insert_chunks
 from embedding_assets_tests.support.selecting import select_unasked
 

@@ -12,11 +12,12 @@ from embedding_assets.postgres.backlog import Backlog, PrefixCounts
 from embedding_assets.postgres.failures import FailedChunk, save_failures
 from embedding_assets.postgres.index.lifecycle import build_indexes
 from embedding_assets.postgres.spaces import register_space
-from embedding_assets.postgres.usage.admission import Admitted, admit, settle
+from embedding_assets.postgres.usage.admission import Admitted, settle
 from embedding_assets.postgres.usage.endpoints import RateLimits
 from embedding_assets.postgres.usage.ledger import ApiRequest, DayCost
 from embedding_assets.reporting.gather import ELSEWHERE, count_prefixes, gather_overview, gather_samples
 from embedding_assets.reporting.html import render_report
+from embedding_assets_tests.support.admission import admit
 from embedding_assets_tests.support.fakes import FAKE_SPACE, FakeProvider, insert_chunks
 
 TEXTS = [f"text {number}" for number in range(120)]

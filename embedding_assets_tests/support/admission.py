@@ -3,6 +3,8 @@
 from decimal import Decimal
 
 from embedding_assets.config import BudgetConfig
+from embedding_assets.postgres.connection import Database
+from embedding_assets.postgres.usage.admission import Admitted, Wait, admit_all
 from embedding_assets.postgres.usage.endpoints import RateHeaders, RateLimits
 from embedding_assets.postgres.usage.ledger import ApiRequest
 
@@ -19,6 +21,14 @@ def api_request(**changes) -> ApiRequest:
         "tokens": 1000, "most_tokens": 4000, "usd_per_million": Decimal(1),
     }  # fmt: skip
     return ApiRequest(**values | changes)
+
+
+def admit(
+    database: Database, request: ApiRequest, limits: RateLimits, budget: BudgetConfig, **options
+) -> Admitted | Wait:
+    """Ask for a single request."""
+    [verdict] = admit_all(database, [request], limits, budget, **options)
+    return verdict
 
 
 def headers(requests=(None, None), tokens=(None, None)) -> RateHeaders:

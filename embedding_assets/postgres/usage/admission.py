@@ -84,31 +84,6 @@ class Wait:
     outage_seconds: float
 
 
-def admit(
-    database: Database,
-    request: ApiRequest,
-    limits: RateLimits,
-    budget: BudgetConfig,
-    *,
-    lifetime_seconds: float,
-    probe: bool = False,
-    at_once: bool = False,
-    question: bool = False,
-) -> Admitted | Wait:
-    """Admit a single request, as ``admit_all``."""
-    [verdict] = admit_all(
-        database,
-        [request],
-        limits,
-        budget,
-        lifetime_seconds=lifetime_seconds,
-        probe=probe,
-        at_once=at_once,
-        question=question,
-    )
-    return verdict
-
-
 def admit_all(
     database: Database,
     requests: Sequence[ApiRequest],
@@ -212,7 +187,7 @@ def release(
 
     Args:
         database: where the reservation is.
-        reservation: what `admit` gave.
+        reservation: what `admit_all` gave.
         rates: what the refusal said about the limits.
         retry_after_seconds: how long the endpoint wants no request from anybody.
         outage: the server failed, or could not be reached.
@@ -242,7 +217,7 @@ def presume(database: Database, reservation: int, *, given_up: bool = False, slo
 
     Args:
         database: where the reservation is.
-        reservation: what `admit` gave.
+        reservation: what `admit_all` gave.
         given_up: we did not wait for the answer, which says nothing about the endpoint.
         slow: the answer did not come in time.
 

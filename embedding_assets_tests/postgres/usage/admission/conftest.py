@@ -3,9 +3,9 @@
 import pytest
 from psycopg import sql
 
-from embedding_assets.postgres.usage.admission import Admitted, Wait, admit
+from embedding_assets.postgres.usage.admission import Admitted, Wait
 from embedding_assets.postgres.usage.endpoints import Endpoint, lock_endpoint
-from embedding_assets_tests.support.admission import NO_BUDGET, NO_LIMITS, api_request
+from embedding_assets_tests.support.admission import NO_BUDGET, NO_LIMITS, admit, api_request
 
 
 @pytest.fixture

@@ -10,9 +10,9 @@ from psycopg import sql
 from embedding_assets.config import BudgetConfig
 from embedding_assets.errors import BudgetExceededError
 from embedding_assets.postgres.bootstrap import open_database
-from embedding_assets.postgres.usage.admission import Admitted, Wait, admit, release, settle
+from embedding_assets.postgres.usage.admission import Admitted, Wait, release, settle
 from embedding_assets.postgres.usage.ledger import lock_budget
-from embedding_assets_tests.support.admission import NO_LIMITS, api_request
+from embedding_assets_tests.support.admission import NO_LIMITS, admit, api_request
 
 
 def test_open_requests_are_waited_for_and_then_a_limit_is_final(database, ask, enter):

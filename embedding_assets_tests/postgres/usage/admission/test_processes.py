@@ -14,12 +14,13 @@ import pytest
 from embedding_assets.config import BudgetConfig, DatabaseConfig
 from embedding_assets.errors import BudgetExceededError
 from embedding_assets.postgres.connection import Database
-from embedding_assets.postgres.usage.admission import Admitted, Wait, admit, presume, release, settle
+from embedding_assets.postgres.usage.admission import Admitted, Wait, presume, release, settle
 from embedding_assets.postgres.usage.endpoints import RateLimits
 from embedding_assets.postgres.usage.ledger import count_spending, list_costs
 from embedding_assets_tests.support.admission import (
     NO_BUDGET,
     NO_LIMITS,
+    admit,
     api_request,
     assert_sums_are_those_of_the_rows,
 )
