@@ -26,7 +26,7 @@ def main() -> None:
 
     provider = FakeProvider(batch_size=8, spoil=note)
     space_selection.Selection.open_provider = lambda _: provider
-    space_selection.select_for_run = lambda settings, database, _: space_selection.Selection(
+    space_selection.select_for_run = lambda settings, database, _=None: space_selection.Selection(
         settings, register_space(database, FAKE_SPACE), database
     )
 
