@@ -165,7 +165,7 @@ class Ours:
         drop_before_load(database, column)
         for start in range(0, len(pending), COMMIT_CHUNKS):
             portion = slice(start, start + COMMIT_CHUNKS)
-            written = write_vectors(database, column, pending[portion], self._vectors[: len(pending)][portion])
+            written = write_vectors(database, column, pending[portion], self._vectors[: len(pending)][portion]).written
             assert len(written) == len(pending[portion])
         build_vector_index(database, column, INDEX)
         return time.perf_counter() - started

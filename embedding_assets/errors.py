@@ -2,11 +2,13 @@
 
     EmbeddingAssetsError
     ├── ConfigurationError           a setting is missing, malformed or contradicts another
-    │   └── SpaceMismatchError       the settings describe another vector space than the table holds
+    │   ├── SpaceMismatchError       the settings describe another vector space than the table holds
+    │   └── TableNotAdoptedError     the table was not made by this package, and was not adopted
     ├── DatabaseError                PostgreSQL refused or failed
     │   ├── DatabaseUnavailableError it cannot be reached, or was lost and did not come back
     │   ├── DatabasePermissionError  the role lacks a right
-    │   └── PgvectorError            the extension is missing or too old
+    │   ├── PgvectorError            the extension is missing or too old
+    │   └── RowRefusedError          a constraint, trigger or index of the table does not accept what was to be written
     ├── ModelUnavailableError        the model is neither cached nor reachable, or its files cannot be used
     ├── ProviderError                a provider failed for a reason that is not one text's fault
     │   ├── ProviderUnavailableError it is down; the only error that leads to the fallback
@@ -34,6 +36,10 @@ class SpaceMismatchError(ConfigurationError):
     """The settings describe another vector space than the one that owns the column."""
 
 
+class TableNotAdoptedError(ConfigurationError):
+    """The table was not made by this package, which therefore changes nothing about it until it is adopted."""
+
+
 class DatabaseError(EmbeddingAssetsError):
     """PostgreSQL refused or failed; what was committed before stays."""
 
@@ -48,6 +54,10 @@ class DatabasePermissionError(DatabaseError):
 
 class PgvectorError(DatabaseError):
     """The pgvector extension is missing or older than this package needs."""
+
+
+class RowRefusedError(DatabaseError):
+    """A constraint, trigger or index of the table does not accept what was to be written; other rows may be fine."""
 
 
 class ModelUnavailableError(EmbeddingAssetsError):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -19,6 +19,7 @@ from embedding_assets.errors import (
 )
 from embedding_assets.logs import correlate
 from embedding_assets.postgres.bootstrap import open_database
+from embedding_assets.postgres.conditions import Condition, conditions_of
 from embedding_assets.postgres.search import count_missing, holds_vectors, nearest_chunks
 from embedding_assets.providers.base import embed_checked
 from embedding_assets.providers.fallback import find_fallback
@@ -65,7 +66,7 @@ def search(
     query: str,
     *,
     k: int = 5,
-    where: dict[str, str] | None = None,
+    where: Mapping[str, str] | Sequence[Condition | str] = (),
     settings: Settings | None = None,
     database: Database | None = None,
     provider: EmbeddingProvider | None = None,
@@ -79,7 +80,8 @@ def search(
     Args:
         query: a question in plain words.
         k: how many, at least 1.
-        where: only chunks whose document metadata has these values, compared as text.
+        where: only chunks of which this holds: fields of their metadata that must be equal to a value, or conditions
+            such as ``"price<10"``, all of which must hold.
         settings: default: from the environment.
         database: default: the configured one, opened for this call.
         provider: one of your own, for the question in its space; default: that of each space.
@@ -98,7 +100,7 @@ def search(
         stack.enter_context(correlate())
         serving = select_for_search(settings, database, provider).column
         patient = settings.with_patience(_PATIENCE_SECONDS)
-        return _Search(query, k, where or {}, patient, database, provider).run(serving)
+        return _Search(query, k, conditions_of(where), patient, database, provider).run(serving)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +109,7 @@ class _Search:
 
     query: str
     k: int
-    where: dict[str, str]
+    where: tuple[Condition, ...]
     settings: Settings
     database: Database
     provider: EmbeddingProvider | None
@@ -204,13 +206,13 @@ def _merge(rankings: Sequence[Sequence[SearchResult]]) -> list[SearchResult]:
 
 
 def _result(row: tuple[Any, ...], column: SpaceColumn) -> SearchResult:
-    chunk_hash, text, header, metadata, distance = row
+    chunk_hash, source, text, header, metadata, distance = row
     if not isinstance(metadata, dict):  # an adopted table may hold any JSON
         metadata = {}
     return SearchResult(
         chunk_hash=chunk_hash,
         score=column.score(distance),
-        source=str(metadata.get("source", "")),
+        source=source,
         title=str(metadata.get("title", "")),
         context_header=header,
         text=text,

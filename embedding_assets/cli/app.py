@@ -62,7 +62,7 @@ def migrate(as_json: Json = False) -> None:
     from embedding_assets.postgres.schema import HEAD
     from embedding_assets.postgres.schema import migrate as bring_up_to_date
 
-    with session() as settings, Database(resolve_url(settings), settings.database) as database:
+    with session() as settings, Database(resolve_url(settings), settings.database, settings.source) as database:
         changed = bring_up_to_date(database)
         state = "is now" if changed else "was already"
         view = f"The schema {state} at version {HEAD} ({escape(database.address)})."
@@ -222,17 +222,18 @@ def _cost_numbers(row: CostRow) -> dict[str, object]:
 def search(
     query: Annotated[str, typer.Argument(help="A question in plain words.")],
     k: Annotated[int, typer.Option("-k", min=1, max=1000, help="How many answers.")] = 5,
-    where: Annotated[list[str] | None, typer.Option(help="Only chunks with this metadata, as key=value.")] = None,
+    where: Annotated[
+        list[str] | None, typer.Option(help="Only chunks of which this holds, e.g. lang=en or 'price<10'; repeatable.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Find the chunks nearest to a question."""
     from embedding_assets.retrieval import search as find
 
     with session() as settings:
-        conditions = _conditions(where or [])
         # Loading a local model takes some seconds.
         with progress.spinner(err, "searching", quiet=as_json or not err.is_terminal):
-            results = find(query, k=k, where=conditions, settings=settings)
+            results = find(query, k=k, where=where or (), settings=settings)
         view = tables.results_view(results) if results else "Nothing matches."
         show([asdict(result) for result in results], view, as_json=as_json)
 
@@ -287,11 +288,3 @@ def _prefix_range(text: str) -> PrefixRange:
         return PrefixRange.parse(text)
     except ValueError as error:
         raise ConfigurationError(f"--prefixes: {error}") from None
-
-
-def _conditions(where: list[str]) -> dict[str, str]:
-    pairs = [condition.partition("=") for condition in where]
-    for key, separator, _ in pairs:
-        if not separator or not key:
-            raise ConfigurationError("--where takes key=value, e.g. --where kind=stdlib")
-    return {key: value for key, _, value in pairs}

@@ -14,6 +14,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from embedding_assets.config.environment import EnvironmentSettings, describe_validation_error, is_web_address
 from embedding_assets.config.openai import OpenAIConfig as OpenAIConfig
+from embedding_assets.config.table import TableConfig as TableConfig
 from embedding_assets.errors import ConfigurationError
 
 DEFAULT_MODEL_NAME = "sentence-transformers/all-mpnet-base-v2"
@@ -221,6 +222,7 @@ class Settings(EnvironmentSettings):
         default_factory=_default_data_dir, description="Folder of the embedded server, Dagster's home and demo model."
     )
     database: DatabaseConfig = Field(default_factory=DatabaseConfig)
+    source: TableConfig = Field(default_factory=TableConfig)
     embedding: EmbeddingConfig = Field(default_factory=EmbeddingConfig)
     openai: OpenAIConfig = Field(default_factory=OpenAIConfig)
     budget: BudgetConfig = Field(default_factory=BudgetConfig)

@@ -142,11 +142,11 @@ def _likeness(left: NDArray[np.float32], right: NDArray[np.float32], similarity:
 
 
 def _still_stored(database: Database, column: SpaceColumn, rows: list[StoredVector]) -> list[str]:
-    now = {row.chunk_hash: row for row in read_vectors(database, column, [row.chunk_hash for row in rows])}
+    now = {row.chunk_hash: row for row in read_vectors(database, column, [row.key for row in rows])}
     return [
         row.chunk_hash
         for row in rows
         if row.chunk_hash in now
-        and now[row.chunk_hash].text_version == row.text_version
+        and now[row.chunk_hash].text == row.text
         and np.array_equal(now[row.chunk_hash].vector, row.vector)
     ]

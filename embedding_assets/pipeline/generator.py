@@ -26,7 +26,7 @@ from embedding_assets.postgres.failures import FailedChunk, save_failures
 from embedding_assets.postgres.locks import PrefixLocks
 from embedding_assets.postgres.runs import save_run
 from embedding_assets.postgres.spaces import check_registered
-from embedding_assets.postgres.vectors import write_vectors
+from embedding_assets.postgres.vectors import REFUSED, WriteOutcome, write_vectors
 from embedding_assets.providers.base import embed_checked
 from embedding_assets.providers.fallback import fallback_settings
 from embedding_assets.providers.space_selection import select_for_run
@@ -160,7 +160,7 @@ class _CommitBatch:
         self._vectors.append(vectors)
 
     def fail(self, chunk: PendingChunk, code: str) -> None:
-        self.failed.append(FailedChunk(chunk.chunk_hash, code, chunk.text_version))
+        self.failed.append(FailedChunk(chunk.chunk_hash, code, chunk.key, chunk.fingerprint))
 
     def vectors(self) -> NDArray[np.float32]:
         """Those of ``chunks``, shape (len(chunks), dimensions)."""
@@ -204,7 +204,7 @@ class _SpaceRun:
         self._usd = 0.0
         self._load_seconds = 0.0
         self._started = self._committed = time.monotonic()
-        self._write: tuple[_CommitBatch, Future[set[str]]] | None = None
+        self._write: tuple[_CommitBatch, Future[WriteOutcome]] | None = None
 
     def execute(self) -> EmbeddingStats:
         """Embed what is due; returns ``stats``.
@@ -318,25 +318,29 @@ class _SpaceRun:
         self._finish_write()
         self._write = batch, writer.submit(copy_context().run, self._commit, batch)
 
-    def _commit(self, batch: _CommitBatch) -> set[str]:
-        """Write a batch; returns the hashes of the vectors that were written."""
-        save_failures(self._database, self.column.space.name, batch.failed, self._config)
-        written: set[str] = set()
+    def _commit(self, batch: _CommitBatch) -> WriteOutcome:
+        """Write a batch; the vectors first, which are paid for."""
+        outcome = WriteOutcome()
         if batch.chunks:
             if self._before_writing is not None:
                 self._before_writing()
                 self._before_writing = None
-            written = write_vectors(self._database, self.column, batch.chunks, batch.vectors())
+            outcome = write_vectors(self._database, self.column, batch.chunks, batch.vectors())
+            for chunk in batch.chunks:
+                if chunk.chunk_hash in outcome.refused:
+                    batch.fail(chunk, REFUSED)
+        save_failures(self._database, self.column.space.name, batch.failed, self._config)
         self._committed = time.monotonic()
-        return written
+        return outcome
 
     def _finish_write(self) -> None:
         if self._write is None:
             return
         (batch, future), self._write = self._write, None
-        written = future.result()
+        outcome = future.result()
         for chunk in batch.chunks:
-            self._count(chunk.chunk_hash)["embedded" if chunk.chunk_hash in written else "skipped"] += 1
+            if chunk.chunk_hash not in outcome.refused:
+                self._count(chunk.chunk_hash)["embedded" if chunk.chunk_hash in outcome.written else "skipped"] += 1
         for failed in batch.failed:
             self._count(failed.chunk_hash)["failed"] += 1
             logger.warning(
@@ -345,8 +349,8 @@ class _SpaceRun:
                 failed.error_code,
                 extra={"chunk_hash": failed.chunk_hash, "error_code": failed.error_code},
             )
-        counts = {"embedded": len(written), "failed": len(batch.failed)}
-        logger.info("committed %d vectors", len(written), extra=counts)
+        counts = {"embedded": len(outcome.written), "failed": len(batch.failed)}
+        logger.info("committed %d vectors", len(outcome.written), extra=counts)
 
     def _count(self, chunk_hash: str) -> Counter[str]:
         return self._counts.setdefault(chunk_hash[: self._config.prefix_length], Counter())

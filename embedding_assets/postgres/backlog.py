@@ -9,13 +9,16 @@ from typing import TYPE_CHECKING, Any, Final
 
 from psycopg import sql
 
-from embedding_assets.models import embedded_text
 from embedding_assets.planning import bucket_bounds
-from embedding_assets.postgres.failures import count_quarantined
+from embedding_assets.postgres.failures import count_quarantined, current_failures, is_about
 
 if TYPE_CHECKING:
     from embedding_assets.postgres.connection import Connection, Database
+    from embedding_assets.postgres.table import Table
     from embedding_assets.spaces import SpaceColumn, VectorSpace
+
+WINDOW_BYTES: Final = 32 * 2**20
+"""Most bytes of text that are fetched at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,26 +43,14 @@ class PrefixCounts:
         return self.embedded + self.pending + self.quarantined
 
 
-# Partitions are made of lowercase hex, so no run reaches other hashes.
-_IS_HEX: Final = sql.SQL("chunk_hash ~ '^[0-9a-f]{2,}$'")
-_NOT_BLOCKED, _NOT_BLOCKED_THERE = (
-    sql.SQL("""
-        NOT EXISTS (
-            SELECT 1 FROM embedding_failures f
-            WHERE f.chunk_hash = k.chunk_hash AND f.space = {} AND (f.quarantined OR f.retry_at > now())
-        )
-    """).format(sql.Placeholder(space))
-    for space in ("space", "other_space")
-)
-
-
 @dataclass(frozen=True, slots=True)
 class PendingChunk:
-    """A chunk without a vector: what the model is to read, and the version of the text that this is."""
+    """A chunk without a vector: its row's key, what the model is to read, and a fingerprint of that."""
 
     chunk_hash: str
     text: str
-    text_version: int
+    fingerprint: str
+    key: tuple[str, ...]
 
     def __repr__(self) -> str:
         return f"PendingChunk({self.chunk_hash}, {len(self.text)} characters)"
@@ -104,6 +95,7 @@ def fetch_pending(
     after: str,
     limit: int,
     also_in: SpaceColumn | None = None,
+    most_bytes: int = WINDOW_BYTES,
 ) -> list[PendingChunk]:
     """The next chunks without a vector, in hash order, that lie in ``buckets`` and behind ``after``.
 
@@ -119,20 +111,35 @@ def fetch_pending(
         limit: most chunks.
         also_in: a second space in which the chunks must be due too. It is through its partial index that they are
             found then: as a rule its backlog is small, and the column of ``column`` nearly empty.
+        most_bytes: of their texts together, which ends the window earlier; the first chunk comes whatever its length.
     """
+    table = database.table
     lower, upper = bucket_bounds(buckets.start, buckets.stop)
+    # Lengths are known without reading what lies out of line: only texts of the window are read.
     query = sql.SQL("""
-        SELECT chunk_hash, coalesce(chunk_text, ''), coalesce(context_header, ''), text_version
-        FROM knowledge_base k
-        WHERE {is_due} AND chunk_hash COLLATE "C" >= %(lower)s AND chunk_hash COLLATE "C" < %(upper)s
-          AND chunk_hash COLLATE "C" > %(after)s
-        ORDER BY chunk_hash COLLATE "C" LIMIT %(limit)s
-    """).format(is_due=_is_due(column, also_in))
+        SELECT embedding_position, {text}, {fingerprint}, {key} FROM (
+            SELECT *, sum(embedding_bytes) OVER (ROWS UNBOUNDED PRECEDING) - embedding_bytes AS embedding_before FROM (
+                SELECT k.*, {order} AS embedding_position, {bytes}::bigint AS embedding_bytes
+                FROM {rows} k
+                WHERE {is_due} AND {order} >= %(lower)s AND {order} < %(upper)s AND {order} > %(after)s
+                ORDER BY {order} LIMIT %(limit)s
+            ) AS next
+        ) AS k WHERE embedding_before < %(most_bytes)s ORDER BY embedding_position
+    """).format(
+        text=table.text(),
+        fingerprint=table.fingerprint(),
+        key=table.key_texts(),
+        order=table.order(),
+        bytes=table.text_bytes(),
+        rows=table.rows,
+        is_due=_is_due(table, column, also_in),
+    )
     parameters = {
         "lower": lower,
         "upper": upper,
         "after": after,
         "limit": limit,
+        "most_bytes": most_bytes,
         "space": column.space.name,
         "other_space": also_in and also_in.space.name,
     }
@@ -147,7 +154,7 @@ def fetch_pending(
         return connection.execute(query, parameters).fetchall()
 
     rows = database.run(work)
-    return [PendingChunk(row[0], embedded_text(row[2], row[1]), row[3]) for row in rows]
+    return [PendingChunk(row[0], row[1], row[2], tuple(row[3])) for row in rows]
 
 
 def due_prefixes(
@@ -160,10 +167,9 @@ def due_prefixes(
     # LATERAL with LIMIT: EXISTS may become a join of all prefixes with the whole backlog.
     query = sql.SQL("""
         SELECT prefix FROM unnest(%(prefixes)s::text[], %(ends)s::text[]) AS p (prefix, stop) CROSS JOIN LATERAL (
-            SELECT 1 FROM knowledge_base k
-            WHERE {is_due} AND chunk_hash COLLATE "C" >= prefix AND chunk_hash COLLATE "C" < stop LIMIT 1
+            SELECT 1 FROM {rows} k WHERE {is_due} AND {order} >= prefix AND {order} < stop LIMIT 1
         ) AS due ORDER BY prefix
-    """).format(is_due=_is_due(column, also_in))
+    """).format(rows=database.table.rows, is_due=_is_due(database.table, column, also_in), order=database.table.order())
     # "g" follows every hex digit, so this closes a prefix of any length.
     parameters = {
         "prefixes": list(prefixes),
@@ -181,10 +187,9 @@ def measure_due(database: Database, column: SpaceColumn, *, most: int) -> tuple[
     """
     query = sql.SQL("""
         SELECT count(*), coalesce(sum(bytes), 0)::bigint FROM (
-            SELECT coalesce(octet_length(chunk_text), 0) + coalesce(octet_length(context_header), 0) + 1 AS bytes
-            FROM knowledge_base k WHERE {is_due} LIMIT %(most)s
+            SELECT {bytes} + 1 AS bytes FROM {rows} k WHERE {is_due} LIMIT %(most)s
         ) AS due
-    """).format(is_due=_is_due(column))
+    """).format(bytes=database.table.text_bytes(), rows=database.table.rows, is_due=_is_due(database.table, column))
     parameters = {"most": most, "space": column.space.name}
 
     def work(connection: Connection) -> Any:
@@ -196,46 +201,75 @@ def measure_due(database: Database, column: SpaceColumn, *, most: int) -> tuple[
     return chunks, tokens
 
 
-def _is_due(column: SpaceColumn, also_in: SpaceColumn | None = None) -> sql.Composed:
-    """The condition of chunks ``k`` that a run in ``%(space)s`` would take up, with ``also_in`` in that too."""
-    through, conditions = column, [_IS_HEX, _NOT_BLOCKED]
+def _is_due(table: Table, column: SpaceColumn, also_in: SpaceColumn | None = None) -> sql.Composed:
+    """The condition of rows ``k`` that a run in ``%(space)s`` would take up, with ``also_in`` in that too."""
+    through, conditions = column, [table.reachable(), _not_blocked(table, "space")]
     if also_in is not None:
         # The serving space always has its partial index. The other column is named in a way that the planner cannot
         # match with the other partial index, whatever the statistics say.
         through, other = (column, also_in) if column.serving else (also_in, column)
-        conditions += [sql.SQL("num_nulls({}) = 1").format(sql.Identifier(other.name)), _NOT_BLOCKED_THERE]
-    return sql.SQL(" AND ").join([sql.SQL("{} IS NULL").format(sql.Identifier(through.name)), *conditions])
+        conditions += [
+            sql.SQL("num_nulls(k.{}) = 1").format(sql.Identifier(other.name)),
+            _not_blocked(table, "other_space"),
+        ]
+    return sql.SQL(" AND ").join([_is_missing(through), *conditions])
+
+
+def _is_missing(column: SpaceColumn) -> sql.Composed:
+    return sql.SQL("k.{} IS NULL").format(sql.Identifier(column.name))
+
+
+def _not_blocked(table: Table, space: str) -> sql.Composed:
+    return sql.SQL("""
+        NOT EXISTS (
+            SELECT 1 FROM embedding_failures f
+            WHERE {is_about} AND f.space = {space} AND (f.quarantined OR f.retry_at > now())
+        )
+    """).format(is_about=is_about(table), space=sql.Placeholder(space))
+
+
+def _not_quarantined(table: Table) -> sql.Composed:
+    return sql.SQL(
+        "NOT EXISTS (SELECT 1 FROM embedding_failures f WHERE {} AND f.space = %(space)s AND f.quarantined)"
+    ).format(is_about(table))
 
 
 def count_pending_by_prefix(database: Database, column: SpaceColumn, length: int) -> dict[str, int]:
     """Pending chunks by prefix of ``length``, quarantined ones left out; prefixes without any are missing."""
+    table = database.table
     query = sql.SQL("""
-        SELECT left(chunk_hash, %(length)s), count(*)
-        FROM knowledge_base k
-        WHERE {column} IS NULL AND {is_hex} AND NOT EXISTS (
-            SELECT 1 FROM embedding_failures f
-            WHERE f.chunk_hash = k.chunk_hash AND f.space = %(space)s AND f.quarantined
-        )
-        GROUP BY 1 ORDER BY 1
-    """).format(column=sql.Identifier(column.name), is_hex=_IS_HEX)
+        SELECT left({hash}, %(length)s), count(*) FROM {rows} k
+        WHERE {is_missing} AND {reachable} AND {not_quarantined} GROUP BY 1 ORDER BY 1
+    """).format(
+        hash=table.hash(),
+        rows=table.rows,
+        is_missing=_is_missing(column),
+        reachable=table.reachable(),
+        not_quarantined=_not_quarantined(table),
+    )
     parameters = {"length": length, "space": column.space.name}
     return dict(database.run(lambda connection: connection.execute(query, parameters).fetchall()))
 
 
 def count_backlog(database: Database, column: SpaceColumn) -> Backlog:
     """Count chunks by state. Counting all chunks reads an index of the table, the rest only the backlog."""
+    table = database.table
     query = sql.SQL("""
         WITH missing AS (
-            SELECT count(*) AS pending, count(*) FILTER (WHERE NOT {is_hex} IS TRUE) AS unreachable
-            FROM knowledge_base WHERE {column} IS NULL
+            SELECT count(*) AS pending, count(*) FILTER (WHERE NOT {reachable} IS TRUE) AS unreachable
+            FROM {rows} k WHERE {is_missing}
         ), failed AS (
             SELECT count(*) FILTER (WHERE f.quarantined) AS quarantined,
                    count(*) FILTER (WHERE NOT f.quarantined AND f.retry_at > now()) AS waiting
-            FROM embedding_failures f JOIN knowledge_base k USING (chunk_hash)
-            WHERE f.space = %(space)s AND k.{column} IS NULL
+            FROM {failures} WHERE f.space = %(space)s AND {is_missing}
         )
-        SELECT (SELECT count(*) FROM knowledge_base), pending, waiting, quarantined, unreachable FROM missing, failed
-    """).format(column=sql.Identifier(column.name), is_hex=_IS_HEX)
+        SELECT (SELECT count(*) FROM {rows} k), pending, waiting, quarantined, unreachable FROM missing, failed
+    """).format(
+        reachable=table.reachable(),
+        rows=table.rows,
+        is_missing=_is_missing(column),
+        failures=current_failures(table),
+    )
     row: Any = database.run(lambda connection: connection.execute(query, {"space": column.space.name}).fetchone())
     chunks, missing, waiting, quarantined, unreachable = row
     return Backlog(chunks, chunks - missing, missing - quarantined, waiting, quarantined, unreachable)
@@ -249,13 +283,10 @@ def count_backlog_tokens(database: Database, space: VectorSpace, column: SpaceCo
         space: says how many tokens of a chunk are read at most.
         column: where its vectors are; None: nowhere yet, so every chunk is pending.
     """
-    query = sql.SQL("""
-        SELECT coalesce(sum(least(%(most)s, CASE
-            WHEN token_count > 0 THEN token_count
-            ELSE (coalesce(octet_length(chunk_text), 0) + coalesce(octet_length(context_header), 0)) / 4 + 1
-        END)), 0)::bigint
-        FROM knowledge_base k WHERE {is_due}
-    """).format(is_due=_is_due(column) if column else sql.SQL("true"))
+    table = database.table
+    query = sql.SQL("SELECT coalesce(sum(least(%(most)s, {tokens})), 0)::bigint FROM {rows} k WHERE {is_due}").format(
+        tokens=table.tokens(), rows=table.rows, is_due=_is_due(table, column) if column else sql.SQL("true")
+    )
     parameters = {"most": space.max_tokens, "space": space.name}
     row: Any = database.run(lambda connection: connection.execute(query, parameters).fetchone())
     return int(row[0])
@@ -265,20 +296,19 @@ def due_in_range(database: Database, column: SpaceColumn, buckets: range) -> int
     """Number of chunks of these buckets that a run started now would take up."""
     lower, upper = bucket_bounds(buckets.start, buckets.stop)
     query = sql.SQL("""
-        SELECT count(*) FROM knowledge_base k
-        WHERE {is_due} AND chunk_hash COLLATE "C" >= %(lower)s AND chunk_hash COLLATE "C" < %(upper)s
-    """).format(is_due=_is_due(column))
+        SELECT count(*) FROM {rows} k WHERE {is_due} AND {order} >= %(lower)s AND {order} < %(upper)s
+    """).format(rows=database.table.rows, is_due=_is_due(database.table, column), order=database.table.order())
     parameters = {"lower": lower, "upper": upper, "space": column.space.name}
     row: Any = database.run(lambda connection: connection.execute(query, parameters).fetchone())
     return int(row[0])
 
 
-def count_vectors(connection: Connection, column: SpaceColumn) -> int:
+def count_vectors(connection: Connection, table: Table, column: SpaceColumn) -> int:
     """Vectors of a space, counted by indexes alone: all chunks, less those without a vector."""
-    query = sql.SQL(
-        "SELECT (SELECT count(*) FROM knowledge_base) - (SELECT count(*) FROM knowledge_base WHERE {} IS NULL)"
-    ).format(sql.Identifier(column.name))
-    row: Any = connection.execute(query).fetchone()
+    query = sql.SQL("SELECT (SELECT count(*) FROM {0} k) - (SELECT count(*) FROM {0} k WHERE {1})").format(
+        table.rows, _is_missing(column)
+    )
+    row: Any = connection.execute(query, []).fetchone()
     return int(row[0])
 
 
@@ -301,15 +331,14 @@ def count_by_prefix(database: Database, column: SpaceColumn, length: int) -> tup
 
 def _embedded_by_prefix(database: Database, column: SpaceColumn, length: int) -> dict[str, int]:
     """Counted as the rows of a prefix less those without a vector: both by an index alone."""
+    table = database.table
     query = sql.SQL("""
         SELECT prefix, sum(rows)::bigint FROM (
-            SELECT left(chunk_hash, %(length)s) AS prefix, count(*) AS rows FROM knowledge_base
-            WHERE {reachable} GROUP BY 1
+            SELECT left({hash}, %(length)s) AS prefix, count(*) AS rows FROM {rows} k WHERE {reachable} GROUP BY 1
             UNION ALL
-            SELECT left(chunk_hash, %(length)s), -count(*) FROM knowledge_base
-            WHERE {reachable} AND {column} IS NULL GROUP BY 1
+            SELECT left({hash}, %(length)s), -count(*) FROM {rows} k WHERE {reachable} AND {is_missing} GROUP BY 1
         ) AS counts GROUP BY 1
-    """).format(column=sql.Identifier(column.name), reachable=_IS_HEX)
+    """).format(hash=table.hash(), rows=table.rows, reachable=table.reachable(), is_missing=_is_missing(column))
     return dict(database.run(lambda connection: connection.execute(query, {"length": length}).fetchall()))
 
 
@@ -318,16 +347,20 @@ def oldest_pending(database: Database, column: SpaceColumn) -> datetime | None:
 
     That is since its text came or was edited, a vector of it was taken away, or the space is there. Quarantined
     chunks, and those that no partition reaches, do not count. Reads the backlog through its partial index, however
-    large the table.
+    large the table. In a table of the user's nothing says since when, and it is None.
     """
+    table = database.table
+    if not table.is_own:
+        return None
     query = sql.SQL("""
         SELECT greatest(min(pending_since), (SELECT created_at FROM embedding_spaces WHERE name = %(space)s))
-        FROM knowledge_base k
-        WHERE {column} IS NULL AND {reachable} AND NOT EXISTS (
-            SELECT 1 FROM embedding_failures f
-            WHERE f.chunk_hash = k.chunk_hash AND f.space = %(space)s AND f.quarantined
-        ) HAVING count(*) > 0
-    """).format(column=sql.Identifier(column.name), reachable=_IS_HEX)
+        FROM {rows} k WHERE {is_missing} AND {reachable} AND {not_quarantined} HAVING count(*) > 0
+    """).format(
+        rows=table.rows,
+        is_missing=_is_missing(column),
+        reachable=table.reachable(),
+        not_quarantined=_not_quarantined(table),
+    )
 
     def work(connection: Connection) -> datetime | None:
         # Whatever the statistics say of a load that has ended since. A space that is loaded for the first time may be

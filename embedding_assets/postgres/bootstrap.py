@@ -26,6 +26,6 @@ def open_database(settings: Settings) -> Iterator[Database]:
     Raises:
         DatabaseError: it cannot be reached, lacks pgvector, or refuses what is needed.
     """
-    with Database(resolve_url(settings), settings.database) as database:
+    with Database(resolve_url(settings), settings.database, settings.source) as database:
         migrate(database)
         yield database

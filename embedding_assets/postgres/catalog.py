@@ -16,6 +16,7 @@ from embedding_assets.postgres.locks import TABLE_LOCK, hold
 if TYPE_CHECKING:
     from embedding_assets.config import IndexConfig
     from embedding_assets.postgres.connection import Connection, Database
+    from embedding_assets.postgres.table import Table
     from embedding_assets.spaces import Similarity, SpaceColumn
 
 logger = logging.getLogger(__name__)
@@ -59,10 +60,10 @@ class IndexState:
 
 def describe_index(database: Database, name: str) -> IndexState:
     """The state of an index; ``exists`` is False when there is none of that name."""
-    return database.run(lambda connection: describe(connection, name))
+    return database.run(lambda connection: describe(connection, database.table, name))
 
 
-def describe(connection: Connection, name: str) -> IndexState:
+def describe(connection: Connection, table: Table, name: str) -> IndexState:
     """As ``describe_index``, on a connection at hand."""
     query = """
         SELECT i.indisvalid, pg_relation_size(c.oid), o.opcname, coalesce(c.reloptions, '{}'), a.amname
@@ -70,9 +71,9 @@ def describe(connection: Connection, name: str) -> IndexState:
         JOIN pg_am a ON a.oid = c.relam
         JOIN pg_index i ON i.indexrelid = c.oid
         JOIN pg_opclass o ON o.oid = i.indclass[0]
-        WHERE c.oid = to_regclass(quote_ident(%s))
+        WHERE c.relname = %s AND i.indrelid = to_regclass(format('%%I.%%I', %s::text, %s::text))
     """
-    row = connection.execute(query, [name]).fetchone()
+    row = connection.execute(query, [name, table.schema, table.name]).fetchone()
     if row is None:
         return IndexState(name, exists=False)
     options = dict(option.split("=", 1) for option in row[3])
@@ -89,6 +90,16 @@ def describe(connection: Connection, name: str) -> IndexState:
     )
 
 
+def parts_of_index(connection: Connection, table: Table, name: str) -> frozenset[str]:
+    """Names of an index and of its parts on the table's partitions, by which plans call it."""
+    query = """
+        SELECT relname FROM pg_class WHERE oid IN (
+            SELECT relid FROM pg_partition_tree(to_regclass(format('%%I.%%I', %s::text, %s::text)))
+        )
+    """
+    return frozenset([name, *(row[0] for row in connection.execute(query, [table.schema, name]).fetchall())])
+
+
 def ensure_index(database: Database, name: str, definition: sql.Composable) -> bool:
     """Build index ``name`` unless a valid one exists; one process builds, others wait for it.
 
@@ -97,7 +108,7 @@ def ensure_index(database: Database, name: str, definition: sql.Composable) -> b
     Args:
         database: where.
         name: of the index.
-        definition: what follows the name in CREATE INDEX.
+        definition: what follows the table in CREATE INDEX.
 
     Returns:
         Whether it was built.
@@ -106,14 +117,15 @@ def ensure_index(database: Database, name: str, definition: sql.Composable) -> b
         DatabaseError: it could not be built.
     """
     with database.session() as connection:
-        if describe(connection, name).valid:
+        table = database.table
+        if describe(connection, table, name).valid:
             return False
         with hold(connection, TABLE_LOCK):
-            if describe(connection, name).valid:
+            if describe(connection, table, name).valid:
                 return False
             lift_time_limit(connection)
-            create_index(connection, name, definition, {})
-            connection.execute("ANALYZE knowledge_base")
+            create_index(connection, table, name, definition, {})
+            connection.execute(sql.SQL("ANALYZE {}").format(table.relation), [])
     return True
 
 
@@ -123,21 +135,28 @@ def ensure_pending_index(database: Database, column: SpaceColumn) -> None:
     Raises:
         DatabaseError: it could not be built.
     """
+    table = database.table
+    conditions: list[sql.Composable] = [sql.SQL("{} IS NULL").format(sql.Identifier(column.name))]
+    if table.where is not None:
+        conditions.append(table.condition)
     ensure_index(
         database,
         column.pending_index,
-        sql.SQL('ON knowledge_base (chunk_hash COLLATE "C") WHERE {} IS NULL').format(sql.Identifier(column.name)),
+        sql.SQL("({}) WHERE {}").format(table.order(""), sql.SQL(" AND ").join(conditions)),
     )
 
 
-def drop_index(connection: Connection, name: str) -> None:
-    """Drop an index without blocking readers; the connection must be in autocommit mode.
+def drop_index(connection: Connection, table: Table, name: str) -> None:
+    """Drop an index of the table without blocking readers; the connection must be in autocommit mode.
 
     Raises:
         DatabaseError: it could not be dropped.
     """
     try:
-        connection.execute(sql.SQL("DROP INDEX CONCURRENTLY IF EXISTS {}").format(sql.Identifier(name)))
+        if describe(connection, table, name).exists:
+            connection.execute(
+                sql.SQL("DROP INDEX CONCURRENTLY IF EXISTS {}").format(sql.Identifier(table.schema, name))
+            )
     except Error as error:
         raise DatabaseError(f"index {name} was not dropped: {_reason(error)}") from None
 
@@ -147,23 +166,29 @@ def lift_time_limit(connection: Connection) -> None:
     connection.execute("SELECT set_config('statement_timeout', '0', false)")
 
 
-def create_index(connection: Connection, name: str, definition: sql.Composable, settings: Mapping[str, str]) -> None:
+def create_index(
+    connection: Connection, table: Table, name: str, definition: sql.Composable, settings: Mapping[str, str]
+) -> None:
     """Create an index CONCURRENTLY on an autocommit connection; drops what a failed build of that name left behind.
 
     Args:
         connection: outside a transaction, under ``TABLE_LOCK``.
+        table: whose index.
         name: of the index.
-        definition: what follows the name in CREATE INDEX.
+        definition: what follows the table in CREATE INDEX.
         settings: server parameters for the build, e.g. ``maintenance_work_mem``.
 
     Raises:
         DatabaseError: it could not be built.
     """
     try:
-        drop_index(connection, name)
+        drop_index(connection, table, name)
         for parameter, value in settings.items():
             connection.execute("SELECT set_config(%s, %s, false)", [parameter, value])
-        connection.execute(sql.SQL("CREATE INDEX CONCURRENTLY {} {}").format(sql.Identifier(name), definition))
+        connection.execute(
+            sql.SQL("CREATE INDEX CONCURRENTLY {} ON {} {}").format(sql.Identifier(name), table.relation, definition),
+            [],
+        )
     except DiskFull as error:
         if settings.get("max_parallel_maintenance_workers", "0") == "0":
             raise not_built(name, error) from None
@@ -175,7 +200,7 @@ def create_index(connection: Connection, name: str, definition: sql.Composable, 
             _reason(error),
             extra={"index": name},
         )
-        create_index(connection, name, definition, {**settings, "max_parallel_maintenance_workers": "0"})
+        create_index(connection, table, name, definition, {**settings, "max_parallel_maintenance_workers": "0"})
     except Error as error:
         raise not_built(name, error) from None
 

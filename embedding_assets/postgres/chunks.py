@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
+from embedding_assets.errors import ConfigurationError
 from embedding_assets.models import ProcessedChunk
 
 if TYPE_CHECKING:
@@ -51,7 +52,14 @@ def store_chunks(
 
     Returns:
         How many chunks were added, and how many removed.
+
+    Raises:
+        ConfigurationError: the table is one that somebody else fills.
     """
+    if not database.table.is_own:
+        raise ConfigurationError(
+            f"{database.table} is filled by others; unset EMBEDDING_TABLE, or set it to knowledge_base, to load"
+        )
     return database.run(lambda connection: _store(connection, chunks, completed))
 
 
@@ -106,7 +114,10 @@ def _store(
         # First, since it waits for another load of the document, whose chunks are then there to be removed.
         connection.execute(_RECORD_DOCUMENT, [document.origin, document.digest, len(document.hashes)])
         removed += connection.execute(
-            "DELETE FROM knowledge_base WHERE document_metadata ->> 'origin' = %s AND NOT chunk_hash = ANY(%s)",
+            """
+            DELETE FROM knowledge_base k WHERE document_metadata ->> 'origin' = %s
+              AND NOT EXISTS (SELECT FROM unnest(%s::text[]) AS kept (chunk_hash) WHERE kept.chunk_hash = k.chunk_hash)
+            """,
             [document.origin, list(document.hashes)],
         ).rowcount
     return added, removed
@@ -114,15 +125,14 @@ def _store(
 
 def has_chunks(database: Database) -> bool:
     """True if there is any chunk, whatever its state."""
-    return (
-        database.run(lambda connection: connection.execute("SELECT 1 FROM knowledge_base LIMIT 1").fetchone())
-        is not None
-    )
+    query = sql.SQL("SELECT 1 FROM {} k LIMIT 1").format(database.table.rows)
+    return database.run(lambda connection: connection.execute(query, []).fetchone()) is not None
 
 
 def count_chunks(database: Database) -> int:
     """All chunks, whatever their state."""
-    row: Any = database.run(lambda connection: connection.execute("SELECT count(*) FROM knowledge_base").fetchone())
+    query = sql.SQL("SELECT count(*) FROM {} k").format(database.table.rows)
+    row: Any = database.run(lambda connection: connection.execute(query, []).fetchone())
     return int(row[0])
 
 

@@ -18,8 +18,10 @@ from psycopg import errors as pg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg_pool import ConnectionPool
 
-from embedding_assets.config import DatabaseConfig
-from embedding_assets.errors import DatabaseError, DatabasePermissionError, DatabaseUnavailableError
+from embedding_assets.config import DatabaseConfig, TableConfig
+from embedding_assets.errors import DatabaseError, DatabasePermissionError, DatabaseUnavailableError, RowRefusedError
+from embedding_assets.postgres.lookup import find_table
+from embedding_assets.postgres.table import Table
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +39,9 @@ _REFUSED_LOGIN = re.compile(
     r"|not permitted to log in|does not support SSL"
 )
 
+# What may be one row's fault: data exceptions, violated constraints, limits of an index's rows, exceptions of triggers.
+_OF_A_ROW = re.compile(r"^(22...|23...|54000|54001|P0...)$")
+
 # Errors whose message quotes a value, which may be chunk text; those of triggers and functions may say anything.
 _QUOTING = re.compile(r"^(22003|22007|22008|22P02)$")
 _RAISED = re.compile(r"^P0...$")
@@ -49,8 +54,10 @@ class Database:
     must not have effects outside the database.
     """
 
-    def __init__(self, url: str, config: DatabaseConfig) -> None:
+    def __init__(self, url: str, config: DatabaseConfig, source: TableConfig | None = None) -> None:
         self._config = config
+        self._source = source or TableConfig()
+        self._table: Table | None = None
         self._conninfo = make_conninfo(
             url, connect_timeout=config.connect_timeout_seconds, application_name="embedding_assets"
         )
@@ -79,6 +86,24 @@ class Database:
         host, port = parts.get("host") or "localhost", parts.get("port") or 5432
         return f"{parts.get('user') or 'default user'}@{host}:{port}/{parts.get('dbname') or 'default database'}"
 
+    @property
+    def table(self) -> Table:
+        """The table that is kept embedded; looked up once.
+
+        Raises:
+            TableNotAdoptedError: the table was not made by this package, and was not adopted.
+            ConfigurationError: there is no such table, or it is not clear which one is meant.
+        """
+        if self._table is None:
+            with self.session() as connection:
+                self._table = find_table(connection, self._source)
+        return self._table
+
+    def use_table(self, table: Table | None) -> None:
+        """Work on another table from now on; None: look it up again."""
+        self.close()
+        self._table = table
+
     def connect(self, *, autocommit: bool = False) -> Connection:
         """Open a connection outside the pool, waiting up to ``retry_seconds`` for the server.
 
@@ -86,9 +111,25 @@ class Database:
             DatabaseUnavailableError: the server cannot be reached or refuses the login.
         """
         try:
-            return self._retrying()(psycopg.connect, self._conninfo, autocommit=autocommit)
+            connection: Connection = self._retrying()(psycopg.connect, self._conninfo, autocommit=autocommit)
+            self._find_records(connection)
         except psycopg.Error as error:
             raise self.translate(error) from None
+        return connection
+
+    def _find_records(self, connection: Connection) -> None:
+        """Let statements find what is kept about the table, wherever the role's search path leads."""
+        if self._table is not None:
+            connection.execute(
+                """
+                SELECT set_config(
+                    'search_path', concat_ws(', ', quote_ident(%s), nullif(current_setting('search_path'), '')), false
+                )
+                """,
+                [self._table.records],
+            )
+            if not connection.autocommit:
+                connection.commit()
 
     @contextmanager
     def session(self) -> Iterator[Connection]:
@@ -115,6 +156,18 @@ class Database:
         """
         try:
             result: T = self._retrying()(self._run_once, work)
+        except psycopg.Error as error:
+            raise self.translate(error) from None
+        return result
+
+    def retry(self, work: Callable[[], T]) -> T:
+        """Call ``work``, which connects by itself, again after a transient failure.
+
+        Raises:
+            DatabaseError: as ``run`` does.
+        """
+        try:
+            result: T = self._retrying()(work)
         except psycopg.Error as error:
             raise self.translate(error) from None
         return result
@@ -205,6 +258,7 @@ class Database:
         return status == "committed"
 
     def _open_pool(self) -> ConnectionPool[Connection]:
+        self.table  # noqa: B018 (looked up before a connection needs it)
         self.connect().close()  # a pool only says that it timed out; this says why
         return ConnectionPool(
             self._conninfo,
@@ -212,9 +266,14 @@ class Database:
             max_size=self._config.pool_size,
             timeout=self._config.connect_timeout_seconds,
             check=ConnectionPool.check_connection,
-            configure=_register_types,
+            configure=self._configure,
             open=True,
         )
+
+    def _configure(self, connection: Connection) -> None:
+        self._find_records(connection)
+        register_vector(connection)
+        connection.commit()
 
     def _retrying(self) -> tenacity.Retrying:
         return tenacity.Retrying(
@@ -239,7 +298,8 @@ class Database:
                 f"{self._config.retry_seconds:g} s: {message}; "
                 "check that the server runs and what EMBEDDING_DATABASE_URL says"
             )
-        return DatabaseError(f"{self.address}: {message} (SQLSTATE {error.sqlstate})")
+        refusal = RowRefusedError if _OF_A_ROW.match(error.sqlstate or "") else DatabaseError
+        return refusal(f"{self.address}: {message} (SQLSTATE {error.sqlstate})")
 
 
 def _public_message(error: psycopg.Error) -> str:
@@ -281,11 +341,6 @@ def _log_retry(state: tenacity.RetryCallState) -> None:
             state.attempt_number,
             extra={"sqlstate": code},
         )
-
-
-def _register_types(connection: Connection) -> None:
-    register_vector(connection)
-    connection.commit()
 
 
 _databases: weakref.WeakSet[Database] = weakref.WeakSet()

@@ -54,11 +54,11 @@ def is_loading(database: Database, space_name: str) -> bool:
         SELECT EXISTS (
             SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 2
             AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
-            AND classid = (%s::int # hashoid('knowledge_base'::regclass))::oid
+            AND classid = (%s::int # hashoid(%s::oid))::oid
         )
     """
-    key = _number(f"space {space_name}", 4)
-    return database.run(lambda connection: connection.execute(query, [key]).fetchone()) == (True,)
+    key = [_number(f"space {space_name}", 4), database.table.oid]
+    return database.run(lambda connection: connection.execute(query, key).fetchone()) == (True,)
 
 
 class PrefixLocks:
@@ -71,6 +71,7 @@ class PrefixLocks:
     def __init__(self, database: Database, space_name: str) -> None:
         self._connection: Connection = database.connect(autocommit=True)
         self._space = _number(f"space {space_name}", 4)
+        self._table = database.table.oid
 
     def acquire(self, buckets: range) -> list[int]:
         """Take those of ``buckets`` that no other run holds; returns them, ascending.
@@ -80,9 +81,9 @@ class PrefixLocks:
         """
         query = """
             SELECT bucket FROM generate_series(%s::int, %s::int) AS bucket
-            WHERE pg_try_advisory_lock(%s::int # hashoid('knowledge_base'::regclass), bucket) ORDER BY bucket
+            WHERE pg_try_advisory_lock(%s::int # hashoid(%s::oid), bucket) ORDER BY bucket
         """
-        rows = self._execute(query, [buckets.start, buckets.stop - 1, self._space])
+        rows = self._execute(query, [buckets.start, buckets.stop - 1, self._space, self._table])
         return [row[0] for row in rows]
 
     def check(self) -> None:

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Final
 
 from psycopg import errors as pg
 from psycopg import sql
 
 from embedding_assets.errors import ConfigurationError, DatabaseError, DatabasePermissionError, PgvectorError
-from embedding_assets.postgres.locks import hold
+from embedding_assets.postgres.locks import TABLE_LOCK, hold
+from embedding_assets.postgres.lookup import VERSION_TABLE
+from embedding_assets.postgres.trigger import TRIGGER, create_function, create_trigger, trigger_state
 
 if TYPE_CHECKING:
     import sqlalchemy
 
     from embedding_assets.postgres.connection import Connection, Database
+    from embedding_assets.postgres.table import Table
+
+logger = logging.getLogger(__name__)
 
 MINIMUM_PGVECTOR: Final = (0, 8, 4)
 """Parallel builds and vacuum of HNSW indexes were corrected in 0.8.2 to 0.8.4."""
@@ -21,14 +27,14 @@ MINIMUM_PGVECTOR: Final = (0, 8, 4)
 MINIMUM_POSTGRESQL: Final = 140_000
 """CREATE OR REPLACE TRIGGER came with it; pg_current_xact_id, on which safe retries rest, with 13."""
 
-VERSION_TABLE: Final = "embedding_schema_version"
-HEAD: Final = "0009"
+HEAD: Final = "0010"
 
 
 def migrate(database: Database) -> bool:
-    """Bring the schema to the current version; adopts a ``knowledge_base`` that already exists.
+    """Bring what is kept about the table to the current version, and watch the table's texts; makes ``knowledge_base``.
 
-    Safe when several processes start at once: one migrates, the others wait for it.
+    Safe when several processes start at once: one migrates, the others wait for it. No lock is waited for longer than
+    two seconds at a time, since everybody else would wait behind it.
 
     Returns:
         Whether anything had to be done.
@@ -36,15 +42,18 @@ def migrate(database: Database) -> bool:
     Raises:
         PgvectorError: the extension is missing or too old.
         DatabasePermissionError: the role may not do what is needed.
-        ConfigurationError: an existing table cannot be adopted, or the schema is newer than this package.
+        TableNotAdoptedError: the table was not made by this package, and was not adopted.
+        ConfigurationError: the schema is newer than this package.
     """
     with database.session() as connection:
-        if _current_version(connection) == HEAD:
+        table = database.table
+        if _current_version(connection, table) == HEAD:
             _check_pgvector(connection)
+            _watch_texts(database, connection)
             return False
         # On a connection of its own: Alembic commits and reconnects as it likes.
         with hold(connection, "migrate"):
-            version = _current_version(connection)
+            version = _current_version(connection, table)
             if version == HEAD:
                 return False
             if version is not None and version > HEAD:
@@ -52,25 +61,76 @@ def migrate(database: Database) -> bool:
                     f"the database has schema version {version}, this package knows {HEAD}; upgrade embedding-assets"
                 )
             _ensure_pgvector(connection, database.address)
-            _upgrade(database, _schema_of_table(connection))
+            database.retry(lambda: _upgrade(database, table))
+            database.use_table(None)
+            watch_texts(database, connection)
     return True
 
 
-def _current_version(connection: Connection) -> str | None:
-    if connection.execute("SELECT to_regclass(%s)", [VERSION_TABLE]).fetchone() == (None,):
+def watch_texts(database: Database, connection: Connection) -> None:
+    """Put the trigger on the table that takes away the vectors of edited texts.
+
+    Args:
+        database: where.
+        connection: in autocommit mode.
+    """
+    table = database.table
+
+    def work() -> None:
+        with connection.transaction():
+            # A trigger waits for every writer, and new writers behind it: give way rather than block them.
+            connection.execute("SET LOCAL lock_timeout = '2s'")
+            rows = connection.execute(
+                sql.SQL("SELECT column_name FROM {} ORDER BY created_at").format(
+                    sql.Identifier(table.records, "embedding_spaces")
+                )
+            ).fetchall()
+            columns = [name for (name,) in rows]
+            create_function(connection, table, ["embedding", *columns] if table.is_own else columns)
+            create_trigger(connection, table)
+
+    database.retry(work)
+
+
+def _watch_texts(database: Database, connection: Connection) -> None:
+    """Put the trigger back on ``knowledge_base`` where a restore or a swap has lost it; refuse another table.
+
+    Raises:
+        ConfigurationError: an adopted table is without it.
+    """
+    table = database.table
+    state = trigger_state(connection, table)
+    if state == "there":
+        return
+    if not table.is_own:
+        raise ConfigurationError(unwatched(table, state))
+    with hold(connection, TABLE_LOCK):
+        if trigger_state(connection, table) != "there":
+            watch_texts(database, connection)
+            logger.warning(
+                "the trigger %s was %s on %s and is back: of texts that were edited without it the old vectors are "
+                "served; `embedding-assets health` compares a sample",
+                TRIGGER,
+                state,
+                table,
+            )
+
+
+def unwatched(table: Table, state: str) -> str:
+    """The message about a table without its trigger."""
+    if not table.oid:
+        return f"{table} was adopted, and is not there any more; `embedding-assets adopt --undo {table}` forgets it"
+    return (
+        f"the trigger {TRIGGER} is {state} on {table}, as after a restore or a swap of the table: of texts that were "
+        f"edited without it the old vectors would be served. Run `embedding-assets adopt {table}`, which puts it back"
+    )
+
+
+def _current_version(connection: Connection, table: Table) -> str | None:
+    name = sql.Identifier(table.records, VERSION_TABLE)
+    if connection.execute("SELECT to_regclass(%s)", [name.as_string()]).fetchone() == (None,):
         return None
-    row = connection.execute(sql.SQL("SELECT version_num FROM {}").format(sql.Identifier(VERSION_TABLE))).fetchone()
-    return row[0] if row else None
-
-
-def _schema_of_table(connection: Connection) -> str | None:
-    """The schema of an existing ``knowledge_base``, else that of new tables, as an SQL identifier."""
-    row = connection.execute("""
-        SELECT coalesce(
-            (SELECT relnamespace::regnamespace::text FROM pg_class WHERE oid = to_regclass('knowledge_base')),
-            quote_ident(current_schema())
-        )
-    """).fetchone()
+    row = connection.execute(sql.SQL("SELECT version_num FROM {}").format(name)).fetchone()
     return row[0] if row else None
 
 
@@ -115,18 +175,15 @@ def _check_pgvector(connection: Connection) -> None:
         )
 
 
-def _upgrade(database: Database, schema: str | None) -> None:
+def _upgrade(database: Database, table: Table) -> None:
     import alembic.command
     import alembic.config
     import sqlalchemy
 
     def connect() -> Connection:
+        # Everything goes beside the table or into the schema of its records, whatever the role's search path.
         connection = database.connect()
-        # Everything goes beside the table, also where the search path would create it elsewhere.
-        connection.execute(
-            "SELECT set_config('search_path', concat_ws(', ', %s::text, current_setting('search_path')), false)",
-            [schema],
-        )
+        connection.execute("SELECT set_config('lock_timeout', '2s', false)")
         connection.commit()
         return connection
 
@@ -134,34 +191,35 @@ def _upgrade(database: Database, schema: str | None) -> None:
     config = alembic.config.Config()
     config.set_main_option("script_location", "embedding_assets.postgres:migrations")
     with engine.connect() as connection:
-        config.attributes["connection"] = connection
+        config.attributes.update(connection=connection, is_own=table.is_own)
         try:
             alembic.command.upgrade(config, HEAD)
         except sqlalchemy.exc.DBAPIError as error:
             raise _translated(error.orig, database) from None
 
 
-def _translated(error: BaseException | None, database: Database) -> DatabaseError | ConfigurationError:
+def _translated(error: BaseException | None, database: Database) -> BaseException:
     address = database.address
     if isinstance(error, pg.InsufficientPrivilege):
         return DatabasePermissionError(
             f"{address}: {error.diag.message_primary}; the role must own knowledge_base or be able to create tables "
             "in the schema (GRANT USAGE, CREATE ON SCHEMA … TO …)"
         )
-    if isinstance(error, pg.UniqueViolation):
-        return ConfigurationError(
-            f"{address}: knowledge_base.chunk_hash has duplicates, so the table cannot be adopted; remove them first"
-        )
     if isinstance(error, pg.Error):
-        return database.translate(error)
+        return error
     return DatabaseError(f"{address}: the schema was not brought up to date ({type(error).__name__})")
 
 
-def run_alembic(connection: sqlalchemy.Connection) -> None:
-    """Called by the migration environment: run what is due on this connection, in one transaction."""
+def run_alembic(connection: sqlalchemy.Connection, *, is_own: bool) -> None:
+    """Called by the migration environment: run what is due on this connection, in one transaction.
+
+    Args:
+        connection: where.
+        is_own: whether the table is ``knowledge_base`` itself, or one that was adopted.
+    """
     from alembic import context
 
-    context.configure(connection=connection, version_table=VERSION_TABLE, transactional_ddl=True)
+    context.configure(connection=connection, version_table=VERSION_TABLE, transactional_ddl=True, is_own=is_own)
     with context.begin_transaction():
         context.run_migrations()
     connection.commit()

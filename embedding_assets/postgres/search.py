@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,7 +11,8 @@ from pgvector import Vector
 from psycopg import sql
 
 from embedding_assets.postgres.catalog import DISTANCE_OPERATORS
-from embedding_assets.postgres.samples import SAMPLE_ROWS, table_sample
+from embedding_assets.postgres.conditions import Condition, condition_of
+from embedding_assets.postgres.samples import SAMPLE_ROWS, estimated_rows, table_sample
 
 if TYPE_CHECKING:
     from embedding_assets.config import IndexConfig
@@ -24,40 +26,43 @@ def nearest_chunks(
     vector: NDArray[np.float32],
     *,
     k: int,
-    where: dict[str, str],
+    where: Sequence[Condition],
     index: IndexConfig,
     missing_in: SpaceColumn | None = None,
 ) -> list[tuple[Any, ...]]:
-    """The ``k`` chunks nearest to ``vector``, nearest first: (hash, text, header, metadata, distance).
+    """The ``k`` chunks nearest to ``vector``, nearest first: (hash, source, text, header, metadata, distance).
 
     Args:
         database: where.
         column: the space of ``vector``, in whose column is searched.
         vector: of the question.
         k: how many.
-        where: metadata that a chunk must have.
+        where: what must hold of a chunk's metadata.
         index: how thoroughly to search.
         missing_in: only chunks that have no vector in this other space.
 
     With a filter the index is scanned on until enough rows pass it (hnsw.iterative_scan, pgvector 0.8). That ends at
     hnsw.max_scan_tuples; what then is missing is looked for without the index.
     """
-    conditions: list[sql.Composable] = [_only_in(column, missing_in)]
+    table = database.table
+    conditions: list[sql.Composable] = [_only_in(column, missing_in), table.condition]
     parameters: dict[str, Any] = {"vector": Vector(vector), "k": k}
-    for number, (key, value) in enumerate(where.items()):
-        conditions.append(
-            sql.SQL("document_metadata ->> {} = {}").format(
-                sql.Placeholder(f"key{number}"), sql.Placeholder(f"value{number}")
-            )
-        )
-        parameters |= {f"key{number}": key, f"value{number}": value}
+    for number, condition in enumerate(where):
+        clause, values = condition_of(table, condition, f"where{number}")
+        conditions.append(clause)
+        parameters |= values
     query = sql.SQL("""
-        SELECT chunk_hash, coalesce(chunk_text, ''), coalesce(context_header, ''),
-               coalesce(document_metadata, '{{}}'), {column} {operator} %(vector)s::{storage} AS distance
-        FROM knowledge_base
+        SELECT {hash}, {source}, {body}, {header}, {metadata}, {column} {operator} %(vector)s::{storage} AS distance
+        FROM {table} k
         WHERE {conditions}
         ORDER BY distance LIMIT %(k)s
     """).format(
+        hash=table.hash(),
+        source=table.source(),
+        body=table.body(),
+        header=table.header(),
+        metadata=table.metadata_of(),
+        table=table.relation,
         column=sql.Identifier(column.name),
         storage=sql.Identifier(column.storage),
         operator=DISTANCE_OPERATORS[column.similarity],
@@ -85,24 +90,30 @@ def holds_vectors(database: Database, column: SpaceColumn, *, missing_in: SpaceC
     The first such chunk ends the search for it, which goes through the partial index of ``missing_in``: with nothing
     pending there, the answer costs nothing.
     """
-    query = sql.SQL("SELECT 1 FROM knowledge_base WHERE {} LIMIT 1").format(_only_in(column, missing_in))
+    query = sql.SQL("SELECT 1 FROM {} k WHERE {} LIMIT 1").format(database.table.rows, _only_in(column, missing_in))
 
     def work(connection: Connection) -> bool:
         if missing_in is not None:
             # Whatever the statistics say: by those of a load that has ended since, the table's next row would be one.
             connection.execute("SET LOCAL enable_seqscan = off")
-        return connection.execute(query).fetchone() is not None
+        return connection.execute(query, []).fetchone() is not None
 
     return database.run(work)
 
 
 def count_missing(database: Database, column: SpaceColumn, *, present_in: SpaceColumn) -> int:
     """Number of chunks with a vector in ``present_in``, but none in ``column``; in a large table estimated."""
+    table = database.table
     query = sql.SQL("""
-        SELECT count(*) * (SELECT greatest(1, reltuples / {rows}) FROM pg_class WHERE oid = 'knowledge_base'::regclass)
-        FROM knowledge_base {sample} WHERE {condition}
-    """).format(rows=sql.Literal(SAMPLE_ROWS), sample=table_sample(SAMPLE_ROWS), condition=_only_in(present_in, column))
-    row: Any = database.run(lambda connection: connection.execute(query).fetchone())
+        SELECT count(*) * greatest(1, ({estimated}) / {rows}) FROM {sample} WHERE {missing} AND {condition}
+    """).format(
+        rows=sql.Literal(SAMPLE_ROWS),
+        estimated=estimated_rows(table),
+        sample=table_sample(table, SAMPLE_ROWS),
+        missing=_only_in(present_in, column),
+        condition=table.condition,
+    )
+    row: Any = database.run(lambda connection: connection.execute(query, []).fetchone())
     return round(float(row[0]))
 
 

@@ -11,12 +11,15 @@ from psycopg import sql
 
 from embedding_assets.errors import ConfigurationError
 from embedding_assets.postgres.catalog import drop_index
+from embedding_assets.postgres.columns import unwatch_removals
 from embedding_assets.postgres.locks import TABLE_LOCK, PrefixLocks, hold
-from embedding_assets.postgres.spaces import check_registered, list_spaces, unwatch_removals
+from embedding_assets.postgres.spaces import check_registered, list_spaces
+from embedding_assets.postgres.trigger import create_function
 from embedding_assets.spaces import SpaceColumn, VectorSpace
 
 if TYPE_CHECKING:
     from embedding_assets.postgres.connection import Connection, Database
+    from embedding_assets.postgres.table import Table
 
 _BUCKETS: Final = range(256)
 
@@ -56,8 +59,8 @@ def drop_space(database: Database, column: SpaceColumn) -> None:
     with _alone(database, column):
         with database.session() as session:
             for index in (column.index, f"{column.index}_new", f"{column.index}_old", column.pending_index):
-                drop_index(session, index)
-        database.run(lambda connection: _drop(connection, column))
+                drop_index(session, database.table, index)
+        database.run(lambda connection: _drop(connection, database.table, column))
 
 
 @contextmanager
@@ -77,14 +80,17 @@ def _alone(database: Database, column: SpaceColumn) -> Iterator[None]:
         yield
 
 
-def _drop(connection: Connection, column: SpaceColumn) -> None:
+def _drop(connection: Connection, table: Table, column: SpaceColumn) -> None:
     # Changing columns waits for every reader, and new readers behind it: give way and try again rather than block them.
     connection.execute("SET LOCAL lock_timeout = '2s'")
-    unwatch_removals(connection, column.name)
-    change = sql.SQL("ALTER TABLE knowledge_base DROP COLUMN {}").format(sql.Identifier(column.name))
-    if column.name == "embedding":
-        change += sql.SQL(", ADD COLUMN embedding {}({})").format(
-            sql.Identifier(column.space.storage), sql.Literal(column.space.dimensions)
+    rows = connection.execute("SELECT column_name FROM embedding_spaces ORDER BY created_at").fetchall()
+    left = [name for (name,) in rows if name != column.name]
+    create_function(connection, table, ["embedding", *left] if table.is_own else left)
+    unwatch_removals(connection, table, column.name)
+    change = sql.SQL("ALTER TABLE {} DROP COLUMN {}").format(table.relation, sql.Identifier(column.name))
+    if table.is_own and column.name == table.vectors:
+        change += sql.SQL(", ADD COLUMN {} {}({})").format(
+            sql.Identifier(column.name), sql.Identifier(column.space.storage), sql.Literal(column.space.dimensions)
         )
-    connection.execute(change)
+    connection.execute(change, [])
     connection.execute("DELETE FROM embedding_spaces WHERE name = %s", [column.space.name])

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import astuple, fields, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from psycopg import sql
 
@@ -12,11 +12,14 @@ from embedding_assets.errors import ConfigurationError, SpaceMismatchError
 from embedding_assets.planning import EXACT_SEARCH_ROWS
 from embedding_assets.postgres.backlog import count_backlog
 from embedding_assets.postgres.catalog import describe_index, ensure_pending_index
+from embedding_assets.postgres.columns import add_column, drop_column, take_first_column, watch_removals
 from embedding_assets.postgres.locks import TABLE_LOCK, hold, is_loading
-from embedding_assets.spaces import MOST_DIMENSIONS, Similarity, SpaceColumn, Storage, VectorSpace
+from embedding_assets.postgres.trigger import create_function
+from embedding_assets.spaces import MOST_DIMENSIONS, Similarity, SpaceColumn, VectorSpace
 
 if TYPE_CHECKING:
     from embedding_assets.postgres.connection import Connection, Database
+    from embedding_assets.postgres.table import Table
 
 _ATTRIBUTES = sql.SQL(", ").join(sql.Identifier(field.name) for field in fields(VectorSpace))
 
@@ -141,7 +144,20 @@ def register_space(
         return found
 
     def register(connection: Connection) -> SpaceColumn:
-        return find(connection) or _register(connection, space, similarity, claim_vectors=claim_vectors, unused=unused)
+        found = find(connection)
+        if found is not None:
+            return found
+        # Asked again under the lock: a run may have begun since, whose vectors are paid for.
+        free = unused if unused is not None and not is_loading(database, unused.space.name) else None
+        return _register(
+            connection,
+            database.table,
+            space,
+            similarity,
+            new_space=new_space,
+            claim_vectors=claim_vectors,
+            unused=free,
+        )
 
     column = database.run(find)
     if column is None:
@@ -183,14 +199,16 @@ def pending_index_waits(database: Database, column: SpaceColumn) -> bool:
     Where an index names a vector column, PostgreSQL enters every row whose vector is written into all indexes of the
     table again: into the vector indexes of other spaces too, which is as slow as filling those. Without, the row's new
     version stays in its page and no index notices (a heap-only tuple). Until then the backlog is most of the table, and
-    the unique index of the hashes finds it, if that has their byte order. The serving space always has its partial
-    index: the sensor probes it, and its first load meets no other vector index.
+    the unique index of the hashes finds it, if that has their byte order. A table of the user's has none of
+    the hashes. The serving space always has its partial index: the sensor probes it, and its first load meets no other
+    vector index.
     """
+    if column.serving or not database.table.is_own:
+        return False
     query = """
-        SELECT attcollation = '"C"'::regcollation FROM pg_attribute
-        WHERE attrelid = 'knowledge_base'::regclass AND attname = 'chunk_hash'
+        SELECT attcollation = '"C"'::regcollation FROM pg_attribute WHERE attrelid = %s::oid AND attname = 'chunk_hash'
     """
-    return not column.serving and database.run(lambda connection: connection.execute(query).fetchone()) == (True,)
+    return database.run(lambda connection: connection.execute(query, [database.table.oid]).fetchone()) == (True,)
 
 
 def _select(connection: Connection) -> list[SpaceColumn]:
@@ -225,19 +243,25 @@ def _find_unused(database: Database, space: VectorSpace) -> SpaceColumn | None:
     own = [column for column in list_spaces(database) if column.space.provider == space.provider == "openai"]
     if len(own) != 1 or own[0].space == space or is_loading(database, own[0].space.name):
         return None
-    return own[0] if database.run(lambda connection: _is_empty(connection, own[0])) else None
+    return own[0] if database.run(lambda connection: _is_empty(connection, database.table, own[0])) else None
 
 
-def _is_empty(connection: Connection, column: SpaceColumn) -> bool:
-    query = sql.SQL("SELECT 1 FROM knowledge_base WHERE {} IS NOT NULL LIMIT 1").format(sql.Identifier(column.name))
-    return connection.execute(query).fetchone() is None
+def _is_empty(connection: Connection, table: Table, column: SpaceColumn) -> bool:
+    return not _has_vectors(connection, table, column.name)
+
+
+def _has_vectors(connection: Connection, table: Table, name: str) -> bool:
+    query = sql.SQL("SELECT 1 FROM {} WHERE {} IS NOT NULL LIMIT 1").format(table.relation, sql.Identifier(name))
+    return connection.execute(query, []).fetchone() is not None
 
 
 def _register(
     connection: Connection,
+    table: Table,
     space: VectorSpace,
     similarity: Similarity,
     *,
+    new_space: bool,
     claim_vectors: bool,
     unused: SpaceColumn | None,
 ) -> SpaceColumn:
@@ -248,27 +272,33 @@ def _register(
     if unused not in known:
         unused = None
     if unused is not None:
-        if not _is_empty(connection, unused):
+        # A run that is about to write must not find its column gone with what it has paid for.
+        connection.execute(sql.SQL("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE").format(table.relation), [])
+        if not _is_empty(connection, table, unused):
             raise SpaceMismatchError(_mismatch(space, known))
         connection.execute("DELETE FROM embedding_spaces WHERE name = %s", [unused.space.name])
         known.remove(unused)
-    if all(column.name != "embedding" for column in known):
-        serving = all(not column.serving for column in known)
-        storage = _claim_first_column(connection, space, claim_vectors=claim_vectors)
-        column = SpaceColumn(space, "embedding", "idx_knowledge_embedding", serving, None, similarity, storage)
-    else:
-        serving = unused is not None and unused.serving
-        slug = _free_slug(space, {column.name for column in _select(connection)})
-        name, index = f"embedding_{slug}", f"idx_knowledge_embedding_{slug}"
-        column = SpaceColumn(space, name, index, serving, None, similarity, space.storage)
-        change = sql.SQL("ALTER TABLE knowledge_base ADD COLUMN {} {}({})").format(
-            sql.Identifier(column.name), sql.Identifier(column.storage), sql.Literal(space.dimensions)
+    taken = [column.name for column in known]
+    place = None
+    if table.vectors not in taken:
+        place = take_first_column(
+            connection, table, space, setting_of=_settings_of(space), claim=claim_vectors, may_leave=new_space
         )
-        if unused is not None:
-            unwatch_removals(connection, unused.name)
-            change += sql.SQL(", DROP COLUMN {}").format(sql.Identifier(unused.name))
-        connection.execute(change)
-    _watch_removals(connection, column.name)
+    if place is not None:
+        serving = all(not column.serving for column in known)
+    else:
+        serving = unused.serving if unused is not None else not known
+        place = add_column(connection, table, space, {*taken, *(unused.name for unused in [unused] if unused)})
+    column = SpaceColumn(space, place.name, place.index, serving, None, similarity, place.storage)
+    if unused is not None and unused.name != column.name:
+        drop_column(connection, table, unused.name)
+    if table.is_own:
+        watch_removals(connection, column.name)
+    create_function(
+        connection,
+        table,
+        {table.vectors: None, **dict.fromkeys([*taken, column.name])} if table.is_own else [*taken, column.name],
+    )
     connection.execute(
         sql.SQL(
             "INSERT INTO embedding_spaces (name, {}, column_name, index_name, serving, similarity, storage) VALUES ({})"
@@ -276,74 +306,6 @@ def _register(
         [space.name, *astuple(space), column.name, column.index, column.serving, column.similarity, column.storage],
     )
     return column
-
-
-def _free_slug(space: VectorSpace, taken: Container[str]) -> str:
-    """The space's own slug, unless a space that had this identity before has kept its column."""
-    slugs = [space.slug, *(f"{space.slug[:28].rstrip('_')}_{number}" for number in range(2, 100))]
-    return next(slug for slug in slugs if f"embedding_{slug}" not in taken)
-
-
-def _claim_first_column(connection: Connection, space: VectorSpace, *, claim_vectors: bool) -> Storage:
-    """Make column ``embedding`` one for the space, unless it is; returns its type, which an adopted column keeps."""
-    row: Any = connection.execute("""
-        SELECT atttypid = 'halfvec'::regtype, atttypmod,
-               (SELECT vector_dims(embedding) FROM knowledge_base WHERE embedding IS NOT NULL LIMIT 1)
-        FROM pg_attribute WHERE attrelid = 'knowledge_base'::regclass AND attname = 'embedding'
-    """).fetchone()
-    halved, declared, stored = row
-    setting_of = _settings_of(space)
-    if stored is not None and stored != space.dimensions:
-        raise ConfigurationError(
-            f"{setting_of['dimensions']}: column embedding holds vectors of {stored} dimensions, "
-            f"{space.model} makes {space.dimensions}; set {setting_of['model']} to the model that filled the column"
-        )
-    if stored is not None and not claim_vectors:
-        raise ConfigurationError(
-            "column embedding already holds vectors, but not by which model; set EMBEDDING_PROVIDER to who made them "
-            "and EMBEDDING_MODEL_NAME (with EMBEDDING_MODEL_REVISION), or for an API EMBEDDING_OPENAI_MODEL, to the "
-            f"model, even if it is the default {space.model}"
-        )
-    if stored is not None and not halved and space.storage == "halfvec":
-        raise ConfigurationError(
-            f"column embedding is a vector of {stored:,} dimensions, which no index can have; while nothing else uses "
-            f"the table, run ALTER TABLE knowledge_base ALTER COLUMN embedding TYPE halfvec({stored})"
-        )
-    keeps = halved and (stored is not None or declared == space.dimensions)
-    storage: Storage = "halfvec" if keeps else space.storage
-    if (declared, halved) != (space.dimensions, storage == "halfvec"):
-        unwatch_removals(connection, "embedding")
-        connection.execute("DROP INDEX IF EXISTS idx_knowledge_embedding")
-        connection.execute(
-            sql.SQL("ALTER TABLE knowledge_base ALTER COLUMN embedding TYPE {}({})").format(
-                sql.Identifier(storage), sql.Literal(space.dimensions)
-            )
-        )
-    return storage
-
-
-def _watch_removals(connection: Connection, column: str) -> None:
-    """Let a chunk whose vector is taken away count as pending from then on, unless that statement says since when.
-
-    The condition is one of the trigger, so nothing is called where a vector is written.
-    """
-    connection.execute(
-        sql.SQL("""
-            CREATE OR REPLACE TRIGGER {trigger} BEFORE UPDATE OF {column} ON knowledge_base FOR EACH ROW
-            WHEN (
-                OLD.{column} IS NOT NULL AND NEW.{column} IS NULL
-                AND OLD.pending_since IS NOT DISTINCT FROM NEW.pending_since
-            )
-            EXECUTE FUNCTION knowledge_base_vector_removed()
-        """).format(trigger=sql.Identifier(f"{column}_removed"), column=sql.Identifier(column))
-    )
-
-
-def unwatch_removals(connection: Connection, column: str) -> None:
-    """PostgreSQL neither drops nor changes a column that a trigger names."""
-    connection.execute(
-        sql.SQL("DROP TRIGGER IF EXISTS {} ON knowledge_base").format(sql.Identifier(f"{column}_removed"))
-    )
 
 
 def _mismatch(space: VectorSpace, known: list[SpaceColumn]) -> str:

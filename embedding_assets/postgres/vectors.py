@@ -3,70 +3,145 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from numpy.typing import NDArray
 from pgvector import HalfVector, Vector
 from psycopg import sql
 
+from embedding_assets.errors import RowRefusedError
+
 if TYPE_CHECKING:
     from embedding_assets.postgres.backlog import PendingChunk
     from embedding_assets.postgres.connection import Connection, Database
+    from embedding_assets.postgres.table import Table
     from embedding_assets.spaces import SpaceColumn
+
+_MOST_REFUSED: Final = 64
+"""Rows of a portion that PostgreSQL refuses one by one before the table is at fault, not the rows."""
+
+REFUSED: Final = "refused_by_database"
+"""Error code of a chunk whose row could not be updated: a constraint, trigger or index of the table was against it."""
+
+
+@dataclass(frozen=True, slots=True)
+class WriteOutcome:
+    """What became of vectors that were to be stored.
+
+    Attributes:
+        written: hashes whose vector is stored.
+        refused: hashes whose row PostgreSQL does not update. What is in neither was edited, deleted, embedded by
+            another run, or locked by somebody else's transaction; what is still pending comes again with the next run.
+    """
+
+    written: set[str] = field(default_factory=set)
+    refused: set[str] = field(default_factory=set)
 
 
 def write_vectors(
     database: Database, column: SpaceColumn, chunks: Sequence[PendingChunk], vectors: NDArray[np.float32]
-) -> set[str]:
+) -> WriteOutcome:
     """Store ``vectors``, shape (len(chunks), dimensions), and forget earlier failures of these chunks.
 
-    A row is written only while its text is the version that was embedded and it has no vector yet, so neither an
-    edit nor another run's work is overwritten; and only while the column is the space's.
+    A row is written only while its text is the one that was embedded and it has no vector yet, so neither an edit nor
+    another run's work is overwritten; and only while the column is the space's. Rows that somebody else has locked are
+    passed over, and the others locked in the order of their hashes, so nobody waits for this transaction in a circle.
+    What PostgreSQL refuses is halved until the rows at fault are alone.
 
-    Returns:
-        The hashes that were written; the others were edited, deleted or embedded in the meantime.
+    Raises:
+        DatabaseError: nothing can be written, for a reason that is not one row's.
     """
-    return database.run(lambda connection: _write(connection, column, chunks, vectors))
+    outcome = WriteOutcome()
+    _write_or_halve(database, column, chunks, vectors, outcome)
+    return outcome
+
+
+def _write_or_halve(
+    database: Database,
+    column: SpaceColumn,
+    chunks: Sequence[PendingChunk],
+    vectors: NDArray[np.float32],
+    outcome: WriteOutcome,
+) -> None:
+    table = database.table
+    try:
+        outcome.written.update(database.run(lambda connection: _write(connection, table, column, chunks, vectors)))
+    except RowRefusedError:
+        if len(chunks) > 1:
+            middle = len(chunks) // 2
+            for part in (slice(middle), slice(middle, None)):
+                _write_or_halve(database, column, chunks[part], vectors[part], outcome)
+            return
+        outcome.refused.add(chunks[0].chunk_hash)
+        if not outcome.written and len(outcome.refused) >= _MOST_REFUSED:
+            raise
 
 
 def _write(
-    connection: Connection, column: SpaceColumn, chunks: Sequence[PendingChunk], vectors: NDArray[np.float32]
+    connection: Connection,
+    table: Table,
+    column: SpaceColumn,
+    chunks: Sequence[PendingChunk],
+    vectors: NDArray[np.float32],
 ) -> set[str]:
     # Rows of any size stay in one piece, so that a vector is stored out of line only once, in its column.
     kind = column.storage
     incoming = sql.Identifier(f"incoming_{kind}")
     connection.execute(
         sql.SQL("""
-            CREATE TEMP TABLE IF NOT EXISTS {} (chunk_hash text, text_version bigint, embedding {})
-            WITH (toast_tuple_target = 8160) ON COMMIT DELETE ROWS
+            CREATE TEMP TABLE IF NOT EXISTS {} (
+                chunk_hash text COLLATE "C", key text[], fingerprint text COLLATE "C", embedding {}
+            ) WITH (toast_tuple_target = 8160) ON COMMIT DELETE ROWS
         """).format(incoming, sql.Identifier(kind))
     )
-    # Each row through an index, whatever the planner makes of a table without statistics: other joins read all of
-    # knowledge_base for every portion. Nor is a statement so short worth compiling.
+    # Each row through an index, whatever the planner makes of a table without statistics: other joins read all of the
+    # table for every portion. Nor is a statement so short worth compiling. A large index takes its time.
     connection.execute("""
         SELECT set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true),
-               set_config('jit', 'off', true)
+               set_config('jit', 'off', true), set_config('statement_timeout', '0', true)
     """)
     pack = HalfVector if kind == "halfvec" else Vector
     with connection.cursor().copy(sql.SQL("COPY {} FROM STDIN (FORMAT BINARY)").format(incoming)) as copy:
-        copy.set_types(["text", "int8", kind])
+        copy.set_types(["text", "text[]", "text", kind])
         for chunk, vector in zip(chunks, vectors, strict=True):
-            copy.write_row((chunk.chunk_hash, chunk.text_version, pack(vector)))
-    written = connection.execute(
+            copy.write_row((chunk.chunk_hash, list(chunk.key), chunk.fingerprint, pack(vector)))
+    same_row = table.key_equals(sql.SQL("i.key"))
+    names = {
+        "table": table.relation,
+        "column": sql.Identifier(column.name),
+        "incoming": incoming,
+        "same_row": same_row,
+        "fingerprint": table.fingerprint(),
+    }
+    rows = connection.execute(
         sql.SQL("""
-            UPDATE knowledge_base k SET {column} = i.embedding
-            FROM {incoming} i
-            WHERE k.chunk_hash = i.chunk_hash AND k.text_version = i.text_version AND k.{column} IS NULL
-              AND EXISTS (SELECT FROM embedding_spaces WHERE name = %s AND column_name = %s)
-            RETURNING k.chunk_hash
-        """).format(column=sql.Identifier(column.name), incoming=incoming),
+            WITH locked AS MATERIALIZED (
+                SELECT i.chunk_hash FROM {incoming} i JOIN {table} k ON {same_row}
+                WHERE k.{column} IS NULL AND {fingerprint} = i.fingerprint
+                  AND EXISTS (SELECT FROM embedding_spaces WHERE name = %s AND column_name = %s)
+                ORDER BY i.chunk_hash FOR NO KEY UPDATE OF k SKIP LOCKED
+            )
+            UPDATE {table} k SET {column} = i.embedding
+            FROM locked JOIN {incoming} i USING (chunk_hash) WHERE {same_row}
+            RETURNING i.chunk_hash, i.key, {fingerprint} = i.fingerprint AND k.{column} IS NOT NULL
+        """).format(**names),
         [column.space.name, column.name],
     ).fetchall()
+    _take_back(connection, table, column, [key for _, key, is_of_text in rows if not is_of_text])
+    written = {chunk_hash for chunk_hash, _, is_of_text in rows if is_of_text}
     connection.execute(
-        sql.SQL(
-            "DELETE FROM embedding_failures f USING {} i WHERE f.chunk_hash = i.chunk_hash AND f.space = %s"
-        ).format(incoming),
-        [column.space.name],
+        "DELETE FROM embedding_failures WHERE chunk_hash = ANY(%s) AND space = %s",
+        [list(written), column.space.name],
     )
-    return {row[0] for row in written}
+    return written
+
+
+def _take_back(connection: Connection, table: Table, column: SpaceColumn, keys: Sequence[Sequence[str]]) -> None:
+    """Remove the vectors of rows whose text a trigger of the table changed while they were written."""
+    query = sql.SQL("UPDATE {} k SET {} = NULL WHERE {}").format(
+        table.relation, sql.Identifier(column.name), table.key_equals(sql.SQL("%s::text[]"))
+    )
+    for key in keys:
+        connection.execute(query, [list(key)] * len(table.key))

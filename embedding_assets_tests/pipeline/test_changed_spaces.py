@@ -60,5 +60,5 @@ def test_what_it_has_computed_is_not_written(
     chunks = fetch_pending(database, column, range(256), after="", limit=10)
     change(database, column)
     vectors = np.stack([vector_of(chunk.text) for chunk in chunks])
-    assert write_vectors(database, column, chunks, vectors) == set()
+    assert write_vectors(database, column, chunks, vectors).written == set()
     assert len(list_spaces(database)) == 1

@@ -38,7 +38,7 @@ def embed(database, column, count: int) -> np.ndarray:
     insert_chunks(database, texts)
     chunks = pending_chunks(database, column)
     vectors = np.stack([vector_of(chunk.text, column.space.dimensions) for chunk in chunks])
-    assert len(write_vectors(database, column, chunks, vectors)) == count
+    assert len(write_vectors(database, column, chunks, vectors).written) == count
     return vectors
 
 
@@ -114,7 +114,7 @@ def test_numbers_that_half_precision_does_not_have_are_bad_vectors(database, val
     if code is None:
         column = register_space(database, space)
         insert_chunks(database, ["one", "two"])
-        assert len(write_vectors(database, column, pending_chunks(database, column), vectors)) == 2
+        assert len(write_vectors(database, column, pending_chunks(database, column), vectors).written) == 2
 
 
 @pytest.fixture
@@ -158,7 +158,7 @@ def test_columns_of_an_adopted_table(empty_url, declared, stored, dimensions, ou
         assert column.storage == outcome.partition("(")[0]
         insert_chunks(database, ["one"])
         written = pending_chunks(database, column)[-1:]
-        assert len(write_vectors(database, column, written, unit_vectors(1, dimensions))) == 1
+        assert len(write_vectors(database, column, written, unit_vectors(1, dimensions)).written) == 1
     kind = "SELECT format_type(atttypid, atttypmod) FROM pg_attribute WHERE attname = 'embedding' "
     assert run_sql(empty_url, f"{kind} AND attrelid = 'knowledge_base'::regclass") == [(outcome,)]
 

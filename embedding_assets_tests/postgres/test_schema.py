@@ -44,7 +44,7 @@ INDEX = IndexConfig()
 def embed_all(database: Database, column) -> set[str]:
     pending = fetch_pending(database, column, range(256), after="", limit=100)
     vectors = unit_vectors(len(pending), column.space.dimensions)
-    return write_vectors(database, column, pending, vectors) if pending else set()
+    return write_vectors(database, column, pending, vectors).written if pending else set()
 
 
 def test_an_empty_database_gets_the_schema_once(empty_url):

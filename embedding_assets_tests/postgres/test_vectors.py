@@ -27,7 +27,7 @@ def test_vectors_are_stored_bit_for_bit(database):
     vectors = unit_vectors(3, 768)
     vectors[0, :4] = np.float32([1e-38, -0.0, np.nextafter(np.float32(0.1), np.float32(1)), 1 / 3])
     chunks = pending_chunks(database, column)
-    assert write_vectors(database, column, chunks, vectors) == set(hashes)
+    assert write_vectors(database, column, chunks, vectors).written == set(hashes)
     found = stored_vectors(database, column)
     for chunk, vector in zip(chunks, vectors, strict=True):
         assert found[chunk.chunk_hash].dtype == np.float32
@@ -41,12 +41,12 @@ def test_only_rows_as_they_were_embedded_are_written(database, column, execute):
     execute("UPDATE knowledge_base SET chunk_text = 'new' WHERE chunk_text = 'edited'")
     execute("DELETE FROM knowledge_base WHERE chunk_text = 'deleted'")
     execute("UPDATE knowledge_base SET embedding = '[1,0,0,0,0,0,0,0]' WHERE chunk_text = 'embedded meanwhile'")
-    assert write_vectors(database, column, chunks, unit_vectors(4)) == {hashes[0]}
+    assert write_vectors(database, column, chunks, unit_vectors(4)).written == {hashes[0]}
     assert set(stored_vectors(database, column)) == {hashes[0], hashes[3]}
     assert stored_vectors(database, column)[hashes[3]].tolist() == [1, 0, 0, 0, 0, 0, 0, 0]
     assert [chunk.text for chunk in pending_chunks(database, column)] == ["new"]
     # Nothing is left in the session's table from one write to the next.
-    assert write_vectors(database, column, pending_chunks(database, column), unit_vectors(1)) == {hashes[1]}
+    assert write_vectors(database, column, pending_chunks(database, column), unit_vectors(1)).written == {hashes[1]}
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def test_a_change_that_commits_while_the_write_waits_is_not_overwritten(database
     with database.connect() as other:
         other.execute(change)
         writer = threading.Thread(
-            target=lambda: written.append(write_vectors(database, column, chunks, unit_vectors(1)))
+            target=lambda: written.append(write_vectors(database, column, chunks, unit_vectors(1)).written)
         )
         writer.start()
         writer.join(0.3)

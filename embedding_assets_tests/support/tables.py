@@ -115,6 +115,10 @@ class PlanRecorder:
         self._database = database
         self.plan = ""
 
+    @property
+    def table(self):
+        return self._database.table
+
     def run(self, work):
         def explained(connection):
             class Explaining:
@@ -161,7 +165,7 @@ def embed_in_portions(database, column, portion: int = 40) -> None:
     vectors = unit_vectors(len(chunks), column.space.dimensions)
     for start in range(0, len(chunks), portion):
         part = slice(start, start + portion)
-        assert len(write_vectors(database, column, chunks[part], vectors[part])) == len(chunks[part])
+        assert len(write_vectors(database, column, chunks[part], vectors[part]).written) == len(chunks[part])
 
 
 def run_sql(url: str, *statements: str) -> list[tuple]:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from embedding_assets.config import IndexConfig
     from embedding_assets.postgres.connection import Connection, Database
+    from embedding_assets.postgres.table import Table
     from embedding_assets.spaces import SpaceColumn
 
 logger = logging.getLogger(__name__)
@@ -63,7 +64,7 @@ def build_vector_index(
     """
     ensure_pending_index(database, column)
     with database.session() as connection:
-        if _is_settled(connection, column, config):
+        if _is_settled(connection, database.table, column, config):
             return None
         with hold(connection, TABLE_LOCK):
             return _build_vector_index(database, connection, column, config, on_progress)
@@ -77,13 +78,14 @@ def _build_vector_index(
     on_progress: OnBuildProgress | None,
 ) -> float | None:
     lift_time_limit(connection)
+    table = database.table
     successor, retired = _transitional_names(column)
-    drop_index(connection, retired)
-    state, vectors, reason = _inspect(connection, column, config)
+    drop_index(connection, table, retired)
+    state, vectors, reason = _inspect(connection, table, column, config)
     if reason is None:
-        drop_index(connection, successor)
+        drop_index(connection, table, successor)
         return None
-    definition = sql.SQL("ON knowledge_base USING hnsw ({} {}) WITH (m = {}, ef_construction = {})").format(
+    definition = sql.SQL("USING hnsw ({} {}) WITH (m = {}, ef_construction = {})").format(
         sql.Identifier(column.name),
         sql.Identifier(column.operator_class),
         sql.Literal(config.m),
@@ -93,22 +95,22 @@ def _build_vector_index(
     if state.valid:
         _log_replacement(column, state, reason, index_bloat(state, vectors, column.vector_bytes))
     # PostgreSQL completes a build whose process has died meanwhile.
-    left = describe(connection, successor)
+    left = describe(connection, table, successor)
     if not state.valid or repair_reason(left, column, config, vectors) is not None:
-        drop_index(connection, successor)
+        drop_index(connection, table, successor)
         try:
-            settings = _prepare_build(connection, column, config, vectors, replaces=state.valid)
+            settings = _prepare_build(connection, table, column, config, vectors, replaces=state.valid)
         except Error as error:
             raise not_built(column.index, error) from None
         with watch_build(database, connection, column.index, vectors, on_progress):
-            create_index(connection, successor if state.valid else column.index, definition, settings)
+            create_index(connection, table, successor if state.valid else column.index, definition, settings)
     if state.valid:
         # Renaming an index locks neither the table nor its readers.
         with connection.transaction():
-            _rename(connection, column.index, retired)
-            _rename(connection, successor, column.index)
-        drop_index(connection, retired)
-    if _inspect(connection, column, config)[2] == "bloated":
+            _rename(connection, table, column.index, retired)
+            _rename(connection, table, successor, column.index)
+        drop_index(connection, table, retired)
+    if _inspect(connection, table, column, config)[2] == "bloated":
         logger.warning(
             "%s is larger than EMBEDDING_INDEX_BLOAT_CEILING=%g allows although it was just built; raise it, or every "
             "run builds the index again",
@@ -120,11 +122,11 @@ def _build_vector_index(
 
 
 def _inspect(
-    connection: Connection, column: SpaceColumn, config: IndexConfig
+    connection: Connection, table: Table, column: SpaceColumn, config: IndexConfig
 ) -> tuple[IndexState, int, RepairReason | None]:
     """The state of a space's index, the vectors it should hold, why it must be built."""
-    state = describe(connection, column.index)
-    vectors = count_vectors(connection, column)
+    state = describe(connection, table, column.index)
+    vectors = count_vectors(connection, table, column)
     return state, vectors, repair_reason(state, column, config, vectors)
 
 
@@ -151,16 +153,17 @@ def _log_replacement(column: SpaceColumn, state: IndexState, reason: RepairReaso
 
 
 def _prepare_build(
-    connection: Connection, column: SpaceColumn, config: IndexConfig, vectors: int, *, replaces: bool
+    connection: Connection, table: Table, column: SpaceColumn, config: IndexConfig, vectors: int, *, replaces: bool
 ) -> dict[str, str]:
     """Clear away what the load left, and choose the settings of the build by what there is to index."""
     # Every vector written has left a dead row. Now this takes a moment; with the index there it would have to be
     # scanned too, and repaired at great length, so one that is to go is left as it is. TRUNCATE would lock out readers.
-    connection.execute(
-        "VACUUM (ANALYZE, TRUNCATE false, INDEX_CLEANUP false) knowledge_base"
+    vacuum = (
+        "VACUUM (ANALYZE, TRUNCATE false, INDEX_CLEANUP false) {}"
         if replaces
-        else "VACUUM (ANALYZE, TRUNCATE false) knowledge_base"
+        else "VACUUM (ANALYZE, TRUNCATE false) {}"
     )
+    connection.execute(sql.SQL(vacuum).format(table.relation), [])
     wanted = graph_memory_mb(vectors, column.vector_bytes, config.m)
     memory = min(config.memory_mb, max(wanted, _WORKER_MEMORY_MB * (config.workers + 1)))
     logger.info(
@@ -197,11 +200,13 @@ def _transitional_names(column: SpaceColumn) -> tuple[str, str]:
     return f"{column.index}_new", f"{column.index}_old"
 
 
-def _is_settled(connection: Connection, column: SpaceColumn, config: IndexConfig) -> bool:
+def _is_settled(connection: Connection, table: Table, column: SpaceColumn, config: IndexConfig) -> bool:
     """True if the index is as it should be, and a replacement that was interrupted left nothing behind."""
-    left_behind = any(describe(connection, name).exists for name in _transitional_names(column))
-    return not left_behind and _inspect(connection, column, config)[2] is None
+    left_behind = any(describe(connection, table, name).exists for name in _transitional_names(column))
+    return not left_behind and _inspect(connection, table, column, config)[2] is None
 
 
-def _rename(connection: Connection, name: str, new_name: str) -> None:
-    connection.execute(sql.SQL("ALTER INDEX {} RENAME TO {}").format(sql.Identifier(name), sql.Identifier(new_name)))
+def _rename(connection: Connection, table: Table, name: str, new_name: str) -> None:
+    connection.execute(
+        sql.SQL("ALTER INDEX {} RENAME TO {}").format(sql.Identifier(table.schema, name), sql.Identifier(new_name))
+    )

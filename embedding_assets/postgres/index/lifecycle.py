@@ -82,9 +82,9 @@ def _drop_indexes(database: Database, column: SpaceColumn) -> None:
     with database.session() as connection, hold(connection, TABLE_LOCK):
         # Only now: it may serve searches since, and then keeps the index that the sensor probes.
         [column] = [known for known in list_spaces(database) if known.space == column.space]
-        drop_index(connection, column.index)
+        drop_index(connection, database.table, column.index)
         if pending_index_waits(database, column):
-            drop_index(connection, column.pending_index)
+            drop_index(connection, database.table, column.pending_index)
 
 
 @dataclass(frozen=True, slots=True)

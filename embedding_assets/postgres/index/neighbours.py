@@ -12,16 +12,21 @@ from typing import TYPE_CHECKING, Any, Final
 from psycopg import errors as pg
 from psycopg import sql
 
-from embedding_assets.postgres.catalog import DISTANCE_OPERATORS
+from embedding_assets.postgres.catalog import DISTANCE_OPERATORS, parts_of_index
+from embedding_assets.postgres.samples import table_sample
 
 if TYPE_CHECKING:
     from embedding_assets.postgres.connection import Connection, Database
+    from embedding_assets.postgres.table import Table
     from embedding_assets.spaces import SpaceColumn
 
 _LARGEST_EF_SEARCH: Final = 1000
 
 _SHORTEST_LIMIT_MILLISECONDS: Final = 1000
 """It also holds for the statements that end a savepoint and the transaction, which must not be cancelled."""
+
+_CANDIDATES: Final = 20
+"""Rows of the pages that are looked at for each query that is wanted."""
 
 _TRANSACTION_SECONDS: Final = 1.0
 """Queries share a transaction until then. A long one keeps others from dropping an index."""
@@ -53,25 +58,35 @@ class Answer:
 def sample_queries(database: Database, column: SpaceColumn, size: int) -> list[StoredQuery]:
     """Stored vectors from one place in hash order, the same each time: hashes are uniform, so they are any vectors.
 
+    Of a table of the user's, whose hashes are in no index, those of some pages, the same ones each time.
+
     Sorting at random would read them all, as would another order than that of the table's own index of hashes, which
     in an adopted table need not be that of "C". Zero vectors have no direction, and are in no index of cosines.
     """
-    return database.run(lambda connection: _sample(connection, column, size))
+    return database.run(lambda connection: _sample(connection, database.table, column, size))
 
 
-def _sample(connection: Connection, column: SpaceColumn, size: int) -> list[StoredQuery]:
+def _sample(connection: Connection, table: Table, column: SpaceColumn, size: int) -> list[StoredQuery]:
     start = hashlib.sha256(column.space.name.encode()).hexdigest()[:8]
     usable = sql.SQL("{} IS NOT NULL").format(sql.Identifier(column.name))
     if column.similarity == "cosine":
         usable = sql.SQL("{} AND vector_norm({}::vector) > 0").format(usable, sql.Identifier(column.name))
+    selected = sql.SQL("SELECT {}, {}").format(table.hash(), sql.Identifier(column.name))
     rows: list[tuple[Any, ...]] = []
+    if not table.is_own:
+        usable = sql.SQL("{} AND {}").format(usable, table.condition)
+        for source in (
+            sql.SQL("{} REPEATABLE (1) WHERE {} ").format(table_sample(table, _CANDIDATES * size), usable),
+            sql.SQL("{} k WHERE {} ORDER BY {} ").format(table.relation, usable, table.key_order()),
+        ):
+            if len(rows) < size:
+                rows = connection.execute(sql.SQL("{} FROM {} LIMIT %s").format(selected, source), [size]).fetchall()
+        return [StoredQuery(*row) for row in rows]
     for comparison in (">=", "<"):
         rows += connection.execute(
             sql.SQL("""
-                SELECT chunk_hash, {column} FROM knowledge_base
-                WHERE {usable} AND chunk_hash {than} %s
-                ORDER BY chunk_hash LIMIT %s
-            """).format(column=sql.Identifier(column.name), usable=usable, than=sql.SQL(comparison)),
+                {selected} FROM {table} k WHERE {usable} AND chunk_hash {than} %s ORDER BY chunk_hash LIMIT %s
+            """).format(selected=selected, table=table.relation, usable=usable, than=sql.SQL(comparison)),
             [start, size - len(rows)],
         ).fetchall()
     return [StoredQuery(*row) for row in rows]
@@ -85,19 +100,24 @@ class NeighbourSearch:
 
     def __init__(self, database: Database, column: SpaceColumn, k: int) -> None:
         self._database = database
-        self._index = column.index
+        self._indexes = database.run(lambda connection: parts_of_index(connection, database.table, column.index))
         self._k = k
         vectors = sql.Identifier(column.name)
         nearest = sql.SQL("""
-            SELECT chunk_hash, {column} {operator} %(vector)s AS distance, {further} FROM knowledge_base
+            SELECT {hash}, {column} {operator} %(vector)s AS distance, {further} FROM {table} k
             WHERE {column} IS NOT NULL ORDER BY distance LIMIT %(limit)s
         """)
-        operator = DISTANCE_OPERATORS[column.similarity]
-        self._by_index = nearest.format(column=vectors, operator=operator, further=sql.SQL("0"))
+        parts = {
+            "hash": sql.SQL("{} AS chunk_hash").format(database.table.hash()),
+            "column": vectors,
+            "operator": DISTANCE_OPERATORS[column.similarity],
+            "table": database.table.relation,
+        }
+        self._by_index = nearest.format(**parts, further=sql.SQL("0"))
         # In a query around it, so that the cosine is computed for the nearest rows only.
         self._exact = sql.SQL(
             "SELECT chunk_hash, distance, coalesce(1 - nullif(vector <=> %(vector)s, 'NaN'), 0) FROM ({}) AS nearest"
-        ).format(nearest.format(column=vectors, operator=operator, further=sql.SQL("{} AS vector").format(vectors)))
+        ).format(nearest.format(**parts, further=sql.SQL("{} AS vector").format(vectors)))
 
     def exact(
         self,
@@ -130,13 +150,14 @@ class NeighbourSearch:
 
     def planner_uses_index(self, query: StoredQuery, ef_search: int) -> bool:
         """True if PostgreSQL answers a search by this index of its own accord."""
-        return self._index in self._indexes_read(
+        read = self._indexes_read(
             self._by_index, query, lambda connection: self._configure_search(connection, ef_search)
         )
+        return not self._indexes.isdisjoint(read)
 
     def can_use_index(self, query: StoredQuery) -> bool:
         """True if ``by_index`` reads this index."""
-        return self._index in self._indexes_read(self._by_index, query, _force_index)
+        return not self._indexes.isdisjoint(self._indexes_read(self._by_index, query, _force_index))
 
     def is_exact(self, query: StoredQuery) -> bool:
         """True if ``exact`` reads no index at all."""

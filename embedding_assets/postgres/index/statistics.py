@@ -11,11 +11,13 @@ from psycopg import sql
 from psycopg.rows import dict_row
 
 from embedding_assets.postgres.backlog import count_vectors
+from embedding_assets.postgres.catalog import describe
 from embedding_assets.postgres.samples import SAMPLE_ROWS, table_sample
 from embedding_assets.spaces import UNIT_LENGTH_TOLERANCE
 
 if TYPE_CHECKING:
     from embedding_assets.postgres.connection import Connection, Database
+    from embedding_assets.postgres.table import Table
     from embedding_assets.spaces import SpaceColumn
 
 _FEW_ROWS: Final = 20_000
@@ -94,52 +96,55 @@ def measure_vectors(database: Database, column: SpaceColumn, *, thorough: bool =
             of an index of cosines, but counts them nowhere: only reading the column finds a single one.
     """
 
+    table = database.table
+
     def work(connection: Connection) -> VectorStatistics:
         return VectorStatistics(
-            count=count_vectors(connection, column),
-            **_of_the_table(connection, column),
+            count=count_vectors(connection, table, column),
+            **_of_the_table(connection, table, column),
             **(
-                (thorough and _norms_in_time(connection, column))
-                or _norms(connection, column, table_sample(SAMPLE_ROWS if thorough else _FEW_ROWS))
+                (thorough and _norms_in_time(connection, table, column))
+                or _norms(connection, table, column, table_sample(table, SAMPLE_ROWS if thorough else _FEW_ROWS))
             ),
         )
 
     return database.run(work)
 
 
-def _of_the_table(connection: Connection, column: SpaceColumn) -> dict[str, Any]:
+def _of_the_table(connection: Connection, table: Table, column: SpaceColumn) -> dict[str, Any]:
     query = """
-        SELECT pg_relation_size(c.oid) AS heap_bytes,
-               coalesce(pg_total_relation_size(nullif(c.reltoastrelid, 0)), 0) AS toast_bytes,
-               coalesce(pg_relation_size(to_regclass(quote_ident(%s))), 0) AS pending_index_bytes,
-               pg_stat_get_live_tuples(c.oid) AS live_rows,
-               pg_stat_get_dead_tuples(c.oid) AS dead_rows,
-               greatest(pg_stat_get_last_vacuum_time(c.oid), pg_stat_get_last_autovacuum_time(c.oid)) AS vacuumed_at,
+        SELECT coalesce(sum(pg_relation_size(c.oid)), 0)::bigint AS heap_bytes,
+               coalesce(sum(pg_total_relation_size(nullif(c.reltoastrelid, 0))), 0)::bigint AS toast_bytes,
+               coalesce(sum(pg_stat_get_live_tuples(c.oid)), 0)::bigint AS live_rows,
+               coalesce(sum(pg_stat_get_dead_tuples(c.oid)), 0)::bigint AS dead_rows,
+               max(greatest(pg_stat_get_last_vacuum_time(c.oid), pg_stat_get_last_autovacuum_time(c.oid)))
+                   AS vacuumed_at,
                (SELECT extversion FROM pg_extension WHERE extname = 'vector') AS pgvector
-        FROM pg_class c WHERE c.oid = 'knowledge_base'::regclass
+        FROM (SELECT to_regclass(format('%%I.%%I', %s::text, %s::text)) AS oid) AS root
+        JOIN pg_class c ON c.oid = root.oid OR c.oid IN (SELECT relid FROM pg_partition_tree(root.oid))
     """
     cursor = connection.cursor(row_factory=dict_row)
-    row: Any = cursor.execute(query, [column.pending_index]).fetchone()
-    return dict(row)
+    row: Any = cursor.execute(query, [table.schema, table.name]).fetchone()
+    return {**row, "pending_index_bytes": describe(connection, table, column.pending_index).size_bytes}
 
 
-def _norms_in_time(connection: Connection, column: SpaceColumn) -> dict[str, Any] | None:
+def _norms_in_time(connection: Connection, table: Table, column: SpaceColumn) -> dict[str, Any] | None:
     """Of all vectors; None if that takes too long."""
     limit = str(round(_WHOLE_COLUMN_SECONDS * 1000))
     try:
         with connection.transaction():
             connection.execute("SELECT set_config('statement_timeout', %s, true)", [limit])
-            return _norms(connection, column, sql.SQL(""))
+            return _norms(connection, table, column, sql.SQL("{} k").format(table.relation))
     except pg.QueryCanceled:
         return None
 
 
-def _norms(connection: Connection, column: SpaceColumn, sample: sql.Composable) -> dict[str, Any]:
+def _norms(connection: Connection, table: Table, column: SpaceColumn, sample: sql.Composable) -> dict[str, Any]:
     """Of the vectors in ``sample``. The type ``vector`` itself keeps NaN and infinity out."""
     query = sql.SQL("""
         WITH vectors AS NOT MATERIALIZED (
             SELECT vector_dims({column}) AS dimensions, vector_norm({column}::vector) AS norm
-            FROM knowledge_base {sample} WHERE {column} IS NOT NULL
+            FROM {sample} WHERE {column} IS NOT NULL AND {condition}
         )
         SELECT count(*) AS sampled,
                count(*) FILTER (WHERE dimensions <> %(dimensions)s) AS wrong_dimensions,
@@ -148,7 +153,7 @@ def _norms(connection: Connection, column: SpaceColumn, sample: sql.Composable) 
                    AS not_unit_length,
                min(nullif(norm, 0)) AS norm_min, avg(nullif(norm, 0)) AS norm_mean, max(nullif(norm, 0)) AS norm_max
         FROM vectors
-    """).format(column=sql.Identifier(column.name), sample=sample)
+    """).format(column=sql.Identifier(column.name), sample=sample, condition=table.condition)
     space = column.space
     parameters = {"dimensions": space.dimensions, "normalized": space.normalized, "tolerance": UNIT_LENGTH_TOLERANCE}
     row: Any = connection.cursor(row_factory=dict_row).execute(query, parameters).fetchone()

@@ -1,0 +1,213 @@
+"""The column of a vector space in the table: a new one, or one that is there; never a rewrite of the table."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from psycopg import sql
+
+from embedding_assets.errors import ConfigurationError
+from embedding_assets.spaces import Storage, VectorSpace
+
+if TYPE_CHECKING:
+    from embedding_assets.postgres.connection import Connection
+    from embedding_assets.postgres.table import Table
+
+_LONGEST_INDEX: Final = 55
+"""Characters of an index's name: with ``_pending`` behind it PostgreSQL keeps 63."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A column for the vectors of a space, its type, and the name of its index."""
+
+    name: str
+    storage: Storage
+    index: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """A column that is there.
+
+    Attributes:
+        storage: its type.
+        declared: dimensions that it says; None: any.
+        stored: dimensions of a vector in it; None: it is empty.
+    """
+
+    storage: Storage
+    declared: int | None
+    stored: int | None
+
+
+def take_first_column(
+    connection: Connection,
+    table: Table,
+    space: VectorSpace,
+    *,
+    setting_of: Mapping[str, str],
+    claim: bool,
+    may_leave: bool,
+) -> Place | None:
+    """The table's first vector column as that of ``space``, added if it is not there; None if it is left alone.
+
+    Args:
+        connection: in a transaction with a limit on waiting for locks.
+        table: which.
+        space: whose vectors the column is for.
+        setting_of: attribute of a space → the setting behind it, for messages.
+        claim: take vectors that the column holds already for ones of this space.
+        may_leave: leave a column alone that holds vectors of another length, or of a model that is not known.
+
+    Raises:
+        ConfigurationError: the column holds vectors of unknown origin, or cannot hold those of the space.
+    """
+    found = _find(connection, table, table.vectors)
+    if found is None:
+        _add(connection, table, table.vectors, space.storage, space.dimensions)
+        return Place(table.vectors, space.storage, _index_name(connection, table, table.vectors))
+    fits = (found.declared, found.storage == "halfvec") == (space.dimensions, found.storage == "halfvec")
+    if found.stored is None:
+        storage = found.storage if fits and found.storage == "halfvec" else space.storage
+        if not fits or found.storage != storage:
+            if not table.is_own:
+                raise ConfigurationError(
+                    f"column {table.vectors} of {table} is {found.storage}({found.declared or 'any length'}), and "
+                    f"{space.model} makes {space.dimensions} dimensions; name another column with "
+                    "EMBEDDING_TABLE_COLUMN and run `embedding-assets adopt` again, or change this one"
+                )
+            # Nothing is in it: in its place a new one costs a moment, and another type a rewrite of all rows.
+            drop_column(connection, table, table.vectors)
+            _add(connection, table, table.vectors, storage, space.dimensions)
+        return Place(table.vectors, storage, _index_name(connection, table, table.vectors))
+    if problem := _unclaimable(table, space, found, setting_of, claim=claim):
+        if may_leave:
+            return None
+        raise ConfigurationError(f"{problem}, or EMBEDDING_NEW_SPACE=true to leave it alone and add another column")
+    return Place(table.vectors, found.storage, _index_name(connection, table, table.vectors))
+
+
+def add_column(connection: Connection, table: Table, space: VectorSpace, taken: Collection[str]) -> Place:
+    """A further column; not one of ``taken``, nor any that the table has."""
+    slugs = [space.slug, *(f"{space.slug[:28].rstrip('_')}_{number}" for number in range(2, 100))]
+    names = (f"embedding_{slug}" for slug in slugs)
+    name = next(name for name in names if name not in taken and _find(connection, table, name) is None)
+    _add(connection, table, name, space.storage, space.dimensions)
+    return Place(name, space.storage, _index_name(connection, table, name))
+
+
+def drop_column(connection: Connection, table: Table, name: str) -> None:
+    """Drop a column, and with it its indexes; PostgreSQL keeps the rows as they are."""
+    unwatch_removals(connection, table, name)
+    connection.execute(sql.SQL("ALTER TABLE {} DROP COLUMN {}").format(table.relation, sql.Identifier(name)), [])
+
+
+def watch_removals(connection: Connection, column: str) -> None:
+    """Let a chunk whose vector is taken away count as pending from then on, unless that statement says since when.
+
+    In ``knowledge_base`` alone, which has a column for that. The condition is one of the trigger, so nothing is called
+    where a vector is written.
+    """
+    connection.execute(
+        sql.SQL("""
+            CREATE OR REPLACE TRIGGER {trigger} BEFORE UPDATE OF {column} ON knowledge_base FOR EACH ROW
+            WHEN (
+                OLD.{column} IS NOT NULL AND NEW.{column} IS NULL
+                AND OLD.pending_since IS NOT DISTINCT FROM NEW.pending_since
+            )
+            EXECUTE FUNCTION knowledge_base_vector_removed()
+        """).format(trigger=sql.Identifier(f"{column}_removed"), column=sql.Identifier(column))
+    )
+
+
+def unwatch_removals(connection: Connection, table: Table, column: str) -> None:
+    """PostgreSQL neither drops nor changes a column that a trigger names."""
+    connection.execute(
+        sql.SQL("DROP TRIGGER IF EXISTS {} ON {}").format(sql.Identifier(f"{column}_removed"), table.relation), []
+    )
+
+
+def _unclaimable(
+    table: Table, space: VectorSpace, found: _Found, setting_of: Mapping[str, str], *, claim: bool
+) -> str | None:
+    """The reason why a filled column cannot be the one of a space, and what to set."""
+    column = table.vectors
+    if found.stored != space.dimensions:
+        return (
+            f"{setting_of['dimensions']}: column {column} holds vectors of {found.stored} dimensions, "
+            f"{space.model} makes {space.dimensions}; set {setting_of['model']} to the model that filled the column"
+        )
+    if not claim:
+        return (
+            f"column {column} already holds vectors, but not by which model; set EMBEDDING_PROVIDER to who made them "
+            "and EMBEDDING_MODEL_NAME (with EMBEDDING_MODEL_REVISION), or for an API EMBEDDING_OPENAI_MODEL, to the "
+            f"model, even if it is the default {space.model}"
+        )
+    if found.declared is None:
+        return (
+            f"column {column} does not say how long its vectors are, so no index can have it; while nothing else uses "
+            f"the table, run ALTER TABLE {table} ALTER COLUMN {column} TYPE {found.storage}({found.stored})"
+        )
+    if found.storage == "vector" and space.storage == "halfvec":
+        return (
+            f"column {column} is a vector of {found.stored:,} dimensions, which no index can have; while nothing else "
+            f"uses the table, run ALTER TABLE {table} ALTER COLUMN {column} TYPE halfvec({found.stored})"
+        )
+    return None
+
+
+def _find(connection: Connection, table: Table, name: str) -> _Found | None:
+    row: Any = connection.execute(
+        """
+        SELECT format_type(atttypid, NULL), nullif(atttypmod, -1) FROM pg_attribute
+        WHERE attrelid = to_regclass(format('%%I.%%I', %s::text, %s::text)) AND attname = %s AND NOT attisdropped
+        """,
+        [table.schema, table.name, name],
+    ).fetchone()
+    if row is None:
+        return None
+    storage: Storage = "halfvec" if row[0].endswith("halfvec") else "vector"
+    stored = connection.execute(
+        sql.SQL("SELECT vector_dims({0}) FROM {1} WHERE {0} IS NOT NULL LIMIT 1").format(
+            sql.Identifier(name), table.relation
+        ),
+        [],
+    ).fetchone()
+    return _Found(storage, row[1], stored[0] if stored else None)
+
+
+def _add(connection: Connection, table: Table, name: str, storage: Storage, dimensions: int) -> None:
+    connection.execute(
+        sql.SQL("ALTER TABLE {} ADD COLUMN {} {}({})").format(
+            table.relation, sql.Identifier(name), sql.Identifier(storage), sql.Literal(dimensions)
+        ),
+        [],
+    )
+
+
+def _index_name(connection: Connection, table: Table, column: str) -> str:
+    """The HNSW index that the column has, whatever its name; else a name that is free."""
+    row = connection.execute(
+        """
+        SELECT c.relname FROM pg_index i JOIN pg_class c ON c.oid = indexrelid JOIN pg_am m ON m.oid = c.relam
+        JOIN pg_attribute a ON a.attrelid = indrelid AND a.attnum = indkey[0]
+        WHERE indrelid = to_regclass(format('%%I.%%I', %s::text, %s::text)) AND attname = %s AND amname = 'hnsw'
+          AND indpred IS NULL AND indisvalid AND length(c.relname) <= %s ORDER BY c.relname LIMIT 1
+        """,
+        [table.schema, table.name, column, _LONGEST_INDEX],
+    ).fetchone()
+    if row is not None:
+        return str(row[0])
+    base = f"idx_knowledge_{column}" if table.is_own else f"{table.name}_{column}_hnsw"
+    if len(base.encode()) > _LONGEST_INDEX:
+        base = f"{base[:40]}_{hashlib.sha256(base.encode()).hexdigest()[:8]}"
+    for number in range(1, 100):
+        name = base if number == 1 else f"{base[: _LONGEST_INDEX - 3]}_{number}"
+        query = "SELECT to_regclass(format('%%I.%%I', %s::text, %s::text))"
+        if connection.execute(query, [table.schema, name]).fetchone() == (None,):
+            return name
+    raise ConfigurationError(f"the names {base} to {base}_99 are taken in schema {table.schema}")

@@ -1,0 +1,195 @@
+"""The table that the settings mean, found in the database."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from embedding_assets.errors import ConfigurationError, TableNotAdoptedError
+from embedding_assets.postgres.table import Column, Table, quoted
+
+if TYPE_CHECKING:
+    import psycopg
+
+    from embedding_assets.config import TableConfig
+
+OWN_TABLE: Final = "knowledge_base"
+VERSION_TABLE: Final = "embedding_schema_version"
+ADOPTED_TABLE: Final = "embedding_adopted_table"
+"""In the schema of a table's records: which table it is, and what of its rows is embedded."""
+
+
+def find_table(connection: psycopg.Connection[Any], config: TableConfig) -> Table:
+    """The table that is configured, else ``knowledge_base``, else the only one that was adopted.
+
+    Raises:
+        TableNotAdoptedError: the table is there, and not adopted.
+        ConfigurationError: there is no such table, or it is not clear which one is meant.
+    """
+    adopted = list_adopted(connection)
+    if config.relation is not None:
+        schema, name, _ = locate(connection, config.relation)
+        found = next((table for table in adopted if (table.schema, table.name) == (schema, name)), None)
+        if found is not None:
+            _check_agrees(found, config)
+            return found
+        own = _own_table(connection, adopted)
+        if own is not None and own.oid and (own.schema, own.name) == (schema, name):
+            return own
+        raise TableNotAdoptedError(
+            f"{config.relation} is not adopted yet; `embedding-assets adopt {config.relation}` shows what that takes"
+        )
+    own = _own_table(connection, adopted)
+    if own is not None and (own.oid or not adopted):
+        return own
+    if len(adopted) == 1:
+        _check_agrees(adopted[0], config)
+        return adopted[0]
+    names = ", ".join(str(table) for table in adopted)
+    raise ConfigurationError(f"several tables are adopted; set EMBEDDING_TABLE to one of {names}")
+
+
+def locate(connection: psycopg.Connection[Any], relation: str) -> tuple[str, str, int]:
+    """Schema, name and oid of a table that is called as in SQL.
+
+    Raises:
+        ConfigurationError: there is none.
+    """
+    try:
+        row = connection.execute(
+            """
+            SELECT n.nspname, c.relname, c.oid::bigint FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace
+            WHERE c.oid = to_regclass(%s)
+            """,
+            [relation],
+        ).fetchone()
+    except connection.DataError:
+        row = None
+    if row is None:
+        alike = connection.execute(
+            """
+            SELECT format('%%I.%%I', schemaname, tablename) FROM pg_tables
+            WHERE lower(tablename) = lower(reverse(split_part(reverse(replace(%s, '"', '')), '.', 1)))
+              AND schemaname NOT IN ('pg_catalog', 'information_schema') ORDER BY 1 LIMIT 3
+            """,
+            [relation],
+        ).fetchall()
+        hint = f"; there is {' and '.join(name for (name,) in alike)}" if alike else ""
+        raise ConfigurationError(f"there is no table {relation} in this database, or its schema may not be used{hint}")
+    return row[0], row[1], row[2]
+
+
+def list_adopted(connection: psycopg.Connection[Any]) -> list[Table]:
+    """Tables that were adopted in this database, as far as this role may know."""
+    from psycopg import sql
+
+    schemas = connection.execute(
+        """
+        SELECT n.nspname FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace
+        WHERE relname = %s AND relkind = 'r' AND has_schema_privilege(n.oid, 'USAGE')
+          AND has_table_privilege(c.oid, 'SELECT') ORDER BY 1
+        """,
+        [ADOPTED_TABLE],
+    ).fetchall()
+    tables = []
+    for (records,) in schemas:
+        query = sql.SQL("SELECT schema_name, table_name, definition FROM {}").format(
+            sql.Identifier(records, ADOPTED_TABLE)
+        )
+        tables += [
+            describe_table(connection, schema, name, records, definition)
+            for schema, name, definition in connection.execute(query).fetchall()
+        ]
+    return tables
+
+
+def describe_table(
+    connection: psycopg.Connection[Any], schema: str, name: str, records: str, definition: dict[str, Any]
+) -> Table:
+    """An adopted table by its definition, and its columns' types as they are now; ``oid`` 0 if it is gone."""
+    rows = connection.execute(
+        """
+        SELECT c.oid::bigint, c.relkind::text, attname, format_type(atttypid, NULL)
+        FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace JOIN pg_attribute ON attrelid = c.oid
+        WHERE nspname = %s AND relname = %s AND relkind IN ('r', 'p') AND attnum > 0 AND NOT attisdropped
+        """,
+        [schema, name],
+    ).fetchall()
+    types = {column: kind for _, _, column, kind in rows}
+
+    def columns(names: list[str]) -> tuple[Column, ...]:
+        return tuple(Column(column, types.get(column, "text")) for column in names)
+
+    return Table(
+        schema,
+        name,
+        rows[0][0] if rows else 0,
+        records,
+        is_own=False,
+        key=columns(definition["key"]),
+        template=definition["text"],
+        metadata=columns(definition["metadata"]),
+        where=definition["where"],
+        vectors=definition["column"],
+        kind=rows[0][1] if rows else "r",
+    )
+
+
+def _own_table(connection: psycopg.Connection[Any], adopted: list[Table]) -> Table | None:
+    """``knowledge_base`` as this package made it, or where it will be; None if that is another's by now.
+
+    Raises:
+        TableNotAdoptedError: there is one that this package did not make.
+        ConfigurationError: it is in a schema that is not searched.
+    """
+    row: Any = connection.execute(
+        """
+        SELECT n.nspname, c.oid::bigint, current_schema(),
+               EXISTS (SELECT FROM pg_class v WHERE v.relname = %(version)s AND v.relnamespace = n.oid),
+               (SELECT string_agg(quote_ident(o.nspname), ', ') FROM pg_class v JOIN pg_namespace o
+                   ON o.oid = v.relnamespace
+                WHERE v.relname = %(version)s
+                  AND EXISTS (SELECT FROM pg_class WHERE relname = %(own)s AND relnamespace = o.oid))
+        FROM (SELECT to_regclass(%(own)s)::oid AS oid) AS own
+        LEFT JOIN pg_class c ON c.oid = own.oid LEFT JOIN pg_namespace n ON n.oid = c.relnamespace
+        """,
+        {"own": OWN_TABLE, "version": VERSION_TABLE},
+    ).fetchone()
+    schema, oid, current, is_made, elsewhere = row
+    if oid is None:
+        if elsewhere and not adopted:
+            raise ConfigurationError(
+                f"this role's search_path lacks schema {elsewhere}, where knowledge_base is, and a second, empty table "
+                f"would be made. Run ALTER ROLE … SET search_path = {elsewhere}, …"
+            )
+        if current is None and not adopted:
+            raise ConfigurationError(
+                "this role's search_path names no schema that is there; create one, or set search_path"
+            )
+        return None if current is None else Table(current, OWN_TABLE, 0, current, is_own=True)
+    if is_made:
+        return Table(schema, OWN_TABLE, oid, schema, is_own=True)
+    if adopted:
+        return None
+    raise TableNotAdoptedError(
+        f"there is a table {quoted([schema])}.knowledge_base that was not made by embedding-assets; to embed it as it "
+        "is, run `embedding-assets adopt knowledge_base`"
+    )
+
+
+def _check_agrees(table: Table, config: TableConfig) -> None:
+    """Refuse settings that say something else than what the table was adopted with."""
+    from embedding_assets.postgres.table import template_of
+
+    stated = {
+        "EMBEDDING_TABLE_KEY": (config.key, tuple(column.name for column in table.key)),
+        "EMBEDDING_TABLE_TEXT": (config.text and template_of(config.text, ()), table.template),
+        "EMBEDDING_TABLE_METADATA": (config.metadata, tuple(column.name for column in table.metadata)),
+        "EMBEDDING_TABLE_WHERE": (config.where, table.where),
+        "EMBEDDING_TABLE_COLUMN": (config.column, table.vectors),
+    }
+    differing = [name for name, (mine, theirs) in stated.items() if mine and mine != theirs]
+    if differing:
+        raise ConfigurationError(
+            f"{', '.join(differing)}: {table} was adopted with another value; unset it, or run `embedding-assets adopt "
+            f"{table}` to change that"
+        )
