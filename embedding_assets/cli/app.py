@@ -13,6 +13,7 @@ import typer
 from rich.markup import escape
 
 from embedding_assets.cli import progress, tables
+from embedding_assets.cli.adopt import adopt
 from embedding_assets.cli.console import Json, err, out, print_json, session, show, table_session
 from embedding_assets.cli.models import models_app
 from embedding_assets.cli.spaces import spaces_app
@@ -33,6 +34,7 @@ app = typer.Typer(
 app.add_typer(overview_app)
 app.add_typer(models_app)
 app.add_typer(spaces_app, name="spaces")
+app.command()(adopt)
 
 
 @app.command()
@@ -56,7 +58,7 @@ def demo(
 
 @app.command()
 def migrate(as_json: Json = False) -> None:
-    """Create the tables, or adopt a [bold]knowledge_base[/bold] that is there. Everything else does this by itself."""
+    """Create the tables, or bring them up to date. Everything else does this by itself, except for an adopted table."""
     from embedding_assets.postgres.bootstrap import resolve_url
     from embedding_assets.postgres.connection import Database
     from embedding_assets.postgres.schema import HEAD

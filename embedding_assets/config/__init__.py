@@ -242,7 +242,7 @@ class Settings(EnvironmentSettings):
         """A copy with other embedding settings; see ``with_group``."""
         return self.with_group("embedding", **changes)
 
-    def with_group(self, group: Literal["embedding", "openai", "budget"], **changes: object) -> Settings:
+    def with_group(self, group: Literal["embedding", "openai", "budget", "source"], **changes: object) -> Settings:
         """A copy with other settings in a group, validated; they count as explicitly set.
 
         Raises:

@@ -130,6 +130,7 @@ def describe_table(
         metadata=columns(definition["metadata"]),
         where=definition["where"],
         vectors=definition["column"],
+        found_column=definition["found_column"],
         kind=rows[0][1] if rows else "r",
     )
 

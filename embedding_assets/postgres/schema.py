@@ -29,6 +29,20 @@ MINIMUM_POSTGRESQL: Final = 140_000
 
 HEAD: Final = "0010"
 
+RECORDS: Final = (
+    "embedding_adopted_table",
+    "embedding_endpoints",
+    "embedding_failures",
+    "embedding_index_measurements",
+    "embedding_runs",
+    "embedding_spaces",
+    "embedding_spending",
+    "embedding_usage",
+    "loaded_documents",
+    VERSION_TABLE,
+)
+"""Tables that are kept about an adopted one."""
+
 
 def migrate(database: Database) -> bool:
     """Bring what is kept about the table to the current version, and watch the table's texts; makes ``knowledge_base``.
@@ -60,11 +74,25 @@ def migrate(database: Database) -> bool:
                 raise ConfigurationError(
                     f"the database has schema version {version}, this package knows {HEAD}; upgrade embedding-assets"
                 )
-            _ensure_pgvector(connection, database.address)
+            _ensure_pgvector(connection, table, database.address)
             database.retry(lambda: _upgrade(database, table))
             database.use_table(None)
             watch_texts(database, connection)
     return True
+
+
+def create_records(database: Database) -> None:
+    """Bring what is kept about an adopted table to the current version, in the schema that is there for it.
+
+    Raises:
+        PgvectorError: the extension is missing or too old.
+        DatabasePermissionError: the role may not create tables there.
+    """
+    table = database.table
+    with database.session() as connection, hold(connection, "migrate"):
+        if _current_version(connection, table) != HEAD:
+            _ensure_pgvector(connection, table, database.address)
+            database.retry(lambda: _upgrade(database, table))
 
 
 def watch_texts(database: Database, connection: Connection) -> None:
@@ -134,14 +162,18 @@ def _current_version(connection: Connection, table: Table) -> str | None:
     return row[0] if row else None
 
 
-def _ensure_pgvector(connection: Connection, address: str) -> None:
+def _ensure_pgvector(connection: Connection, table: Table, address: str) -> None:
     server = connection.info.server_version
     if server < MINIMUM_POSTGRESQL:
         raise ConfigurationError(f"{address} runs PostgreSQL {server // 10_000}; version 14 or newer is needed")
     installed = connection.execute("SELECT 1 FROM pg_extension WHERE extname = 'vector'").fetchone()
     if not installed:
         try:
-            connection.execute("CREATE EXTENSION IF NOT EXISTS vector")
+            connection.execute(
+                sql.SQL("CREATE EXTENSION IF NOT EXISTS vector SCHEMA {}").format(
+                    sql.Identifier(_schema_of_extensions(connection, table))
+                )
+            )
         except pg.InsufficientPrivilege:
             raise DatabasePermissionError(
                 f"{address}: this role may not install pgvector; "
@@ -153,6 +185,15 @@ def _ensure_pgvector(connection: Connection, address: str) -> None:
                 "(https://github.com/pgvector/pgvector#installation)"
             ) from None
     _check_pgvector(connection)
+
+
+def _schema_of_extensions(connection: Connection, table: Table) -> str:
+    """Where the role would create one: not among the records of an adopted table, with which it would be dropped."""
+    row = connection.execute(
+        "SELECT name FROM unnest(current_schemas(false)) AS s (name) WHERE %s OR name <> %s LIMIT 1",
+        [table.is_own, table.records],
+    ).fetchone()
+    return row[0] if row else "public"
 
 
 def _check_pgvector(connection: Connection) -> None:

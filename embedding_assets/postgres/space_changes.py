@@ -49,8 +49,9 @@ def rename_space(database: Database, column: SpaceColumn, space: VectorSpace) ->
 def drop_space(database: Database, column: SpaceColumn) -> None:
     """Drop a space: its index, its column, and the records of its runs, failures and measurements.
 
-    What was paid for it stays in the ledger. The table's first column stays, empty, for the next first space. A process
-    that dies in between leaves the space without its index, to be dropped again or to go on with.
+    What was paid for it stays in the ledger. The first column of ``knowledge_base`` stays, empty, for the next first
+    space; in a table of the user's a column that was there before stays as it is. A process that dies in between leaves
+    the space without its index, to be dropped again or to go on with.
 
     Raises:
         ConfigurationError: a run is embedding into it.
@@ -58,7 +59,8 @@ def drop_space(database: Database, column: SpaceColumn) -> None:
     """
     with _alone(database, column):
         with database.session() as session:
-            for index in (column.index, f"{column.index}_new", f"{column.index}_old", column.pending_index):
+            own = [] if _is_found(database.table, column) else [column.index]
+            for index in (*own, f"{column.index}_new", f"{column.index}_old", column.pending_index):
                 drop_index(session, database.table, index)
         database.run(lambda connection: _drop(connection, database.table, column))
 
@@ -86,6 +88,9 @@ def _drop(connection: Connection, table: Table, column: SpaceColumn) -> None:
     rows = connection.execute("SELECT column_name FROM embedding_spaces ORDER BY created_at").fetchall()
     left = [name for (name,) in rows if name != column.name]
     create_function(connection, table, ["embedding", *left] if table.is_own else left)
+    connection.execute("DELETE FROM embedding_spaces WHERE name = %s", [column.space.name])
+    if _is_found(table, column):
+        return
     unwatch_removals(connection, table, column.name)
     change = sql.SQL("ALTER TABLE {} DROP COLUMN {}").format(table.relation, sql.Identifier(column.name))
     if table.is_own and column.name == table.vectors:
@@ -93,4 +98,8 @@ def _drop(connection: Connection, table: Table, column: SpaceColumn) -> None:
             sql.Identifier(column.name), sql.Identifier(column.space.storage), sql.Literal(column.space.dimensions)
         )
     connection.execute(change, [])
-    connection.execute("DELETE FROM embedding_spaces WHERE name = %s", [column.space.name])
+
+
+def _is_found(table: Table, column: SpaceColumn) -> bool:
+    """True for a column that was there before the table was adopted: it stays, and its index."""
+    return table.found_column and column.name == table.vectors

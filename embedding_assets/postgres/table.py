@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
 
 from psycopg import sql
@@ -51,6 +52,7 @@ class Table:
         metadata: columns that searches show.
         where: condition of the rows that are embedded.
         vectors: column for the vectors of the first space.
+        found_column: whether that column was there before the table was adopted.
         kind: ``r``, or ``p`` for a partitioned table.
     """
 
@@ -64,7 +66,8 @@ class Table:
     metadata: tuple[Column, ...] = ()
     where: str | None = None
     vectors: str = "embedding"
-    kind: str = field(default="r")
+    found_column: bool = False
+    kind: str = "r"
 
     def __str__(self) -> str:
         return self.name if self.is_own else f"{_as_identifier(self.schema)}.{_as_identifier(self.name)}"
@@ -189,6 +192,14 @@ class Table:
         return sql.SQL("CASE WHEN {0} > 0 THEN {0} ELSE {1} END").format(_column(alias, "token_count"), guess)
 
 
+def records_schema(schema: str, name: str) -> str:
+    """Name of the schema for the records of a table: one of its own for each table."""
+    full = name if schema == "public" else f"{schema}_{name}"
+    slug = re.sub(r"[^a-z0-9_]+", "_", full.lower())[:36]
+    digest = "" if slug == full else f"_{hashlib.sha256(f'{schema}.{name}'.encode()).hexdigest()[:6]}"
+    return f"embedding_assets_{slug}{digest}"
+
+
 def quoted(texts: Sequence[str]) -> str:
     """Names as a person reads them in a message."""
     return ", ".join(_as_identifier(text) for text in texts)
@@ -255,4 +266,5 @@ def as_json(table: Table) -> dict[str, Any]:
         "metadata": [column.name for column in table.metadata],
         "where": table.where,
         "column": table.vectors,
+        "found_column": table.found_column,
     }

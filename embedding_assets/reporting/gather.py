@@ -51,6 +51,7 @@ def gather_overview(database: Database, settings: Settings) -> Overview:
         created_at=datetime.now(UTC),
         version=version("embedding-assets"),
         database=database.address,
+        table=str(database.table),
         chunks=count_chunks(database),
         documents=count_documents(database),
         ef_search=settings.index.ef_search,

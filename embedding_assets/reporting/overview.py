@@ -149,7 +149,8 @@ class Overview:
         created_at: when this was gathered, with a time zone.
         version: of the package.
         database: its address, without the password.
-        chunks: in ``knowledge_base``.
+        table: its name.
+        chunks: in it.
         documents: that they come from.
         ef_search: at which searches use the indexes.
         recall_floor: recall below which a check warns.
@@ -162,6 +163,7 @@ class Overview:
     created_at: datetime
     version: str
     database: str
+    table: str
     chunks: int
     documents: int
     ef_search: int

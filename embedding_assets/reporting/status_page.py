@@ -34,7 +34,7 @@ _COLOURS: Final = {"": "green", "warn": "yellow", "bad": "red"}
 def status_page(data: Overview) -> RenderableType:
     """Everything at a glance; legible from 80 columns on and without colours."""
     documents = f" of {counted(data.documents, 'document')}" if data.documents else ""
-    head = Text.assemble((counted(data.chunks, "chunk"), "bold"), f"{documents} in knowledge_base ({data.database})")
+    head = Text.assemble((counted(data.chunks, "chunk"), "bold"), f"{documents} in {data.table} ({data.database})")
     if not data.spaces:
         return Group(
             head, Text("Nothing is embedded yet. Next: embedding-assets " + ("embed" if data.chunks else "load PATH"))
