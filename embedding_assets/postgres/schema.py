@@ -232,7 +232,7 @@ def _upgrade(database: Database, table: Table) -> None:
     config = alembic.config.Config()
     config.set_main_option("script_location", "embedding_assets.postgres:migrations")
     with engine.connect() as connection:
-        config.attributes.update(connection=connection, is_own=table.is_own)
+        config.attributes.update(connection=connection, schema=table.records, is_own=table.is_own)
         try:
             alembic.command.upgrade(config, HEAD)
         except sqlalchemy.exc.DBAPIError as error:
@@ -251,16 +251,23 @@ def _translated(error: BaseException | None, database: Database) -> BaseExceptio
     return DatabaseError(f"{address}: the schema was not brought up to date ({type(error).__name__})")
 
 
-def run_alembic(connection: sqlalchemy.Connection, *, is_own: bool) -> None:
+def run_alembic(connection: sqlalchemy.Connection, *, schema: str, is_own: bool) -> None:
     """Called by the migration environment: run what is due on this connection, in one transaction.
 
     Args:
         connection: where.
+        schema: of the records; the search path begins with it, and others may have records too.
         is_own: whether the table is ``knowledge_base`` itself, or one that was adopted.
     """
     from alembic import context
 
-    context.configure(connection=connection, version_table=VERSION_TABLE, transactional_ddl=True, is_own=is_own)
+    context.configure(
+        connection=connection,
+        version_table=VERSION_TABLE,
+        version_table_schema=schema,
+        transactional_ddl=True,
+        is_own=is_own,
+    )
     with context.begin_transaction():
         context.run_migrations()
     connection.commit()
