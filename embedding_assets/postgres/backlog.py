@@ -118,7 +118,8 @@ def fetch_pending(
     # Lengths are known without reading what lies out of line: only texts of the window are read.
     query = sql.SQL("""
         SELECT embedding_position, {text}, {fingerprint}, {key} FROM (
-            SELECT *, sum(embedding_bytes) OVER (ROWS UNBOUNDED PRECEDING) - embedding_bytes AS embedding_before FROM (
+            SELECT *, sum(embedding_bytes) OVER (ORDER BY embedding_position ROWS UNBOUNDED PRECEDING)
+                - embedding_bytes AS embedding_before FROM (
                 SELECT k.*, {order} AS embedding_position, {bytes}::bigint AS embedding_bytes
                 FROM {rows} k
                 WHERE {is_due} AND {order} >= %(lower)s AND {order} < %(upper)s AND {order} > %(after)s

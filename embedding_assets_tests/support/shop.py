@@ -75,7 +75,8 @@ PARTITIONED = Shop(
     create="""
         CREATE SCHEMA shop;
         CREATE TABLE shop."Öffers 100%" (
-            "Valid From" timestamptz NOT NULL, "N°" integer NOT NULL, "The %s Text" text, PRIMARY KEY ("Valid From", "N°")
+            "Valid From" timestamptz NOT NULL, "N°" integer NOT NULL, "The %s Text" text,
+            PRIMARY KEY ("Valid From", "N°")
         ) PARTITION BY RANGE ("Valid From");
         CREATE TABLE shop.early PARTITION OF shop."Öffers 100%" FOR VALUES FROM ('2020-01-01Z') TO ('2021-01-01Z');
         CREATE TABLE shop.late PARTITION OF shop."Öffers 100%" FOR VALUES FROM ('2021-01-01Z') TO ('2030-01-01Z')

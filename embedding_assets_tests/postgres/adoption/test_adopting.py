@@ -79,8 +79,8 @@ def test_from_end_to_end(settings: Settings, shop: Shop, beside: psycopg.Connect
     assert len(rows) == 200
 
 
-@pytest.mark.parametrize("rows, written", [(300, "1,2,3,5"), (0, "")], ids=["most of them", "an empty table"])
-def test_a_condition_says_which_rows(settings: Settings, beside: psycopg.Connection, rows: int, written: str):
+@pytest.mark.parametrize("rows", [300, 0], ids=["most of them", "an empty table"])
+def test_a_condition_says_which_rows(settings: Settings, beside: psycopg.Connection, rows: int):
     fill(beside, BIGINT, rows)
     adopted = adopt_shop(settings, BIGINT, where="lang = 'en' AND title NOT LIKE '%5%'")
     with opened(adopted) as database:
@@ -115,7 +115,9 @@ def test_filters_are_of_the_columns_types(settings: Settings, beside: psycopg.Co
         assert found("price<10", "lang=en", "id>=4") == {4, 6, 8, 10, 12, 14, 16, 18}
         assert found("lang!=en", "price<=1") == {1}
         assert found("lang=' OR true --") == set()
-        with pytest.raises(ConfigurationError, match="knows no 'title'; public.notes was adopted with id, lang, price"):
+        with pytest.raises(
+            ConfigurationError, match=r"knows no 'title'; public.notes was adopted with id, lang, price"
+        ):
             found("title=x")
 
 
@@ -123,9 +125,10 @@ def test_the_backlog_costs_what_is_pending(settings: Settings, beside: psycopg.C
     fill(beside, BIGINT, 100_000)
     adopted = adopt_shop(settings, BIGINT)
     with opened(adopted) as database:
-        for column in (register_space(database, SPACE), register_space(database, FakeProvider().space, new_space=True)):
-            beside.execute(f"UPDATE notes SET {column.name} = array_fill(0.1, ARRAY[{column.space.dimensions}])::vector "
-                           "WHERE id > 50")  # fmt: skip
+        for space in (SPACE, FakeProvider().space):
+            column = register_space(database, space, new_space=True)
+            vector = f"array_fill(0.1, ARRAY[{space.dimensions}])::vector"
+            beside.execute(f"UPDATE notes SET {column.name} = {vector} WHERE id > 50")
             beside.execute("VACUUM ANALYZE notes")
             before = reads(beside)
             assert len(fetch_pending(database, column, range(256), after="", limit=1000)) == 50
@@ -153,7 +156,7 @@ def test_adopting_twice_and_by_two_at_once(settings: Settings, beside: psycopg.C
         assert [column.name for column in database.table.metadata] == ["price"]
         config = TableConfig(relation="notes", text="body")
         with pytest.raises(
-            ConfigurationError, match="adopted with another text; first run .*adopt --undo public.notes"
+            ConfigurationError, match=r"adopted with another text; first run .*adopt --undo public.notes"
         ):
             plan_adoption(database, config)
 
@@ -162,9 +165,9 @@ def test_a_table_that_is_not_adopted_is_left_alone(settings: Settings, beside: p
     fill(beside, BIGINT, 3)
     before = everything(beside, BIGINT)
     other = settings.model_copy(update={"source": TableConfig(relation="notes")})
-    with pytest.raises(TableNotAdoptedError, match="notes is not adopted yet; `embedding-assets adopt notes`"):
-        with open_database(other) as database:
-            pass
+    refusal = pytest.raises(TableNotAdoptedError, match="notes is not adopted yet; `embedding-assets adopt notes`")
+    with refusal, open_database(other):
+        pass
     config = TableConfig(relation="notes", text="body")
     with Database(settings.database.url.get_secret_value(), settings.database, config) as database:
         plan = plan_adoption(database, config)
