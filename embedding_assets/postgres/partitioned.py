@@ -37,10 +37,10 @@ def create_partitioned_index(connection: Connection, table: Table, name: str, de
     ).fetchall()
     indexes: dict[int, sql.Identifier] = {}
     for relid, parent, is_leaf, schema, relation in rows:
-        relation = relation.replace("%", "%%")
+        target = sql.Identifier(schema, relation.replace("%", "%%"))
         own = name if parent is None else f"{name[:_LONGEST_STEM]}_{uuid.uuid4().hex[:8]}"
         how = "CREATE INDEX CONCURRENTLY {} ON {} {}" if is_leaf else "CREATE INDEX {} ON ONLY {} {}"
-        connection.execute(sql.SQL(how).format(sql.Identifier(own), sql.Identifier(schema, relation), definition), [])
+        connection.execute(sql.SQL(how).format(sql.Identifier(own), target, definition), [])
         indexes[relid] = sql.Identifier(schema, own)
         if parent is not None:
             connection.execute(sql.SQL("ALTER INDEX {} ATTACH PARTITION {}").format(indexes[parent], indexes[relid]))
