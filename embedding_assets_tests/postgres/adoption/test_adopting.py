@@ -5,8 +5,9 @@ import pytest
 
 from embedding_assets.config import Settings, TableConfig
 from embedding_assets.errors import ConfigurationError, TableNotAdoptedError
+from embedding_assets.health.judge import judge_embeddings
 from embedding_assets.postgres.adopting import plan_adoption, undo_adoption
-from embedding_assets.postgres.backlog import count_backlog, fetch_pending
+from embedding_assets.postgres.backlog import count_backlog, fetch_pending, oldest_pending
 from embedding_assets.postgres.bootstrap import open_database
 from embedding_assets.postgres.catalog import describe_index
 from embedding_assets.postgres.connection import Database
@@ -203,3 +204,20 @@ def test_an_index_of_another_definition_is_replaced_under_its_own_name(settings:
         column = serving_space(database)
         build_indexes(database, column, adopted.index)
         assert describe_index(database, "theirs").definition == ("hnsw", "vector_cosine_ops", 16, 64)
+
+
+def test_how_long_rows_wait_is_known_by_the_last_run(settings: Settings, beside: psycopg.Connection):
+    fill(beside, BIGINT, 5)
+    adopted = adopt_shop(settings, BIGINT)
+    with opened(adopted) as database:
+        embed(adopted, database)
+        column = serving_space(database)
+        assert oldest_pending(database, column) is None
+        beside.execute(BIGINT.edit)
+        [finished] = beside.execute("SELECT max(finished_at) FROM embedding_assets_notes.embedding_runs").fetchone()
+        assert oldest_pending(database, column) == finished
+        beside.execute("UPDATE embedding_assets_notes.embedding_runs SET finished_at = now() - interval '50 h'")
+        beside.execute("UPDATE embedding_assets_notes.embedding_spaces SET created_at = now() - interval '50 h'")
+        [age] = [one for one in judge_embeddings(database, column, adopted) if one.name == "backlog_age"]
+        assert not age.passed
+        assert age.description.startswith("chunks are pending, and no run has ended for 50.0 h")
