@@ -7,19 +7,14 @@ from typing import TYPE_CHECKING, Final
 from psycopg import errors as pg
 from psycopg import sql
 
-from embedding_assets.errors import ConfigurationError, DatabaseError, DatabasePermissionError, PgvectorError
+from embedding_assets.errors import ConfigurationError, DatabaseError, DatabasePermissionError
 from embedding_assets.postgres.locks import hold
+from embedding_assets.postgres.server_version import check_pgvector, ensure_pgvector
 
 if TYPE_CHECKING:
     import sqlalchemy
 
     from embedding_assets.postgres.connection import Connection, Database
-
-MINIMUM_PGVECTOR: Final = (0, 8, 4)
-"""Parallel builds and vacuum of HNSW indexes were corrected in 0.8.2 to 0.8.4."""
-
-MINIMUM_POSTGRESQL: Final = 140_000
-"""CREATE OR REPLACE TRIGGER came with it; pg_current_xact_id, on which safe retries rest, with 13."""
 
 VERSION_TABLE: Final = "embedding_schema_version"
 HEAD: Final = "0009"
@@ -38,10 +33,9 @@ def migrate(database: Database) -> bool:
         DatabasePermissionError: the role may not do what is needed.
         ConfigurationError: an existing table cannot be adopted, or the schema is newer than this package.
     """
+    if database.run_in_session(_is_current):
+        return False
     with database.session() as connection:
-        if _current_version(connection) == HEAD:
-            _check_pgvector(connection)
-            return False
         # On a connection of its own: Alembic commits and reconnects as it likes.
         with hold(connection, "migrate"):
             version = _current_version(connection)
@@ -51,9 +45,16 @@ def migrate(database: Database) -> bool:
                 raise ConfigurationError(
                     f"the database has schema version {version}, this package knows {HEAD}; upgrade embedding-assets"
                 )
-            _ensure_pgvector(connection, database.address)
+            ensure_pgvector(connection, database.address)
             _upgrade(database, _schema_of_table(connection))
     return True
+
+
+def _is_current(connection: Connection) -> bool:
+    current = _current_version(connection) == HEAD
+    if current:
+        check_pgvector(connection)
+    return current
 
 
 def _current_version(connection: Connection) -> str | None:
@@ -72,47 +73,6 @@ def _schema_of_table(connection: Connection) -> str | None:
         )
     """).fetchone()
     return row[0] if row else None
-
-
-def _ensure_pgvector(connection: Connection, address: str) -> None:
-    server = connection.info.server_version
-    if server < MINIMUM_POSTGRESQL:
-        raise ConfigurationError(f"{address} runs PostgreSQL {server // 10_000}; version 14 or newer is needed")
-    installed = connection.execute("SELECT 1 FROM pg_extension WHERE extname = 'vector'").fetchone()
-    if not installed:
-        try:
-            connection.execute("CREATE EXTENSION IF NOT EXISTS vector")
-        except pg.InsufficientPrivilege:
-            raise DatabasePermissionError(
-                f"{address}: this role may not install pgvector; "
-                "have an administrator run CREATE EXTENSION vector in this database"
-            ) from None
-        except (pg.UndefinedFile, pg.FeatureNotSupported):
-            raise PgvectorError(
-                f"{address}: the server has no pgvector; install pgvector 0.8.4 or newer there "
-                "(https://github.com/pgvector/pgvector#installation)"
-            ) from None
-    _check_pgvector(connection)
-
-
-def _check_pgvector(connection: Connection) -> None:
-    row = connection.execute("""
-        SELECT extversion, extnamespace::regnamespace::text, to_regtype('vector') IS NOT NULL
-        FROM pg_extension WHERE extname = 'vector'
-    """).fetchone()
-    if row is None:
-        raise PgvectorError("the pgvector extension was removed from the database; run CREATE EXTENSION vector")
-    version = tuple(int(part) for part in row[0].split(".") if part.isdigit())
-    if version < MINIMUM_PGVECTOR:
-        raise PgvectorError(
-            f"pgvector {row[0]} is older than 0.8.4; install a newer one on the server, "
-            "then run ALTER EXTENSION vector UPDATE"
-        )
-    if not row[2]:
-        raise PgvectorError(
-            f"pgvector is installed in schema {row[1]}, where it is not found; add that schema to the role's "
-            "search_path (ALTER ROLE … SET search_path = …) and GRANT USAGE on it"
-        )
 
 
 def _upgrade(database: Database, schema: str | None) -> None:

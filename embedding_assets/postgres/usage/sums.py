@@ -49,7 +49,15 @@ _SUM_UP: Final = """
                max(created_at), max(expires_at), max(settled_at)
         FROM named GROUP BY day, 1, 2, 3, 4, 5, 6
     )
-    SELECT (SELECT count(*) FROM due), (SELECT coalesce(array_agg(run_id), '{}') FROM named WHERE alone)
+    SELECT count(*) FROM due
+"""
+
+# Of a run, only the limit for one asks for the sum. What the triggers add later for a run that is gone from here is 0:
+# its rows only move from one sum to another.
+_FORGET_RUNS: Final = """
+    DELETE FROM embedding_spending WHERE period = 'run' AND NOT EXISTS (
+        SELECT FROM embedding_usage WHERE run_id = key AND requests IS NULL
+    )
 """
 
 
@@ -57,7 +65,8 @@ def sum_up_usage(database: Database, *, batch: int = _BATCH) -> bool:
     """Sum up the oldest requests of more than a week ago: by day, endpoint, space, model, outcome and run.
 
     Runs of a single request become one of the day. What costs add up to, by day, month, space or in all, stays the
-    same. Does nothing while another process is at it.
+    same. For its limit in dollars, a run that has asked for nothing in that week begins again at 0. Does nothing while
+    another process is at it.
 
     Args:
         database: where the ledger is.
@@ -73,9 +82,9 @@ def sum_up_usage(database: Database, *, batch: int = _BATCH) -> bool:
         )
         if connection.execute(lock).fetchone() != (True,):
             return False
-        row = connection.execute(_SUM_UP, {"batch": batch, "kept": KEPT_DAYS}).fetchone()
-        due, gone = row or (0, [])
-        connection.execute("DELETE FROM embedding_spending WHERE period = 'run' AND usd = 0 AND key = ANY(%s)", [gone])
+        [due] = connection.execute(_SUM_UP, {"batch": batch, "kept": KEPT_DAYS}).fetchone() or (0,)
+        if 0 < due < batch:
+            connection.execute(_FORGET_RUNS)
         return bool(due == batch)
 
     return database.run(work)
