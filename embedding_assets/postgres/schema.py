@@ -35,18 +35,17 @@ def migrate(database: Database) -> bool:
     """
     if database.run_in_session(_is_current):
         return False
-    with database.session() as connection:
-        # On a connection of its own: Alembic commits and reconnects as it likes.
-        with hold(connection, "migrate"):
-            version = _current_version(connection)
-            if version == HEAD:
-                return False
-            if version is not None and version > HEAD:
-                raise ConfigurationError(
-                    f"the database has schema version {version}, this package knows {HEAD}; upgrade embedding-assets"
-                )
-            ensure_pgvector(connection, database.address)
-            _upgrade(database, _schema_of_table(connection))
+    # Alembic has a connection of its own: it commits and reconnects as it likes.
+    with database.session() as connection, hold(connection, "migrate"):
+        version = _current_version(connection)
+        if version == HEAD:
+            return False
+        if version is not None and version > HEAD:
+            raise ConfigurationError(
+                f"the database has schema version {version}, this package knows {HEAD}; upgrade embedding-assets"
+            )
+        ensure_pgvector(connection, database.address)
+        _upgrade(database, _schema_of_table(connection))
     return True
 
 

@@ -21,11 +21,14 @@ MINIMUM_POSTGRESQL: Final = 140_000
 MINIMUM_PGVECTOR: Final = (0, 8, 0)
 """Iterative scans came with it."""
 
+RECOMMENDED_PGVECTOR: Final = (0, 8, 4)
+"""Parallel builds and vacuum of HNSW indexes were corrected in 0.8.2 to 0.8.4."""
+
 _SOUND_PARALLEL_BUILDS: Final = (0, 8, 2)
 """Before, a parallel build of an HNSW index could write beyond its buffer (CVE-2026-3172,
 https://github.com/pgvector/pgvector/issues/959)."""
 
-_SOUND_VACUUM: Final = (0, 8, 4)
+_SOUND_VACUUM: Final = RECOMMENDED_PGVECTOR
 """Before, a vacuum beside inserts could damage an HNSW index, or fail
 (https://github.com/pgvector/pgvector/pull/988, https://github.com/pgvector/pgvector/issues/993)."""
 

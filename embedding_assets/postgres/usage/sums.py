@@ -49,11 +49,11 @@ _SUM_UP: Final = """
                max(created_at), max(expires_at), max(settled_at)
         FROM named GROUP BY day, 1, 2, 3, 4, 5, 6
     )
-    SELECT count(*) FROM due
+    SELECT (SELECT count(*) FROM due), (SELECT coalesce(array_agg(run_id), '{}') FROM named WHERE alone)
 """
 
 # Of a run, only the limit for one asks for the sum. What the triggers add later for a run that is gone from here is 0:
-# its rows only move from one sum to another.
+# its rows only move from one sum to another. Not looked for where nothing was due: it reads a week of requests.
 _FORGET_RUNS: Final = """
     DELETE FROM embedding_spending WHERE period = 'run' AND NOT EXISTS (
         SELECT FROM embedding_usage WHERE run_id = key AND requests IS NULL
@@ -82,7 +82,9 @@ def sum_up_usage(database: Database, *, batch: int = _BATCH) -> bool:
         )
         if connection.execute(lock).fetchone() != (True,):
             return False
-        [due] = connection.execute(_SUM_UP, {"batch": batch, "kept": KEPT_DAYS}).fetchone() or (0,)
+        row = connection.execute(_SUM_UP, {"batch": batch, "kept": KEPT_DAYS}).fetchone()
+        due, gone = row or (0, [])
+        connection.execute("DELETE FROM embedding_spending WHERE period = 'run' AND usd = 0 AND key = ANY(%s)", [gone])
         if 0 < due < batch:
             connection.execute(_FORGET_RUNS)
         return bool(due == batch)
