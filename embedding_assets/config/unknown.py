@@ -30,5 +30,7 @@ def warn_of_unknown(known: Collection[str]) -> None:
 def _advice(name: str, known: Collection[str]) -> str:
     if name in _REPLACED:
         return f"; {_REPLACED[name]} replaces it"
-    nearest = difflib.get_close_matches(name, known, n=1)
-    return f"; did you mean {nearest[0]}?" if nearest else "; unset it"
+    # By what follows the prefix: with it, all names would be alike.
+    endings = {setting.removeprefix(_PREFIX): setting for setting in known}
+    nearest = difflib.get_close_matches(name.removeprefix(_PREFIX), endings, n=1)
+    return f"; did you mean {endings[nearest[0]]}?" if nearest else "; unset it"

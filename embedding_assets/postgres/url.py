@@ -81,6 +81,8 @@ def _parameters(value: str) -> dict[str, str]:
     for name, accepted in _ACCEPTED_VALUES.items():
         if name in parameters and parameters[name] not in accepted:
             raise ConfigurationError(f"EMBEDDING_DATABASE_URL: {name} must be one of {', '.join(sorted(accepted))}")
+    if not re.fullmatch(r"(\d{0,5},?)*", str(parameters.get("port") or ""), re.ASCII):
+        raise ConfigurationError("EMBEDDING_DATABASE_URL: the port must be a number, behind the host and a colon")
     return {name: str(part) for name, part in parameters.items() if part is not None}
 
 

@@ -56,7 +56,7 @@ _SUM_UP: Final = """
 # its rows only move from one sum to another. Not looked for where nothing was due: it reads a week of requests.
 _FORGET_RUNS: Final = """
     DELETE FROM embedding_spending WHERE period = 'run' AND NOT EXISTS (
-        SELECT FROM embedding_usage WHERE run_id = key AND requests IS NULL
+        SELECT FROM embedding_usage WHERE run_id COLLATE "C" = key AND requests IS NULL
     )
 """
 
@@ -86,6 +86,8 @@ def sum_up_usage(database: Database, *, batch: int = _BATCH) -> bool:
         due, gone = row or (0, [])
         connection.execute("DELETE FROM embedding_spending WHERE period = 'run' AND usd = 0 AND key = ANY(%s)", [gone])
         if 0 < due < batch:
+            # By statistics of before, a loop over all of them may seem cheap.
+            connection.execute("SET LOCAL enable_nestloop = off")
             connection.execute(_FORGET_RUNS)
         return bool(due == batch)
 
