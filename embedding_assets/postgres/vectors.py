@@ -27,7 +27,7 @@ def write_vectors(
     Returns:
         The hashes that were written; the others were edited, deleted or embedded in the meantime.
     """
-    return database.run(lambda connection: _write(connection, column, chunks, vectors))
+    return database.run(lambda connection: _write(connection, column, chunks, vectors), without_limits=True)
 
 
 def _write(
