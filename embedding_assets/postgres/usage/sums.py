@@ -34,10 +34,10 @@ _SUM_UP: Final = """
         ) RETURNING *
     ), named AS (
         SELECT taken.*, to_char(created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD') AS day,
-               requests IS NULL AND NOT EXISTS (
-                   SELECT FROM embedding_usage AS other WHERE other.run_id = taken.run_id AND other.id <> taken.id
-               ) AS alone
+               requests IS NULL AND single.run_id IS NOT NULL AS alone
         FROM taken
+        LEFT JOIN (SELECT run_id FROM embedding_usage GROUP BY run_id HAVING count(*) = 1) AS single
+            ON single.run_id = taken.run_id
     ), summed AS (
         INSERT INTO embedding_usage (
             endpoint, space, provider, model, run_id, state, inputs, tokens, usd, reserved_usd, requests,
