@@ -160,6 +160,8 @@ def test_every_setting_has_bounds_to_test_or_is_free():
         for name in (
             "ALERT_WEBHOOK_URL",
             "DATABASE_URL",
+            "DATABASE_PASSWORD_COMMAND",
+            "DATABASE_PASSWORD_FILE",
             "DATA_DIR",
             "MODEL_NAME",
             "MODEL_REVISION",
@@ -302,3 +304,47 @@ def test_default_data_dir(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("os.geteuid", lambda: 1000)
     assert get_settings().data_dir.name == "embedding_assets"
     assert get_settings().data_dir.is_relative_to(Path.home())
+
+
+@pytest.mark.parametrize(
+    ("variable", "words"),
+    [
+        ("EMBEDDING_DATABASE_ULR", "did you mean EMBEDDING_DATABASE_URL?"),
+        ("EMBEDDING_INDEX_OPERATOR_CLASS", "EMBEDDING_SIMILARITY replaces it"),
+        ("EMBEDDING_XYZZY", "unset it"),
+    ],
+)
+def test_a_variable_that_is_no_setting_is_named_once(variable, words, monkeypatch, caplog):
+    monkeypatch.setattr("embedding_assets.config.unknown._warned", set())
+    monkeypatch.setenv(variable, "hunter2")
+    get_settings()
+    get_settings()
+    assert [words in message and variable in message for message in caplog.messages] == [True]
+    assert "hunter2" not in caplog.text
+
+
+def test_settings_of_all_groups_are_known(monkeypatch, caplog):
+    monkeypatch.setattr("embedding_assets.config.unknown._warned", set())
+    for name, value in (("MODEL_NAME", "m"), ("OPENAI_MODEL", "m"), ("LOG_LEVEL", "INFO"), ("ALERT_WARNINGS", "1")):
+        monkeypatch.setenv(f"EMBEDDING_{name}", value)
+    get_settings()
+    assert caplog.messages == []
+
+
+@pytest.mark.parametrize(
+    ("variables", "words"),
+    [
+        ({"PASSWORD_COMMAND": "echo x"}, "EMBEDDING_DATABASE_URL is not"),
+        ({"URL": "postgresql://h/d", "PASSWORD_COMMAND": "echo x", "PASSWORD_FILE": "/x"}, "both set"),
+        (
+            {"URL": "postgresql://h/d", "PASSWORD_COMMAND": "echo 'hunter2"},
+            "EMBEDDING_DATABASE_PASSWORD_COMMAND: .*quotes",
+        ),
+    ],
+)
+def test_a_password_has_one_source(variables, words, monkeypatch):
+    for name, value in variables.items():
+        monkeypatch.setenv(f"EMBEDDING_DATABASE_{name}", value)
+    with pytest.raises(ConfigurationError, match=words) as caught:
+        get_settings()
+    assert "hunter2" not in str(caught.value)

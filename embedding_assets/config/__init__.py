@@ -12,9 +12,11 @@ import platformdirs
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
+from embedding_assets.config.database import DatabaseConfig as DatabaseConfig
 from embedding_assets.config.environment import EnvironmentSettings, describe_validation_error, is_web_address
 from embedding_assets.config.openai import OpenAIConfig as OpenAIConfig
 from embedding_assets.config.table import TableConfig as TableConfig
+from embedding_assets.config.unknown import warn_of_unknown
 from embedding_assets.errors import ConfigurationError
 
 DEFAULT_MODEL_NAME = "sentence-transformers/all-mpnet-base-v2"
@@ -27,21 +29,6 @@ def _default_data_dir() -> Path:
     if hasattr(os, "geteuid") and os.geteuid() == 0:
         return Path("/var/lib/embedding_assets")
     return Path(platformdirs.user_data_dir("embedding_assets", appauthor=False))
-
-
-class DatabaseConfig(EnvironmentSettings):
-    """The PostgreSQL server, and the connections to it."""
-
-    model_config = SettingsConfigDict(env_prefix="EMBEDDING_DATABASE_")
-
-    url: SecretStr | None = Field(
-        None, description="PostgreSQL connection URL. Unset: the embedded server under `EMBEDDING_DATA_DIR`."
-    )
-    pool_size: int = Field(5, ge=4, le=64, description="Most connections a process opens.")
-    connect_timeout_seconds: int = Field(10, ge=1, le=300, description="Longest wait for a connection.")
-    retry_seconds: float = Field(
-        30.0, ge=0, le=3600, description="Seconds for which transient failures (lost connection, deadlock) are retried."
-    )
 
 
 class EmbeddingConfig(EnvironmentSettings):
@@ -273,6 +260,7 @@ def get_settings() -> Settings:
     Raises:
         ConfigurationError: a variable is malformed; the message names each one and what it accepts.
     """
+    warn_of_unknown(_known_variables())
     groups: dict[str, BaseSettings] = {}
     problems: list[str] = []
     for name, field in Settings.model_fields.items():
@@ -294,3 +282,13 @@ def get_settings() -> Settings:
         raise ConfigurationError(
             f"{names} is not a setting but the beginning of several, e.g. EMBEDDING_INDEX_M; unset it"
         ) from None
+
+
+def _known_variables() -> set[str]:
+    """The names of all settings, and of the groups, which are refused with advice of their own."""
+    groups = {name: field.annotation for name, field in Settings.model_fields.items()}
+    names = {f"EMBEDDING_{name}".upper() for name in groups}
+    for group in groups.values():
+        if isinstance(group, type) and issubclass(group, EnvironmentSettings):
+            names |= {f"{group.model_config['env_prefix']}{field}".upper() for field in group.model_fields}
+    return names

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 from pydantic import AliasChoices, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-_PERHAPS_SECRET = ("_URL", "_KEY", "_HEADERS", "_PARAMETERS", "_BODY", "_BODY_DOCUMENT", "_BODY_QUERY")
+_PERHAPS_SECRET = ("_URL", "_COMMAND", "_KEY", "_HEADERS", "_PARAMETERS", "_BODY", "_BODY_DOCUMENT", "_BODY_QUERY")
 
 
 class EnvironmentSettings(BaseSettings):

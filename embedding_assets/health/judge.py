@@ -15,7 +15,7 @@ from embedding_assets.postgres.index.lifecycle import measure_space, spaces_to_i
 from embedding_assets.postgres.index.measurements import baseline_measurement
 from embedding_assets.postgres.index.statistics import measure_vectors
 from embedding_assets.postgres.runs import latest_run
-from embedding_assets.postgres.schema import MINIMUM_PGVECTOR
+from embedding_assets.postgres.server_version import RECOMMENDED_PGVECTOR
 from embedding_assets.postgres.usage.ledger import count_spending
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def judge_index(database: Database, column: SpaceColumn, settings: Settings) -> 
             *_judge_measurement(database, settings, measurement),
         ):
             verdicts.setdefault(verdict.name, {})[space.space.name] = verdict
-    return [*map(over_spaces, verdicts.values()), index.pgvector_version(pgvector, MINIMUM_PGVECTOR)]
+    return [*map(over_spaces, verdicts.values()), index.pgvector_version(pgvector, RECOMMENDED_PGVECTOR)]
 
 
 def judge_everything(database: Database, column: SpaceColumn, settings: Settings) -> list[Verdict]:
@@ -106,7 +106,7 @@ def judge_as_recorded(
     if backlog.embedded:
         verdicts.append(index.index_valid(state, column, settings.index, backlog.embedded))
         verdicts += _judge_measurement(database, settings, measurement) if measurement else []
-        verdicts.append(index.pgvector_version(statistics.pgvector, MINIMUM_PGVECTOR))
+        verdicts.append(index.pgvector_version(statistics.pgvector, RECOMMENDED_PGVECTOR))
     return verdicts
 
 

@@ -97,7 +97,7 @@ def adopt(database: Database, config: TableConfig) -> Adoption:
         create_records(database)
         with hold(connection, TABLE_LOCK):
             # Before the table counts as adopted: no vector may be written while an edit would go unnoticed.
-            watch_texts(database, connection)
+            watch_texts(database)
         # Not earlier: until then nothing leads to it, and doing it again starts over.
         connection.execute(
             sql.SQL("""

@@ -128,7 +128,6 @@ def ensure_index(database: Database, name: str, definition: sql.Composable) -> b
         with hold(connection, TABLE_LOCK):
             if describe(connection, table, name).valid:
                 return False
-            lift_time_limit(connection)
             create_index(connection, table, name, definition, {})
             connection.execute(sql.SQL("ANALYZE {}").format(table.relation), [])
     return True
@@ -168,11 +167,6 @@ def drop_index(connection: Connection, table: Table, name: str) -> None:
             )
     except Error as error:
         raise DatabaseError(f"index {name} was not dropped: {_reason(error)}") from None
-
-
-def lift_time_limit(connection: Connection) -> None:
-    """Lift ``statement_timeout`` for a build, which would run into it each time and never end."""
-    connection.execute("SELECT set_config('statement_timeout', '0', false)")
 
 
 def create_index(

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 import threading
+import time
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from typing import Any, Self, TypeVar
 
 import psycopg
@@ -16,35 +16,23 @@ import tenacity
 from pgvector.psycopg import register_vector
 from psycopg import errors as pg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
-from psycopg_pool import ConnectionPool
+from psycopg_pool import ConnectionPool, PoolTimeout
 
 from embedding_assets.config import DatabaseConfig, TableConfig
-from embedding_assets.errors import DatabaseError, DatabasePermissionError, DatabaseUnavailableError, RowRefusedError
+from embedding_assets.errors import ConfigurationError, DatabaseError, DatabaseUnavailableError, EmbeddingAssetsError
+from embedding_assets.postgres import pooling
+from embedding_assets.postgres.lock_holders import describe_holder
 from embedding_assets.postgres.lookup import find_table
+from embedding_assets.postgres.password import PasswordSource
+from embedding_assets.postgres.refusals import describe_failure, is_refused_login, is_transient
+from embedding_assets.postgres.session_settings import apply_settings, lift_limits, settings_for
 from embedding_assets.postgres.table import Table
+from embedding_assets.postgres.url import KEEPALIVES
 
 logger = logging.getLogger(__name__)
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 T = TypeVar("T")
-
-# SQLSTATE classes and codes (https://www.postgresql.org/docs/current/errcodes-appendix.html) that may pass by
-# themselves: connection exceptions, a transaction idle for too long, serialization failure and deadlock, too many
-# connections, server going down or not up yet, lock not available.
-_TRANSIENT = re.compile(r"^(08...|25P03|40001|40P01|53300|57P01|57P02|57P03|55P03)$")
-
-# What a server says that was reached and does not let us in. While connecting there is no SQLSTATE to go by.
-_REFUSED_LOGIN = re.compile(
-    r"authentication failed|does not exist|no password supplied|no pg_hba.conf entry|permission denied for database"
-    r"|not permitted to log in|does not support SSL"
-)
-
-# What may be one row's fault: data exceptions, violated constraints, limits of an index's rows, exceptions of triggers.
-_OF_A_ROW = re.compile(r"^(22...|23...|54000|54001|P0...)$")
-
-# Errors whose message quotes a value, which may be chunk text; those of triggers and functions may say anything.
-_QUOTING = re.compile(r"^(22003|22007|22008|22P02)$")
-_RAISED = re.compile(r"^P0...$")
 
 
 class Database:
@@ -58,9 +46,9 @@ class Database:
         self._config = config
         self._source = source or TableConfig()
         self._table: Table | None = None
-        self._conninfo = make_conninfo(
-            url, connect_timeout=config.connect_timeout_seconds, application_name="embedding_assets"
-        )
+        self._password = PasswordSource(config)
+        self._conninfo = _complete(url, config)
+        self._through_pooler = False  # one that keeps sessions to their clients
         self._pool: ConnectionPool[Connection] | None = None
         self._pool_lock = threading.Lock()
         _databases.add(self)
@@ -69,6 +57,7 @@ class Database:
         """In a forked process: the connections are its parent's, who must not lose them by what is closed here."""
         _left_to_parents.append(self._pool)
         self._pool, self._pool_lock = None, threading.Lock()
+        self._password = PasswordSource(self._config)
 
     def __repr__(self) -> str:
         return f"Database({self.address})"
@@ -95,8 +84,7 @@ class Database:
             ConfigurationError: there is no such table, or it is not clear which one is meant.
         """
         if self._table is None:
-            with self.session() as connection:
-                self._table = find_table(connection, self._source)
+            self._table = self.run_in_session(lambda connection: find_table(connection, self._source))
         return self._table
 
     def use_table(self, table: Table | None) -> None:
@@ -107,14 +95,16 @@ class Database:
     def connect(self, *, autocommit: bool = False) -> Connection:
         """Open a connection outside the pool, waiting up to ``retry_seconds`` for the server.
 
+        It is one for locks and for what takes long: the role's time limits are lifted, and the server ends it, and its
+        locks, within a minute after this machine has vanished.
+
         Raises:
             DatabaseUnavailableError: the server cannot be reached or refuses the login.
+            ConfigurationError: sessions are not kept to their clients, the database is of encoding SQL_ASCII, or the
+                password cannot be read.
         """
-        try:
-            connection: Connection = self._retrying()(psycopg.connect, self._conninfo, autocommit=autocommit)
-            self._find_records(connection)
-        except psycopg.Error as error:
-            raise self.translate(error) from None
+        connection = self._retry(self._open_session)
+        connection.autocommit = autocommit
         return connection
 
     def _find_records(self, connection: Connection) -> None:
@@ -128,8 +118,6 @@ class Database:
                 """,
                 [self._table.records],
             )
-            if not connection.autocommit:
-                connection.commit()
 
     @contextmanager
     def session(self) -> Iterator[Connection]:
@@ -144,21 +132,36 @@ class Database:
             except psycopg.Error as error:
                 raise self.translate(error) from None
 
-    def run(self, work: Callable[[Connection], T]) -> T:
-        """Run ``work`` in a transaction, again after a transient failure.
-
-        If the connection is lost while committing, PostgreSQL is asked what became of the transaction; ``work`` is
-        repeated only when it did not commit.
+    def run_in_session(self, work: Callable[[Connection], T]) -> T:
+        """Run ``work``, which changes nothing, in a ``session``; again after a transient failure.
 
         Raises:
             DatabaseUnavailableError: the failure did not pass within ``retry_seconds``.
             DatabaseError: PostgreSQL refused.
         """
-        try:
-            result: T = self._retrying()(self._run_once, work)
-        except psycopg.Error as error:
-            raise self.translate(error) from None
-        return result
+
+        def once() -> T:
+            with closing(self._open_session()) as connection:
+                return work(connection)
+
+        return self._retry(once)
+
+    def run(self, work: Callable[[Connection], T], *, without_limits: bool = False) -> T:
+        """Run ``work`` in a transaction, again after a transient failure.
+
+        If the connection is lost while committing, PostgreSQL is asked what became of the transaction; ``work`` is
+        repeated only when it did not commit.
+
+        Args:
+            work: what to do; it has no effects outside the database.
+            without_limits: the role's limits on the time of statements and transactions do not hold for this one; for
+                what has cost much already. Takes a round trip.
+
+        Raises:
+            DatabaseUnavailableError: the failure did not pass within ``retry_seconds``.
+            DatabaseError: PostgreSQL refused.
+        """
+        return self._retry(lambda: self._run_once(work, without_limits=without_limits))
 
     def retry(self, work: Callable[[], T]) -> T:
         """Call ``work``, which connects by itself, again after a transient failure.
@@ -166,11 +169,7 @@ class Database:
         Raises:
             DatabaseError: as ``run`` does.
         """
-        try:
-            result: T = self._retrying()(work)
-        except psycopg.Error as error:
-            raise self.translate(error) from None
-        return result
+        return self._retry(work)
 
     def run_pipelined(self, work: Callable[[Connection, Callable[[], None]], T]) -> T:
         """As ``run``, in few round trips, so that what ``work`` locks is held for a short time on a distant server.
@@ -182,11 +181,7 @@ class Database:
             DatabaseUnavailableError: the failure did not pass within ``retry_seconds``.
             DatabaseError: PostgreSQL refused.
         """
-        try:
-            result: T = self._retrying()(self._run_pipelined_once, work)
-        except psycopg.Error as error:
-            raise self.translate(error) from None
-        return result
+        return self._retry(lambda: self._run_pipelined_once(work))
 
     def close(self) -> None:
         """Close the pool; a later call opens it again."""
@@ -201,8 +196,21 @@ class Database:
                 self._pool = self._open_pool()
             return self._pool
 
-    def _run_once(self, work: Callable[[Connection], T]) -> T:
-        with self._opened_pool().connection() as connection:
+    @contextmanager
+    def _borrowed(self) -> Iterator[Connection]:
+        pool = self._opened_pool()
+        with ExitStack() as stack:
+            try:
+                connection = stack.enter_context(pool.connection())
+            except PoolTimeout:
+                self._open_session().close()  # a pool only says that it timed out; this says why, if it is the server
+                raise
+            yield connection
+
+    def _run_once(self, work: Callable[[Connection], T], *, without_limits: bool) -> T:
+        with self._borrowed() as connection:
+            if without_limits:
+                lift_limits(connection)
             result = work(connection)
             row = connection.execute("SELECT pg_current_xact_id_if_assigned()::text").fetchone()
             transaction = row[0] if row else None
@@ -215,7 +223,7 @@ class Database:
 
     def _run_pipelined_once(self, work: Callable[[Connection, Callable[[], None]], T]) -> T:
         transaction = ""
-        with self._opened_pool().connection() as connection:
+        with self._borrowed() as connection:
             connection.autocommit = True  # the driver's own BEGIN and COMMIT are round trips of their own
             try:
                 with connection.pipeline() as pipeline:
@@ -260,8 +268,14 @@ class Database:
     def _open_pool(self) -> ConnectionPool[Connection]:
         self.table  # noqa: B018 (looked up before a connection needs it)
         self.connect().close()  # a pool only says that it timed out; this says why
+
+        class Pooled(psycopg.Connection[tuple[Any, ...]]):
+            @classmethod
+            def connect(cls, *_: Any, **__: Any) -> Any:
+                return self._log_in(super().connect)
+
         return ConnectionPool(
-            self._conninfo,
+            connection_class=Pooled,
             min_size=1,
             max_size=self._config.pool_size,
             timeout=self._config.connect_timeout_seconds,
@@ -271,63 +285,115 @@ class Database:
         )
 
     def _configure(self, connection: Connection) -> None:
+        self._apply_settings(connection, holds_locks=False)
         self._find_records(connection)
         register_vector(connection)
-        connection.commit()
+        connection.autocommit = False
 
-    def _retrying(self) -> tenacity.Retrying:
-        return tenacity.Retrying(
-            stop=tenacity.stop_after_delay(self._config.retry_seconds),
+    def _open_session(self) -> Connection:
+        connection = self._log_in()
+        try:
+            self._apply_settings(connection, holds_locks=True)
+            self._find_records(connection)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _log_in(self, connect: Callable[..., Connection] = psycopg.connect) -> Connection:
+        """A new connection, in autocommit mode and as the server makes it."""
+        password = self._password.read()
+        try:
+            return connect(self._with(password), autocommit=True)
+        except psycopg.OperationalError as error:
+            if password is None or not is_refused_login(error):
+                raise
+            # It may have expired, or have been changed since.
+            renewed = self._password.read(refused=password)
+            if renewed == password:
+                raise
+        return connect(self._with(renewed), autocommit=True)
+
+    def _with(self, password: str | None) -> str:
+        return self._conninfo if password is None else make_conninfo(self._conninfo, password=password)
+
+    def _apply_settings(self, connection: Connection, *, holds_locks: bool) -> None:
+        if connection.info.parameter_status("server_encoding") == "SQL_ASCII":
+            raise ConfigurationError(
+                f"{self.address}: the database's encoding is SQL_ASCII, in which text is bytes without a meaning; "
+                "create a database WITH ENCODING 'UTF8' TEMPLATE template0 and move the tables there"
+            )
+        settings = settings_for(connection, holds_locks=holds_locks)
+        if apply_settings(connection, settings, through_pooler=self._through_pooler) or self._through_pooler:
+            return
+        if pooling.shares_sessions(connection, self._log_in):
+            raise ConfigurationError(f"{self.address}: {pooling.ADVICE}")
+        self._through_pooler = True
+        apply_settings(connection, settings, through_pooler=True)
+
+    def _retry(self, attempt: Callable[[], T]) -> T:
+        """Make attempts until one does not fail for what may pass, or ``retry_seconds`` after the first that did."""
+        patience = _Patience(self._config.retry_seconds)
+        retrying = tenacity.Retrying(
+            stop=patience,
             wait=tenacity.wait_random_exponential(multiplier=0.1, max=5),
-            retry=tenacity.retry_if_exception(_is_transient),
+            retry=tenacity.retry_if_exception(is_transient),
             before_sleep=_log_retry,
             reraise=True,
         )
+        try:
+            result: T = retrying(attempt)
+        except psycopg.Error as error:
+            raise self.translate(error, waited_seconds=patience.waited_seconds) from None
+        return result
 
-    def translate(self, error: psycopg.Error) -> DatabaseError:
-        """The error of this package that says in one line what to do, without a row's content or the password."""
-        message = _public_message(error)
-        if isinstance(error, pg.InsufficientPrivilege):
-            return DatabasePermissionError(f"{self.address}: {message}; grant the right or use another role")
-        if _is_refused_login(error):
-            kind = DatabasePermissionError if "permission denied" in message else DatabaseUnavailableError
-            return kind(f"{self.address} refused the login: {message}; check what EMBEDDING_DATABASE_URL says")
-        if _is_transient(error):
-            return DatabaseUnavailableError(
-                f"{self.address} cannot be reached, or was lost and did not come back within "
-                f"{self._config.retry_seconds:g} s: {message}; "
-                "check that the server runs and what EMBEDDING_DATABASE_URL says"
-            )
-        refusal = RowRefusedError if _OF_A_ROW.match(error.sqlstate or "") else DatabaseError
-        return refusal(f"{self.address}: {message} (SQLSTATE {error.sqlstate})")
+    def translate(self, error: psycopg.Error, *, waited_seconds: float = 0.0) -> DatabaseError:
+        """The error of this package that says in one line what to do, without a row's content or the password.
 
+        Args:
+            error: what the driver raised.
+            waited_seconds: how long it was tried again.
+        """
+        return describe_failure(
+            error,
+            address=self.address,
+            role=str(conninfo_to_dict(self._conninfo).get("user") or ""),
+            waited_seconds=waited_seconds,
+            lock_holder=self._lock_holder() if isinstance(error, pg.LockNotAvailable) else "",
+        )
 
-def _public_message(error: psycopg.Error) -> str:
-    # Only the primary message: the detail of a violated constraint would quote the row.
-    text = error.diag.message_primary or next(iter(str(error).strip().splitlines()), type(error).__name__)
-    code = error.sqlstate or ""
-    if _RAISED.match(code):
-        return "a trigger or function of the database raised an exception"
-    if _QUOTING.match(code):
-        text = re.sub(r'".*"', '"…"', text, flags=re.DOTALL)
-    return " ".join(text.split())
+    def _lock_holder(self) -> str:
+        with suppress(psycopg.Error, EmbeddingAssetsError), closing(self._log_in()) as connection:
+            return describe_holder(connection, str(self._table or "knowledge_base"))
+        return ""
 
 
-def _is_refused_login(error: BaseException) -> bool:
-    return (
-        isinstance(error, psycopg.OperationalError)
-        and not error.sqlstate
-        and _REFUSED_LOGIN.search(str(error)) is not None
-    )
+class _Patience:
+    """Stops attempts some time after the first that failed, however long that one took."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._failed_at: float | None = None
+        self.waited_seconds = 0.0
+
+    def __call__(self, _: tenacity.RetryCallState) -> bool:
+        now = time.monotonic()
+        if self._failed_at is None:
+            self._failed_at = now
+        self.waited_seconds = now - self._failed_at
+        return self.waited_seconds >= self._seconds
 
 
-def _is_transient(error: BaseException) -> bool:
-    if not isinstance(error, psycopg.Error):
-        return False
-    if error.sqlstate:
-        return bool(_TRANSIENT.match(error.sqlstate))
-    # Without a SQLSTATE the server did not answer at all.
-    return isinstance(error, psycopg.OperationalError) and not _is_refused_login(error)
+def _complete(url: str, config: DatabaseConfig) -> str:
+    """The connection string with what it does not say itself, and with the one encoding that texts have here."""
+    given = conninfo_to_dict(url)
+    ours: dict[str, str | int] = {
+        **KEEPALIVES,
+        "connect_timeout": config.connect_timeout_seconds,
+        "application_name": "embedding_assets",
+    }
+    missing = {name: value for name, value in ours.items() if name not in given}
+    return make_conninfo(url, **missing, client_encoding="utf8")
 
 
 def _log_retry(state: tenacity.RetryCallState) -> None:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from psycopg import sql
 
 if TYPE_CHECKING:
     from embedding_assets.models import EmbeddingStats
     from embedding_assets.postgres.connection import Connection, Database
+
+_KEPT_RUNS: Final = 10_000
+"""Of each space; reports and estimates read a hundred."""
 
 _FIELDS = (
     "embedded", "failed", "skipped", "truncated", "tokens",
@@ -42,13 +45,20 @@ class PastRun:
 
 
 def save_run(database: Database, stats: EmbeddingStats) -> None:
-    """Keep the statistics of a run that took up at least one chunk."""
+    """Keep the statistics of a run that took up at least one chunk; the oldest of very many are deleted."""
     query = sql.SQL("INSERT INTO embedding_runs (space, {}) VALUES ({})").format(
         sql.SQL(", ").join(map(sql.Identifier, _FIELDS)), sql.SQL(", ").join(sql.Placeholder() * (len(_FIELDS) + 1))
     )
 
+    delete = """
+        DELETE FROM embedding_runs WHERE space = %(space)s AND id <= (
+            SELECT id FROM embedding_runs WHERE space = %(space)s ORDER BY id DESC OFFSET %(kept)s LIMIT 1
+        )
+    """
+
     def work(connection: Connection) -> None:
         connection.execute(query, [stats.space, *(getattr(stats, name) for name in _FIELDS)])
+        connection.execute(delete, {"space": stats.space, "kept": _KEPT_RUNS})
 
     if stats.processed:
         database.run(work)

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Final, Literal
 from psycopg import errors as pg
 from psycopg import sql
 
-from embedding_assets.errors import ConfigurationError, DatabaseError, DatabasePermissionError, PgvectorError
+from embedding_assets.errors import ConfigurationError, DatabaseError, DatabasePermissionError
 from embedding_assets.postgres.locks import TABLE_LOCK, hold
 from embedding_assets.postgres.lookup import VERSION_TABLE
-from embedding_assets.postgres.trigger import TRIGGER, create_function, create_trigger, trigger_state
+from embedding_assets.postgres.server_version import check_pgvector, ensure_pgvector
+from embedding_assets.postgres.trigger import TRIGGER, TriggerState, create_function, create_trigger, trigger_state
 
 if TYPE_CHECKING:
     import sqlalchemy
@@ -21,12 +22,6 @@ if TYPE_CHECKING:
     from embedding_assets.postgres.table import Table
 
 logger = logging.getLogger(__name__)
-
-MINIMUM_PGVECTOR: Final = (0, 8, 4)
-"""Parallel builds and vacuum of HNSW indexes were corrected in 0.8.2 to 0.8.4."""
-
-MINIMUM_POSTGRESQL: Final = 140_000
-"""CREATE OR REPLACE TRIGGER came with it; pg_current_xact_id, on which safe retries rest, with 13."""
 
 HEAD: Final = "0010"
 
@@ -56,19 +51,23 @@ def check_readable(database: Database) -> None:
         PgvectorError: the extension is missing or too old.
         ConfigurationError: the schema is of a version that this package cannot read.
     """
-    with database.session() as connection:
-        table = database.table
+    table = database.table
+
+    def is_there(connection: Connection) -> bool:
         version = _current_version(connection, table)
-        if version is not None:
-            _check_pgvector(connection)
-            if version > HEAD and _compatible_from(connection, table, "read") > HEAD:
-                raise ConfigurationError(_too_new(version))
-            if version < _COMPATIBLE["read"]:
-                raise ConfigurationError(
-                    f"the schema has version {version}, and searches need {_COMPATIBLE['read']}; run `embedding-assets "
-                    "migrate`"
-                )
-    if version is None:
+        if version is None:
+            return False
+        check_pgvector(connection)
+        if version > HEAD and _compatible_from(connection, table, "read") > HEAD:
+            raise ConfigurationError(_too_new(version))
+        if version < _COMPATIBLE["read"]:
+            raise ConfigurationError(
+                f"the schema has version {version}, and searches need {_COMPATIBLE['read']}; run `embedding-assets "
+                "migrate`"
+            )
+        return True
+
+    if not database.run_in_session(is_there):
         migrate(database)
 
 
@@ -92,30 +91,37 @@ def migrate(database: Database, *, asked: bool = False) -> bool:
         TableNotAdoptedError: the table was not made by this package, and was not adopted.
         ConfigurationError: the schema is newer than this package.
     """
-    with database.session() as connection:
-        table = database.table
-        if _current_version(connection, table) == HEAD:
-            _check_pgvector(connection)
-            _watch_texts(database, connection)
+    table = database.table
+
+    def watched(connection: Connection) -> TriggerState | None:
+        """The trigger's state; None if the schema is not current."""
+        if _current_version(connection, table) != HEAD:
+            return None
+        check_pgvector(connection)
+        return trigger_state(connection, table)
+
+    state = database.run_in_session(watched)
+    if state is not None:
+        _restore_trigger(database, state)
+        return False
+    # On a connection of its own: Alembic commits and reconnects as it likes.
+    with database.session() as connection, hold(connection, "migrate"):
+        version = _current_version(connection, table)
+        if version == HEAD:
             return False
-        # On a connection of its own: Alembic commits and reconnects as it likes.
-        with hold(connection, "migrate"):
-            version = _current_version(connection, table)
-            if version == HEAD:
-                return False
-            if version is not None and version > HEAD:
-                if _compatible_from(connection, table, "write") > HEAD:
-                    raise ConfigurationError(_too_new(version))
-                return False
-            if not (table.is_own or asked):
-                raise ConfigurationError(
-                    f"what is kept about {table} has version {version}, and this package needs {HEAD}; run "
-                    "`embedding-assets migrate` when that suits you: searches go on without"
-                )
-            _ensure_pgvector(connection, table, database.address)
-            database.retry(lambda: _upgrade(database, table))
-            database.use_table(None)
-            watch_texts(database, connection)
+        if version is not None and version > HEAD:
+            if _compatible_from(connection, table, "write") > HEAD:
+                raise ConfigurationError(_too_new(version))
+            return False
+        if not (table.is_own or asked):
+            raise ConfigurationError(
+                f"what is kept about {table} has version {version}, and this package needs {HEAD}; run "
+                "`embedding-assets migrate` when that suits you: searches go on without"
+            )
+        ensure_pgvector(connection, table, database.address)
+        database.retry(lambda: _upgrade(database, table))
+        database.use_table(None)
+        watch_texts(database)
     return True
 
 
@@ -129,50 +135,39 @@ def create_records(database: Database) -> None:
     table = database.table
     with database.session() as connection, hold(connection, "migrate"):
         if _current_version(connection, table) != HEAD:
-            _ensure_pgvector(connection, table, database.address)
+            ensure_pgvector(connection, table, database.address)
             database.retry(lambda: _upgrade(database, table))
 
 
-def watch_texts(database: Database, connection: Connection) -> None:
-    """Put the trigger on the table that takes away the vectors of edited texts.
-
-    Args:
-        database: where.
-        connection: in autocommit mode.
-    """
+def watch_texts(database: Database) -> None:
+    """Put the trigger on the table that takes away the vectors of edited texts."""
     table = database.table
 
-    def work() -> None:
-        with connection.transaction():
-            # A trigger waits for every writer, and new writers behind it: give way rather than block them.
-            connection.execute("SET LOCAL lock_timeout = '2s'")
-            rows = connection.execute(
-                sql.SQL("SELECT column_name FROM {} ORDER BY created_at").format(
-                    sql.Identifier(table.records, "embedding_spaces")
-                )
-            ).fetchall()
-            columns = [name for (name,) in rows]
-            create_function(connection, table, ["embedding", *columns] if table.is_own else columns)
-            create_trigger(connection, table)
+    def work(connection: Connection) -> None:
+        # A trigger waits for every writer, and new writers behind it: give way rather than block them.
+        connection.execute("SET LOCAL lock_timeout = '2s'")
+        rows = connection.execute("SELECT column_name FROM embedding_spaces ORDER BY created_at").fetchall()
+        columns = [name for (name,) in rows]
+        create_function(connection, table, ["embedding", *columns] if table.is_own else columns)
+        create_trigger(connection, table)
 
-    database.retry(work)
+    database.run(work)
 
 
-def _watch_texts(database: Database, connection: Connection) -> None:
+def _restore_trigger(database: Database, state: TriggerState) -> None:
     """Put the trigger back on ``knowledge_base`` where a restore or a swap has lost it; refuse another table.
 
     Raises:
         ConfigurationError: an adopted table is without it.
     """
     table = database.table
-    state = trigger_state(connection, table)
     if state == "there":
         return
     if not table.is_own:
         raise ConfigurationError(unwatched(table, state))
-    with hold(connection, TABLE_LOCK):
+    with database.session() as connection, hold(connection, TABLE_LOCK):
         if trigger_state(connection, table) != "there":
-            watch_texts(database, connection)
+            watch_texts(database)
             logger.warning(
                 "the trigger %s was %s on %s and is back: of texts that were edited without it the old vectors are "
                 "served; `embedding-assets health` compares a sample",
@@ -211,60 +206,6 @@ def _current_version(connection: Connection, table: Table) -> str | None:
         return None
     row = connection.execute(sql.SQL("SELECT version_num FROM {}").format(name)).fetchone()
     return row[0] if row else None
-
-
-def _ensure_pgvector(connection: Connection, table: Table, address: str) -> None:
-    server = connection.info.server_version
-    if server < MINIMUM_POSTGRESQL:
-        raise ConfigurationError(f"{address} runs PostgreSQL {server // 10_000}; version 14 or newer is needed")
-    installed = connection.execute("SELECT 1 FROM pg_extension WHERE extname = 'vector'").fetchone()
-    if not installed:
-        try:
-            connection.execute(
-                sql.SQL("CREATE EXTENSION IF NOT EXISTS vector SCHEMA {}").format(
-                    sql.Identifier(_schema_of_extensions(connection, table))
-                )
-            )
-        except pg.InsufficientPrivilege:
-            raise DatabasePermissionError(
-                f"{address}: this role may not install pgvector; "
-                "have an administrator run CREATE EXTENSION vector in this database"
-            ) from None
-        except (pg.UndefinedFile, pg.FeatureNotSupported):
-            raise PgvectorError(
-                f"{address}: the server has no pgvector; install pgvector 0.8.4 or newer there "
-                "(https://github.com/pgvector/pgvector#installation)"
-            ) from None
-    _check_pgvector(connection)
-
-
-def _schema_of_extensions(connection: Connection, table: Table) -> str:
-    """Where the role would create one: not among the records of an adopted table, with which it would be dropped."""
-    row = connection.execute(
-        "SELECT name FROM unnest(current_schemas(false)) AS s (name) WHERE %s OR name <> %s LIMIT 1",
-        [table.is_own, table.records],
-    ).fetchone()
-    return row[0] if row else "public"
-
-
-def _check_pgvector(connection: Connection) -> None:
-    row = connection.execute("""
-        SELECT extversion, extnamespace::regnamespace::text, to_regtype('vector') IS NOT NULL
-        FROM pg_extension WHERE extname = 'vector'
-    """).fetchone()
-    if row is None:
-        raise PgvectorError("the pgvector extension was removed from the database; run CREATE EXTENSION vector")
-    version = tuple(int(part) for part in row[0].split(".") if part.isdigit())
-    if version < MINIMUM_PGVECTOR:
-        raise PgvectorError(
-            f"pgvector {row[0]} is older than 0.8.4; install a newer one on the server, "
-            "then run ALTER EXTENSION vector UPDATE"
-        )
-    if not row[2]:
-        raise PgvectorError(
-            f"pgvector is installed in schema {row[1]}, where it is not found; add that schema to the role's "
-            "search_path (ALTER ROLE … SET search_path = …) and GRANT USAGE on it"
-        )
 
 
 def _upgrade(database: Database, table: Table) -> None:

@@ -67,7 +67,10 @@ def _write_or_halve(
 ) -> None:
     table = database.table
     try:
-        outcome.written.update(database.run(lambda connection: _write(connection, table, column, chunks, vectors)))
+        written = database.run(
+            lambda connection: _write(connection, table, column, chunks, vectors), without_limits=True
+        )
+        outcome.written.update(written)
     except RowRefusedError:
         if len(chunks) > 1:
             middle = len(chunks) // 2
@@ -97,10 +100,10 @@ def _write(
         """).format(incoming, sql.Identifier(kind))
     )
     # Each row through an index, whatever the planner makes of a table without statistics: other joins read all of the
-    # table for every portion. Nor is a statement so short worth compiling. A large index takes its time.
+    # table for every portion. Nor is a statement so short worth compiling.
     connection.execute("""
         SELECT set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true),
-               set_config('jit', 'off', true), set_config('statement_timeout', '0', true)
+               set_config('jit', 'off', true)
     """)
     pack = HalfVector if kind == "halfvec" else Vector
     with connection.cursor().copy(sql.SQL("COPY {} FROM STDIN (FORMAT BINARY)").format(incoming)) as copy:

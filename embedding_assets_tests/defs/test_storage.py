@@ -10,7 +10,8 @@ import psycopg
 import pytest
 import yaml
 from dagster import AssetKey, DagsterInstance
-from psycopg.conninfo import make_conninfo
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from sqlalchemy import event
 
 import embedding_assets
 from embedding_assets.defs import storage
@@ -134,10 +135,45 @@ def test_server_options_and_time_limit_are_kept(home, database, monkeypatch):
     url = normalize_url(make_conninfo(database, options="-c work_mem=7MB", connect_timeout=3))
     monkeypatch.setenv("EMBEDDING_DATABASE_URL", url)
 
-    with psycopg.connect(create().postgres_url) as connection:
-        assert connection.execute("SHOW work_mem").fetchone() == ("7MB",)
-        assert connection.execute("SHOW search_path").fetchone() == ("dagster",)
-        assert connection.info.get_parameters()["connect_timeout"] == "3"
+    created = create()
+    assert shown(created, "work_mem", "search_path") == ["7MB", "dagster"]
+    parameters = conninfo_to_dict(created.postgres_url)
+    assert (parameters["connect_timeout"], parameters["keepalives_idle"]) == ("3", "20")
+
+
+def shown(created, *names):
+    with created.run_storage.connect() as connection:
+        return [connection.exec_driver_sql(f"SHOW {name}").scalar() for name in names]
+
+
+def test_no_options_are_sent_of_our_own(home, database, monkeypatch):
+    monkeypatch.setenv("EMBEDDING_DATABASE_URL", database)
+    created = create()
+    assert "options" not in conninfo_to_dict(created.postgres_url)
+    assert shown(created, "search_path") == ["dagster"]
+    with psycopg.connect(database) as other:  # not of an engine
+        assert other.execute("SHOW search_path").fetchone() == ('"$user", public',)
+
+
+def test_each_connection_has_the_password_of_the_day(home, database, monkeypatch, tmp_path):
+    secret = tmp_path / "password"
+    secret.write_text("hunter2\n")
+    monkeypatch.setenv("EMBEDDING_DATABASE_URL", database)
+    monkeypatch.setenv("EMBEDDING_DATABASE_PASSWORD_FILE", str(secret))
+    created = create()
+    engine = created.run_storage._engine
+    given = []
+
+    @event.listens_for(engine, "do_connect")
+    def note(dialect, record, arguments, parameters):
+        given.append(parameters["password"])
+
+    with created.run_storage.connect():
+        secret.write_text("hunter3")
+    with created.run_storage.connect():
+        pass
+    assert given == ["hunter2", "hunter3"]
+    assert "hunter" not in f"{created.postgres_url} {created!r}"
 
 
 def test_a_role_that_may_not_create_the_schema_is_shown_what_to_run(home, database, monkeypatch):

@@ -17,7 +17,7 @@ from embedding_assets.postgres.index.measurements import (
     save_measurement,
 )
 from embedding_assets.postgres.index.statistics import measure_vectors
-from embedding_assets.postgres.schema import MINIMUM_PGVECTOR
+from embedding_assets.postgres.server_version import RECOMMENDED_PGVECTOR
 from embedding_assets.postgres.spaces import register_space
 from embedding_assets.spaces import SpaceColumn
 from embedding_assets_tests.support.fakes import FAKE_SPACE
@@ -163,7 +163,7 @@ def test_the_planner(uses, vectors, passed):
     [("0.8.3", False), ("0.7.4", False), ("0.8.4", True), ("0.8.5", True), ("0.10.0", True), ("1.0", True)],
 )
 def test_the_version_of_pgvector(installed, passed):
-    verdict = index.pgvector_version(installed, MINIMUM_PGVECTOR)
+    verdict = index.pgvector_version(installed, RECOMMENDED_PGVECTOR)
     assert (verdict.name, verdict.severity, verdict.passed) == ("pgvector_version", "error", passed)
     assert f"pgvector {installed}" in verdict.description
     assert ("ALTER EXTENSION vector UPDATE" in verdict.description) is not passed

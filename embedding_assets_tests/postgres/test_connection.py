@@ -13,6 +13,7 @@ from psycopg.conninfo import make_conninfo
 
 from embedding_assets.config import DatabaseConfig, get_settings
 from embedding_assets.errors import DatabaseError, DatabasePermissionError, DatabaseUnavailableError
+from embedding_assets.postgres import schema
 from embedding_assets.postgres.bootstrap import open_database, resolve_url
 from embedding_assets.postgres.connection import Database
 from embedding_assets_tests.support.tables import as_role
@@ -119,6 +120,85 @@ def test_lost_connection_and_serialization_failure_are_retried(notes_url):
         for done, stumble in enumerate((terminate_self, collide), start=1):
             assert database.run(Insert(stumble)) == 2
             assert count_notes(notes_url) == done
+
+
+def test_what_fails_after_a_long_time_is_retried_all_the_same(notes_url):
+    def stumble(connection):
+        time.sleep(0.7)  # longer than failures are retried
+        terminate_self(connection)
+
+    with Database(notes_url, QUICK) as database:
+        assert database.run(Insert(stumble)) == 2
+    assert count_notes(notes_url) == 1
+
+
+def test_a_probe_in_a_session_is_made_again(notes_url):
+    work = Insert(terminate_self)
+    with Database(notes_url, PATIENT) as database:
+        assert database.run_in_session(work) == 2
+
+
+def test_migrating_begins_again_when_its_look_is_interrupted(settings, monkeypatch):
+    seen = []
+    look = schema._current_version
+
+    def interrupted(connection):
+        seen.append(1)
+        if len(seen) == 1:
+            terminate_self(connection)
+        return look(connection)
+
+    monkeypatch.setattr(schema, "_current_version", interrupted)
+    with open_database(settings):
+        assert len(seen) == 2
+
+
+def test_the_seconds_are_those_that_were_waited(notes_url):
+    with Database(notes_url, DatabaseConfig(retry_seconds=1)) as database:
+        with pytest.raises(DatabaseUnavailableError, match=r"did not come back for [1-9]\.\d s") as waited:
+            database.run(terminate_self)
+        assert "30" not in str(waited.value)
+        with pytest.raises(DatabaseUnavailableError, match="is not back") as at_once, database.session() as connection:
+            terminate_self(connection)
+        assert " s:" not in str(at_once.value)
+
+
+def test_who_holds_a_lock_is_named(database, database_url):
+    def work(connection):
+        connection.execute("SET LOCAL lock_timeout = '100ms'")
+        connection.execute("ALTER TABLE knowledge_base ADD COLUMN more integer")
+
+    with psycopg.connect(database_url, application_name="nightly report") as reader:
+        reader.execute("SELECT count(*) FROM knowledge_base")
+        impatient = Database(database_url, QUICK)
+        with pytest.raises(DatabaseError, match=rf"pid {reader.info.backend_pid} \(nightly report, role postgres") as e:
+            impatient.run(work)
+        impatient.close()
+    assert "cannot be reached" not in str(e.value)
+    assert not isinstance(e.value, DatabaseUnavailableError)
+    database.run(work)
+
+
+@pytest.mark.parametrize(
+    ("message", "is_refused"),
+    [
+        ("Passwort-Authentifizierung f\u00fcr Benutzer \u00bbx\u00ab fehlgeschlagen", True),
+        ("sorry, too many clients already", False),
+        (None, False),  # lost
+    ],
+)
+def test_a_login_is_refused_in_any_language(message, is_refused, notes_url):
+    refusals = [("28P01", message)] * 3
+    started = time.monotonic()
+    with proxy(notes_url, refusals=refusals, after_password=True) as url:
+        database = Database(make_conninfo(url, password=SECRET), PATIENT)
+        if is_refused:
+            with pytest.raises(DatabaseUnavailableError, match="refused the login") as caught:
+                database.connect()
+            assert_fit_to_be_shown(caught.value, database)
+            assert time.monotonic() - started < 5
+        else:
+            database.connect().close()  # in the end
 
 
 def test_deadlock_is_retried(notes_url):

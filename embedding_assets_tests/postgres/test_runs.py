@@ -36,3 +36,14 @@ def test_the_latest_run_of_some_size(database, column, execute):
     assert (run.usd, type(run.usd)) == (0.015, float)
     assert (run.seconds, run.model_load_seconds, run.chunks_per_second) == (1.5, 0.5, pytest.approx(200))
     assert latest_run(database, column.space.name, at_least=301) is None
+
+
+def test_the_oldest_of_very_many_runs_are_deleted(database, column, execute, monkeypatch):
+    monkeypatch.setattr("embedding_assets.postgres.runs._KEPT_RUNS", 3)
+    other = register_space(database, FAKE_SPACE, new_space=True)
+    save_run(database, stats(other, embedded=7))
+    for embedded in range(1, 6):
+        save_run(database, stats(column, embedded=embedded))
+    kept = execute("SELECT embedded FROM embedding_runs WHERE space = %s ORDER BY id", column.space.name)
+    assert kept == [(3,), (4,), (5,)]
+    assert latest_run(database, other.space.name).embedded == 7

@@ -16,7 +16,6 @@ from embedding_assets.errors import (
     DatabaseError,
     DatabasePermissionError,
     DatabaseUnavailableError,
-    PgvectorError,
 )
 from embedding_assets.postgres.backlog import count_backlog, fetch_pending
 from embedding_assets.postgres.catalog import IndexState
@@ -267,42 +266,6 @@ def test_processes_that_start_at_once_migrate_once_and_a_later_one_imports_no_al
     answers = [process.communicate(timeout=60)[0].split()[0] for process in [start() for _ in range(3)]]
     assert sorted(answers) == ["False", "False", "True"]
     assert start().communicate(timeout=60)[0].split() == ["False", "False"]
-
-
-def test_pgvector_must_be_there_and_new_enough(database_url):
-    with Database(database_url, CONFIG) as database:
-        for version, accepted in (("0.8.3", False), ("0.8.4", True), ("0.10.0", True), ("1.0", True), ("0.9", True)):
-            run_sql(database_url, f"UPDATE pg_extension SET extversion = '{version}' WHERE extname = 'vector'")
-            if accepted:
-                assert not migrate(database)
-            else:
-                with pytest.raises(PgvectorError, match=r"0.8.3 is older than 0.8.4.*ALTER EXTENSION"):
-                    migrate(database)
-        run_sql(database_url, "DROP EXTENSION vector CASCADE")
-        with pytest.raises(PgvectorError, match="CREATE EXTENSION vector"):
-            migrate(database)
-
-
-def test_pgvector_out_of_sight_is_explained(empty_url):
-    run_sql(empty_url, "CREATE SCHEMA hidden", "CREATE EXTENSION vector SCHEMA hidden")
-    with Database(empty_url, CONFIG) as database, pytest.raises(PgvectorError, match=r"schema hidden.*search_path"):
-        migrate(database)
-
-
-def test_a_server_without_pgvector_or_too_old_is_shown_what_it_needs(empty_url, monkeypatch):
-    # As PostgreSQL answers where the extension's files are missing.
-    run_sql(
-        empty_url,
-        "CREATE FUNCTION missing() RETURNS event_trigger LANGUAGE plpgsql AS "
-        "$$ BEGIN RAISE 'extension is not available' USING ERRCODE = 'feature_not_supported'; END $$",
-        "CREATE EVENT TRIGGER missing ON ddl_command_start WHEN TAG IN ('CREATE EXTENSION') EXECUTE FUNCTION missing()",
-    )
-    with Database(empty_url, CONFIG) as database:
-        with pytest.raises(PgvectorError, match=r"install pgvector 0.8.4 or newer there"):
-            migrate(database)
-        monkeypatch.setattr("embedding_assets.postgres.schema.MINIMUM_POSTGRESQL", 999_999)
-        with pytest.raises(ConfigurationError, match="version 14 or newer is needed"):
-            migrate(database)
 
 
 def test_a_role_needs_the_rights_and_is_reported_which(role, empty_url):

@@ -3,7 +3,7 @@ from psycopg.conninfo import conninfo_to_dict
 from sqlalchemy import make_url
 
 from embedding_assets.errors import ConfigurationError
-from embedding_assets.postgres.url import normalize_url, with_search_path
+from embedding_assets.postgres.url import normalize_url
 
 
 @pytest.mark.parametrize(
@@ -53,19 +53,52 @@ def test_defaults_do_not_replace():
     assert normalize_url("postgresql://h/d?connect_timeout=3", connect_timeout=10).endswith("connect_timeout=3")
 
 
-def test_search_path_keeps_other_options():
-    assert with_search_path("postgresql://h/d", "dagster") == "postgresql://h/d?options=-csearch_path%3Ddagster"
-
-    url = with_search_path("postgresql://h/d?sslmode=require&options=-c%20work_mem%3D8MB", "dagster")
-
-    assert conninfo_to_dict(url)["options"] == "-c work_mem=8MB -csearch_path=dagster"
-    assert conninfo_to_dict(url)["sslmode"] == "require"
-
-
 @pytest.mark.parametrize("given", ["hunter2", "postgresql://u:hunter2@h:port:x/d?nonsense=1", "mysql://u:hunter2@h/d"])
 def test_what_is_no_connection_string_is_refused_without_repeating_it(given):
     with pytest.raises(ConfigurationError, match="EMBEDDING_DATABASE_URL") as caught:
         normalize_url(given)
 
     assert "hunter2" not in str(caught.value)
-    assert caught.value.__suppress_context__
+    assert caught.value.__suppress_context__ or caught.value.__context__ is None
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        "postgresql://app:pa@hunter2/word@host/prod",
+        "postgresql://app:hunter2/x@host/prod",
+        "postgresql://app:50%hunter2@host/prod",
+        "postgresql://app:hunter2?s/s@host/prod",
+        "postgresql://app:a?hunter2=s/s@host/prod",
+        "postgresql+psycopg2://app:a@hunter2@host/prod",
+    ],
+)
+def test_a_password_that_must_be_encoded_is_not_repeated(given):
+    with pytest.raises(ConfigurationError, match=r"percent-encoded as %40 %2F %25") as caught:
+        normalize_url(given)
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("query", "words"),
+    [
+        ("pgbouncer=true&connection_limit=1", r"pgbouncer, connection_limit; remove them; .*pooler.*POOL_SIZE"),
+        ("schema=rag", r"schema; remove them; ALTER ROLE … SET search_path"),
+        ("sslmode=require&pool_timeout=10", r"know: pool_timeout; .*CONNECT_TIMEOUT_SECONDS"),
+        ("supa=base-pooler.x", r"supa; remove them; connect to the server itself"),
+        ("prepared_statements=false", r"prepared_statements"),
+        ("nonsense=hunter2", r"know: nonsense; remove them$"),
+        ("sslmode=no-verify", r"sslmode must be one of"),
+        ("port=none", r"the port must be a number"),
+    ],
+)
+def test_parameters_of_other_tools_are_named(query, words):
+    with pytest.raises(ConfigurationError, match=words) as caught:
+        normalize_url(f"postgresql://app:hunter2@host/prod?{query}")
+    assert "hunter2" not in str(caught.value)
+
+
+def test_what_only_looks_odd_is_accepted():
+    assert normalize_url("postgresql://h/d?ssl=true") == "postgresql://h/d?sslmode=require"
+    assert normalize_url("postgresql://h/d?user=me@server").startswith("postgresql://me%40server@h/d")
+    assert normalize_url("postgresql://u:a:b?c@h/d") == "postgresql://u:a%3Ab%3Fc@h/d"

@@ -16,6 +16,10 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 Moment = Literal["before", "during", "after"]
 
 
+# https://www.postgresql.org/docs/current/protocol-message-formats.html, AuthenticationCleartextPassword
+_ASK_FOR_PASSWORD = b"R" + struct.pack("!ii", 8, 3)
+
+
 class _Server(socketserver.ThreadingTCPServer):
     allow_reuse_address = True
     daemon_threads = True
@@ -23,7 +27,11 @@ class _Server(socketserver.ThreadingTCPServer):
 
 @contextmanager
 def proxy(
-    url: str, *, cuts: Sequence[tuple[bytes, bytes, Moment]] = (), refusals: Sequence[tuple[str, str]] = ()
+    url: str,
+    *,
+    cuts: Sequence[tuple[bytes, bytes, Moment]] = (),
+    refusals: Sequence[tuple[str, str | None]] = (),
+    after_password: bool = False,
 ) -> Iterator[str]:
     """The URL of a proxy.
 
@@ -31,7 +39,8 @@ def proxy(
         url: of a server that listens on a Unix socket.
         cuts: in order; each ends the connection on which a client sends the second bytes after it has sent the first:
             before the second reach the server, right after, or after the server has answered.
-        refusals: in order, one a connection: SQLSTATE and message that it is turned away with.
+        refusals: in order, one a connection: SQLSTATE and message that it is turned away with; None: it is cut off.
+        after_password: they come when the client has sent its password.
     """
     path = f"{conninfo_to_dict(url)['host']}/.s.PGSQL.5432"
     cuts_left, refusals_left = list(cuts), list(refusals)
@@ -42,7 +51,12 @@ def proxy(
         def handle(self) -> None:
             if refusals_left:
                 self.request.recv(4096)
-                self.request.sendall(_error(*refusals_left.pop(0)))
+                if after_password:
+                    self.request.sendall(_ASK_FOR_PASSWORD)
+                    self.request.recv(4096)
+                code, message = refusals_left.pop(0)
+                if message is not None:
+                    self.request.sendall(_error(code, message))
                 return
             with socket.socket(socket.AF_UNIX) as server:
                 server.connect(path)

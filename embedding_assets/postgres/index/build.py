@@ -15,12 +15,12 @@ from embedding_assets.postgres.catalog import (
     describe,
     drop_index,
     ensure_pending_index,
-    lift_time_limit,
     not_built,
 )
 from embedding_assets.postgres.index.progress import OnBuildProgress, watch_build
 from embedding_assets.postgres.index.size import graph_memory_mb, index_bloat, is_bloated
 from embedding_assets.postgres.locks import TABLE_LOCK, hold
+from embedding_assets.postgres.server_version import read_limits
 
 if TYPE_CHECKING:
     from psycopg.errors import Diagnostic
@@ -77,7 +77,6 @@ def _build_vector_index(
     config: IndexConfig,
     on_progress: OnBuildProgress | None,
 ) -> float | None:
-    lift_time_limit(connection)
     table = database.table
     successor, retired = _transitional_names(column)
     drop_index(connection, table, retired)
@@ -158,19 +157,21 @@ def _prepare_build(
     """Clear away what the load left, and choose the settings of the build by what there is to index."""
     # Every vector written has left a dead row. Now this takes a moment; with the index there it would have to be
     # scanned too, and repaired at great length, so one that is to go is left as it is. TRUNCATE would lock out readers.
+    limits = read_limits(connection)
     vacuum = (
         "VACUUM (ANALYZE, TRUNCATE false, INDEX_CLEANUP false) {}"
-        if replaces
+        if replaces or not limits.vacuums_indexes
         else "VACUUM (ANALYZE, TRUNCATE false) {}"
     )
     connection.execute(sql.SQL(vacuum).format(table.relation), [])
+    workers = config.workers if limits.builds_in_parallel else 0
     wanted = graph_memory_mb(vectors, column.vector_bytes, config.m)
-    memory = min(config.memory_mb, max(wanted, _WORKER_MEMORY_MB * (config.workers + 1)))
+    memory = min(config.memory_mb, max(wanted, _WORKER_MEMORY_MB * (workers + 1)))
     logger.info(
         "building %s over %d vectors with up to %d workers and %d MB",
         column.index,
         vectors,
-        config.workers,
+        workers,
         memory,
         extra={"index": column.index, "vectors": vectors, "memory_mb": memory},
     )
@@ -190,7 +191,7 @@ def _prepare_build(
     return {
         "client_min_messages": "notice",
         "maintenance_work_mem": f"{memory}MB",
-        "max_parallel_maintenance_workers": str(config.workers),
+        "max_parallel_maintenance_workers": str(workers),
         "min_parallel_table_scan_size": _PARALLEL_FROM,
     }
 

@@ -34,10 +34,10 @@ _SUM_UP: Final = """
         ) RETURNING *
     ), named AS (
         SELECT taken.*, to_char(created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD') AS day,
-               requests IS NULL AND NOT EXISTS (
-                   SELECT FROM embedding_usage AS other WHERE other.run_id = taken.run_id AND other.id <> taken.id
-               ) AS alone
+               requests IS NULL AND single.run_id IS NOT NULL AS alone
         FROM taken
+        LEFT JOIN (SELECT run_id FROM embedding_usage GROUP BY run_id HAVING count(*) = 1) AS single
+            ON single.run_id = taken.run_id
     ), summed AS (
         INSERT INTO embedding_usage (
             endpoint, space, provider, model, run_id, state, inputs, tokens, usd, reserved_usd, requests,
@@ -52,12 +52,21 @@ _SUM_UP: Final = """
     SELECT (SELECT count(*) FROM due), (SELECT coalesce(array_agg(run_id), '{}') FROM named WHERE alone)
 """
 
+# Of a run, only the limit for one asks for the sum. What the triggers add later for a run that is gone from here is 0:
+# its rows only move from one sum to another. Not looked for where nothing was due: it reads a week of requests.
+_FORGET_RUNS: Final = """
+    DELETE FROM embedding_spending WHERE period = 'run' AND NOT EXISTS (
+        SELECT FROM embedding_usage WHERE run_id COLLATE "C" = key AND requests IS NULL
+    )
+"""
+
 
 def sum_up_usage(database: Database, *, batch: int = _BATCH) -> bool:
     """Sum up the oldest requests of more than a week ago: by day, endpoint, space, model, outcome and run.
 
     Runs of a single request become one of the day. What costs add up to, by day, month, space or in all, stays the
-    same. Does nothing while another process is at it.
+    same. For its limit in dollars, a run that has asked for nothing in that week begins again at 0. Does nothing while
+    another process is at it.
 
     Args:
         database: where the ledger is.
@@ -76,6 +85,10 @@ def sum_up_usage(database: Database, *, batch: int = _BATCH) -> bool:
         row = connection.execute(_SUM_UP, {"batch": batch, "kept": KEPT_DAYS}).fetchone()
         due, gone = row or (0, [])
         connection.execute("DELETE FROM embedding_spending WHERE period = 'run' AND usd = 0 AND key = ANY(%s)", [gone])
+        if 0 < due < batch:
+            # By statistics of before, a loop over all of them may seem cheap.
+            connection.execute("SET LOCAL enable_nestloop = off")
+            connection.execute(_FORGET_RUNS)
         return bool(due == batch)
 
     return database.run(work)

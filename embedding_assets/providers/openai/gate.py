@@ -52,6 +52,9 @@ _LOG_SECONDS: Final = 10.0
 _ASK_SECONDS: Final = 1.0
 """Between two looks whether a server is back that has been given up."""
 
+_UNCOUNTED_PAUSE_SECONDS: Final = 1.0
+"""After a failure, where no database knows when the next request may be sent."""
+
 _SHORTEST_PAUSE_SECONDS: Final = 0.1
 _LONGEST_PAUSE_SECONDS: Final = 20.0
 """After a refusal for rate that does not say when to come back."""
@@ -76,9 +79,17 @@ class ApiGate:
     """Lets the requests of one call through, one after the other, and records their outcomes in the database."""
 
     def __init__(
-        self, account: ApiAccount, database: Database, *, endpoint: str, run_id: str, question: bool = False
+        self,
+        account: ApiAccount,
+        database: Database,
+        *,
+        endpoint: str,
+        run_id: str,
+        question: bool = False,
+        counted: bool = True,
     ) -> None:
         self._account = account
+        self._counted = counted
         self._question = question
         self._database = database
         self._endpoint = endpoint
@@ -86,7 +97,7 @@ class ApiGate:
         self._limits = RateLimits(account.config.requests_per_minute, account.config.tokens_per_minute)
         config = account.config
         self._lifetime_seconds = config.connect_timeout_seconds + config.timeout_seconds + _SETTLING_SECONDS
-        self._recorder = Recorder(account, database)
+        self._recorder = Recorder(account, database, counted=counted)
         # The first in line asks, for those behind it too.
         self._line = asyncio.Lock()
         self._places: dict[_Place, None] = {}
@@ -96,6 +107,7 @@ class ApiGate:
         self._refusals = 0
         self._refused_until = 0.0
         self._refused_since = math.inf
+        self._paused_until = 0.0  # where the database cannot keep that for all
 
     async def __aenter__(self) -> Self:
         self._recorder.open()
@@ -140,7 +152,7 @@ class ApiGate:
                 admitted = await self._wait_for(place, texts, probe)
         except asyncio.CancelledError:
             if place.admitted is not None:
-                await self._recorder.run(release, place.admitted.reservation, given_up=True)
+                await self._recorder.give_back(place.admitted.reservation)
             raise
         finally:
             del self._places[place]
@@ -148,7 +160,7 @@ class ApiGate:
             return None
         # An answer may have named the limits meanwhile.
         if len(texts) > 1 and place.request.tokens > self.request_tokens:
-            await self._recorder.run(release, admitted.reservation, given_up=True)
+            await self._recorder.give_back(admitted.reservation)
             return None
         self._log_budget(admitted.budget_share)
         return admitted.reservation
@@ -271,7 +283,8 @@ class ApiGate:
             self._account.tokens_per_minute = outcome.rates.limit_tokens
         seconds = await self._recorder.record(self._record_of(reservation, outcome, likely_tokens)) or 0.0
         if outcome.kind in ("outage", *_PRESUMED) and outcome.kind != "abandoned":
-            seconds = self._failing_seconds(seconds)
+            seconds = self._failing_seconds(seconds if self._counted else math.inf)
+            self._paused_until = max(self._paused_until, time.monotonic() + _UNCOUNTED_PAUSE_SECONDS)
         elif outcome.kind != "abandoned":
             self._account.failing_since = math.inf
         if outcome.kind == "answered":
@@ -314,12 +327,17 @@ class ApiGate:
             pause = max(_SHORTEST_PAUSE_SECONDS, self._refused_until - now if pause is None else pause)
             self._log_sometimes(logging.WARNING, "refused for rate, nothing is sent for %.1f s", pause, "refused")
         # No server is believed further ahead than an outage is waited out: a fallback would be late.
-        return None if pause is None else min(pause, self._account.config.retry_seconds)
+        pause = None if pause is None else min(pause, self._account.config.retry_seconds)
+        self._paused_until = max(self._paused_until, time.monotonic() + (pause or 0.0))
+        return pause
 
     async def _admit(
         self, request: ApiRequest, behind: Sequence[_Place] = (), *, probe: bool = False, at_once: bool = False
     ) -> Admitted | Wait:
         """Ask for a request and for those behind it, who get their reservations by the way."""
+        if not self._counted:
+            pause = self._paused_until - time.monotonic()
+            return Admitted(0, 0.0) if pause <= 0 else Wait(pause, "rate", 0.0)
         asked = self._recorder.submit(
             admit_all,
             [request, *(place.request for place in behind)],
@@ -339,7 +357,7 @@ class ApiGate:
                 first, *others = await asked
                 await self._hand_out(behind, others)
                 if isinstance(first, Admitted):
-                    await self._recorder.run(release, first.reservation, given_up=True)
+                    await self._recorder.give_back(first.reservation)
             raise
         return first
 
@@ -348,7 +366,7 @@ class ApiGate:
             if isinstance(verdict, Admitted):
                 place.admitted = verdict
                 if place not in self._places:  # cancelled meanwhile
-                    await self._recorder.run(release, verdict.reservation, given_up=True)
+                    await self._recorder.give_back(verdict.reservation)
 
     def _log_budget(self, used: float) -> None:
         if self._account.budget.warns_at(used) and not self._account.budget_told:

@@ -20,9 +20,10 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from embedding_assets.config import BudgetConfig, OpenAIConfig
-from embedding_assets.errors import ConfigurationError, DatabaseError
+from embedding_assets.errors import ConfigurationError, DatabaseError, DatabasePermissionError
 from embedding_assets.logs import correlate, current_run_id, unlogged_client
 from embedding_assets.postgres.connection import Database
+from embedding_assets.postgres.usage.access import may_write_ledger
 from embedding_assets.postgres.usage.learned import read_learned, save_learned
 from embedding_assets.providers.base import EmbeddedBatch
 from embedding_assets.providers.openai.account import ApiAccount
@@ -126,6 +127,7 @@ class OpenAIProvider:
         self._loaded = False
         self._recalled_at = -math.inf
         self._recalling = threading.Lock()
+        self._counted: bool | None = None  # not known yet
         self._background: Background[AsyncOpenAI] = Background(functools.partial(_open_client, config))
         # Outside of a run, the limit in dollars for one holds for all that this provider does.
         self._run_id = uuid.uuid4().hex[:12]
@@ -168,6 +170,7 @@ class OpenAIProvider:
             QuotaExceededError: the account has no credit left.
             ProviderUnavailableError: an outage did not pass within ``EMBEDDING_OPENAI_RETRY_SECONDS``.
             ProviderError: the server accepts no request under these settings.
+            DatabasePermissionError: there is a limit in dollars, and the database that keeps it cannot be written.
             DatabaseError: the database that keeps the limits failed.
         """
         self.load()
@@ -181,14 +184,21 @@ class OpenAIProvider:
             yield EmbeddedBatch([], np.empty((0, self.space.dimensions), dtype=np.float32), [], [], errors)
         if not prepared:
             return
-        self._recall()
+        counted = self._is_counted()
+        if counted:
+            self._recall()
 
         async def produce(client: AsyncOpenAI, emit: Emit[EmbeddedBatch]) -> None:
             with correlate(current_run_id() or self._run_id) as run_id:
                 endpoint = endpoint_of(self._config)
                 question = len(prepared) == 1
                 async with ApiGate(
-                    self._account, self._database, endpoint=endpoint, run_id=run_id, question=question
+                    self._account,
+                    self._database,
+                    endpoint=endpoint,
+                    run_id=run_id,
+                    question=question,
+                    counted=counted,
                 ) as gate:
                     sender = _Sender(client, self._account, query=query)
                     await ApiCall(self._account, gate, sender, emit).run(prepared)
@@ -206,6 +216,26 @@ class OpenAIProvider:
         """Cancel what is under way and close the connections; a later call opens them again."""
         self._background.close()
 
+    def _is_counted(self) -> bool:
+        """True if the database can be written; where it cannot, that is logged once, or refused for a limit's sake."""
+        with self._recalling:
+            if self._counted is not None:
+                return self._counted
+            counted = may_write_ledger(self._database)
+            if not counted and self._account.budget.is_limited and self._account.usd_per_million:
+                raise DatabasePermissionError(
+                    f"{self._database.address}: EMBEDDING_BUDGET_… limits what is spent, but this role cannot write "
+                    "the table that counts it: use the primary server and a role with rights on embedding_usage, "
+                    "embedding_spending and embedding_endpoints, or unset the limits"
+                )
+            if not counted:
+                logger.warning(
+                    "this role or replica cannot write the table of costs: requests of this process are not counted, "
+                    "and keep to no limits that others share"
+                )
+            self._counted = counted
+            return counted
+
     def _recall(self) -> None:
         """Start with what was learned of the server; what this process knows for a day is forgotten too."""
         with self._recalling:
@@ -216,7 +246,7 @@ class OpenAIProvider:
     def _keep_learned(self) -> None:
         with self._recalling:
             learned = self._account.newly_learned()
-            if learned is None:
+            if learned is None or not self._counted:
                 return
             try:
                 save_learned(self._database, endpoint_of(self._config), learned)

@@ -13,6 +13,7 @@ from typing import Concatenate, Final, ParamSpec, TypeVar
 
 from embedding_assets.errors import DatabaseError, EmbeddingAssetsError
 from embedding_assets.postgres.connection import Database
+from embedding_assets.postgres.usage.admission import release
 from embedding_assets.postgres.usage.sums import sum_up_usage
 from embedding_assets.providers.openai.account import ApiAccount
 
@@ -32,11 +33,17 @@ _SUMMING_ON_SECONDS: Final = 5.0
 class Recorder:
     """Asks and tells the database, without keeping the event loop from its work.
 
+    Args:
+        account: whose requests they are.
+        database: where they are counted.
+        counted: False: it cannot be written, and nothing is recorded.
+
     Attributes:
         failure: why an outcome could not be recorded.
     """
 
-    def __init__(self, account: ApiAccount, database: Database) -> None:
+    def __init__(self, account: ApiAccount, database: Database, *, counted: bool = True) -> None:
+        self._counted = counted
         self.failure: DatabaseError | None = None
         self._account = account
         self._database = database
@@ -44,7 +51,7 @@ class Recorder:
 
     def open(self) -> None:
         """Sum up old requests if it is time for that."""
-        if time.monotonic() >= self._account.summing_at:
+        if self._counted and time.monotonic() >= self._account.summing_at:
             self._account.summing_at = time.monotonic() + _SUMMING_SECONDS
             self._threads.submit(copy_context().run, self._sum_up)
 
@@ -64,12 +71,19 @@ class Recorder:
         """The same, to the end even when cancelled."""
         return await _to_the_end(self.submit(function, *arguments, **options))
 
+    async def give_back(self, reservation: int) -> None:
+        """Release a reservation that is not used after all."""
+        if self._counted:
+            await self.run(release, reservation, given_up=True)
+
     async def record(self, record: Callable[[Database], float]) -> float | None:
         """Give the database an outcome; if it fails, ``failure`` says so, and the outcome is kept for ``record_late``.
 
         Returns:
-            What ``record`` returns; None: it failed.
+            What ``record`` returns; None: it failed, or nothing is recorded.
         """
+        if not self._counted:
+            return None
         try:
             return await self._record(record)
         except DatabaseError as error:

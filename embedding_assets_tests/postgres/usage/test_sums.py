@@ -55,7 +55,7 @@ def figures(database: Database) -> list[object]:
         list_costs(database, by="space"),
         total_costs(database),
         list_daily_costs(database),
-        *(count_spending(database, run) for run in ("service", "load-3", "")),
+        *(count_spending(database, run) for run in ("service", "")),
     ]
 
 
@@ -76,6 +76,25 @@ def test_a_hundred_thousand_requests(database: Database, beside: psycopg.Connect
     [[sums]] = beside.execute("SELECT count(*) FROM embedding_spending WHERE key LIKE 'question%'").fetchall()
     assert sums == rows(beside, "run_id LIKE 'question%'") < 100_000 * 8 / 10 * 8 / 20
     assert not sum_up_usage(database)
+
+
+def test_runs_of_more_than_a_week_ago_are_forgotten_by_the_limit_for_one(
+    database: Database, beside: psycopg.Connection, fill
+):
+    fill(30_000)
+    keys = "SELECT count(*) FROM embedding_spending WHERE period = 'run' AND key LIKE 'load%'"
+    [[before]] = beside.execute(keys).fetchall()
+    costs = {row.key: row for row in list_costs(database, by="run", limit=100_000)}
+    assert count_spending(database, "load-1").run > 0
+    while sum_up_usage(database):
+        pass
+    [[after]] = beside.execute(keys).fetchall()
+    recent = "created_at >= date_trunc('day', now(), 'UTC') - interval '7 days' AND run_id LIKE 'load%'"
+    [[expected]] = beside.execute(f"SELECT count(DISTINCT run_id) FROM embedding_usage WHERE {recent}").fetchall()
+    assert after == expected < before
+    assert count_spending(database, "load-1").run == 0
+    # What it has cost is still there to be read.
+    assert {row.key: row for row in list_costs(database, by="run", limit=100_000)}["load-1"] == costs["load-1"]
 
 
 def test_nothing_changes_between_batches(database: Database, beside: psycopg.Connection, fill):
