@@ -13,7 +13,14 @@ from embedding_assets.errors import ConfigurationError, DatabaseError, DatabaseP
 from embedding_assets.postgres.locks import TABLE_LOCK, hold
 from embedding_assets.postgres.lookup import VERSION_TABLE
 from embedding_assets.postgres.server_version import check_pgvector, ensure_pgvector
-from embedding_assets.postgres.trigger import TRIGGER, TriggerState, create_function, create_trigger, trigger_state
+from embedding_assets.postgres.trigger import (
+    TRIGGER,
+    TriggerState,
+    create_function,
+    create_trigger,
+    trigger_state,
+    watch_removals,
+)
 
 if TYPE_CHECKING:
     import sqlalchemy
@@ -150,6 +157,9 @@ def watch_texts(database: Database) -> None:
         columns = [name for (name,) in rows]
         create_function(connection, table, ["embedding", *columns] if table.is_own else columns)
         create_trigger(connection, table)
+        if table.is_own:
+            for name in columns:
+                watch_removals(connection, name)
 
     database.run(work)
 
