@@ -1,7 +1,7 @@
-"""What embedding a table in place costs the table: its edits, and its readers and writers while it is adopted and loaded.
+"""What embedding a table in place costs it: its edits, and its readers and writers while it is adopted and loaded.
 
-A table of articles with 2 kB of text in each row, in an embedded PostgreSQL of the benchmark's own; random unit vectors,
-nothing is encoded. Edits are measured once before the adoption and once after it, with vectors and an HNSW index; beside
+A table of articles with 2 kB of text in each row, in an embedded PostgreSQL of the benchmark's own; random unit
+vectors, nothing is encoded. Edits are measured before the adoption and after it, with vectors and an HNSW index; beside
 adoption, load and build a reader and a writer ask for one row after the other. Run: make bench-own_table
 """
 
@@ -35,7 +35,8 @@ EDITED = 2000
 COMMIT = 1024
 CREATE = "CREATE TABLE articles (id bigint PRIMARY KEY, title text, body text, views int NOT NULL DEFAULT 0)"
 FILL = """
-    INSERT INTO articles SELECT n, 'Title ' || n, (SELECT string_agg(md5(n::text || m), ' ') FROM generate_series(1, 60) m)
+    INSERT INTO articles
+    SELECT n, 'Title ' || n, (SELECT string_agg(md5(n::text || m), ' ') FROM generate_series(1, 60) m)
     FROM generate_series(1, %s) n
 """
 EDITS = {

@@ -174,8 +174,8 @@ def own_table() -> str:
     words = paragraph(
         f"What it costs, with {result['facts']['rows']:,} rows of 2 kB and vectors of 768 dimensions: adopting took "
         f"{seconds['adopt']:.1f} s. While it was adopted, loaded ({seconds['load']:.0f} s for the vectors alone) and "
-        f"indexed ({seconds['index']:.0f} s), no read waited longer than {waits['reader']:.0f} ms and no write longer than "
-        f"{waits['writer']:.0f} ms."
+        f"indexed ({seconds['index']:.0f} s), no read waited longer than {waits['reader']:.0f} ms and no write longer "
+        f"than {waits['writer']:.0f} ms."
     )
     return "\n\n".join([words, table(result), place(result)])
 
