@@ -150,6 +150,30 @@ def fetch_pending(
     return [PendingChunk(row[0], embedded_text(row[2], row[1]), row[3]) for row in rows]
 
 
+def still_due(database: Database, column: SpaceColumn, chunks: Sequence[PendingChunk]) -> set[str]:
+    """The hashes of those of ``chunks`` that have no vector yet, and the text that was fetched.
+
+    One probe of the unique index for each, so a batch of them takes a few milliseconds.
+    """
+    query = sql.SQL("""
+        SELECT k.chunk_hash
+        FROM unnest(%s::text[], %s::bigint[]) AS c (chunk_hash, text_version)
+        JOIN knowledge_base k ON k.chunk_hash = c.chunk_hash AND k.text_version = c.text_version
+        WHERE k.{} IS NULL
+    """).format(sql.Identifier(column.name))
+    parameters = [[chunk.chunk_hash for chunk in chunks], [chunk.text_version for chunk in chunks]]
+
+    def work(connection: Connection) -> set[str]:
+        # Each row through the index, whatever the planner makes of a table without statistics.
+        connection.execute("""
+            SELECT set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true),
+                   set_config('jit', 'off', true)
+        """)
+        return {row[0] for row in connection.execute(query, parameters)}
+
+    return database.run(work)
+
+
 def due_prefixes(
     database: Database, column: SpaceColumn, prefixes: Sequence[str], *, also_in: SpaceColumn | None = None
 ) -> list[str]:

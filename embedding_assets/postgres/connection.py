@@ -20,6 +20,7 @@ from psycopg_pool import ConnectionPool
 
 from embedding_assets.config import DatabaseConfig
 from embedding_assets.errors import DatabaseError, DatabasePermissionError, DatabaseUnavailableError
+from embedding_assets.postgres.interruption import is_interrupted, watched
 
 logger = logging.getLogger(__name__)
 
@@ -99,9 +100,23 @@ class Database:
         """
         with closing(self.connect(autocommit=True)) as connection:
             try:
-                yield connection
+                with watched(connection):
+                    yield connection
             except psycopg.Error as error:
                 raise self.translate(error) from None
+
+    def retry(self, work: Callable[[], T]) -> T:
+        """Call ``work``, which has a connection of its own, again after a transient failure.
+
+        Raises:
+            DatabaseUnavailableError: the failure did not pass within ``retry_seconds``.
+            DatabaseError: PostgreSQL refused.
+        """
+        try:
+            result: T = self._retrying()(work)
+        except psycopg.Error as error:
+            raise self.translate(error) from None
+        return result
 
     def run(self, work: Callable[[Connection], T]) -> T:
         """Run ``work`` in a transaction, again after a transient failure.
@@ -149,7 +164,7 @@ class Database:
             return self._pool
 
     def _run_once(self, work: Callable[[Connection], T]) -> T:
-        with self._opened_pool().connection() as connection:
+        with self._opened_pool().connection() as connection, watched(connection):
             result = work(connection)
             row = connection.execute("SELECT pg_current_xact_id_if_assigned()::text").fetchone()
             transaction = row[0] if row else None
@@ -162,7 +177,7 @@ class Database:
 
     def _run_pipelined_once(self, work: Callable[[Connection, Callable[[], None]], T]) -> T:
         transaction = ""
-        with self._opened_pool().connection() as connection:
+        with self._opened_pool().connection() as connection, watched(connection):
             connection.autocommit = True  # the driver's own BEGIN and COMMIT are round trips of their own
             try:
                 with connection.pipeline() as pipeline:
@@ -220,7 +235,7 @@ class Database:
         return tenacity.Retrying(
             stop=tenacity.stop_after_delay(self._config.retry_seconds),
             wait=tenacity.wait_random_exponential(multiplier=0.1, max=5),
-            retry=tenacity.retry_if_exception(_is_transient),
+            retry=tenacity.retry_if_exception(lambda error: _is_transient(error) and not is_interrupted()),
             before_sleep=_log_retry,
             reraise=True,
         )

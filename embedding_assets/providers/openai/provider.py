@@ -24,7 +24,7 @@ from embedding_assets.errors import ConfigurationError, DatabaseError
 from embedding_assets.logs import correlate, current_run_id, unlogged_client
 from embedding_assets.postgres.connection import Database
 from embedding_assets.postgres.usage.learned import read_learned, save_learned
-from embedding_assets.providers.base import EmbeddedBatch
+from embedding_assets.providers.base import EmbeddedBatch, StillWanted
 from embedding_assets.providers.openai.account import ApiAccount
 from embedding_assets.providers.openai.address import check_address, is_openai, server_name
 from embedding_assets.providers.openai.answers import MalformedAnswerError, parse_answer
@@ -170,6 +170,15 @@ class OpenAIProvider:
             ProviderError: the server accepts no request under these settings.
             DatabaseError: the database that keeps the limits failed.
         """
+        return self._embed(texts, query=query)
+
+    def embed_wanted(self, texts: Sequence[str], still_wanted: StillWanted) -> Iterator[EmbeddedBatch]:
+        """As ``embed``; before each request goes out ``still_wanted`` is asked, in another thread, what of it is to."""
+        return self._embed(texts, still_wanted=still_wanted)
+
+    def _embed(
+        self, texts: Sequence[str], *, query: bool = False, still_wanted: StillWanted | None = None
+    ) -> Iterator[EmbeddedBatch]:
         self.load()
         prepared, errors = prepare_texts(
             texts,
@@ -191,7 +200,7 @@ class OpenAIProvider:
                     self._account, self._database, endpoint=endpoint, run_id=run_id, question=question
                 ) as gate:
                     sender = _Sender(client, self._account, query=query)
-                    await ApiCall(self._account, gate, sender, emit).run(prepared)
+                    await ApiCall(self._account, gate, sender, emit, still_wanted).run(prepared)
 
         try:
             yield from self._background.iterate(produce, most_waiting=self._config.concurrency)
