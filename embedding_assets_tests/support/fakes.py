@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedding_assets.postgres.connection import Database
-from embedding_assets.providers.base import EmbeddedBatch
+from embedding_assets.providers.base import EmbeddedBatch, StillWanted
 from embedding_assets.spaces import VectorSpace
 
 FAKE_SPACE = VectorSpace("fake", "fake/hashing", "1", 768, True, "", 256)
@@ -62,11 +62,21 @@ class FakeProvider:
         return 0.0
 
     def embed(self, texts: Sequence[str], *, query: bool = False) -> Iterator[EmbeddedBatch]:
+        return self.embed_wanted(texts, lambda positions: positions)
+
+    def embed_wanted(self, texts: Sequence[str], still_wanted: StillWanted) -> Iterator[EmbeddedBatch]:
         for start in range(0, len(texts), self._batch_size):
-            portion = list(texts[start : start + self._batch_size])
+            positions = range(start, min(start + self._batch_size, len(texts)))
+            wanted = list(still_wanted(positions))
+            if len(wanted) < len(positions):
+                nothing = np.empty((0, self.space.dimensions), dtype=np.float32)
+                yield EmbeddedBatch([], nothing, [], [], unwanted=sorted({*positions} - {*wanted}))
+            if not wanted:
+                continue
+            portion = [texts[position] for position in wanted]
             self.seen += portion
             batch = EmbeddedBatch(
-                indices=list(range(start, start + len(portion))),
+                indices=wanted,
                 vectors=np.stack([vector_of(text, self.space.dimensions) for text in portion]),
                 token_counts=[len(text.split()) for text in portion],
                 truncated=[False] * len(portion),
