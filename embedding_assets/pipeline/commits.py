@@ -127,7 +127,7 @@ class Writer:
             return True
         deadline = time.monotonic() + _MOST_PATIENCE_SECONDS
         while not wait([self._under_way[1]], timeout=_PATIENCE_SECONDS).done:
-            if time.monotonic() > deadline or work.is_blocked(database):
+            if time.monotonic() > deadline or work.is_blocked(database.session):
                 return False
         self.finish()
         return True

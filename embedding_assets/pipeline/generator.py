@@ -10,7 +10,8 @@ from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, suppress
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Final
 
 from embedding_assets.config import Settings, get_settings
 from embedding_assets.errors import EmbeddingAssetsError, ProviderUnavailableError
@@ -21,14 +22,14 @@ from embedding_assets.pipeline.windows import Window, Windows
 from embedding_assets.planning import PrefixRange, contiguous
 from embedding_assets.postgres.bootstrap import open_database
 from embedding_assets.postgres.failures import save_failures
-from embedding_assets.postgres.interruption import interruptible
+from embedding_assets.postgres.interruption import interruptible, within
 from embedding_assets.postgres.locks import PrefixLocks
 from embedding_assets.postgres.runs import save_run
 from embedding_assets.postgres.spaces import check_registered
 from embedding_assets.postgres.vectors import write_vectors
 from embedding_assets.providers.base import embed_checked
 from embedding_assets.providers.fallback import fallback_settings
-from embedding_assets.providers.space_selection import select_for_run
+from embedding_assets.providers.space_selection import Selection, select_for_run
 
 if TYPE_CHECKING:
     from embedding_assets.postgres.backlog import PendingChunk
@@ -40,6 +41,9 @@ logger = logging.getLogger(__name__)
 
 COMMIT_CHUNKS = 1024
 """A commit batch of this size is written at once, before ``EMBEDDING_COMMIT_SECONDS`` have passed."""
+
+_SAVING_SECONDS: Final = 3.0
+"""For the record of a run that was interrupted."""
 
 
 class EmbeddingGenerator:
@@ -56,6 +60,7 @@ class EmbeddingGenerator:
         prefixes: the range to work on; default: all.
         database: default: the configured one, opened and migrated for each call.
         provider: default: the configured one.
+        selection: the space to embed in, where it is known already; default: what settings and provider lead to.
         on_progress: called with the number of chunks finished since the last call, from the calling thread.
         before_writing: called once, before the first vectors are written, and not for the fallback's: what should only
             happen once the provider is known to work. If it fails, so does the run.
@@ -68,6 +73,7 @@ class EmbeddingGenerator:
         prefixes: PrefixRange | None = None,
         database: Database | None = None,
         provider: EmbeddingProvider | None = None,
+        selection: Selection | None = None,
         on_progress: Callable[[int], object] | None = None,
         before_writing: Callable[[], object] | None = None,
     ) -> None:
@@ -75,6 +81,7 @@ class EmbeddingGenerator:
         self._prefixes = prefixes or PrefixRange("0", "f")
         self._database = database
         self._provider = provider
+        self._selection = selection
         self._on_progress = on_progress or (lambda _: None)
         self._before_writing = before_writing
 
@@ -96,7 +103,7 @@ class EmbeddingGenerator:
             settings = settings.with_embedding(batch_size=batch_size)
         with ExitStack() as stack:
             database = self._database or stack.enter_context(open_database(settings))
-            selection = select_for_run(settings, database, self._provider)
+            selection = self._selection or select_for_run(settings, database, self._provider)
             column, provider = selection.column, selection.open_provider()
             stack.enter_context(correlate())
             run = _SpaceRun(
@@ -214,8 +221,10 @@ class _SpaceRun:
                         writer.wind_up(self._collecting, work, self._database, besides=windows.fetching)
                     else:
                         writer.finish()
-                    if interrupted or isinstance(error, EmbeddingAssetsError):
-                        # Up to the last commit, without the time that an outage was waited out.
+                    # Up to the last commit, without the time that an outage was waited out.
+                    if interrupted:
+                        within(_SAVING_SECONDS, partial(self._save_stats, self._committed))
+                    elif isinstance(error, EmbeddingAssetsError):
                         self._save_stats(self._committed)
                 raise
         self._save_stats(time.monotonic())

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from contextvars import ContextVar, copy_context
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     import psycopg
-
-    from embedding_assets.postgres.connection import Database
 
 T = TypeVar("T")
 
@@ -60,13 +58,13 @@ class Interruptible:
                     connection.cancel_safe(timeout=_CANCEL_SECONDS)
         self.over = False
 
-    def is_blocked(self, database: Database) -> bool:
-        """True if the work waits for a lock that another session holds; asks on a connection of its own."""
+    def is_blocked(self, session: Callable[[], AbstractContextManager[psycopg.Connection[Any]]]) -> bool:
+        """True if the work waits for a lock that another session holds; asks on a ``session`` of its own."""
         if self.polling:
             return True
         pids = [connection.info.backend_pid for connection in self._watched() if not connection.closed]
         query = "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE pid = ANY(%s) AND wait_event_type = 'Lock')"
-        with database.session() as connection:
+        with session() as connection:
             return connection.execute(query, [pids]).fetchone() == (True,)
 
     def _watched(self) -> list[psycopg.Connection[Any]]:
