@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from embedding_assets.config import Settings, get_settings
 from embedding_assets.errors import DatabaseError, ProviderError
+from embedding_assets.logs import current_run_id
 from embedding_assets.pipeline.generator import EmbeddingGenerator
 from embedding_assets.planning import PrefixRange
 from embedding_assets.postgres.backlog import due_in_range
@@ -19,7 +20,7 @@ from embedding_assets.postgres.bootstrap import open_database
 from embedding_assets.postgres.chunks import has_chunks
 from embedding_assets.postgres.index.lifecycle import build_missing, drop_before_load
 from embedding_assets.postgres.interruption import within
-from embedding_assets.postgres.locks import hold_alone, is_loading
+from embedding_assets.postgres.locks import announced, hold_alone, is_loading
 from embedding_assets.providers.space_selection import Selection, select_for_run
 
 if TYPE_CHECKING:
@@ -95,6 +96,8 @@ def embed_pending(
     buckets = (prefixes or PrefixRange("0", "f")).buckets
     with ExitStack() as stack:
         database = database or stack.enter_context(open_database(settings))
+        if run_id := current_run_id():
+            stack.enter_context(announced(database, run_id))
         selection = selection or select_for_run(settings, database, provider)
         column = selection.column
         due = due_in_range(database, column, buckets)

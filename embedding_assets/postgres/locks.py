@@ -24,7 +24,7 @@ TABLE_LOCK: Final = "knowledge_base"
 a lock on the table, with a snapshot open, the other (CONCURRENTLY) for the end of that snapshot."""
 
 _POLL_SECONDS: Final = 0.2
-_REMIND_SECONDS: Final = 60.0
+_REMIND_SECONDS: Final = 30.0
 
 _KEPT_IDLE: Final = {
     "idle_session_timeout": "0",
@@ -99,6 +99,28 @@ def _let_go(connection: Connection, name: str) -> None:
     # A lost connection has released it, and must not hide what was raised inside.
     with suppress(OperationalError):
         connection.execute("SELECT pg_advisory_unlock(%s)", [_number(name, 8)])
+
+
+@contextmanager
+def announced(database: Database, run_id: str) -> Iterator[None]:
+    """Let others see by ``is_announced`` that a run is going on, for as long as this process lives."""
+    with closing(database.connect(autocommit=True)) as connection:
+        keep_idle(connection)
+        connection.execute("SELECT pg_advisory_lock_shared(%s)", [_number(f"run {run_id}", 8)])
+        yield
+
+
+def is_announced(database: Database, run_id: str) -> bool:
+    """True while that run is going on; it may have lost its connection, so its buckets count as well."""
+    query = """
+        SELECT EXISTS (
+            SELECT FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 1
+            AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+            AND (classid::bigint << 32) | objid::bigint = %s
+        )
+    """
+    key = _number(f"run {run_id}", 8)
+    return database.run(lambda connection: connection.execute(query, [key]).fetchone()) == (True,)
 
 
 def busy_buckets(database: Database, space_name: str) -> frozenset[int]:

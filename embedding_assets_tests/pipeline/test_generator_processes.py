@@ -204,7 +204,7 @@ def test_stopped_while_it_waits_for_another_to_change_the_table(
     build_vector_index(database, register_space(database, FAKE_SPACE), settings.index)  # to be dropped first
     with database.session() as connection, hold(connection, TABLE_LOCK):
         process = start(0.02, "embed", "--json")
-        wait_for(lambda: len(encoded(notes)) > 40)
+        wait_for(lambda: len(encoded(notes)) > 8)
         time.sleep(0.5)
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=30)
