@@ -127,7 +127,8 @@ def embed_pending(
         # Also after a run without work: one that was killed may have left the table without its index. Not while
         # another run is loading, for which the index may have been left out, and which builds it when it is done.
         if build_index == "always" and not stats.busy_prefixes and has_chunks(database):
-            index_seconds = build_missing(database, column, settings.index)
+            written = stats.embedded + (stats.fallback.embedded if stats.fallback else 0)
+            index_seconds = build_missing(database, column, settings.index, written=written)
         return RunOutcome(column, stats, index_seconds)
 
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 from psycopg import sql
 
 from embedding_assets.models import embedded_text
-from embedding_assets.planning import bucket_bounds
+from embedding_assets.planning import bucket_bounds, looks_at_all
+from embedding_assets.postgres.estimates import estimate_rows
 from embedding_assets.postgres.failures import count_quarantined
 
 if TYPE_CHECKING:
@@ -76,6 +77,7 @@ class Backlog:
         waiting: of these, chunks that failed and are not due yet.
         quarantined: chunks that failed too often.
         unreachable: pending chunks whose hash is not lowercase hex, so that no partition reaches them.
+        estimated: whether ``chunks`` and ``embedded`` are the planner's estimate; the others always are counted.
     """
 
     chunks: int
@@ -84,6 +86,7 @@ class Backlog:
     waiting: int
     quarantined: int
     unreachable: int
+    estimated: bool = False
 
     @property
     def coverage(self) -> float:
@@ -246,8 +249,15 @@ def count_pending_by_prefix(database: Database, column: SpaceColumn, length: int
     return dict(database.run(lambda connection: connection.execute(query, parameters).fetchall()))
 
 
-def count_backlog(database: Database, column: SpaceColumn) -> Backlog:
-    """Count chunks by state. Counting all chunks reads an index of the table, the rest only the backlog."""
+def count_backlog(database: Database, column: SpaceColumn, *, written: int | None = None) -> Backlog:
+    """Count chunks by state. Counting all chunks reads an index of the table, the rest only the backlog.
+
+    Args:
+        database: where.
+        column: the space.
+        written: vectors written by the run that asks; all chunks of a table that is far larger than that and the
+            backlog are estimated. Default: counted however many.
+    """
     query = sql.SQL("""
         WITH missing AS (
             SELECT count(*) AS pending, count(*) FILTER (WHERE NOT {is_hex} IS TRUE) AS unreachable
@@ -258,11 +268,26 @@ def count_backlog(database: Database, column: SpaceColumn) -> Backlog:
             FROM embedding_failures f JOIN knowledge_base k USING (chunk_hash)
             WHERE f.space = %(space)s AND k.{column} IS NULL
         )
-        SELECT (SELECT count(*) FROM knowledge_base), pending, waiting, quarantined, unreachable FROM missing, failed
+        SELECT pending, waiting, quarantined, unreachable FROM missing, failed
     """).format(column=sql.Identifier(column.name), is_hex=_IS_HEX)
-    row: Any = database.run(lambda connection: connection.execute(query, {"space": column.space.name}).fetchone())
-    chunks, missing, waiting, quarantined, unreachable = row
-    return Backlog(chunks, chunks - missing, missing - quarantined, waiting, quarantined, unreachable)
+
+    def work(connection: Connection) -> Backlog:
+        row: Any = connection.execute(query, {"space": column.space.name}).fetchone()
+        missing, waiting, quarantined, unreachable = row
+        chunks, estimated = _count_chunks(connection, None if written is None else max(written, missing))
+        pending = missing - quarantined
+        return Backlog(chunks, chunks - missing, pending, waiting, quarantined, unreachable, estimated)
+
+    return database.run(work)
+
+
+def _count_chunks(connection: Connection, written: int | None) -> tuple[int, bool]:
+    """All chunks, and whether that is an estimate."""
+    rows = 0 if written is None else estimate_rows(connection)
+    if not looks_at_all(rows, written):
+        return rows, True
+    row: Any = connection.execute("SELECT count(*) FROM knowledge_base").fetchone()
+    return int(row[0]), False
 
 
 def count_backlog_tokens(database: Database, space: VectorSpace, column: SpaceColumn | None) -> int:
@@ -297,13 +322,12 @@ def due_in_range(database: Database, column: SpaceColumn, buckets: range) -> int
     return int(row[0])
 
 
-def count_vectors(connection: Connection, column: SpaceColumn) -> int:
-    """Vectors of a space, counted by indexes alone: all chunks, less those without a vector."""
-    query = sql.SQL(
-        "SELECT (SELECT count(*) FROM knowledge_base) - (SELECT count(*) FROM knowledge_base WHERE {} IS NULL)"
-    ).format(sql.Identifier(column.name))
+def count_vectors(connection: Connection, column: SpaceColumn, *, written: int | None = None) -> int:
+    """Vectors of a space, counted by indexes alone: all chunks, less those without a vector; or as ``count_backlog``."""
+    query = sql.SQL("SELECT count(*) FROM knowledge_base WHERE {} IS NULL").format(sql.Identifier(column.name))
     row: Any = connection.execute(query).fetchone()
-    return int(row[0])
+    missing = int(row[0])
+    return _count_chunks(connection, None if written is None else max(written, missing))[0] - missing
 
 
 def count_by_prefix(database: Database, column: SpaceColumn, length: int) -> tuple[PrefixCounts, ...]:

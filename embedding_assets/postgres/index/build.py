@@ -42,7 +42,12 @@ vectors, which are stored out of line."""
 
 
 def build_vector_index(
-    database: Database, column: SpaceColumn, config: IndexConfig, *, on_progress: OnBuildProgress | None = None
+    database: Database,
+    column: SpaceColumn,
+    config: IndexConfig,
+    *,
+    on_progress: OnBuildProgress | None = None,
+    written: int | None = None,
 ) -> float | None:
     """Build the HNSW index of a space; rebuild it when it is invalid, not as configured, or bloated.
 
@@ -54,6 +59,8 @@ def build_vector_index(
         column: whose index.
         config: how it is to be, and from which ``bloat_ceiling`` on it is rebuilt.
         on_progress: called about every second while it is built, in another thread; must not raise.
+        written: vectors written by the run that asks; the vectors of a table that is far larger are only estimated to
+            find that nothing is to be done.
 
     Returns:
         Seconds the build took; None if there was nothing to do.
@@ -63,7 +70,7 @@ def build_vector_index(
     """
     ensure_pending_index(database, column)
     with database.session() as connection:
-        if _is_settled(connection, column, config):
+        if _is_settled(connection, column, config, written):
             return None
         with hold(connection, TABLE_LOCK):
             return _build_vector_index(database, connection, column, config, on_progress)
@@ -120,11 +127,11 @@ def _build_vector_index(
 
 
 def _inspect(
-    connection: Connection, column: SpaceColumn, config: IndexConfig
+    connection: Connection, column: SpaceColumn, config: IndexConfig, *, written: int | None = None
 ) -> tuple[IndexState, int, RepairReason | None]:
     """The state of a space's index, the vectors it should hold, why it must be built."""
     state = describe(connection, column.index)
-    vectors = count_vectors(connection, column)
+    vectors = count_vectors(connection, column, written=written)
     return state, vectors, repair_reason(state, column, config, vectors)
 
 
@@ -197,10 +204,10 @@ def _transitional_names(column: SpaceColumn) -> tuple[str, str]:
     return f"{column.index}_new", f"{column.index}_old"
 
 
-def _is_settled(connection: Connection, column: SpaceColumn, config: IndexConfig) -> bool:
+def _is_settled(connection: Connection, column: SpaceColumn, config: IndexConfig, written: int | None) -> bool:
     """True if the index is as it should be, and a replacement that was interrupted left nothing behind."""
     left_behind = any(describe(connection, name).exists for name in _transitional_names(column))
-    return not left_behind and _inspect(connection, column, config)[2] is None
+    return not left_behind and _inspect(connection, column, config, written=written)[2] is None
 
 
 def _rename(connection: Connection, name: str, new_name: str) -> None:
