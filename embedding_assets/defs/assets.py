@@ -5,8 +5,8 @@ from typing import Any
 
 from dagster import AssetExecutionContext, AssetKey, BackfillPolicy, MaterializeResult, asset
 
-from embedding_assets.defs.automation import after_load
 from embedding_assets.config import Settings
+from embedding_assets.defs.automation import after_load
 from embedding_assets.defs.effort import total_written, written_by
 from embedding_assets.defs.figures import backlog_pictures, index_pictures, run_pictures
 from embedding_assets.defs.metadata import indexes_metadata, prefix_table, run_metadata

@@ -17,6 +17,7 @@ from embedding_assets.pipeline.generator import EmbeddingGenerator
 from embedding_assets.planning import PrefixRange
 from embedding_assets.postgres.backlog import due_in_range
 from embedding_assets.postgres.bootstrap import open_database
+from embedding_assets.postgres.catalog import ensure_pending_index
 from embedding_assets.postgres.chunks import has_chunks
 from embedding_assets.postgres.index.lifecycle import build_missing, drop_before_load
 from embedding_assets.postgres.interruption import within
@@ -129,6 +130,9 @@ def embed_pending(
         if build_index == "always" and not stats.busy_prefixes and has_chunks(database):
             written = stats.embedded + (stats.fallback.embedded if stats.fallback else 0)
             index_seconds = build_missing(database, column, settings.index, written=written)
+        elif build_index == "never" and not stats.busy_prefixes:
+            # Without it whatever looks for due chunks reads the table; the vector index alone is not wanted.
+            ensure_pending_index(database, column)
         return RunOutcome(column, stats, index_seconds)
 
 

@@ -323,7 +323,7 @@ def due_in_range(database: Database, column: SpaceColumn, buckets: range) -> int
 
 
 def count_vectors(connection: Connection, column: SpaceColumn, *, written: int | None = None) -> int:
-    """Vectors of a space, counted by indexes alone: all chunks, less those without a vector; or as ``count_backlog``."""
+    """Vectors of a space, counted by indexes alone or estimated: all chunks, less those without a vector."""
     query = sql.SQL("SELECT count(*) FROM knowledge_base WHERE {} IS NULL").format(sql.Identifier(column.name))
     row: Any = connection.execute(query).fetchone()
     missing = int(row[0])

@@ -13,6 +13,7 @@ from embedding_assets import EmbeddingGenerator
 from embedding_assets.cli.dagster import dagster_environment
 from embedding_assets.config import get_settings
 from embedding_assets.definitions import defs
+from embedding_assets.defs.effort import THOROUGH_TAG
 from embedding_assets.defs.jobs import range_tags
 from embedding_assets.errors import DatabaseError
 from embedding_assets.planning import PrefixRange
@@ -41,14 +42,14 @@ def launch(server, instance, monkeypatch):
     """Materialize everything as somebody in the launchpad would; only the key is in the environment."""
     monkeypatch.setenv("EMBEDDING_OPENAI_API_KEY", server.api_key)
 
-    def launch(selection="*", **config):
+    def launch(selection="*", *, thorough=False, **config):
         provider = {"provider": "openai", "openai_base_url": server.url, **config}
         return dagster.materialize(
             [*defs.assets, *defs.asset_checks],
             instance=instance,
             resources=defs.resources,
             selection=selection,
-            tags=range_tags(PrefixRange("0", "f")),
+            tags=range_tags(PrefixRange("0", "f")) | ({THOROUGH_TAG: "true"} if thorough else {}),
             run_config={"resources": {"embedding_provider": {"config": provider}}},
             raise_on_error=False,
         )
@@ -71,7 +72,7 @@ def errors_of(result):
 def test_a_run_with_the_launchpads_provider(database, launch, server, instance):
     insert_chunks(database, TEXTS)
 
-    result = launch(usd_per_day=1.0)
+    result = launch(usd_per_day=1.0, thorough=True)
 
     assert result.success
     assert failing(result) == set()
