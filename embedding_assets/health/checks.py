@@ -79,8 +79,8 @@ COVERAGE: Final = _of_embeddings(
     states="The share of chunks that are embedded is not below EMBEDDING_COVERAGE_FLOOR",
     remedy="Materialize the remaining partitions of chunk_embeddings or run `embedding-assets embed`; while a fallback "
     "stands in, wait for the provider to come back",
-    cost="reads the backlog by its index; at night, when asked and after a load counts the table by an index, else takes "
-    "PostgreSQL's estimate",
+    cost="reads the backlog by its index; at night, when asked and after a load counts the table by an index, else "
+    "takes PostgreSQL's estimate",
 )
 BACKLOG_AGE: Final = _of_embeddings(
     "backlog_age",
@@ -111,9 +111,9 @@ VECTORS_MATCH_MODEL: Final = _of_embeddings(
     "hundredth with 29 to 47%",
     remedy="Set to NULL what is not this model's (the whole column if that cannot be determined) and embed again; for "
     "an adopted table check the EMBEDDING_MODEL_NAME that it was claimed with",
-    cost="at night and when asked loads the model and embeds 64 texts a space, or 44 (some 7,000 tokens) by an API; after "
-    "a run only as many as that embedded, up to 64, and none by an API. A model or API that cannot be had now is only "
-    "named",
+    cost="at night and when asked loads the model and embeds 64 texts a space, or 44 (some 7,000 tokens) by an API; "
+    "after a run only as many as that embedded, up to 64, and none by an API. A model or API that cannot be had now is "
+    "only named",
 )
 COSTS_WITHIN_BUDGET: Final = _of_embeddings(
     "costs_within_budget",

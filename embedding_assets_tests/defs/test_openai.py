@@ -109,7 +109,7 @@ def test_a_second_space_beside_the_local_one(settings, database, launch):
     insert_chunks(database, TEXTS[:20])
     EmbeddingGenerator(settings, database=database).generate_embeddings_batch()
 
-    result = launch()
+    result = launch(thorough=True)
 
     assert failing(result) == set()
     local, api = list_spaces(database)
@@ -223,7 +223,7 @@ def test_vectors_that_the_api_did_not_make(database, launch):
         )
     )
 
-    result = launch()
+    result = launch(thorough=True)
 
     assert failing(result) == {"vectors_match_model"}
     description = evaluations(result)["vectors_match_model"].description
@@ -263,7 +263,7 @@ def test_an_outage_with_a_fallback_and_its_end(database, launch, server, monkeyp
     monkeypatch.setenv("EMBEDDING_OPENAI_RETRY_SECONDS", "0.5")
     server.outage = True
 
-    result = launch(fallback="local")
+    result = launch(fallback="local", thorough=True)
 
     assert result.success
     assert failing(result) == {"coverage"}, "what the fallback embedded is pending in the primary space"
@@ -279,7 +279,7 @@ def test_an_outage_with_a_fallback_and_its_end(database, launch, server, monkeyp
 
     server.outage = False
     monkeypatch.setenv("EMBEDDING_OPENAI_RETRY_SECONDS", "60")
-    healed = launch(fallback="local")
+    healed = launch(fallback="local", thorough=True)
 
     assert failing(healed) == set()
     assert metadata_of(healed, "chunk_embeddings")["embedded"] == 30
