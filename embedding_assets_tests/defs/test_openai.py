@@ -208,7 +208,7 @@ def test_an_index_that_cannot_be_built_either_does_not_hide_why_the_run_failed(
     assert "no index until the next run: index idx was not built: no room left" in lines
 
 
-def refuse(*_):
+def refuse(*_, **__):
     raise DatabaseError("index idx was not built: no room left")
 
 

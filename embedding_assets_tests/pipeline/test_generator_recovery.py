@@ -18,7 +18,7 @@ from embedding_assets.postgres.server import postmaster
 from embedding_assets.postgres.server.embedded import start_embedded_server, stop_embedded_server
 from embedding_assets.postgres.server.system_user import server_user
 from embedding_assets.providers.base import EmbeddedBatch
-from embedding_assets_tests.support.fakes import FAKE_SPACE, FakeProvider, hash_of, insert_chunks
+from embedding_assets_tests.support.fakes import FAKE_SPACE, AskingProvider, FakeProvider, hash_of, insert_chunks
 from embedding_assets_tests.support.generator_runs import Spoil, assert_right, embed, stored, texts
 from embedding_assets_tests.support.servers import make_folder
 
@@ -41,7 +41,7 @@ def once(action: Callable[[], object]) -> Spoil:
     return spoil
 
 
-class LoadingProvider(FakeProvider):
+class LoadingProvider(AskingProvider):
     """Takes its time to load, in which something happens."""
 
     def __init__(self, action: Callable[[], object], **options: object) -> None:
@@ -129,7 +129,7 @@ def test_what_is_embedded_is_written_though_another_run_has_its_prefix_now(
             beside.execute(LOSE_ALL)
             stack.enter_context(closing(PrefixLocks(database, FAKE_SPACE.name))).acquire(range(256))
 
-        provider = FakeProvider(spoil=once(take))
+        provider = AskingProvider(spoil=once(take))
         stats = embed(settings, database, provider, commit_seconds=1e-6)
     assert (stats.embedded, len(provider.seen)) == (16, 16)
     assert set(stored(database)) == set(provider.seen)

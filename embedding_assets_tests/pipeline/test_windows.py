@@ -12,7 +12,7 @@ from embedding_assets.postgres.connection import Database
 from embedding_assets.postgres.spaces import register_space
 from embedding_assets.providers.base import EmbeddedBatch
 from embedding_assets_tests.support.api_runs import configure
-from embedding_assets_tests.support.fakes import FAKE_SPACE, FakeProvider, hash_of, insert_chunks
+from embedding_assets_tests.support.fakes import FAKE_SPACE, AskingProvider, FakeProvider, hash_of, insert_chunks
 from embedding_assets_tests.support.generator_runs import assert_right, embed, stored, texts
 from embedding_assets_tests.support.selecting import select_unasked
 from fake_api.server import ApiServer
@@ -46,7 +46,7 @@ def test_texts_edited_in_the_window_are_not_encoded(settings: Settings, database
 
     progress: list[int] = []
     stats = EmbeddingGenerator(
-        settings, database=database, provider=FakeProvider(spoil=note), on_progress=progress.append
+        settings, database=database, provider=AskingProvider(spoil=note), on_progress=progress.append
     ).generate_embeddings_batch()
     left = set(EDITED) - set(portions[0])
     assert left
@@ -61,12 +61,6 @@ def test_texts_edited_in_the_window_are_not_encoded(settings: Settings, database
 def test_a_window_fetched_long_ago_is_looked_at_before_a_provider_that_does_not_ask(
     settings: Settings, database: Database, beside: psycopg.Connection
 ):
-    class Unasking(FakeProvider):
-        embed_wanted = None
-
-        def embed(self, texts, *, query=False):  # type: ignore[no-untyped-def]
-            return FakeProvider.embed_wanted(self, texts, lambda positions: positions)
-
     insert_chunks(database, texts(100))
     done: list[bool] = []
 
@@ -76,7 +70,7 @@ def test_a_window_fetched_long_ago_is_looked_at_before_a_provider_that_does_not_
             edit(beside, texts(0))
         return batch
 
-    provider = Unasking(spoil=change)
+    provider = FakeProvider(spoil=change)
     stats = embed(settings, database, provider, window_size=16)
     assert stats.embedded + stats.skipped == 100
     assert stats.skipped

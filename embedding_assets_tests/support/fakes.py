@@ -62,7 +62,23 @@ class FakeProvider:
         return 0.0
 
     def embed(self, texts: Sequence[str], *, query: bool = False) -> Iterator[EmbeddedBatch]:
-        return self.embed_wanted(texts, lambda positions: positions)
+        for start in range(0, len(texts), self._batch_size):
+            yield self._encode(texts, list(range(start, min(start + self._batch_size, len(texts)))))
+
+    def _encode(self, texts: Sequence[str], positions: list[int]) -> EmbeddedBatch:
+        portion = [texts[position] for position in positions]
+        self.seen += portion
+        batch = EmbeddedBatch(
+            indices=positions,
+            vectors=np.stack([vector_of(text, self.space.dimensions) for text in portion]),
+            token_counts=[len(text.split()) for text in portion],
+            truncated=[False] * len(portion),
+        )
+        return self._spoil(portion, batch) if self._spoil else batch
+
+
+class AskingProvider(FakeProvider):
+    """Asks before each batch which texts still are wanted."""
 
     def embed_wanted(self, texts: Sequence[str], still_wanted: StillWanted) -> Iterator[EmbeddedBatch]:
         for start in range(0, len(texts), self._batch_size):
@@ -71,17 +87,8 @@ class FakeProvider:
             if len(wanted) < len(positions):
                 nothing = np.empty((0, self.space.dimensions), dtype=np.float32)
                 yield EmbeddedBatch([], nothing, [], [], unwanted=sorted({*positions} - {*wanted}))
-            if not wanted:
-                continue
-            portion = [texts[position] for position in wanted]
-            self.seen += portion
-            batch = EmbeddedBatch(
-                indices=wanted,
-                vectors=np.stack([vector_of(text, self.space.dimensions) for text in portion]),
-                token_counts=[len(text.split()) for text in portion],
-                truncated=[False] * len(portion),
-            )
-            yield self._spoil(portion, batch) if self._spoil else batch
+            if wanted:
+                yield self._encode(texts, wanted)
 
 
 def bucket_of(chunk_hash: str) -> int:
