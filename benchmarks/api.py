@@ -47,7 +47,7 @@ PAUSE_SECONDS = 0.5
 BURST_SECONDS, SETTLING_SECONDS, LIMITED_SECONDS = 6, 9, 20
 LIMITED_INPUTS = 16
 COMMAND = (
-    *(sys.executable, "-c", "from embedding_assets.cli.app import main; main()"),
+    *(sys.executable, "-c", "from embedding_assets.cli.entry import main; main()"),
     *("embed", "--no-index", "--prefixes"),
 )
 LIMITS = {"requests a minute": (1_200, None), "tokens a minute": (None, 1_000_000)}

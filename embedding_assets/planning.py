@@ -12,6 +12,9 @@ BUCKETS = 256
 EXACT_SEARCH_ROWS = 10_000
 """Up to here a search without an index still answers in milliseconds, so dropping one disturbs no reader."""
 
+_ROWS_PER_VECTOR = 10
+"""Rows that may be looked at for each vector that a run has written."""
+
 
 @dataclass(frozen=True, slots=True)
 class PrefixRange:
@@ -156,6 +159,16 @@ def halve(batch: list[int]) -> tuple[list[int], list[int]]:
     """Split a batch of at least two in the middle."""
     middle = len(batch) // 2
     return batch[:middle], batch[middle:]
+
+
+def looks_at_all(rows: int, written: int | None) -> bool:
+    """Whether a table of so many rows is counted and read whole after a run, which is to cost what the run did.
+
+    Args:
+        rows: of the table, about.
+        written: vectors that the run has written; None: all is to be looked at, whatever it takes.
+    """
+    return written is None or rows <= max(EXACT_SEARCH_ROWS, _ROWS_PER_VECTOR * written)
 
 
 def plan_index(*, embedded: int, pending: int) -> Literal["keep", "defer"]:

@@ -14,10 +14,11 @@ from rich.markup import escape
 
 from embedding_assets.cli import progress, tables
 from embedding_assets.cli.adopt import adopt
-from embedding_assets.cli.console import Json, err, out, print_json, session, show, table_session
+from embedding_assets.cli.console import Json, StoppableGroup, err, out, print_json, session, show, table_session
 from embedding_assets.cli.models import models_app
 from embedding_assets.cli.spaces import spaces_app
 from embedding_assets.cli.status import overview_app
+from embedding_assets.cli.stopping import exit_status
 from embedding_assets.errors import ConfigurationError, EmbeddingAssetsError, ProviderError
 from embedding_assets.planning import PrefixRange
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from embedding_assets.postgres.usage.ledger import CostRow
 
 app = typer.Typer(
+    cls=StoppableGroup,
     help="Keep a PostgreSQL/pgvector table embedded: chunks of text go in, correct vectors and a healthy index come "
     "out.\n\nWithout EMBEDDING_DATABASE_URL everything runs on an embedded PostgreSQL. Try [bold]demo[/bold] first.",
     no_args_is_help=True,
@@ -157,11 +159,12 @@ def embed(
         try:
             # A new one takes seconds: its model is tried first.
             with progress.spinner(err, "finding the vector space", quiet=as_json or not err.is_terminal):
-                select_for_run(settings, database)
+                selection = select_for_run(settings, database)
             outcome = embed_pending(
                 settings,
                 prefixes=wanted,
                 database=database,
+                selection=selection,
                 batch_size=batch_size,
                 defer_index=index,
                 build_index="always" if index else "never",
@@ -169,7 +172,7 @@ def embed(
             )
         except KeyboardInterrupt as stop:
             err.print(f"{_stopped(stop)} Run it again to go on.", highlight=False)
-            raise typer.Exit(130) from None
+            raise typer.Exit(exit_status(stop)) from None
         except ProviderError as stop:
             err.print(_stopped(stop), highlight=False)
             raise

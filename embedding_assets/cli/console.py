@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console, RenderableType
+from typer.core import TyperGroup
 
+from embedding_assets.cli.stopping import exit_status
 from embedding_assets.config import Settings, get_settings
 from embedding_assets.logs import configure_logging, correlate
 
@@ -25,9 +27,25 @@ err = Console(stderr=True)
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")]
 
 
+class StoppableGroup(TyperGroup):
+    """Commands that Ctrl-C and SIGTERM end with a word, whatever they are doing, their imports included."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command.
+
+        Raises:
+            typer.Exit: it was stopped.
+        """
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as stop:
+            err.print("Stopped.")
+            raise typer.Exit(exit_status(stop)) from None
+
+
 @contextmanager
 def session() -> Iterator[Settings]:
-    """The settings; logs go to standard error meanwhile, and Ctrl-C ends the process with a word."""
+    """The settings; logs go to standard error meanwhile."""
     settings = get_settings()
     logs = settings.logging
     if err.is_terminal and "format" not in logs.model_fields_set:
@@ -35,11 +53,7 @@ def session() -> Iterator[Settings]:
         logs = logs.model_copy(update={"format": "text"})
     configure_logging(logs)
     with correlate():
-        try:
-            yield settings
-        except KeyboardInterrupt:
-            err.print("Stopped.")
-            raise typer.Exit(130) from None
+        yield settings
 
 
 @contextmanager

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 from rich.markup import escape
@@ -13,6 +14,12 @@ from rich.markup import escape
 from embedding_assets.cli import progress
 from embedding_assets.cli.console import Json, err, show, table_session
 from embedding_assets.errors import ConfigurationError
+from embedding_assets.formatting import duration
+
+if TYPE_CHECKING:
+    from embedding_assets.postgres.index.measurements import IndexMeasurement
+
+_JUST_NOW_SECONDS: Final = 60
 
 overview_app = typer.Typer()
 
@@ -29,10 +36,16 @@ def status(as_json: Json = False) -> None:
 
 
 @overview_app.command()
-def health(as_json: Json = False) -> None:
+def health(
+    anew: Annotated[
+        bool, typer.Option("--anew", help="Measure every index, also where that was done within a day.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
     """Build or repair every index, measure it against exact search, and run all checks.
 
-    The same as materializing pgvector_index_health with the checks.
+    A measurement of the last day is used again while less than a hundredth of the vectors has changed; the output says
+    how old it is. Every vector is read, and a sample of each space is embedded again.
 
     The exit status is 1 if a check failed that protects searches, such as vectors of another model; others only warn.
     """
@@ -47,11 +60,21 @@ def health(as_json: Json = False) -> None:
             raise ConfigurationError("knowledge_base is empty; load documents with `embedding-assets load PATH`")
         column = select_for_run(settings, database).column
         with progress.spinner(err, "building and measuring", quiet=as_json or not err.is_terminal):
-            build_indexes(database, column, settings.index)
+            reports = build_indexes(database, column, settings.index, remeasure=anew)
             verdicts = judge_everything(database, column, settings)
+        if not as_json:
+            for report in reports:
+                show(None, _measured(report.measurement), as_json=False)
         show([asdict(verdict) for verdict in verdicts], verdict_table(verdicts), as_json=as_json)
     if any(verdict.is_error for verdict in verdicts):
         raise typer.Exit(1)
+
+
+def _measured(measurement: IndexMeasurement) -> str:
+    """How old a measurement is that the verdicts are about."""
+    age = (datetime.now(UTC) - measurement.measured_at).total_seconds()
+    when = "just now" if age < _JUST_NOW_SECONDS else f"{duration(age)} ago (--anew measures again)"
+    return f"Index of {escape(measurement.space)}: measured {when}."
 
 
 @overview_app.command()

@@ -5,7 +5,9 @@ from typing import Any
 
 from dagster import AssetExecutionContext, AssetKey, BackfillPolicy, MaterializeResult, asset
 
+from embedding_assets.config import Settings
 from embedding_assets.defs.automation import after_load
+from embedding_assets.defs.effort import total_written, written_by
 from embedding_assets.defs.figures import backlog_pictures, index_pictures, run_pictures
 from embedding_assets.defs.metadata import indexes_metadata, prefix_table, run_metadata
 from embedding_assets.defs.partitions import nightly_at_least, prefix_partitions
@@ -18,13 +20,16 @@ from embedding_assets.pipeline.estimate import estimate_backlog
 from embedding_assets.pipeline.pace import Pace
 from embedding_assets.pipeline.run import embed_pending
 from embedding_assets.planning import PrefixRange
+from embedding_assets.postgres.backlog import Backlog, count_backlog, count_pending_by_prefix
 from embedding_assets.postgres.chunks import has_chunks
+from embedding_assets.postgres.connection import Database
 from embedding_assets.postgres.index.lifecycle import build_indexes, plan_load
 from embedding_assets.postgres.runs import list_runs
 from embedding_assets.postgres.samples import sample_sources
 from embedding_assets.postgres.usage.ledger import count_spending, list_daily_costs
 from embedding_assets.reporting.figures.map import MAP_SIZE
 from embedding_assets.reporting.gather import count_prefixes
+from embedding_assets.spaces import SpaceColumn
 
 
 @asset(
@@ -47,9 +52,9 @@ def chunks_pending(
         if not has_chunks(database):
             return _nothing_to_do(context)
         column = embedding_provider.select(database).column
-        backlog, estimate = estimate_backlog(database, column, settings)
+        backlog, estimate = estimate_backlog(database, column, settings, roughly=written_by(context) is not None)
         plan = plan_load(database, column, backlog)
-        prefixes = count_prefixes(database, column, settings.embedding.prefix_length)
+        shown = _shown_backlog(database, column, settings, backlog)
         spending = count_spending(database, context.run.run_id)
     context.log.info("%d chunks are due in space %s", backlog.due, column.space.name)
     for limit in limits_exceeded_by(estimate.usd or 0, spending, settings.budget):
@@ -58,7 +63,7 @@ def chunks_pending(
         )
     return MaterializeResult(
         metadata={
-            **backlog_pictures(prefixes),
+            **shown,
             "space": column.space.name,
             "chunks": backlog.chunks,
             "embedded": backlog.embedded,
@@ -71,15 +76,24 @@ def chunks_pending(
             **({} if estimate.seconds is None else {"estimated_minutes": round(estimate.seconds / 60, 2)}),
             **({} if estimate.usd is None else {"estimated_usd": estimate.usd}),
             "index_plan": f"{plan.decision}: {plan.reason}",
-            "by_prefix": prefix_table(
-                {
-                    counts.prefix: {"embedded": counts.embedded, "pending": counts.pending}
-                    for counts in prefixes
-                    if counts.chunks
-                }
-            ),
         }
     )
+
+
+def _shown_backlog(database: Database, column: SpaceColumn, settings: Settings, backlog: Backlog) -> dict[str, Any]:
+    """By prefix, and drawn; of a table far larger than its backlog the pending chunks alone, which are few."""
+    length = settings.embedding.prefix_length
+    if backlog.estimated:
+        pending = count_pending_by_prefix(database, column, length)
+        return {
+            "counts": "chunks and embedded are estimates; the nightly run counts them",
+            "by_prefix": prefix_table({prefix: {"pending": count} for prefix, count in pending.items()}),
+        }
+    prefixes = count_prefixes(database, column, length, backlog)
+    rows = {
+        counts.prefix: {"embedded": counts.embedded, "pending": counts.pending} for counts in prefixes if counts.chunks
+    }
+    return {**backlog_pictures(prefixes), "by_prefix": prefix_table(rows)}
 
 
 @asset(
@@ -116,7 +130,9 @@ def chunk_embeddings(
         )
         column, stats = outcome.column, outcome.stats
         spending = count_spending(database, context.run.run_id)
-        left = count_prefixes(database, column, settings.embedding.prefix_length)
+        embedded = stats.embedded + (stats.fallback.embedded if stats.fallback else 0)
+        backlog = count_backlog(database, column, written=None if written_by(context) is None else embedded)
+        left = () if backlog.estimated else count_prefixes(database, column, settings.embedding.prefix_length, backlog)
         runs, days = list_runs(database, column.space.name), list_daily_costs(database)
     # Beside the numbers of the whole run, which Dagster gives to each of its partitions.
     for prefix in context.partition_keys:
@@ -149,10 +165,12 @@ def pgvector_index_health(
         if not has_chunks(database):
             return _nothing_to_do(context)
         column = embedding_provider.select(database).column
-        # Alone it was asked for; after every small load it would take longer than the load.
-        reports = build_indexes(
-            database, column, settings.index, remeasure=not _also_materializes(context, "chunk_embeddings")
-        )
+        # Alone it was asked for, but by the automation; after every small load it would take longer than the load.
+        written = total_written(context)
+        reports = build_indexes(database, column, settings.index, remeasure=written is None, written=written)
+        if count_backlog(database, column, written=written).estimated:
+            # The pictures would read some thousand vectors to show what they showed last night.
+            return MaterializeResult(metadata=indexes_metadata(reports))
         runs, days = list_runs(database, column.space.name), list_daily_costs(database)
         vectors, sources = sample_sources(database, column, MAP_SIZE)
     pictures = index_pictures(reports[0].measurement, runs, days, settings, vectors=vectors, sources=sources)

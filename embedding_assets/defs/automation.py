@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 
 from dagster import (
@@ -20,9 +21,14 @@ from dagster import (
     RunsFilter,
 )
 
+from embedding_assets.defs.jobs import last_sign
+
 _LOAD = AssetKey("chunk_embeddings")
 _HEALTH = AssetKey("pgvector_index_health")
 _PAGE = 500
+
+DEAD_SECONDS = 900
+"""A run that embedded something, is not finished and has not logged anything for so long was killed."""
 
 
 class ChunksEmbedded(AutomationCondition[AssetKey]):
@@ -55,7 +61,7 @@ class ChunksEmbedded(AutomationCondition[AssetKey]):
             handled = context.previous_max_storage_id or handled
         instance = context.asset_graph_view.instance
         loads = _runs_that_embedded(instance, after=handled, until=now)
-        if not all(load.dagster_run.is_finished for load in loads):
+        if not all(load.dagster_run.is_finished or _is_dead(instance, load) for load in loads):
             return AutomationResult(context, context.get_empty_subset(), cursor=str(handled))
         if any(_leaves_index(instance, load) for load in loads):
             return AutomationResult(context, context.candidate_subset, cursor=str(handled))
@@ -101,8 +107,14 @@ def _embedded(record: EventLogRecord) -> bool:
     return any(metadata[name].value for name in ("embedded", "fallback_embedded") if name in metadata)
 
 
+def _is_dead(instance: DagsterInstance, load: RunRecord) -> bool:
+    return time.time() - last_sign(instance, load) >= DEAD_SECONDS
+
+
 def _leaves_index(instance: DagsterInstance, load: RunRecord) -> bool:
     """True if the index was maintained neither by that run nor, from its end on, by another."""
+    if not load.dagster_run.is_finished:
+        return True  # it was killed before or while it did
     if not load.dagster_run.is_success:
         return False
     planned = instance.get_records_for_run(

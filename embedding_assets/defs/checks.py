@@ -1,6 +1,7 @@
 """Asset checks: the catalogue of ``embedding_assets.health.checks`` as Dagster's specs, its verdicts as results."""
 
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 
 from dagster import (
     AssetCheckExecutionContext,
@@ -13,6 +14,7 @@ from dagster import (
 
 from embedding_assets.config import Settings
 from embedding_assets.defs.assets import chunk_embeddings, pgvector_index_health
+from embedding_assets.defs.effort import total_written, written_by
 from embedding_assets.defs.resources import EmbeddingProviderResource, PostgresResource
 from embedding_assets.errors import PgvectorError
 from embedding_assets.health.checks import CHECKS, COSTS_WITHIN_BUDGET, VECTORS_MATCH_MODEL, Check
@@ -42,7 +44,8 @@ def embedding_checks(
     context: AssetCheckExecutionContext, postgres: PostgresResource, embedding_provider: EmbeddingProviderResource
 ) -> Iterator[AssetCheckResult]:
     """Verdicts on the stored vectors and the backlog."""
-    yield from _results(context, _judged(context, postgres, embedding_provider, judge_embeddings))
+    judge = partial(judge_embeddings, written=total_written(context))
+    yield from _results(context, _judged(context, postgres, embedding_provider, judge))
 
 
 @asset_check(asset=chunk_embeddings, blocking=VECTORS_MATCH_MODEL.blocking, description=VECTORS_MATCH_MODEL.description)
@@ -51,7 +54,7 @@ def vectors_match_model(
 ) -> AssetCheckResult:
     """Verdict on whose vectors the columns hold."""
     with correlate(context.run.run_id), postgres.open() as database:
-        return _result(judge_models(database, embedding_provider.settings()))
+        return _result(judge_models(database, embedding_provider.settings(), written=written_by(context)))
 
 
 @asset_check(asset=chunk_embeddings, blocking=COSTS_WITHIN_BUDGET.blocking, description=COSTS_WITHIN_BUDGET.description)
@@ -69,7 +72,8 @@ def index_checks(
 ) -> Iterator[AssetCheckResult]:
     """Verdicts on the vector indexes."""
     try:
-        verdicts = _judged(context, postgres, embedding_provider, judge_index)
+        judge = partial(judge_index, written=total_written(context))
+        verdicts = _judged(context, postgres, embedding_provider, judge)
     except PgvectorError as error:
         # The database is not even opened then, and nothing is known of its indexes.
         verdicts = [Verdict(check.name, check.severity, False, str(error)) for check in _selected(context)]

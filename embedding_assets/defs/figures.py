@@ -36,11 +36,14 @@ def backlog_pictures(prefixes: Sequence[PrefixCounts]) -> _Pictures:
 def run_pictures(
     prefixes: Sequence[PrefixCounts], runs: Sequence[PastRun], days: Sequence[DayCost], settings: Settings
 ) -> _Pictures:
-    """The backlog, and throughput and costs over time, so small that every partition of a run can have them."""
+    """The backlog, if it was counted, and throughput and costs over time.
+
+    So small that every partition of a run can have them.
+    """
     floor, limit = settings.embedding.throughput_floor, settings.budget.usd_per_day
     costs = {"costs": _inline(cost_glance(days, None if limit is None else float(limit)))} if days else {}
     return {
-        "backlog": _inline(backlog_glance(prefixes)),
+        **({"backlog": _inline(backlog_glance(prefixes))} if prefixes else {}),
         "throughput": _inline(throughput_glance(runs, floor)),
         **costs,
     }

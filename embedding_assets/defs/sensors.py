@@ -17,18 +17,22 @@ from dagster import (
     sensor,
 )
 
-from embedding_assets.defs.jobs import IN_PROGRESS, STARTED, embedding_job, range_tags
+from embedding_assets.config import Settings
+from embedding_assets.defs.jobs import IN_PROGRESS, STARTED, embedding_job, last_sign, range_tags
 from embedding_assets.defs.resources import EmbeddingProviderResource, PostgresResource
 from embedding_assets.pipeline.readiness import check_readiness
 from embedding_assets.planning import PrefixRange, all_prefixes, group_prefixes
+from embedding_assets.postgres.connection import Database
+from embedding_assets.postgres.locks import busy_buckets, is_announced
+from embedding_assets.providers.space_selection import find_for_run
 
 MOST_RUNS = 8
 """Runs asked for at a time; narrow gaps between prefixes are bridged to stay below."""
 
 PAUSE_AFTER_FAILURE_SECONDS = 600
 
-SILENT_SECONDS = 900
-"""A started run that has not logged anything for so long is dead, or done with embedding and building the index."""
+SILENT_SECONDS = 60
+"""A started run that has not logged anything for so long, and holds no lock, is dead or done with embedding."""
 
 
 @sensor(
@@ -46,36 +50,41 @@ def new_chunks_sensor(
     prefixes = all_prefixes(settings.embedding.prefix_length)
     with postgres.open() as database:
         ready = check_readiness(database, settings, prefixes)
+        runs = list(_runs_in_progress(context, database, settings)) if ready.prefixes else []
+    busy = frozenset(prefix for run in runs for prefix in _prefixes_of(run, prefixes))
     if ready.warning:
         context.log.warning(ready.warning)
     if not ready.prefixes:
         return SkipReason(ready.obstacle or "no chunk is due")
-    failed_since = _seconds_since_failure(context)
-    if failed_since is not None and failed_since < PAUSE_AFTER_FAILURE_SECONDS:
-        return SkipReason(
-            f"the latest run failed {failed_since:.0f} s ago; next try after {PAUSE_AFTER_FAILURE_SECONDS} s"
-        )
-    busy = frozenset(prefix for run in _runs_in_progress(context) for prefix in _prefixes_of(run, prefixes))
+    if pause := _pause(context):
+        return SkipReason(pause)
     ranges = group_prefixes(ready.prefixes, 1 if ready.few else MOST_RUNS, blocked=busy)
     if not ranges:
         return SkipReason(f"{len(ready.prefixes)} prefixes have due chunks; runs for all of them are in progress")
     return SensorResult(run_requests=[RunRequest(tags=range_tags(prefixes)) for prefixes in ranges])
 
 
-def _runs_in_progress(context: SensorEvaluationContext) -> Iterator[DagsterRun]:
+def _runs_in_progress(context: SensorEvaluationContext, database: Database, settings: Settings) -> Iterator[DagsterRun]:
     # Not by job name: runs started from the command line have another.
     for record in context.instance.get_run_records(RunsFilter(statuses=IN_PROGRESS)):
         run = record.dagster_run
         selection = run.asset_selection
         embeds = AssetKey("chunk_embeddings") in selection if selection else run.job_name == embedding_job.name
-        if embeds and (run.status not in STARTED or time.time() - _last_sign(context, record) < SILENT_SECONDS):
+        if embeds and (run.status not in STARTED or _is_alive(context, record, database, settings)):
             yield run
 
 
-def _last_sign(context: SensorEvaluationContext, record: RunRecord) -> float:
-    # Dagster goes on to call a run started when it was killed on the command line, or with the whole machine.
-    logs = context.instance.event_log_storage.get_logs_for_run(record.dagster_run.run_id, limit=1, ascending=False)
-    return max([record.update_timestamp.timestamp(), *(entry.timestamp for entry in logs)])
+def _is_alive(context: SensorEvaluationContext, record: RunRecord, database: Database, settings: Settings) -> bool:
+    run = record.dagster_run
+    if time.time() - last_sign(context.instance, record) < SILENT_SECONDS or is_announced(database, run.run_id):
+        return True
+    # Its connections may have been lost: then it has its prefixes again before anything else.
+    _, column = find_for_run(settings, database)
+    if column is None:
+        return False
+    length = settings.embedding.prefix_length
+    busy = {format(bucket, "02x")[:length] for bucket in busy_buckets(database, column.space.name)}
+    return not busy.isdisjoint(_prefixes_of(run, all_prefixes(length)))
 
 
 def _prefixes_of(run: DagsterRun, prefixes: list[str]) -> list[str]:
@@ -87,10 +96,19 @@ def _prefixes_of(run: DagsterRun, prefixes: list[str]) -> list[str]:
     return [prefix for prefix in prefixes if set(PrefixRange(prefix, prefix).buckets) & set(covered)]
 
 
-def _seconds_since_failure(context: SensorEvaluationContext) -> float | None:
-    """None unless the latest finished run of the job failed: a fault that lasts must not start a run every tick."""
+def _pause(context: SensorEvaluationContext) -> str:
+    """Why nothing is asked for just now: a fault that lasts, or a run that somebody has stopped; empty if it may be."""
     finished = [DagsterRunStatus.SUCCESS, DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED]
     records = context.instance.get_run_records(RunsFilter(job_name=embedding_job.name, statuses=finished), limit=1)
-    if not records or records[0].dagster_run.status is not DagsterRunStatus.FAILURE:
-        return None
-    return time.time() - (records[0].end_time or 0)
+    if not records or records[0].dagster_run.status is DagsterRunStatus.SUCCESS:
+        return ""
+    since = time.time() - (records[0].end_time or 0)
+    left = PAUSE_AFTER_FAILURE_SECONDS - since
+    if left <= 0:
+        return ""
+    if records[0].dagster_run.status is DagsterRunStatus.FAILURE:
+        return f"the latest run failed {since:.0f} s ago; the next is asked for in {left:.0f} s"
+    return (
+        f"the latest run was cancelled {since:.0f} s ago; the next is asked for in {left:.0f} s. To ask for none, "
+        "switch this sensor off: on Dagster's page Automation, or with `dagster sensor stop new_chunks_sensor`"
+    )

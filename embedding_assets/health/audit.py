@@ -16,6 +16,8 @@ from embedding_assets.providers.space_selection import select_space
 from embedding_assets.spaces import Similarity, SpaceColumn
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from embedding_assets.config import Settings
     from embedding_assets.postgres.connection import Database
     from embedding_assets.providers.base import EmbeddingProvider
@@ -56,14 +58,24 @@ class SpaceSample:
     unchecked: str | None = None
 
 
-def audit_spaces(database: Database, settings: Settings) -> list[SpaceSample]:
+def audit_spaces(database: Database, settings: Settings, written: Mapping[str, int] | None = None) -> list[SpaceSample]:
     """A sample of every space that has vectors, oldest space first.
 
     A space whose model, key or server cannot be had now, or whose calls would exceed a limit, is reported as unchecked.
+
+    Args:
+        database: where.
+        settings: which models.
+        written: space → vectors written by the run that asks: then only these spaces are looked at, those of an API
+            not at all, and of the others no more vectors than that. Default: all.
     """
+    columns = [column for column in list_spaces(database) if written is None or written.get(column.space.name)]
     # Asked first: a space that is registered and still empty must not need its model.
-    filled = [column for column in list_spaces(database) if sample_vectors(database, column, 1)]
-    return [_audit_if_possible(database, column, settings) for column in filled]
+    filled = [column for column in columns if sample_vectors(database, column, 1)]
+    return [
+        _audit_if_possible(database, column, settings, None if written is None else written[column.space.name])
+        for column in filled
+    ]
 
 
 def audit_space(database: Database, column: SpaceColumn, provider: EmbeddingProvider, rows: int = 64) -> SpaceSample:
@@ -118,8 +130,13 @@ def confirm_model(database: Database, column: SpaceColumn, provider: EmbeddingPr
     return sample.compared
 
 
-def _audit_if_possible(database: Database, column: SpaceColumn, settings: Settings) -> SpaceSample:
-    rows = _LOCAL_ROWS if column.space.provider == "local" else _API_ROWS
+def _audit_if_possible(database: Database, column: SpaceColumn, settings: Settings, written: int | None) -> SpaceSample:
+    local = column.space.provider == "local"
+    if written is not None and not local:
+        return SpaceSample(column, unchecked="an API is asked by the nightly run and by `embedding-assets health` only")
+    rows = _LOCAL_ROWS if local else _API_ROWS
+    if written is not None:
+        rows = min(rows, written)
     try:
         provider = select_space(settings.with_patience(_PATIENCE_SECONDS), column, database).open_provider()
         return audit_space(database, column, provider, rows)

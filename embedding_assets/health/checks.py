@@ -57,7 +57,8 @@ FINITE_DIMENSIONS: Final = _of_embeddings(
     states="Every stored vector has the dimensions of its space (768 by default), all finite, and unit length where "
     "the model normalizes",
     remedy="Set those vectors to NULL and embed again: they were not written by this pipeline",
-    cost="reads every vector, or 100,000 at random where that takes more than half a minute",
+    cost="at night and when asked reads every vector, or 100,000 at random where that takes more than half a minute; "
+    "after a run that embedded few chunks of a large table, 500 at random",
 )
 UNIT_NORM: Final = _of_embeddings(
     "unit_norm",
@@ -78,7 +79,8 @@ COVERAGE: Final = _of_embeddings(
     states="The share of chunks that are embedded is not below EMBEDDING_COVERAGE_FLOOR",
     remedy="Materialize the remaining partitions of chunk_embeddings or run `embedding-assets embed`; while a fallback "
     "stands in, wait for the provider to come back",
-    cost="counts the table by an index",
+    cost="reads the backlog by its index; at night, when asked and after a load counts the table by an index, else "
+    "takes PostgreSQL's estimate",
 )
 BACKLOG_AGE: Final = _of_embeddings(
     "backlog_age",
@@ -109,8 +111,9 @@ VECTORS_MATCH_MODEL: Final = _of_embeddings(
     "hundredth with 29 to 47%",
     remedy="Set to NULL what is not this model's (the whole column if that cannot be determined) and embed again; for "
     "an adopted table check the EMBEDDING_MODEL_NAME that it was claimed with",
-    cost="loads the model and embeds 64 texts a space, or 44 (some 7,000 tokens) by an API; a model or API that cannot "
-    "be had now is only named",
+    cost="at night and when asked loads the model and embeds 64 texts a space, or 44 (some 7,000 tokens) by an API; "
+    "after a run only as many as that embedded, up to 64, and none by an API. A model or API that cannot be had now is "
+    "only named",
 )
 COSTS_WITHIN_BUDGET: Final = _of_embeddings(
     "costs_within_budget",
@@ -132,7 +135,8 @@ RECALL: Final = _of_index(
     remedy="Raise EMBEDDING_INDEX_M and EMBEDDING_INDEX_EF_CONSTRUCTION, then materialize pgvector_index_health, which "
     "rebuilds the index; or lower EMBEDDING_RECALL_FLOOR",
     cost="20 to 100 exact searches, as many as a minute allows; what was measured within a day is used again while "
-    "less than a hundredth of the vectors has changed",
+    "less than a hundredth of the vectors has changed, and until the night after a run that embedded few chunks of a "
+    "large table",
 )
 RECALL_DROP: Final = _of_index(
     "recall_drop",

@@ -79,9 +79,10 @@ def throughput(run: PastRun | None, config: EmbeddingConfig) -> Verdict:
 
 def coverage(backlog: Backlog, config: EmbeddingConfig) -> Verdict:
     """Enough of the table is embedded."""
+    about = "about " if backlog.estimated else ""
     return checks.COVERAGE.verdict(
         backlog.coverage >= config.coverage_floor,
-        f"{backlog.embedded:,} of {backlog.chunks:,} chunks are embedded ({share(backlog.coverage)})",
+        f"{about}{backlog.embedded:,} of {backlog.chunks:,} chunks are embedded ({share(backlog.coverage)})",
         {"coverage": round(backlog.coverage, 4), "pending": backlog.pending},
     )
 
@@ -134,6 +135,8 @@ def vectors_match_model(samples: Sequence[SpaceSample]) -> Verdict:
     """The vectors of each space are those of its own model."""
     wrong = [sample for sample in samples if sample.mismatched]
     unchecked = [sample for sample in samples if sample.unchecked is not None]
+    if not samples:
+        return checks.VECTORS_MATCH_MODEL.verdict(True, "nothing was embedded, so nothing was compared")
     compared = sum(sample.compared for sample in samples)
     alike = f"{compared:,} vectors computed again" + (", all as they are stored" if compared else "")
     parts = [] if wrong else [alike]

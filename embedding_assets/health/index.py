@@ -55,6 +55,7 @@ def recall(measurement: IndexMeasurement, floor: float) -> Verdict:
             "recall_high": round(search.recall_high or 0.0, 4),
             "floor": floor,
             "queries": search.queries,
+            "measured_at": measurement.measured_at.isoformat(timespec="seconds"),
             "p50_ms": round(search.p50_ms or 0.0, 3),
             "p95_ms": round(search.p95_ms or 0.0, 3),
             "exact_p50_ms": round(search.exact_p50_ms or 0.0, 3),

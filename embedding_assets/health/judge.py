@@ -19,6 +19,8 @@ from embedding_assets.postgres.server_version import RECOMMENDED_PGVECTOR
 from embedding_assets.postgres.usage.ledger import count_spending
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from embedding_assets.config import Settings
     from embedding_assets.postgres.backlog import Backlog
     from embedding_assets.postgres.catalog import IndexState
@@ -28,18 +30,33 @@ if TYPE_CHECKING:
     from embedding_assets.spaces import SpaceColumn
 
 
-def judge_embeddings(database: Database, column: SpaceColumn, settings: Settings) -> list[Verdict]:
-    """Verdicts on the vectors of a space and on its backlog."""
-    statistics = measure_vectors(database, column, thorough=True)
-    return [
-        *_judge_vectors(column, statistics),
-        *_judge_backlog(database, column, settings, count_backlog(database, column)),
-    ]
+def judge_embeddings(
+    database: Database, column: SpaceColumn, settings: Settings, *, written: int | None = None
+) -> list[Verdict]:
+    """Verdicts on the vectors of a space and on its backlog.
+
+    Args:
+        database: where.
+        column: the space.
+        settings: what is judged by.
+        written: vectors written by the run that asks, which is to cost no more than they did; default: any cost.
+    """
+    statistics = measure_vectors(database, column, thorough=True, written=written)
+    backlog = count_backlog(database, column, written=written)
+    if backlog.estimated and backlog.coverage < settings.embedding.coverage_floor:
+        backlog = count_backlog(database, column)  # nothing fails by an estimate
+    return [*_judge_vectors(column, statistics), *_judge_backlog(database, column, settings, backlog)]
 
 
-def judge_models(database: Database, settings: Settings) -> Verdict:
-    """Verdict on whose vectors the columns hold; loads the models, or asks their APIs for some vectors."""
-    return embeddings.vectors_match_model(audit_spaces(database, settings))
+def judge_models(database: Database, settings: Settings, *, written: Mapping[str, int] | None = None) -> Verdict:
+    """Verdict on whose vectors the columns hold; loads the models, or asks their APIs for some vectors.
+
+    Args:
+        database: where.
+        settings: which models.
+        written: space → vectors written by the run that asks; default: all spaces are looked at.
+    """
+    return embeddings.vectors_match_model(audit_spaces(database, settings, written))
 
 
 def judge_costs(database: Database, settings: Settings, *, run_id: str = "") -> Verdict:
@@ -47,15 +64,18 @@ def judge_costs(database: Database, settings: Settings, *, run_id: str = "") -> 
     return costs_within_budget(count_spending(database, run_id), settings.budget)
 
 
-def judge_index(database: Database, column: SpaceColumn, settings: Settings) -> list[Verdict]:
+def judge_index(
+    database: Database, column: SpaceColumn, settings: Settings, *, written: int | None = None
+) -> list[Verdict]:
     """Verdicts on the index of a space, and of every other that has vectors, each over all of them.
 
-    Measures what has changed since it was last measured, which reads every vector of a column for each query.
+    Measures what has changed since it was last measured, which reads every vector of a column for each query; after a
+    run that has ``written`` few vectors of a large table, what was last measured of its space is judged.
     """
     verdicts: dict[str, dict[str, Verdict]] = {}
     pgvector = ""
-    for space in spaces_to_index(database, column):
-        measurement = measure_space(database, space, settings.index, configured=space == column)
+    for space in spaces_to_index(database, column, written=written):
+        measurement = measure_space(database, space, settings.index, configured=space == column, written=written)
         pgvector = measurement.vectors.pgvector
         state = describe_index(database, space.index)
         for verdict in (

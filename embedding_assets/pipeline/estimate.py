@@ -22,7 +22,12 @@ if TYPE_CHECKING:
 
 
 def estimate_backlog(
-    database: Database, column: SpaceColumn, settings: Settings, *, tokens_per_second: float | None = None
+    database: Database,
+    column: SpaceColumn,
+    settings: Settings,
+    *,
+    tokens_per_second: float | None = None,
+    roughly: bool = False,
 ) -> tuple[Backlog, BacklogEstimate]:
     """Count the backlog and estimate what it takes.
 
@@ -31,11 +36,12 @@ def estimate_backlog(
         column: the space to embed in.
         settings: with the price and the rate limits of an API.
         tokens_per_second: default: the rate of the latest run of some size, else what the limits of an API allow.
+        roughly: estimate the chunks of a table that is far larger than its backlog, instead of counting them.
 
     Raises:
         ConfigurationError: an API's price is not known, and there is a limit in dollars to hold.
     """
-    backlog = count_backlog(database, column)
+    backlog = count_backlog(database, column, written=0 if roughly else None)
     tokens = count_backlog_tokens(database, column.space, column)
     if tokens_per_second is None:
         run = latest_run(database, column.space.name, at_least=THROUGHPUT_MINIMUM_CHUNKS)

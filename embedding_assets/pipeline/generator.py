@@ -8,32 +8,31 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, suppress
-from contextvars import copy_context
-from typing import TYPE_CHECKING
-
-import numpy as np
+from functools import partial
+from typing import TYPE_CHECKING, Final
 
 from embedding_assets.config import Settings, get_settings
 from embedding_assets.errors import EmbeddingAssetsError, ProviderUnavailableError
 from embedding_assets.logs import correlate
 from embedding_assets.models import EmbeddingStats, PrefixStats
+from embedding_assets.pipeline.commits import CommitBatch, Writer
+from embedding_assets.pipeline.windows import Window, Windows
 from embedding_assets.planning import PrefixRange, contiguous
-from embedding_assets.postgres.backlog import PendingChunk, fetch_pending
 from embedding_assets.postgres.bootstrap import open_database
-from embedding_assets.postgres.failures import FailedChunk, save_failures
+from embedding_assets.postgres.failures import forget_outdated, save_failures
+from embedding_assets.postgres.interruption import interruptible, within
 from embedding_assets.postgres.locks import PrefixLocks
 from embedding_assets.postgres.runs import save_run
 from embedding_assets.postgres.spaces import check_registered
 from embedding_assets.postgres.vectors import REFUSED, WriteOutcome, write_vectors
 from embedding_assets.providers.base import embed_checked
 from embedding_assets.providers.fallback import fallback_settings
-from embedding_assets.providers.space_selection import select_for_run
+from embedding_assets.providers.space_selection import Selection, select_for_run
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
+    from embedding_assets.postgres.backlog import PendingChunk
     from embedding_assets.postgres.connection import Database
     from embedding_assets.providers.base import EmbeddedBatch, EmbeddingProvider
     from embedding_assets.spaces import SpaceColumn
@@ -42,6 +41,9 @@ logger = logging.getLogger(__name__)
 
 COMMIT_CHUNKS = 1024
 """A commit batch of this size is written at once, before ``EMBEDDING_COMMIT_SECONDS`` have passed."""
+
+_SAVING_SECONDS: Final = 3.0
+"""For the record of a run that was interrupted."""
 
 
 class EmbeddingGenerator:
@@ -58,6 +60,7 @@ class EmbeddingGenerator:
         prefixes: the range to work on; default: all.
         database: default: the configured one, opened and migrated for each call.
         provider: default: the configured one.
+        selection: the space to embed in, where it is known already; default: what settings and provider lead to.
         on_progress: called with the number of chunks finished since the last call, from the calling thread.
         before_writing: called once, before the first vectors are written, and not for the fallback's: what should only
             happen once the provider is known to work. If it fails, so does the run.
@@ -70,6 +73,7 @@ class EmbeddingGenerator:
         prefixes: PrefixRange | None = None,
         database: Database | None = None,
         provider: EmbeddingProvider | None = None,
+        selection: Selection | None = None,
         on_progress: Callable[[int], object] | None = None,
         before_writing: Callable[[], object] | None = None,
     ) -> None:
@@ -77,6 +81,7 @@ class EmbeddingGenerator:
         self._prefixes = prefixes or PrefixRange("0", "f")
         self._database = database
         self._provider = provider
+        self._selection = selection
         self._on_progress = on_progress or (lambda _: None)
         self._before_writing = before_writing
 
@@ -98,7 +103,7 @@ class EmbeddingGenerator:
             settings = settings.with_embedding(batch_size=batch_size)
         with ExitStack() as stack:
             database = self._database or stack.enter_context(open_database(settings))
-            selection = select_for_run(settings, database, self._provider)
+            selection = self._selection or select_for_run(settings, database, self._provider)
             column, provider = selection.column, selection.open_provider()
             stack.enter_context(correlate())
             run = _SpaceRun(
@@ -143,30 +148,6 @@ class EmbeddingGenerator:
         ).execute()
 
 
-class _CommitBatch:
-    """Chunks that are written together: embedded ones with their vectors, and those that failed."""
-
-    def __init__(self) -> None:
-        self.chunks: list[PendingChunk] = []
-        self.failed: list[FailedChunk] = []
-        self.begun = time.monotonic()
-        self._vectors: list[NDArray[np.float32]] = []
-
-    def __len__(self) -> int:
-        return len(self.chunks) + len(self.failed)
-
-    def add(self, chunks: list[PendingChunk], vectors: NDArray[np.float32]) -> None:
-        self.chunks += chunks
-        self._vectors.append(vectors)
-
-    def fail(self, chunk: PendingChunk, code: str) -> None:
-        self.failed.append(FailedChunk(chunk.chunk_hash, code, chunk.key, chunk.fingerprint))
-
-    def vectors(self) -> NDArray[np.float32]:
-        """Those of ``chunks``, shape (len(chunks), dimensions)."""
-        return np.concatenate(self._vectors)
-
-
 class _SpaceRun:
     """One pass over some lock buckets in one space: owns the locks, the two helper threads and the counters.
 
@@ -174,7 +155,6 @@ class _SpaceRun:
 
     Attributes:
         column: the space written to.
-        held: the buckets that no other run has.
         stats: what was done, once that is saved.
     """
 
@@ -191,7 +171,6 @@ class _SpaceRun:
         also_in: SpaceColumn | None = None,
     ) -> None:
         self.column = column
-        self.held: list[int] = []
         self.stats = EmbeddingStats(space=column.space.name)
         self._config = settings.embedding
         self._database = database
@@ -200,11 +179,17 @@ class _SpaceRun:
         self._also_in = also_in
         self._on_progress = on_progress
         self._before_writing = before_writing
+        self._locks: PrefixLocks | None = None
         self._counts: dict[str, Counter[str]] = {}
         self._usd = 0.0
         self._load_seconds = 0.0
         self._started = self._committed = time.monotonic()
-        self._write: tuple[_CommitBatch, Future[WriteOutcome]] | None = None
+        self._collecting = CommitBatch()
+
+    @property
+    def held(self) -> list[int]:
+        """The buckets that no other run has, ascending."""
+        return self._locks.held if self._locks else []
 
     def execute(self) -> EmbeddingStats:
         """Embed what is due; returns ``stats``.
@@ -213,30 +198,36 @@ class _SpaceRun:
             ProviderError: nothing more can be embedded now; what was embedded before is committed and recorded.
         """
         with ExitStack() as stack:
-            locks = stack.enter_context(closing(PrefixLocks(self._database, self.column.space.name)))
-            self._acquire(locks)
+            work = stack.enter_context(interruptible())
+            self._locks = stack.enter_context(closing(PrefixLocks(self._database, self.column.space.name)))
+            self._acquire(self._locks)
+            forget_outdated(self._database)
+            windows = Windows(
+                self._database,
+                self.column,
+                self._locks,
+                limit=max(self._config.window_size, self._provider.window_texts),
+                also_in=self._also_in,
+            )
             fetcher = stack.enter_context(ThreadPoolExecutor(1, "fetch"))
-            writer = stack.enter_context(ThreadPoolExecutor(1, "write"))
+            writer = Writer(stack.enter_context(ThreadPoolExecutor(1, "write")), self._commit, self._note_written)
             try:
-                for window in self._windows(fetcher):
-                    if not self._load_seconds:
-                        # Only now: a range without work must not pay for loading a model.
-                        self._load_seconds = self._provider.load()
-                    locks.check()
-                    with closing(self._embed(window)) as ready:
-                        for batch in ready:
-                            self._submit(batch, writer)
-                            # After the hand-over: what is embedded is written, also if another run has the locks now.
-                            locks.check()
+                self._work_off(windows, fetcher, writer)
             except BaseException as error:
                 # What is on its way will be committed, so the log must say so too.
                 with suppress(EmbeddingAssetsError):
-                    self._finish_write()
-                    if isinstance(error, EmbeddingAssetsError):
-                        # Up to the last commit, without the time that an outage was waited out.
+                    interrupted = not isinstance(error, Exception)
+                    if interrupted:
+                        # What is embedded is written, unless that waits for somebody else.
+                        writer.wind_up(self._collecting, work, self._database, besides=windows.fetching)
+                    else:
+                        writer.finish()
+                    # Up to the last commit, without the time that an outage was waited out.
+                    if interrupted:
+                        within(_SAVING_SECONDS, partial(self._save_stats, self._committed))
+                    elif isinstance(error, EmbeddingAssetsError):
                         self._save_stats(self._committed)
                 raise
-            self._finish_write()
         self._save_stats(time.monotonic())
         stats = self.stats
         logger.info(
@@ -250,75 +241,83 @@ class _SpaceRun:
         return stats
 
     def _acquire(self, locks: PrefixLocks) -> None:
-        self.held = [bucket for part in contiguous(self._buckets) for bucket in locks.acquire(part)]
+        for part in contiguous(self._buckets):
+            locks.acquire(part)
         # Under another name it would lock beside others, and its column may be another's by now.
         check_registered(self._database, self.column)
         busy = len(self._buckets) - len(self.held)
         if busy:
             logger.warning("%d of %d hash ranges are held by another run and left to it", busy, len(self._buckets))
 
-    def _windows(self, fetcher: ThreadPoolExecutor) -> Iterator[list[PendingChunk]]:
-        """Windows of due chunks in hash order; while one is worked on, the next is fetched."""
-        for buckets in contiguous(self.held):
-            # In copies of the context, so that what the helper threads log carries the run's id.
-            future = fetcher.submit(copy_context().run, self._fetch, buckets, "")
-            while window := future.result():
-                future = fetcher.submit(copy_context().run, self._fetch, buckets, window[-1].chunk_hash)
-                yield window
+    def _work_off(self, windows: Windows, fetcher: ThreadPoolExecutor, writer: Writer) -> None:
+        for window in windows.fetch(fetcher):
+            if not self._load_seconds:
+                # Only now: a range without work must not pay for loading a model.
+                self._load_seconds = self._provider.load()
+            windows.check_locks()
+            with closing(self._embed(window, windows, writer)) as handed_over:
+                for _ in handed_over:
+                    # After the hand-over: what is embedded is written, also if another run has the locks now.
+                    windows.check_locks()
+        writer.finish()
 
-    def _fetch(self, buckets: range, after: str) -> list[PendingChunk]:
-        limit = max(self._config.window_size, self._provider.window_texts)
-        return fetch_pending(self._database, self.column, buckets, after=after, limit=limit, also_in=self._also_in)
-
-    def _embed(self, window: list[PendingChunk]) -> Generator[_CommitBatch, None, None]:
-        """The chunks of a window as they become ready to be written.
+    def _embed(self, window: Window, windows: Windows, writer: Writer) -> Generator[None, None, None]:
+        """Embed the chunks of a window; stops whenever some were handed over to be written.
 
         Raises:
-            EmbeddingAssetsError: nothing more can be embedded now; what was embedded before has been yielded.
+            EmbeddingAssetsError: nothing more can be embedded now; what was embedded before has been handed over.
         """
-        ready = _CommitBatch()
+        chunks, aged = windows.due_of(window)
+        for chunk in aged:
+            self._count(chunk.chunk_hash)["skipped"] += 1
         # ``load`` refuses blank texts, but an adopted table may hold them; a vector of nothing would match anything.
-        readable = [chunk for chunk in window if chunk.text.strip()]
-        for chunk in window:
+        readable = [chunk for chunk in chunks if chunk.text.strip()]
+        for chunk in chunks:
             if not chunk.text.strip():
-                ready.fail(chunk, "blank_text")
-        self._on_progress(len(ready))
+                self._collecting.fail(chunk, "blank_text")
+        self._on_progress(len(aged) + len(self._collecting))
+
+        def still_wanted(positions: Sequence[int]) -> list[int]:
+            due = windows.still_due([readable[position] for position in positions], window.fetched_at)
+            return [position for position in positions if readable[position].chunk_hash in due]
+
+        batches = embed_checked(self._provider, [chunk.text for chunk in readable], still_wanted=still_wanted)
         try:
             # Closed: an API's requests must not go on behind a run that has failed.
-            with closing(embed_checked(self._provider, [chunk.text for chunk in readable])) as batches:
+            with closing(batches):
                 for batch in batches:
-                    self._collect(readable, batch, ready)
-                    self._on_progress(len(batch.indices) + len(batch.errors))
-                    overdue = time.monotonic() - ready.begun >= self._config.commit_seconds
+                    self._collect(readable, batch)
+                    self._on_progress(len(batch.indices) + len(batch.errors) + len(batch.unwanted))
+                    overdue = time.monotonic() - self._collecting.begun >= self._config.commit_seconds
                     # What was paid for waits for nothing: after a kill it would be paid for again.
-                    if ready and (len(ready) >= COMMIT_CHUNKS or overdue or batch.usd > 0):
-                        yield ready
-                        ready = _CommitBatch()
+                    if len(self._collecting) >= COMMIT_CHUNKS or overdue or batch.usd > 0:
+                        yield from self._hand_over(writer)
         except EmbeddingAssetsError:
-            if ready:
-                yield ready
+            yield from self._hand_over(writer)
             raise
-        if ready:
-            yield ready
+        yield from self._hand_over(writer)
 
-    def _collect(self, window: list[PendingChunk], batch: EmbeddedBatch, ready: _CommitBatch) -> None:
+    def _hand_over(self, writer: Writer) -> Iterator[None]:
+        if self._collecting:
+            writer.submit(self._collecting)
+            self._collecting = CommitBatch()
+            yield
+
+    def _collect(self, window: list[PendingChunk], batch: EmbeddedBatch) -> None:
         self._usd += batch.usd
         chunks = [window[index] for index in batch.indices]
         if chunks:
-            ready.add(chunks, batch.vectors)
+            self._collecting.add(chunks, batch.vectors)
         for chunk, tokens, truncated in zip(chunks, batch.token_counts, batch.truncated, strict=True):
             counts = self._count(chunk.chunk_hash)
             counts["tokens"] += tokens
             counts["truncated"] += truncated
         for index, code in batch.errors.items():
-            ready.fail(window[index], code)
+            self._collecting.fail(window[index], code)
+        for index in batch.unwanted:
+            self._count(window[index].chunk_hash)["skipped"] += 1
 
-    def _submit(self, batch: _CommitBatch, writer: ThreadPoolExecutor) -> None:
-        """Write in the background; at most one write is under way, so memory stays bounded."""
-        self._finish_write()
-        self._write = batch, writer.submit(copy_context().run, self._commit, batch)
-
-    def _commit(self, batch: _CommitBatch) -> WriteOutcome:
+    def _commit(self, batch: CommitBatch) -> WriteOutcome:
         """Write a batch; the vectors first, which are paid for."""
         outcome = WriteOutcome()
         if batch.chunks:
@@ -333,11 +332,7 @@ class _SpaceRun:
         self._committed = time.monotonic()
         return outcome
 
-    def _finish_write(self) -> None:
-        if self._write is None:
-            return
-        (batch, future), self._write = self._write, None
-        outcome = future.result()
+    def _note_written(self, batch: CommitBatch, outcome: WriteOutcome) -> None:
         for chunk in batch.chunks:
             if chunk.chunk_hash not in outcome.refused:
                 self._count(chunk.chunk_hash)["embedded" if chunk.chunk_hash in outcome.written else "skipped"] += 1

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Final
 
 from embedding_assets.health.costs import costs_within_budget, limits_exceeded_by
 from embedding_assets.postgres.backlog import due_prefixes, measure_due
+from embedding_assets.postgres.catalog import describe_index
 from embedding_assets.postgres.chunks import has_chunks
+from embedding_assets.postgres.locks import is_loading
 from embedding_assets.postgres.usage.endpoints import outage_until
 from embedding_assets.postgres.usage.ledger import count_spending, usd_of
 from embedding_assets.providers.fallback import find_fallback
@@ -47,7 +49,7 @@ def check_readiness(database: Database, settings: Settings, prefixes: Sequence[s
     """Find what runs under these settings could take up in ``prefixes``; loads no model and asks no API.
 
     In the space that a run would embed into, so that both see the same backlog. Costs one probe of its partial index
-    for each prefix, however large the table.
+    for each prefix, however large the table; none while a run is at a space that waits for that index.
 
     Raises:
         ConfigurationError: the settings do not lead to the table's model, or a dollar limit needs a price.
@@ -58,6 +60,9 @@ def check_readiness(database: Database, settings: Settings, prefixes: Sequence[s
     if column is None:
         # Nothing was ever embedded there, so there is no partial index to probe yet.
         readiness, most_tokens = Readiness(list(prefixes) if has_chunks(database) else []), None
+    elif not describe_index(database, column.pending_index).valid and is_loading(database, column.space.name):
+        # Without that index each prefix that is done would be read to its end.
+        return Readiness([], obstacle=f"a run is loading space {column.space.name} for the first time")
     else:
         readiness, most_tokens = _measure(database, column, prefixes)
     if not readiness.prefixes or account.embedding.provider != "openai":

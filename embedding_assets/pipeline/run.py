@@ -8,18 +8,21 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from embedding_assets.config import Settings, get_settings
 from embedding_assets.errors import DatabaseError, ProviderError
+from embedding_assets.logs import current_run_id
 from embedding_assets.pipeline.generator import EmbeddingGenerator
 from embedding_assets.planning import PrefixRange
 from embedding_assets.postgres.backlog import due_in_range
 from embedding_assets.postgres.bootstrap import open_database
+from embedding_assets.postgres.catalog import ensure_pending_index
 from embedding_assets.postgres.chunks import has_chunks
 from embedding_assets.postgres.index.lifecycle import build_missing, drop_before_load
-from embedding_assets.postgres.locks import hold, is_loading
-from embedding_assets.providers.space_selection import select_for_run
+from embedding_assets.postgres.interruption import within
+from embedding_assets.postgres.locks import announced, hold_alone, is_loading
+from embedding_assets.providers.space_selection import Selection, select_for_run
 
 if TYPE_CHECKING:
     from embedding_assets.models import EmbeddingStats
@@ -28,6 +31,9 @@ if TYPE_CHECKING:
     from embedding_assets.spaces import SpaceColumn
 
 logger = logging.getLogger(__name__)
+
+_COUNTING_SECONDS: Final = 5.0
+"""For saying what a run has left, when it was stopped."""
 
 Progress = Callable[[int], AbstractContextManager[Callable[[int], object]]]
 """Given the number of due chunks, a context whose value is called with the number of chunks just finished."""
@@ -54,6 +60,7 @@ def embed_pending(
     prefixes: PrefixRange | None = None,
     database: Database | None = None,
     provider: EmbeddingProvider | None = None,
+    selection: Selection | None = None,
     batch_size: int | None = None,
     defer_index: bool | None = None,
     build_index: Literal["always", "on_failure", "never"] = "always",
@@ -71,6 +78,7 @@ def embed_pending(
         prefixes: the range to work on; default: all.
         database: default: the configured one, opened and migrated for this call.
         provider: default: the configured one.
+        selection: the space to embed in, where it is known already; default: what settings and provider lead to.
         batch_size: most texts in one forward pass, 1 to 512; default ``EMBEDDING_BATCH_SIZE``.
         defer_index: whether a first load may drop the index before it starts; default: unless it is never built.
         build_index: ``always``, ``never``, or only ``on_failure``, where a later step builds it otherwise.
@@ -89,7 +97,9 @@ def embed_pending(
     buckets = (prefixes or PrefixRange("0", "f")).buckets
     with ExitStack() as stack:
         database = database or stack.enter_context(open_database(settings))
-        selection = select_for_run(settings, database, provider)
+        if run_id := current_run_id():
+            stack.enter_context(announced(database, run_id))
+        selection = selection or select_for_run(settings, database, provider)
         column = selection.column
         due = due_in_range(database, column, buckets)
         generator = partial(
@@ -97,7 +107,7 @@ def embed_pending(
             settings,
             prefixes=prefixes,
             database=database,
-            provider=selection.open_provider(),
+            selection=selection,
             # Not before there is something to write: a model that cannot be loaded must not cost an index.
             before_writing=partial(drop_before_load, database, column, loading=due) if defer_index else None,
         )
@@ -105,9 +115,11 @@ def embed_pending(
         try:
             with _device_turn(database) if alone else nullcontext(), (progress or _unseen)(due) as advance:
                 stats = generator(on_progress=advance).generate_embeddings_batch(batch_size)
-        except (KeyboardInterrupt, ProviderError) as stop:
+        except BaseException as stop:
+            if isinstance(stop, Exception) and not isinstance(stop, ProviderError):
+                raise
             with suppress(DatabaseError):  # what ended the run is the news
-                left = due_in_range(database, column, buckets)
+                left = within(_COUNTING_SECONDS, partial(due_in_range, database, column, buckets))
                 stop.add_note(f"{left:,} of {due:,} due chunks are left.")
             if isinstance(stop, ProviderError) and build_index != "never":
                 _build_what_is_there(database, column, settings)
@@ -116,7 +128,11 @@ def embed_pending(
         # Also after a run without work: one that was killed may have left the table without its index. Not while
         # another run is loading, for which the index may have been left out, and which builds it when it is done.
         if build_index == "always" and not stats.busy_prefixes and has_chunks(database):
-            index_seconds = build_missing(database, column, settings.index)
+            written = stats.embedded + (stats.fallback.embedded if stats.fallback else 0)
+            index_seconds = build_missing(database, column, settings.index, written=written)
+        elif build_index == "never" and not stats.busy_prefixes:
+            # Without it whatever looks for due chunks reads the table; the vector index alone is not wanted.
+            ensure_pending_index(database, column)
         return RunOutcome(column, stats, index_seconds)
 
 
@@ -132,7 +148,7 @@ def _build_what_is_there(database: Database, column: SpaceColumn, settings: Sett
 @contextmanager
 def _device_turn(database: Database) -> Iterator[None]:
     """A lock that ends with the process: the slot of a Dagster pool outlives a run that is killed."""
-    with database.session() as connection, hold(connection, f"model on {platform.node()}"):
+    with hold_alone(database, f"model on {platform.node()}"):
         yield
 
 

@@ -8,8 +8,10 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from psycopg import sql
+from psycopg.types.json import Jsonb
 
-from embedding_assets.planning import bucket_bounds
+from embedding_assets.planning import bucket_bounds, looks_at_all
+from embedding_assets.postgres.estimates import estimate_rows
 from embedding_assets.postgres.failures import count_quarantined, current_failures, is_about
 
 if TYPE_CHECKING:
@@ -67,6 +69,7 @@ class Backlog:
         waiting: of these, chunks that failed and are not due yet.
         quarantined: chunks that failed too often.
         unreachable: pending chunks whose hash is not lowercase hex, so that no partition reaches them.
+        estimated: whether ``chunks`` and ``embedded`` are the planner's estimate; the others always are counted.
     """
 
     chunks: int
@@ -75,6 +78,7 @@ class Backlog:
     waiting: int
     quarantined: int
     unreachable: int
+    estimated: bool = False
 
     @property
     def coverage(self) -> float:
@@ -156,6 +160,35 @@ def fetch_pending(
 
     rows = database.run(work)
     return [PendingChunk(row[0], row[1], row[2], tuple(row[3])) for row in rows]
+
+
+def still_due(database: Database, column: SpaceColumn, chunks: Sequence[PendingChunk]) -> set[str]:
+    """The hashes of those of ``chunks`` that have no vector yet, and the text that was fetched.
+
+    One probe of the key's index for each, so a batch of them takes a few milliseconds.
+    """
+    table = database.table
+    query = sql.SQL("""
+        SELECT c.chunk_hash
+        FROM jsonb_to_recordset(%s) AS c (chunk_hash text, key text[], fingerprint text) JOIN {rows} k ON {same_row}
+        WHERE {is_missing} AND {fingerprint} = c.fingerprint
+    """).format(
+        rows=table.rows,
+        same_row=table.key_equals(sql.SQL("c.key")),
+        is_missing=_is_missing(column),
+        fingerprint=table.fingerprint(),
+    )
+    asked = [{"chunk_hash": c.chunk_hash, "key": c.key, "fingerprint": c.fingerprint} for c in chunks]
+
+    def work(connection: Connection) -> set[str]:
+        # Each row through the index, whatever the planner makes of a table without statistics.
+        connection.execute("""
+            SELECT set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true),
+                   set_config('jit', 'off', true)
+        """)
+        return {row[0] for row in connection.execute(query, [Jsonb(asked)])}
+
+    return database.run(work)
 
 
 def due_prefixes(
@@ -252,8 +285,15 @@ def count_pending_by_prefix(database: Database, column: SpaceColumn, length: int
     return dict(database.run(lambda connection: connection.execute(query, parameters).fetchall()))
 
 
-def count_backlog(database: Database, column: SpaceColumn) -> Backlog:
-    """Count chunks by state. Counting all chunks reads an index of the table, the rest only the backlog."""
+def count_backlog(database: Database, column: SpaceColumn, *, written: int | None = None) -> Backlog:
+    """Count chunks by state. Counting all chunks reads an index of the table, the rest only the backlog.
+
+    Args:
+        database: where.
+        column: the space.
+        written: vectors written by the run that asks; all chunks of a table that is far larger than that and the
+            backlog are estimated. Default: counted however many.
+    """
     table = database.table
     query = sql.SQL("""
         WITH missing AS (
@@ -264,16 +304,31 @@ def count_backlog(database: Database, column: SpaceColumn) -> Backlog:
                    count(*) FILTER (WHERE NOT f.quarantined AND f.retry_at > now()) AS waiting
             FROM {failures} WHERE f.space = %(space)s AND {is_missing}
         )
-        SELECT (SELECT count(*) FROM {rows} k), pending, waiting, quarantined, unreachable FROM missing, failed
+        SELECT pending, waiting, quarantined, unreachable FROM missing, failed
     """).format(
         reachable=table.reachable(),
         rows=table.rows,
         is_missing=_is_missing(column),
         failures=current_failures(table),
     )
-    row: Any = database.run(lambda connection: connection.execute(query, {"space": column.space.name}).fetchone())
-    chunks, missing, waiting, quarantined, unreachable = row
-    return Backlog(chunks, chunks - missing, missing - quarantined, waiting, quarantined, unreachable)
+
+    def work(connection: Connection) -> Backlog:
+        row: Any = connection.execute(query, {"space": column.space.name}).fetchone()
+        missing, waiting, quarantined, unreachable = row
+        chunks, estimated = _count_chunks(connection, table, None if written is None else max(written, missing))
+        pending = missing - quarantined
+        return Backlog(chunks, chunks - missing, pending, waiting, quarantined, unreachable, estimated)
+
+    return database.run(work)
+
+
+def _count_chunks(connection: Connection, table: Table, written: int | None) -> tuple[int, bool]:
+    """All chunks, and whether that is an estimate."""
+    rows = 0 if written is None else estimate_rows(connection, table)
+    if not looks_at_all(rows, written):
+        return rows, True
+    row: Any = connection.execute(sql.SQL("SELECT count(*) FROM {} k").format(table.rows), []).fetchone()
+    return int(row[0]), False
 
 
 def count_backlog_tokens(database: Database, space: VectorSpace, column: SpaceColumn | None) -> int:
@@ -304,13 +359,12 @@ def due_in_range(database: Database, column: SpaceColumn, buckets: range) -> int
     return int(row[0])
 
 
-def count_vectors(connection: Connection, table: Table, column: SpaceColumn) -> int:
-    """Vectors of a space, counted by indexes alone: all chunks, less those without a vector."""
-    query = sql.SQL("SELECT (SELECT count(*) FROM {0} k) - (SELECT count(*) FROM {0} k WHERE {1})").format(
-        table.rows, _is_missing(column)
-    )
+def count_vectors(connection: Connection, table: Table, column: SpaceColumn, *, written: int | None = None) -> int:
+    """Vectors of a space, counted by indexes alone or estimated: all chunks, less those without a vector."""
+    query = sql.SQL("SELECT count(*) FROM {} k WHERE {}").format(table.rows, _is_missing(column))
     row: Any = connection.execute(query, []).fetchone()
-    return int(row[0])
+    missing = int(row[0])
+    return _count_chunks(connection, table, None if written is None else max(written, missing))[0] - missing
 
 
 def count_by_prefix(database: Database, column: SpaceColumn, length: int) -> tuple[PrefixCounts, ...]:

@@ -21,6 +21,7 @@ from psycopg_pool import ConnectionPool, PoolTimeout
 from embedding_assets.config import DatabaseConfig, TableConfig
 from embedding_assets.errors import ConfigurationError, DatabaseError, DatabaseUnavailableError, EmbeddingAssetsError
 from embedding_assets.postgres import pooling
+from embedding_assets.postgres.interruption import is_interrupted, watched
 from embedding_assets.postgres.lock_holders import describe_holder
 from embedding_assets.postgres.lookup import find_table
 from embedding_assets.postgres.password import PasswordSource
@@ -128,7 +129,8 @@ class Database:
         """
         with closing(self.connect(autocommit=True)) as connection:
             try:
-                yield connection
+                with watched(connection):
+                    yield connection
             except psycopg.Error as error:
                 raise self.translate(error) from None
 
@@ -205,6 +207,7 @@ class Database:
             except PoolTimeout:
                 self._open_session().close()  # a pool only says that it timed out; this says why, if it is the server
                 raise
+            stack.enter_context(watched(connection))
             yield connection
 
     def _run_once(self, work: Callable[[Connection], T], *, without_limits: bool) -> T:
@@ -337,7 +340,7 @@ class Database:
         retrying = tenacity.Retrying(
             stop=patience,
             wait=tenacity.wait_random_exponential(multiplier=0.1, max=5),
-            retry=tenacity.retry_if_exception(is_transient),
+            retry=tenacity.retry_if_exception(lambda error: is_transient(error) and not is_interrupted()),
             before_sleep=_log_retry,
             reraise=True,
         )

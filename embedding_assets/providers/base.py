@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final, Protocol
+from typing import Final, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,10 @@ from embedding_assets.spaces import VectorSpace
 
 FIRST_TEXT: Final = "Hello."
 """What a model embeds before its space is registered."""
+
+
+StillWanted = Callable[[Sequence[int]], Collection[int]]
+"""Given positions of texts that are about to be computed, those of them that still are to be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +32,7 @@ class EmbeddedBatch:
         errors: texts that failed alone: position → error code. They are not among ``indices``.
         usd: what the provider bills for this batch, failed attempts included.
         overhead_tokens: tokens billed besides ``token_counts``: of attempts that failed, and of probes.
+        unwanted: texts that were left out, as they were no longer wanted when their turn came.
     """
 
     indices: list[int]
@@ -37,6 +42,7 @@ class EmbeddedBatch:
     errors: dict[int, str] = field(default_factory=dict)
     usd: float = 0.0
     overhead_tokens: int = 0
+    unwanted: list[int] = field(default_factory=list)
 
 
 class EmbeddingProvider(Protocol):
@@ -77,18 +83,37 @@ class EmbeddingProvider(Protocol):
         ...
 
 
+@runtime_checkable
+class AskingProvider(Protocol):
+    """What a provider may do besides: ask, before it computes texts, whether they are still wanted."""
+
+    def embed_wanted(self, texts: Sequence[str], still_wanted: StillWanted) -> Iterator[EmbeddedBatch]:
+        """As ``embed``; what is no longer wanted is left out, and named by a batch as ``unwanted``."""
+        ...
+
+
 def embed_checked(
-    provider: EmbeddingProvider, texts: Sequence[str], *, query: bool = False
+    provider: EmbeddingProvider, texts: Sequence[str], *, query: bool = False, still_wanted: StillWanted | None = None
 ) -> Generator[EmbeddedBatch, None, None]:
     """As ``provider.embed``, but every vector is fit for the provider's space: what is not becomes an error.
+
+    Args:
+        provider: what embeds; asks ``still_wanted`` only if it is an ``AskingProvider``.
+        texts: what to embed.
+        query: whether they are questions.
+        still_wanted: asked before texts are computed or sent.
 
     Raises:
         ProviderError: nothing more can be embedded now, or the provider answers for a text twice.
     """
     missing = set(range(len(texts)))
-    for batch in provider.embed(texts, query=query):
+    if still_wanted is not None and isinstance(provider, AskingProvider):
+        batches = provider.embed_wanted(texts, still_wanted)
+    else:
+        batches = provider.embed(texts, query=query)
+    for batch in batches:
         checked = _checked(batch, provider.space)
-        answered = [*checked.indices, *checked.errors]
+        answered = [*checked.indices, *checked.errors, *checked.unwanted]
         if len(set(answered)) < len(answered) or not missing.issuperset(answered):
             raise ProviderError(
                 f"provider {provider.space.provider} answered for a text twice or for none it was given"

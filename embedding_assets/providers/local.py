@@ -6,6 +6,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
@@ -20,7 +21,7 @@ from embedding_assets.encoder.shared import get_model
 from embedding_assets.encoder.tokens import Role, TokenizedText
 from embedding_assets.errors import ConfigurationError, EmbeddingAssetsError, ProviderError
 from embedding_assets.planning import halve, plan_batches
-from embedding_assets.providers.base import EmbeddedBatch
+from embedding_assets.providers.base import EmbeddedBatch, StillWanted
 from embedding_assets.providers.prompts import warn_of_missing_prompts
 from embedding_assets.spaces import MOST_DIMENSIONS, VectorSpace
 
@@ -135,8 +136,19 @@ class LocalProvider:
         Raises:
             ProviderError: the model fails on any text.
         """
+        return self._embed(texts, Role(self._query_prompt if query else self.space.prompt, query), None)
+
+    def embed_wanted(self, texts: Sequence[str], still_wanted: StillWanted) -> Iterator[EmbeddedBatch]:
+        """As ``embed``; before each batch ``still_wanted`` is asked what of it is to be computed.
+
+        Raises:
+            ProviderError: the model fails on any text.
+        """
+        return self._embed(texts, Role(self.space.prompt), still_wanted)
+
+    def _embed(self, texts: Sequence[str], role: Role, still_wanted: StillWanted | None) -> Iterator[EmbeddedBatch]:
         self.load()
-        model, role = self._model, Role(self._query_prompt if query else self.space.prompt, query)
+        model = self._model
         tokenized, errors = self._tokenize(texts, role)
         if errors:
             yield self._failed(errors)
@@ -149,7 +161,14 @@ class LocalProvider:
         )
         in_flight: deque[_Started] = deque()
         for positions in batches:
-            in_flight.append(self._start([readable[position] for position in positions], tokenized, role))
+            batch = [readable[position] for position in positions]
+            if still_wanted is not None:
+                wanted = set(still_wanted(batch))
+                if unwanted := [index for index in batch if index not in wanted]:
+                    yield replace(self._failed({}), unwanted=unwanted)
+                batch = [index for index in batch if index in wanted]
+            if batch:
+                in_flight.append(self._start(batch, tokenized, role))
             while len(in_flight) > model.lookahead:
                 yield from self._finish(in_flight.popleft(), tokenized, role)
             self._heap.trim()

@@ -43,7 +43,7 @@ class Selection:
         settings: under which the space's provider and model are the configured ones.
         column: the space and its column.
         database: the table's.
-        provider: the caller's own; None: the configured one.
+        provider: the caller's own, or one that is open already; None: the configured one.
     """
 
     settings: Settings
@@ -103,6 +103,7 @@ def select_for_run(settings: Settings, database: Database, provider: EmbeddingPr
         return Selection(followed, _serving(columns), database)
     space, similarity = describe_space(followed)
     space = _as_registered(followed, space, columns)
+    contacted: list[EmbeddingProvider] = []
     column = register_space(
         database,
         space,
@@ -110,7 +111,7 @@ def select_for_run(settings: Settings, database: Database, provider: EmbeddingPr
         new_provider=True,
         claim_vectors=_names_model(settings),
         similarity=similarity,
-        before=lambda: _make_contact(followed, database),
+        before=lambda: contacted.append(_make_contact(followed, database)),
     )
     column = adjust_space(database, column, query_prompt=embedding.query_prompt, similarity=embedding.similarity)
     if column.similarity == "cosine" != similarity and embedding.similarity is None and not space.normalized:
@@ -121,16 +122,19 @@ def select_for_run(settings: Settings, database: Database, provider: EmbeddingPr
             similarity,
             similarity,
         )
-    return select_space(followed, column, database)
+    # Loaded once: what made contact goes on.
+    return select_space(followed, column, database, contacted[0] if contacted else None)
 
 
-def _make_contact(settings: Settings, database: Database) -> None:
+def _make_contact(settings: Settings, database: Database) -> EmbeddingProvider:
     """Embed a text, so that a model that cannot be used, or a wrong key, leaves nothing behind."""
+    provider = create_provider(settings, database)
     try:
-        confirm_embedding(create_provider(settings, database))
+        confirm_embedding(provider)
     except (ProviderUnavailableError, RateLimitExceededError):
         if settings.embedding.fallback is None:
             raise
+    return provider
 
 
 def find_for_run(settings: Settings, database: Database) -> tuple[Settings, SpaceColumn | None]:

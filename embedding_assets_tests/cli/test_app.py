@@ -21,7 +21,7 @@ from embedding_assets_tests.support.fakes import insert_chunks
 COMMAND_THAT_HEEDS_CTRL_C = """
 import signal
 signal.signal(signal.SIGINT, signal.default_int_handler)
-from embedding_assets.cli.app import main
+from embedding_assets.cli.entry import main
 main()
 """
 

@@ -68,6 +68,21 @@ def test_status_gives_programs_what_it_shows_people(run, database, embedded, mon
     assert {"name": "EMBEDDING_BUDGET_USD_PER_DAY", "value": "2.5", "default": ""} in shown["settings"]
 
 
+def test_health_keeps_a_recent_measurement_and_says_how_old_it_is(run, database, embedded):
+    def measured():
+        return database.run(lambda c: c.execute("SELECT count(*) FROM embedding_index_measurements").fetchone())[0]
+
+    assert ": measured just now." in run("health")[1]
+    before = measured()
+    database.run(
+        lambda c: c.execute("UPDATE embedding_index_measurements SET measured_at = measured_at - interval '3 hours'")
+    )
+    assert ": measured 3.0 h ago (--anew measures again)." in " ".join(run("health")[1].split())
+    assert measured() == before
+    assert ": measured just now." in run("health", "--anew")[1]
+    assert measured() == before + 1
+
+
 def test_health_fails_where_searches_are_in_danger(run, database, embedded):
     database.run(
         lambda connection: connection.execute(

@@ -230,6 +230,18 @@ def test_a_load_that_ends_right_after_a_request_is_followed_by_another_run(insta
     assert not tick()
 
 
+def test_a_load_that_was_killed_is_waited_for_a_while_only(instance, tick, monkeypatch):
+    run = add_load(instance, "3", status=DagsterRunStatus.STARTED)
+    assert not tick()
+    now = time.time()
+    monkeypatch.setattr(automation.time, "time", lambda: now + automation.DEAD_SECONDS - 5)
+    assert not tick()
+    instance.report_engine_event("a sign of life", run)
+    monkeypatch.setattr(automation.time, "time", lambda: now + 2 * automation.DEAD_SECONDS)
+    assert tick()
+    assert not tick()
+
+
 def test_somebody_was_faster(texts, instance, tick):
     texts()
     assert load(instance).success

@@ -6,6 +6,7 @@ from dagster import AssetKey, DagsterInstance
 
 from embedding_assets import EmbeddingGenerator
 from embedding_assets.definitions import defs
+from embedding_assets.defs.effort import THOROUGH_TAG
 from embedding_assets.defs.jobs import range_tags
 from embedding_assets.models import EmbeddingStats
 from embedding_assets.planning import PrefixRange
@@ -104,7 +105,7 @@ def test_faulty_vectors_keep_the_index_from_being_built(filled, database, value)
             [*defs.assets, *defs.asset_checks],
             instance=instance,
             resources=defs.resources,
-            tags=range_tags(PrefixRange("0", "f")),
+            tags={**range_tags(PrefixRange("0", "f")), THOROUGH_TAG: "true"},
             raise_on_error=False,
         )
 

@@ -13,6 +13,7 @@ from embedding_assets import EmbeddingGenerator
 from embedding_assets.cli.dagster import dagster_environment
 from embedding_assets.config import get_settings
 from embedding_assets.definitions import defs
+from embedding_assets.defs.effort import THOROUGH_TAG
 from embedding_assets.defs.jobs import range_tags
 from embedding_assets.errors import DatabaseError
 from embedding_assets.planning import PrefixRange
@@ -41,14 +42,14 @@ def launch(server, instance, monkeypatch):
     """Materialize everything as somebody in the launchpad would; only the key is in the environment."""
     monkeypatch.setenv("EMBEDDING_OPENAI_API_KEY", server.api_key)
 
-    def launch(selection="*", **config):
+    def launch(selection="*", *, thorough=False, **config):
         provider = {"provider": "openai", "openai_base_url": server.url, **config}
         return dagster.materialize(
             [*defs.assets, *defs.asset_checks],
             instance=instance,
             resources=defs.resources,
             selection=selection,
-            tags=range_tags(PrefixRange("0", "f")),
+            tags=range_tags(PrefixRange("0", "f")) | ({THOROUGH_TAG: "true"} if thorough else {}),
             run_config={"resources": {"embedding_provider": {"config": provider}}},
             raise_on_error=False,
         )
@@ -71,7 +72,7 @@ def errors_of(result):
 def test_a_run_with_the_launchpads_provider(database, launch, server, instance):
     insert_chunks(database, TEXTS)
 
-    result = launch(usd_per_day=1.0)
+    result = launch(usd_per_day=1.0, thorough=True)
 
     assert result.success
     assert failing(result) == set()
@@ -108,7 +109,7 @@ def test_a_second_space_beside_the_local_one(settings, database, launch):
     insert_chunks(database, TEXTS[:20])
     EmbeddingGenerator(settings, database=database).generate_embeddings_batch()
 
-    result = launch()
+    result = launch(thorough=True)
 
     assert failing(result) == set()
     local, api = list_spaces(database)
@@ -207,7 +208,7 @@ def test_an_index_that_cannot_be_built_either_does_not_hide_why_the_run_failed(
     assert "no index until the next run: index idx was not built: no room left" in lines
 
 
-def refuse(*_):
+def refuse(*_, **__):
     raise DatabaseError("index idx was not built: no room left")
 
 
@@ -222,7 +223,7 @@ def test_vectors_that_the_api_did_not_make(database, launch):
         )
     )
 
-    result = launch()
+    result = launch(thorough=True)
 
     assert failing(result) == {"vectors_match_model"}
     description = evaluations(result)["vectors_match_model"].description
@@ -262,7 +263,7 @@ def test_an_outage_with_a_fallback_and_its_end(database, launch, server, monkeyp
     monkeypatch.setenv("EMBEDDING_OPENAI_RETRY_SECONDS", "0.5")
     server.outage = True
 
-    result = launch(fallback="local")
+    result = launch(fallback="local", thorough=True)
 
     assert result.success
     assert failing(result) == {"coverage"}, "what the fallback embedded is pending in the primary space"
@@ -278,7 +279,7 @@ def test_an_outage_with_a_fallback_and_its_end(database, launch, server, monkeyp
 
     server.outage = False
     monkeypatch.setenv("EMBEDDING_OPENAI_RETRY_SECONDS", "60")
-    healed = launch(fallback="local")
+    healed = launch(fallback="local", thorough=True)
 
     assert failing(healed) == set()
     assert metadata_of(healed, "chunk_embeddings")["embedded"] == 30

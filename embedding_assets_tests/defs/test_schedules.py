@@ -14,6 +14,7 @@ def test_every_night_all_partitions():
     assert request.tags == {
         "dagster/asset_partition_range_start": "0",
         "dagster/asset_partition_range_end": "f",
+        "embedding_assets/thorough": "true",
     }
     assert request.run_key == when.isoformat()
 

@@ -1,5 +1,6 @@
 import re
 import time
+from contextlib import closing
 
 import pytest
 from dagster import AssetKey, DagsterRunStatus, SensorResult, SkipReason, build_sensor_context
@@ -11,6 +12,7 @@ from embedding_assets.defs import sensors
 from embedding_assets.defs.resources import EmbeddingProviderResource, ModelResource, PostgresResource
 from embedding_assets.defs.sensors import MOST_RUNS, PAUSE_AFTER_FAILURE_SECONDS, SILENT_SECONDS, new_chunks_sensor
 from embedding_assets.errors import DatabaseUnavailableError
+from embedding_assets.postgres.locks import PrefixLocks, announced
 from embedding_assets.providers.openai.provider import endpoint_of
 from embedding_assets.providers.space_selection import select_for_run
 from embedding_assets_tests.support.selecting import select_unasked
@@ -172,6 +174,34 @@ def test_a_run_that_was_killed_does_not_block_for_ever(table, instance, monkeypa
     instance.report_engine_event("a sign of life", run)
     monkeypatch.setattr(sensors.time, "time", lambda: now + SILENT_SECONDS - 5)
     assert "in progress" in tick(instance)
+
+
+def test_a_silent_run_blocks_while_its_process_lives(table, instance, monkeypatch):
+    insert(table, ["3", "a"])
+    run = add_run(instance, "0", "7")
+    now = time.time()
+    monkeypatch.setattr(sensors.time, "time", lambda: now + SILENT_SECONDS + 5)
+    with announced(table, run.run_id):
+        assert tick(instance) == ["a-a"]
+    assert tick(instance) == ["3-a"]
+    space = select_for_run(get_settings(), table).column.space.name
+    with closing(PrefixLocks(table, space)) as locks:
+        locks.acquire(range(0x30, 0x31))
+        assert tick(instance) == ["a-a"]
+        locks.acquire(range(0x80, 0x81))
+    assert tick(instance) == ["3-a"]
+
+
+def test_a_cancelled_run_is_not_started_again_at_once(table, instance, monkeypatch):
+    insert(table, ["3"])
+    instance.report_run_canceled(add_run(instance, "0", "f"))
+    said = tick(instance)
+    assert re.match(r"the latest run was cancelled \d s ago; the next is asked for in \d+ s", said)
+    assert "dagster sensor stop new_chunks_sensor" in said
+
+    now = time.time()
+    monkeypatch.setattr(sensors.time, "time", lambda: now + PAUSE_AFTER_FAILURE_SECONDS + 1)
+    assert tick(instance) == ["3-3"]
 
 
 def test_a_run_that_is_queued_for_long_still_blocks(table, instance, monkeypatch):

@@ -238,7 +238,11 @@ def test_a_failure_in_the_fallback_s_space_is_none_in_the_provider_s(
     bad = without("text 1", error="odd")
     monkeypatch.setattr(
         "embedding_assets.providers.space_selection.Selection.open_provider",
-        lambda selection: selection.provider or FakeProvider(space=selection.column.space, spoil=bad),
+        lambda selection: (
+            selection.provider
+            if isinstance(selection.provider, Unsteady)
+            else FakeProvider(space=selection.column.space, spoil=bad)
+        ),
     )
     stats = run(with_fallback(settings, max_attempts=1), database, Unsteady(batches=0))
     assert stats.fallback is not None

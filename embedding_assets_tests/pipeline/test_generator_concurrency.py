@@ -145,28 +145,6 @@ def test_nothing_is_open_while_encoding(settings: Settings, database: Database, 
     assert set(states) == {"idle"}
 
 
-def test_connections_lost_in_the_middle(settings: Settings, database: Database, beside: psycopg.Connection):
-    insert_chunks(database, texts(200))
-    kill = during(
-        beside,
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
-        "WHERE datname = current_database() AND pid <> pg_backend_pid()",
-    )
-    provider = FakeProvider(spoil=kill)
-    with pytest.raises(errors.DatabaseUnavailableError, match="what was committed stays, run again to go on"):
-        embed(settings, database, provider, commit_seconds=1e-6, window_size=64)
-    # Found out at the first commit, not after a window or more of work that another run may be doing too.
-    assert len(provider.seen) <= 2 * 16
-    kept = set(stored(database))
-    assert kept <= set(provider.seen)
-    assert len(kept) == 16
-
-    provider = FakeProvider()
-    assert embed(settings, database, provider).embedded == 200 - len(kept)
-    assert set(provider.seen) == set(texts(200)) - kept
-    assert_right(database, texts(200))
-
-
 def test_pooled_connections_lost_in_the_middle_are_replaced(
     settings: Settings, database: Database, beside: psycopg.Connection
 ):

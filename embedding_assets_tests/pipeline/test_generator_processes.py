@@ -2,6 +2,7 @@
 
 import json
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,12 +11,19 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+import psycopg
 import pytest
 
-from embedding_assets.config import Settings
+from embedding_assets.config import Settings, get_settings
+from embedding_assets.postgres.bootstrap import open_database
 from embedding_assets.postgres.connection import Database
+from embedding_assets.postgres.index.build import build_vector_index
+from embedding_assets.postgres.locks import TABLE_LOCK, hold
+from embedding_assets.postgres.server.embedded import stop_embedded_server
+from embedding_assets.postgres.spaces import register_space
 from embedding_assets_tests.support import processes
-from embedding_assets_tests.support.fakes import hash_of, insert_chunks
+from embedding_assets_tests.support.fakes import FAKE_SPACE, hash_of, insert_chunks
+from embedding_assets_tests.support.servers import make_folder, server_pid
 
 CHUNKS = 400
 TEXTS = [f"text {number}" for number in range(CHUNKS)]
@@ -43,10 +51,13 @@ def start(
     monkeypatch.setenv("EMBEDDING_WINDOW_SIZE", "100")
     insert_chunks(database, TEXTS)
 
-    def start(seconds: float = 0.02) -> subprocess.Popen[str]:
+    def start(seconds: float = 0.02, *arguments: str) -> subprocess.Popen[str]:
         command = [sys.executable, "-m", "embedding_assets_tests.support.embedding_process", str(notes), str(seconds)]
         return processes.start(
-            [*command, "embed", "--json", "--no-index"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            [*command, *(arguments or ("embed", "--json", "--no-index"))],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
         )
 
     return start
@@ -128,18 +139,92 @@ def test_two_runs_at_once_encode_each_chunk_once(
     assert busy or len({process for process, _ in encoded(notes)}) == 1
 
 
-def test_interrupted_it_says_where_it_stands(
-    start: Callable[..., subprocess.Popen[str]], notes: Path, database: Database
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_stopped_it_says_where_it_stands(
+    start: Callable[..., subprocess.Popen[str]],
+    notes: Path,
+    database: Database,
+    number: signal.Signals,
+    status: int,
 ):
     mine = sessions(database)
     process = start()
     wait_for(lambda: len(encoded(notes)) > 40)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     _, err = process.communicate(timeout=30)
-    assert process.returncode == 130, err
+    assert process.returncode == status, err
     assert "Traceback" not in err
     kept = len(embedded(database))
     assert 0 < kept < CHUNKS
     assert f"{CHUNKS - kept} of {CHUNKS} due chunks are left" in err
+    # What was embedded is committed, but for the batch that was just being encoded.
+    assert len(encoded(notes)) - kept <= 8
     wait_for(lambda: sessions(database) <= mine)
     assert outcome(start(0))["embedded"] == CHUNKS - kept
+
+
+@pytest.mark.parametrize(
+    "in_the_way",
+    [
+        "LOCK TABLE knowledge_base IN SHARE MODE",  # the write waits
+        "LOCK TABLE knowledge_base IN ACCESS EXCLUSIVE MODE",  # the next window, too
+        "SELECT * FROM embedding_spaces FOR UPDATE",  # the record of the run
+    ],
+)
+def test_one_interrupt_is_enough_while_somebody_holds_a_lock(
+    start: Callable[..., subprocess.Popen[str]],
+    notes: Path,
+    database: Database,
+    beside: psycopg.Connection,
+    in_the_way: str,
+):
+    process = start()
+    wait_for(lambda: len(encoded(notes)) > 40)
+    with beside.transaction():
+        beside.execute(in_the_way)
+        lines = len(encoded(notes))
+        wait_for(lambda: len(encoded(notes)) > lines or waits_for_a_lock(beside))
+        process.send_signal(signal.SIGTERM)
+        _, err = process.communicate(timeout=30)
+    assert process.returncode == 143, err
+    assert "Traceback" not in err
+    assert "Stopped" in err
+    kept = len(embedded(database))
+    assert outcome(start(0))["embedded"] == CHUNKS - kept
+
+
+def waits_for_a_lock(connection: psycopg.Connection) -> bool:
+    query = "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = %s)"
+    return connection.execute(query, ["Lock"]).fetchone() == (True,)
+
+
+def test_stopped_while_it_waits_for_another_to_change_the_table(
+    notes: Path, settings: Settings, database: Database, start: Callable[..., subprocess.Popen[str]]
+):
+    build_vector_index(database, register_space(database, FAKE_SPACE), settings.index)  # to be dropped first
+    with database.session() as connection, hold(connection, TABLE_LOCK):
+        process = start(0.02, "embed", "--json")
+        wait_for(lambda: len(encoded(notes)) > 8)
+        time.sleep(0.5)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=30)
+    assert process.returncode == 130, err
+    assert f"{CHUNKS} of {CHUNKS} due chunks are left" in err
+
+
+def test_the_embedded_server_stops_with_a_run_that_is_terminated(notes: Path, monkeypatch: pytest.MonkeyPatch):
+    folder = make_folder()
+    monkeypatch.setenv("EMBEDDING_DATA_DIR", str(folder))
+    monkeypatch.delenv("EMBEDDING_DATABASE_URL", raising=False)
+    with open_database(get_settings()) as database:
+        insert_chunks(database, TEXTS)
+    command = [sys.executable, "-m", "embedding_assets_tests.support.embedding_process", str(notes), "0.05"]
+    process = processes.start([*command, "embed"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    wait_for(lambda: len(encoded(notes)) > 40)
+    stop_embedded_server(folder)
+    assert server_pid(folder), "the run uses it"
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 143, err
+    assert server_pid(folder) is None
+    shutil.rmtree(folder)

@@ -1,5 +1,6 @@
 """What runs could take up now: what is due, within the limits in dollars, beside an outage."""
 
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
@@ -9,7 +10,9 @@ from embedding_assets.config import BudgetConfig, Settings, get_settings
 from embedding_assets.errors import ConfigurationError
 from embedding_assets.pipeline.readiness import FEW_CHUNKS, Readiness, check_readiness
 from embedding_assets.planning import all_prefixes
+from embedding_assets.postgres.catalog import ensure_pending_index
 from embedding_assets.postgres.connection import Database
+from embedding_assets.postgres.locks import PrefixLocks
 from embedding_assets.postgres.spaces import serve_space
 from embedding_assets.postgres.usage.admission import Admitted, settle
 from embedding_assets.postgres.usage.endpoints import RateLimits
@@ -84,6 +87,25 @@ def test_a_space_that_does_not_exist_yet_needs_everything(settings: Settings, by
     select_unasked(settings, database)
     assert check_readiness(database, settings, PREFIXES) == Readiness(["3"], few=True)
     assert check_readiness(database, by_api, PREFIXES) == Readiness(PREFIXES)
+
+
+def test_a_space_that_a_run_loads_without_its_index_is_not_probed(
+    settings: Settings, by_api: Settings, database: Database
+):
+    select_unasked(settings, database)
+    insert(database, "37")
+    column = select_unasked(by_api, database).column
+    database.run(lambda c: c.execute(f"DROP INDEX IF EXISTS {column.pending_index}"))
+    assert check_readiness(database, by_api, PREFIXES).prefixes == ["3", "7"]
+    with closing(PrefixLocks(database, column.space.name)) as locks:
+        locks.acquire(range(1))
+        found = check_readiness(database, by_api, PREFIXES)
+        assert (found.prefixes, found.obstacle) == (
+            [],
+            f"a run is loading space {column.space.name} for the first time",
+        )
+        ensure_pending_index(database, column)
+        assert check_readiness(database, by_api, PREFIXES).prefixes == ["3", "7"]
 
 
 def test_it_is_the_configured_space_that_counts_not_the_one_that_serves(

@@ -112,7 +112,7 @@ def test_an_index_that_cannot_be_built_does_not_hide_why_the_run_ended(settings,
     use(Limited(20, ProviderUnavailableError("down")))
     insert_chunks(database, texts(50))
 
-    def refuse(*_: object) -> None:
+    def refuse(*_: object, **__: object) -> None:
         raise DatabaseError("index idx was not built: disk full")
 
     monkeypatch.setattr("embedding_assets.pipeline.run.build_missing", refuse)
@@ -126,7 +126,7 @@ def test_an_index_that_cannot_be_built_after_a_load_is_an_error(settings, databa
     use(FakeProvider())
     insert_chunks(database, texts(5))
 
-    def refuse(*_: object) -> None:
+    def refuse(*_: object, **__: object) -> None:
         raise DatabaseError("disk full")
 
     monkeypatch.setattr("embedding_assets.pipeline.run.build_missing", refuse)

@@ -2,15 +2,16 @@
 
 import threading
 import time
+from contextlib import closing
 
 import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
 from embedding_assets.config import DatabaseConfig
-from embedding_assets.errors import DatabaseUnavailableError
 from embedding_assets.postgres.connection import Database
-from embedding_assets.postgres.locks import PrefixLocks, hold
+from embedding_assets.postgres.interruption import WorkInterruptedError, within
+from embedding_assets.postgres.locks import PrefixLocks, busy_buckets, hold, hold_alone
 from embedding_assets.postgres.schema import migrate
 from embedding_assets_tests.support.fakes import insert_chunks
 
@@ -35,19 +36,59 @@ def test_a_bucket_has_one_holder(database):
         locks.close()
 
 
-def test_locks_end_with_their_connection_and_the_holder_notices(database, execute):
-    locks = PrefixLocks(database, "space")
-    assert locks.acquire(range(2)) == [0, 1]
-    terminate_lock_holders(execute)
-    for _ in range(2):
-        with pytest.raises(DatabaseUnavailableError, match="run again to go on"):
-            locks.check()
-    with pytest.raises(DatabaseUnavailableError, match="locks was lost"):
-        locks.acquire(range(2))
-    locks.close()
-    successor = PrefixLocks(database, "space")
-    assert successor.acquire(range(2)) == [0, 1]
-    successor.close()
+def test_locks_that_were_lost_are_taken_again(database, execute):
+    with closing(PrefixLocks(database, "space")) as locks:
+        assert locks.acquire(range(2)) == [0, 1]
+        assert locks.acquire(range(6, 8)) == [6, 7]
+        assert locks.check()
+        terminate_lock_holders(execute)
+        assert not locks.check()
+        assert locks.check()
+        assert locks.held == [0, 1, 6, 7]
+        assert busy_buckets(database, "space") == {0, 1, 6, 7}
+        terminate_lock_holders(execute)
+        assert locks.acquire(range(8, 9)) == [8]
+        assert busy_buckets(database, "space") == {0, 1, 6, 7, 8}
+    assert not busy_buckets(database, "space")
+
+
+def test_what_another_run_has_taken_meanwhile_is_left_to_it(database, execute):
+    with closing(PrefixLocks(database, "space")) as locks:
+        locks.acquire(range(4))
+        terminate_lock_holders(execute)
+        with closing(PrefixLocks(database, "space")) as successor:
+            assert successor.acquire(range(2, 9)) == list(range(2, 9))
+            assert not locks.check()
+            assert locks.held == [0, 1]
+        assert locks.acquire(range(4)) == [0, 1, 2, 3]
+
+
+def test_locks_are_taken_from_a_session_whose_client_is_gone(database, database_url):
+    """As after a network failure that the server has not noticed."""
+    with closing(PrefixLocks(database, "space")) as locks:
+        locks.acquire(range(3))
+        left, locks._connection = locks._connection, psycopg.connect(database_url, autocommit=True)
+        locks._connection.close()
+        assert not locks.check()
+        assert locks.held == [0, 1, 2]
+        with pytest.raises(psycopg.OperationalError):
+            left.execute("SELECT 1")
+
+
+def test_no_limit_of_the_role_ends_a_session_that_holds_locks(database, execute):
+    name = execute("SELECT current_database()")[0][0]
+    execute(f"ALTER DATABASE {name} SET idle_session_timeout = '300ms'")
+    with closing(PrefixLocks(database, "space")) as locks, hold_alone(database, "something"):
+        locks.acquire(range(1))
+        time.sleep(0.8)
+        assert locks.check()
+        with pytest.raises(WorkInterruptedError):
+            within(0.5, lambda: _enter_alone(database))
+
+
+def _enter_alone(database: Database) -> None:
+    with hold_alone(database, "something"):
+        pass
 
 
 def test_tables_of_two_schemas_do_not_share_locks(database, database_url, execute):
@@ -136,3 +177,24 @@ def test_waiting_is_mentioned_again_after_a_while(database, monkeypatch, caplog)
             time.sleep(0.02)
     waiting.join(30)
     assert not waiting.is_alive()
+
+
+def test_a_lost_connection_does_not_end_the_wait_for_a_turn(database, execute):
+    turns = []
+
+    def second() -> None:
+        with hold_alone(database, "something"):
+            turns.append("second")
+
+    with database.session() as connection, hold(connection, "something"):
+        waiting = threading.Thread(target=second)
+        waiting.start()
+        deadline = time.monotonic() + 30
+        others = "SELECT pid FROM pg_stat_activity WHERE query LIKE 'SELECT pg_try_advisory_lock(%' AND pid <> {}"
+        mine = connection.info.backend_pid
+        while not (found := execute(f"{others.format(mine)} AND datname = current_database()")):
+            assert time.monotonic() < deadline
+        execute(f"SELECT pg_terminate_backend({found[0][0]}, 5000)")
+        assert turns == []
+    waiting.join(30)
+    assert turns == ["second"]

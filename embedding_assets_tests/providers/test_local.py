@@ -229,3 +229,21 @@ def test_vectors_of_a_model_that_allows_it_are_cut(normalize: bool, declared: in
 def test_others_are_not_cut(tiny: Path):
     with pytest.raises(ConfigurationError, match="EMBEDDING_DIMENSIONS is 16, but tiny makes vectors of 32"):
         local_provider(tiny, dimensions=16)
+
+
+def test_what_is_no_longer_wanted_when_its_batch_comes_is_left_out(tiny: Path):
+    provider = local_provider(tiny, batch_size=4)
+    asked: list[int] = []
+
+    def still_wanted(positions: Sequence[int]) -> list[int]:
+        asked.extend(positions)
+        return [position for position in positions if position % 3]
+
+    batches = list(provider.embed_wanted(TEXTS, still_wanted))
+    whole = embedded(provider, TEXTS)
+    assert sorted(asked) == list(range(len(TEXTS)))
+    assert sorted(index for batch in batches for index in batch.unwanted) == list(range(0, len(TEXTS), 3))
+    found = {index: vector for batch in batches for index, vector in zip(batch.indices, batch.vectors, strict=True)}
+    assert sorted(found) == [index for index in range(len(TEXTS)) if index % 3]
+    for index, vector in found.items():
+        np.testing.assert_allclose(vector, whole[index], atol=1e-5)

@@ -68,7 +68,7 @@ def start_run(prefixes: str = "0-f", **changes: str) -> subprocess.Popen[str]:
     """``embedding-assets embed`` in a process of its own."""
     arguments = ["embed", "--json", "--no-index", "--prefixes", prefixes]
     return processes.start(
-        [sys.executable, "-c", "from embedding_assets.cli.app import main; main()", *arguments],
+        [sys.executable, "-c", "from embedding_assets.cli.entry import main; main()", *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -30,7 +30,7 @@ def main() -> None:
         settings, register_space(database, FAKE_SPACE), database
     )
 
-    from embedding_assets.cli.app import main as command
+    from embedding_assets.cli.entry import main as command
 
     sys.argv = ["embedding-assets", *(arguments or ["embed", "--json"])]
     command()

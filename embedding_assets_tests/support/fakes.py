@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedding_assets.postgres.connection import Database
-from embedding_assets.providers.base import EmbeddedBatch
+from embedding_assets.providers.base import EmbeddedBatch, StillWanted
 from embedding_assets.spaces import VectorSpace
 
 FAKE_SPACE = VectorSpace("fake", "fake/hashing", "1", 768, True, "", 256)
@@ -63,15 +63,32 @@ class FakeProvider:
 
     def embed(self, texts: Sequence[str], *, query: bool = False) -> Iterator[EmbeddedBatch]:
         for start in range(0, len(texts), self._batch_size):
-            portion = list(texts[start : start + self._batch_size])
-            self.seen += portion
-            batch = EmbeddedBatch(
-                indices=list(range(start, start + len(portion))),
-                vectors=np.stack([vector_of(text, self.space.dimensions) for text in portion]),
-                token_counts=[len(text.split()) for text in portion],
-                truncated=[False] * len(portion),
-            )
-            yield self._spoil(portion, batch) if self._spoil else batch
+            yield self._encode(texts, list(range(start, min(start + self._batch_size, len(texts)))))
+
+    def _encode(self, texts: Sequence[str], positions: list[int]) -> EmbeddedBatch:
+        portion = [texts[position] for position in positions]
+        self.seen += portion
+        batch = EmbeddedBatch(
+            indices=positions,
+            vectors=np.stack([vector_of(text, self.space.dimensions) for text in portion]),
+            token_counts=[len(text.split()) for text in portion],
+            truncated=[False] * len(portion),
+        )
+        return self._spoil(portion, batch) if self._spoil else batch
+
+
+class AskingProvider(FakeProvider):
+    """Asks before each batch which texts still are wanted."""
+
+    def embed_wanted(self, texts: Sequence[str], still_wanted: StillWanted) -> Iterator[EmbeddedBatch]:
+        for start in range(0, len(texts), self._batch_size):
+            positions = range(start, min(start + self._batch_size, len(texts)))
+            wanted = list(still_wanted(positions))
+            if len(wanted) < len(positions):
+                nothing = np.empty((0, self.space.dimensions), dtype=np.float32)
+                yield EmbeddedBatch([], nothing, [], [], unwanted=sorted({*positions} - {*wanted}))
+            if wanted:
+                yield self._encode(texts, wanted)
 
 
 def bucket_of(chunk_hash: str) -> int:

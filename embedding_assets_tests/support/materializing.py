@@ -7,14 +7,14 @@ from embedding_assets.defs.jobs import range_tags
 from embedding_assets.planning import PrefixRange
 
 
-def materialize(instance, *, first="0", last="f", partition=None, **options):
+def materialize(instance, *, first="0", last="f", partition=None, tags=None, **options):
     """A run over a range of partitions, or over one by its key."""
     return dagster.materialize(
         [*defs.assets, *defs.asset_checks],
         instance=instance,
         resources=defs.resources,
         partition_key=partition,
-        tags=None if partition else range_tags(PrefixRange(first, last)),
+        tags=tags or (None if partition else range_tags(PrefixRange(first, last))),
         **options,
     )
 

@@ -43,7 +43,12 @@ vectors, which are stored out of line."""
 
 
 def build_vector_index(
-    database: Database, column: SpaceColumn, config: IndexConfig, *, on_progress: OnBuildProgress | None = None
+    database: Database,
+    column: SpaceColumn,
+    config: IndexConfig,
+    *,
+    on_progress: OnBuildProgress | None = None,
+    written: int | None = None,
 ) -> float | None:
     """Build the HNSW index of a space; rebuild it when it is invalid, not as configured, or bloated.
 
@@ -55,6 +60,8 @@ def build_vector_index(
         column: whose index.
         config: how it is to be, and from which ``bloat_ceiling`` on it is rebuilt.
         on_progress: called about every second while it is built, in another thread; must not raise.
+        written: vectors written by the run that asks; the vectors of a table that is far larger are only estimated to
+            find that nothing is to be done.
 
     Returns:
         Seconds the build took; None if there was nothing to do.
@@ -64,7 +71,7 @@ def build_vector_index(
     """
     ensure_pending_index(database, column)
     with database.session() as connection:
-        if _is_settled(connection, database.table, column, config):
+        if _is_settled(connection, database.table, column, config, written):
             return None
         with hold(connection, TABLE_LOCK):
             return _build_vector_index(database, connection, column, config, on_progress)
@@ -121,11 +128,11 @@ def _build_vector_index(
 
 
 def _inspect(
-    connection: Connection, table: Table, column: SpaceColumn, config: IndexConfig
+    connection: Connection, table: Table, column: SpaceColumn, config: IndexConfig, *, written: int | None = None
 ) -> tuple[IndexState, int, RepairReason | None]:
     """The state of a space's index, the vectors it should hold, why it must be built."""
     state = describe(connection, table, column.index)
-    vectors = count_vectors(connection, table, column)
+    vectors = count_vectors(connection, table, column, written=written)
     return state, vectors, repair_reason(state, column, config, vectors)
 
 
@@ -201,10 +208,12 @@ def _transitional_names(column: SpaceColumn) -> tuple[str, str]:
     return f"{column.index}_new", f"{column.index}_old"
 
 
-def _is_settled(connection: Connection, table: Table, column: SpaceColumn, config: IndexConfig) -> bool:
+def _is_settled(
+    connection: Connection, table: Table, column: SpaceColumn, config: IndexConfig, written: int | None
+) -> bool:
     """True if the index is as it should be, and a replacement that was interrupted left nothing behind."""
     left_behind = any(describe(connection, table, name).exists for name in _transitional_names(column))
-    return not left_behind and _inspect(connection, table, column, config)[2] is None
+    return not left_behind and _inspect(connection, table, column, config, written=written)[2] is None
 
 
 def _rename(connection: Connection, table: Table, name: str, new_name: str) -> None:

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
 from embedding_assets.errors import ConfigurationError
-from embedding_assets.planning import plan_index
+from embedding_assets.planning import looks_at_all, plan_index
 from embedding_assets.postgres.backlog import Backlog, count_backlog
 from embedding_assets.postgres.catalog import IndexState, describe_index, drop_index
+from embedding_assets.postgres.estimates import estimate_rows
 from embedding_assets.postgres.index.build import build_vector_index
 from embedding_assets.postgres.index.measurements import (
     IndexMeasurement,
@@ -69,7 +70,7 @@ def drop_before_load(database: Database, column: SpaceColumn, *, loading: int | 
 
     Call it when nothing but the load itself is left to go wrong: the index is missing until the load is done.
     """
-    plan = plan_load(database, column, count_backlog(database, column), loading=loading)
+    plan = plan_load(database, column, count_backlog(database, column, written=loading), loading=loading)
     if plan.decision == "defer":
         _drop_indexes(database, column)
     return plan
@@ -104,11 +105,16 @@ class IndexReport:
     build_seconds: float | None
 
 
-def spaces_to_index(database: Database, column: SpaceColumn) -> list[SpaceColumn]:
+def spaces_to_index(database: Database, column: SpaceColumn, *, written: int | None = None) -> list[SpaceColumn]:
     """The given space, then every other that has vectors: the one that serves searches, the fallback's.
 
     Left out is a space that a run is loading: its index may be waiting for the end of that, where that run builds it.
+    With ``written``, the vectors written by the run that asks, all others are left out of a table that is far larger.
     """
+    if written is not None and not looks_at_all(
+        database.run(lambda connection: estimate_rows(connection, database.table)), written
+    ):
+        return [column]
     others = [other for other in list_spaces(database) if other.space != column.space]
     return [
         column,
@@ -117,7 +123,12 @@ def spaces_to_index(database: Database, column: SpaceColumn) -> list[SpaceColumn
 
 
 def build_indexes(
-    database: Database, column: SpaceColumn, config: IndexConfig, *, remeasure: bool = True
+    database: Database,
+    column: SpaceColumn,
+    config: IndexConfig,
+    *,
+    remeasure: bool = True,
+    written: int | None = None,
 ) -> list[IndexReport]:
     """Build, repair and measure the index of each of ``spaces_to_index``, the given space's first; record the numbers.
 
@@ -126,15 +137,16 @@ def build_indexes(
         column: the space to begin with.
         config: how indexes are built and searched.
         remeasure: measure also what was measured lately and has hardly changed since (``current_measurement``).
+        written: vectors written by the run that asks, which is to cost no more than they did; default: any cost.
 
     Raises:
         DatabaseError: an index could not be built.
     """
     reports: list[IndexReport] = []
-    for space in spaces_to_index(database, column):
+    for space in spaces_to_index(database, column, written=written):
         # Not under a load, which builds it in the end if it was left out, and would otherwise go through the graph.
         loading = is_loading(database, space.space.name)
-        seconds = None if loading else build_vector_index(database, space, config)
+        seconds = None if loading else build_vector_index(database, space, config, written=written)
         if loading:
             logger.info("%s is left to the run that is loading its space", space.index, extra={"index": space.index})
         if seconds is not None:
@@ -143,30 +155,34 @@ def build_indexes(
         if remeasure or seconds is not None:
             measurement = measure_index(database, space, config, built=seconds is not None, queries=queries)
         else:
-            measurement = current_measurement(database, space, config, queries=queries)
+            measurement = current_measurement(database, space, config, queries=queries, written=written)
         if measurement.id is None:
             measurement = save_measurement(database, measurement)
         reports.append(IndexReport(space, describe_index(database, space.index), measurement, seconds))
     return reports
 
 
-def build_missing(database: Database, column: SpaceColumn, config: IndexConfig) -> float | None:
+def build_missing(
+    database: Database, column: SpaceColumn, config: IndexConfig, *, written: int | None = None
+) -> float | None:
     """Build the index of each of ``spaces_to_index`` that has vectors; returns the seconds, None if nothing was due.
 
     Raises:
         DatabaseError: an index could not be built.
     """
-    filled = [space for space in spaces_to_index(database, column) if count_backlog(database, space).embedded]
-    spent = [build_vector_index(database, space, config) for space in filled]
+    spaces = spaces_to_index(database, column, written=written)
+    filled = [space for space in spaces if count_backlog(database, space, written=written).embedded]
+    spent = [build_vector_index(database, space, config, written=written) for space in filled]
     seconds = [one for one in spent if one is not None]
     return sum(seconds) if seconds else None
 
 
 def measure_space(
-    database: Database, column: SpaceColumn, config: IndexConfig, *, configured: bool
+    database: Database, column: SpaceColumn, config: IndexConfig, *, configured: bool, written: int | None = None
 ) -> IndexMeasurement:
     """The index of a space as it is now, from what was recorded if that still holds; records nothing."""
-    return current_measurement(database, column, config, queries=_queries(column, configured=configured))
+    queries = _queries(column, configured=configured)
+    return current_measurement(database, column, config, queries=queries, written=written)
 
 
 def accept_recall(database: Database, column: SpaceColumn, config: IndexConfig) -> IndexMeasurement:

@@ -11,7 +11,9 @@ from psycopg import sql
 from psycopg.types.json import Jsonb
 from pydantic import TypeAdapter
 
+from embedding_assets.planning import looks_at_all
 from embedding_assets.postgres.catalog import IndexState, describe_index
+from embedding_assets.postgres.estimates import estimate_rows
 from embedding_assets.postgres.index.recall import SearchMeasurement, measure_recall, planner_uses_index
 from embedding_assets.postgres.index.size import index_bloat
 from embedding_assets.postgres.index.statistics import VectorStatistics, measure_vectors
@@ -97,20 +99,27 @@ def measure_index(
 
 
 def current_measurement(
-    database: Database, column: SpaceColumn, config: IndexConfig, *, queries: int = 100
+    database: Database, column: SpaceColumn, config: IndexConfig, *, queries: int = 100, written: int | None = None
 ) -> IndexMeasurement:
     """The latest one saved while that holds, with today's number of vectors and sizes; else a new one, not saved.
 
     It holds for a day, while the index is defined and searched as it was, PostgreSQL uses it or not as it did, and no
     more than a hundredth of the vectors is new, gone or another. Measuring a million vectors takes minutes, and a run
     that added a few would otherwise do so.
+
+    With ``written``, the vectors written by the run that asks, it holds for longer where the table is far larger: as
+    long as the index is defined as it was.
     """
     latest = latest_measurement(database, column.space.name)
-    if latest is not None and datetime.now(UTC) - latest.measured_at < _CURRENT_FOR:
-        index, vectors = describe_index(database, column.index), measure_vectors(database, column)
+    few = written is not None and not looks_at_all(
+        database.run(lambda connection: estimate_rows(connection, database.table)), written
+    )
+    if latest is not None and (few or datetime.now(UTC) - latest.measured_at < _CURRENT_FOR):
+        index, vectors = describe_index(database, column.index), measure_vectors(database, column, written=written)
         uses_index = planner_uses_index(database, column, config)
         today = _as_of_today(latest, column, index, vectors, uses_index=uses_index)
-        if latest.ef_search == config.ef_search and _is_alike(latest, today, index):
+        alike = latest.index.definition == index.definition if few else _is_alike(latest, today, index)
+        if latest.ef_search == config.ef_search and alike:
             return today
     return measure_index(database, column, config, queries=queries)
 

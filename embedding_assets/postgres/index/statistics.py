@@ -10,8 +10,10 @@ from psycopg import errors as pg
 from psycopg import sql
 from psycopg.rows import dict_row
 
+from embedding_assets.planning import looks_at_all
 from embedding_assets.postgres.backlog import count_vectors
 from embedding_assets.postgres.catalog import describe
+from embedding_assets.postgres.estimates import estimate_rows
 from embedding_assets.postgres.samples import SAMPLE_ROWS, table_sample
 from embedding_assets.spaces import UNIT_LENGTH_TOLERANCE
 
@@ -22,6 +24,9 @@ if TYPE_CHECKING:
 
 _FEW_ROWS: Final = 20_000
 """Rows whose vectors are read of a large table wherever it is only to be described, as after every load."""
+
+_VERY_FEW_ROWS: Final = 500
+"""The same after a run that has embedded a few chunks. What it wrote itself was looked at before."""
 
 _WHOLE_COLUMN_SECONDS: Final = 30.0
 """For reading every vector: some ten seconds for a million of 768 dimensions that the server has in memory."""
@@ -86,7 +91,9 @@ class VectorStatistics:
         return self.wrong_dimensions + self.zero + (self.not_unit_length or 0)
 
 
-def measure_vectors(database: Database, column: SpaceColumn, *, thorough: bool = False) -> VectorStatistics:
+def measure_vectors(
+    database: Database, column: SpaceColumn, *, thorough: bool = False, written: int | None = None
+) -> VectorStatistics:
     """Measure the vectors of a space; reads indexes, and of a large table a sample.
 
     Args:
@@ -94,17 +101,21 @@ def measure_vectors(database: Database, column: SpaceColumn, *, thorough: bool =
         column: the space.
         thorough: read every vector, unless that takes longer than half a minute. pgvector leaves zero vectors out
             of an index of cosines, but counts them nowhere: only reading the column finds a single one.
+        written: vectors written by the run that asks; of a table that is far larger few are read, and their number is
+            estimated. Default: as many as ``thorough`` says.
     """
 
     table = database.table
 
     def work(connection: Connection) -> VectorStatistics:
+        whole = looks_at_all(0 if written is None else estimate_rows(connection, table), written)
+        rows = SAMPLE_ROWS if thorough else _FEW_ROWS
         return VectorStatistics(
-            count=count_vectors(connection, table, column),
+            count=count_vectors(connection, table, column, written=written),
             **_of_the_table(connection, table, column),
             **(
-                (thorough and _norms_in_time(connection, table, column))
-                or _norms(connection, table, column, table_sample(table, SAMPLE_ROWS if thorough else _FEW_ROWS))
+                (thorough and whole and _norms_in_time(connection, table, column))
+                or _norms(connection, table, column, table_sample(table, rows if whole else _VERY_FEW_ROWS))
             ),
         )
 

@@ -42,8 +42,9 @@ def start_embedded_server(data_dir: Path) -> str:
         try:
             user = _prepared(data_dir)
             with _exclusive(data_dir / "postgres.lock"):
-                url = postmaster.ensure_running(data_dir / "postgres", user)
+                # First: what interrupts the start finds it in use, and stops it when leaving.
                 _register(data_dir)
+                url = postmaster.ensure_running(data_dir / "postgres", user)
         except OSError as error:
             raise ConfigurationError(
                 f"EMBEDDING_DATA_DIR: {data_dir} cannot be used ({error.strerror or error}); set EMBEDDING_DATA_DIR to "

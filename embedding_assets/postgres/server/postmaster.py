@@ -191,6 +191,13 @@ def _options(socket_dir: Path) -> Sequence[str]:
         "port": str(_PORT),
         "unix_socket_directories": f'"{quoted_dir}"',
         "unix_socket_permissions": "0700",
+        # Its log is for starts, stops and crashes. What it says of a statement goes to the client; here it could quote
+        # rows: in details and contexts, in the statement itself, and in the message of a trigger or of a wrong value.
+        "log_min_messages": "log",
+        "log_error_verbosity": "terse",
+        "log_min_error_statement": "panic",
+        "log_parameter_max_length": "0",
+        "log_parameter_max_length_on_error": "0",
     }
     if sys.platform == "linux":
         # A parallel index build asks for maintenance_work_mem in one piece. POSIX shared memory is /dev/shm, 64 MB in

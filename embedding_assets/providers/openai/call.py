@@ -17,7 +17,7 @@ import tenacity
 from embedding_assets.errors import BudgetExceededError, DatabaseError
 from embedding_assets.planning import halve, plan_requests
 from embedding_assets.postgres.usage.ledger import usd_of
-from embedding_assets.providers.base import EmbeddedBatch
+from embedding_assets.providers.base import EmbeddedBatch, StillWanted
 from embedding_assets.providers.openai.account import ApiAccount
 from embedding_assets.providers.openai.answers import Answer
 from embedding_assets.providers.openai.background import Emit
@@ -25,6 +25,7 @@ from embedding_assets.providers.openai.gate import PROBE, ApiGate, tokens_of
 from embedding_assets.providers.openai.outcomes import Outcome
 from embedding_assets.providers.openai.pace import Slots
 from embedding_assets.providers.openai.remarks import find_cut_texts, note_other_lengths
+from embedding_assets.providers.openai.retries import AgainError, log_retry, pause
 from embedding_assets.providers.openai.texts import ApiText, cut_text, next_size, share_tokens
 
 logger = logging.getLogger(__name__)
@@ -46,18 +47,9 @@ _MOST_CUTS: Final = 8
 _PERHAPS_A_TEXT: Final = (403, 406, 451)
 """Statuses with which a firewall before the server refuses a text, and the server a key."""
 
-_BACKOFF: Final = tenacity.wait_random_exponential(multiplier=0.5, max=20.0)
-
 _OVERSIZE: Final = Outcome("too_large", "more than the limits allow at once")
 _ABANDONED: Final = Outcome("abandoned", "cancelled")
-
-
-class _AgainError(Exception):
-    """Try the request again: after a pause because of an outcome, or at once where there is none."""
-
-    def __init__(self, outcome: Outcome | None = None) -> None:
-        super().__init__()
-        self.outcome = outcome
+_UNWANTED: Final = Outcome("abandoned", "no longer wanted")
 
 
 @dataclass(slots=True)
@@ -91,14 +83,23 @@ class ApiCall:
         gate: what they have to pass.
         send: sends a request; raises nothing of the network.
         emit: takes the results.
+        still_wanted: asked, once a request may be sent, which of its texts are to be; default: all.
     """
 
-    def __init__(self, account: ApiAccount, gate: ApiGate, send: Send, emit: Emit[EmbeddedBatch]) -> None:
+    def __init__(
+        self,
+        account: ApiAccount,
+        gate: ApiGate,
+        send: Send,
+        emit: Emit[EmbeddedBatch],
+        still_wanted: StillWanted | None = None,
+    ) -> None:
         self._account = account
         self._config = account.config
         self._gate = gate
         self._send = send
         self._emit = emit
+        self._still_wanted = still_wanted
         self._tasks = asyncio.TaskGroup()
         self._slots = Slots(account.pace)
         self._probing = asyncio.Lock()
@@ -150,7 +151,7 @@ class ApiCall:
 
     async def _embed(self, request: _Request) -> None:
         retrying = tenacity.AsyncRetrying(
-            retry=tenacity.retry_if_exception_type(_AgainError), wait=_pause, before_sleep=_log_retry
+            retry=tenacity.retry_if_exception_type(AgainError), wait=pause, before_sleep=log_retry
         )
         try:
             await retrying(self._try, request)
@@ -161,14 +162,14 @@ class ApiCall:
     async def _try(self, request: _Request) -> None:
         async with self._slots:
             self._cut(request)
-            outcome, down_since = await self._request(request.texts)
-            if outcome.answer is not None:
+            outcome, down_since = await self._request(request)
+            if outcome.answer is not None or not request.texts:
                 return
         if outcome is _OVERSIZE:
             self._start(request.texts, request.failing_since, request.outages)
             return
         if outcome.kind == "rate_limited":
-            raise _AgainError  # nothing is let through before it is time
+            raise AgainError  # nothing is let through before it is time
         request.failing_since = min(request.failing_since, time.monotonic())
         match outcome.kind:
             case "outage" | "lost" | "timed_out":
@@ -181,7 +182,7 @@ class ApiCall:
                     # Most likely a wrong setting: a short text finds out for less than this request again.
                     await self._works_otherwise(request.failing_since)
                 if request.malformed < _MOST_MALFORMED:
-                    raise _AgainError(outcome)
+                    raise AgainError(outcome)
                 await self._find_fault(request, outcome)
             case "refused":
                 await self._find_fault(request, outcome)
@@ -201,16 +202,35 @@ class ApiCall:
             later = _Request(rest, request.failing_since, outages=request.outages)
             self._tasks.create_task(self._embed(later))
 
-    async def _request(self, texts: Sequence[ApiText]) -> tuple[Outcome, float]:
-        """Send a request when it may be sent, and emit its vectors.
+    async def _request(self, request: _Request) -> tuple[Outcome, float]:
+        """Send a request when it may be sent, without what is no longer wanted by then, and emit its vectors.
 
         Returns:
             Its outcome; and since when the server fails, if it does, by ``time.monotonic`` and if anything too early.
         """
-        reservation = await self._gate.enter(texts, self._probe)
+        reservation = await self._gate.enter(request.texts, self._probe)
         if reservation is None:
             return _OVERSIZE, math.inf
-        return await self._exchange(reservation, texts)
+        try:
+            unwanted = await self._leave_out_unwanted(request)
+        except BaseException:
+            await self._gate.withdraw(reservation)
+            raise
+        if unwanted:
+            await self._emit(replace(self._batch({}), unwanted=unwanted))
+        if not request.texts:
+            await self._gate.withdraw(reservation)
+            return _UNWANTED, math.inf
+        return await self._exchange(reservation, request.texts)
+
+    async def _leave_out_unwanted(self, request: _Request) -> list[int]:
+        positions = [position for text in request.texts for position in text.positions]
+        if self._still_wanted is None or not positions:  # a probe has none
+            return []
+        wanted = set(await asyncio.to_thread(self._still_wanted, positions))
+        kept = [(text, tuple(position for position in text.positions if position in wanted)) for text in request.texts]
+        request.texts = [replace(text, positions=left) for text, left in kept if left]
+        return [position for position in positions if position not in wanted]
 
     async def _probe(self, reservation: int) -> None:
         await self._exchange(reservation, [PROBE])
@@ -279,15 +299,15 @@ class ApiCall:
             return
         if too_long:
             raise self._account.unavailable(outage_seconds, outcome.reason)
-        raise _AgainError(outcome)
+        raise AgainError(outcome)
 
     async def _find_fault(self, request: _Request, outcome: Outcome) -> None:
         """Look for the text at fault, if the server works at all."""
         floats = self._account.floats
         if not await self._works_otherwise(request.failing_since):
-            raise _AgainError(outcome)
+            raise AgainError(outcome)
         if self._account.floats != floats:
-            raise _AgainError  # the format was at fault
+            raise AgainError  # the format was at fault
         await self._isolate(request, outcome.code or ("refused" if outcome.kind == "denied" else outcome.kind))
 
     async def _isolate(self, request: _Request, code: str) -> None:
@@ -314,7 +334,7 @@ class ApiCall:
             shorter = cut_text(text, size)
             if shorter is not None:
                 request.texts = [shorter]
-                raise _AgainError
+                raise AgainError
         await self._find_fault(request, Outcome("too_long", outcome.reason))
 
     async def _works_otherwise(self, since: float) -> bool:
@@ -327,7 +347,7 @@ class ApiCall:
         async with self._probing:
             while self._answered_at <= since:
                 async with self._slots:
-                    outcome, _ = await self._request([PROBE])
+                    outcome, _ = await self._request(_Request([PROBE]))
                 match outcome.kind:
                     case "answered" | "rate_limited":
                         pass
@@ -371,26 +391,3 @@ class ApiCall:
         tokens, self._owed_tokens = self._owed_tokens, 0
         nothing = np.empty((0, self._account.space.dimensions), dtype=np.float32)
         return EmbeddedBatch([], nothing, [], [], errors, float(usd), overhead_tokens=tokens)
-
-
-def _pause(state: tenacity.RetryCallState) -> float:
-    return _BACKOFF(state) if _retried_for(state) else 0.0
-
-
-def _log_retry(state: tenacity.RetryCallState) -> None:
-    outcome, seconds = _retried_for(state), state.upcoming_sleep
-    if outcome is not None:
-        inputs = len(state.args[0].texts)
-        logger.warning(
-            "request of %d texts failed (%s), trying again in %.1f s (attempt %d)",
-            inputs,
-            outcome.reason,
-            seconds,
-            state.attempt_number,
-            extra={"inputs": inputs, "status": outcome.status, "outcome": outcome.kind, "seconds": round(seconds, 3)},
-        )
-
-
-def _retried_for(state: tenacity.RetryCallState) -> Outcome | None:
-    error = state.outcome.exception() if state.outcome else None
-    return error.outcome if isinstance(error, _AgainError) else None

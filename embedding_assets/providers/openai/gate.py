@@ -270,6 +270,11 @@ class ApiGate:
                 "(EMBEDDING_OPENAI_WAIT_SECONDS)"
             )
 
+    async def withdraw(self, reservation: int) -> None:
+        """Give a reservation back, whose request is not sent after all."""
+        await self._recorder.run(release, reservation, given_up=True)
+        self._news.set()
+
     async def leave(self, reservation: int, outcome: Outcome, *, likely_tokens: int) -> tuple[Decimal, float]:
         """Record the outcome of a request; later, where the database fails, which ``failure`` then says.
 

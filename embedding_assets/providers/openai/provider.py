@@ -25,7 +25,7 @@ from embedding_assets.logs import correlate, current_run_id, unlogged_client
 from embedding_assets.postgres.connection import Database
 from embedding_assets.postgres.usage.access import may_write_ledger
 from embedding_assets.postgres.usage.learned import read_learned, save_learned
-from embedding_assets.providers.base import EmbeddedBatch
+from embedding_assets.providers.base import EmbeddedBatch, StillWanted
 from embedding_assets.providers.openai.account import ApiAccount
 from embedding_assets.providers.openai.address import check_address, is_openai, server_name
 from embedding_assets.providers.openai.answers import MalformedAnswerError, parse_answer
@@ -173,6 +173,15 @@ class OpenAIProvider:
             DatabasePermissionError: there is a limit in dollars, and the database that keeps it cannot be written.
             DatabaseError: the database that keeps the limits failed.
         """
+        return self._embed(texts, query=query)
+
+    def embed_wanted(self, texts: Sequence[str], still_wanted: StillWanted) -> Iterator[EmbeddedBatch]:
+        """As ``embed``; before each request goes out ``still_wanted`` is asked, in another thread, what of it is to."""
+        return self._embed(texts, still_wanted=still_wanted)
+
+    def _embed(
+        self, texts: Sequence[str], *, query: bool = False, still_wanted: StillWanted | None = None
+    ) -> Iterator[EmbeddedBatch]:
         self.load()
         prepared, errors = prepare_texts(
             texts,
@@ -201,7 +210,7 @@ class OpenAIProvider:
                     counted=counted,
                 ) as gate:
                     sender = _Sender(client, self._account, query=query)
-                    await ApiCall(self._account, gate, sender, emit).run(prepared)
+                    await ApiCall(self._account, gate, sender, emit, still_wanted).run(prepared)
 
         try:
             yield from self._background.iterate(produce, most_waiting=self._config.concurrency)

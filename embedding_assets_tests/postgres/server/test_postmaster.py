@@ -162,3 +162,30 @@ def test_a_server_that_does_not_end_is_reported(folder, monkeypatch, caplog):
     assert "not stopped" in caplog.text
     monkeypatch.undo()
     postmaster.stop(folder / "postgres")
+
+
+def test_no_content_of_a_row_reaches_its_log(folder):
+    marker = "ZQXMARKER"
+    with psycopg.connect(start_embedded_server(folder), autocommit=True) as connection:
+        connection.execute("CREATE TABLE t (body text CHECK (length(body) < 5), n integer, UNIQUE (n))")
+        connection.execute(
+            "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS "
+            "$$ BEGIN RAISE EXCEPTION 'no %', NEW.body; END $$"
+        )
+        for statement, parameters in (
+            (f"INSERT INTO t VALUES ('{marker}', 1)", None),
+            ("INSERT INTO t VALUES (%s, 1)", [marker]),
+            (f"SELECT '{marker}'::integer", None),
+            ("SELECT %s::text::integer", [marker]),
+            (f"SELEKT '{marker}'", None),
+        ):
+            with pytest.raises(psycopg.Error):
+                connection.execute(statement, parameters)
+        with pytest.raises(psycopg.Error), connection.cursor().copy("COPY t FROM STDIN") as copy:
+            copy.write(f"{marker}\t1\n")
+        connection.execute("CREATE TRIGGER refuse BEFORE INSERT ON t FOR EACH ROW EXECUTE FUNCTION refuse()")
+        with pytest.raises(psycopg.errors.RaiseException, match=marker):
+            connection.execute("INSERT INTO t VALUES (%s, 2)", [marker])
+    log = (folder / "postgres" / "server.log").read_text()
+    assert "ready to accept connections" in log
+    assert marker not in log

@@ -1,0 +1,23 @@
+"""The entry of the command: signals first, so that none of them ends in a traceback; then all that takes long."""
+
+from __future__ import annotations
+
+import sys
+
+from embedding_assets.cli.stopping import exit_status, heed_termination
+
+
+def main() -> None:
+    """Run the command line; being stopped is one line and an exit status."""
+    heed_termination()
+    try:
+        from embedding_assets.cli.app import main as run
+
+        run()
+    except KeyboardInterrupt as stop:
+        sys.stderr.write("Stopped.\n")
+        sys.exit(exit_status(stop))
+
+
+if __name__ == "__main__":
+    main()
