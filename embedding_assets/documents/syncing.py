@@ -256,7 +256,7 @@ def _reason_to_compare(
             return f"its triggers are gone or disabled, and were not put back: {error}"
         return "its triggers were gone or disabled, as after a restore or a swap of the table, and are back"
     reasons = {
-        "it was not compared whole since it was defined": known.compared_oid is None,
+        "this is the first sync since it was defined so, or watched": known.compared_oid is None,
         "its table is another one than before": known.compared_oid not in (None, source.oid),
         "texts are split in another way than before": known.compared_manner not in (None, manner),
     }

@@ -16,9 +16,8 @@ from embedding_assets.postgres.sources import Source, define_table, open_source
 def source(database: Database, beside: psycopg.Connection) -> Source:
     """A table of 20,000 rows."""
     beside.execute("CREATE TABLE notes (id bigint PRIMARY KEY, body text)")
-    beside.execute(
-        "INSERT INTO notes SELECT n, repeat('text ' || n, 50) FROM generate_series(1, 20000) n; ANALYZE notes"
-    )
+    beside.execute("INSERT INTO notes SELECT n, repeat('text ' || n, 50) FROM generate_series(1, 20000) n")
+    beside.execute("ANALYZE notes")
     with database.session() as connection:
         definition = define_table(connection, "notes", text="body")
         register_source(connection, definition)

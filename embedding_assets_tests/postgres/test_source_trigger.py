@@ -41,13 +41,13 @@ def test_what_a_row_is_made_of_is_noted_and_nothing_else(source: Source, beside:
         "lang = 'en'": ["2"],
         """data = '{"a": 1}'""": ["1", "2"],
         "body = 'b'": ["1", "2"],
-        "id = id + 1": ["1", "2", "3"],
+        "id = id + 10": ["1", "11", "12", "2"],
     }.items():
         beside.execute(f"UPDATE notes SET {change}")
         # A condition's columns count, whether or not it comes out otherwise.
         assert sorted(set(noted(beside))) == keys, change
-    beside.execute("DELETE FROM notes WHERE id = 3")
-    assert noted(beside) == ["3"]
+    beside.execute("DELETE FROM notes WHERE id = 12")
+    assert noted(beside) == ["12"]
     beside.execute("TRUNCATE notes")
     assert noted(beside) == [None]
 
@@ -75,7 +75,7 @@ def test_writers_do_not_wait_for_each_other(source: Source, beside: psycopg.Conn
         other.execute("UPDATE notes SET body = 'y' WHERE id = 2")
 
 
-def test_the_function_is_nobody_elses_to_call_and_takes_no_name_from_a_search_path(
+def test_others_cannot_call_the_function_and_it_takes_no_name_from_a_search_path(
     role: str, source: Source, beside: psycopg.Connection
 ):
     beside.execute(f"CREATE SCHEMA theirs AUTHORIZATION {role}; GRANT ALL ON notes TO {role}; SET ROLE {role}")
