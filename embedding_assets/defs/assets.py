@@ -20,10 +20,11 @@ from embedding_assets.pipeline.estimate import estimate_backlog
 from embedding_assets.pipeline.pace import Pace
 from embedding_assets.pipeline.run import embed_pending
 from embedding_assets.planning import PrefixRange
-from embedding_assets.postgres.backlog import Backlog, count_backlog, count_pending_by_prefix
+from embedding_assets.postgres.backlog import Backlog, count_backlog
 from embedding_assets.postgres.chunks import has_chunks
 from embedding_assets.postgres.connection import Database
 from embedding_assets.postgres.index.lifecycle import build_indexes, plan_load
+from embedding_assets.postgres.prefixes import count_pending_by_prefix
 from embedding_assets.postgres.runs import list_runs
 from embedding_assets.postgres.samples import sample_sources
 from embedding_assets.postgres.usage.ledger import count_spending, list_daily_costs

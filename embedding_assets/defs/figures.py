@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from dagster import MarkdownMetadataValue, MetadataValue
 
-from embedding_assets.postgres.backlog import PrefixCounts
+from embedding_assets.postgres.prefixes import PrefixCounts
 from embedding_assets.postgres.runs import PastRun
 from embedding_assets.postgres.usage.ledger import DayCost
 from embedding_assets.reporting.figures.backlog import backlog_figure, backlog_glance

@@ -12,7 +12,7 @@ from psycopg.types.json import Jsonb
 
 from embedding_assets.planning import bucket_bounds, looks_at_all
 from embedding_assets.postgres.estimates import estimate_rows
-from embedding_assets.postgres.failures import count_quarantined, current_failures, is_about
+from embedding_assets.postgres.failures import current_failures, is_about
 
 if TYPE_CHECKING:
     from embedding_assets.postgres.connection import Connection, Database
@@ -21,28 +21,6 @@ if TYPE_CHECKING:
 
 WINDOW_BYTES: Final = 32 * 2**20
 """Most bytes of text that are fetched at a time."""
-
-
-@dataclass(frozen=True, slots=True)
-class PrefixCounts:
-    """The chunks of one prefix of ``chunk_hash`` in one space.
-
-    Attributes:
-        prefix: one or two hex characters.
-        embedded: chunks with a vector.
-        pending: chunks without one that are not quarantined.
-        quarantined: chunks that failed too often.
-    """
-
-    prefix: str
-    embedded: int
-    pending: int
-    quarantined: int = 0
-
-    @property
-    def chunks(self) -> int:
-        """All chunks of the prefix."""
-        return self.embedded + self.pending + self.quarantined
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +153,7 @@ def still_due(database: Database, column: SpaceColumn, chunks: Sequence[PendingC
     """).format(
         rows=table.rows,
         same_row=table.key_equals(sql.SQL("c.key")),
-        is_missing=_is_missing(column),
+        is_missing=is_missing(column),
         fingerprint=table.fingerprint(),
     )
     asked = [{"chunk_hash": c.chunk_hash, "key": c.key, "fingerprint": c.fingerprint} for c in chunks]
@@ -246,10 +224,11 @@ def _is_due(table: Table, column: SpaceColumn, also_in: SpaceColumn | None = Non
             sql.SQL("num_nulls(k.{}) = 1").format(sql.Identifier(other.name)),
             _not_blocked(table, "other_space"),
         ]
-    return sql.SQL(" AND ").join([_is_missing(through), *conditions])
+    return sql.SQL(" AND ").join([is_missing(through), *conditions])
 
 
-def _is_missing(column: SpaceColumn) -> sql.Composed:
+def is_missing(column: SpaceColumn) -> sql.Composed:
+    """True of rows ``k`` without a vector in a space."""
     return sql.SQL("k.{} IS NULL").format(sql.Identifier(column.name))
 
 
@@ -262,27 +241,11 @@ def _not_blocked(table: Table, space: str) -> sql.Composed:
     """).format(is_about=is_about(table), space=sql.Placeholder(space))
 
 
-def _not_quarantined(table: Table) -> sql.Composed:
+def not_quarantined(table: Table) -> sql.Composed:
+    """True of rows ``k`` that have not failed too often in ``%(space)s``."""
     return sql.SQL(
         "NOT EXISTS (SELECT 1 FROM embedding_failures f WHERE {} AND f.space = %(space)s AND f.quarantined)"
     ).format(is_about(table))
-
-
-def count_pending_by_prefix(database: Database, column: SpaceColumn, length: int) -> dict[str, int]:
-    """Pending chunks by prefix of ``length``, quarantined ones left out; prefixes without any are missing."""
-    table = database.table
-    query = sql.SQL("""
-        SELECT left({hash}, %(length)s), count(*) FROM {rows} k
-        WHERE {is_missing} AND {reachable} AND {not_quarantined} GROUP BY 1 ORDER BY 1
-    """).format(
-        hash=table.hash(),
-        rows=table.rows,
-        is_missing=_is_missing(column),
-        reachable=table.reachable(),
-        not_quarantined=_not_quarantined(table),
-    )
-    parameters = {"length": length, "space": column.space.name}
-    return dict(database.run(lambda connection: connection.execute(query, parameters).fetchall()))
 
 
 def count_backlog(database: Database, column: SpaceColumn, *, written: int | None = None) -> Backlog:
@@ -308,7 +271,7 @@ def count_backlog(database: Database, column: SpaceColumn, *, written: int | Non
     """).format(
         reachable=table.reachable(),
         rows=table.rows,
-        is_missing=_is_missing(column),
+        is_missing=is_missing(column),
         failures=current_failures(table),
     )
 
@@ -361,40 +324,10 @@ def due_in_range(database: Database, column: SpaceColumn, buckets: range) -> int
 
 def count_vectors(connection: Connection, table: Table, column: SpaceColumn, *, written: int | None = None) -> int:
     """Vectors of a space, counted by indexes alone or estimated: all chunks, less those without a vector."""
-    query = sql.SQL("SELECT count(*) FROM {} k WHERE {}").format(table.rows, _is_missing(column))
+    query = sql.SQL("SELECT count(*) FROM {} k WHERE {}").format(table.rows, is_missing(column))
     row: Any = connection.execute(query, []).fetchone()
     missing = int(row[0])
     return _count_chunks(connection, table, None if written is None else max(written, missing))[0] - missing
-
-
-def count_by_prefix(database: Database, column: SpaceColumn, length: int) -> tuple[PrefixCounts, ...]:
-    """Ascending, those without a chunk left out; reads indexes only: two seconds for a million chunks.
-
-    Args:
-        database: where.
-        column: the space.
-        length: of the prefixes, in lowercase hex characters.
-    """
-    embedded = _embedded_by_prefix(database, column, length)
-    pending = count_pending_by_prefix(database, column, length)
-    quarantined = count_quarantined(database, column.space.name, length)
-    return tuple(
-        PrefixCounts(prefix, embedded.get(prefix, 0), pending.get(prefix, 0), quarantined.get(prefix, 0))
-        for prefix in sorted({*embedded, *pending, *quarantined})
-    )
-
-
-def _embedded_by_prefix(database: Database, column: SpaceColumn, length: int) -> dict[str, int]:
-    """Counted as the rows of a prefix less those without a vector: both by an index alone."""
-    table = database.table
-    query = sql.SQL("""
-        SELECT prefix, sum(rows)::bigint FROM (
-            SELECT left({hash}, %(length)s) AS prefix, count(*) AS rows FROM {rows} k WHERE {reachable} GROUP BY 1
-            UNION ALL
-            SELECT left({hash}, %(length)s), -count(*) FROM {rows} k WHERE {reachable} AND {is_missing} GROUP BY 1
-        ) AS counts GROUP BY 1
-    """).format(hash=table.hash(), rows=table.rows, reachable=table.reachable(), is_missing=_is_missing(column))
-    return dict(database.run(lambda connection: connection.execute(query, {"length": length}).fetchall()))
 
 
 def oldest_pending(database: Database, column: SpaceColumn) -> datetime | None:
@@ -421,9 +354,9 @@ def oldest_pending(database: Database, column: SpaceColumn) -> datetime | None:
             else "LEFT JOIN (SELECT max(finished_at) AS finished_at FROM embedding_runs "
             "WHERE space = %(space)s) r ON true"
         ),
-        is_missing=_is_missing(column),
+        is_missing=is_missing(column),
         reachable=table.reachable(),
-        not_quarantined=_not_quarantined(table),
+        not_quarantined=not_quarantined(table),
     )
 
     def work(connection: Connection) -> datetime | None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import threading
-import time
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
@@ -25,6 +24,7 @@ from embedding_assets.postgres.interruption import is_interrupted, watched
 from embedding_assets.postgres.lock_holders import describe_holder
 from embedding_assets.postgres.lookup import find_table
 from embedding_assets.postgres.password import PasswordSource
+from embedding_assets.postgres.patience import Patience, log_retry, transaction_status
 from embedding_assets.postgres.refusals import describe_failure, is_refused_login, is_transient
 from embedding_assets.postgres.session_settings import apply_settings, lift_limits, settings_for
 from embedding_assets.postgres.table import Table
@@ -246,24 +246,9 @@ class Database:
         return result
 
     def _has_committed(self, transaction: str) -> bool:
-        def ask() -> str:
-            try:
-                with closing(self.connect(autocommit=True)) as connection:
-                    row = connection.execute("SELECT pg_xact_status(%s::text::xid8)", [transaction]).fetchone()
-            except pg.InvalidParameterValue:
-                # An id the server has yet to give out: it crashed before it wrote anything of this transaction.
-                return "aborted"
-            except psycopg.OperationalError:
-                return "in progress"  # lost again; raised, it would repeat the transaction in doubt
-            return (row and row[0]) or "unknown"
-
-        # Still in progress: the server has not yet noticed that its client is gone.
-        status = tenacity.Retrying(
-            stop=tenacity.stop_after_delay(self._config.retry_seconds),
-            wait=tenacity.wait_fixed(0.2),
-            retry=tenacity.retry_if_result(lambda status: status == "in progress"),
-            retry_error_callback=lambda _: "unknown",
-        )(ask)
+        status = transaction_status(
+            transaction, connect=lambda: self.connect(autocommit=True), seconds=self._config.retry_seconds
+        )
         if status not in ("committed", "aborted"):
             raise DatabaseUnavailableError(f"{self.address}: a transaction was left in doubt; run again to go on")
         return status == "committed"
@@ -336,12 +321,12 @@ class Database:
 
     def _retry(self, attempt: Callable[[], T]) -> T:
         """Make attempts until one does not fail for what may pass, or ``retry_seconds`` after the first that did."""
-        patience = _Patience(self._config.retry_seconds)
+        patience = Patience(self._config.retry_seconds)
         retrying = tenacity.Retrying(
             stop=patience,
             wait=tenacity.wait_random_exponential(multiplier=0.1, max=5),
             retry=tenacity.retry_if_exception(lambda error: is_transient(error) and not is_interrupted()),
-            before_sleep=_log_retry,
+            before_sleep=log_retry,
             reraise=True,
         )
         try:
@@ -371,22 +356,6 @@ class Database:
         return ""
 
 
-class _Patience:
-    """Stops attempts some time after the first that failed, however long that one took."""
-
-    def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
-        self._failed_at: float | None = None
-        self.waited_seconds = 0.0
-
-    def __call__(self, _: tenacity.RetryCallState) -> bool:
-        now = time.monotonic()
-        if self._failed_at is None:
-            self._failed_at = now
-        self.waited_seconds = now - self._failed_at
-        return self.waited_seconds >= self._seconds
-
-
 def _complete(url: str, config: DatabaseConfig) -> str:
     """The connection string with what it does not say itself, and with the one encoding that texts have here."""
     given = conninfo_to_dict(url)
@@ -397,19 +366,6 @@ def _complete(url: str, config: DatabaseConfig) -> str:
     }
     missing = {name: value for name, value in ours.items() if name not in given}
     return make_conninfo(url, **missing, client_encoding="utf8")
-
-
-def _log_retry(state: tenacity.RetryCallState) -> None:
-    error = state.outcome.exception() if state.outcome else None
-    code = getattr(error, "sqlstate", None) or type(error).__name__
-    # The first, second, fourth, eighth …: a server that is away for long must not fill the log.
-    if state.attempt_number.bit_count() == 1:
-        logger.warning(
-            "database failure %s may pass, trying again (attempt %d)",
-            code,
-            state.attempt_number,
-            extra={"sqlstate": code},
-        )
 
 
 _databases: weakref.WeakSet[Database] = weakref.WeakSet()

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Final
 from embedding_assets.health.checks import VECTORS_MATCH_MODEL
 from embedding_assets.health.judge import judge_as_recorded
 from embedding_assets.planning import all_prefixes
-from embedding_assets.postgres.backlog import PrefixCounts, count_backlog, count_by_prefix
+from embedding_assets.postgres.backlog import count_backlog
 from embedding_assets.postgres.catalog import describe_index
 from embedding_assets.postgres.chunks import count_chunks, count_documents
 from embedding_assets.postgres.failures import count_failures
 from embedding_assets.postgres.index.measurements import refreshed_measurement
 from embedding_assets.postgres.index.statistics import measure_vectors
+from embedding_assets.postgres.prefixes import PrefixCounts, count_by_prefix
 from embedding_assets.postgres.runs import list_runs
 from embedding_assets.postgres.samples import sample_sources
 from embedding_assets.postgres.spaces import list_spaces

@@ -15,11 +15,12 @@ from embedding_assets.health.embeddings import THROUGHPUT_MINIMUM_CHUNKS
 if TYPE_CHECKING:
     from embedding_assets.config import BudgetConfig, Settings
     from embedding_assets.health.verdict import Verdict
-    from embedding_assets.postgres.backlog import Backlog, PrefixCounts
+    from embedding_assets.postgres.backlog import Backlog
     from embedding_assets.postgres.catalog import IndexState
     from embedding_assets.postgres.index.measurements import IndexMeasurement
     from embedding_assets.postgres.index.recall import CurvePoint
     from embedding_assets.postgres.index.statistics import VectorStatistics
+    from embedding_assets.postgres.prefixes import PrefixCounts
     from embedding_assets.postgres.runs import PastRun
     from embedding_assets.postgres.usage.ledger import DayCost, Spending
     from embedding_assets.spaces import SpaceColumn, VectorSpace

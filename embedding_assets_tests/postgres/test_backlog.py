@@ -13,7 +13,6 @@ from embedding_assets.planning import PrefixRange, all_prefixes, bucket_bounds
 from embedding_assets.postgres.backlog import (
     count_backlog,
     count_backlog_tokens,
-    count_pending_by_prefix,
     due_in_range,
     due_prefixes,
     fetch_pending,
@@ -22,6 +21,7 @@ from embedding_assets.postgres.backlog import (
 from embedding_assets.postgres.chunks import count_chunks
 from embedding_assets.postgres.connection import Database
 from embedding_assets.postgres.failures import FailedChunk, save_failures
+from embedding_assets.postgres.prefixes import count_pending_by_prefix
 from embedding_assets.postgres.schema import migrate
 from embedding_assets.postgres.spaces import register_space
 from embedding_assets_tests.support.fakes import FAKE_SPACE, bucket_of, insert_chunks

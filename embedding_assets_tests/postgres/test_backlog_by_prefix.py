@@ -1,5 +1,5 @@
-from embedding_assets.postgres.backlog import PrefixCounts, count_by_prefix
 from embedding_assets.postgres.failures import FailedChunk, save_failures
+from embedding_assets.postgres.prefixes import PrefixCounts, count_by_prefix
 from embedding_assets_tests.support.tables import insert_vectors, unit_vectors
 
 

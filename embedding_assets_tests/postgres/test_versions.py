@@ -67,10 +67,14 @@ def test_what_is_kept_about_an_adopted_table_is_migrated_when_asked(
     with opened(adopted) as database:
         embed(adopted, database)
     upgraded = []
-    monkeypatch.setattr(schema, "HEAD", "0011")
+    current, newer = schema.HEAD, f"{int(schema.HEAD) + 1:04}"
+    monkeypatch.setattr(schema, "HEAD", newer)
     monkeypatch.setattr(schema, "_upgrade", lambda *_: upgraded.append(True))
     assert len(find(adopted)) == 3
-    with pytest.raises(ConfigurationError, match="has version 0010, and this package needs 0011; run"), opened(adopted):
+    with (
+        pytest.raises(ConfigurationError, match=f"has version {current}, and this package needs {newer}; run"),
+        opened(adopted),
+    ):
         pass
     assert upgraded == []
     with Database(adopted.database.url.get_secret_value(), adopted.database, adopted.source) as database:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from markdown_it import MarkdownIt
 
-from embedding_assets.postgres.backlog import PrefixCounts
+from embedding_assets.postgres.prefixes import PrefixCounts
 from embedding_assets.postgres.usage.ledger import DayCost
 from embedding_assets.reporting.figures import picture as colours
 from embedding_assets.reporting.figures.backlog import backlog_figure, backlog_glance

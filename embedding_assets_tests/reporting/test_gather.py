@@ -8,9 +8,10 @@ import pytest
 
 from embedding_assets import EmbeddingGenerator
 from embedding_assets.config import BudgetConfig, get_settings
-from embedding_assets.postgres.backlog import Backlog, PrefixCounts
+from embedding_assets.postgres.backlog import Backlog
 from embedding_assets.postgres.failures import FailedChunk, save_failures
 from embedding_assets.postgres.index.lifecycle import build_indexes
+from embedding_assets.postgres.prefixes import PrefixCounts
 from embedding_assets.postgres.spaces import register_space
 from embedding_assets.postgres.usage.admission import Admitted, settle
 from embedding_assets.postgres.usage.endpoints import RateLimits

@@ -7,7 +7,7 @@ import pytest
 
 from embedding_assets.config import get_settings
 from embedding_assets.health.verdict import Verdict
-from embedding_assets.postgres.backlog import PrefixCounts
+from embedding_assets.postgres.prefixes import PrefixCounts
 from embedding_assets.reporting.html import render_report
 from embedding_assets.reporting.overview import CostOverview, changed_settings
 from embedding_assets_tests.support.overviews import (

@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from embedding_assets.postgres.backlog import PrefixCounts
 from embedding_assets.postgres.catalog import IndexState
+from embedding_assets.postgres.prefixes import PrefixCounts
 from embedding_assets.reporting.overview import CostOverview
 from embedding_assets.reporting.status_page import sparkline, status_page
 from embedding_assets_tests.support.overviews import CURVE, PASSED, costs, fresh_space, report, runs, space

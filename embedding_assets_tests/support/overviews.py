@@ -6,11 +6,12 @@ from datetime import UTC, date, datetime, timedelta
 import numpy as np
 
 from embedding_assets.health.verdict import Verdict
-from embedding_assets.postgres.backlog import Backlog, PrefixCounts
+from embedding_assets.postgres.backlog import Backlog
 from embedding_assets.postgres.catalog import IndexState
 from embedding_assets.postgres.index.measurements import IndexMeasurement
 from embedding_assets.postgres.index.recall import CurvePoint, SearchMeasurement
 from embedding_assets.postgres.index.statistics import VectorStatistics
+from embedding_assets.postgres.prefixes import PrefixCounts
 from embedding_assets.postgres.runs import PastRun
 from embedding_assets.postgres.usage.ledger import DayCost
 from embedding_assets.reporting.overview import ChangedSetting, CostOverview, Overview, SpaceOverview

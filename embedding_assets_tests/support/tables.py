@@ -14,9 +14,7 @@ from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
 from embedding_assets.models import DocumentMetadata, ProcessedChunk
-from embedding_assets.postgres.backlog import (
-    fetch_pending,
-)
+from embedding_assets.postgres.backlog import fetch_pending
 from embedding_assets.postgres.chunks import LoadedDocument
 from embedding_assets.postgres.connection import Database
 from embedding_assets.postgres.vectors import write_vectors

@@ -14,7 +14,7 @@ from embedding_assets.reporting.figures.style import DEFAULT_SIZE, draw, legend_
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from embedding_assets.postgres.backlog import PrefixCounts
+    from embedding_assets.postgres.prefixes import PrefixCounts
 
 _NOTHING: Final = "Nothing yet: load documents with embedding-assets load PATH"
 _CAPTION: Final = (
