@@ -135,7 +135,7 @@ def _chosen(database: Database, wanted: _Wanted) -> list[str]:
 
 def _definition(connection: Connection, known: dict[str, SourceDefinition], wanted: _Wanted) -> SourceDefinition:
     from embedding_assets.postgres.lookup import locate
-    from embedding_assets.postgres.sources import define_query, define_table
+    from embedding_assets.postgres.source_lookup import define_query, define_table
     from embedding_assets.postgres.table import quoted
 
     given, name = wanted.given, wanted.source or wanted.name or ""

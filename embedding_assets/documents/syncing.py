@@ -21,6 +21,7 @@ from embedding_assets.models import DocumentMetadata
 from embedding_assets.postgres.chunks import LoadedDocument, check_is_own
 from embedding_assets.postgres.locks import hold
 from embedding_assets.postgres.source_changes import must_compare, open_changes
+from embedding_assets.postgres.source_lookup import open_source
 from embedding_assets.postgres.source_records import (
     find_source,
     forget_source,
@@ -30,7 +31,6 @@ from embedding_assets.postgres.source_records import (
     require_comparison,
 )
 from embedding_assets.postgres.source_trigger import unwatch, watch, watch_state
-from embedding_assets.postgres.sources import open_source
 
 if TYPE_CHECKING:
     from embedding_assets.documents.splitting import Splitter

@@ -12,7 +12,15 @@ from psycopg import errors as pg
 
 from embedding_assets.errors import ConfigurationError, DatabasePermissionError
 from embedding_assets.postgres.lookup import OWN_TABLE, VERSION_TABLE, locate
-from embedding_assets.postgres.table import Column, Table, quoted, records_schema, template_columns, template_of
+from embedding_assets.postgres.table import (
+    Column,
+    Table,
+    castable,
+    quoted,
+    records_schema,
+    template_columns,
+    template_of,
+)
 from embedding_assets.postgres.trigger import TRIGGER
 
 if TYPE_CHECKING:
@@ -132,9 +140,9 @@ def plan_table(connection: Connection, relation: Relation, config: TableConfig) 
         relation.oid,
         config.records or records_schema(relation.schema, relation.name),
         is_own=False,
-        key=tuple(Column(name, relation.columns[name]) for name in key),
+        key=tuple(Column(name, castable(relation.columns[name])) for name in key),
         template=template,
-        metadata=tuple(Column(name, relation.columns[name]) for name in config.metadata),
+        metadata=tuple(Column(name, castable(relation.columns[name])) for name in config.metadata),
         where=config.where,
         vectors=config.column or _free_column(relation),
         is_partitioned=relation.kind == "p",

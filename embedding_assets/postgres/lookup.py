@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from embedding_assets.errors import ConfigurationError, TableNotAdoptedError
-from embedding_assets.postgres.table import Column, Table, quoted
+from embedding_assets.postgres.table import Column, Table, castable, quoted
 
 if TYPE_CHECKING:
     import psycopg
@@ -114,7 +114,7 @@ def describe_table(
         """,
         [schema, name],
     ).fetchall()
-    types = {column: kind for _, _, column, kind in rows}
+    types = {column: castable(kind) for _, _, column, kind in rows}
 
     def columns(names: list[str]) -> tuple[Column, ...]:
         return tuple(Column(column, types.get(column, "text")) for column in names)

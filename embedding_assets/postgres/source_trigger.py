@@ -25,7 +25,7 @@ _TRANSITIONS: Final = {
     "TRUNCATE": "",
 }
 
-# Runs as its owner, so that whoever writes to the source needs no right on the notes. Where the notes are gone, or a
+# Runs as its owner, so that those who write to the source need no right on the notes. Where the notes are gone, or a
 # column was renamed, the writer's statement still succeeds: a sync sees that, and compares everything. EXCEPT of
 # digests rather than a join by key: no plan of it takes quadratic time in an update of many rows.
 _FUNCTION: Final = """
@@ -59,7 +59,7 @@ END
 
 
 def watch_state(connection: Connection, records: str, source: Source) -> WatchState:
-    """``there`` if every change of the table is noted, whoever makes it and however."""
+    """``there`` if every change of the table is noted, in whatever way it is made."""
     row: Any = connection.execute(
         """
         SELECT count(*) FILTER (WHERE tgenabled = 'A') FROM pg_trigger

@@ -192,6 +192,11 @@ class Table:
         return sql.SQL("CASE WHEN {0} > 0 THEN {0} ELSE {1} END").format(_column(alias, "token_count"), guess)
 
 
+def castable(kind: str) -> str:
+    """A type without a length, as which a value of any length is cast: ``character`` is one of a single character."""
+    return "bpchar" if kind == "character" else kind
+
+
 def records_schema(schema: str, name: str) -> str:
     """Name of the schema for the records of a table: one of its own for each table."""
     full = name if schema == "public" else f"{schema}_{name}"

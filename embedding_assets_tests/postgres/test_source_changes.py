@@ -8,8 +8,9 @@ import pytest
 from embedding_assets.postgres import source_changes
 from embedding_assets.postgres.connection import Database
 from embedding_assets.postgres.source_changes import open_changes
+from embedding_assets.postgres.source_lookup import define_table, open_source
 from embedding_assets.postgres.source_records import register_source
-from embedding_assets.postgres.sources import Source, define_table, open_source
+from embedding_assets.postgres.sources import Source
 
 
 @pytest.fixture

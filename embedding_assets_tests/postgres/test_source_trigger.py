@@ -4,9 +4,10 @@ import psycopg
 import pytest
 
 from embedding_assets.postgres.connection import Database
+from embedding_assets.postgres.source_lookup import define_table, open_source
 from embedding_assets.postgres.source_records import register_source
 from embedding_assets.postgres.source_trigger import unwatch, watch, watch_state
-from embedding_assets.postgres.sources import Source, define_table, open_source
+from embedding_assets.postgres.sources import Source
 
 
 @pytest.fixture

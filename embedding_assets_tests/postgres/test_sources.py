@@ -7,14 +7,9 @@ import pytest
 from psycopg import sql
 
 from embedding_assets.postgres.connection import Database
+from embedding_assets.postgres.source_lookup import define_table, open_source
 from embedding_assets.postgres.source_records import find_source, list_sources, register_source
-from embedding_assets.postgres.sources import (
-    SourceDefinition,
-    define_table,
-    document_digest,
-    fix_text_forms,
-    open_source,
-)
+from embedding_assets.postgres.sources import SourceDefinition, document_digest, fix_text_forms
 
 
 @pytest.fixture

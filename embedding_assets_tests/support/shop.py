@@ -57,7 +57,7 @@ COMPOSITE = Shop(
     relation="pages",
     create="""
         CREATE TABLE pages (
-            book text, page integer, words text,
+            book character(9), page integer, words text,
             lowered text GENERATED ALWAYS AS (lower(words)) STORED, PRIMARY KEY (book, page)
         )
     """,
