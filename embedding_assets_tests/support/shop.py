@@ -67,7 +67,7 @@ COMPOSITE = Shop(
     """,
     config={"text": "lowered"},
     first_text="words 1",
-    first_key={"book": "Book, 1", "page": 1},
+    first_key={"book": "Book, 1  ", "page": 1},
     edit="UPDATE pages SET words = 'EDITED' WHERE page = 1",
 )
 PARTITIONED = Shop(
