@@ -1,0 +1,114 @@
+"""A sample embedded again and compared: below a cosine of 0.999 the vectors are not the named model's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embedding_assets.errors import ImportRefusedError
+from embedding_assets.formatting import counted, dollars
+from embedding_assets.health.audit import likeness
+from embedding_assets.importing.guessing import ALIKE, Fresh, guess
+from embedding_assets.planning import estimate_api_tokens
+from embedding_assets.providers.base import embed_checked
+from embedding_assets.providers.openai.prices import price_of
+
+if TYPE_CHECKING:
+    from embedding_assets.importing.survey import Sampled
+    from embedding_assets.importing.target import Target
+
+_FEW: Final = 8
+"""One in so many may differ before the difference is that of all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """A sample that was embedded again.
+
+    Attributes:
+        compared: vectors that were.
+        lowest: likeness of the least like: the cosine, times the shorter length as a share of the longer.
+        differing: those that are not what the model makes of their text.
+    """
+
+    compared: int = 0
+    lowest: float | None = None
+    differing: tuple[Sampled, ...] = ()
+
+
+def compare(
+    target: Target, sample: Sequence[Sampled], *, of: int, drop: bool, notice: Callable[[str], None] = lambda _: None
+) -> Comparison:
+    """Embed the sample again.
+
+    Args:
+        target: says with what.
+        sample: texts and vectors.
+        of: how many vectors it stands for.
+        drop: whether those that differ may be left out.
+        notice: called before texts go to an API with how many, and what they cost.
+
+    Raises:
+        ImportRefusedError: the vectors are not the model's; or single ones are not, and ``drop`` is off.
+        ProviderError: nothing can be embedded now, or a limit in dollars leaves no room.
+    """
+    if not sample:
+        return Comparison()
+    if target.by_api:
+        notice(_cost(target, sample))
+    fresh = _embed(target, sample)
+    if not fresh:
+        raise ImportRefusedError(f"none of {counted(len(sample), 'text')} could be embedded with {target.space.model}")
+    likenesses = {place: likeness(sample[place].vector, one.vector, "dot") for place, one in fresh.items()}
+    differing = [place for place, value in likenesses.items() if value < ALIKE]
+    comparison = Comparison(
+        len(fresh), min(likenesses.values()), tuple(sample[place] for place in sorted(differing))
+    )
+    if differing:
+        _refuse(target, sample, fresh, comparison, of=of, drop=drop)
+    return comparison
+
+
+def _refuse(
+    target: Target, sample: Sequence[Sampled], fresh: dict[int, Fresh], comparison: Comparison, *, of: int, drop: bool
+) -> None:
+    few = len(comparison.differing) * _FEW <= comparison.compared
+    every = comparison.compared == of and len(comparison.differing) < comparison.compared
+    keys = ", ".join(one.key for one in comparison.differing[:20])
+    found = (
+        f"{len(comparison.differing)} of {comparison.compared} vectors are not what {target.space.model} makes of "
+        f"their texts (cosine down to {comparison.lowest or 0:.3f}, at least {ALIKE} is needed)"
+    )
+    if few or every:
+        if drop:
+            return
+        rest = "" if comparison.compared == of else f"; of the other {of - comparison.compared:,} about as many in each"
+        raise ImportRefusedError(
+            f"{found}: {keys}. Single ones are as a rule of texts that were edited since{rest}. With --drop-differing "
+            "these are left to be embedded again, and the rest is taken over"
+        )
+    raise ImportRefusedError(f"{found}. {guess(target, sample, fresh)}")
+
+
+def _cost(target: Target, sample: Sequence[Sampled]) -> str:
+    tokens = sum(estimate_api_tokens(target.space.prompt + one.text) for one in sample)
+    price = price_of(target.settings.openai, target.settings.budget)
+    cost = "an unknown price" if price is None else f"about {dollars(price * tokens / 1_000_000)}"
+    return (
+        f"{counted(len(sample), 'text')} of the sample are sent to {target.space.model}: "
+        f"about {counted(tokens, 'token')}, {cost}. No other text is."
+    )
+
+
+def _embed(target: Target, sample: Sequence[Sampled]) -> dict[int, Fresh]:
+    target.provider.load()
+    fresh: dict[int, Fresh] = {}
+    for batch in embed_checked(target.provider, [one.text for one in sample]):
+        for row, place in enumerate(batch.indices):
+            vector: NDArray[np.float32] = batch.vectors[row]
+            fresh[place] = Fresh(vector, batch.token_counts[row])
+    return fresh
