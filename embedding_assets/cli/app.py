@@ -18,6 +18,7 @@ from embedding_assets.cli.console import Json, err, out, print_json, session, sh
 from embedding_assets.cli.models import models_app
 from embedding_assets.cli.spaces import spaces_app
 from embedding_assets.cli.status import overview_app
+from embedding_assets.cli.sync import sync
 from embedding_assets.errors import ConfigurationError, EmbeddingAssetsError, ProviderError
 from embedding_assets.planning import PrefixRange
 
@@ -35,6 +36,7 @@ app.add_typer(overview_app)
 app.add_typer(models_app)
 app.add_typer(spaces_app, name="spaces")
 app.command()(adopt)
+app.command()(sync)
 
 
 @app.command()

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain, groupby
 from typing import TYPE_CHECKING
 
 from embedding_assets.documents.document import Document
 from embedding_assets.documents.splitting import Splitter
+from embedding_assets.errors import ConfigurationError
 from embedding_assets.postgres.chunks import LoadedDocument, is_unchanged, store_chunks
+from embedding_assets.postgres.source_records import source_of
 from embedding_assets.providers.space_selection import model_for_splitting
 
 if TYPE_CHECKING:
@@ -52,6 +54,50 @@ class LoadReport:
     rejected: int = 0
 
 
+class ChunkWriter:
+    """Stores documents in batches.
+
+    A stop at any moment leaves every document either as it was or complete, but for one that is larger than a
+    transaction's worth of chunks: it is completed by loading it again.
+
+    Args:
+        database: where the chunks go.
+        on_progress: called with the number of chunks stored since the last call.
+
+    Attributes:
+        added: chunks new to the table.
+        removed: chunks that their documents no longer have.
+    """
+
+    def __init__(self, database: Database, on_progress: Callable[[int], None]) -> None:
+        self._database = database
+        self._on_progress = on_progress
+        self._waiting: list[ProcessedChunk] = []
+        self._completed: list[LoadedDocument] = []
+        self.added = self.removed = 0
+
+    def add(self, chunks: Sequence[ProcessedChunk]) -> None:
+        """Chunks of a document that is not complete yet."""
+        self._waiting += chunks
+        if len(self._waiting) >= _BATCH_CHUNKS:
+            self.flush()
+
+    def complete(self, document: LoadedDocument) -> None:
+        """A document all of whose chunks were added."""
+        self._completed.append(document)
+        if len(self._completed) >= _BATCH_CHUNKS:
+            self.flush()
+
+    def flush(self) -> None:
+        """Store what waits."""
+        added, removed = store_chunks(self._database, self._waiting, self._completed)
+        self.added += added
+        self.removed += removed
+        self._on_progress(len(self._waiting))
+        self._waiting.clear()
+        self._completed.clear()
+
+
 def load_documents(
     database: Database,
     documents: Iterable[Document],
@@ -61,27 +107,17 @@ def load_documents(
 ) -> LoadReport:
     """Split documents and make the table hold their chunks.
 
-    A stop at any moment leaves every document either as it was or complete, but for one that is larger than a
-    transaction's worth of chunks: it is completed by loading it again.
-
     Args:
         database: where the chunks go.
         documents: those with the same ``origin`` must follow one another.
         splitter: how they become chunks.
         on_progress: called with the number of chunks stored since the last call.
+
+    Raises:
+        ConfigurationError: a document has an origin that belongs to a source.
     """
     report = LoadReport()
-    waiting: list[ProcessedChunk] = []
-    completed: list[LoadedDocument] = []
-
-    def store() -> None:
-        added, removed = store_chunks(database, waiting, completed)
-        report.added += added
-        report.removed += removed
-        on_progress(len(waiting))
-        waiting.clear()
-        completed.clear()
-
+    writer = ChunkWriter(database, on_progress)
     for origin, parts in groupby(documents, key=lambda document: document.metadata.origin):
         report.documents += 1
         first = next(parts)
@@ -89,14 +125,23 @@ def load_documents(
         if is_unchanged(database, origin, digest):
             report.unchanged += 1
             continue
+        _check_is_free(database, origin)
         hashes: set[str] = set()
         for part in chain([first], parts):
             chunks = splitter.split(part)
             report.chunks += len(chunks)
             hashes.update(chunk.chunk_hash for chunk in chunks)
-            waiting += chunks
-            if len(waiting) >= _BATCH_CHUNKS:
-                store()
-        completed.append(LoadedDocument(origin, digest, frozenset(hashes)))
-    store()
+            writer.add(chunks)
+        writer.complete(LoadedDocument(origin, digest, frozenset(hashes)))
+    writer.flush()
+    report.added, report.removed = writer.added, writer.removed
     return report
+
+
+def _check_is_free(database: Database, origin: str) -> None:
+    source = database.run(lambda connection: source_of(connection, origin)) if database.table.is_own else None
+    if source is not None:
+        raise ConfigurationError(
+            f"{origin} would be taken for a row of the source {source}, whose next sync would remove it; load it by "
+            "another path, e.g. its absolute one"
+        )

@@ -77,6 +77,11 @@ class Splitter:
         parts = [document.text, document.context_header, document.markdown, document.chunk_hash, metadata]
         return hashlib.sha256(json.dumps([*self._manner, *parts], sort_keys=True).encode()).hexdigest()
 
+    @property
+    def manner(self) -> str:
+        """Digest of how this splits: settings and tokenizer; 12 characters."""
+        return hashlib.sha256(json.dumps(self._manner).encode()).hexdigest()[:12]
+
     def split(self, document: Document) -> list[ProcessedChunk]:
         """The chunks of a document, in order; a document that already is a chunk gives exactly that one.
 

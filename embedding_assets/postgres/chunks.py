@@ -56,11 +56,20 @@ def store_chunks(
     Raises:
         ConfigurationError: the table is one that somebody else fills.
     """
+    check_is_own(database)
+    return database.run(lambda connection: _store(connection, chunks, completed))
+
+
+def check_is_own(database: Database) -> None:
+    """Make sure that chunks may be stored.
+
+    Raises:
+        ConfigurationError: the table is one that somebody else fills.
+    """
     if not database.table.is_own:
         raise ConfigurationError(
             f"{database.table} is filled by others; unset EMBEDDING_TABLE, or set it to knowledge_base, to load"
         )
-    return database.run(lambda connection: _store(connection, chunks, completed))
 
 
 def _store(

@@ -27,7 +27,7 @@ MINIMUM_PGVECTOR: Final = (0, 8, 4)
 MINIMUM_POSTGRESQL: Final = 140_000
 """CREATE OR REPLACE TRIGGER came with it; pg_current_xact_id, on which safe retries rest, with 13."""
 
-HEAD: Final = "0010"
+HEAD: Final = "0011"
 
 RECORDS: Final = (
     "embedding_adopted_table",

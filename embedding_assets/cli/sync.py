@@ -1,0 +1,264 @@
+"""`sync`: tables and queries of the same database, their rows kept as documents in the chunk table."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from embedding_assets.cli import progress
+from embedding_assets.cli.console import Json, err, out, show, table_session
+from embedding_assets.errors import ConfigurationError, EmbeddingAssetsError
+from embedding_assets.formatting import counted, moment
+
+if TYPE_CHECKING:
+    from embedding_assets.config import Settings
+    from embedding_assets.documents.rejection import Rejection
+    from embedding_assets.documents.syncing import SyncReport
+    from embedding_assets.postgres.connection import Connection, Database
+    from embedding_assets.postgres.source_records import SourceSummary
+    from embedding_assets.postgres.sources import SourceDefinition
+
+_MOST_REJECTIONS = 1_000
+
+
+def sync(
+    source: Annotated[
+        str | None, typer.Argument(help="A table or view, as in SQL, or the name of a known source. Default: all.")
+    ] = None,
+    *,
+    key: Annotated[str | None, typer.Option(help="Columns that identify a row. Default: the primary key.")] = None,
+    text: Annotated[
+        str | None, typer.Option(help=r"The column with the text, or a template: '{intro}\n{body}'.")
+    ] = None,
+    title: Annotated[str | None, typer.Option(help="Column with the title, which stands above each chunk.")] = None,
+    metadata: Annotated[str | None, typer.Option(help="Columns that searches show and filter by.")] = None,
+    where: Annotated[str | None, typer.Option(help="Only rows for which this SQL condition holds.")] = None,
+    query: Annotated[
+        str | None, typer.Option(help="Instead of a table, a SELECT with columns key, text, maybe title, and others.")
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="What to call the query.")] = None,
+    markdown: Annotated[
+        bool | None, typer.Option("--markdown/--no-markdown", help="Split texts at their Markdown headings.")
+    ] = None,
+    watch: Annotated[
+        bool | None,
+        typer.Option("--watch/--no-watch", help="Put triggers on the table that note changed rows, or take them off."),
+    ] = None,
+    full: Annotated[bool, typer.Option("--full", help="Compare all rows, even where triggers note changes.")] = False,
+    list_: Annotated[bool, typer.Option("--list", help="Show the known sources.")] = False,
+    forget: Annotated[str | None, typer.Option(help="Remove a source with its chunks.", metavar="SOURCE")] = None,
+    as_json: Json = False,
+) -> None:
+    """Keep rows of a table as documents: split into chunks, and in step with every change of the table.
+
+    The first time say what a row is made of; after that its name is enough, and without one all known sources are
+    brought up to date. Only chunks that changed become pending. The exit status is 1 if a source could not be synced, or
+    all that came of it was rejected.
+    """
+    said = {
+        "key": _names(key),
+        "text": text,
+        "title": title,
+        "metadata": _names(metadata),
+        "where": where,
+        "markdown": markdown,
+    }
+    given = {option: value for option, value in said.items() if value is not None}
+    _check(source, query, name, given, one_only=bool(given or query or watch is not None))
+    with table_session() as (settings, database):
+        if list_:
+            _list(database, as_json=as_json)
+        elif forget is not None:
+            _forget(database, forget, as_json=as_json)
+        else:
+            chosen = _chosen(database, source, query, name, given, watch)
+            _sync_all(settings, database, chosen, full=full, as_json=as_json)
+
+
+def _check(
+    source: str | None, query: str | None, name: str | None, given: dict[str, object], *, one_only: bool
+) -> None:
+    if query is not None and name is None:
+        raise ConfigurationError("--query needs a --name, by which its documents are known")
+    if name is not None and (query is None or source is not None):
+        raise ConfigurationError("--name is for --query; a table is called by its own name")
+    if query is not None and set(given) - {"markdown"}:
+        raise ConfigurationError(
+            f"--{', --'.join(sorted(set(given) - {'markdown'}))}: a query says by the names of its columns what they "
+            "are: key, text, title; any other is metadata"
+        )
+    if one_only and source is None and query is None:
+        raise ConfigurationError(
+            "name the table that these options are about, as in `embedding-assets sync shop.notes`"
+        )
+
+
+def _chosen(
+    database: Database,
+    source: str | None,
+    query: str | None,
+    name: str | None,
+    given: dict[str, object],
+    watch: bool | None,
+) -> list[str]:
+    """Names of the sources to bring up to date; one that is new or was redefined is registered."""
+    from embedding_assets.documents.syncing import add_source
+    from embedding_assets.postgres.chunks import check_is_own
+    from embedding_assets.postgres.source_records import list_sources
+
+    check_is_own(database)
+    with database.session() as connection:
+        known = {one.definition.name: one.definition for one in list_sources(connection)}
+        if source is None and query is None:
+            if not known:
+                raise ConfigurationError(
+                    "no source is known yet; name one, as in `embedding-assets sync shop.notes --text body`"
+                )
+            return list(known)
+        definition = _definition(connection, known, source, query, name, given)
+    if watch is not None or known.get(definition.name) != definition:
+        add_source(database, definition, watched=watch)
+    return [definition.name]
+
+
+def _definition(
+    connection: Connection,
+    known: dict[str, SourceDefinition],
+    source: str | None,
+    query: str | None,
+    name: str | None,
+    given: dict[str, object],
+) -> SourceDefinition:
+    from embedding_assets.postgres.lookup import locate
+    from embedding_assets.postgres.sources import define_query, define_table
+    from embedding_assets.postgres.table import quoted
+
+    markdown = given.get("markdown")
+    if query is not None:
+        return define_query(connection, name or "", query, markdown=bool(markdown))
+    assert source is not None
+    before = known.get(source)
+    if before is None:
+        schema, table, _ = locate(connection, source)
+        before = known.get(f"{quoted([schema])}.{quoted([table])}")
+    if before is not None and before.query is not None:
+        if set(given) - {"markdown"}:
+            raise ConfigurationError(f"{source} is a query; say what is different with --query and --name {source}")
+        return before if markdown is None else replace(before, markdown=bool(markdown))
+    if before is not None and not given:
+        return before
+    kept: dict[str, object] = {}
+    if before is not None:
+        names = ("key", "text", "title", "metadata", "where", "markdown")
+        kept = {option: getattr(before, option) for option in names}
+        source = before.name
+    wanted = {
+        **kept,
+        **{option: value or None if option in ("title", "where") else value for option, value in given.items()},
+    }
+    return define_table(connection, source, **wanted)  # type: ignore[arg-type]
+
+
+def _names(text: str | None) -> tuple[str, ...] | None:
+    return None if text is None else tuple(one for part in text.split(",") if (one := part.strip()))
+
+
+def _sync_all(settings: Settings, database: Database, names: list[str], *, full: bool, as_json: bool) -> None:
+    from embedding_assets.documents.loading import configured_splitter
+    from embedding_assets.documents.syncing import sync_source
+
+    splitter = configured_splitter(settings, database)
+    reports: list[SyncReport] = []
+    rejections: list[Rejection] = []
+    errors: dict[str, str] = {}
+
+    def reject(rejection: Rejection) -> None:
+        if len(rejections) < _MOST_REJECTIONS:
+            rejections.append(rejection)
+        err.print(f"rejected: {rejection}", markup=False, highlight=False, soft_wrap=True)
+
+    for name in names:
+        try:
+            with progress.counter(err, f"syncing {escape(name)},", "chunks", quiet=as_json) as advance:
+                report = sync_source(database, name, splitter, full=full, on_progress=advance, on_reject=reject)
+        except EmbeddingAssetsError as error:
+            if len(names) == 1:
+                raise
+            # The other sources can be brought up to date all the same.
+            errors[name] = str(error)
+            err.print(f"error: {name}: {error}", markup=False, highlight=False, soft_wrap=True)
+            continue
+        reports.append(report)
+        if report.remark:
+            err.print(f"{name} was compared: {report.remark}", markup=False, highlight=False, soft_wrap=True)
+    _show_reports(reports, rejections, errors, as_json=as_json)
+    if errors or any(report.rejected and not _documents(database, report.source) for report in reports):
+        raise typer.Exit(1)
+
+
+def _documents(database: Database, name: str) -> int:
+    from embedding_assets.postgres.source_records import summarize_sources
+
+    return next(one.documents for one in summarize_sources(database) if one.name == name)
+
+
+def _show_reports(
+    reports: list[SyncReport], rejections: list[Rejection], errors: dict[str, str], *, as_json: bool
+) -> None:
+    document = {
+        "sources": [asdict(report) for report in reports],
+        "rejections": [asdict(rejection) for rejection in rejections],
+        "errors": errors,
+    }
+    lines = [_line(report) for report in reports]
+    if any(report.chunks_added for report in reports):
+        lines.append("Next: [bold]embedding-assets embed[/bold]")
+    show(document, "\n".join(lines), as_json=as_json)
+
+
+def _line(report: SyncReport) -> str:
+    looked = f"{counted(report.rows, 'noted row')}" if report.noted else f"{counted(report.rows, 'row')} compared"
+    parts = [
+        f"documents: {report.added:,} added, {report.changed:,} changed, {report.removed:,} removed",
+        f"chunks: {report.chunks_added:,} added, {report.chunks_removed:,} removed",
+    ]
+    if report.rejected:
+        parts.append(f"[yellow]{counted(report.rejected, 'row')} rejected[/yellow]")
+    return f"{escape(report.source)}: {looked}; {'; '.join(parts)}."
+
+
+def _list(database: Database, *, as_json: bool) -> None:
+    from embedding_assets.postgres.chunks import check_is_own
+    from embedding_assets.postgres.source_records import summarize_sources
+
+    check_is_own(database)
+    found = summarize_sources(database)
+    if as_json or found:
+        show([{**asdict(one), "noticed": _noticed(one)} for one in found], _table(found), as_json=as_json)
+    else:
+        out.print("No source is known. Add one: [bold]embedding-assets sync TABLE --text COLUMN[/bold]")
+
+
+def _table(found: list[SourceSummary]) -> Table:
+    table = Table("source", "documents", "chunks", "rejected", "last synced", "changes are noticed", box=None)
+    for one in found:
+        synced = "never" if one.synced_at is None else moment(one.synced_at)
+        numbers = (f"{one.documents:,}", f"{one.chunks:,}", f"{one.rejected:,}")
+        table.add_row(escape(one.name), *numbers, synced, _noticed(one))
+    return table
+
+
+def _noticed(one: SourceSummary) -> str:
+    return "by triggers" if one.is_watched else "by comparing"
+
+
+def _forget(database: Database, source: str, *, as_json: bool) -> None:
+    from embedding_assets.documents.syncing import remove_source
+
+    documents, chunks = remove_source(database, source)
+    line = f"{escape(source)} is forgotten: {counted(documents, 'document')} and {counted(chunks, 'chunk')} removed."
+    show({"source": source, "documents": documents, "chunks": chunks}, line, as_json=as_json)

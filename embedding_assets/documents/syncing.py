@@ -1,0 +1,262 @@
+"""Rows of sources as documents: the chunk table is kept in step with tables and queries of the same database."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from pydantic import ValidationError
+
+from embedding_assets.documents.document import Document
+from embedding_assets.documents.lines import MAX_LINE_CHARACTERS, normalized_newlines
+from embedding_assets.documents.loading import ChunkWriter
+from embedding_assets.documents.rejection import TOO_DEEP, TOO_LONG, Rejection
+from embedding_assets.errors import ConfigurationError, DatabaseError
+from embedding_assets.models import DocumentMetadata
+from embedding_assets.postgres.chunks import LoadedDocument, check_is_own
+from embedding_assets.postgres.locks import hold
+from embedding_assets.postgres.source_changes import must_compare, open_changes
+from embedding_assets.postgres.source_records import (
+    find_source,
+    forget_source,
+    record_synced,
+    register_source,
+    remove_documents,
+)
+from embedding_assets.postgres.source_trigger import unwatch, watch, watch_state
+from embedding_assets.postgres.sources import open_source
+
+if TYPE_CHECKING:
+    from embedding_assets.documents.splitting import Splitter
+    from embedding_assets.postgres.connection import Connection, Database
+    from embedding_assets.postgres.source_changes import ChangedRow, SourceChanges
+    from embedding_assets.postgres.source_records import KnownSource
+    from embedding_assets.postgres.sources import Source, SourceDefinition
+
+MOST_ORIGIN_BYTES: Final = 2_000
+"""An index entry has no room for more."""
+
+_BLANK = "has an empty or blank text"
+_LONG_KEY = "has a key that is too long"
+
+
+@dataclass(slots=True)
+class SyncReport:
+    """The outcome of bringing one source up to date.
+
+    Attributes:
+        source: its name.
+        noted: whether only rows were looked at that triggers had noted; else all were compared.
+        rows: rows of the source, or those that were noted.
+        added: documents that are new.
+        changed: documents whose chunks were made again.
+        removed: documents that the source has no more.
+        rejected: rows that were found not to fit a document; they are looked at again when they change.
+        chunks_added: chunks new to the table; they are pending now.
+        chunks_removed: chunks that went.
+        remark: why a source that is watched was compared.
+    """
+
+    source: str
+    noted: bool = False
+    rows: int = 0
+    added: int = 0
+    changed: int = 0
+    removed: int = 0
+    rejected: int = 0
+    chunks_added: int = 0
+    chunks_removed: int = 0
+    remark: str = ""
+
+
+def add_source(database: Database, definition: SourceDefinition, *, watched: bool | None = None) -> None:
+    """Register a source, or its new definition; its rows come with the first sync.
+
+    Args:
+        database: where.
+        definition: what it is.
+        watched: put triggers on the table that note changed rows, or take them off; None: as before, which is without.
+
+    Raises:
+        ConfigurationError: its name is taken, or its changes cannot be noted.
+        DatabasePermissionError: the role may not put triggers on the table.
+    """
+    check_is_own(database)
+    with database.session() as connection, _alone(database, connection, definition.name):
+        known = find_source(connection, definition.name)
+        was_watched = known is not None and known.is_watched
+        is_watched = was_watched if watched is None else watched
+        # The triggers before the record: a stop in between leaves notes that nothing reads, not changes without notes.
+        if is_watched and not (was_watched and known is not None and known.definition == definition):
+            watch(database, connection, open_source(connection, definition))
+        register_source(connection, definition, is_watched=is_watched)
+        if was_watched and not is_watched:
+            unwatch(database, connection, definition.name)
+
+
+def remove_source(database: Database, name: str) -> tuple[int, int]:
+    """Forget a source and remove its documents with their chunks; the source's table keeps nothing of ours.
+
+    Returns:
+        How many documents and how many chunks were removed.
+
+    Raises:
+        ConfigurationError: there is no such source.
+    """
+    with database.session() as connection, _alone(database, connection, name):
+        _known(connection, name)
+        unwatch(database, connection, name)
+        return forget_source(database, name)
+
+
+def sync_source(
+    database: Database,
+    name: str,
+    splitter: Splitter,
+    *,
+    full: bool = False,
+    on_progress: Callable[[int], None] = lambda _: None,
+    on_reject: Callable[[Rejection], None] = lambda _: None,
+) -> SyncReport:
+    """Make the chunk table hold the documents that the rows of a source are, each as it was at one moment.
+
+    Rows that change meanwhile are the next sync's. A stop at any moment leaves every document either as it was or
+    complete, and the next sync goes on. A second one for the same source waits.
+
+    Args:
+        database: where both are.
+        name: of the source.
+        splitter: how texts become chunks.
+        full: compare all rows, even where triggers have noted which ones changed.
+        on_progress: called with the number of chunks stored since the last call.
+        on_reject: called for each row that cannot be a document.
+
+    Raises:
+        ConfigurationError: there is no such source, its table is gone, or several rows have the same key.
+        DatabaseError: PostgreSQL refused, e.g. because the role may not read the source any more.
+    """
+    check_is_own(database)
+    with database.session() as connection, _alone(database, connection, name):
+        known = _known(connection, name)
+        source = open_source(connection, known.definition)
+        manner = _manner(splitter, known.definition)
+        report = SyncReport(name)
+        report.remark = _reason_to_compare(database, connection, known, source, manner)
+        report.noted = known.is_watched and not full and not report.remark
+        with open_changes(connection, source, manner, noted=report.noted) as changes:
+            _sync(database, changes, source, splitter, report, on_progress, on_reject)
+            # Before the notes go: a stop in between has them looked at again.
+            record_synced(connection, source, manner, is_compared=not report.noted)
+            changes.remove_notes()
+    return report
+
+
+def _sync(
+    database: Database,
+    changes: SourceChanges,
+    source: Source,
+    splitter: Splitter,
+    report: SyncReport,
+    on_progress: Callable[[int], None],
+    on_reject: Callable[[Rejection], None],
+) -> None:
+    report.rows = changes.rows
+    if changes.keyless:
+        report.rejected += changes.keyless
+        on_reject(Rejection(source.name, None, f"has {changes.keyless:,} rows with NULL in the key"))
+    writer = ChunkWriter(database, on_progress)
+    for row in changes.documents():
+        document = row_document(row, markdown=source.definition.markdown)
+        if isinstance(document, Rejection):
+            report.rejected += 1
+            on_reject(document)
+            if document.reason != _LONG_KEY:
+                # Without chunks; so it is not looked at again before it changes.
+                writer.complete(LoadedDocument(row.origin, row.digest, frozenset()))
+            continue
+        chunks = splitter.split(document)
+        writer.add(chunks)
+        writer.complete(LoadedDocument(row.origin, row.digest, frozenset(chunk.chunk_hash for chunk in chunks)))
+        report.changed += row.is_known
+        report.added += not row.is_known
+    writer.flush()
+    report.chunks_added, report.chunks_removed = writer.added, writer.removed
+    for origins in changes.removed():
+        report.chunks_removed += remove_documents(database, origins)
+        report.removed += len(origins)
+
+
+def row_document(row: ChangedRow, *, markdown: bool) -> Document | Rejection:
+    """The document that a row is, or why it is none."""
+    reason = _obstacle(row)
+    if reason is not None:
+        return Rejection(row.origin, None, reason)
+    try:
+        fields = {name: value for name, value in json.loads(row.metadata).items() if value not in (None, "")}
+        metadata = DocumentMetadata.model_validate(
+            {
+                **fields,
+                "source": str(fields.get("source") or row.origin),
+                "title": row.title.strip(),
+                "origin": row.origin,
+            }
+        )
+    except RecursionError:
+        return Rejection(row.origin, None, TOO_DEEP)
+    except (ValidationError, ValueError):
+        return Rejection(row.origin, None, "has metadata that JSON does not hold, such as a number that is too large")
+    # A document of Markdown puts its title above its headings by itself.
+    header = "" if markdown else metadata.title
+    return Document(metadata, normalized_newlines(row.text or ""), markdown=markdown, context_header=header)
+
+
+def _obstacle(row: ChangedRow) -> str | None:
+    if len(row.origin.encode()) > MOST_ORIGIN_BYTES:
+        return _LONG_KEY
+    if row.text is None or len(row.text) > MAX_LINE_CHARACTERS:
+        return TOO_LONG
+    return None if row.text.strip() else _BLANK
+
+
+def _reason_to_compare(
+    database: Database, connection: Connection, known: KnownSource, source: Source, manner: str
+) -> str:
+    """Why notes would not do for a source that is watched; empty if they do, or if it is not watched."""
+    if not known.is_watched:
+        return ""
+    if watch_state(connection, database.table.records, source) != "there":
+        try:
+            watch(database, connection, source)
+        except (ConfigurationError, DatabaseError) as error:
+            return f"its triggers are gone or disabled, and were not put back: {error}"
+        return "its triggers were gone or disabled, as after a restore or a swap of the table, and are back"
+    if known.compared_oid is None:
+        return "it was not compared yet"
+    if known.compared_oid != source.oid:
+        return "its table is another one than before"
+    if known.compared_manner != manner:
+        return "texts are split in another way than before"
+    if must_compare(connection, source.name):
+        return "it was emptied or a column of it renamed, or chunks of it are gone"
+    return ""
+
+
+def _manner(splitter: Splitter, definition: SourceDefinition) -> str:
+    """Digest of all that the chunks of a row depend on besides the row."""
+    return hashlib.sha256(json.dumps([splitter.manner, definition.markdown]).encode()).hexdigest()[:12]
+
+
+def _known(connection: Connection, name: str) -> KnownSource:
+    known = find_source(connection, name)
+    if known is None:
+        raise ConfigurationError(f"there is no source {name}; `embedding-assets sync --list` shows those there are")
+    return known
+
+
+def _alone(database: Database, connection: Connection, name: str) -> AbstractContextManager[None]:
+    """Inside, no other process syncs that source into this table."""
+    return hold(connection, f"sync {database.table.oid} {name}")
