@@ -65,9 +65,7 @@ def compare(
         raise ImportRefusedError(f"none of {counted(len(sample), 'text')} could be embedded with {target.space.model}")
     likenesses = {place: likeness(sample[place].vector, one.vector, "dot") for place, one in fresh.items()}
     differing = [place for place, value in likenesses.items() if value < ALIKE]
-    comparison = Comparison(
-        len(fresh), min(likenesses.values()), tuple(sample[place] for place in sorted(differing))
-    )
+    comparison = Comparison(len(fresh), min(likenesses.values()), tuple(sample[place] for place in sorted(differing)))
     if differing:
         _refuse(target, sample, fresh, comparison, of=of, drop=drop)
     return comparison

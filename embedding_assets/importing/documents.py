@@ -160,7 +160,7 @@ def _survey(
         for place, (foreign, chunk) in enumerate(zip(portion, chunks, strict=True)):
             if isinstance(chunk, str):
                 survey.refuse(chunk, foreign.key)
-            elif place in known and known[place].is_embedded:
+            elif known[place].is_embedded if place in known else foreign.is_loaded:
                 survey.present += 1
             elif foreign.vector is None:
                 survey.refuse("no_vector", foreign.key)
@@ -219,16 +219,19 @@ def _copy(target: Target, source: Source, differing: set[str], report: ImportRep
             completed: list[LoadedDocument] = []
             unfit = judge_vectors(target.space, [foreign.vector for foreign in portion])
             for place, foreign in enumerate(portion):
-                if document is None or document.origin != foreign.origin:
-                    if document is not None:
-                        completed.append(document.loaded())
+                if document is not None and document.origin != foreign.origin:
+                    completed.append(document.loaded())
+                    document = None
+                # What is loaded may be in newer chunks than these, which then find no row to write to.
+                if document is None and not foreign.is_loaded:
                     document = _Document(foreign.origin, digest=foreign.digest)
                     report.documents += 1
                 chunk = making.make(foreign)
                 if isinstance(chunk, str):
                     continue
-                document.hashes.append(chunk.chunk_hash)
-                chunks.append(chunk)
+                if document is not None:
+                    document.hashes.append(chunk.chunk_hash)
+                    chunks.append(chunk)
                 if place not in unfit and foreign.key not in differing:
                     vectors[chunk.chunk_hash] = (chunk, foreign)
             _store(target, connection, chunks, completed, vectors, report)

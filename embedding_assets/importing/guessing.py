@@ -55,7 +55,9 @@ def guess_dimensions(target: Target, dimensions: int) -> str:
     space = target.space
     setting = "EMBEDDING_OPENAI_DIMENSIONS" if target.by_api else "EMBEDDING_DIMENSIONS"
     shorter = dimensions < space.dimensions
-    how = f" at its full length, or {space.model} was shortened here" if not shorter else f", or {space.model} shortened"
+    how = (
+        f" at its full length, or {space.model} was shortened here" if not shorter else f", or {space.model} shortened"
+    )
     return (
         f"they have {dimensions:,} dimensions, and {space.model} makes {space.dimensions:,}: they are of another model"
         f"{how}; set {_model_setting(target)} to the model that made them, and {setting}={dimensions}"
@@ -139,7 +141,8 @@ def _cosines(left: NDArray[Any], right: NDArray[Any]) -> NDArray[np.float64]:
     a, b = left.astype(np.float64), right.astype(np.float64)
     lengths = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
     products: NDArray[np.float64] = np.einsum("ij,ij->i", a, b)
-    return np.divide(products, lengths, out=np.zeros(len(a)), where=lengths > 0)
+    cosines: NDArray[np.float64] = np.divide(products, lengths, out=np.zeros(len(a)), where=lengths > 0)
+    return cosines
 
 
 def _find_their_own(theirs: NDArray[np.float64], ours: NDArray[np.float64]) -> bool:
@@ -152,7 +155,8 @@ def _find_their_own(theirs: NDArray[np.float64], ours: NDArray[np.float64]) -> b
 
 def _unit(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return np.divide(vectors, lengths, out=np.zeros_like(vectors), where=lengths > 0)
+    unit: NDArray[np.float64] = np.divide(vectors, lengths, out=np.zeros_like(vectors), where=lengths > 0)
+    return unit
 
 
 def _model_setting(target: Target) -> str:

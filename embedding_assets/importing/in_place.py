@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from embedding_assets.errors import ConfigurationError, ImportRefusedError
 from embedding_assets.importing.comparison import compare
 from embedding_assets.importing.guessing import guess_dimensions
-from embedding_assets.importing.report import ImportReport
+from embedding_assets.importing.report import UNKNOWN_EDITS, ImportReport
 from embedding_assets.importing.survey import API_SAMPLE, LOCAL_SAMPLE, MOST_EXAMPLES, Sampled
 from embedding_assets.importing.target import find_target, register_target, without_runs
 from embedding_assets.postgres.backlog import count_vectors
@@ -24,10 +24,6 @@ if TYPE_CHECKING:
     from embedding_assets.importing.target import Target
     from embedding_assets.postgres.connection import Database
 
-UNKNOWN_EDITS: Final = (
-    "Whether a text was edited after the other tool had embedded it, no table says; a sample alone was compared. "
-    "`embedding-assets health` compares another one each time."
-)
 _TAKEN_AT_ONCE: Final = 500
 
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from embedding_assets.errors import ImportRefusedError
+from embedding_assets.errors import ConfigurationError, ImportRefusedError
 from embedding_assets.importing.comparison import compare
 from embedding_assets.importing.guessing import guess_dimensions
-from embedding_assets.importing.report import ImportReport
+from embedding_assets.importing.report import UNKNOWN_EDITS, ImportReport
 from embedding_assets.importing.survey import (
     API_SAMPLE,
     LOCAL_SAMPLE,
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from embedding_assets.importing.target import Target
     from embedding_assets.postgres.connection import Connection, Database
     from embedding_assets.postgres.foreign.relation import KeyedVector
+    from embedding_assets.postgres.table import Table
 
 Source = Callable[["Connection"], Iterator[list["KeyedVector"]]]
 """Reads all vectors with their keys, a portion at a time; a table as the connection's snapshot has it."""
@@ -46,6 +47,20 @@ class _Found:
     sample: Reservoir
     scaled: Reservoir
     lengths: set[int] = field(default_factory=set)
+
+
+def key_columns(table: Table, names: Sequence[str]) -> tuple[str, ...]:
+    """Columns with the key of a table where it comes from elsewhere; by default called the same.
+
+    Raises:
+        ConfigurationError: the table's key has another number of columns.
+    """
+    own = tuple(column.name for column in table.key)
+    if names and len(names) != len(own):
+        raise ConfigurationError(
+            f"--key: the key of {table} is {', '.join(own)}; name a column for each, in this order"
+        )
+    return tuple(names) or own
 
 
 def import_keyed(
@@ -66,9 +81,7 @@ def import_keyed(
         sample = _with_texts(connection, target, found)
     survey = found.survey
     _refuse_at_once(target, found, sample)
-    comparison = compare(
-        target, sample, of=survey.usable, drop=options.drop_differing, notice=options.notice
-    )
+    comparison = compare(target, sample, of=survey.usable, drop=options.drop_differing, notice=options.notice)
     report = ImportReport(
         what,
         target.space.name,
@@ -87,6 +100,7 @@ def import_keyed(
     target = register_target(target, claim=False)
     _copy(target, source, {one.row_key for one in comparison.differing}, report, options)
     report.next_steps.append("embedding-assets embed")
+    report.remarks.append(UNKNOWN_EDITS)
     return report
 
 

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
+
+UNKNOWN_EDITS: Final = (
+    "Whether a text was edited after the other tool had embedded it, no table says; a sample alone was compared. "
+    "`embedding-assets health` compares another one each time."
+)
 
 
 @dataclass(slots=True)

@@ -25,6 +25,7 @@ class ForeignChunk:
         total: chunks of the document.
         vector: None where there is none.
         digest: of the document as its source now is, by which a later sync knows it; None: there is no such source.
+        is_loaded: whether the table has the document in that state already, maybe in other chunks.
     """
 
     key: str
@@ -38,3 +39,4 @@ class ForeignChunk:
     total: int
     vector: NDArray[np.float32] | None = field(repr=False)
     digest: str | None = None
+    is_loaded: bool = False

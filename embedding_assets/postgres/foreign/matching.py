@@ -80,7 +80,9 @@ def match_keys(
         found = connection.execute(query, {"keys": _as_json(keys)}).fetchall()
     except pg.DataError:
         types = ", ".join(f"{column.name} ({column.type})" for column in table.key)
-        raise ConfigurationError(f"the keys are not ones of {table}, whose key is {types}; name them by --key") from None
+        raise ConfigurationError(
+            f"the keys are not ones of {table}, whose key is {types}; name them by --key"
+        ) from None
     return {
         place: Match(PendingChunk(chunk_hash, "", fingerprint, tuple(key)), is_embedded)
         for place, chunk_hash, key, fingerprint, is_embedded in found

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -13,10 +12,12 @@ from embedding_assets.errors import ConfigurationError
 from embedding_assets.postgres.foreign.chunk import ForeignChunk
 from embedding_assets.postgres.foreign.relation import as_vector
 from embedding_assets.postgres.foreign.snapshot import read_portions
+from embedding_assets.postgres.sources import SourceDefinition, document_digest, fix_text_forms, open_source
 from embedding_assets.postgres.table import quoted
 
 if TYPE_CHECKING:
     from embedding_assets.postgres.connection import Connection
+    from embedding_assets.postgres.sources import Source
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,61 +84,113 @@ def choose_vectorizer(found: Sequence[Vectorizer], wanted: str | None) -> Vector
     return chosen[0]
 
 
-def count_stale(connection: Connection, vectorizer: Vectorizer) -> tuple[int, int]:
-    """Source rows that were edited since they were embedded, and chunks whose source row is gone."""
-    stale: Any = connection.execute(
-        sql.SQL("SELECT count(*) FROM {} s WHERE {}").format(
-            sql.Identifier(*vectorizer.source_name), _is_queued(connection, vectorizer, "s")
-        )
+@dataclass(frozen=True, slots=True)
+class SkippedRows:
+    """Rows and chunks that are not imported.
+
+    Attributes:
+        edited: source rows that were edited since they were embedded, by pgai's own queues.
+        changed: source rows that were edited since they were imported, or that are split in another way now.
+        gone: chunks whose source row is gone.
+    """
+
+    edited: int
+    changed: int
+    gone: int
+
+
+def source_definition(vectorizer: Vectorizer) -> SourceDefinition | None:
+    """Its source as one that is synced from then on; None where its texts are in files."""
+    if not vectorizer.text:
+        return None
+    schema, table = vectorizer.source_name
+    return SourceDefinition(
+        vectorizer.source, schema=schema, table=table, key=vectorizer.key, text=f"{{{vectorizer.text}}}"
+    )
+
+
+def count_skipped(connection: Connection, vectorizer: Vectorizer, manner: str) -> SkippedRows:
+    """What ``read_store`` leaves out, as the connection's snapshot has it."""
+    source, digest = _source_and_digest(connection, vectorizer, manner)
+    queued = _is_queued(connection, vectorizer)
+    rows: Any = connection.execute(
+        sql.SQL("""
+            SELECT count(*) FILTER (WHERE {queued}), count(*) FILTER (WHERE NOT ({queued}) AND d.digest <> {digest})
+            FROM {source} k LEFT JOIN loaded_documents d ON d.origin = {origin}
+        """).format(
+            queued=queued, digest=digest, source=sql.Identifier(*vectorizer.source_name), origin=source.origin()
+        ),
+        [],
     ).fetchone()
     gone: Any = connection.execute(
-        sql.SQL("SELECT count(*) FROM {} t WHERE NOT EXISTS (SELECT FROM {} s WHERE {})").format(
+        sql.SQL("SELECT count(*) FROM {} t WHERE NOT EXISTS (SELECT FROM {} k WHERE {})").format(
             sql.Identifier(*_store_of(vectorizer)), sql.Identifier(*vectorizer.source_name), _same_row(vectorizer.key)
-        )
+        ),
+        [],
     ).fetchone()
-    return stale[0], gone[0]
+    return SkippedRows(*rows, *gone)
 
 
-def read_store(connection: Connection, vectorizer: Vectorizer) -> Iterator[list[ForeignChunk]]:
-    """The chunks of a vectorizer, but for those of source rows that were edited since, or deleted."""
-    parts = [sql.SQL("t.{}::text").format(sql.Identifier(name)) for name in vectorizer.key]
-    order = sql.SQL(", ").join(sql.SQL("t.{}").format(sql.Identifier(name)) for name in vectorizer.key)
+def read_store(connection: Connection, vectorizer: Vectorizer, manner: str) -> Iterator[list[ForeignChunk]]:
+    """The chunks of a vectorizer, but for those of source rows that were edited since, or deleted.
+
+    Args:
+        connection: in a snapshot.
+        vectorizer: whose.
+        manner: digest of how a later sync makes chunks of a text.
+    """
+    source, digest = _source_and_digest(connection, vectorizer, manner)
+    order = sql.SQL(", ").join(sql.SQL("t.{}").format(_name(name)) for name in vectorizer.key)
     query = sql.SQL("""
-        SELECT t.embedding_uuid::text, ARRAY[{parts}], t.chunk, t.embedding::real[],
-               row_number() OVER (PARTITION BY {order} ORDER BY t.chunk_seq) - 1, count(*) OVER (PARTITION BY {order})
-        FROM {store} t JOIN {source} s ON {same_row} WHERE NOT ({is_queued}) ORDER BY {order}, t.chunk_seq
+        SELECT t.embedding_uuid::text, {origin}, t.chunk, t.embedding::real[],
+               row_number() OVER (PARTITION BY {order} ORDER BY t.chunk_seq) - 1, count(*) OVER (PARTITION BY {order}),
+               {digest}, d.origin IS NOT NULL
+        FROM {store} t JOIN {rows} k ON {same_row} LEFT JOIN loaded_documents d ON d.origin = {origin}
+        WHERE NOT ({is_queued}) AND (d.origin IS NULL OR d.digest = {digest}) ORDER BY {order}, t.chunk_seq
     """).format(
-        parts=sql.SQL(", ").join(parts),
+        origin=source.origin(),
         order=order,
+        digest=digest,
         store=sql.Identifier(*_store_of(vectorizer)),
-        source=sql.Identifier(*vectorizer.source_name),
+        rows=sql.Identifier(*vectorizer.source_name),
         same_row=_same_row(vectorizer.key),
-        is_queued=_is_queued(connection, vectorizer, "s"),
+        is_queued=_is_queued(connection, vectorizer),
     )
     lines = _header_lines(vectorizer.template)
-    for rows in read_portions(connection, _escaped(query, connection)):
-        yield [_chunk(vectorizer, lines, *row) for row in rows]
+    for rows in read_portions(connection, query):
+        yield [_chunk(lines, *row) for row in rows]
 
 
-def origin_of(source: str, key: Sequence[str]) -> str:
-    """The origin of a source's row: its table as in SQL, and its key's columns with commas between."""
-    return f"{source}/{','.join(re.sub(r'([,\\\\])', r'\\\1', part) for part in key)}"
+def _source_and_digest(connection: Connection, vectorizer: Vectorizer, manner: str) -> tuple[Source, sql.Composable]:
+    """The source, and what a sync takes for the digest of its row ``k``."""
+    fix_text_forms(connection)
+    definition = source_definition(vectorizer)
+    if definition is None:
+        # Files: no column has their text. The row's key alone says what it is.
+        schema, table = vectorizer.source_name
+        bare = SourceDefinition(
+            vectorizer.source, schema=schema, table=table, key=vectorizer.key, text=f"{{{vectorizer.key[0]}}}"
+        )
+        return open_source(connection, bare), sql.SQL("'pgai'::text")
+    source = open_source(connection, definition)
+    return source, sql.SQL("(SELECT {} FROM (SELECT {}) AS made)").format(document_digest(manner), source.documents())
 
 
 def _chunk(
-    vectorizer: Vectorizer,
     lines: int,
     number: str,
-    key: list[str],
+    origin: str,
     chunk: str,
     vector: list[float] | None,
     place: int,
     total: int,
+    digest: str,
+    is_loaded: bool,
 ) -> ForeignChunk:
-    origin = origin_of(vectorizer.source, key)
     parts = chunk.split("\n", lines) if lines else [chunk]
     # Header, newline, text is what a model reads: parted at a newline, that is the chunk to the letter.
-    header, text = ("\n".join(parts[:-1]), parts[-1]) if len(parts) == lines + 1 and parts[-1].strip() else ("", chunk)
+    is_parted = len(parts) == lines + 1 and parts[-1].strip() and any(parts[:-1])
+    header, text = ("\n".join(parts[:-1]), parts[-1]) if is_parted else ("", chunk)
     return ForeignChunk(
         key=number,
         origin=origin,
@@ -149,6 +202,8 @@ def _chunk(
         place=place,
         total=total,
         vector=as_vector(vector),
+        digest=digest,
+        is_loaded=is_loaded,
     )
 
 
@@ -199,28 +254,21 @@ def _store_of(vectorizer: Vectorizer) -> tuple[str, str]:
 
 
 def _same_row(key: Sequence[str]) -> sql.Composed:
-    return sql.SQL(" AND ").join(sql.SQL("t.{0} = s.{0}").format(sql.Identifier(name)) for name in key)
+    return sql.SQL(" AND ").join(sql.SQL("t.{0} = k.{0}").format(_name(name)) for name in key)
 
 
-def _is_queued(connection: Connection, vectorizer: Vectorizer, alias: str) -> sql.Composable:
-    """True of a source row that a queue lists: it was edited after it was embedded."""
+def _is_queued(connection: Connection, vectorizer: Vectorizer) -> sql.Composable:
+    """True of a source row ``k`` that a queue lists: it was edited after it was embedded, or never could be."""
     conditions: list[sql.Composable] = [sql.SQL("false")]
     for queue in vectorizer.queues:
         name = sql.Identifier(*queue)
         if connection.execute("SELECT to_regclass(%s)", [name.as_string()]).fetchone() == (None,):
             continue
-        same = sql.SQL(" AND ").join(
-            sql.SQL("q.{0} = {1}").format(sql.Identifier(part), sql.Identifier(alias, part)) for part in vectorizer.key
-        )
+        same = sql.SQL(" AND ").join(sql.SQL("q.{0} = k.{0}").format(_name(part)) for part in vectorizer.key)
         conditions.append(sql.SQL("EXISTS (SELECT FROM {} q WHERE {})").format(name, same))
     return sql.SQL(" OR ").join(conditions)
 
 
-def _escaped(query: sql.Composed, connection: Connection) -> sql.SQL:
-    """For a statement with parameters: the driver looks for placeholders in all of it."""
-    text = query.as_string(connection).replace("%", "%%")
-    return _trusted(text)
-
-
-def _trusted(text: str) -> sql.SQL:
-    return sql.SQL(text)  # type: ignore[arg-type]
+def _name(name: str) -> sql.Identifier:
+    # As part of a statement with parameters: the driver looks for placeholders in all of it.
+    return sql.Identifier(name.replace("%", "%%"))

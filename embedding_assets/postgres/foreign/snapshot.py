@@ -33,7 +33,7 @@ def snapshot(database: Database) -> Iterator[Connection]:
 
 
 def read_portions(
-    connection: Connection, query: sql.Composable, parameters: Sequence[Any] = ()
+    connection: Connection, query: sql.Composed, parameters: Sequence[Any] = ()
 ) -> Iterator[list[tuple[Any, ...]]]:
     """The rows of a query, fetched from the server a portion at a time."""
     with connection.cursor(name="embedding_assets_import", binary=True) as cursor:
