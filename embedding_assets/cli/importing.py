@@ -112,6 +112,7 @@ def parquet(
 def langchain(
     collection: Annotated[str | None, typer.Option(help="Its name. Default: the only one.")] = None,
     schema: Annotated[str, typer.Option(help="Schema of LangChain's tables.")] = "public",
+    *,
     check: Check = False,
     drop_differing: Drop = False,
     sample: Sample = None,
@@ -135,6 +136,7 @@ def pgai(
     vectorizer: Annotated[
         str | None, typer.Argument(help="Its id, name or source table. Default: the only one.")
     ] = None,
+    *,
     check: Check = False,
     drop_differing: Drop = False,
     sample: Sample = None,

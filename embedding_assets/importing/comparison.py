@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 from embedding_assets.errors import ImportRefusedError
 from embedding_assets.formatting import counted, dollars
 from embedding_assets.health.audit import likeness
-from embedding_assets.importing.guessing import ALIKE, Fresh, guess
+from embedding_assets.importing.guessing import ALIKE, Fresh, guess, guess_dimensions
 from embedding_assets.planning import estimate_api_tokens
 from embedding_assets.providers.base import embed_checked
 from embedding_assets.providers.openai.prices import price_of
 
 if TYPE_CHECKING:
-    from embedding_assets.importing.survey import Sampled
+    from embedding_assets.importing.survey import Sampled, Survey
     from embedding_assets.importing.target import Target
 
 _FEW: Final = 8
@@ -69,6 +69,31 @@ def compare(
     if differing:
         _refuse(target, sample, fresh, comparison, of=of, drop=drop)
     return comparison
+
+
+def refuse_whole(target: Target, survey: Survey, sample: Sequence[Sampled]) -> None:
+    """Refuse what by its lengths alone is not the model's, without a text sent anywhere for it.
+
+    Args:
+        target: says which model.
+        survey: of all vectors.
+        sample: where none can be taken over, of those that have the model's dimensions.
+
+    Raises:
+        ImportRefusedError: more vectors have another length than could be the model's.
+    """
+    fit = survey.usable + survey.present
+    found = "{:,} of " + f"{survey.read:,} vectors are not of space {target.space.name}: "
+    if (count := survey.refused["wrong_dimensions"]) > fit:
+        other = min(survey.dimensions - {target.space.dimensions})
+        raise ImportRefusedError(found.format(count) + guess_dimensions(target, other))
+    if (count := survey.refused["not_unit_length"]) > fit:
+        if not target.by_api and not survey.usable:
+            compare(target, sample, of=len(sample), drop=False)
+        raise ImportRefusedError(
+            f"{found.format(count)}{target.space.model} makes unit vectors, and these are scaled, not normalized, or "
+            "of another model"
+        )
 
 
 def _refuse(

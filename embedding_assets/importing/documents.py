@@ -5,16 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from pydantic import ValidationError
 
-from embedding_assets.errors import ConfigurationError, ImportRefusedError
-from embedding_assets.importing.comparison import compare
-from embedding_assets.importing.guessing import guess_dimensions
+from embedding_assets.errors import ConfigurationError
+from embedding_assets.importing.comparison import compare, refuse_whole
 from embedding_assets.importing.report import ImportReport
 from embedding_assets.importing.survey import API_SAMPLE, LOCAL_SAMPLE, Reservoir, Sampled, Survey, judge_vectors
 from embedding_assets.importing.target import find_target, register_target, without_runs
@@ -86,6 +85,15 @@ class _Document:
         return LoadedDocument(self.origin, self.digest or own, frozenset(self.hashes))
 
 
+@dataclass(slots=True)
+class _Portion:
+    """What is stored together: chunks, documents that are complete, and vectors of chunks by their hashes."""
+
+    chunks: list[ProcessedChunk] = field(default_factory=list)
+    completed: list[LoadedDocument] = field(default_factory=list)
+    vectors: dict[str, tuple[ProcessedChunk, ForeignChunk]] = field(default_factory=dict)
+
+
 def import_documents(
     settings: Settings,
     database: Database,
@@ -120,8 +128,8 @@ def import_documents(
         )
     target = find_target(settings, database)
     with snapshot(database) as connection, options.progress("reading", None) as advance:
-        survey, sample, dimensions = _survey(connection, target, source, options, advance)
-    _refuse_at_once(target, survey, sample, dimensions)
+        survey, sample = _survey(connection, target, source, options, advance)
+    refuse_whole(target, survey, sample)
     comparison = compare(target, sample, of=survey.usable, drop=options.drop_differing, notice=options.notice)
     report = ImportReport(
         what,
@@ -147,9 +155,9 @@ def import_documents(
 
 def _survey(
     connection: Connection, target: Target, source: Source, options: ImportOptions, advance: Callable[[int], None]
-) -> tuple[Survey, list[Sampled], set[int]]:
+) -> tuple[Survey, list[Sampled]]:
     size = options.sample or (API_SAMPLE if target.by_api else LOCAL_SAMPLE)
-    survey, fit, scaled, dimensions, making = Survey(), Reservoir(size), Reservoir(size), set[int](), _Making()
+    survey, fit, scaled, making = Survey(), Reservoir(size), Reservoir(size), _Making()
     column = target.column.name if target.column else None
     for portion in source(connection):
         survey.read += len(portion)
@@ -172,11 +180,11 @@ def _survey(
                     fit.offer(sampled)
                     continue
                 survey.refuse(unfit[place], foreign.key)
-                dimensions.add(len(foreign.vector))
+                survey.dimensions.add(len(foreign.vector))
                 if unfit[place] == "not_unit_length":
                     scaled.offer(sampled)
         advance(len(portion))
-    return survey, fit.items or scaled.items, dimensions
+    return survey, fit.items or scaled.items
 
 
 def _others(chunk: ProcessedChunk) -> dict[str, str]:
@@ -188,23 +196,6 @@ def _others(chunk: ProcessedChunk) -> dict[str, str]:
     return {name: text for name, text in others.items() if text}
 
 
-def _refuse_at_once(target: Target, survey: Survey, sample: Sequence[Sampled], dimensions: set[int]) -> None:
-    """Refuse what is not the model's as a whole, without a text sent anywhere for it."""
-    fit = survey.usable + survey.present
-    if survey.refused["wrong_dimensions"] > fit:
-        raise ImportRefusedError(
-            f"{survey.refused['wrong_dimensions']:,} of {survey.read:,} vectors are not of space {target.space.name}: "
-            f"{guess_dimensions(target, min(dimensions - {target.space.dimensions}))}"
-        )
-    if survey.refused["not_unit_length"] > fit:
-        if not target.by_api and not survey.usable:
-            compare(target, sample, of=len(sample), drop=False)
-        raise ImportRefusedError(
-            f"{survey.refused['not_unit_length']:,} of {survey.read:,} vectors are not unit vectors, as those of "
-            f"{target.space.model} are: they are scaled, not normalized, or of another model"
-        )
-
-
 def _copy(target: Target, source: Source, differing: set[str], report: ImportReport, options: ImportOptions) -> None:
     making, document = _Making(), None
     with (
@@ -214,13 +205,11 @@ def _copy(target: Target, source: Source, differing: set[str], report: ImportRep
     ):
         for portion in source(connection):
             locks.check()
-            chunks: list[ProcessedChunk] = []
-            vectors: dict[str, tuple[ProcessedChunk, ForeignChunk]] = {}
-            completed: list[LoadedDocument] = []
+            made = _Portion()
             unfit = judge_vectors(target.space, [foreign.vector for foreign in portion])
             for place, foreign in enumerate(portion):
                 if document is not None and document.origin != foreign.origin:
-                    completed.append(document.loaded())
+                    made.completed.append(document.loaded())
                     document = None
                 # What is loaded may be in newer chunks than these, which then find no row to write to.
                 if document is None and not foreign.is_loaded:
@@ -231,30 +220,23 @@ def _copy(target: Target, source: Source, differing: set[str], report: ImportRep
                     continue
                 if document is not None:
                     document.hashes.append(chunk.chunk_hash)
-                    chunks.append(chunk)
+                    made.chunks.append(chunk)
                 if place not in unfit and foreign.key not in differing:
-                    vectors[chunk.chunk_hash] = (chunk, foreign)
-            _store(target, connection, chunks, completed, vectors, report)
+                    made.vectors[chunk.chunk_hash] = (chunk, foreign)
+            _store(target, connection, made, report)
             advance(len(portion))
         if document is not None:
-            _store(target, connection, [], [document.loaded()], {}, report)
+            _store(target, connection, _Portion(completed=[document.loaded()]), report)
 
 
-def _store(
-    target: Target,
-    connection: Connection,
-    chunks: Sequence[ProcessedChunk],
-    completed: Sequence[LoadedDocument],
-    vectors: dict[str, tuple[ProcessedChunk, ForeignChunk]],
-    report: ImportReport,
-) -> None:
+def _store(target: Target, connection: Connection, portion: _Portion, report: ImportReport) -> None:
     assert target.column is not None
-    added, removed = store_chunks(target.database, chunks, completed)
+    added, removed = store_chunks(target.database, portion.chunks, portion.completed)
     report.added += added
     report.removed += removed
-    if not vectors:
+    if not portion.vectors:
         return
-    pairs = list(vectors.values())
+    pairs = list(portion.vectors.values())
     texts = [embedded_text(chunk.context_header, chunk.chunk_text) for chunk, _ in pairs]
     rows = [
         PendingChunk(chunk.chunk_hash, text, fingerprint, (chunk.chunk_hash,))

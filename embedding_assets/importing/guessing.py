@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 ALIKE: Final = 0.999
 """Cosine from which two vectors are of one model and text; its own variation stays above."""
+_SHORT: Final = 16
+"""Tokens of a text that no model cuts."""
+
 _FEWEST: Final = 6
 """Vectors of which a pattern can be seen."""
 
@@ -36,13 +39,25 @@ class Fresh:
     tokens: int
 
 
+@dataclass(frozen=True, slots=True)
+class _Case:
+    """A sample beside what the model has just made of it: vectors of shape (n, dimensions), in one order."""
+
+    sample: list[Sampled]
+    tokens: NDArray[np.int64]
+    theirs: NDArray[np.float64]
+    ours: NDArray[np.float64]
+    cosines: NDArray[np.float64]
+
+
 def guess(target: Target, sample: Sequence[Sampled], fresh: dict[int, Fresh]) -> str:
     """What differs, and what to set; nothing more is sent to an API."""
     places = sorted(fresh)
     theirs = np.stack([sample[place].vector for place in places]).astype(np.float64)
     ours = np.stack([fresh[place].vector for place in places]).astype(np.float64)
-    cosines = _cosines(theirs, ours)
-    for found in _guesses(target, sample, fresh, places, theirs, ours, cosines):
+    tokens = np.array([fresh[place].tokens for place in places])
+    case = _Case([sample[place] for place in places], tokens, theirs, ours, _cosines(theirs, ours))
+    for found in _guesses(target, case):
         return found
     return (
         f"They are of another model, or of another version of it; set {_model_setting(target)} to the one that made "
@@ -64,36 +79,27 @@ def guess_dimensions(target: Target, dimensions: int) -> str:
     )
 
 
-def _guesses(
-    target: Target,
-    sample: Sequence[Sampled],
-    fresh: dict[int, Fresh],
-    places: list[int],
-    theirs: NDArray[np.float64],
-    ours: NDArray[np.float64],
-    cosines: NDArray[np.float64],
-) -> Iterator[str]:
+def _guesses(target: Target, case: _Case) -> Iterator[str]:
     """Guesses that hold, the surest first."""
-    alike = cosines >= ALIKE
+    alike = case.cosines >= ALIKE
     if alike.all():
-        yield _scale(theirs, ours)
+        yield _scale(case.theirs, case.ours)
         return
-    counts = np.array([fresh[place].tokens for place in places])
-    if alike.any() and counts[~alike].min() >= counts[alike].max() > 8:
+    if alike.any() and (shortest := case.tokens[~alike].min()) >= case.tokens[alike].max() > _SHORT:
+        setting = "EMBEDDING_OPENAI_MAX_INPUT_TOKENS" if target.by_api else "EMBEDDING_MAX_SEQ_LENGTH"
         yield (
-            f"Only texts of {counts[~alike].min():,} tokens and more differ: another number of tokens was read of a "
-            "text; set EMBEDDING_MAX_SEQ_LENGTH (EMBEDDING_OPENAI_MAX_INPUT_TOKENS) to theirs"
+            f"Only texts of {shortest:,} tokens and more differ: of a text another number of tokens was read; set "
+            f"{setting} to theirs"
         )
-        return
-    tried = [sample[places[row]] for row in np.flatnonzero(~alike)[:_TRIED]]
+    tried = [case.sample[row] for row in np.flatnonzero(~alike)[:_TRIED]]
     if not target.by_api:
         yield from _tried_prompts(target, tried)
         yield from _tried_texts(target, tried)
-    if _find_their_own(theirs, ours):
+    if _find_their_own(case.theirs, case.ours):
         yield (
-            f"It is this model, by all appearances (cosine {np.median(cosines):.2f}, and each is nearest to its own "
-            "text), but other texts: with a prompt before each (EMBEDDING_DOCUMENT_PROMPT), with or without a header, "
-            "or of another column"
+            f"It is this model, by all appearances (cosine {np.median(case.cosines):.2f}, and each is nearest to its "
+            "own text), but other texts: with another prompt before each (EMBEDDING_DOCUMENT_PROMPT), with or without "
+            "a header, or of another column"
         )
 
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from embedding_assets.errors import ConfigurationError, ImportRefusedError
-from embedding_assets.importing.comparison import compare
-from embedding_assets.importing.guessing import guess_dimensions
+from embedding_assets.errors import ConfigurationError
+from embedding_assets.importing.comparison import compare, refuse_whole
 from embedding_assets.importing.report import UNKNOWN_EDITS, ImportReport
 from embedding_assets.importing.survey import (
     API_SAMPLE,
@@ -46,7 +45,6 @@ class _Found:
     survey: Survey
     sample: Reservoir
     scaled: Reservoir
-    lengths: set[int] = field(default_factory=set)
 
 
 def key_columns(table: Table, names: Sequence[str]) -> tuple[str, ...]:
@@ -80,7 +78,7 @@ def import_keyed(
         found = _survey(connection, target, source, options, advance)
         sample = _with_texts(connection, target, found)
     survey = found.survey
-    _refuse_at_once(target, found, sample)
+    refuse_whole(target, survey, sample)
     comparison = compare(target, sample, of=survey.usable, drop=options.drop_differing, notice=options.notice)
     report = ImportReport(
         what,
@@ -145,7 +143,7 @@ def _usable(
         elif place in unfit:
             survey.refuse(unfit[place], _shown(item.key))
             if found and item.vector is not None:
-                found.lengths.add(len(item.vector))
+                survey.dimensions.add(len(item.vector))
                 if unfit[place] == "not_unit_length":
                     found.scaled.offer(Sampled(_shown(item.key), match.row.key, "", item.vector))
         else:
@@ -166,24 +164,6 @@ def _with_texts(connection: Connection, target: Target, found: _Found) -> list[S
         if one.row_key in texts
     ]
     return [one for one in completed if one.text.strip()]
-
-
-def _refuse_at_once(target: Target, found: _Found, sample: Sequence[Sampled]) -> None:
-    """Refuse what is not the model's as a whole, without a text sent anywhere for it."""
-    survey = found.survey
-    fit = survey.usable + survey.present
-    if survey.refused["wrong_dimensions"] > fit:
-        raise ImportRefusedError(
-            f"{survey.refused['wrong_dimensions']:,} of {survey.read:,} vectors are not of space {target.space.name}: "
-            f"{guess_dimensions(target, min(found.lengths))}"
-        )
-    if survey.refused["not_unit_length"] > fit:
-        if not target.by_api and not survey.usable:
-            compare(target, sample, of=len(sample), drop=False)
-        raise ImportRefusedError(
-            f"{survey.refused['not_unit_length']:,} of {survey.read:,} vectors are not unit vectors, as those of "
-            f"{target.space.model} are: they are scaled, not normalized, or of another model"
-        )
 
 
 def _copy(

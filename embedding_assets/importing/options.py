@@ -11,13 +11,9 @@ Progress = Callable[[str, int | None], AbstractContextManager[Callable[[int], No
 
 
 @contextmanager
-def silent(title: str, total: int | None) -> Iterator[Callable[[int], None]]:  # noqa: ARG001
+def silent(_: str, __: int | None) -> Iterator[Callable[[int], None]]:
     """No progress."""
     yield lambda _: None
-
-
-def unheard(line: str) -> None:  # noqa: ARG001
-    """No notice."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,4 +32,4 @@ class ImportOptions:
     drop_differing: bool = False
     sample: int | None = None
     progress: Progress = silent
-    notice: Callable[[str], None] = unheard
+    notice: Callable[[str], None] = lambda _: None

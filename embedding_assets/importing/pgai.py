@@ -140,8 +140,8 @@ def check_importable(vectorizer: Vectorizer) -> None:
     if vectorizer.store is None:
         raise ConfigurationError(
             f"vectorizer {vectorizer} keeps its vectors in column {vectorizer.column} of {vectorizer.source}; run "
-            f"`embedding-assets adopt {vectorizer.source} --text {vectorizer.text} --column {vectorizer.column} --yes`, "
-            f"then `embedding-assets import column {vectorizer.source}.{vectorizer.column}`"
+            f"`embedding-assets adopt {vectorizer.source} --text {vectorizer.text} --column {vectorizer.column} "
+            f"--yes`, then `embedding-assets import column {vectorizer.source}.{vectorizer.column}`"
         )
 
 

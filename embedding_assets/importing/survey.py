@@ -53,7 +53,7 @@ class Survey:
         usable: of the others, ones that can be taken over.
         refused: reason → how many cannot be.
         examples: reason → the first keys.
-        longest: lengths of unfit vectors, the shortest and the longest; None where all have the model's.
+        dimensions: of the vectors that cannot be.
     """
 
     read: int = 0
@@ -61,6 +61,7 @@ class Survey:
     usable: int = 0
     refused: Counter[str] = field(default_factory=Counter)
     examples: dict[str, list[str]] = field(default_factory=dict)
+    dimensions: set[int] = field(default_factory=set)
 
     def refuse(self, reason: str, key: str) -> None:
         """Count what cannot be taken over."""

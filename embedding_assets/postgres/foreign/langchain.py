@@ -102,19 +102,11 @@ def read_collection(connection: Connection, collection: Collection) -> Iterator[
     )
     parameters = [] if collection.number is None else [collection.number]
     for rows in read_portions(connection, query, parameters):
-        yield [_chunk(collection.name, *row) for row in rows]
+        yield [_chunk(collection.name, row) for row in rows]
 
 
-def _chunk(
-    name: str,
-    key: str,
-    text: str | None,
-    vector: list[float] | None,
-    metadata: dict[str, Any],
-    document: str,
-    place: int,
-    total: int,
-) -> ForeignChunk:
+def _chunk(name: str, row: tuple[Any, ...]) -> ForeignChunk:
+    key, text, vector, metadata, document, place, total = row
     title = metadata.get("title")
     return ForeignChunk(
         key=key,

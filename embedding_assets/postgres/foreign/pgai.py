@@ -158,7 +158,7 @@ def read_store(connection: Connection, vectorizer: Vectorizer, manner: str) -> I
     )
     lines = _header_lines(vectorizer.template)
     for rows in read_portions(connection, query):
-        yield [_chunk(lines, *row) for row in rows]
+        yield [_chunk(lines, row) for row in rows]
 
 
 def _source_and_digest(connection: Connection, vectorizer: Vectorizer, manner: str) -> tuple[Source, sql.Composable]:
@@ -176,17 +176,8 @@ def _source_and_digest(connection: Connection, vectorizer: Vectorizer, manner: s
     return source, sql.SQL("(SELECT {} FROM (SELECT {}) AS made)").format(document_digest(manner), source.documents())
 
 
-def _chunk(
-    lines: int,
-    number: str,
-    origin: str,
-    chunk: str,
-    vector: list[float] | None,
-    place: int,
-    total: int,
-    digest: str,
-    is_loaded: bool,
-) -> ForeignChunk:
+def _chunk(lines: int, row: tuple[Any, ...]) -> ForeignChunk:
+    number, origin, chunk, vector, place, total, digest, is_loaded = row
     parts = chunk.split("\n", lines) if lines else [chunk]
     # Header, newline, text is what a model reads: parted at a newline, that is the chunk to the letter.
     is_parted = len(parts) == lines + 1 and parts[-1].strip() and any(parts[:-1])
