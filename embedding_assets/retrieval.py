@@ -96,7 +96,7 @@ def search(
     if k < 1:
         raise ConfigurationError(f"k is {k}, but a search returns at least 1 chunk")
     with ExitStack() as stack:
-        database = database or stack.enter_context(open_database(settings))
+        database = database or stack.enter_context(open_database(settings, reading=True))
         stack.enter_context(correlate())
         serving = select_for_search(settings, database, provider).column
         patient = settings.with_patience(_PATIENCE_SECONDS)

@@ -59,7 +59,7 @@ def adopt(
             config = _completed(database, settings) if asks else settings.source
             plan = plan_adoption(database, config)
             if not yes:
-                _show_plan(plan, as_json=as_json)
+                _show_plan(plan, asks=asks, as_json=as_json)
             if yes or (asks and typer.confirm("Do it?", err=True)):
                 adopt_table(database, config)
                 _show_done(plan, as_json=as_json)
@@ -103,14 +103,21 @@ def _completed(database: Database, settings: Settings) -> TableConfig:
     return settings.with_group("source", **changes).source
 
 
-def _show_plan(plan: Adoption, *, as_json: bool) -> None:
+def _show_plan(plan: Adoption, *, asks: bool, as_json: bool) -> None:
     if as_json:
         show(_document(plan, done=False), "", as_json=True)
         return
     rows = "" if plan.rows < 0 else f" (about {counted(plan.rows, 'row')})"
     _show_steps(f"Adopting {plan.table}{rows} takes", plan.steps, as_json=False)
     _show_steps("The first run of `embedding-assets embed` then does", plan.later, as_json=False)
-    out.print("Nothing was changed. Do it with [bold]--yes[/bold].")
+    for name in plan.filled:
+        out.print(
+            f"Column {name} has vectors and is left alone; to go on with them, say --column {name}.",
+            highlight=False,
+            markup=False,
+        )
+    if not asks:
+        out.print("Nothing was changed. Do it with [bold]--yes[/bold].")
 
 
 def _show_steps(title: str, steps: Sequence[Step], *, as_json: bool) -> None:
@@ -147,6 +154,7 @@ def _document(plan: Adoption, *, done: bool) -> dict[str, object]:
         "column": table.vectors,
         "records": table.records,
         "rows": plan.rows,
+        "filled": list(plan.filled),
         "steps": [asdict(step) for step in plan.steps],
         "later": [asdict(step) for step in plan.later],
     }

@@ -69,7 +69,7 @@ def migrate(as_json: Json = False) -> None:
     from embedding_assets.postgres.schema import migrate as bring_up_to_date
 
     with session() as settings, Database(resolve_url(settings), settings.database, settings.source) as database:
-        changed = bring_up_to_date(database)
+        changed = bring_up_to_date(database, asked=True)
         state = "is now" if changed else "was already"
         view = f"The schema {state} at version {HEAD} ({escape(database.address)})."
         show({"changed": changed, "version": HEAD}, view, as_json=as_json)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from urllib.parse import urlsplit
 
-from pydantic import ValidationError
+from pydantic import AliasChoices, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 _PERHAPS_SECRET = ("_URL", "_KEY", "_HEADERS", "_PARAMETERS", "_BODY", "_BODY_DOCUMENT", "_BODY_QUERY")
@@ -14,6 +14,14 @@ class EnvironmentSettings(BaseSettings):
     """A group of settings, each of which is a variable."""
 
     model_config = SettingsConfigDict(extra="ignore", frozen=True, env_ignore_empty=True, protected_namespaces=())
+
+    @classmethod
+    def variable(cls, name: str) -> str:
+        """The variable that sets the field ``name``."""
+        alias = cls.model_fields[name].validation_alias
+        if isinstance(alias, AliasChoices) and isinstance(alias.choices[0], str):
+            return alias.choices[0]
+        return f"{cls.model_config.get('env_prefix', '')}{name}".upper()
 
 
 def describe_validation_error(error: ValidationError, prefix: str) -> list[str]:

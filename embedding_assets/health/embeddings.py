@@ -86,13 +86,14 @@ def coverage(backlog: Backlog, config: EmbeddingConfig) -> Verdict:
     )
 
 
-def backlog_age(oldest: datetime | None, now: datetime, hours: float) -> Verdict:
+def backlog_age(oldest: datetime | None, now: datetime, hours: float, *, is_recorded: bool = True) -> Verdict:
     """No chunk has been pending for too long.
 
     Args:
         oldest: since when the longest waiting one has been; None when none waits.
         now: the time.
         hours: how long is acceptable.
+        is_recorded: the table says so; without, ``oldest`` is the end of the last run.
     """
     waiting = now - oldest if oldest else timedelta()
     passed = waiting <= timedelta(hours=hours)
@@ -101,7 +102,8 @@ def backlog_age(oldest: datetime | None, now: datetime, hours: float) -> Verdict
     else:
         since = "" if passed else f", since {moment(oldest)}"
         waited = f"{waiting / timedelta(hours=1):,.1f} h"
-        found = f"the oldest pending chunk has waited {waited}{since}; up to {hours:g} h are fine"
+        who = "the oldest pending chunk has waited" if is_recorded else "chunks are pending, and no run has ended for"
+        found = f"{who} {waited}{since}; up to {hours:g} h are fine"
     return checks.BACKLOG_AGE.verdict(
         passed, found, {"oldest_pending_hours": round(waiting / timedelta(hours=1), 2), "limit_hours": hours}
     )

@@ -121,7 +121,7 @@ def _judge_backlog(database: Database, column: SpaceColumn, settings: Settings, 
     return [
         embeddings.throughput(run, config),
         embeddings.coverage(backlog, config),
-        embeddings.backlog_age(oldest, datetime.now(UTC), config.backlog_age_hours),
+        embeddings.backlog_age(oldest, datetime.now(UTC), config.backlog_age_hours, is_recorded=database.table.is_own),
         embeddings.quarantine_empty(backlog),
         embeddings.hashes_reachable(backlog),
     ]

@@ -57,6 +57,7 @@ class Adoption:
         rows: of the table, about; -1: not known.
         steps: done at once.
         later: done by the first run, which knows the model and so the length of its vectors.
+        filled: other columns of vectors that are there; they are left alone.
         is_known: whether it was adopted before, so that only what is missing is put back.
     """
 
@@ -64,6 +65,7 @@ class Adoption:
     rows: int
     steps: tuple[Step, ...]
     later: tuple[Step, ...]
+    filled: tuple[str, ...]
     is_known: bool
 
 
@@ -222,8 +224,17 @@ def _plan(connection: Connection, config: TableConfig) -> Adoption:
             ),
             Step(f"CREATE INDEX CONCURRENTLY … ON {table} USING hnsw ({table.vectors} …)", "SHARE UPDATE EXCLUSIVE"),
         ),
+        tuple(
+            name
+            for name, kind in relation.columns.items()
+            if kind.rpartition(".")[2] in ("vector", "halfvec") and name != table.vectors and not _is_ours(known, name)
+        ),
         known is not None,
     )
+
+
+def _is_ours(known: Table | None, name: str) -> bool:
+    return known is not None and name.startswith("embedding")
 
 
 def _new_column(table: Table) -> list[Step]:

@@ -118,7 +118,8 @@ def fetch_pending(
     # Lengths are known without reading what lies out of line: only texts of the window are read.
     query = sql.SQL("""
         SELECT embedding_position, {text}, {fingerprint}, {key} FROM (
-            SELECT *, sum(embedding_bytes) OVER (ROWS UNBOUNDED PRECEDING) - embedding_bytes AS embedding_before FROM (
+            SELECT *, sum(embedding_bytes) OVER (ORDER BY embedding_position ROWS UNBOUNDED PRECEDING)
+                - embedding_bytes AS embedding_before FROM (
                 SELECT k.*, {order} AS embedding_position, {bytes}::bigint AS embedding_bytes
                 FROM {rows} k
                 WHERE {is_due} AND {order} >= %(lower)s AND {order} < %(upper)s AND {order} > %(after)s
@@ -347,16 +348,25 @@ def oldest_pending(database: Database, column: SpaceColumn) -> datetime | None:
 
     That is since its text came or was edited, a vector of it was taken away, or the space is there. Quarantined
     chunks, and those that no partition reaches, do not count. Reads the backlog through its partial index, however
-    large the table. In a table of the user's nothing says since when, and it is None.
+    large the table.
+
+    In a table of the user's nothing says since when: there it is the end of the last run. The chunk may have waited
+    before, or have come since.
     """
     table = database.table
-    if not table.is_own:
-        return None
+    since = sql.SQL("min(pending_since)" if table.is_own else "max(r.finished_at)")
     query = sql.SQL("""
-        SELECT greatest(min(pending_since), (SELECT created_at FROM embedding_spaces WHERE name = %(space)s))
-        FROM {rows} k WHERE {is_missing} AND {reachable} AND {not_quarantined} HAVING count(*) > 0
+        SELECT greatest({since}, (SELECT created_at FROM embedding_spaces WHERE name = %(space)s))
+        FROM {rows} k {runs} WHERE {is_missing} AND {reachable} AND {not_quarantined} HAVING count(*) > 0
     """).format(
+        since=since,
         rows=table.rows,
+        runs=sql.SQL(
+            ""
+            if table.is_own
+            else "LEFT JOIN (SELECT max(finished_at) AS finished_at FROM embedding_runs "
+            "WHERE space = %(space)s) r ON true"
+        ),
         is_missing=_is_missing(column),
         reachable=table.reachable(),
         not_quarantined=_not_quarantined(table),
@@ -365,7 +375,9 @@ def oldest_pending(database: Database, column: SpaceColumn) -> datetime | None:
     def work(connection: Connection) -> datetime | None:
         # Whatever the statistics say of a load that has ended since. A space that is loaded for the first time may be
         # without the partial index, and then nearly all of the table is its backlog.
-        partial = connection.execute("SELECT to_regclass(quote_ident(%s))", [column.pending_index]).fetchone()
+        partial = connection.execute(
+            "SELECT to_regclass(format('%%I.%%I', %s::text, %s::text))", [table.schema, column.pending_index]
+        ).fetchone()
         if partial != (None,):
             connection.execute("SELECT set_config('enable_seqscan', 'off', true)")
         row = connection.execute(query, {"space": column.space.name}).fetchone()

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from embedding_assets.config import Settings
 from embedding_assets.postgres.connection import Database
-from embedding_assets.postgres.schema import migrate
+from embedding_assets.postgres.schema import check_readable, migrate
 from embedding_assets.postgres.server.embedded import start_embedded_server
 from embedding_assets.postgres.url import normalize_url
 
@@ -20,12 +20,19 @@ def resolve_url(settings: Settings) -> str:
 
 
 @contextmanager
-def open_database(settings: Settings) -> Iterator[Database]:
+def open_database(settings: Settings, *, reading: bool = False) -> Iterator[Database]:
     """The configured database, started if it is the embedded one, its schema up to date; closed at the end.
+
+    Args:
+        settings: which database, and which table in it.
+        reading: only searches follow, for which an older or newer schema may do.
 
     Raises:
         DatabaseError: it cannot be reached, lacks pgvector, or refuses what is needed.
     """
     with Database(resolve_url(settings), settings.database, settings.source) as database:
-        migrate(database)
+        if reading:
+            check_readable(database)
+        else:
+            migrate(database)
         yield database

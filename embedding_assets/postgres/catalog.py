@@ -12,6 +12,7 @@ from psycopg.errors import DiskFull
 
 from embedding_assets.errors import DatabaseError
 from embedding_assets.postgres.locks import TABLE_LOCK, hold
+from embedding_assets.postgres.partitioned import create_partitioned_index, drop_partitioned_index
 
 if TYPE_CHECKING:
     from embedding_assets.config import IndexConfig
@@ -66,7 +67,11 @@ def describe_index(database: Database, name: str) -> IndexState:
 def describe(connection: Connection, table: Table, name: str) -> IndexState:
     """As ``describe_index``, on a connection at hand."""
     query = """
-        SELECT i.indisvalid, pg_relation_size(c.oid), o.opcname, coalesce(c.reloptions, '{}'), a.amname
+        SELECT i.indisvalid,
+               pg_relation_size(c.oid) + coalesce(
+                   (SELECT sum(pg_relation_size(relid)) FROM pg_partition_tree(c.oid) WHERE relid <> c.oid), 0
+               )::bigint,
+               o.opcname, coalesce(c.reloptions, '{}'), a.amname
         FROM pg_class c
         JOIN pg_am a ON a.oid = c.relam
         JOIN pg_index i ON i.indexrelid = c.oid
@@ -153,7 +158,11 @@ def drop_index(connection: Connection, table: Table, name: str) -> None:
         DatabaseError: it could not be dropped.
     """
     try:
-        if describe(connection, table, name).exists:
+        if not describe(connection, table, name).exists:
+            return
+        if table.is_partitioned:
+            drop_partitioned_index(connection, table, name)
+        else:
             connection.execute(
                 sql.SQL("DROP INDEX CONCURRENTLY IF EXISTS {}").format(sql.Identifier(table.schema, name))
             )
@@ -185,10 +194,11 @@ def create_index(
         drop_index(connection, table, name)
         for parameter, value in settings.items():
             connection.execute("SELECT set_config(%s, %s, false)", [parameter, value])
-        connection.execute(
-            sql.SQL("CREATE INDEX CONCURRENTLY {} ON {} {}").format(sql.Identifier(name), table.relation, definition),
-            [],
-        )
+        if table.is_partitioned:
+            create_partitioned_index(connection, table, name, definition)
+        else:
+            create = sql.SQL("CREATE INDEX CONCURRENTLY {} ON {} {}")
+            connection.execute(create.format(sql.Identifier(name), table.relation, definition), [])
     except DiskFull as error:
         if settings.get("max_parallel_maintenance_workers", "0") == "0":
             raise not_built(name, error) from None

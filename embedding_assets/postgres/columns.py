@@ -196,15 +196,17 @@ def _index_name(connection: Connection, table: Table, column: str) -> str:
         SELECT c.relname FROM pg_index i JOIN pg_class c ON c.oid = indexrelid JOIN pg_am m ON m.oid = c.relam
         JOIN pg_attribute a ON a.attrelid = indrelid AND a.attnum = indkey[0]
         WHERE indrelid = to_regclass(format('%%I.%%I', %s::text, %s::text)) AND attname = %s AND amname = 'hnsw'
-          AND indpred IS NULL AND indisvalid AND length(c.relname) <= %s ORDER BY c.relname LIMIT 1
+          AND indpred IS NULL AND indisvalid AND octet_length(c.relname::text) <= %s
+          AND position('%%' IN c.relname) = 0 ORDER BY c.relname LIMIT 1
         """,
         [table.schema, table.name, column, _LONGEST_INDEX],
     ).fetchone()
     if row is not None:
         return str(row[0])
-    base = f"idx_knowledge_{column}" if table.is_own else f"{table.name}_{column}_hnsw"
+    # The driver would take a percent sign for a placeholder.
+    base = f"idx_knowledge_{column}" if table.is_own else f"{table.name}_{column}_hnsw".replace("%", "_")
     if len(base.encode()) > _LONGEST_INDEX:
-        base = f"{base[:40]}_{hashlib.sha256(base.encode()).hexdigest()[:8]}"
+        base = f"{base.encode()[:40].decode(errors='ignore')}_{hashlib.sha256(base.encode()).hexdigest()[:8]}"
     for number in range(1, 100):
         name = base if number == 1 else f"{base[: _LONGEST_INDEX - 3]}_{number}"
         query = "SELECT to_regclass(format('%%I.%%I', %s::text, %s::text))"

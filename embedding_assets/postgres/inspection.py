@@ -33,6 +33,9 @@ _UNFIT_KEYS: Final = {"real", "double precision"}
 """Their text depends on settings, and equal numbers may not be found again."""
 
 
+_LONGEST_NAME: Final = 63
+
+
 @dataclass(frozen=True, slots=True)
 class Relation:
     """A table as PostgreSQL's catalog has it.
@@ -134,7 +137,7 @@ def plan_table(connection: Connection, relation: Relation, config: TableConfig) 
         metadata=tuple(Column(name, relation.columns[name]) for name in config.metadata),
         where=config.where,
         vectors=config.column or _free_column(relation),
-        kind=relation.kind,
+        is_partitioned=relation.kind == "p",
     )
     table = replace(table, found_column=table.vectors in relation.columns)
     _check_vector_column(connection, relation, table.vectors)
@@ -214,6 +217,10 @@ def _free_column(relation: Relation) -> str:
 
 
 def _check_vector_column(connection: Connection, relation: Relation, name: str) -> None:
+    if "%" in name or len(name.encode()) > _LONGEST_NAME:
+        raise ConfigurationError(
+            f"EMBEDDING_TABLE_COLUMN (--column): {name} has a percent sign or more than {_LONGEST_NAME} bytes"
+        )
     if name not in relation.columns:
         return
     kind = relation.columns[name]

@@ -131,7 +131,7 @@ def describe_table(
         where=definition["where"],
         vectors=definition["column"],
         found_column=definition["found_column"],
-        kind=rows[0][1] if rows else "r",
+        is_partitioned=bool(rows) and rows[0][1] == "p",
     )
 
 

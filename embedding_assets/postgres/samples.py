@@ -45,9 +45,11 @@ def table_sample(table: Table, rows: int) -> sql.Composed:
 
 def estimated_rows(table: Table) -> sql.Composed:
     """The number of rows that the last vacuum or ANALYZE counted, as a query; less than 0 before the first."""
-    return sql.SQL("SELECT reltuples FROM pg_class WHERE oid = {}::regclass").format(
-        sql.Literal(table.relation.as_string())
-    )
+    # Of a partitioned table ANALYZE alone counts the rows, and nothing calls that by itself.
+    return sql.SQL(
+        "SELECT sum(reltuples)::real FROM pg_class WHERE relkind = 'r' AND oid IN "
+        "(SELECT {0}::regclass UNION ALL SELECT relid FROM pg_partition_tree({0}))"
+    ).format(sql.Literal(table.relation.as_string()))
 
 
 def sample_vectors(database: Database, column: SpaceColumn, rows: int) -> list[StoredVector]:

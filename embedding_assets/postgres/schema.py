@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import logging
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 from psycopg import errors as pg
 from psycopg import sql
@@ -29,6 +30,10 @@ MINIMUM_POSTGRESQL: Final = 140_000
 
 HEAD: Final = "0011"
 
+_COMPATIBLE: Final = {"read": "0010", "write": "0010"}
+"""The oldest version whose processes may go on searching, or embedding too, beside this schema. It is written down in
+the database, for them to find; a process of this package can do as much with a schema of that version."""
+
 RECORDS: Final = (
     "embedding_adopted_table",
     "embedding_endpoints",
@@ -44,11 +49,39 @@ RECORDS: Final = (
 """Tables that are kept about an adopted one."""
 
 
-def migrate(database: Database) -> bool:
+def check_readable(database: Database) -> None:
+    """Make sure that searches find what they need; a schema of an older or newer version may do, and is left as it is.
+
+    Raises:
+        PgvectorError: the extension is missing or too old.
+        ConfigurationError: the schema is of a version that this package cannot read.
+    """
+    with database.session() as connection:
+        table = database.table
+        version = _current_version(connection, table)
+        if version is not None:
+            _check_pgvector(connection)
+            if version > HEAD and _compatible_from(connection, table, "read") > HEAD:
+                raise ConfigurationError(_too_new(version))
+            if version < _COMPATIBLE["read"]:
+                raise ConfigurationError(
+                    f"the schema has version {version}, and searches need {_COMPATIBLE['read']}; run `embedding-assets "
+                    "migrate`"
+                )
+    if version is None:
+        migrate(database)
+
+
+def migrate(database: Database, *, asked: bool = False) -> bool:
     """Bring what is kept about the table to the current version, and watch the table's texts; makes ``knowledge_base``.
 
     Safe when several processes start at once: one migrates, the others wait for it. No lock is waited for longer than
-    two seconds at a time, since everybody else would wait behind it.
+    two seconds at a time, since everybody else would wait behind it. A newer schema is left as it is where it says that
+    this version can go on with it.
+
+    Args:
+        database: where.
+        asked: somebody asked for it; without, nothing is changed where the table is somebody else's.
 
     Returns:
         Whether anything had to be done.
@@ -71,8 +104,13 @@ def migrate(database: Database) -> bool:
             if version == HEAD:
                 return False
             if version is not None and version > HEAD:
+                if _compatible_from(connection, table, "write") > HEAD:
+                    raise ConfigurationError(_too_new(version))
+                return False
+            if not (table.is_own or asked):
                 raise ConfigurationError(
-                    f"the database has schema version {version}, this package knows {HEAD}; upgrade embedding-assets"
+                    f"what is kept about {table} has version {version}, and this package needs {HEAD}; run "
+                    "`embedding-assets migrate` when that suits you: searches go on without"
                 )
             _ensure_pgvector(connection, table, database.address)
             database.retry(lambda: _upgrade(database, table))
@@ -154,6 +192,19 @@ def unwatched(table: Table, state: str) -> str:
     )
 
 
+def _too_new(version: str) -> str:
+    return f"the database has schema version {version}, this package knows {HEAD}; upgrade embedding-assets"
+
+
+def _compatible_from(connection: Connection, table: Table, use: Literal["read", "write"]) -> str:
+    """The oldest version that may go on beside a newer schema, as that says of itself."""
+    row = connection.execute(
+        "SELECT obj_description(to_regclass(%s), 'pg_class')::jsonb ->> %s",
+        [sql.Identifier(table.records, VERSION_TABLE).as_string(), use],
+    ).fetchone()
+    return (row and row[0]) or "9999"
+
+
 def _current_version(connection: Connection, table: Table) -> str | None:
     name = sql.Identifier(table.records, VERSION_TABLE)
     if connection.execute("SELECT to_regclass(%s)", [name.as_string()]).fetchone() == (None,):
@@ -232,7 +283,7 @@ def _upgrade(database: Database, table: Table) -> None:
     config = alembic.config.Config()
     config.set_main_option("script_location", "embedding_assets.postgres:migrations")
     with engine.connect() as connection:
-        config.attributes.update(connection=connection, is_own=table.is_own)
+        config.attributes.update(connection=connection, schema=table.records, is_own=table.is_own)
         try:
             alembic.command.upgrade(config, HEAD)
         except sqlalchemy.exc.DBAPIError as error:
@@ -251,16 +302,24 @@ def _translated(error: BaseException | None, database: Database) -> BaseExceptio
     return DatabaseError(f"{address}: the schema was not brought up to date ({type(error).__name__})")
 
 
-def run_alembic(connection: sqlalchemy.Connection, *, is_own: bool) -> None:
+def run_alembic(connection: sqlalchemy.Connection, *, schema: str, is_own: bool) -> None:
     """Called by the migration environment: run what is due on this connection, in one transaction.
 
     Args:
         connection: where.
+        schema: of the records; the search path begins with it, and others may have records too.
         is_own: whether the table is ``knowledge_base`` itself, or one that was adopted.
     """
     from alembic import context
 
-    context.configure(connection=connection, version_table=VERSION_TABLE, transactional_ddl=True, is_own=is_own)
+    context.configure(
+        connection=connection,
+        version_table=VERSION_TABLE,
+        version_table_schema=schema,
+        transactional_ddl=True,
+        is_own=is_own,
+    )
     with context.begin_transaction():
         context.run_migrations()
+        connection.exec_driver_sql(f"COMMENT ON TABLE {VERSION_TABLE} IS '{json.dumps(_COMPATIBLE)}'")
     connection.commit()

@@ -53,7 +53,7 @@ class Table:
         where: condition of the rows that are embedded.
         vectors: column for the vectors of the first space.
         found_column: whether that column was there before the table was adopted.
-        kind: ``r``, or ``p`` for a partitioned table.
+        is_partitioned: whether its rows lie in partitions.
     """
 
     schema: str
@@ -67,7 +67,7 @@ class Table:
     where: str | None = None
     vectors: str = "embedding"
     found_column: bool = False
-    kind: str = "r"
+    is_partitioned: bool = False
 
     def __str__(self) -> str:
         return self.name if self.is_own else f"{_as_identifier(self.schema)}.{_as_identifier(self.name)}"

@@ -118,13 +118,13 @@ def _write(
     rows = connection.execute(
         sql.SQL("""
             WITH locked AS MATERIALIZED (
-                SELECT i.chunk_hash FROM {incoming} i JOIN {table} k ON {same_row}
+                SELECT i.ctid AS place FROM {incoming} i JOIN {table} k ON {same_row}
                 WHERE k.{column} IS NULL AND {fingerprint} = i.fingerprint
                   AND EXISTS (SELECT FROM embedding_spaces WHERE name = %s AND column_name = %s)
                 ORDER BY i.chunk_hash FOR NO KEY UPDATE OF k SKIP LOCKED
             )
             UPDATE {table} k SET {column} = i.embedding
-            FROM locked JOIN {incoming} i USING (chunk_hash) WHERE {same_row}
+            FROM locked JOIN {incoming} i ON i.ctid = locked.place WHERE {same_row}
             RETURNING i.chunk_hash, i.key, {fingerprint} = i.fingerprint AND k.{column} IS NOT NULL
         """).format(**names),
         [column.space.name, column.name],

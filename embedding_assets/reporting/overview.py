@@ -8,8 +8,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import SecretStr
-from pydantic_settings import BaseSettings
 
+from embedding_assets.config.environment import EnvironmentSettings
 from embedding_assets.health.embeddings import THROUGHPUT_MINIMUM_CHUNKS
 
 if TYPE_CHECKING:
@@ -202,15 +202,14 @@ class Overview:
 def changed_settings(settings: Settings) -> tuple[ChangedSetting, ...]:
     """The settings that differ from their defaults, by the variable that sets them, without the values of secrets."""
     changed = []
-    for group in (settings, *(value for _, value in settings if isinstance(value, BaseSettings))):
-        prefix = str(group.model_config.get("env_prefix", ""))
+    for group in (settings, *(value for _, value in settings if isinstance(value, EnvironmentSettings))):
         for name, described in type(group).model_fields.items():
             value = getattr(group, name)
             default = described.get_default(call_default_factory=True, validated_data={})
-            if isinstance(value, BaseSettings) or value == default:
+            if isinstance(value, EnvironmentSettings) or value == default:
                 continue
             shown = "set, not shown" if isinstance(value, SecretStr) else str(value)
-            changed.append(ChangedSetting(f"{prefix}{name}".upper(), shown, "" if default is None else str(default)))
+            changed.append(ChangedSetting(group.variable(name), shown, "" if default is None else str(default)))
     return tuple(changed)
 
 

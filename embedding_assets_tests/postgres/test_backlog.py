@@ -75,7 +75,8 @@ def test_pages_hold_every_due_chunk_once_in_hash_order(database, column, execute
     assert (backlog.unreachable, backlog.due) == (unreachable, len(due))
     assert backlog.pending == len(due) + len(waiting) + unreachable
 
-    assert fetch_pending(database, column, range(256), after="", limit=1)[0].text_version == 0
+    [first] = fetch_pending(database, column, range(256), after="", limit=1)
+    assert (first.key, first.fingerprint) == ((due[0],), hashlib.md5(first.text.encode()).hexdigest())
 
 
 def test_what_the_model_reads_and_how_much_it_is(database, column, execute):
@@ -92,14 +93,14 @@ def test_what_the_model_reads_and_how_much_it_is(database, column, execute):
     assert count_backlog_tokens(database, column.space, column) == (5 // 4 + 1) + (16 // 4 + 1) + 11 + most + most
 
 
-@pytest.mark.parametrize("adopted", [False, True], ids=["fresh", "adopted"])
-def test_reading_the_backlog_uses_the_partial_index(empty_url, adopted):
-    with psycopg.connect(empty_url) as connection:
-        connection.execute("CREATE EXTENSION vector")
-        if adopted:
-            connection.execute("CREATE TABLE knowledge_base (chunk_hash varchar(64) UNIQUE, chunk_text text)")
+@pytest.mark.parametrize("collation", ["C", "ucs_basic"])
+def test_reading_the_backlog_uses_the_partial_index(empty_url, collation):
     with Database(empty_url, DatabaseConfig()) as database:
         migrate(database)
+        with psycopg.connect(empty_url) as connection:
+            # Tables of users that earlier versions had adopted have the collation of the user's, in both.
+            for name in ("knowledge_base", "embedding_failures"):
+                connection.execute(f'ALTER TABLE {name} ALTER COLUMN chunk_hash TYPE text COLLATE "{collation}"')
         column = register_space(database, SMALL_SPACE)
         with psycopg.connect(empty_url, autocommit=True) as connection:
             connection.execute(
@@ -107,8 +108,8 @@ def test_reading_the_backlog_uses_the_partial_index(empty_url, adopted):
                 "CASE WHEN n % 50 > 0 THEN '[1,0,0,0,0,0,0,0]'::vector END FROM generate_series(1, 4000) n"
             )
             connection.execute(
-                "INSERT INTO embedding_failures SELECT chunk_hash, %s, 'x', 9, now(), now(), now(), true "
-                "FROM knowledge_base LIMIT 1000",
+                "INSERT INTO embedding_failures (chunk_hash, key, space, error_code, attempts, retry_at, quarantined) "
+                "SELECT chunk_hash, ARRAY[chunk_hash], %s, 'x', 9, now(), true FROM knowledge_base LIMIT 1000",
                 [column.space.name],
             )
             connection.execute("VACUUM ANALYZE knowledge_base, embedding_failures")
@@ -182,3 +183,32 @@ def test_many_pending_texts_are_read_in_windows(database, column):
     first = fetch_pending(database, column, range(256), after="", limit=30)
     rest = fetch_pending(database, column, range(256), after=first[-1].chunk_hash, limit=30)
     assert [chunk.chunk_hash for chunk in first + rest] == hashes
+
+
+def test_a_window_closes_by_bytes(database, column, execute):
+    execute("INSERT INTO knowledge_base (chunk_hash, chunk_text) "
+            "SELECT lpad(to_hex(n), 2, '0'), repeat('x', 100 * (1 + n % 3)) FROM generate_series(1, 90) n")  # fmt: skip
+    found = []
+    after = ""
+    while page := fetch_pending(database, column, range(256), after=after, limit=50, most_bytes=1000):
+        lengths = [len(chunk.text) for chunk in page]
+        # The last one may pass the limit, and nothing comes after it.
+        assert sum(lengths[:-1]) < 1000
+        assert sum(lengths) >= 1000 or page[-1].chunk_hash == "5a"
+        found += page
+        after = page[-1].chunk_hash
+    assert [chunk.chunk_hash for chunk in found] == [f"{n:02x}" for n in range(1, 91)]
+    [alone] = fetch_pending(database, column, range(256), after="", limit=50, most_bytes=1)
+    assert alone.chunk_hash == "01"
+    assert len(fetch_pending(database, column, range(256), after="", limit=7, most_bytes=10**9)) == 7
+
+
+def test_texts_behind_the_window_are_not_read(database, column, execute):
+    execute("ALTER TABLE knowledge_base ALTER COLUMN chunk_text SET STORAGE EXTERNAL")
+    execute("INSERT INTO knowledge_base (chunk_hash, chunk_text) "
+            "SELECT md5(n::text), repeat('x', 100000) FROM generate_series(1, 100) n")  # fmt: skip
+    recorder = PlanRecorder(database)
+    assert len(fetch_pending(recorder, column, range(256), after="", limit=100, most_bytes=250_000)) == 3
+    touched = re.search(r"Buffers: shared hit=(\d+)", recorder.plan)
+    assert touched
+    assert int(touched[1]) * 8192 < 3_000_000  # twice the texts of three rows, and not those of a hundred

@@ -5,17 +5,15 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from embedding_assets.config import DatabaseConfig
-from embedding_assets.errors import ConfigurationError
-from embedding_assets.postgres import schema, spaces
 from embedding_assets.postgres.backlog import oldest_pending
 from embedding_assets.postgres.catalog import drop_index
 from embedding_assets.postgres.connection import Database
 from embedding_assets.postgres.failures import FailedChunk, save_failures
 from embedding_assets.postgres.schema import migrate
 from embedding_assets.postgres.spaces import register_space
+from embedding_assets_tests.support.earlier import make_schema, register
 from embedding_assets_tests.support.fakes import hash_of, insert_chunks
 from embedding_assets_tests.support.tables import (
-    LATER_COLUMNS,
     OTHER_SMALL_SPACE,
     SMALL_SPACE,
     insert_vectors,
@@ -124,21 +122,17 @@ def test_the_backlog_is_read_through_its_index_unless_there_is_none(database, co
         monkeypatch.undo()
     assert scans == (0, 1)
     with database.session() as connection:
-        drop_index(connection, column.pending_index)
+        drop_index(connection, database.table, column.pending_index)
     assert oldest_pending(database, column) is not None
 
 
 def test_an_older_table_counts_from_its_migration(empty_url, monkeypatch):
+    make_schema(empty_url, "0002", monkeypatch)
+    column = register(empty_url, SMALL_SPACE)
+    further = register(empty_url, OTHER_SMALL_SPACE, "embedding_other")
     with Database(empty_url, DatabaseConfig(retry_seconds=5)) as database:
-        monkeypatch.setattr(schema, "HEAD", "0002")
-        migrate(database)
-        monkeypatch.setattr(spaces, "_watch_removals", lambda *_: None)  # as that version did
-        run_sql(empty_url, LATER_COLUMNS)  # read by this version
-        column = register_space(database, SMALL_SPACE)
-        further = register_space(database, OTHER_SMALL_SPACE, new_space=True)
         insert_chunks(database, ["one", "two"])
         [(written,)] = run_sql(empty_url, "SELECT pg_relation_filenode('knowledge_base')")
-        monkeypatch.undo()
         assert migrate(database)
         assert run_sql(empty_url, "SELECT pg_relation_filenode('knowledge_base')") == [(written,)]  # not rewritten
         assert hours_of(oldest_pending(database, column)) == 0
@@ -154,16 +148,6 @@ def test_an_older_table_counts_from_its_migration(empty_url, monkeypatch):
                 f"UPDATE knowledge_base SET {space.name} = NULL",
             )
             assert hours_of(oldest_pending(database, space)) == 0
-
-
-def test_a_column_that_means_something_else_is_refused(empty_url):
-    run_sql(empty_url, "CREATE TABLE knowledge_base (chunk_hash text, chunk_text text, pending_since date)")
-    with (
-        Database(empty_url, DatabaseConfig(retry_seconds=5)) as database,
-        pytest.raises(ConfigurationError, match="column pending_since is date"),
-    ):
-        migrate(database)
-    assert run_sql(empty_url, "SELECT to_regclass('embedding_spaces')") == [(None,)]
 
 
 def quarantine(database, column, settings, *hashes: str) -> None:

@@ -7,18 +7,16 @@ import numpy as np
 import pytest
 
 from embedding_assets import EmbeddingGenerator, search
-from embedding_assets.config import DatabaseConfig, IndexConfig, Settings, get_settings
+from embedding_assets.config import IndexConfig, Settings, get_settings
 from embedding_assets.errors import ConfigurationError
 from embedding_assets.health.audit import audit_space
 from embedding_assets.health.judge import judge_everything
 from embedding_assets.postgres.catalog import describe_index
-from embedding_assets.postgres.connection import Database
 from embedding_assets.postgres.index.build import build_vector_index
 from embedding_assets.postgres.index.lifecycle import build_indexes
 from embedding_assets.postgres.index.recall import measure_recall, planner_uses_index
 from embedding_assets.postgres.index.statistics import measure_vectors
 from embedding_assets.postgres.samples import sample_sources, sample_vectors
-from embedding_assets.postgres.schema import migrate
 from embedding_assets.postgres.search import nearest_chunks
 from embedding_assets.postgres.spaces import list_spaces, register_space
 from embedding_assets.postgres.vectors import write_vectors
@@ -26,7 +24,7 @@ from embedding_assets.providers.space_selection import select_for_run
 from embedding_assets_tests.support.api_runs import configure, sentences
 from embedding_assets_tests.support.fakes import FAKE_SPACE, FakeProvider, hash_of, insert_chunks, vector_of
 from embedding_assets_tests.support.spaces import column_type
-from embedding_assets_tests.support.tables import PlanRecorder, pending_chunks, run_sql, unit_vectors
+from embedding_assets_tests.support.tables import PlanRecorder, pending_chunks, unit_vectors
 from fake_api.server import ApiServer
 
 LONG = replace(FAKE_SPACE, dimensions=3072)
@@ -96,7 +94,7 @@ def test_searches_use_the_index(database, execute, similarity):
     execute(f'ALTER DATABASE "{name}" SET enable_seqscan = off')
     database.close()
     for text in ("text 3", "text 71"):
-        rows = nearest_chunks(recorder, column, vector_of(text, 3072), k=1, where={}, index=CONFIG)
+        rows = nearest_chunks(recorder, column, vector_of(text, 3072), k=1, where=(), index=CONFIG)
         assert [row[0] for row in rows] == [hash_of(text)]
         assert f"Index Scan using {column.index}" in recorder.plan
     assert planner_uses_index(database, column, CONFIG)
@@ -145,42 +143,42 @@ def test_from_an_api_to_the_answer(database, by_api):
     [
         ("halfvec(8)", True, 8, "halfvec(8)"),
         ("halfvec(8)", False, 8, "halfvec(8)"),
-        ("halfvec", True, 8, "halfvec(8)"),
         ("halfvec(8)", False, 12, "vector(12)"),
         ("vector(8)", False, 3072, "halfvec(3072)"),
     ],
 )
-def test_columns_of_an_adopted_table(empty_url, declared, stored, dimensions, outcome):
-    adopt(empty_url, declared, dimensions if stored else None)
-    with Database(empty_url, DatabaseConfig()) as database:
-        migrate(database)
-        column = register_space(database, replace(FAKE_SPACE, dimensions=dimensions), claim_vectors=True)
-        assert column.storage == outcome.partition("(")[0]
-        insert_chunks(database, ["one"])
-        written = pending_chunks(database, column)[-1:]
-        assert len(write_vectors(database, column, written, unit_vectors(1, dimensions)).written) == 1
-    kind = "SELECT format_type(atttypid, atttypmod) FROM pg_attribute WHERE attname = 'embedding' "
-    assert run_sql(empty_url, f"{kind} AND attrelid = 'knowledge_base'::regclass") == [(outcome,)]
+def test_columns_that_are_there(database, execute, declared, stored, dimensions, outcome):
+    declare(execute, declared, dimensions if stored else None)
+    column = register_space(database, replace(FAKE_SPACE, dimensions=dimensions), claim_vectors=True)
+    assert column.storage == outcome.partition("(")[0]
+    insert_chunks(database, ["one"])
+    written = pending_chunks(database, column)[-1:]
+    assert len(write_vectors(database, column, written, unit_vectors(1, dimensions)).written) == 1
+    assert column_type(execute, "embedding") == outcome
 
 
-def test_an_adopted_column_that_no_index_can_have_is_left_untouched(empty_url):
-    adopt(empty_url, "vector(3072)", 3072)
-    with Database(empty_url, DatabaseConfig()) as database:
-        migrate(database)
-        with pytest.raises(ConfigurationError, match="a vector of 3,072 dimensions, which no index can") as refused:
-            register_space(database, LONG, claim_vectors=True)
-        assert list_spaces(database) == []
-        remedy = str(refused.value).partition("run ")[2]
-        run_sql(empty_url, remedy)
-        assert register_space(database, LONG, claim_vectors=True).storage == "halfvec"
+@pytest.mark.parametrize(
+    ("declared", "stored", "complaint"),
+    [
+        ("vector(3072)", 3072, "a vector of 3,072 dimensions, which no index can have"),
+        ("halfvec", 3072, "does not say how long its vectors are"),
+    ],
+)
+def test_a_filled_column_that_no_index_can_have_is_left_untouched(database, execute, declared, stored, complaint):
+    declare(execute, declared, stored)
+    with pytest.raises(ConfigurationError, match=complaint) as refused:
+        register_space(database, LONG, claim_vectors=True)
+    assert list_spaces(database) == []
+    assert column_type(execute, "embedding") == declared
+    remedy = str(refused.value).partition("run ")[2].partition(", or")[0]
+    execute(remedy)
+    assert register_space(database, LONG, claim_vectors=True).storage == "halfvec"
+    assert execute("SELECT count(embedding) FROM knowledge_base") == [(1,)]
 
 
-def adopt(url: str, declared: str, stored: int | None) -> None:
-    """A table of somebody else, with a vector of so many dimensions."""
-    vector = f"'{[1, *[0] * (stored - 1)]}'" if stored else "NULL"
-    run_sql(
-        url,
-        "CREATE EXTENSION vector",
-        f"CREATE TABLE knowledge_base (chunk_hash text, chunk_text text, embedding {declared})",
-        f"INSERT INTO knowledge_base VALUES ('aa', 'text', {vector})",
-    )
+def declare(execute, declared: str, stored: int | None) -> None:
+    """Column ``embedding`` of this type, with a vector of so many dimensions."""
+    execute(f"ALTER TABLE knowledge_base ALTER COLUMN embedding TYPE {declared}")
+    vector = str([1, *[0] * (stored - 1)]) if stored else None
+    kind = declared.partition("(")[0]
+    execute(f"INSERT INTO knowledge_base (chunk_hash, chunk_text, embedding) VALUES ('aa', 'text', %s::{kind})", vector)

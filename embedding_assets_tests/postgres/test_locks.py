@@ -53,7 +53,9 @@ def test_locks_end_with_their_connection_and_the_holder_notices(database, execut
 def test_tables_of_two_schemas_do_not_share_locks(database, database_url, execute):
     execute("CREATE SCHEMA another")
     with Database(make_conninfo(database_url, options="-csearch_path=another,public"), DatabaseConfig()) as second:
-        execute("CREATE TABLE another.knowledge_base (chunk_hash text, chunk_text text)")
+        for table in ("knowledge_base", "embedding_schema_version"):
+            execute(f"CREATE TABLE another.{table} (LIKE public.{table} INCLUDING ALL)")
+        assert second.table.oid != database.table.oid
         locks = [PrefixLocks(each, "space") for each in (database, second)]
         assert [each.acquire(range(3)) for each in locks] == [[0, 1, 2]] * 2
         for each in locks:

@@ -27,14 +27,14 @@ def test_a_row_is_the_text_and_its_vector(database, column):
     found = {row.chunk_hash: row for row in sample_vectors(database, column, 200)}
     assert set(found) == set(map(hash_of, texts(100))) - {hash_of("text 7"), hash_of("text 8")}
     row = found[hash_of("text 9")]
-    assert (row.text, row.text_version) == ("text 9", 0)
+    assert (row.text, row.key) == ("text 9", (row.chunk_hash,))
     np.testing.assert_array_equal(row.vector, vector_of("text 9"))
     assert row.vector.dtype == np.float32
     assert "text 9" not in repr(row)
 
     execute(database, f"UPDATE knowledge_base SET embedding = '{vector_of('x').tolist()}' WHERE chunk_text = 'text 7'")
-    [edited] = read_vectors(database, column, [hash_of("text 7"), hash_of("text 8"), "ff"])
-    assert (edited.text, edited.text_version) == ("Head\ntext 7", 1)
+    [edited] = read_vectors(database, column, [(hash_of("text 7"),), (hash_of("text 8"),), ("ff",)])
+    assert (edited.text, edited.key) == ("Head\ntext 7", (hash_of("text 7"),))
     np.testing.assert_array_equal(edited.vector, vector_of("x"))
 
 
@@ -66,7 +66,7 @@ def test_a_large_table_is_read_in_part(settings, database, column):
     execute(database, "ANALYZE knowledge_base")
 
     def sample(connection):
-        found = _sample(connection, column, 64)
+        found = _sample(connection, database.table, column, 64)
         query = "SELECT seq_tup_read FROM pg_stat_xact_user_tables WHERE relname = 'knowledge_base'"
         return len(found), connection.execute(query).fetchone()[0]
 

@@ -8,6 +8,7 @@ from pgvector import Vector
 
 from embedding_assets.config import IndexConfig
 from embedding_assets.errors import DatabaseError
+from embedding_assets.postgres.conditions import conditions_of
 from embedding_assets.postgres.index.build import build_vector_index
 from embedding_assets.postgres.search import count_missing, holds_vectors, nearest_chunks
 from embedding_assets.postgres.spaces import register_space
@@ -26,8 +27,8 @@ CONFIG = IndexConfig()
 
 
 def search(database, column, vector, *, k=3, config=CONFIG, **where) -> list[str]:
-    rows = nearest_chunks(database, column, vector, k=k, where=where, index=config)
-    distances = [row[4] for row in rows]
+    rows = nearest_chunks(database, column, vector, k=k, where=conditions_of(where), index=config)
+    distances = [row[-1] for row in rows]
     assert distances == sorted(distances)
     return [row[0] for row in rows]
 
@@ -50,9 +51,9 @@ def test_the_nearest_come_first_by_every_distance(database, column, similarity, 
         build_vector_index(database, column, CONFIG)
     query = unit_vectors(1, seed=3)[0]
     order = sorted(range(40), key=lambda row: distance(query, vectors[row]))
-    rows = nearest_chunks(database, column, query, k=5, where={}, index=CONFIG)
+    rows = nearest_chunks(database, column, query, k=5, where=(), index=CONFIG)
     assert [row[0] for row in rows] == [hashes[row] for row in order[:5]]
-    assert [row[4] for row in rows] == pytest.approx([distance(query, vectors[row]) for row in order[:5]], abs=1e-5)
+    assert [row[-1] for row in rows] == pytest.approx([distance(query, vectors[row]) for row in order[:5]], abs=1e-5)
     assert search(database, column, query, k=2000) == [hashes[row] for row in order]
 
 
@@ -84,7 +85,7 @@ def test_filters_are_values_and_nothing_else(database, column, execute):
             ({key: value, "all": "yes"}, [chunk_hash]),
             ({key: value + " "}, []),
         ):
-            rows = nearest_chunks(database, column, vectors[0], k=9, where=where, index=CONFIG)
+            rows = nearest_chunks(database, column, vectors[0], k=9, where=conditions_of(where), index=CONFIG)
             assert [row[0] for row in rows] == wanted
     with pytest.raises(DatabaseError, match="NUL"):
         search(database, column, vectors[0], source="\x00")
@@ -177,9 +178,11 @@ def test_only_what_another_space_lacks_is_searched(database, execute, indexed, s
     query, vectors = unit_vectors(1, seed=3)[0], unit_vectors(604)
     order = sorted(range(4), key=lambda row: -query @ vectors[row])
     for k in (1, 3, 4, 9):
-        rows = nearest_chunks(database, other, query, k=k, where={}, index=CONFIG, missing_in=serving)
+        rows = nearest_chunks(database, other, query, k=k, where=(), index=CONFIG, missing_in=serving)
         assert [row[0] for row in rows] == [only[row] for row in order[:k]]
-    assert nearest_chunks(database, serving, query, k=9, where={}, index=CONFIG, missing_in=other) == []
+    assert nearest_chunks(database, serving, query, k=9, where=(), index=CONFIG, missing_in=other) == []
     execute('UPDATE knowledge_base SET document_metadata = \'{"source": "rare"}\' WHERE chunk_hash = %s', only[2])
-    rows = nearest_chunks(database, other, query, k=3, where={"source": "rare"}, index=CONFIG, missing_in=serving)
+    rows = nearest_chunks(
+        database, other, query, k=3, where=conditions_of({"source": "rare"}), index=CONFIG, missing_in=serving
+    )
     assert [row[0] for row in rows] == [only[2]]

@@ -21,9 +21,10 @@ from embedding_assets.postgres.spaces import list_spaces, register_space
 from embedding_assets.providers.base import embed_checked
 from embedding_assets.providers.fallback import fallback_settings
 from embedding_assets.providers.space_selection import select_space
+from embedding_assets_tests.support.earlier import make_schema, register
 from embedding_assets_tests.support.fakes import insert_chunks
 from embedding_assets_tests.support.selecting import select_unasked
-from embedding_assets_tests.support.tables import LATER_COLUMNS, SMALL_SPACE, insert_vectors, run_sql, unit_vectors
+from embedding_assets_tests.support.tables import SMALL_SPACE, insert_vectors, run_sql, unit_vectors
 from embedding_assets_tests.support.tiny_model import DIMENSIONS, save_tiny_model
 
 Configure = Callable[..., Settings]
@@ -131,14 +132,10 @@ def test_the_setting_is_not_the_fallbacks(dotted: Path, configure: Configure, da
 def test_spaces_of_the_version_before_keep_what_their_index_serves(
     operator_class: str | None, similarity: str, empty_url: str, monkeypatch: pytest.MonkeyPatch
 ):
+    make_schema(empty_url, "0006", monkeypatch)
+    column = register(empty_url, SMALL_SPACE)
+    if operator_class:
+        run_sql(empty_url, f"CREATE INDEX {column.index} ON knowledge_base USING hnsw (embedding {operator_class})")
     with Database(empty_url, DatabaseConfig()) as database:
-        with monkeypatch.context() as patch:
-            patch.setattr("embedding_assets.postgres.schema.HEAD", "0006")
-            migrate(database)
-            run_sql(empty_url, LATER_COLUMNS.replace("ADD COLUMN query_prompt text,", ""))
-            column = register_space(database, SMALL_SPACE)
-            run_sql(empty_url, "ALTER TABLE embedding_spaces DROP COLUMN similarity, DROP COLUMN storage")
-        if operator_class:
-            run_sql(empty_url, f"CREATE INDEX {column.index} ON knowledge_base USING hnsw (embedding {operator_class})")
         assert migrate(database)
         assert list_spaces(database) == [replace(column, similarity=similarity)]

@@ -147,6 +147,7 @@ def report(
             created_at=NOON,
             version="0.1.0",
             database="embedded PostgreSQL",
+            table="knowledge_base",
             chunks=spaces[0].backlog.chunks if spaces else 0,
             documents=412 if spaces else 0,
             ef_search=ef_search,

@@ -126,7 +126,9 @@ class PlanRecorder:
                 def execute(query, parameters=None):
                     if isinstance(query, str):  # a setting
                         return connection.execute(query, parameters)
-                    rows = connection.execute(sql.SQL("EXPLAIN (ANALYZE) {}").format(query), parameters).fetchall()
+                    rows = connection.execute(
+                        sql.SQL("EXPLAIN (ANALYZE, BUFFERS) {}").format(query), parameters
+                    ).fetchall()
                     self.plan = "\n".join(row[0] for row in rows)
                     return connection.execute(query, parameters)
 

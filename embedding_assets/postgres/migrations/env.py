@@ -4,4 +4,4 @@ from alembic import context
 
 from embedding_assets.postgres.schema import run_alembic
 
-run_alembic(context.config.attributes["connection"], is_own=context.config.attributes["is_own"])
+run_alembic(**context.config.attributes)

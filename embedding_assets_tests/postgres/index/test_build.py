@@ -19,7 +19,7 @@ from embedding_assets_tests.support.tables import in_threads, insert_vectors, un
 
 CONFIG = IndexConfig()
 OTHER = IndexConfig(m=8, ef_construction=32)
-ON_TEXT = sql.SQL("ON knowledge_base (chunk_text)")
+ON_TEXT = sql.SQL("(chunk_text)")
 NEAREST = "SELECT chunk_hash FROM knowledge_base ORDER BY embedding <=> '[1,0,0,0,0,0,0,0]' LIMIT 3"
 
 
@@ -338,15 +338,15 @@ def test_a_lost_connection_or_a_missing_right_is_an_error_of_ours(role, database
         connection.execute("SET ROLE " + role)
         for drop in (column.pending_index, "no_such_index"):
             if drop == "no_such_index":
-                drop_index(connection, drop)
+                drop_index(connection, database.table, drop)
             else:
                 with pytest.raises(DatabaseError, match=f"index {drop} was not dropped: must be owner"):
-                    drop_index(connection, drop)
+                    drop_index(connection, database.table, drop)
         execute("SELECT pg_terminate_backend(%s, 5000)", connection.info.backend_pid)
         with pytest.raises(DatabaseError, match="was not dropped"):
-            drop_index(connection, "x")
+            drop_index(connection, database.table, "x")
     with pytest.raises(DatabaseError, match="index idx_no was not built"):
-        ensure_index(database, "idx_no", sql.SQL("ON knowledge_base (no_such_column)"))
+        ensure_index(database, "idx_no", sql.SQL("(no_such_column)"))
 
 
 def test_two_changes_of_the_table_do_not_deadlock(database, column, database_url):

@@ -103,7 +103,7 @@ def test_a_role_that_may_not_see_the_build_sees_nothing(role, database, column, 
             beside.execute("UPDATE knowledge_base SET token_count = 1")
             thread = threading.Thread(target=build_vector_index, args=(database, column, CONFIG))
             thread.start()
-            query = "SELECT pid FROM pg_stat_progress_create_index"
+            query = "SELECT pid FROM pg_stat_progress_create_index WHERE datname = current_database()"
             with database.session() as asking:
                 while not (rows := asking.execute(query).fetchall()):
                     pass

@@ -77,7 +77,7 @@ def test_recall_is_what_brute_force_says(database, column, by_index):
         found = [row[0] for row in by_index.run(search) if row[0] != query.chunk_hash][:10]
         right += len(truth & set(found))
         # And what a search of the library finds, which looks at 11 candidates for 11 chunks.
-        rows = nearest_chunks(by_index, column, vectors[own], k=11, where={}, index=WEAK)
+        rows = nearest_chunks(by_index, column, vectors[own], k=11, where=(), index=WEAK)
         assert [row[0] for row in rows if row[0] != query.chunk_hash][:10] == found
     assert sample.queries == 50
     assert sample.recall == pytest.approx(right / 500)

@@ -144,7 +144,7 @@ def test_the_sample_is_read_in_the_order_of_an_adopted_tables_index(database, co
     database.close()  # another session, which has counted nothing yet
 
     def sample(connection):
-        found = neighbours._sample(connection, column, 20)
+        found = neighbours._sample(connection, database.table, column, 20)
         query = "SELECT seq_tup_read, idx_tup_fetch FROM pg_stat_xact_user_tables WHERE relname = 'knowledge_base'"
         return len(found), *connection.execute(query).fetchone()
 

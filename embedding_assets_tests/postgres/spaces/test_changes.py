@@ -19,10 +19,11 @@ from embedding_assets.postgres.locks import PrefixLocks
 from embedding_assets.postgres.schema import migrate
 from embedding_assets.postgres.space_changes import drop_space, rename_space
 from embedding_assets.postgres.spaces import list_spaces, register_space
-from embedding_assets.spaces import VectorSpace
+from embedding_assets.spaces import SpaceColumn, VectorSpace
+from embedding_assets_tests.support.earlier import fail, make_schema, register
 from embedding_assets_tests.support.fakes import FAKE_SPACE, insert_chunks
 from embedding_assets_tests.support.spaces import API, OTHER, column_type, fill
-from embedding_assets_tests.support.tables import LATER_COLUMNS, SMALL_SPACE, insert_vectors, run_sql, unit_vectors
+from embedding_assets_tests.support.tables import SMALL_SPACE, insert_vectors, unit_vectors
 
 MOVED = dataclasses.replace(OTHER, revision="gateway")
 CONFIG = IndexConfig()
@@ -113,7 +114,7 @@ def test_what_depends_on_the_column_is_not_dropped_with_it(database, further, ex
     with pytest.raises(DatabaseError, match="depend"):
         drop_space(database, further)
     assert further in list_spaces(database)
-    assert database.run(lambda connection: count_vectors(connection, further)) == 30
+    assert database.run(lambda connection: count_vectors(connection, database.table, further)) == 30
     assert build_vector_index(database, further, CONFIG) is not None, "it goes on"
     execute("DROP VIEW theirs")
     drop_space(database, further)
@@ -156,15 +157,14 @@ def test_of_two_addresses_of_one_server_both_spaces_stay(empty_url, monkeypatch)
         assert [column.space.revision for column in list_spaces(database)] == ["api.openai.com", "API.openai.com"]
 
 
-def migrated(url: str, monkeypatch: pytest.MonkeyPatch, *spaces: VectorSpace):
+def migrated(url: str, monkeypatch: pytest.MonkeyPatch, *spaces: VectorSpace) -> SpaceColumn:
     """The first of these spaces as version 0006 had registered it, with a failure in it, brought up to date."""
+    make_schema(url, "0006", monkeypatch)
+    column, *_ = [
+        register(url, space, name) for space, name in zip(spaces, ("embedding", "embedding_other"), strict=False)
+    ]
     with Database(url, DatabaseConfig()) as database:
-        with monkeypatch.context() as patch:
-            patch.setattr("embedding_assets.postgres.schema.HEAD", "0006")
-            migrate(database)
-            run_sql(url, LATER_COLUMNS.replace("ADD COLUMN query_prompt text,", ""))
-            column, *_ = [register_space(database, space, new_space=True) for space in spaces]
         [chunk_hash] = insert_chunks(database, ["text"])
-        save_failures(database, column.space.name, [FailedChunk(chunk_hash, "refused")], EmbeddingConfig())
+        fail(url, column, chunk_hash)
         assert migrate(database)
     return column

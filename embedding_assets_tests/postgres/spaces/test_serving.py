@@ -45,8 +45,9 @@ def test_what_is_quarantined_is_not_waited_for_but_what_is_to_be_tried_again_is(
     fill(database, further)
     [bad] = insert_chunks(database, ["bad"])
     execute(
-        "INSERT INTO embedding_failures (chunk_hash, space, error_code, attempts, retry_at, quarantined) "
-        "VALUES (%s, %s, 'x', 1, now() + interval '1 h', false)",
+        "INSERT INTO embedding_failures (chunk_hash, key, space, error_code, attempts, retry_at, quarantined) "
+        "VALUES (%s, ARRAY[%s], %s, 'x', 1, now() + interval '1 h', false)",
+        bad,
         bad,
         further.space.name,
     )

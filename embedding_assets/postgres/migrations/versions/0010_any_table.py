@@ -6,12 +6,18 @@ from alembic import op
 revision = "0010"
 down_revision = "0009"
 
-# Rows recorded before are about the text that their chunk has now: an edit removed them.
 _FAILURES = """
 ALTER TABLE embedding_failures
     ADD COLUMN key text[] NOT NULL DEFAULT '{}',
-    ADD COLUMN fingerprint text COLLATE "C";
-UPDATE embedding_failures SET key = ARRAY[chunk_hash]
+    ADD COLUMN fingerprint text COLLATE "C"
+"""
+
+# What was recorded before is about the text that the chunk has now: an edit removed it.
+_FAILED_TEXTS = """
+UPDATE embedding_failures f SET key = ARRAY[k.chunk_hash], fingerprint = md5(
+    CASE WHEN context_header <> '' THEN context_header || E'\\n' ELSE '' END || coalesce(chunk_text, '')
+)
+FROM knowledge_base k WHERE k.chunk_hash = f.chunk_hash
 """
 
 _ADOPTED_TABLE = """
@@ -31,6 +37,7 @@ def upgrade() -> None:
     if not op.get_context().opts["is_own"]:
         op.execute(_ADOPTED_TABLE)
         return
+    op.execute(_FAILED_TEXTS)
     names = op.get_bind().execute(
         sa.text("""
             SELECT quote_ident(conname) FROM pg_constraint
