@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
-from typing import TYPE_CHECKING, Annotated
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
@@ -56,8 +56,8 @@ def sync(
     """Keep rows of a table as documents: split into chunks, and in step with every change of the table.
 
     The first time say what a row is made of; after that its name is enough, and without one all known sources are
-    brought up to date. Only chunks that changed become pending. The exit status is 1 if a source could not be synced, or
-    all that came of it was rejected.
+    brought up to date. Only chunks that changed become pending. The exit status is 1 if a source could not be synced,
+    or none of its rows is a document.
     """
     said = {
         "key": _names(key),
@@ -68,43 +68,51 @@ def sync(
         "markdown": markdown,
     }
     given = {option: value for option, value in said.items() if value is not None}
-    _check(source, query, name, given, one_only=bool(given or query or watch is not None))
+    wanted = _Wanted(source, query, name, given, watch)
+    wanted.check()
+    if (list_ or forget is not None) and (not wanted.is_all or full or (list_ and forget is not None)):
+        raise ConfigurationError("--list and --forget go with --json alone")
     with table_session() as (settings, database):
         if list_:
             _list(database, as_json=as_json)
         elif forget is not None:
             _forget(database, forget, as_json=as_json)
         else:
-            chosen = _chosen(database, source, query, name, given, watch)
-            _sync_all(settings, database, chosen, full=full, as_json=as_json)
+            _sync_all(settings, database, _chosen(database, wanted), full=full, as_json=as_json)
 
 
-def _check(
-    source: str | None, query: str | None, name: str | None, given: dict[str, object], *, one_only: bool
-) -> None:
-    if query is not None and name is None:
-        raise ConfigurationError("--query needs a --name, by which its documents are known")
-    if name is not None and (query is None or source is not None):
-        raise ConfigurationError("--name is for --query; a table is called by its own name")
-    if query is not None and set(given) - {"markdown"}:
-        raise ConfigurationError(
-            f"--{', --'.join(sorted(set(given) - {'markdown'}))}: a query says by the names of its columns what they "
-            "are: key, text, title; any other is metadata"
-        )
-    if one_only and source is None and query is None:
-        raise ConfigurationError(
-            "name the table that these options are about, as in `embedding-assets sync shop.notes`"
-        )
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """What the command line says about sources; ``given`` has what a row is made of."""
+
+    source: str | None
+    query: str | None
+    name: str | None
+    given: dict[str, Any]
+    watch: bool | None
+
+    def check(self) -> None:
+        columns = sorted(set(self.given) - {"markdown"})
+        if self.query is not None and self.name is None:
+            raise ConfigurationError("--query needs a --name, by which its documents are known")
+        if self.name is not None and (self.query is None or self.source is not None):
+            raise ConfigurationError("--name is for --query alone; a table is called by its own name")
+        if self.query is not None and columns:
+            raise ConfigurationError(
+                f"--{', --'.join(columns)}: a query says by the names of its columns what they are: key, text, title; "
+                "any other is metadata"
+            )
+        if self.is_all and (self.given or self.watch is not None):
+            raise ConfigurationError(
+                "say which table these options are about, as in `embedding-assets sync shop.notes`"
+            )
+
+    @property
+    def is_all(self) -> bool:
+        return self.source is None and self.query is None
 
 
-def _chosen(
-    database: Database,
-    source: str | None,
-    query: str | None,
-    name: str | None,
-    given: dict[str, object],
-    watch: bool | None,
-) -> list[str]:
+def _chosen(database: Database, wanted: _Wanted) -> list[str]:
     """Names of the sources to bring up to date; one that is new or was redefined is registered."""
     from embedding_assets.documents.syncing import add_source
     from embedding_assets.postgres.chunks import check_is_own
@@ -113,54 +121,38 @@ def _chosen(
     check_is_own(database)
     with database.session() as connection:
         known = {one.definition.name: one.definition for one in list_sources(connection)}
-        if source is None and query is None:
+        if wanted.is_all:
             if not known:
                 raise ConfigurationError(
                     "no source is known yet; name one, as in `embedding-assets sync shop.notes --text body`"
                 )
             return list(known)
-        definition = _definition(connection, known, source, query, name, given)
-    if watch is not None or known.get(definition.name) != definition:
-        add_source(database, definition, watched=watch)
+        definition = _definition(connection, known, wanted)
+    if wanted.watch is not None or known.get(definition.name) != definition:
+        add_source(database, definition, watched=wanted.watch)
     return [definition.name]
 
 
-def _definition(
-    connection: Connection,
-    known: dict[str, SourceDefinition],
-    source: str | None,
-    query: str | None,
-    name: str | None,
-    given: dict[str, object],
-) -> SourceDefinition:
+def _definition(connection: Connection, known: dict[str, SourceDefinition], wanted: _Wanted) -> SourceDefinition:
     from embedding_assets.postgres.lookup import locate
     from embedding_assets.postgres.sources import define_query, define_table
     from embedding_assets.postgres.table import quoted
 
-    markdown = given.get("markdown")
-    if query is not None:
-        return define_query(connection, name or "", query, markdown=bool(markdown))
-    assert source is not None
-    before = known.get(source)
+    given, name = wanted.given, wanted.source or wanted.name or ""
+    if wanted.query is not None:
+        return define_query(connection, name, wanted.query, markdown=given.get("markdown", False))
+    if name not in known:
+        schema, table, _ = locate(connection, name)
+        name = f"{quoted([schema])}.{quoted([table])}"
+    before = known.get(name)
     if before is None:
-        schema, table, _ = locate(connection, source)
-        before = known.get(f"{quoted([schema])}.{quoted([table])}")
-    if before is not None and before.query is not None:
-        if set(given) - {"markdown"}:
-            raise ConfigurationError(f"{source} is a query; say what is different with --query and --name {source}")
-        return before if markdown is None else replace(before, markdown=bool(markdown))
-    if before is not None and not given:
-        return before
-    kept: dict[str, object] = {}
-    if before is not None:
-        names = ("key", "text", "title", "metadata", "where", "markdown")
-        kept = {option: getattr(before, option) for option in names}
-        source = before.name
-    wanted = {
-        **kept,
-        **{option: value or None if option in ("title", "where") else value for option, value in given.items()},
-    }
-    return define_table(connection, source, **wanted)  # type: ignore[arg-type]
+        return define_table(connection, name, **given)
+    if before.query is not None and set(given) - {"markdown"}:
+        raise ConfigurationError(f"{name} is a query; say what is different with --query and --name {name}")
+    if not given or before.query is not None:
+        return replace(before, **given)
+    kept = {option: getattr(before, option) for option in ("key", "text", "title", "metadata", "where", "markdown")}
+    return define_table(connection, name, **{**kept, **given})
 
 
 def _names(text: str | None) -> tuple[str, ...] | None:

@@ -57,9 +57,6 @@ class LoadReport:
 class ChunkWriter:
     """Stores documents in batches.
 
-    A stop at any moment leaves every document either as it was or complete, but for one that is larger than a
-    transaction's worth of chunks: it is completed by loading it again.
-
     Args:
         database: where the chunks go.
         on_progress: called with the number of chunks stored since the last call.
@@ -76,16 +73,12 @@ class ChunkWriter:
         self._completed: list[LoadedDocument] = []
         self.added = self.removed = 0
 
-    def add(self, chunks: Sequence[ProcessedChunk]) -> None:
-        """Chunks of a document that is not complete yet."""
+    def add(self, chunks: Sequence[ProcessedChunk], completed: LoadedDocument | None = None) -> None:
+        """Chunks of a document, and the document itself if they are its last ones: both are stored together."""
         self._waiting += chunks
-        if len(self._waiting) >= _BATCH_CHUNKS:
-            self.flush()
-
-    def complete(self, document: LoadedDocument) -> None:
-        """A document all of whose chunks were added."""
-        self._completed.append(document)
-        if len(self._completed) >= _BATCH_CHUNKS:
+        if completed is not None:
+            self._completed.append(completed)
+        if max(len(self._waiting), len(self._completed)) >= _BATCH_CHUNKS:
             self.flush()
 
     def flush(self) -> None:
@@ -106,6 +99,9 @@ def load_documents(
     on_progress: Callable[[int], None] = lambda _: None,
 ) -> LoadReport:
     """Split documents and make the table hold their chunks.
+
+    A stop at any moment leaves every document either as it was or complete, but for one that is larger than a
+    transaction's worth of chunks: it is completed by loading it again.
 
     Args:
         database: where the chunks go.
@@ -132,7 +128,7 @@ def load_documents(
             report.chunks += len(chunks)
             hashes.update(chunk.chunk_hash for chunk in chunks)
             writer.add(chunks)
-        writer.complete(LoadedDocument(origin, digest, frozenset(hashes)))
+        writer.add([], LoadedDocument(origin, digest, frozenset(hashes)))
     writer.flush()
     report.added, report.removed = writer.added, writer.removed
     return report

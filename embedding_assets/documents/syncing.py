@@ -16,6 +16,7 @@ from embedding_assets.documents.lines import MAX_LINE_CHARACTERS, normalized_new
 from embedding_assets.documents.loading import ChunkWriter
 from embedding_assets.documents.rejection import TOO_DEEP, TOO_LONG, Rejection
 from embedding_assets.errors import ConfigurationError, DatabaseError
+from embedding_assets.formatting import counted
 from embedding_assets.models import DocumentMetadata
 from embedding_assets.postgres.chunks import LoadedDocument, check_is_own
 from embedding_assets.postgres.locks import hold
@@ -26,6 +27,7 @@ from embedding_assets.postgres.source_records import (
     record_synced,
     register_source,
     remove_documents,
+    require_comparison,
 )
 from embedding_assets.postgres.source_trigger import unwatch, watch, watch_state
 from embedding_assets.postgres.sources import open_source
@@ -90,12 +92,17 @@ def add_source(database: Database, definition: SourceDefinition, *, watched: boo
         known = find_source(connection, definition.name)
         was_watched = known is not None and known.is_watched
         is_watched = was_watched if watched is None else watched
-        # The triggers before the record: a stop in between leaves notes that nothing reads, not changes without notes.
-        if is_watched and not (was_watched and known is not None and known.definition == definition):
-            watch(database, connection, open_source(connection, definition))
-        register_source(connection, definition, is_watched=is_watched)
-        if was_watched and not is_watched:
-            unwatch(database, connection, definition.name)
+        records = database.table.records
+
+        def work() -> None:
+            with connection.transaction():
+                if is_watched and not (was_watched and known is not None and known.definition == definition):
+                    watch(connection, records, open_source(connection, definition))
+                elif was_watched and not is_watched:
+                    unwatch(connection, records, definition.name)
+                register_source(connection, definition, is_watched=is_watched)
+
+        database.retry(work)
 
 
 def remove_source(database: Database, name: str) -> tuple[int, int]:
@@ -109,7 +116,12 @@ def remove_source(database: Database, name: str) -> tuple[int, int]:
     """
     with database.session() as connection, _alone(database, connection, name):
         _known(connection, name)
-        unwatch(database, connection, name)
+
+        def work() -> None:
+            with connection.transaction():
+                unwatch(connection, database.table.records, name)
+
+        database.retry(work)
         return forget_source(database, name)
 
 
@@ -125,7 +137,7 @@ def sync_source(
     """Make the chunk table hold the documents that the rows of a source are, each as it was at one moment.
 
     Rows that change meanwhile are the next sync's. A stop at any moment leaves every document either as it was or
-    complete, and the next sync goes on. A second one for the same source waits.
+    complete, with which the next sync goes on. A second one for the same source waits.
 
     Args:
         database: where both are.
@@ -148,46 +160,47 @@ def sync_source(
         report.remark = _reason_to_compare(database, connection, known, source, manner)
         report.noted = known.is_watched and not full and not report.remark
         with open_changes(connection, source, manner, noted=report.noted) as changes:
-            _sync(database, changes, source, splitter, report, on_progress, on_reject)
+            writer = ChunkWriter(database, on_progress)
+            _store(changes, writer, splitter, report, markdown=known.definition.markdown, on_reject=on_reject)
+            report.chunks_added, report.chunks_removed = writer.added, writer.removed
+            for origins in changes.removed():
+                report.chunks_removed += remove_documents(database, origins)
+                report.removed += len(origins)
             # Before the notes go: a stop in between has them looked at again.
             record_synced(connection, source, manner, is_compared=not report.noted)
             changes.remove_notes()
     return report
 
 
-def _sync(
-    database: Database,
+def _store(
     changes: SourceChanges,
-    source: Source,
+    writer: ChunkWriter,
     splitter: Splitter,
     report: SyncReport,
-    on_progress: Callable[[int], None],
+    *,
+    markdown: bool,
     on_reject: Callable[[Rejection], None],
 ) -> None:
     report.rows = changes.rows
     if changes.keyless:
         report.rejected += changes.keyless
-        on_reject(Rejection(source.name, None, f"has {changes.keyless:,} rows with NULL in the key"))
-    writer = ChunkWriter(database, on_progress)
+        on_reject(Rejection(report.source, None, f"has NULL in the key of {counted(changes.keyless, 'row')}"))
     for row in changes.documents():
-        document = row_document(row, markdown=source.definition.markdown)
+        document = row_document(row, markdown=markdown)
         if isinstance(document, Rejection):
             report.rejected += 1
             on_reject(document)
             if document.reason != _LONG_KEY:
                 # Without chunks; so it is not looked at again before it changes.
-                writer.complete(LoadedDocument(row.origin, row.digest, frozenset()))
+                writer.add([], LoadedDocument(row.origin, row.digest, frozenset()))
             continue
         chunks = splitter.split(document)
-        writer.add(chunks)
-        writer.complete(LoadedDocument(row.origin, row.digest, frozenset(chunk.chunk_hash for chunk in chunks)))
+        hashes = frozenset(chunk.chunk_hash for chunk in chunks)
+        # Together: of a row that is deleted after a stop in between, nothing else would name the chunks.
+        writer.add(chunks, LoadedDocument(row.origin, row.digest, hashes))
         report.changed += row.is_known
         report.added += not row.is_known
     writer.flush()
-    report.chunks_added, report.chunks_removed = writer.added, writer.removed
-    for origins in changes.removed():
-        report.chunks_removed += remove_documents(database, origins)
-        report.removed += len(origins)
 
 
 def row_document(row: ChangedRow, *, markdown: bool) -> Document | Rejection:
@@ -229,20 +242,26 @@ def _reason_to_compare(
     if not known.is_watched:
         return ""
     if watch_state(connection, database.table.records, source) != "there":
+
+        def work() -> None:
+            with connection.transaction():
+                watch(connection, database.table.records, source)
+                require_comparison(connection, source.name)
+
         try:
-            watch(database, connection, source)
+            database.retry(work)
         except (ConfigurationError, DatabaseError) as error:
             return f"its triggers are gone or disabled, and were not put back: {error}"
         return "its triggers were gone or disabled, as after a restore or a swap of the table, and are back"
-    if known.compared_oid is None:
-        return "it was not compared yet"
-    if known.compared_oid != source.oid:
-        return "its table is another one than before"
-    if known.compared_manner != manner:
-        return "texts are split in another way than before"
-    if must_compare(connection, source.name):
-        return "it was emptied or a column of it renamed, or chunks of it are gone"
-    return ""
+    reasons = {
+        "it was not compared whole since it was defined": known.compared_oid is None,
+        "its table is another one than before": known.compared_oid not in (None, source.oid),
+        "texts are split in another way than before": known.compared_manner not in (None, manner),
+    }
+    reason = next((reason for reason, holds in reasons.items() if holds), "")
+    if not reason and must_compare(connection, source.name):
+        reason = "it was emptied, a column of it was renamed, or chunks of it are gone"
+    return reason
 
 
 def manner_of(splitter: Splitter, definition: SourceDefinition) -> str:

@@ -87,11 +87,17 @@ def register_source(connection: Connection, definition: SourceDefinition, *, is_
             """
             INSERT INTO synced_sources AS s (name, definition, is_watched) VALUES (%s, %s, %s)
             ON CONFLICT (name) DO UPDATE SET
-                compared_oid = CASE WHEN s.definition = excluded.definition THEN s.compared_oid END,
+                compared_oid = CASE WHEN (s.definition, s.is_watched) = (excluded.definition, excluded.is_watched)
+                    THEN s.compared_oid END,
                 definition = excluded.definition, is_watched = excluded.is_watched
             """,
             [definition.name, Jsonb(definition.as_json()), is_watched],
         )
+
+
+def require_comparison(connection: Connection, name: str) -> None:
+    """Let the next sync of a source compare it whole."""
+    connection.execute("UPDATE synced_sources SET compared_oid = NULL WHERE name = %s", [name])
 
 
 def list_sources(connection: Connection) -> list[KnownSource]:

@@ -13,7 +13,7 @@ from embedding_assets.postgres.sources import text_form_clauses
 from embedding_assets.postgres.table import template_columns
 
 if TYPE_CHECKING:
-    from embedding_assets.postgres.connection import Connection, Database
+    from embedding_assets.postgres.connection import Connection
     from embedding_assets.postgres.sources import Source
 
 WatchState = Literal["there", "missing"]
@@ -26,8 +26,8 @@ _TRANSITIONS: Final = {
 }
 
 # Runs as its owner, so that whoever writes to the source needs no right on the notes. Where the notes are gone, or a
-# column was renamed, the writer's statement still succeeds: a sync sees that, and compares everything. EXCEPT of digests
-# rather than a join by key: no plan of it takes quadratic time in an update of many rows.
+# column was renamed, the writer's statement still succeeds: a sync sees that, and compares everything. EXCEPT of
+# digests rather than a join by key: no plan of it takes quadratic time in an update of many rows.
 _FUNCTION: Final = """
 BEGIN
     IF NOT EXISTS (
@@ -80,50 +80,50 @@ def watch_state(connection: Connection, records: str, source: Source) -> WatchSt
     return "there" if row[0] == len(_TRANSITIONS) else "missing"
 
 
-def watch(database: Database, connection: Connection, source: Source) -> None:
+def watch(connection: Connection, records: str, source: Source) -> None:
     """Put the triggers on the source's table, in place of those that are there.
+
+    Args:
+        connection: in a transaction, which no lock is waited for longer than two seconds: to be tried again.
+        records: schema of the notes.
+        source: the table.
 
     Raises:
         ConfigurationError: no trigger would see every change of what the source is made of.
         DatabasePermissionError: the role does not own the table.
     """
     _check_can_be_watched(connection, source)
-    records = database.table.records
-
-    def work() -> None:
-        with connection.transaction():
-            # It waits for every writer, and new writers behind it: give way rather than block them.
-            connection.execute("SET LOCAL lock_timeout = '2s'")
-            # Before the function, so that no transaction in progress notes keys as the old one did.
-            relation = sql.Identifier(source.definition.schema or "", source.definition.table or "")
-            connection.execute(sql.SQL("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE").format(relation))
-            connection.execute(_function_statement(connection, records, source, condition_columns))
-            function = sql.Identifier(records, _function_name(source.name))
-            connection.execute(sql.SQL("REVOKE ALL ON FUNCTION {}() FROM PUBLIC").format(function))
-            for event, transition in _TRANSITIONS.items():
-                trigger = sql.Identifier(_trigger_name(records, event))
-                connection.execute(
-                    sql.SQL(
-                        "CREATE OR REPLACE TRIGGER {} AFTER {} ON {} {} FOR EACH STATEMENT EXECUTE FUNCTION {}()"
-                    ).format(trigger, sql.SQL(event), relation, sql.SQL(transition), function)
-                )
-                connection.execute(sql.SQL("ALTER TABLE {} ENABLE ALWAYS TRIGGER {}").format(relation, trigger))
-
     condition_columns = _condition_columns(connection, source)
-    database.retry(work)
+    # It waits for every writer, and new writers behind it: give way rather than block them.
+    connection.execute("SET LOCAL lock_timeout = '2s'")
+    # Before the function, so that no transaction in progress notes keys as the old one did.
+    relation = sql.Identifier(source.definition.schema or "", source.definition.table or "")
+    connection.execute(sql.SQL("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE").format(relation))
+    connection.execute(_function_statement(connection, records, source, condition_columns))
+    function = sql.Identifier(records, _function_name(source.name))
+    connection.execute(sql.SQL("REVOKE ALL ON FUNCTION {}() FROM PUBLIC").format(function))
+    for event, transition in _TRANSITIONS.items():
+        trigger = sql.Identifier(_trigger_name(records, event))
+        connection.execute(
+            sql.SQL("CREATE OR REPLACE TRIGGER {} AFTER {} ON {} {} FOR EACH STATEMENT EXECUTE FUNCTION {}()").format(
+                trigger, sql.SQL(event), relation, sql.SQL(transition), function
+            )
+        )
+        connection.execute(sql.SQL("ALTER TABLE {} ENABLE ALWAYS TRIGGER {}").format(relation, trigger))
 
 
-def unwatch(database: Database, connection: Connection, name: str) -> None:
-    """Take the triggers of a source off its table, whether or not it is there."""
-    function = sql.Identifier(database.table.records, _function_name(name))
+def unwatch(connection: Connection, records: str, name: str) -> None:
+    """Take the triggers of a source off its table, whether or not it is there.
 
-    def work() -> None:
-        with connection.transaction():
-            connection.execute("SET LOCAL lock_timeout = '2s'")
-            # With the triggers that call it.
-            connection.execute(sql.SQL("DROP FUNCTION IF EXISTS {}() CASCADE").format(function))
-
-    database.retry(work)
+    Args:
+        connection: in a transaction, as for ``watch``.
+        records: schema of the notes.
+        name: of the source.
+    """
+    connection.execute("SET LOCAL lock_timeout = '2s'")
+    # With the triggers that call it.
+    function = sql.Identifier(records, _function_name(name))
+    connection.execute(sql.SQL("DROP FUNCTION IF EXISTS {}() CASCADE").format(function))
 
 
 def _check_can_be_watched(connection: Connection, source: Source) -> None:
@@ -182,16 +182,17 @@ def _condition_columns(connection: Connection, source: Source) -> list[str]:
             connection.execute(sql.SQL("CREATE TEMP VIEW {} AS SELECT FROM {} WHERE {}").format(view, trial, condition))
             rows = connection.execute(
                 """
-                SELECT DISTINCT attname FROM pg_rewrite r JOIN pg_depend d ON classid = 'pg_rewrite'::regclass
-                    AND objid = r.oid AND refclassid = 'pg_class'::regclass AND refobjid = 'embedding_assets_trial'::regclass
+                SELECT DISTINCT attname FROM pg_rewrite r
+                JOIN pg_depend d ON classid = 'pg_rewrite'::regclass AND objid = r.oid
+                    AND refclassid = 'pg_class'::regclass AND refobjid = 'embedding_assets_trial'::regclass
                 JOIN pg_attribute ON attrelid = refobjid AND attnum = refobjsubid
                 WHERE ev_class = 'embedding_assets_trial_view'::regclass ORDER BY 1
                 """
             ).fetchall()
     except (pg.InvalidObjectDefinition, pg.FeatureNotSupported):
         raise ConfigurationError(
-            f"--watch: the condition of {source.name} depends on the time, on settings or on other tables, so rows come "
-            "and go without a change of theirs; without --watch each sync compares"
+            f"--watch: the condition of {source.name} depends on the time, on settings or on other tables, so rows "
+            "come and go without a change of theirs; without --watch each sync compares"
         ) from None
     return [name for (name,) in rows]
 

@@ -74,7 +74,9 @@ class SourceDefinition:
     def from_json(cls, kept: dict[str, Any]) -> Self:
         """The definition that was kept."""
         known = {one.name for one in fields(cls)}
-        values = {name: tuple(value) if isinstance(value, list) else value for name, value in kept.items()}
+        values: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in kept.items()
+        }
         return cls(**{name: value for name, value in values.items() if name in known})
 
 
@@ -246,9 +248,9 @@ def define_table(
         table=name,
         key=chosen,
         text=template_of(text, list(columns)),
-        title=title,
+        title=title or None,
         metadata=tuple(metadata),
-        where=where,
+        where=where or None,
         markdown=markdown,
     )
     _check_table(connection, definition, columns, relation)
@@ -275,9 +277,7 @@ def define_query(connection: Connection, name: str, query: str, *, markdown: boo
     columns = _query_columns(connection, query)
     missing = [one for one in ("key", "text") if one not in columns]
     if missing:
-        raise ConfigurationError(
-            f"--query: it has no column {quoted(missing)}; name them, as in SELECT id AS key, body AS text FROM …"
-        )
+        raise ConfigurationError(f"--query: it has no column {quoted(missing)}; name them, with AS key and AS text")
     if len(set(columns)) < len(columns):
         raise ConfigurationError("--query: two of its columns have the same name; name them apart with AS")
     if "origin" in columns:
@@ -303,10 +303,13 @@ def open_source(connection: Connection, definition: SourceDefinition) -> Source:
     if definition.query is not None:
         table = Table("", "", 0, "", False, key=(Column("key", "text"),), template="{text}", metadata=metadata)
         return Source(definition, 0, "", False, table)
-    assert definition.schema is not None and definition.table is not None
+    schema, name = definition.schema or "", definition.table or ""
     row: Any = connection.execute(
-        "SELECT oid::bigint, relkind::text FROM pg_class WHERE oid = to_regclass(format('%%I.%%I', %s::text, %s::text))",
-        [definition.schema, definition.table],
+        """
+        SELECT oid::bigint, relkind::text FROM pg_class
+        WHERE oid = to_regclass(format('%%I.%%I', %s::text, %s::text))
+        """,
+        [schema, name],
     ).fetchone()
     if row is None:
         raise ConfigurationError(
@@ -317,8 +320,8 @@ def open_source(connection: Connection, definition: SourceDefinition) -> Source:
     columns = _columns(connection, oid)
     _check_table(connection, definition, columns, definition.name)
     table = Table(
-        definition.schema,
-        definition.table,
+        schema,
+        name,
         oid,
         "",
         is_own=False,

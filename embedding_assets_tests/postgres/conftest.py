@@ -1,12 +1,10 @@
-"""Fixtures for tests of what speaks SQL: a small vector space, a role without rights, folders for embedded servers."""
+"""Fixtures for tests of what speaks SQL: a small vector space, folders for embedded servers."""
 
 import shutil
 import subprocess
-import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import psycopg
 import pytest
 
 from embedding_assets.postgres.connection import Database
@@ -36,16 +34,6 @@ def execute(database: Database) -> Callable[..., list[tuple]]:
         return database.run(work)
 
     return run
-
-
-@pytest.fixture
-def role(server_url: str) -> Iterator[str]:
-    """A role without any right. Ask for it before the database, which must go first."""
-    name = f"role_{uuid.uuid4().hex}"
-    with psycopg.connect(server_url, autocommit=True) as connection:
-        connection.execute(f"CREATE ROLE {name} LOGIN")
-        yield name
-        connection.execute(f"DROP ROLE {name}")
 
 
 @pytest.fixture(scope="session")
