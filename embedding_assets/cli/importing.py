@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -119,15 +118,11 @@ def langchain(
     as_json: Json = False,
 ) -> None:
     """A collection of LangChain (PGVector or PGVectorStore): texts, metadata and vectors, as documents."""
-    from embedding_assets.importing.documents import import_documents
-    from embedding_assets.postgres.foreign.langchain import choose_collection, find_collections, read_collection
+    from embedding_assets.importing.langchain import import_collection
 
     with table_session() as (settings, database):
-        with database.session() as connection:
-            found = choose_collection(find_collections(connection, schema), collection, schema)
         options = _options(check, drop_differing, sample, as_json)
-        source = partial(read_collection, collection=found)
-        report = import_documents(settings, database, source, f"collection {found.name} of LangChain", options)
+        report = import_collection(settings, database, collection, options, schema=schema)
     _show(report, as_json=as_json)
 
 

@@ -106,15 +106,16 @@ def _refuse(
         f"{len(comparison.differing)} of {comparison.compared} vectors are not what {target.space.model} makes of "
         f"their texts (cosine down to {comparison.lowest or 0:.3f}, at least {ALIKE} is needed)"
     )
-    if few or every:
-        if drop:
-            return
-        rest = "" if comparison.compared == of else f"; of the other {of - comparison.compared:,} about as many in each"
+    if drop and (few or every):
+        return
+    if few:
+        rest = "" if comparison.compared == of else f"; among the {of - comparison.compared:,} others may be more"
         raise ImportRefusedError(
             f"{found}: {keys}. Single ones are as a rule of texts that were edited since{rest}. With --drop-differing "
             "these are left to be embedded again, and the rest is taken over"
         )
-    raise ImportRefusedError(f"{found}. {guess(target, sample, fresh)}")
+    way = f". With --drop-differing these are left to be embedded again: {keys}" if every else ""
+    raise ImportRefusedError(f"{found}. {guess(target, sample, fresh)}{way}")
 
 
 def _cost(target: Target, sample: Sequence[Sampled]) -> str:

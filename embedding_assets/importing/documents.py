@@ -12,14 +12,13 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from pydantic import ValidationError
 
-from embedding_assets.errors import ConfigurationError
 from embedding_assets.importing.comparison import compare, refuse_whole
 from embedding_assets.importing.report import ImportReport
 from embedding_assets.importing.survey import API_SAMPLE, LOCAL_SAMPLE, Reservoir, Sampled, Survey, judge_vectors
 from embedding_assets.importing.target import find_target, register_target, without_runs
 from embedding_assets.models import DocumentMetadata, ProcessedChunk, embedded_text
 from embedding_assets.postgres.backlog import PendingChunk
-from embedding_assets.postgres.chunks import LoadedDocument, store_chunks
+from embedding_assets.postgres.chunks import LoadedDocument, check_is_own, store_chunks
 from embedding_assets.postgres.foreign.matching import fingerprints, match_keys
 from embedding_assets.postgres.foreign.snapshot import snapshot
 from embedding_assets.postgres.vectors import write_vectors
@@ -121,11 +120,7 @@ def import_documents(
         ConfigurationError: the table is not one that documents are loaded into, or the space cannot be had.
         ProviderError: the sample cannot be embedded now.
     """
-    if not database.table.is_own:
-        raise ConfigurationError(
-            f"{database.table} is filled by others; unset EMBEDDING_TABLE, or set it to knowledge_base, to import "
-            "documents"
-        )
+    check_is_own(database)
     target = find_target(settings, database)
     with snapshot(database) as connection, options.progress("reading", None) as advance:
         survey, sample = _survey(connection, target, source, options, advance)

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 from embedding_assets.errors import ConfigurationError
 from embedding_assets.postgres.locks import PrefixLocks
-from embedding_assets.postgres.spaces import register_space
+from embedding_assets.postgres.spaces import list_spaces, register_space
 from embedding_assets.providers.space_selection import (
     create_provider,
     describe_space,
-    find_for_run,
+    follow_table,
     foreign_provider,
     select_space,
 )
@@ -60,14 +60,18 @@ def find_target(settings: Settings, database: Database) -> Target:
         ConfigurationError: the settings lead to no model.
         ModelUnavailableError: the model's files cannot be had.
     """
-    followed, column = find_for_run(settings, database)
+    columns = list_spaces(database)
+    followed = follow_table(settings, columns)
     if problem := foreign_provider(followed):
         raise ConfigurationError(problem)
+    space, similarity = describe_space(followed)
+    column = next((known for known in columns if known.space == space), None)
+    if column is None and space.provider == "openai":
+        # A limit by which no text was cut is no difference, as for a run.
+        column = next((known for known in columns if known.space.differences(space) == ["max_tokens"]), None)
     if column is not None:
         selection = select_space(followed, column, database)
-        provider = selection.open_provider()
-        return Target(selection.settings, database, column.space, column.similarity, provider, column)
-    space, similarity = describe_space(followed)
+        return Target(selection.settings, database, column.space, column.similarity, selection.open_provider(), column)
     return Target(followed, database, space, similarity, create_provider(followed, database), None)
 
 

@@ -12,7 +12,16 @@ from embedding_assets.providers.base import embed_checked
 from embedding_assets.providers.space_selection import create_provider
 
 SUBJECTS = ("The ferry", "A violin", "Our mayor", "The old clock", "Basalt", "This recipe", "Her telescope", "The tram")
-VERBS = ("leaves for", "is made of", "has read about", "stands before", "remembers", "costs less than", "shows", "needs")
+VERBS = (
+    "leaves for",
+    "is made of",
+    "has read about",
+    "stands before",
+    "remembers",
+    "costs less than",
+    "shows",
+    "needs",
+)
 OBJECTS = ("the northern islands", "spruce and maple", "three kinds of flour", "a valley of stone", "two coins")
 
 
@@ -73,7 +82,9 @@ def make_langchain(
     insert_langchain(beside, texts, vectors, key="uuid" if old else "id", source=source)
 
 
-def insert_langchain(beside, texts, vectors, *, key: str = "id", start: int = 0, source: Callable | None = None) -> None:
+def insert_langchain(
+    beside, texts, vectors, *, key: str = "id", start: int = 0, source: Callable | None = None
+) -> None:
     for number, text in enumerate(texts, start=start):
         metadata = {"lang": "en", **({"source": source(number), "page": number} if source else {})}
         beside.execute(

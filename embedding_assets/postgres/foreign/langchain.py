@@ -77,11 +77,11 @@ def read_collection(connection: Connection, collection: Collection) -> Iterator[
         sql.SQL("{}, c.{}").format(sql.Literal(name.replace("%", "%%")), _name(name)) for name in collection.columns
     )
     query = sql.SQL("""
-        SELECT id, text, embedding, metadata, coalesce(source, id) AS document,
-               row_number() OVER (PARTITION BY coalesce(source, id) ORDER BY page, start, id) - 1,
-               count(*) OVER (PARTITION BY coalesce(source, id))
+        SELECT id, text, embedding, metadata, document,
+               row_number() OVER (PARTITION BY document ORDER BY page, start, id) - 1 AS place,
+               count(*) OVER (PARTITION BY document)
         FROM (
-            SELECT *, nullif(metadata ->> 'source', '') AS source,
+            SELECT *, coalesce(nullif(metadata ->> 'source', ''), id) COLLATE "C" AS document,
                    CASE WHEN metadata ->> 'page' ~ '^[0-9]{{1,9}}$' THEN (metadata ->> 'page')::integer END AS page,
                    CASE WHEN metadata ->> 'start_index' ~ '^[0-9]{{1,9}}$'
                    THEN (metadata ->> 'start_index')::integer END AS start
@@ -91,7 +91,7 @@ def read_collection(connection: Connection, collection: Collection) -> Iterator[
                        || jsonb_build_object({rest}) AS metadata
                 FROM {table} c WHERE {of_collection}
             ) AS read
-        ) AS placed ORDER BY document COLLATE "C", 6
+        ) AS placed ORDER BY document, place
     """).format(
         key=_name(collection.key),
         text=_name(collection.text),
