@@ -25,15 +25,7 @@ def run(*arguments: object) -> str:
 
 def test_each_is_tried_here():
     names = {path.stem if path.stem != "definitions" else path.parent.name for path in EXAMPLES.rglob("*.py")}
-    assert names == {"adopt_table", "filtered_search", "openai_budget", "own_provider", "dagster_project"}
-
-
-def test_adopt_table(empty_url: str, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv("EMBEDDING_DATABASE_URL", empty_url)
-    first, found, second, edited = run(EXAMPLES / "adopt_table.py").splitlines()
-    assert (first, second) == ("embedded: 3", "embedded again: 1")
-    assert found.startswith("found: All records can be exported as CSV")
-    assert edited.startswith("found: Records are exported as Parquet")
+    assert names == {"filtered_search", "openai_budget", "own_provider", "dagster_project"}
 
 
 def test_filtered_search(settings: Settings):

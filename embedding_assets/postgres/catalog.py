@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
 from psycopg import Error, sql
-from psycopg.errors import DiskFull
+from psycopg.errors import DiskFull, DuplicateTable
 
 from embedding_assets.errors import DatabaseError
 from embedding_assets.postgres.locks import TABLE_LOCK, hold
@@ -217,6 +217,11 @@ def create_index(
 
 def not_built(name: str, error: Error) -> DatabaseError:
     """The error of a build that failed."""
+    if isinstance(error, DuplicateTable):
+        return DatabaseError(
+            f"index {name} was not built: something else in the table's schema has this name, as after a swap of the "
+            "table; drop that or give it another name, and run again"
+        )
     return DatabaseError(f"index {name} was not built: {_reason(error)}; run again to try once more")
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from psycopg import sql
 
 from embedding_assets.errors import ConfigurationError
+from embedding_assets.postgres.trigger import unwatch_removals
 from embedding_assets.spaces import Storage, VectorSpace
 
 if TYPE_CHECKING:
@@ -106,31 +107,6 @@ def drop_column(connection: Connection, table: Table, name: str) -> None:
     connection.execute(sql.SQL("ALTER TABLE {} DROP COLUMN {}").format(table.relation, sql.Identifier(name)), [])
 
 
-def watch_removals(connection: Connection, column: str) -> None:
-    """Let a chunk whose vector is taken away count as pending from then on, unless that statement says since when.
-
-    In ``knowledge_base`` alone, which has a column for that. The condition is one of the trigger, so nothing is called
-    where a vector is written.
-    """
-    connection.execute(
-        sql.SQL("""
-            CREATE OR REPLACE TRIGGER {trigger} BEFORE UPDATE OF {column} ON knowledge_base FOR EACH ROW
-            WHEN (
-                OLD.{column} IS NOT NULL AND NEW.{column} IS NULL
-                AND OLD.pending_since IS NOT DISTINCT FROM NEW.pending_since
-            )
-            EXECUTE FUNCTION knowledge_base_vector_removed()
-        """).format(trigger=sql.Identifier(f"{column}_removed"), column=sql.Identifier(column))
-    )
-
-
-def unwatch_removals(connection: Connection, table: Table, column: str) -> None:
-    """PostgreSQL neither drops nor changes a column that a trigger names."""
-    connection.execute(
-        sql.SQL("DROP TRIGGER IF EXISTS {} ON {}").format(sql.Identifier(f"{column}_removed"), table.relation), []
-    )
-
-
 def _unclaimable(
     table: Table, space: VectorSpace, found: _Found, setting_of: Mapping[str, str], *, claim: bool
 ) -> str | None:
@@ -209,7 +185,17 @@ def _index_name(connection: Connection, table: Table, column: str) -> str:
         base = f"{base.encode()[:40].decode(errors='ignore')}_{hashlib.sha256(base.encode()).hexdigest()[:8]}"
     for number in range(1, 100):
         name = base if number == 1 else f"{base[: _LONGEST_INDEX - 3]}_{number}"
-        query = "SELECT to_regclass(format('%%I.%%I', %s::text, %s::text))"
-        if connection.execute(query, [table.schema, name]).fetchone() == (None,):
+        if _is_free(connection, table, name):
             return name
     raise ConfigurationError(f"the names {base} to {base}_99 are taken in schema {table.schema}")
+
+
+def _is_free(connection: Connection, table: Table, name: str) -> bool:
+    """True if no relation has this name, nor another table's the names of those that are built beside the index."""
+    query = """
+        SELECT 1 FROM pg_class c LEFT JOIN pg_index i ON indexrelid = c.oid
+        WHERE relnamespace = to_regnamespace(quote_ident(%s)) AND (relname = %s OR relname = ANY(%s) AND
+            indrelid IS DISTINCT FROM to_regclass(format('%%I.%%I', %s::text, %s::text)))
+    """
+    beside = [f"{name}_{suffix}" for suffix in ("pending", "new", "old")]
+    return connection.execute(query, [table.schema, name, beside, table.schema, table.name]).fetchone() is None

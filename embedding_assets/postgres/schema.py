@@ -12,7 +12,7 @@ from psycopg import sql
 from embedding_assets.errors import ConfigurationError, DatabaseError, DatabasePermissionError, PgvectorError
 from embedding_assets.postgres.locks import TABLE_LOCK, hold
 from embedding_assets.postgres.lookup import VERSION_TABLE
-from embedding_assets.postgres.trigger import TRIGGER, create_function, create_trigger, trigger_state
+from embedding_assets.postgres.trigger import TRIGGER, create_function, create_trigger, trigger_state, watch_removals
 
 if TYPE_CHECKING:
     import sqlalchemy
@@ -154,6 +154,9 @@ def watch_texts(database: Database, connection: Connection) -> None:
             columns = [name for (name,) in rows]
             create_function(connection, table, ["embedding", *columns] if table.is_own else columns)
             create_trigger(connection, table)
+            if table.is_own:
+                for name in columns:
+                    watch_removals(connection, name)
 
     database.retry(work)
 

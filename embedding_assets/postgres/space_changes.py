@@ -11,10 +11,9 @@ from psycopg import sql
 
 from embedding_assets.errors import ConfigurationError
 from embedding_assets.postgres.catalog import drop_index
-from embedding_assets.postgres.columns import unwatch_removals
 from embedding_assets.postgres.locks import TABLE_LOCK, PrefixLocks, hold
 from embedding_assets.postgres.spaces import check_registered, list_spaces
-from embedding_assets.postgres.trigger import create_function
+from embedding_assets.postgres.trigger import create_function, unwatch_removals
 from embedding_assets.spaces import SpaceColumn, VectorSpace
 
 if TYPE_CHECKING:

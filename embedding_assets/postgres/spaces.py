@@ -12,9 +12,9 @@ from embedding_assets.errors import ConfigurationError, SpaceMismatchError
 from embedding_assets.planning import EXACT_SEARCH_ROWS
 from embedding_assets.postgres.backlog import count_backlog
 from embedding_assets.postgres.catalog import describe_index, ensure_pending_index
-from embedding_assets.postgres.columns import add_column, drop_column, take_first_column, watch_removals
+from embedding_assets.postgres.columns import add_column, drop_column, take_first_column
 from embedding_assets.postgres.locks import TABLE_LOCK, hold, is_loading
-from embedding_assets.postgres.trigger import create_function
+from embedding_assets.postgres.trigger import create_function, watch_removals
 from embedding_assets.spaces import MOST_DIMENSIONS, Similarity, SpaceColumn, VectorSpace
 
 if TYPE_CHECKING:

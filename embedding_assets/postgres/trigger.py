@@ -53,6 +53,31 @@ def drop_trigger(connection: psycopg.Connection[Any], table: Table) -> None:
     connection.execute(sql.SQL("DROP FUNCTION IF EXISTS {}()").format(sql.Identifier(table.records, FUNCTION)), [])
 
 
+def watch_removals(connection: psycopg.Connection[Any], column: str) -> None:
+    """Let a chunk whose vector is taken away count as pending from then on, unless that statement says since when.
+
+    In ``knowledge_base`` alone, which has a column for that. The condition is one of the trigger, so nothing is called
+    where a vector is written.
+    """
+    connection.execute(
+        sql.SQL("""
+            CREATE OR REPLACE TRIGGER {trigger} BEFORE UPDATE OF {column} ON knowledge_base FOR EACH ROW
+            WHEN (
+                OLD.{column} IS NOT NULL AND NEW.{column} IS NULL
+                AND OLD.pending_since IS NOT DISTINCT FROM NEW.pending_since
+            )
+            EXECUTE FUNCTION knowledge_base_vector_removed()
+        """).format(trigger=sql.Identifier(f"{column}_removed"), column=sql.Identifier(column))
+    )
+
+
+def unwatch_removals(connection: psycopg.Connection[Any], table: Table, column: str) -> None:
+    """PostgreSQL neither drops nor changes a column that a trigger names."""
+    connection.execute(
+        sql.SQL("DROP TRIGGER IF EXISTS {} ON {}").format(sql.Identifier(f"{column}_removed"), table.relation), []
+    )
+
+
 def function_statement(connection: psycopg.Connection[Any], table: Table, columns: Iterable[str]) -> sql.Composed:
     """CREATE FUNCTION of the trigger. It runs as whoever edits a row, who needs no right on anything of ours."""
     row: Any = connection.execute(

@@ -161,3 +161,63 @@ def test_an_edit_ends_a_quarantine(settings: Settings, database: Database, besid
     beside.execute("UPDATE knowledge_base SET chunk_text = 'corrected'")
     assert embed(settings, database).embedded == 1
     assert_right(database, ["corrected"])
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        "ALTER TABLE knowledge_base ADD CHECK (chunk_text <> 'text 7') NOT VALID",
+        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'no: %', NEW.chunk_text; END $$; "
+        "CREATE TRIGGER refuse BEFORE UPDATE ON knowledge_base FOR EACH ROW WHEN (NEW.chunk_text = 'text 7') "
+        "EXECUTE FUNCTION refuse()",
+    ],
+    ids=["constraint", "trigger"],
+)
+def test_a_row_that_the_table_refuses_fails_alone_and_is_not_paid_for_again(
+    refusal: str, settings: Settings, database: Database, beside: psycopg.Connection, caplog: pytest.LogCaptureFixture
+):
+    insert_chunks(database, texts(40))
+    beside.execute(refusal)
+    stats = embed(settings, database, retry_delay_seconds=3600)
+    assert (stats.embedded, stats.failed, stats.skipped) == (39, 1, 0)
+    assert_right(database, [text for text in texts(40) if text != "text 7"])
+    [failure] = list_failures(database)
+    assert (failure.chunk_hash, failure.error_code) == (hash_of("text 7"), "refused_by_database")
+    assert not failure.quarantined
+    assert "text 7" not in caplog.text
+
+    insert_chunks(database, ["due"])
+    provider = FakeProvider()
+    stats = embed(settings, database, provider, retry_delay_seconds=3600)
+    assert (stats.embedded, provider.seen) == (1, ["due"])
+
+    # It comes again when it is due, and is done once nothing is against it.
+    beside.execute("DROP TRIGGER IF EXISTS refuse ON knowledge_base")
+    beside.execute("ALTER TABLE knowledge_base DROP CONSTRAINT IF EXISTS knowledge_base_chunk_text_check")
+    retry_failures(database)
+    assert embed(settings, database).embedded == 1
+    assert_right(database, [*texts(40), "due"])
+    assert list_failures(database) == []
+
+
+def test_when_the_table_refuses_all_rows_the_run_ends_with_an_error_and_blames_none(
+    settings: Settings, database: Database, beside: psycopg.Connection
+):
+    insert_chunks(database, texts(300))
+    beside.execute("ALTER TABLE knowledge_base ADD CHECK (chunk_text = '') NOT VALID")
+    with pytest.raises(errors.RowRefusedError, match="knowledge_base_chunk_text_check"):
+        embed(settings, database)
+    assert list_failures(database) == []
+
+
+def test_rows_that_somebody_has_locked_come_with_the_next_run(
+    settings: Settings, database: Database, beside: psycopg.Connection
+):
+    register_space(database, FAKE_SPACE)
+    insert_chunks(database, texts(40))
+    with beside.transaction():
+        beside.execute("UPDATE knowledge_base SET token_count = 1 WHERE chunk_text IN ('text 7', 'text 8')")
+        stats = embed(settings, database)
+        assert (stats.embedded, stats.skipped, stats.failed) == (38, 2, 0)
+    assert embed(settings, database).embedded == 2
+    assert_right(database, texts(40))

@@ -1,11 +1,17 @@
 """A chunk that fails waits longer each time, is quarantined in the end, and starts afresh when it changes."""
 
-import threading
-
 import pytest
 
 from embedding_assets.postgres.backlog import count_backlog, fetch_pending
-from embedding_assets.postgres.failures import FailedChunk, list_failures, retry_failures, save_failures
+from embedding_assets.postgres.failures import (
+    FailedChunk,
+    count_failures,
+    count_quarantined,
+    forget_outdated,
+    list_failures,
+    retry_failures,
+    save_failures,
+)
 from embedding_assets.postgres.spaces import register_space
 from embedding_assets_tests.support.fakes import FAKE_SPACE, insert_chunks
 
@@ -73,15 +79,64 @@ def test_failures_are_a_space_s_own_and_go_with_their_chunk(database, column, co
 
 
 @pytest.mark.parametrize("change", ["DELETE FROM knowledge_base", "UPDATE knowledge_base SET chunk_text = 'edited'"])
-def test_a_chunk_that_is_deleted_or_edited_meanwhile_has_not_failed(database, column, config, change):
-    [chunk_hash] = insert_chunks(database, ["text"])
-    arguments = (database, column.space.name, [FailedChunk(chunk_hash, "x", 0), FailedChunk("0" * 64, "y", 0)], config)
-    with database.connect() as other:
-        other.execute(change)
-        recorder = threading.Thread(target=save_failures, args=arguments)
-        recorder.start()
-        recorder.join(0.3)
-        assert recorder.is_alive()
-        other.commit()
-    recorder.join(10)
+def test_a_chunk_that_is_deleted_or_edited_meanwhile_has_not_failed(database, column, config, execute, change):
+    insert_chunks(database, ["text"])
+    [chunk] = fetch_pending(database, column, range(256), after="", limit=9)
+    failing = [FailedChunk(chunk.chunk_hash, "x", chunk.key, chunk.fingerprint), FailedChunk("0" * 64, "y")]
+    execute(change)
+    save_failures(database, column.space.name, failing, config)
+    assert execute("SELECT * FROM embedding_failures") == []
+
+
+@pytest.mark.parametrize("change", ["DELETE FROM knowledge_base", "UPDATE knowledge_base SET chunk_text = 'edited'"])
+def test_nor_one_whose_change_commits_after_its_failure(database, column, config, beside, change):
+    """Whoever changes a row is not waited for, nor waits."""
+    insert_chunks(database, ["text"])
+    [chunk] = fetch_pending(database, column, range(256), after="", limit=9)
+    with beside.transaction():
+        beside.execute(change)
+        failing = [FailedChunk(chunk.chunk_hash, "x", chunk.key, chunk.fingerprint)]
+        save_failures(database, column.space.name, failing, config)
+        assert len(list_failures(database)) == 1
     assert list_failures(database) == []
+    assert count_failures(database, column.space.name) == {}
+
+
+def test_the_table_can_be_truncated(database, column, config, execute):
+    once = config.model_copy(update={"max_attempts": 1})
+    hashes = insert_chunks(database, ["one", "two"])
+    save_failures(database, column.space.name, [FailedChunk(h, "x") for h in hashes], once)
+    execute("TRUNCATE knowledge_base")
+    backlog = count_backlog(database, column)
+    assert (backlog.chunks, backlog.pending, backlog.quarantined) == (0, 0, 0)
+    assert list_failures(database) == []
+    # What comes again under the same hash, but says something else, has not failed.
+    execute("INSERT INTO knowledge_base (chunk_hash, chunk_text) VALUES (%s, 'another'), ('aa', 'new')", hashes[0])
+    save_failures(database, column.space.name, [FailedChunk("aa", "x")], once)
+    assert due(database, column) == [hashes[0]]
+    assert count_backlog(database, column).quarantined == 1
+
+
+def test_failures_of_what_is_gone_or_edited_are_not_counted_and_can_be_forgotten(database, column, config, execute):
+    once = config.model_copy(update={"max_attempts": 1})
+    hashes = insert_chunks(database, ["stays", "goes", "is edited"])
+    pending = fetch_pending(database, column, range(256), after="", limit=9)
+    failing = [FailedChunk(chunk.chunk_hash, "x", chunk.key, chunk.fingerprint) for chunk in pending]
+    save_failures(database, column.space.name, failing, once)
+    execute("DELETE FROM knowledge_base WHERE chunk_text = 'goes'")
+    execute("UPDATE knowledge_base SET chunk_text = 'edited' WHERE chunk_text = 'is edited'")
+    assert count_failures(database, column.space.name) == {"x": 1}
+    assert count_quarantined(database, column.space.name, 1) == {hashes[0][0]: 1}
+    backlog = count_backlog(database, column)
+    assert (backlog.chunks, backlog.due, backlog.quarantined) == (2, 1, 1)
+    assert forget_outdated(database) == 2
+    assert execute("SELECT chunk_hash FROM embedding_failures") == [(hashes[0],)]
+    assert forget_outdated(database) == 0
+
+
+def test_a_new_text_starts_with_its_own_attempts(database, column, config, execute):
+    [chunk_hash] = insert_chunks(database, ["text"])
+    for text, attempts in (("text", 1), ("text", 2), ("another", 1), ("another", 2)):
+        execute("UPDATE knowledge_base SET chunk_text = %s", text)
+        save_failures(database, column.space.name, [FailedChunk(chunk_hash, "x")], config)
+        assert [failure.attempts for failure in list_failures(database)] == [attempts]
