@@ -138,6 +138,6 @@ def _check_is_free(database: Database, origin: str) -> None:
     source = database.run(lambda connection: source_of(connection, origin)) if database.table.is_own else None
     if source is not None:
         raise ConfigurationError(
-            f"{origin} would be taken for a row of the source {source}, whose next sync would remove it; load it by "
-            "another path, e.g. its absolute one"
+            f"{origin} would be taken for a row of the source {source}, whose next sync would remove it; give the "
+            "document another origin"
         )

@@ -114,6 +114,7 @@ def remove_source(database: Database, name: str) -> tuple[int, int]:
     Raises:
         ConfigurationError: there is no such source.
     """
+    check_is_own(database)
     with database.session() as connection, _alone(database, connection, name):
         _known(connection, name)
 
@@ -163,9 +164,9 @@ def sync_source(
             writer = ChunkWriter(database, on_progress)
             _store(changes, writer, splitter, report, markdown=known.definition.markdown, on_reject=on_reject)
             report.chunks_added, report.chunks_removed = writer.added, writer.removed
-            for origins in changes.removed():
+            for origins, documents in changes.removed():
                 report.chunks_removed += remove_documents(database, origins)
-                report.removed += len(origins)
+                report.removed += documents
             # Before the notes go: a stop in between has them looked at again.
             record_synced(connection, source, manner, is_compared=not report.noted)
             changes.remove_notes()
@@ -189,6 +190,7 @@ def _store(
         document = row_document(row, markdown=markdown)
         if isinstance(document, Rejection):
             report.rejected += 1
+            report.removed += row.is_known
             on_reject(document)
             if document.reason != _LONG_KEY:
                 # Without chunks; so it is not looked at again before it changes.
@@ -254,7 +256,7 @@ def _reason_to_compare(
             return f"its triggers are gone or disabled, and were not put back: {error}"
         return "its triggers were gone or disabled, as after a restore or a swap of the table, and are back"
     reasons = {
-        "it was not compared whole since it was defined": known.compared_oid is None,
+        "this is the first sync since it was defined so, or watched": known.compared_oid is None,
         "its table is another one than before": known.compared_oid not in (None, source.oid),
         "texts are split in another way than before": known.compared_manner not in (None, manner),
     }

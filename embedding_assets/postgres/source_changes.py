@@ -26,14 +26,14 @@ _FETCHED_NOTES: Final = 10_000
 # One probe of an index for each row, not a join: that could put every text into a temporary file. A document that lost
 # chunks differs too.
 _DIFFERING: Final = """
-    SELECT s.origin, s.digest, d.origin IS NOT NULL, s.title,
+    SELECT s.origin, s.digest, coalesce(d.chunks > 0, false), s.title,
            CASE WHEN s.bytes <= {most_bytes} THEN s.text END, s.metadata::text
     FROM (
         SELECT origin, title, text, metadata, octet_length(text) AS bytes, {digest} AS digest
         FROM (SELECT {documents} FROM {rows} OFFSET 0) r OFFSET 0
     ) s
     LEFT JOIN LATERAL (
-        SELECT d.origin, d.digest, d.chunks FROM loaded_documents d WHERE d.origin = s.origin OFFSET 0
+        SELECT d.digest, d.chunks FROM loaded_documents d WHERE d.origin = s.origin OFFSET 0
     ) d ON true
     WHERE s.origin IS NOT NULL AND (
         d.digest IS DISTINCT FROM s.digest OR d.chunks <> (
@@ -54,7 +54,7 @@ class ChangedRow:
     Attributes:
         origin: what the document is called.
         digest: its fingerprint.
-        is_known: whether there was such a document before.
+        is_known: whether there was such a document before; of a row that was rejected there was none.
         title: of the document, or empty.
         text: None if it is far too long.
         metadata: a JSON object.
@@ -106,10 +106,10 @@ class SourceChanges:
             for row in rows:
                 yield ChangedRow(*row)
 
-    def removed(self) -> Iterator[list[str]]:
-        """Batches of origins of documents that the source has no more."""
+    def removed(self) -> Iterator[tuple[list[str], int]]:
+        """Batches of origins that the source has no more, and how many of them were documents, not rejected rows."""
         for rows in _batches(self._removed, _FETCHED_NAMES):
-            yield [origin for (origin,) in rows]
+            yield [origin for origin, _ in rows], sum(is_document for _, is_document in rows)
 
     def remove_notes(self) -> None:
         """Remove the notes that led to this, and no others."""
@@ -149,11 +149,12 @@ class SourceChanges:
     def _gone(self) -> sql.Composed:
         origin = self._source.origin()
         if not self._noted:
-            return sql.SQL(
-                "SELECT d.origin FROM loaded_documents d WHERE {} AND NOT EXISTS (SELECT FROM {} WHERE {} = d.origin)"
-            ).format(documents_of(self._name, sql.Identifier("d", "origin")), self._rows, origin)
+            return sql.SQL("""
+                SELECT d.origin, d.chunks > 0 FROM loaded_documents d
+                WHERE {} AND NOT EXISTS (SELECT FROM {} WHERE {} = d.origin)
+            """).format(documents_of(self._name, sql.Identifier("d", "origin")), self._rows, origin)
         return sql.SQL("""
-            SELECT d.origin FROM {} n JOIN loaded_documents d ON d.origin = {}
+            SELECT d.origin, d.chunks > 0 FROM {} n JOIN loaded_documents d ON d.origin = {}
             WHERE NOT EXISTS (SELECT FROM {} k WHERE {} AND {} = d.origin)
         """).format(
             sql.SQL(_NOTED).format(name=self._name),

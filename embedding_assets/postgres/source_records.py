@@ -71,7 +71,7 @@ def register_source(connection: Connection, definition: SourceDefinition, *, is_
     """Keep a source, or its new definition, with which it is compared whole when it is synced next.
 
     Raises:
-        ConfigurationError: documents of another kind have origins of that name.
+        ConfigurationError: there are documents of that name which did not come from it.
     """
     with connection.transaction():
         query = sql.SQL("""
@@ -80,7 +80,7 @@ def register_source(connection: Connection, definition: SourceDefinition, *, is_
         """).format(documents_of(sql.SQL("%(name)s::text"), sql.Identifier("origin")))
         if connection.execute(query, {"name": definition.name}).fetchone() is not None:
             raise ConfigurationError(
-                f"files were loaded from {definition.name}/, which their documents have in common with this source; "
+                f"documents were loaded whose origins begin with {definition.name}/, as those of this source would; "
                 "choose another --name"
             )
         connection.execute(

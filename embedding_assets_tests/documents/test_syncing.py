@@ -12,11 +12,13 @@ from psycopg.conninfo import make_conninfo
 
 from embedding_assets.config import Settings, get_settings
 from embedding_assets.documents import syncing
-from embedding_assets.documents.loading import ChunkWriter, configured_splitter
+from embedding_assets.documents.document import Document
+from embedding_assets.documents.loading import ChunkWriter, configured_splitter, load_documents
 from embedding_assets.documents.rejection import Rejection
 from embedding_assets.documents.splitting import Splitter
 from embedding_assets.documents.syncing import SyncReport, add_source, remove_source, sync_source
 from embedding_assets.errors import ConfigurationError, DatabasePermissionError
+from embedding_assets.models import DocumentMetadata
 from embedding_assets.pipeline.generator import EmbeddingGenerator
 from embedding_assets.postgres.bootstrap import open_database
 from embedding_assets.postgres.connection import Database
@@ -603,3 +605,19 @@ def test_a_writer_beside(
     sync_source(database, ARTICLES, splitter, full=True)
     assert database.run(lambda connection: connection.execute(query).fetchall()) == kept
     assert notes(database) == 0
+
+
+def test_rows_and_loaded_documents_keep_their_names_apart(articles, database: Database, splitter: Splitter):
+    def load(origin: str) -> None:
+        load_documents(database, [Document(DocumentMetadata(source=origin), "A text.", markdown=False)], splitter)
+
+    load("shop.articles/1")
+    with pytest.raises(ConfigurationError, match=r"origins begin with shop[.]articles/"):
+        add(database)
+    articles.execute("TRUNCATE loaded_documents, knowledge_base")
+    add(database)
+    with pytest.raises(ConfigurationError, match=r"would be taken for a row of the source shop[.]articles"):
+        load("shop.articles/9")
+    load("shop.articles_of_others/9")
+    sync_source(database, ARTICLES, splitter)
+    assert len(texts(database)) == 4
