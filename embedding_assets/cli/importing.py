@@ -155,8 +155,7 @@ def _options(check: bool, drop_differing: bool, sample: int | None, as_json: boo
         return progress.bar(err, title, total, quiet=as_json or not total)
 
     def notice(line: str) -> None:
-        if not as_json:
-            err.print(line, highlight=False, markup=False, soft_wrap=True)
+        err.print(line, highlight=False, markup=False, soft_wrap=True)
 
     return ImportOptions(check, drop_differing, sample, shown, notice)
 

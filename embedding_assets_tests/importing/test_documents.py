@@ -1,11 +1,15 @@
 """Chunks of LangChain and pgai, as documents with their vectors."""
 
 import json
+import subprocess
+import sys
 import uuid
 
 import numpy as np
 import pytest
 
+from embedding_assets.postgres.foreign import snapshot
+from embedding_assets_tests.support import processes
 from embedding_assets_tests.support.foreign import (
     as_text,
     insert_langchain,
@@ -192,3 +196,71 @@ def test_vectorizers_that_cannot_be_imported_are_refused(refused, database, besi
 def test_documents_do_not_go_into_an_adopted_table(run, refused, settings, articles, monkeypatch):
     monkeypatch.setenv("EMBEDDING_TABLE", "articles")
     assert "is filled by others" in refused("langchain")
+
+
+def state(beside):
+    return beside.execute(
+        "SELECT chunk_hash, chunk_text, chunk_index, embedding::text, d.digest, d.chunks FROM knowledge_base "
+        "JOIN loaded_documents d ON d.origin = document_metadata ->> 'origin' ORDER BY 1"
+    ).fetchall()
+
+
+def test_documents_that_are_read_in_several_portions(taken, database, beside, texts, vectors, monkeypatch):
+    make_langchain(beside, texts, vectors, source=group)
+    taken("langchain")
+    whole = state(beside)
+    assert len(whole) == 80
+    monkeypatch.setattr(snapshot, "PORTION_ROWS", 7)
+    report = taken("langchain")
+    assert (report["added"], report["removed"], report["written"]) == (0, 0, 0)
+    beside.execute("DELETE FROM knowledge_base")
+    beside.execute("DELETE FROM loaded_documents")
+    report = taken("langchain")
+    assert (report["documents"], report["added"], report["removed"], report["written"]) == (8, 80, 0, 80)
+    assert state(beside) == whole
+
+
+KILLED = """
+import os, sys
+from embedding_assets.importing import documents
+from embedding_assets.postgres.foreign import snapshot
+snapshot.PORTION_ROWS = 7
+left = 3
+when, what = sys.argv[1:]
+def write(*arguments, write=documents.write_vectors):
+    global left
+    left -= 1
+    if not left and when == "before":
+        os.kill(os.getpid(), 9)
+    outcome = write(*arguments)
+    if not left:
+        os.kill(os.getpid(), 9)
+    return outcome
+documents.write_vectors = write
+from embedding_assets.cli.app import main
+sys.argv[:] = ["embedding-assets", "import", what, "--json"]
+main()
+"""
+
+
+@pytest.mark.parametrize("tool", ["pgai", "langchain"])
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_killed_midway_and_run_again_documents_end_the_same(
+    run, taken, database, beside, texts, by_settings, vectors, tool, moment
+):
+    make_pgai(beside, texts[:20], by_settings)
+    make_langchain(beside, texts[:40], vectors[:40], source=group)
+    # In a process that is killed while it writes, with the first documents stored.
+    process = processes.start([sys.executable, "-c", KILLED, moment, tool], stdout=subprocess.PIPE)
+    assert process.wait(timeout=120) == -9
+    written = {"before": 14, "after": 21}[moment]
+    assert beside.execute("SELECT count(*), count(embedding) FROM knowledge_base").fetchone() == (21, written)
+
+    report = taken(tool)
+    assert (report["written"], report["present"]) == (40 - written, written)
+    killed = state(beside)
+    for table in ("knowledge_base", "loaded_documents"):
+        beside.execute(f"DELETE FROM {table}")
+    taken(tool)
+    assert state(beside) == killed
+    assert json.loads(run("embed", "--json", "--no-index")[1])["embedded"] == 0

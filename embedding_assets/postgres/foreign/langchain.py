@@ -77,7 +77,7 @@ def read_collection(connection: Connection, collection: Collection) -> Iterator[
         sql.SQL("{}, c.{}").format(sql.Literal(name.replace("%", "%%")), _name(name)) for name in collection.columns
     )
     query = sql.SQL("""
-        SELECT id, text, embedding, metadata, document,
+        SELECT id, text, embedding::real[], metadata, document,
                row_number() OVER (PARTITION BY document ORDER BY page, start, id) - 1 AS place,
                count(*) OVER (PARTITION BY document)
         FROM (
@@ -86,7 +86,7 @@ def read_collection(connection: Connection, collection: Collection) -> Iterator[
                    CASE WHEN metadata ->> 'start_index' ~ '^[0-9]{{1,9}}$'
                    THEN (metadata ->> 'start_index')::integer END AS start
             FROM (
-                SELECT c.{key}::text COLLATE "C" AS id, c.{text}::text AS text, c.embedding::real[] AS embedding,
+                SELECT c.{key}::text COLLATE "C" AS id, c.{text}::text AS text, c.embedding,
                        CASE jsonb_typeof({metadata}) WHEN 'object' THEN {metadata} ELSE '{{}}' END
                        || jsonb_build_object({rest}) AS metadata
                 FROM {table} c WHERE {of_collection}
