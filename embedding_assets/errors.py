@@ -3,7 +3,8 @@
     EmbeddingAssetsError
     ├── ConfigurationError           a setting is missing, malformed or contradicts another
     │   ├── SpaceMismatchError       the settings describe another vector space than the table holds
-    │   └── TableNotAdoptedError     the table was not made by this package, and was not adopted
+    │   ├── TableNotAdoptedError     the table was not made by this package, and was not adopted
+    │   └── ImportRefusedError       vectors of another tool are not those of the named model
     ├── DatabaseError                PostgreSQL refused or failed
     │   ├── DatabaseUnavailableError it cannot be reached, or was lost and did not come back
     │   ├── DatabasePermissionError  the role lacks a right
@@ -38,6 +39,10 @@ class SpaceMismatchError(ConfigurationError):
 
 class TableNotAdoptedError(ConfigurationError):
     """The table was not made by this package, which therefore changes nothing about it until it is adopted."""
+
+
+class ImportRefusedError(ConfigurationError):
+    """Vectors of another tool are not what the named model makes of these texts; the message guesses why."""
 
 
 class DatabaseError(EmbeddingAssetsError):

@@ -15,6 +15,7 @@ from rich.markup import escape
 from embedding_assets.cli import progress, tables
 from embedding_assets.cli.adopt import adopt
 from embedding_assets.cli.console import Json, StoppableGroup, err, out, print_json, session, show, table_session
+from embedding_assets.cli.importing import import_app
 from embedding_assets.cli.models import models_app
 from embedding_assets.cli.spaces import spaces_app
 from embedding_assets.cli.status import overview_app
@@ -37,6 +38,7 @@ app = typer.Typer(
 app.add_typer(overview_app)
 app.add_typer(models_app)
 app.add_typer(spaces_app, name="spaces")
+app.add_typer(import_app, name="import")
 app.command()(adopt)
 app.command()(sync)
 

@@ -156,7 +156,7 @@ def sync_source(
     with database.session() as connection, _alone(database, connection, name):
         known = _known(connection, name)
         source = open_source(connection, known.definition)
-        manner = _manner(splitter, known.definition)
+        manner = manner_of(splitter, known.definition)
         report = SyncReport(name)
         report.remark = _reason_to_compare(database, connection, known, source, manner)
         report.noted = known.is_watched and not full and not report.remark
@@ -266,7 +266,7 @@ def _reason_to_compare(
     return reason
 
 
-def _manner(splitter: Splitter, definition: SourceDefinition) -> str:
+def manner_of(splitter: Splitter, definition: SourceDefinition) -> str:
     """Digest of all that the chunks of a row depend on besides the row."""
     return hashlib.sha256(json.dumps([splitter.manner, definition.markdown]).encode()).hexdigest()[:12]
 

@@ -96,7 +96,7 @@ def audit_space(database: Database, column: SpaceColumn, provider: EmbeddingProv
     refused = ""
     for batch in embed_checked(provider, [row.text for row in stored]):
         for index, vector in zip(batch.indices, batch.vectors, strict=True):
-            cosines[stored[index].chunk_hash] = _likeness(stored[index].vector, vector, column.similarity)
+            cosines[stored[index].chunk_hash] = likeness(stored[index].vector, vector, column.similarity)
         refused = next(iter(batch.errors.values()), refused)
     if not cosines:
         return SpaceSample(column, unchecked=f"none of {len(stored)} texts could be embedded again: {refused}")
@@ -144,7 +144,7 @@ def _audit_if_possible(database: Database, column: SpaceColumn, settings: Settin
         return SpaceSample(column, unchecked=str(error))
 
 
-def _likeness(left: NDArray[np.float32], right: NDArray[np.float32], similarity: Similarity) -> float:
+def likeness(left: NDArray[np.float32], right: NDArray[np.float32], similarity: Similarity) -> float:
     """The cosine, in float64; where searches depend on lengths, times the shorter length as a share of the longer.
 
     0 where it is not defined: an adopted column may hold zeros, or vectors of any length.

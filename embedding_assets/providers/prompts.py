@@ -60,6 +60,12 @@ _FAMILIES: Final = (
 )
 
 
+def known_prompts() -> list[str]:
+    """Every prompt of a known family, each once: those for documents first."""
+    prompts = [family.document for family in _FAMILIES] + [family.query for family in _FAMILIES]
+    return [prompt for prompt in dict.fromkeys(prompts) if prompt]
+
+
 @cache
 def warn_of_missing_prompts(model: str, document_prompt: str, query_prompt: str) -> None:
     """Warn once in a process where a model of a known family is used without any prompt: it then finds less."""

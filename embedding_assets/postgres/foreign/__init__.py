@@ -1,0 +1,1 @@
+"""What other tools have embedded, read where they keep it."""
