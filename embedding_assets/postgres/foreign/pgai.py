@@ -12,7 +12,8 @@ from embedding_assets.errors import ConfigurationError
 from embedding_assets.postgres.foreign.chunk import ForeignChunk
 from embedding_assets.postgres.foreign.relation import as_vector
 from embedding_assets.postgres.foreign.snapshot import read_portions
-from embedding_assets.postgres.sources import SourceDefinition, document_digest, fix_text_forms, open_source
+from embedding_assets.postgres.source_lookup import open_source
+from embedding_assets.postgres.sources import SourceDefinition, document_digest, fix_text_forms
 from embedding_assets.postgres.table import quoted
 
 if TYPE_CHECKING:
