@@ -221,3 +221,32 @@ def test_how_long_rows_wait_is_known_by_the_last_run(settings: Settings, beside:
         [age] = [one for one in judge_embeddings(database, column, adopted) if one.name == "backlog_age"]
         assert not age.passed
         assert age.description.startswith("chunks are pending, and no run has ended for 50.0 h")
+
+
+@pytest.mark.parametrize("step", ["create_records", "watch_texts", "Jsonb"])
+def test_interrupted_anywhere_it_is_done_again(
+    settings: Settings, beside: psycopg.Connection, monkeypatch: pytest.MonkeyPatch, step: str
+):
+    fill(beside, BIGINT, 5)
+    before = everything(beside, BIGINT)
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(f"embedding_assets.postgres.adopting.{step}", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            adopt_shop(settings, BIGINT)
+    assert everything(beside, BIGINT)[0] == before[0]
+    beside.execute(BIGINT.edit)
+    adopted = adopt_shop(settings, BIGINT)
+    with opened(adopted) as database:
+        assert embed(adopted, database).embedded == 5
+        assert stale(database) == []
+
+        with monkeypatch.context() as patch:
+            patch.setattr("embedding_assets.postgres.adopting._drop_records", interrupt)
+            with pytest.raises(KeyboardInterrupt):
+                undo_adoption(database, "notes")
+        undo_adoption(database, "notes")
+    assert everything(beside, BIGINT)[1] == before[1]
