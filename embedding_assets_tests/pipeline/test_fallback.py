@@ -240,7 +240,7 @@ def test_a_failure_in_the_fallback_s_space_is_none_in_the_provider_s(
         "embedding_assets.providers.space_selection.Selection.open_provider",
         lambda selection: (
             selection.provider
-            if isinstance(selection.provider, Unsteady)
+            if isinstance(selection.provider, FakeProvider)
             else FakeProvider(space=selection.column.space, spoil=bad)
         ),
     )
