@@ -24,7 +24,9 @@ if TYPE_CHECKING:
         ProviderUnavailableError,
         QuotaExceededError,
         RateLimitExceededError,
+        RowRefusedError,
         SpaceMismatchError,
+        TableNotAdoptedError,
         TextRefusedError,
     )
     from embedding_assets.models import DocumentMetadata, EmbeddingCost, EmbeddingStats, ProcessedChunk
@@ -42,8 +44,8 @@ _HOMES = {
         "config": "EmbeddingConfig Settings get_settings",
         "errors": "BudgetExceededError ConfigurationError DatabaseError DatabasePermissionError "
         "DatabaseUnavailableError DocumentError EmbeddingAssetsError ModelUnavailableError PgvectorError "
-        "ProviderError ProviderUnavailableError QuotaExceededError RateLimitExceededError SpaceMismatchError "
-        "TextRefusedError",
+        "ProviderError ProviderUnavailableError QuotaExceededError RateLimitExceededError RowRefusedError "
+        "SpaceMismatchError TableNotAdoptedError TextRefusedError",
         "models": "DocumentMetadata EmbeddingCost EmbeddingStats ProcessedChunk",
         "pipeline.generator": "EmbeddingGenerator",
         "pipeline.run": "RunOutcome embed_pending",
@@ -82,11 +84,13 @@ __all__ = [
     "ProviderUnavailableError",
     "QuotaExceededError",
     "RateLimitExceededError",
+    "RowRefusedError",
     "RunOutcome",
     "SearchResult",
     "Settings",
     "SpaceColumn",
     "SpaceMismatchError",
+    "TableNotAdoptedError",
     "TextRefusedError",
     "VectorSpace",
     "embed_pending",

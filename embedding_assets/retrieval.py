@@ -87,7 +87,7 @@ def search(
         provider: one of your own, for the question in its space; default: that of each space.
 
     Raises:
-        ConfigurationError: nothing was embedded yet, the query is blank, or ``k`` is less than 1.
+        ConfigurationError: nothing was embedded yet, the query is blank, ``k`` is less than 1, or a condition is none.
         ProviderError: the query cannot be embedded.
     """
     settings = settings or get_settings()
@@ -95,12 +95,13 @@ def search(
         raise ConfigurationError("the query is empty")
     if k < 1:
         raise ConfigurationError(f"k is {k}, but a search returns at least 1 chunk")
+    conditions = conditions_of(where)
     with ExitStack() as stack:
         database = database or stack.enter_context(open_database(settings, reading=True))
         stack.enter_context(correlate())
         serving = select_for_search(settings, database, provider).column
         patient = settings.with_patience(_PATIENCE_SECONDS)
-        return _Search(query, k, conditions_of(where), patient, database, provider).run(serving)
+        return _Search(query, k, conditions, patient, database, provider).run(serving)
 
 
 @dataclass(frozen=True, slots=True)

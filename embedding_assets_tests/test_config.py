@@ -167,9 +167,16 @@ def test_every_setting_has_bounds_to_test_or_is_free():
             "MODEL_REVISION",
             "DOCUMENT_PROMPT",
             "QUERY_PROMPT",
+            "SCHEMA",
+            "TABLE",
+            "TABLE_KEY",
+            "TABLE_TEXT",
+            "TABLE_METADATA",
+            "TABLE_WHERE",
+            "TABLE_COLUMN",
         )
     }
-    named = {f"{group.model_config['env_prefix']}{field}".upper() for group in GROUPS for field in group.model_fields}
+    named = {group.variable(field) for group in GROUPS for field in group.model_fields}
     assert named - free == {variable for variable, _, _ in BOUNDS}
 
 

@@ -227,7 +227,7 @@ def test_when_nothing_can_be_loaded_the_status_says_so(run, settings, tmp_path):
         (["embed", "--prefixes", "xyz"], {}, 2, "--prefixes: prefix 'xyz' is not one or two lowercase hex characters"),
         (["embed", "--prefixes", "9-3"], {}, 2, "--prefixes: prefix range 9-3 is empty"),
         (["search", " "], {}, 2, "the query is empty"),
-        (["search", "x", "--where", "kind"], {}, 2, "--where takes key=value"),
+        (["search", "x", "--where", "kind"], {}, 2, "'kind' is not a condition; write KEY=VALUE"),
         (["search", "x"], {}, 2, "nothing is embedded yet"),
         (["embed"], {"EMBEDDING_MODEL_NAME": "nobody/has-this-model"}, 1, "nobody/has-this-model"),
         (["embed"], {"EMBEDDING_DIMENSIONS": "384"}, 2, "EMBEDDING_DIMENSIONS is 384"),

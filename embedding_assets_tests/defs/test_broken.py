@@ -112,10 +112,12 @@ def stop_embedding(table):
 
 
 def give_a_chunk_up(table):
+    pending = table.add_pending()
     table.execute(
-        "INSERT INTO embedding_failures (chunk_hash, space, error_code, attempts, retry_at, quarantined) "
-        "VALUES (%s, %s, 'encoding_failed', 3, now(), true)",
-        table.add_pending(),
+        "INSERT INTO embedding_failures (chunk_hash, key, space, error_code, attempts, retry_at, quarantined) "
+        "VALUES (%s, ARRAY[%s], %s, 'encoding_failed', 3, now(), true)",
+        pending,
+        pending,
         table.column.space.name,
     )
 

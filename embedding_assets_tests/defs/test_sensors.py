@@ -107,8 +107,8 @@ def test_what_is_quarantined_or_waits_or_is_no_hex_is_not_due(table, instance):
     insert(table, ["0", "1", "2", "G"])
     table.run(
         lambda c: c.execute(
-            "INSERT INTO embedding_failures (chunk_hash, space, error_code, attempts, retry_at, quarantined) "
-            "SELECT chunk_hash, name, 'x', 1, now() + interval '1 h', chunk_hash ^@ '1' "
+            "INSERT INTO embedding_failures (chunk_hash, key, space, error_code, attempts, retry_at, quarantined) "
+            "SELECT chunk_hash, ARRAY[chunk_hash], name, 'x', 1, now() + interval '1 h', chunk_hash ^@ '1' "
             "FROM knowledge_base, embedding_spaces WHERE chunk_hash ^@ '0' OR chunk_hash ^@ '1'"
         )
     )
