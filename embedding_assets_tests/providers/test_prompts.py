@@ -13,7 +13,7 @@ from embedding_assets.errors import SpaceMismatchError
 from embedding_assets.postgres.connection import Database
 from embedding_assets.postgres.spaces import list_spaces
 from embedding_assets.providers.fallback import fallback_settings, find_fallback
-from embedding_assets.providers.prompts import warn_of_missing_prompts
+from embedding_assets.providers.prompts import known_prompts, warn_of_missing_prompts
 from embedding_assets.providers.space_selection import (
     create_provider,
     find_for_run,
@@ -118,3 +118,10 @@ def test_families_that_need_prompts_are_warned_about_once(model: str, document: 
 def test_others_are_not(model: str, caplog: pytest.LogCaptureFixture):
     warn_of_missing_prompts(model, "", "")
     assert not caplog.records
+
+
+def test_every_known_prompt_once_those_of_documents_first():
+    found = known_prompts()
+    assert len(set(found)) == len(found)
+    assert all(found)
+    assert found.index("passage: ") < found.index("query: ")
