@@ -332,7 +332,7 @@ def test_a_variable_that_is_no_setting_is_named_once(variable, words, monkeypatc
 
 def test_settings_of_all_groups_are_known(monkeypatch, caplog):
     monkeypatch.setattr("embedding_assets.config.unknown._warned", set())
-    for name, value in (("MODEL_NAME", "m"), ("OPENAI_MODEL", "m"), ("LOG_LEVEL", "INFO"), ("ALERT_WARNINGS", "1")):
+    for name, value in (("MODEL_NAME", "m"), ("OPENAI_MODEL", "m"), ("TABLE", "t"), ("SCHEMA", "s")):
         monkeypatch.setenv(f"EMBEDDING_{name}", value)
     get_settings()
     assert caplog.messages == []

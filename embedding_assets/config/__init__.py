@@ -290,5 +290,5 @@ def _known_variables() -> set[str]:
     names = {f"EMBEDDING_{name}".upper() for name in groups}
     for group in groups.values():
         if isinstance(group, type) and issubclass(group, EnvironmentSettings):
-            names |= {f"{group.model_config['env_prefix']}{field}".upper() for field in group.model_fields}
+            names |= {group.variable(field) for field in group.model_fields}
     return names
