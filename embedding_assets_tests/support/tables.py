@@ -22,13 +22,6 @@ from embedding_assets.spaces import SpaceColumn
 from embedding_assets_tests.support.fakes import FAKE_SPACE, hash_of
 
 SMALL_SPACE = dataclasses.replace(FAKE_SPACE, dimensions=8)
-LATER_COLUMNS = """
-    ALTER TABLE embedding_spaces
-        ADD COLUMN query_prompt text, ADD COLUMN similarity text NOT NULL DEFAULT 'cosine',
-        ADD COLUMN storage text NOT NULL DEFAULT 'vector'
-"""
-"""What this version reads of a space, for a schema of a version that did not have it."""
-
 OTHER_SMALL_SPACE = dataclasses.replace(SMALL_SPACE, model="fake/other")
 
 
