@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from psycopg import errors as pg
@@ -17,7 +17,7 @@ from embedding_assets.postgres.inspection import look_at, plan_table
 from embedding_assets.postgres.locks import TABLE_LOCK, PrefixLocks, hold
 from embedding_assets.postgres.lookup import ADOPTED_TABLE, VERSION_TABLE, list_adopted, locate
 from embedding_assets.postgres.schema import RECORDS, create_records, watch_texts
-from embedding_assets.postgres.spaces import list_spaces
+from embedding_assets.postgres.spaces import list_spaces, settle_indexes
 from embedding_assets.postgres.table import Table, as_json
 from embedding_assets.postgres.trigger import drop_trigger, function_statement, trigger_statements
 
@@ -98,6 +98,7 @@ def adopt(database: Database, config: TableConfig) -> Adoption:
         with hold(connection, TABLE_LOCK):
             # Before the table counts as adopted: no vector may be written while an edit would go unnoticed.
             watch_texts(database)
+            settle_indexes(database)
         # Not earlier: until then nothing leads to it, and doing it again starts over.
         connection.execute(
             sql.SQL("""
@@ -200,6 +201,8 @@ def _plan(connection: Connection, config: TableConfig) -> Adoption:
     )
     table = plan_table(connection, relation, _completed(config, known))
     if known is not None:
+        # The column that is there by now may be ours.
+        table = replace(table, found_column=known.found_column)
         _check_unchanged(known, table)
     seconds = 2 * relation.table_bytes / _READ_BYTES_PER_SECOND
     statements = [function_statement(connection, table, []), *trigger_statements(connection, table)]

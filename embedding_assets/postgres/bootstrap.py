@@ -9,6 +9,7 @@ from embedding_assets.config import Settings
 from embedding_assets.postgres.connection import Database
 from embedding_assets.postgres.schema import check_readable, migrate
 from embedding_assets.postgres.server.embedded import start_embedded_server
+from embedding_assets.postgres.spaces import settle_indexes
 from embedding_assets.postgres.url import normalize_url
 
 
@@ -33,6 +34,6 @@ def open_database(settings: Settings, *, reading: bool = False) -> Iterator[Data
     with Database(resolve_url(settings), settings.database, settings.source) as database:
         if reading:
             check_readable(database)
-        else:
-            migrate(database)
+        elif migrate(database):
+            settle_indexes(database)
         yield database

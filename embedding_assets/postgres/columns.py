@@ -70,7 +70,7 @@ def take_first_column(
     found = _find(connection, table, table.vectors)
     if found is None:
         _add(connection, table, table.vectors, space.storage, space.dimensions)
-        return Place(table.vectors, space.storage, _index_name(connection, table, table.vectors))
+        return Place(table.vectors, space.storage, index_name(connection, table, table.vectors))
     fits = (found.declared, found.storage == "halfvec") == (space.dimensions, found.storage == "halfvec")
     if found.stored is None:
         storage = found.storage if fits and found.storage == "halfvec" else space.storage
@@ -84,12 +84,12 @@ def take_first_column(
             # Nothing is in it: in its place a new one costs a moment, and another type a rewrite of all rows.
             drop_column(connection, table, table.vectors)
             _add(connection, table, table.vectors, storage, space.dimensions)
-        return Place(table.vectors, storage, _index_name(connection, table, table.vectors))
+        return Place(table.vectors, storage, index_name(connection, table, table.vectors))
     if problem := _unclaimable(table, space, found, setting_of, claim=claim):
         if may_leave:
             return None
         raise ConfigurationError(f"{problem}, or EMBEDDING_NEW_SPACE=true to leave it alone and add another column")
-    return Place(table.vectors, found.storage, _index_name(connection, table, table.vectors))
+    return Place(table.vectors, found.storage, index_name(connection, table, table.vectors))
 
 
 def add_column(connection: Connection, table: Table, space: VectorSpace, taken: Collection[str]) -> Place:
@@ -98,7 +98,7 @@ def add_column(connection: Connection, table: Table, space: VectorSpace, taken: 
     names = (f"embedding_{slug}" for slug in slugs)
     name = next(name for name in names if name not in taken and _find(connection, table, name) is None)
     _add(connection, table, name, space.storage, space.dimensions)
-    return Place(name, space.storage, _index_name(connection, table, name))
+    return Place(name, space.storage, index_name(connection, table, name))
 
 
 def drop_column(connection: Connection, table: Table, name: str) -> None:
@@ -165,8 +165,12 @@ def _add(connection: Connection, table: Table, name: str, storage: Storage, dime
     )
 
 
-def _index_name(connection: Connection, table: Table, column: str) -> str:
-    """The HNSW index that the column has, whatever its name; else a name that is free."""
+def index_name(connection: Connection, table: Table, column: str) -> str:
+    """The HNSW index that the column has, whatever its name; else a name that is free.
+
+    Raises:
+        ConfigurationError: all names that it could have are taken.
+    """
     row = connection.execute(
         """
         SELECT c.relname FROM pg_index i JOIN pg_class c ON c.oid = indexrelid JOIN pg_am m ON m.oid = c.relam

@@ -114,8 +114,10 @@ def is_about(table: Table) -> sql.Composed:
 
 def current_failures(table: Table) -> sql.Composed:
     """Failures ``f`` with their rows ``k``; those of rows that are gone, or have another text by now, left out."""
+    # A process of an earlier version records no key.
+    is_same = sql.SQL("f.chunk_hash = {}").format(table.hash()) if table.is_own else table.key_equals(sql.SQL("f.key"))
     return sql.SQL("embedding_failures f JOIN {} k ON {} AND (f.fingerprint IS NULL OR f.fingerprint = {})").format(
-        table.rows, table.key_equals(sql.SQL("f.key")), table.fingerprint()
+        table.rows, is_same, table.fingerprint()
     )
 
 

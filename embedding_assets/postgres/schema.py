@@ -109,8 +109,7 @@ def migrate(database: Database, *, asked: bool = False) -> bool:
 
     state = database.run_in_session(watched)
     if state is not None:
-        _restore_trigger(database, state)
-        return False
+        return _restore_trigger(database, state)
     # On a connection of its own: Alembic commits and reconnects as it likes.
     with database.session() as connection, hold(connection, "migrate"):
         version = _current_version(connection, table)
@@ -164,15 +163,18 @@ def watch_texts(database: Database) -> None:
     database.run(work)
 
 
-def _restore_trigger(database: Database, state: TriggerState) -> None:
+def _restore_trigger(database: Database, state: TriggerState) -> bool:
     """Put the trigger back on ``knowledge_base`` where a restore or a swap has lost it; refuse another table.
+
+    Returns:
+        Whether it was lost.
 
     Raises:
         ConfigurationError: an adopted table is without it.
     """
     table = database.table
     if state == "there":
-        return
+        return False
     if not table.is_own:
         raise ConfigurationError(unwatched(table, state))
     with database.session() as connection, hold(connection, TABLE_LOCK):
@@ -185,6 +187,7 @@ def _restore_trigger(database: Database, state: TriggerState) -> None:
                 state,
                 table,
             )
+    return True
 
 
 def unwatched(table: Table, state: str) -> str:

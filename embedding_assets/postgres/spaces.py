@@ -11,8 +11,8 @@ from psycopg import sql
 from embedding_assets.errors import ConfigurationError, SpaceMismatchError
 from embedding_assets.planning import EXACT_SEARCH_ROWS
 from embedding_assets.postgres.backlog import count_backlog
-from embedding_assets.postgres.catalog import describe_index, ensure_pending_index
-from embedding_assets.postgres.columns import add_column, drop_column, take_first_column
+from embedding_assets.postgres.catalog import describe, describe_index, ensure_pending_index
+from embedding_assets.postgres.columns import add_column, drop_column, index_name, take_first_column
 from embedding_assets.postgres.locks import TABLE_LOCK, hold, is_loading
 from embedding_assets.postgres.trigger import create_function, watch_removals
 from embedding_assets.spaces import MOST_DIMENSIONS, Similarity, SpaceColumn, VectorSpace
@@ -172,6 +172,21 @@ def register_space(
     if not pending_index_waits(database, column) or describe_index(database, column.index).exists:
         ensure_pending_index(database, column)
     return column
+
+
+def settle_indexes(database: Database) -> None:
+    """Let each space whose index is not on the table any more, as after a swap for a copy, take the copy's."""
+
+    def work(connection: Connection) -> None:
+        table = database.table
+        for column in _select(connection):
+            if not describe(connection, table, column.index).exists:
+                name = index_name(connection, table, column.name)
+                connection.execute(
+                    "UPDATE embedding_spaces SET index_name = %s WHERE name = %s", [name, column.space.name]
+                )
+
+    database.run(work)
 
 
 def adjust_space(

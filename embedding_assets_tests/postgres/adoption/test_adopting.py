@@ -148,6 +148,7 @@ def reads(connection: psycopg.Connection) -> int:
 
 def test_adopting_twice_and_by_two_at_once(settings: Settings, beside: psycopg.Connection):
     fill(beside, BIGINT, 10)
+    before = everything(beside, BIGINT)
     from embedding_assets_tests.support.tables import in_threads
 
     in_threads(*[lambda: adopt_shop(settings, BIGINT)] * 2)
@@ -160,6 +161,28 @@ def test_adopting_twice_and_by_two_at_once(settings: Settings, beside: psycopg.C
             ConfigurationError, match=r"adopted with another text; first run .*adopt --undo public.notes"
         ):
             plan_adoption(database, config)
+        undo_adoption(database, "notes")
+    assert everything(beside, BIGINT)[1] == before[1]
+
+
+def test_after_a_swap_the_copys_own_index_serves(settings: Settings, beside: psycopg.Connection):
+    fill(beside, BIGINT, 50)
+    adopted = adopt_shop(settings, BIGINT)
+    with opened(adopted) as database:
+        embed(adopted, database)
+        build_indexes(database, serving_space(database), adopted.index)
+    # The retired table keeps the names of its indexes.
+    beside.execute("CREATE TABLE loaded (LIKE notes INCLUDING ALL); INSERT INTO loaded SELECT * FROM notes")
+    beside.execute("ALTER TABLE notes RENAME TO retired; ALTER TABLE loaded RENAME TO notes")
+    adopt_shop(settings, BIGINT)
+    beside.execute("UPDATE notes SET body = 'edited' WHERE id = 7")
+    with opened(adopted) as database:
+        column = serving_space(database)
+        assert embed(adopted, database).embedded == 1
+        [report] = build_indexes(database, column, adopted.index)
+        assert (report.state.valid, report.build_seconds) == (True, None)
+        assert report.state.name == "loaded_embedding_idx"
+        assert stale(database) == []
 
 
 def test_a_table_that_is_not_adopted_is_left_alone(settings: Settings, beside: psycopg.Connection):
