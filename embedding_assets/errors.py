@@ -10,6 +10,7 @@
     │   ├── DatabasePermissionError  the role lacks a right
     │   ├── PgvectorError            the extension is missing or too old
     │   └── RowRefusedError          a constraint, trigger or index of the table does not accept what was to be written
+    │       └── TableRefusesError    nor does it accept any of many other rows
     ├── ModelUnavailableError        the model is neither cached nor reachable, or its files cannot be used
     ├── ProviderError                a provider failed for a reason that is not one text's fault
     │   ├── ProviderUnavailableError it is down; the only error that leads to the fallback
@@ -63,6 +64,18 @@ class PgvectorError(DatabaseError):
 
 class RowRefusedError(DatabaseError):
     """A constraint, trigger or index of the table does not accept what was to be written; other rows may be fine."""
+
+
+class TableRefusesError(RowRefusedError):
+    """None of many rows could be written.
+
+    Attributes:
+        refused: hashes of those that were tried one by one.
+    """
+
+    def __init__(self, message: str, refused: frozenset[str]) -> None:
+        super().__init__(message)
+        self.refused = refused
 
 
 class ModelUnavailableError(EmbeddingAssetsError):

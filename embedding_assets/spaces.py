@@ -27,6 +27,11 @@ _BYTES: Final = {"vector": 4, "halfvec": 2}
 _OPERATOR_CLASSES: Final = {"cosine": "cosine", "dot": "ip", "euclidean": "l2", "manhattan": "l1"}
 
 
+def operator_class_of(storage: Storage, similarity: Similarity) -> str:
+    """pgvector's operator class of an index that ranks columns of that type by that."""
+    return f"{storage}_{_OPERATOR_CLASSES[similarity]}_ops"
+
+
 @dataclass(frozen=True, slots=True)
 class VectorSpace:
     """One provider, model, revision, dimensions, normalization, prompt and input length.
@@ -140,7 +145,7 @@ class SpaceColumn:
     @property
     def operator_class(self) -> str:
         """pgvector's operator class of the vector index."""
-        return f"{self.storage}_{_OPERATOR_CLASSES[self.similarity]}_ops"
+        return operator_class_of(self.storage, self.similarity)
 
     def score(self, distance: float) -> float:
         """The similarity of two vectors, higher is nearer, by pgvector's distance between them.

@@ -15,7 +15,7 @@ from embedding_assets.postgres.foreign.matching import find_unfit, read_texts, t
 from embedding_assets.postgres.foreign.relation import columns_of
 from embedding_assets.postgres.foreign.snapshot import snapshot
 from embedding_assets.postgres.samples import read_vectors, sample_vectors
-from embedding_assets.postgres.spaces import list_spaces
+from embedding_assets.postgres.spaces import check_claim, list_spaces
 from embedding_assets.spaces import UNIT_LENGTH_TOLERANCE, SpaceColumn
 
 if TYPE_CHECKING:
@@ -59,6 +59,7 @@ def import_in_place(settings: Settings, database: Database, options: ImportOptio
     )
     if options.check:
         return report
+    check_claim(database, target.space)
     with without_runs(target):
         # First: a stop in between leaves these pending, and the column as it was.
         found = [(one.row_key, one.vector) for one in comparison.differing]

@@ -14,14 +14,14 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from embedding_assets.config import Settings, get_settings
-from embedding_assets.errors import EmbeddingAssetsError, ProviderUnavailableError
+from embedding_assets.errors import EmbeddingAssetsError, ProviderUnavailableError, TableRefusesError
 from embedding_assets.logs import correlate
 from embedding_assets.models import EmbeddingStats, PrefixStats
 from embedding_assets.pipeline.commits import CommitBatch, Writer
 from embedding_assets.pipeline.windows import Window, Windows
 from embedding_assets.planning import PrefixRange, contiguous
 from embedding_assets.postgres.bootstrap import open_database
-from embedding_assets.postgres.failures import forget_outdated, save_failures
+from embedding_assets.postgres.failures import FailedChunk, forget_outdated, save_failures
 from embedding_assets.postgres.interruption import interruptible, within
 from embedding_assets.postgres.locks import PrefixLocks
 from embedding_assets.postgres.runs import save_run
@@ -324,13 +324,26 @@ class _SpaceRun:
             if self._before_writing is not None:
                 self._before_writing()
                 self._before_writing = None
-            outcome = write_vectors(self._database, self.column, batch.chunks, batch.vectors())
+            try:
+                outcome = write_vectors(self._database, self.column, batch.chunks, batch.vectors())
+            except TableRefusesError as error:
+                # Recorded, so that the next run tries others.
+                self._save_refused(batch, error.refused)
+                raise
             for chunk in batch.chunks:
                 if chunk.chunk_hash in outcome.refused:
                     batch.fail(chunk, REFUSED)
         save_failures(self._database, self.column.space.name, batch.failed, self._config)
         self._committed = time.monotonic()
         return outcome
+
+    def _save_refused(self, batch: CommitBatch, refused: frozenset[str]) -> None:
+        failed = [
+            FailedChunk(chunk.chunk_hash, REFUSED, chunk.key, chunk.fingerprint)
+            for chunk in batch.chunks
+            if chunk.chunk_hash in refused
+        ]
+        save_failures(self._database, self.column.space.name, failed, self._config)
 
     def _note_written(self, batch: CommitBatch, outcome: WriteOutcome) -> None:
         for chunk in batch.chunks:

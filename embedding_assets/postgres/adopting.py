@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
@@ -17,13 +17,14 @@ from embedding_assets.postgres.inspection import look_at, plan_table
 from embedding_assets.postgres.locks import TABLE_LOCK, PrefixLocks, hold
 from embedding_assets.postgres.lookup import ADOPTED_TABLE, VERSION_TABLE, list_adopted, locate
 from embedding_assets.postgres.schema import RECORDS, create_records, watch_texts
-from embedding_assets.postgres.spaces import list_spaces, settle_indexes
-from embedding_assets.postgres.table import Table, as_json
-from embedding_assets.postgres.trigger import drop_trigger, function_statement, trigger_statements
+from embedding_assets.postgres.spaces import list_spaces, settle_columns
+from embedding_assets.postgres.table import Table, as_json, quoted
+from embedding_assets.postgres.trigger import drop_trigger, function_statement, trigger_statements, watched_tables
 
 if TYPE_CHECKING:
     from embedding_assets.config import TableConfig
     from embedding_assets.postgres.connection import Connection, Database
+    from embedding_assets.spaces import SpaceColumn
 
 _READ_BYTES_PER_SECOND: Final = 200e6
 """Of a table that is partly in memory; an index build reads it twice."""
@@ -97,8 +98,8 @@ def adopt(database: Database, config: TableConfig) -> Adoption:
         create_records(database)
         with hold(connection, TABLE_LOCK):
             # Before the table counts as adopted: no vector may be written while an edit would go unnoticed.
+            settle_columns(database)
             watch_texts(database)
-            settle_indexes(database)
         # Not earlier: until then nothing leads to it, and doing it again starts over.
         connection.execute(
             sql.SQL("""
@@ -122,13 +123,14 @@ def plan_undoing(database: Database, relation: str) -> tuple[Table, tuple[Step, 
     database.use_table(table)
     steps = [Step(f"DROP TRIGGER … ON {table}", "ACCESS EXCLUSIVE", "everything")]
     for column in list_spaces(database):
-        if _is_found(table, column.name):
+        if not _is_found(table, column.name):
+            drop = f"ALTER TABLE {table} DROP COLUMN {quoted([column.name])}, with its indexes"
+            steps.append(Step(drop, "ACCESS EXCLUSIVE", "everything"))
             continue
-        steps += [
-            Step(f"DROP INDEX CONCURRENTLY {name}", "SHARE UPDATE EXCLUSIVE")
-            for name in (column.index, column.pending_index)
-        ]
-        steps.append(Step(f"ALTER TABLE {table} DROP COLUMN {column.name}", "ACCESS EXCLUSIVE", "everything"))
+        how, lock, blocks = "DROP INDEX CONCURRENTLY", "SHARE UPDATE EXCLUSIVE", "nothing"
+        if table.is_partitioned:
+            how, lock, blocks = "DROP INDEX", "ACCESS EXCLUSIVE", "everything"
+        steps += [Step(f"{how} {quoted([name])}", lock, blocks) for name in _own_indexes(table, column)]
     return table, (*steps, Step(f"DROP TABLE {table.records}.… and DROP SCHEMA {table.records}, if that is then empty"))
 
 
@@ -145,17 +147,19 @@ def undo_adoption(database: Database, relation: str) -> Table:
         with hold(connection, TABLE_LOCK), _no_run(database):
             if table.oid:
                 _clear_table(database, connection, table)
+            elif names := watched_tables(connection, table):
+                known = " and ".join(f"{quoted([schema])}.{quoted([name])}" for schema, name in names)
+                raise ConfigurationError(
+                    f"{table} is called {known} by now, or was swapped for nothing; give it its name back, or drop it"
+                )
             _drop_records(connection, table)
     database.use_table(None)
     return table
 
 
 def _clear_table(database: Database, connection: Connection, table: Table) -> None:
+    """Columns first, which may have to stay for a view's sake; their indexes go with them."""
     spaces = list_spaces(database)
-    for column in spaces:
-        indexes = [column.pending_index, f"{column.index}_new", f"{column.index}_old"]
-        for index in [*indexes, *([] if _is_found(table, column.name) else [column.index])]:
-            drop_index(connection, table, index)
 
     def work() -> None:
         with connection.transaction():
@@ -171,6 +175,16 @@ def _clear_table(database: Database, connection: Connection, table: Table) -> No
                     )
 
     database.retry(work)
+    for column in spaces:
+        if _is_found(table, column.name):
+            for index in _own_indexes(table, column):
+                drop_index(connection, table, index)
+
+
+def _own_indexes(table: Table, column: SpaceColumn) -> list[str]:
+    """Indexes of a column that was found; one of vectors that was there with it stays."""
+    made = [column.pending_index, f"{column.index}_new", f"{column.index}_old"]
+    return made if column.index in table.found_indexes else [column.index, *made]
 
 
 def _drop_records(connection: Connection, table: Table) -> None:
@@ -202,12 +216,14 @@ def _plan(connection: Connection, config: TableConfig) -> Adoption:
     table = plan_table(connection, relation, _completed(config, known))
     if known is not None:
         # The column that is there by now may be ours.
-        table = replace(table, found_column=known.found_column)
+        table = replace(table, found_column=known.found_column, found_indexes=known.found_indexes)
         _check_unchanged(known, table)
     seconds = 2 * relation.table_bytes / _READ_BYTES_PER_SECOND
-    statements = [function_statement(connection, table, []), *trigger_statements(connection, table)]
+    statements = [function_statement(table, []), *trigger_statements(connection, table)]
     create, watch, always = (_shown(statement, connection) for statement in statements)
     condition = f" AND ({table.where})" if table.where else ""
+    # Of a partitioned table each part is built so, and its own index, which is empty, locks out writers for a moment.
+    concurrently = "CONCURRENTLY, partition by partition," if table.is_partitioned else "CONCURRENTLY"
     return Adoption(
         table,
         relation.rows,
@@ -220,12 +236,15 @@ def _plan(connection: Connection, config: TableConfig) -> Adoption:
         (
             *_new_column(table),
             Step(
-                f"CREATE INDEX CONCURRENTLY … ON {table} ({_shown(table.order(''), connection)}) "
-                f"WHERE {table.vectors} IS NULL{condition}",
+                f"CREATE INDEX {concurrently} … ON {table} ({_shown(table.order(''), connection)}) "
+                f"WHERE {quoted([table.vectors])} IS NULL{condition}",
                 "SHARE UPDATE EXCLUSIVE",
                 seconds=seconds,
             ),
-            Step(f"CREATE INDEX CONCURRENTLY … ON {table} USING hnsw ({table.vectors} …)", "SHARE UPDATE EXCLUSIVE"),
+            Step(
+                f"VACUUM {table}; CREATE INDEX {concurrently} … USING hnsw ({quoted([table.vectors])} …)",
+                "SHARE UPDATE EXCLUSIVE",
+            ),
         ),
         tuple(
             name
@@ -243,7 +262,9 @@ def _is_ours(known: Table | None, name: str) -> bool:
 def _new_column(table: Table) -> list[Step]:
     if table.found_column:
         return []
-    return [Step(f"ALTER TABLE {table} ADD COLUMN {table.vectors} vector(…)", "ACCESS EXCLUSIVE", "everything")]
+    return [
+        Step(f"ALTER TABLE {table} ADD COLUMN {quoted([table.vectors])} vector(…)", "ACCESS EXCLUSIVE", "everything")
+    ]
 
 
 def _completed(config: TableConfig, known: Table | None) -> TableConfig:
@@ -329,13 +350,14 @@ def _adopted(connection: Connection, relation: str) -> Table:
 @contextmanager
 def _no_run(database: Database) -> Iterator[None]:
     """Keep runs out of all spaces."""
-    for column in list_spaces(database):
-        with closing(PrefixLocks(database, column.space.name)) as locks:
+    with ExitStack() as stack:
+        for column in list_spaces(database):
+            locks = stack.enter_context(closing(PrefixLocks(database, column.space.name)))
             if len(locks.acquire(_BUCKETS)) < len(_BUCKETS):
                 raise ConfigurationError(
                     f"a run is embedding {database.table}; wait for its end, or stop it, and try again"
                 )
-    yield
+        yield
 
 
 def _is_found(table: Table, column: str) -> bool:

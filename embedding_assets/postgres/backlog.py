@@ -97,17 +97,19 @@ def fetch_pending(
     """
     table = database.table
     lower, upper = bucket_bounds(buckets.start, buckets.stop)
-    # Lengths are known without reading what lies out of line: only texts of the window are read.
+    # With names that no column has. Lengths are known without reading what lies out of line: only texts of the window
+    # are read.
     query = sql.SQL("""
-        SELECT embedding_position, {text}, {fingerprint}, {key} FROM (
-            SELECT *, sum(embedding_bytes) OVER (ORDER BY embedding_position ROWS UNBOUNDED PRECEDING)
-                - embedding_bytes AS embedding_before FROM (
-                SELECT k.*, {order} AS embedding_position, {bytes}::bigint AS embedding_bytes
+        SELECT "embedding_assets position", {text}, {fingerprint}, {key} FROM (
+            SELECT *, sum("embedding_assets bytes") OVER (
+                ORDER BY "embedding_assets position" ROWS UNBOUNDED PRECEDING
+            ) - "embedding_assets bytes" AS "embedding_assets before" FROM (
+                SELECT k.*, {order} AS "embedding_assets position", {bytes}::bigint AS "embedding_assets bytes"
                 FROM {rows} k
                 WHERE {is_due} AND {order} >= %(lower)s AND {order} < %(upper)s AND {order} > %(after)s
                 ORDER BY {order} LIMIT %(limit)s
             ) AS next
-        ) AS k WHERE embedding_before < %(most_bytes)s ORDER BY embedding_position
+        ) AS k WHERE "embedding_assets before" < %(most_bytes)s ORDER BY "embedding_assets position"
     """).format(
         text=table.text(),
         fingerprint=table.fingerprint(),

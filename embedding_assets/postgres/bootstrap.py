@@ -9,7 +9,7 @@ from embedding_assets.config import Settings
 from embedding_assets.postgres.connection import Database
 from embedding_assets.postgres.schema import check_readable, migrate
 from embedding_assets.postgres.server.embedded import start_embedded_server
-from embedding_assets.postgres.spaces import settle_indexes
+from embedding_assets.postgres.spaces import settle_columns
 from embedding_assets.postgres.url import normalize_url
 
 
@@ -35,5 +35,5 @@ def open_database(settings: Settings, *, reading: bool = False) -> Iterator[Data
         if reading:
             check_readable(database)
         elif migrate(database):
-            settle_indexes(database)
+            settle_columns(database)
         yield database

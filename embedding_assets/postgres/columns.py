@@ -11,7 +11,7 @@ from psycopg import sql
 
 from embedding_assets.errors import ConfigurationError
 from embedding_assets.postgres.trigger import unwatch_removals
-from embedding_assets.spaces import Storage, VectorSpace
+from embedding_assets.spaces import Similarity, Storage, VectorSpace, operator_class_of
 
 if TYPE_CHECKING:
     from embedding_assets.postgres.connection import Connection
@@ -49,6 +49,7 @@ def take_first_column(
     connection: Connection,
     table: Table,
     space: VectorSpace,
+    similarity: Similarity,
     *,
     setting_of: Mapping[str, str],
     claim: bool,
@@ -60,6 +61,7 @@ def take_first_column(
         connection: in a transaction with a limit on waiting for locks.
         table: which.
         space: whose vectors the column is for.
+        similarity: what it ranks by.
         setting_of: attribute of a space → the setting behind it, for messages.
         claim: take vectors that the column holds already for ones of this space.
         may_leave: leave a column alone that holds vectors of another length, or of a model that is not known.
@@ -70,7 +72,7 @@ def take_first_column(
     found = _find(connection, table, table.vectors)
     if found is None:
         _add(connection, table, table.vectors, space.storage, space.dimensions)
-        return Place(table.vectors, space.storage, index_name(connection, table, table.vectors))
+        return _place(connection, table, table.vectors, space.storage, similarity)
     fits = (found.declared, found.storage == "halfvec") == (space.dimensions, found.storage == "halfvec")
     if found.stored is None:
         storage = found.storage if fits and found.storage == "halfvec" else space.storage
@@ -84,21 +86,45 @@ def take_first_column(
             # Nothing is in it: in its place a new one costs a moment, and another type a rewrite of all rows.
             drop_column(connection, table, table.vectors)
             _add(connection, table, table.vectors, storage, space.dimensions)
-        return Place(table.vectors, storage, index_name(connection, table, table.vectors))
+        return _place(connection, table, table.vectors, storage, similarity)
     if problem := _unclaimable(table, space, found, setting_of, claim=claim):
         if may_leave:
             return None
         raise ConfigurationError(f"{problem}, or EMBEDDING_NEW_SPACE=true to leave it alone and add another column")
-    return Place(table.vectors, found.storage, index_name(connection, table, table.vectors))
+    return _place(connection, table, table.vectors, found.storage, similarity)
 
 
-def add_column(connection: Connection, table: Table, space: VectorSpace, taken: Collection[str]) -> Place:
+def _place(connection: Connection, table: Table, name: str, storage: Storage, similarity: Similarity) -> Place:
+    return Place(name, storage, index_name(connection, table, name, operator_class_of(storage, similarity)))
+
+
+def claim_problem(
+    connection: Connection, table: Table, space: VectorSpace, setting_of: Mapping[str, str]
+) -> str | None:
+    """The reason why the first column's vectors cannot be claimed for a space; None if they can, or there are none."""
+    found = _find(connection, table, table.vectors)
+    if found is None or found.stored is None:
+        return None
+    return _unclaimable(table, space, found, setting_of, claim=True)
+
+
+def add_column(
+    connection: Connection, table: Table, space: VectorSpace, similarity: Similarity, taken: Collection[str]
+) -> Place:
     """A further column; not one of ``taken``, nor any that the table has."""
     slugs = [space.slug, *(f"{space.slug[:28].rstrip('_')}_{number}" for number in range(2, 100))]
     names = (f"embedding_{slug}" for slug in slugs)
     name = next(name for name in names if name not in taken and _find(connection, table, name) is None)
     _add(connection, table, name, space.storage, space.dimensions)
-    return Place(name, space.storage, index_name(connection, table, name))
+    return _place(connection, table, name, space.storage, similarity)
+
+
+def restore_column(connection: Connection, table: Table, name: str, storage: Storage, dimensions: int) -> bool:
+    """Add the column of a space again if it is not there, as after a swap of the table; returns whether it was not."""
+    if _find(connection, table, name) is not None:
+        return False
+    _add(connection, table, name, storage, dimensions)
+    return True
 
 
 def drop_column(connection: Connection, table: Table, name: str) -> None:
@@ -165,8 +191,8 @@ def _add(connection: Connection, table: Table, name: str, storage: Storage, dime
     )
 
 
-def index_name(connection: Connection, table: Table, column: str) -> str:
-    """The HNSW index that the column has, whatever its name; else a name that is free.
+def index_name(connection: Connection, table: Table, column: str, operator_class: str) -> str:
+    """The HNSW index of that operator class that the column has, whatever its name; else a name that is free.
 
     Raises:
         ConfigurationError: all names that it could have are taken.
@@ -175,11 +201,13 @@ def index_name(connection: Connection, table: Table, column: str) -> str:
         """
         SELECT c.relname FROM pg_index i JOIN pg_class c ON c.oid = indexrelid JOIN pg_am m ON m.oid = c.relam
         JOIN pg_attribute a ON a.attrelid = indrelid AND a.attnum = indkey[0]
+        JOIN pg_opclass o ON o.oid = indclass[0]
         WHERE indrelid = to_regclass(format('%%I.%%I', %s::text, %s::text)) AND attname = %s AND amname = 'hnsw'
+          AND opcname = %s
           AND indpred IS NULL AND indisvalid AND octet_length(c.relname::text) <= %s
           AND position('%%' IN c.relname) = 0 ORDER BY c.relname LIMIT 1
         """,
-        [table.schema, table.name, column, _LONGEST_INDEX],
+        [table.schema, table.name, column, operator_class, _LONGEST_INDEX],
     ).fetchone()
     if row is not None:
         return str(row[0])

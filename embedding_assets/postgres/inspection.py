@@ -43,6 +43,9 @@ _UNFIT_KEYS: Final = {"real", "double precision"}
 
 _LONGEST_NAME: Final = 63
 
+_MOST_SHOWN: Final = 50
+"""Functions take at most 100 arguments: names and values."""
+
 
 @dataclass(frozen=True, slots=True)
 class Relation:
@@ -134,6 +137,8 @@ def plan_table(connection: Connection, relation: Relation, config: TableConfig) 
     key = _chosen_key(relation, config)
     template = _chosen_text(relation, config)
     _check_columns(relation, config.metadata, "EMBEDDING_TABLE_METADATA (--metadata)")
+    if len({*key, *config.metadata}) > _MOST_SHOWN:
+        raise ConfigurationError(f"EMBEDDING_TABLE_METADATA (--metadata): a search shows at most {_MOST_SHOWN} columns")
     table = Table(
         relation.schema,
         relation.name,
@@ -147,7 +152,8 @@ def plan_table(connection: Connection, relation: Relation, config: TableConfig) 
         vectors=config.column or _free_column(relation),
         is_partitioned=relation.kind == "p",
     )
-    table = replace(table, found_column=table.vectors in relation.columns)
+    if table.vectors in relation.columns:
+        table = replace(table, found_column=True, found_indexes=_vector_indexes(connection, relation, table.vectors))
     _check_vector_column(connection, relation, table.vectors)
     _check_rights(connection, relation)
     _check_neighbours(connection, relation)
@@ -197,6 +203,8 @@ def _chosen_text(relation: Relation, config: TableConfig) -> str:
             f"{relation.name}: {texts}"
         )
     template = template_of(config.text, list(relation.columns))
+    if re.search(r"\{[^{}]*\{|\}[^{}]*\}", template):
+        raise ConfigurationError(f"{where}: braces stand around the name of a column, and nowhere else")
     _check_columns(relation, template_columns(template), where)
     if config.text in relation.columns and not _TEXTS.search(relation.columns[config.text]):
         kind = relation.columns[config.text]
@@ -249,6 +257,18 @@ def _check_vector_column(connection: Connection, relation: Relation, name: str) 
         raise ConfigurationError(f"column {name} is generated, so nothing can be written to it; name another column")
 
 
+def _vector_indexes(connection: Connection, relation: Relation, column: str) -> tuple[str, ...]:
+    rows = connection.execute(
+        """
+        SELECT c.relname FROM pg_index i JOIN pg_class c ON c.oid = indexrelid JOIN pg_am m ON m.oid = c.relam
+        JOIN pg_attribute a ON a.attrelid = indrelid AND a.attnum = indkey[0]
+        WHERE indrelid = %s::oid AND attname = %s AND amname = 'hnsw' ORDER BY 1
+        """,
+        [relation.oid, column],
+    ).fetchall()
+    return tuple(name for (name,) in rows)
+
+
 def _check_rights(connection: Connection, relation: Relation) -> None:
     row: Any = connection.execute(
         """
@@ -275,10 +295,11 @@ def _check_neighbours(connection: Connection, relation: Relation) -> None:
     rows = connection.execute(
         """
         SELECT tgname FROM pg_trigger
-        WHERE tgrelid = %s::oid AND NOT tgisinternal AND tgtype & 1 = 1 AND tgtype & 2 = 2 AND tgtype & 16 = 16
-          AND tgname COLLATE "C" > %s
+        WHERE (tgrelid = %(oid)s::oid OR tgrelid IN (SELECT relid FROM pg_partition_tree(%(oid)s::oid)))
+          AND NOT tgisinternal AND tgtype & 1 = 1 AND tgtype & 2 = 2 AND tgtype & 16 = 16
+          AND tgname COLLATE "C" > %(trigger)s
         """,
-        [relation.oid, TRIGGER],
+        {"oid": relation.oid, "trigger": TRIGGER},
     ).fetchall()
     if rows:
         raise ConfigurationError(
@@ -329,7 +350,14 @@ def _check_expressions(connection: Connection, table: Table) -> None:
         raise DatabasePermissionError(
             f"{error.diag.message_primary}; run GRANT SELECT, UPDATE ON {table} TO {connection.info.user}"
         ) from None
-    except (pg.SyntaxError, pg.UndefinedColumn, pg.UndefinedFunction, pg.DatatypeMismatch, pg.DataError) as error:
+    except (
+        pg.SyntaxError,
+        pg.UndefinedColumn,
+        pg.UndefinedTable,
+        pg.UndefinedFunction,
+        pg.DatatypeMismatch,
+        pg.DataError,
+    ) as error:
         raise ConfigurationError(
             f"EMBEDDING_TABLE_WHERE (--where) is not a condition on {table}: {_first_line(error)}"
         ) from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any, Final
 
 from embedding_assets.errors import ConfigurationError, TableNotAdoptedError
@@ -11,6 +12,8 @@ if TYPE_CHECKING:
     import psycopg
 
     from embedding_assets.config import TableConfig
+
+logger = logging.getLogger(__name__)
 
 OWN_TABLE: Final = "knowledge_base"
 VERSION_TABLE: Final = "embedding_schema_version"
@@ -92,13 +95,21 @@ def list_adopted(connection: psycopg.Connection[Any]) -> list[Table]:
     ).fetchall()
     tables = []
     for (records,) in schemas:
-        query = sql.SQL("SELECT schema_name, table_name, definition FROM {}").format(
-            sql.Identifier(records, ADOPTED_TABLE)
-        )
-        tables += [
-            describe_table(connection, schema, name, records, definition)
-            for schema, name, definition in connection.execute(query).fetchall()
-        ]
+        # By somebody who owns the table, or could: its conditions are executed as whoever works with it.
+        query = sql.SQL("""
+            SELECT schema_name, table_name, definition FROM {} CROSS JOIN pg_class r
+            LEFT JOIN pg_class t ON t.oid = to_regclass(format('%%I.%%I', schema_name, table_name))
+            WHERE r.oid = %s::regclass AND CASE
+                WHEN t.oid IS NULL THEN pg_has_role(r.relowner, 'USAGE')
+                ELSE pg_has_role(r.relowner, t.relowner, 'USAGE')
+            END
+        """).format(sql.Identifier(records, ADOPTED_TABLE))
+        parameters = [sql.Identifier(records, ADOPTED_TABLE).as_string()]
+        for schema, name, definition in connection.execute(query, parameters).fetchall():
+            try:
+                tables.append(describe_table(connection, schema, name, records, definition))
+            except KeyError as error:
+                logger.warning("the record of %s.%s in schema %s lacks %s and is ignored", schema, name, records, error)
     return tables
 
 
@@ -131,6 +142,7 @@ def describe_table(
         where=definition["where"],
         vectors=definition["column"],
         found_column=definition["found_column"],
+        found_indexes=tuple(definition["found_indexes"]),
         is_partitioned=bool(rows) and rows[0][1] == "p",
     )
 

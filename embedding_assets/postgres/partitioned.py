@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
+import tenacity
+from psycopg import errors as pg
 from psycopg import sql
 
 if TYPE_CHECKING:
@@ -12,6 +16,8 @@ if TYPE_CHECKING:
     from embedding_assets.postgres.table import Table
 
 _LONGEST_STEM: Final = 46
+
+_PATIENCE_SECONDS: Final = 300.0
 
 
 def create_partitioned_index(connection: Connection, table: Table, name: str, definition: sql.Composable) -> None:
@@ -40,17 +46,33 @@ def create_partitioned_index(connection: Connection, table: Table, name: str, de
         target = sql.Identifier(schema, relation.replace("%", "%%"))
         own = name if parent is None else f"{name[:_LONGEST_STEM]}_{uuid.uuid4().hex[:8]}"
         how = "CREATE INDEX CONCURRENTLY {} ON {} {}" if is_leaf else "CREATE INDEX {} ON ONLY {} {}"
-        connection.execute(sql.SQL(how).format(sql.Identifier(own), target, definition), [])
+        execute = connection.execute if is_leaf else partial(_execute_briefly, connection)
+        execute(sql.SQL(how).format(sql.Identifier(own), target, definition), [])
         indexes[relid] = sql.Identifier(schema, own)
         if parent is not None:
-            connection.execute(sql.SQL("ALTER INDEX {} ATTACH PARTITION {}").format(indexes[parent], indexes[relid]))
+            attach = sql.SQL("ALTER INDEX {} ATTACH PARTITION {}").format(indexes[parent], indexes[relid])
+            _execute_briefly(connection, attach)
 
 
 def drop_partitioned_index(connection: Connection, table: Table, name: str) -> None:
     """Drop an index with all its parts, for which readers wait a moment: it cannot be done CONCURRENTLY."""
-    with connection.transaction():
-        connection.execute("SET LOCAL lock_timeout = '5s'")
-        connection.execute(sql.SQL("DROP INDEX {}").format(sql.Identifier(table.schema, name)))
+    _execute_briefly(connection, sql.SQL("DROP INDEX {}").format(sql.Identifier(table.schema, name)))
+
+
+def _execute_briefly(connection: Connection, statement: sql.Composed, parameters: Sequence[object] = ()) -> None:
+    """Execute what locks the whole table, without letting others wait behind it for long; again if need be."""
+
+    def attempt() -> None:
+        with connection.transaction():
+            connection.execute("SET LOCAL lock_timeout = '2s'")
+            connection.execute(statement, parameters)
+
+    tenacity.Retrying(
+        stop=tenacity.stop_after_delay(_PATIENCE_SECONDS),
+        wait=tenacity.wait_random(0.5, 2),
+        retry=tenacity.retry_if_exception_type(pg.LockNotAvailable),
+        reraise=True,
+    )(attempt)
 
 
 def _drop_left_behind(connection: Connection, table: Table, name: str) -> None:

@@ -11,6 +11,7 @@ from psycopg import sql
 _PINNED: Final[Mapping[str, str]] = {
     "DateStyle": "ISO",
     "IntervalStyle": "postgres",
+    "TimeZone": "UTC",
     "extra_float_digits": "1",
     "bytea_output": "hex",
     "standard_conforming_strings": "on",

@@ -12,7 +12,14 @@ from embedding_assets.errors import ConfigurationError, SpaceMismatchError
 from embedding_assets.planning import EXACT_SEARCH_ROWS
 from embedding_assets.postgres.backlog import count_backlog
 from embedding_assets.postgres.catalog import describe, describe_index, ensure_pending_index
-from embedding_assets.postgres.columns import add_column, drop_column, index_name, take_first_column
+from embedding_assets.postgres.columns import (
+    add_column,
+    claim_problem,
+    drop_column,
+    index_name,
+    restore_column,
+    take_first_column,
+)
 from embedding_assets.postgres.locks import TABLE_LOCK, hold, is_loading
 from embedding_assets.postgres.trigger import create_function, watch_removals
 from embedding_assets.spaces import MOST_DIMENSIONS, Similarity, SpaceColumn, VectorSpace
@@ -174,14 +181,30 @@ def register_space(
     return column
 
 
-def settle_indexes(database: Database) -> None:
-    """Let each space whose index is not on the table any more, as after a swap for a copy, take the copy's."""
+def check_claim(database: Database, space: VectorSpace) -> None:
+    """Refuse to take the vectors of the table's first column for ones of ``space`` where that cannot be.
+
+    Raises:
+        ConfigurationError: the column cannot be that of the space.
+    """
+    problem = database.run(lambda connection: claim_problem(connection, database.table, space, _settings_of(space)))
+    if problem:
+        raise ConfigurationError(problem)
+
+
+def settle_columns(database: Database) -> None:
+    """Give each space the column and the index that a swap of the table for another has taken from it.
+
+    The column is added, empty, where it is missing; of indexes one that is there takes the place of one that is not.
+    """
 
     def work(connection: Connection) -> None:
         table = database.table
+        connection.execute("SET LOCAL lock_timeout = '2s'")
         for column in _select(connection):
+            restore_column(connection, table, column.name, column.storage, column.space.dimensions)
             if not describe(connection, table, column.index).exists:
-                name = index_name(connection, table, column.name)
+                name = index_name(connection, table, column.name, column.operator_class)
                 connection.execute(
                     "UPDATE embedding_spaces SET index_name = %s WHERE name = %s", [name, column.space.name]
                 )
@@ -286,9 +309,10 @@ def _register(
     known = _select(connection)
     if unused not in known:
         unused = None
+    # A run that is about to write must not find its column gone with what it has paid for; and a statement of somebody
+    # else's that is editing texts now knows the trigger's function as it was, which leaves the new column alone.
+    connection.execute(sql.SQL("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE").format(table.relation), [])
     if unused is not None:
-        # A run that is about to write must not find its column gone with what it has paid for.
-        connection.execute(sql.SQL("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE").format(table.relation), [])
         if not _is_empty(connection, table, unused):
             raise SpaceMismatchError(_mismatch(space, known))
         connection.execute("DELETE FROM embedding_spaces WHERE name = %s", [unused.space.name])
@@ -297,13 +321,21 @@ def _register(
     place = None
     if table.vectors not in taken:
         place = take_first_column(
-            connection, table, space, setting_of=_settings_of(space), claim=claim_vectors, may_leave=new_space
+            connection,
+            table,
+            space,
+            similarity,
+            setting_of=_settings_of(space),
+            claim=claim_vectors,
+            may_leave=new_space,
         )
     if place is not None:
         serving = all(not column.serving for column in known)
     else:
         serving = unused.serving if unused is not None else not known
-        place = add_column(connection, table, space, {*taken, *(unused.name for unused in [unused] if unused)})
+        place = add_column(
+            connection, table, space, similarity, {*taken, *(unused.name for unused in [unused] if unused)}
+        )
     column = SpaceColumn(space, place.name, place.index, serving, None, similarity, place.storage)
     if unused is not None and unused.name != column.name:
         drop_column(connection, table, unused.name)

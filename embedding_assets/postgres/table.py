@@ -53,6 +53,7 @@ class Table:
         where: condition of the rows that are embedded.
         vectors: column for the vectors of the first space.
         found_column: whether that column was there before the table was adopted.
+        found_indexes: HNSW indexes that were there with it.
         is_partitioned: whether its rows lie in partitions.
     """
 
@@ -67,6 +68,7 @@ class Table:
     where: str | None = None
     vectors: str = "embedding"
     found_column: bool = False
+    found_indexes: tuple[str, ...] = ()
     is_partitioned: bool = False
 
     def __str__(self) -> str:
@@ -168,7 +170,7 @@ class Table:
 
     def fingerprint(self, alias: str = ROW) -> sql.Composed:
         """A digest of the text: a vector is stored only while it is that of the text which was embedded."""
-        return sql.SQL("md5({})").format(self.text(alias))
+        return sql.SQL('md5({}) COLLATE "C"').format(self.text(alias))
 
     def source(self, alias: str = ROW) -> sql.Composed:
         """What tells a person which row this is."""
@@ -194,7 +196,7 @@ class Table:
 
 def castable(kind: str) -> str:
     """A type without a length, as which a value of any length is cast: ``character`` is one of a single character."""
-    return "bpchar" if kind == "character" else kind
+    return {"character": "bpchar", "bit": "bit varying"}.get(kind, kind)
 
 
 def records_schema(schema: str, name: str) -> str:
@@ -226,6 +228,11 @@ def _column(alias: str, name: str) -> sql.Identifier:
     return sql.Identifier(alias, _escaped(name)) if alias else sql.Identifier(_escaped(name))
 
 
+def _text_of(alias: str, name: str) -> sql.Composed:
+    """A column as text, whatever its collation: those of two columns may contradict each other."""
+    return sql.SQL('({}::text COLLATE "C")').format(_column(alias, name))
+
+
 def _escaped(part: str) -> str:
     """As part of a statement with parameters: the driver looks for placeholders in all of it."""
     return part.replace("%", "%%")
@@ -246,12 +253,12 @@ def _line(line: str, alias: str) -> sql.Composable:
     present: list[sql.Composable] = []
     rest = 0
     for place in _PLACE.finditer(line):
-        column = sql.SQL("{}::text").format(_column(alias, place[1]))
+        column = _text_of(alias, place[1])
         parts += [sql.Literal(_escaped(line[rest : place.start()])), sql.SQL("coalesce({}, '')").format(column)]
         present.append(sql.SQL("nullif({}, '')").format(column))
         rest = place.end()
     if line == f"{{{line[1:-1]}}}" and len(present) == 1:
-        return sql.SQL("nullif({}, '')").format(sql.SQL("{}::text").format(_column(alias, line[1:-1])))
+        return sql.SQL("nullif({}, '')").format(_text_of(alias, line[1:-1]))
     parts.append(sql.Literal(_escaped(line[rest:])))
     joined = sql.SQL(" || ").join(parts)
     if not present:
@@ -272,4 +279,5 @@ def as_json(table: Table) -> dict[str, Any]:
         "where": table.where,
         "column": table.vectors,
         "found_column": table.found_column,
+        "found_indexes": list(table.found_indexes),
     }

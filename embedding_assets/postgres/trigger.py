@@ -24,9 +24,12 @@ def trigger_state(connection: psycopg.Connection[Any], table: Table) -> TriggerS
     """Whether the trigger is on the table, and called for every way to write to it."""
     row = connection.execute(
         """
-        SELECT tgenabled = 'A' FROM pg_trigger
-        WHERE tgrelid = to_regclass(format('%%I.%%I', %s::text, %s::text)) AND tgname = %s AND NOT tgisinternal
-          AND tgfoid = to_regproc(format('%%I.%%I', %s::text, %s::text))
+        SELECT bool_and(CASE WHEN r.oid = root.oid THEN tgenabled = 'A' ELSE tgenabled IN ('A', 'O') END)
+        FROM (SELECT to_regclass(format('%%I.%%I', %s::text, %s::text))::oid AS oid) AS root
+        CROSS JOIN LATERAL (SELECT root.oid UNION SELECT relid FROM pg_partition_tree(root.oid)) AS r (oid)
+        LEFT JOIN pg_trigger ON tgrelid = r.oid AND tgname = %s
+            AND tgfoid = to_regproc(format('%%I.%%I', %s::text, %s::text))
+        HAVING bool_and(tgname IS NOT NULL)
         """,
         [table.schema, table.name, TRIGGER, table.records, FUNCTION],
     ).fetchone()
@@ -38,7 +41,7 @@ def create_function(connection: psycopg.Connection[Any], table: Table, columns: 
 
     A vector that the same statement brings with its text stays: it is of the new one.
     """
-    connection.execute(function_statement(connection, table, columns), [])
+    connection.execute(function_statement(table, columns), [])
 
 
 def create_trigger(connection: psycopg.Connection[Any], table: Table) -> None:
@@ -49,7 +52,11 @@ def create_trigger(connection: psycopg.Connection[Any], table: Table) -> None:
 
 def drop_trigger(connection: psycopg.Connection[Any], table: Table) -> None:
     """Take the trigger off the table, and drop its function."""
-    connection.execute(sql.SQL("DROP TRIGGER IF EXISTS {} ON {}").format(sql.Identifier(TRIGGER), table.relation), [])
+    # After a swap the retired table has it, too.
+    for schema, name in watched_tables(connection, table):
+        connection.execute(
+            sql.SQL("DROP TRIGGER {} ON {}").format(sql.Identifier(TRIGGER), sql.Identifier(schema, name))
+        )
     connection.execute(sql.SQL("DROP FUNCTION IF EXISTS {}()").format(sql.Identifier(table.records, FUNCTION)), [])
 
 
@@ -78,20 +85,37 @@ def unwatch_removals(connection: psycopg.Connection[Any], table: Table, column: 
     )
 
 
-def function_statement(connection: psycopg.Connection[Any], table: Table, columns: Iterable[str]) -> sql.Composed:
-    """CREATE FUNCTION of the trigger. It runs as whoever edits a row, who needs no right on anything of ours."""
-    row: Any = connection.execute(
-        "SELECT extnamespace::regnamespace::text FROM pg_extension WHERE extname = 'vector'"
-    ).fetchone()
-    schema_of_pgvector = row[0] if row else "pg_catalog"
+def watched_tables(connection: psycopg.Connection[Any], table: Table) -> list[tuple[str, str]]:
+    """Schema and name of the tables that have the trigger, whatever they are called by now."""
+    return connection.execute(
+        """
+        SELECT nspname, relname FROM pg_trigger
+        JOIN pg_class c ON c.oid = tgrelid JOIN pg_namespace n ON n.oid = relnamespace
+        WHERE tgfoid = to_regproc(format('%%I.%%I', %s::text, %s::text)) AND NOT relispartition
+        """,
+        [table.records, FUNCTION],
+    ).fetchall()
+
+
+def function_statement(table: Table, columns: Iterable[str]) -> sql.Composed:
+    """CREATE FUNCTION of the trigger.
+
+    It runs as the role that edits a row, which needs no right on anything of ours: vectors are compared byte by byte,
+    without pgvector's operators.
+    """
     lines: list[sql.Composable] = [
-        sql.SQL("    IF NEW.{0} IS NOT DISTINCT FROM OLD.{0} THEN NEW.{0} := NULL; END IF;").format(_name(column))
+        sql.SQL(
+            "    BEGIN\n"
+            "        IF ROW(NEW.{0}) *= ROW(OLD.{0}) THEN NEW.{0} := NULL; END IF;\n"
+            "    EXCEPTION WHEN undefined_column THEN NULL; -- renamed or dropped: nobody's edit fails for that\n"
+            "    END;"
+        ).format(_name(column))
         for column in dict.fromkeys(columns)
     ]
     if table.is_own:
         lines.append(sql.SQL("    NEW.text_version := OLD.text_version + 1; NEW.pending_since := now();"))
     return sql.SQL("""CREATE OR REPLACE FUNCTION {}() RETURNS trigger LANGUAGE plpgsql
-    SET search_path = pg_catalog, {}, pg_temp
+    SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
 {}
@@ -99,7 +123,6 @@ BEGIN
 END
 $$""").format(
         sql.Identifier(table.records, FUNCTION),
-        sql.SQL(schema_of_pgvector),
         sql.SQL("\n").join(lines),
     )
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pgvector import HalfVector, Vector
 from psycopg import sql
 
-from embedding_assets.errors import RowRefusedError
+from embedding_assets.errors import RowRefusedError, TableRefusesError
 
 if TYPE_CHECKING:
     from embedding_assets.postgres.backlog import PendingChunk
@@ -32,8 +32,9 @@ class WriteOutcome:
 
     Attributes:
         written: hashes whose vector is stored.
-        refused: hashes whose row PostgreSQL does not update. What is in neither was edited, deleted, embedded by
-            another run, or locked by somebody else's transaction; what is still pending comes again with the next run.
+        refused: hashes whose row PostgreSQL does not update, or a trigger keeps from that, or gives another text in the
+            same moment. What is in neither was edited, deleted, embedded by another run, or locked by somebody else's
+            transaction; what is still pending comes again with the next run.
     """
 
     written: set[str] = field(default_factory=set)
@@ -51,7 +52,8 @@ def write_vectors(
     What PostgreSQL refuses is halved until the rows at fault are alone.
 
     Raises:
-        DatabaseError: nothing can be written, for a reason that is not one row's.
+        TableRefusesError: none of so many rows can be written that it is the table's fault.
+        DatabaseError: nothing can be written, for another reason.
     """
     outcome = WriteOutcome()
     _write_or_halve(database, column, chunks, vectors, outcome)
@@ -70,8 +72,9 @@ def _write_or_halve(
         written = database.run(
             lambda connection: _write(connection, table, column, chunks, vectors), without_limits=True
         )
-        outcome.written.update(written)
-    except RowRefusedError:
+        outcome.written.update(written[0])
+        outcome.refused.update(written[1])
+    except RowRefusedError as error:
         if len(chunks) > 1:
             middle = len(chunks) // 2
             for part in (slice(middle), slice(middle, None)):
@@ -79,7 +82,7 @@ def _write_or_halve(
             return
         outcome.refused.add(chunks[0].chunk_hash)
         if not outcome.written and len(outcome.refused) >= _MOST_REFUSED:
-            raise
+            raise TableRefusesError(str(error), frozenset(outcome.refused)) from None
 
 
 def _write(
@@ -88,7 +91,8 @@ def _write(
     column: SpaceColumn,
     chunks: Sequence[PendingChunk],
     vectors: NDArray[np.float32],
-) -> set[str]:
+) -> tuple[set[str], set[str]]:
+    """Hashes that were written, and that were not although nothing was against it."""
     # Rows of any size stay in one piece, so that a vector is stored out of line only once, in its column.
     kind = column.storage
     incoming = sql.Identifier(f"incoming_{kind}")
@@ -118,19 +122,22 @@ def _write(
         "same_row": same_row,
         "fingerprint": table.fingerprint(),
     }
-    rows = connection.execute(
+    locked = connection.execute(
         sql.SQL("""
-            WITH locked AS MATERIALIZED (
-                SELECT i.ctid AS place FROM {incoming} i JOIN {table} k ON {same_row}
-                WHERE k.{column} IS NULL AND {fingerprint} = i.fingerprint
-                  AND EXISTS (SELECT FROM embedding_spaces WHERE name = %s AND column_name = %s)
-                ORDER BY i.chunk_hash FOR NO KEY UPDATE OF k SKIP LOCKED
-            )
-            UPDATE {table} k SET {column} = i.embedding
-            FROM locked JOIN {incoming} i ON i.ctid = locked.place WHERE {same_row}
-            RETURNING i.chunk_hash, i.key, {fingerprint} = i.fingerprint AND k.{column} IS NOT NULL
+            SELECT i.ctid::text, i.chunk_hash FROM {incoming} i JOIN {table} k ON {same_row}
+            WHERE k.{column} IS NULL AND {fingerprint} = i.fingerprint
+              AND EXISTS (SELECT FROM embedding_spaces WHERE name = %s AND column_name = %s)
+            ORDER BY i.chunk_hash FOR NO KEY UPDATE OF k SKIP LOCKED
         """).format(**names),
         [column.space.name, column.name],
+    ).fetchall()
+    rows = connection.execute(
+        sql.SQL("""
+            UPDATE {table} k SET {column} = i.embedding
+            FROM unnest(%s::text[]::tid[]) AS locked (place) JOIN {incoming} i ON i.ctid = locked.place WHERE {same_row}
+            RETURNING i.chunk_hash, i.key, {fingerprint} = i.fingerprint AND k.{column} IS NOT NULL
+        """).format(**names),
+        [[place for place, _ in locked]],
     ).fetchall()
     _take_back(connection, table, column, [key for _, key, is_of_text in rows if not is_of_text])
     written = {chunk_hash for chunk_hash, _, is_of_text in rows if is_of_text}
@@ -138,7 +145,7 @@ def _write(
         "DELETE FROM embedding_failures WHERE chunk_hash = ANY(%s) AND space = %s",
         [list(written), column.space.name],
     )
-    return written
+    return written, {chunk_hash for _, chunk_hash in locked} - written
 
 
 def _take_back(connection: Connection, table: Table, column: SpaceColumn, keys: Sequence[Sequence[str]]) -> None:
