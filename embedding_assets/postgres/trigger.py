@@ -106,7 +106,7 @@ def function_statement(table: Table, columns: Iterable[str]) -> sql.Composed:
     lines: list[sql.Composable] = [
         sql.SQL(
             "    BEGIN\n"
-            "        IF ROW(NEW.{0}) *= ROW(OLD.{0}) THEN NEW.{0} := NULL; END IF;\n"
+            "        IF ROW(NEW.{0})::record *= ROW(OLD.{0})::record THEN NEW.{0} := NULL; END IF;\n"
             "    EXCEPTION WHEN undefined_column THEN NULL; -- renamed or dropped: nobody's edit fails for that\n"
             "    END;"
         ).format(_name(column))

@@ -217,10 +217,10 @@ def test_an_index_that_is_there_is_taken_over(settings: Settings, beside: psycop
     assert beside.execute("SELECT count(vec) FROM notes").fetchone() == (50,)
 
 
-def test_an_index_of_another_definition_is_replaced_under_its_own_name(settings: Settings, beside: psycopg.Connection):
+def test_an_index_with_other_parameters_is_replaced_under_its_own_name(settings: Settings, beside: psycopg.Connection):
     fill(beside, BIGINT, 50)
     beside.execute("ALTER TABLE notes ADD COLUMN vec vector(8)")
-    beside.execute("CREATE INDEX theirs ON notes USING hnsw (vec vector_l2_ops) WITH (m = 4)")
+    beside.execute("CREATE INDEX theirs ON notes USING hnsw (vec vector_cosine_ops) WITH (m = 4)")
     adopted = adopt_shop(settings, BIGINT, column="vec")
     with opened(adopted) as database:
         embed(adopted, database)
