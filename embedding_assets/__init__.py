@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         DatabaseUnavailableError,
         DocumentError,
         EmbeddingAssetsError,
+        ImportRefusedError,
         ModelUnavailableError,
         PgvectorError,
         ProviderError,
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
         RowRefusedError,
         SpaceMismatchError,
         TableNotAdoptedError,
+        TableRefusesError,
         TextRefusedError,
     )
     from embedding_assets.models import DocumentMetadata, EmbeddingCost, EmbeddingStats, ProcessedChunk
@@ -43,9 +45,9 @@ _HOMES = {
     for module, names in {
         "config": "EmbeddingConfig Settings get_settings",
         "errors": "BudgetExceededError ConfigurationError DatabaseError DatabasePermissionError "
-        "DatabaseUnavailableError DocumentError EmbeddingAssetsError ModelUnavailableError PgvectorError "
-        "ProviderError ProviderUnavailableError QuotaExceededError RateLimitExceededError RowRefusedError "
-        "SpaceMismatchError TableNotAdoptedError TextRefusedError",
+        "DatabaseUnavailableError DocumentError EmbeddingAssetsError ImportRefusedError ModelUnavailableError "
+        "PgvectorError ProviderError ProviderUnavailableError QuotaExceededError RateLimitExceededError "
+        "RowRefusedError SpaceMismatchError TableNotAdoptedError TableRefusesError TextRefusedError",
         "models": "DocumentMetadata EmbeddingCost EmbeddingStats ProcessedChunk",
         "pipeline.generator": "EmbeddingGenerator",
         "pipeline.run": "RunOutcome embed_pending",
@@ -76,6 +78,7 @@ __all__ = [
     "EmbeddingProvider",
     "EmbeddingService",
     "EmbeddingStats",
+    "ImportRefusedError",
     "ModelUnavailableError",
     "PgvectorError",
     "PrefixRange",
@@ -91,6 +94,7 @@ __all__ = [
     "SpaceColumn",
     "SpaceMismatchError",
     "TableNotAdoptedError",
+    "TableRefusesError",
     "TextRefusedError",
     "VectorSpace",
     "embed_pending",

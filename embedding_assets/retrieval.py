@@ -16,6 +16,7 @@ from embedding_assets.errors import (
     ProviderError,
     ProviderUnavailableError,
     RateLimitExceededError,
+    RowRefusedError,
 )
 from embedding_assets.logs import correlate
 from embedding_assets.postgres.bootstrap import open_database
@@ -180,15 +181,19 @@ class _Search:
     def _nearest(
         self, column: SpaceColumn, vector: NDArray[np.float32], *, missing_in: SpaceColumn | None = None
     ) -> list[SearchResult]:
-        rows = nearest_chunks(
-            self.database,
-            column,
-            vector,
-            k=self.k,
-            where=self.where,
-            index=self.settings.index,
-            missing_in=missing_in,
-        )
+        try:
+            rows = nearest_chunks(
+                self.database,
+                column,
+                vector,
+                k=self.k,
+                where=self.where,
+                index=self.settings.index,
+                missing_in=missing_in,
+            )
+        except RowRefusedError as error:
+            # Nothing is written: it can only be a value of a condition.
+            raise ConfigurationError(f"--where: a value does not fit its column: {error}") from None
         return [_result(row, column) for row in rows]
 
 

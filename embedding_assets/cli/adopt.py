@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.padding import Padding
 from rich.text import Text
 
 from embedding_assets.cli.console import Json, err, out, session, show
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
     from embedding_assets.postgres.adopting import Adoption, Step
     from embedding_assets.postgres.connection import Database
+
+
+_NOTHING_CHANGED = "Nothing was changed. Do it with [bold]--yes[/bold]."
 
 
 def adopt(
@@ -54,7 +57,7 @@ def adopt(
         settings = environment.with_group("source", **{name: one for name, one in said.items() if one is not None})
         with Database(resolve_url(settings), settings.database, settings.source) as database:
             if undo:
-                _undo(database, settings.source.relation or str(database.table), asks=asks, yes=yes, as_json=as_json)
+                _undo(database, settings.source.relation, asks=asks, yes=yes, as_json=as_json)
                 return
             config = _completed(database, settings) if asks else settings.source
             plan = plan_adoption(database, config)
@@ -62,15 +65,21 @@ def adopt(
                 _show_plan(plan, asks=asks, as_json=as_json)
             if yes or (asks and typer.confirm("Do it?", err=True)):
                 adopt_table(database, config)
-                _show_done(plan, as_json=as_json)
+                _show_done(plan, is_default=_is_default(settings, plan), as_json=as_json)
 
 
-def _undo(database: Database, relation: str, *, asks: bool, yes: bool, as_json: bool) -> None:
+def _undo(database: Database, relation: str | None, *, asks: bool, yes: bool, as_json: bool) -> None:
     from embedding_assets.postgres.adopting import plan_undoing, undo_adoption
 
+    if relation is None:
+        if database.table.is_own:
+            raise ConfigurationError("say which table is to be as it was: embedding-assets adopt --undo TABLE")
+        relation = str(database.table)
     table, steps = plan_undoing(database, relation)
     if not yes:
         _show_steps(f"Undoing the adoption of {table} takes", steps, as_json=as_json)
+        if not (asks or as_json):
+            out.print(_NOTHING_CHANGED)
     if yes or (asks and typer.confirm("Do it?", err=True)):
         undo_adoption(database, str(table))
         show({"done": True, "table": str(table)}, f"{table} is as it was before.", as_json=as_json)
@@ -117,7 +126,7 @@ def _show_plan(plan: Adoption, *, asks: bool, as_json: bool) -> None:
             markup=False,
         )
     if not asks:
-        out.print("Nothing was changed. Do it with [bold]--yes[/bold].")
+        out.print(_NOTHING_CHANGED)
 
 
 def _show_steps(title: str, steps: Sequence[Step], *, as_json: bool) -> None:
@@ -128,18 +137,36 @@ def _show_steps(title: str, steps: Sequence[Step], *, as_json: bool) -> None:
     for number, step in enumerate(steps, start=1):
         lasts = f"about {duration(step.seconds)}" if step.seconds >= 1 else "a moment"
         lock = f"{step.lock} lock, which keeps out {step.blocks}, for {lasts}" if step.lock else "no lock on the table"
-        out.print(Padding(Text(f"{number}. {step.sql}"), (0, 0, 0, 2)))
-        out.print(Padding(Text(lock, style="dim"), (0, 0, 0, 5)))
+        # In one line, which can be copied; the terminal wraps it.
+        out.print(Text(f"  {number}. {step.sql}"), soft_wrap=True)
+        out.print(Text(f"     {lock}", style="dim"), soft_wrap=True)
     out.print()
 
 
-def _show_done(plan: Adoption, *, as_json: bool) -> None:
+def _is_default(settings: Settings, plan: Adoption) -> bool:
+    """True if commands lead to the table without EMBEDDING_TABLE, or with it as it is."""
+    from embedding_assets.postgres.bootstrap import resolve_url
+    from embedding_assets.postgres.connection import Database
+
+    with Database(resolve_url(settings), settings.database) as database:
+        try:
+            return str(database.table) == str(plan.table)
+        except ConfigurationError:
+            return False
+
+
+def _show_done(plan: Adoption, *, is_default: bool, as_json: bool) -> None:
+    chosen = "" if is_default else f"export EMBEDDING_TABLE={shlex.quote(str(plan.table))}\n      "
     view = Text.assemble(
         (f"{plan.table} is adopted", "bold"),
         f": key {', '.join(column.name for column in plan.table.key)}, records in schema {plan.table.records}.\nNext: ",
+        chosen,
         ("embedding-assets embed", "bold"),
     )
-    show(_document(plan, done=True), view, as_json=as_json)
+    if as_json:
+        show(_document(plan, done=True), "", as_json=True)
+    else:
+        out.print(view, soft_wrap=True)
 
 
 def _document(plan: Adoption, *, done: bool) -> dict[str, object]:

@@ -76,7 +76,7 @@ def run_view(stats: EmbeddingStats, index_seconds: float | None) -> RenderableTy
     if not stats.processed and stats.fallback is None:
         busy = f" Prefixes {', '.join(stats.busy_prefixes)} are held by another run." if stats.busy_prefixes else ""
         built = "" if index_seconds is None else f" The index was built in {duration(index_seconds)}."
-        return Text(f"Nothing to embed.{busy}{built}")
+        return Text(f"Nothing {'else ' if busy else ''}to embed.{busy}{built}")
     table = pairs()
     table.add_row("embedded", f"{counted(stats.embedded, 'chunk')}, {counted(stats.tokens, 'token')}")
     if stats.processed:

@@ -351,7 +351,9 @@ class _SpaceRun:
                 self._count(chunk.chunk_hash)["embedded" if chunk.chunk_hash in outcome.written else "skipped"] += 1
         for failed in batch.failed:
             self._count(failed.chunk_hash)["failed"] += 1
-            logger.warning(
+            logger.log(
+                # Of empty texts there may be many, and nothing is wrong with them.
+                logging.INFO if failed.error_code == "blank_text" else logging.WARNING,
                 "chunk %s failed: %s",
                 failed.chunk_hash,
                 failed.error_code,

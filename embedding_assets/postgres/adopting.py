@@ -219,7 +219,7 @@ def _plan(connection: Connection, config: TableConfig) -> Adoption:
         table = replace(table, found_column=known.found_column, found_indexes=known.found_indexes)
         _check_unchanged(known, table)
     seconds = 2 * relation.table_bytes / _READ_BYTES_PER_SECOND
-    statements = [function_statement(table, []), *trigger_statements(connection, table)]
+    statements = [function_statement(table, [table.vectors]), *trigger_statements(connection, table)]
     create, watch, always = (_shown(statement, connection) for statement in statements)
     condition = f" AND ({table.where})" if table.where else ""
     # Of a partitioned table each part is built so, and its own index, which is empty, locks out writers for a moment.

@@ -67,9 +67,7 @@ def check_is_own(database: Database) -> None:
         ConfigurationError: the table is one that somebody else fills.
     """
     if not database.table.is_own:
-        raise ConfigurationError(
-            f"{database.table} is filled by others; unset EMBEDDING_TABLE, or set it to knowledge_base, to load"
-        )
+        raise ConfigurationError(f"{database.table} is filled by others; set EMBEDDING_TABLE=knowledge_base to load")
 
 
 def _store(

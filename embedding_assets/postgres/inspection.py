@@ -11,7 +11,7 @@ from psycopg import Error, sql
 from psycopg import errors as pg
 
 from embedding_assets.errors import ConfigurationError, DatabasePermissionError
-from embedding_assets.postgres.lookup import OWN_TABLE, VERSION_TABLE, locate
+from embedding_assets.postgres.lookup import OWN_TABLE, TRIGGER, VERSION_TABLE, locate
 from embedding_assets.postgres.table import (
     Column,
     Table,
@@ -21,7 +21,6 @@ from embedding_assets.postgres.table import (
     template_columns,
     template_of,
 )
-from embedding_assets.postgres.trigger import TRIGGER
 
 if TYPE_CHECKING:
     from embedding_assets.config import TableConfig
@@ -196,14 +195,15 @@ def _chosen_key(relation: Relation, config: TableConfig) -> tuple[str, ...]:
 
 def _chosen_text(relation: Relation, config: TableConfig) -> str:
     where = "EMBEDDING_TABLE_TEXT (--text)"
-    if config.text is None:
+    if config.text is None or not config.text.strip():
         texts = quoted(relation.texts) or "none"
         raise ConfigurationError(
             rf"{where}: say what is embedded, a column or a template such as {{title}}\n{{body}}; text columns of "
             f"{relation.name}: {texts}"
         )
-    template = template_of(config.text, list(relation.columns))
-    if re.search(r"\{[^{}]*\{|\}[^{}]*\}", template):
+    unquoted = config.text[1:-1] if config.text[0] == config.text[-1] == '"' else config.text
+    template = template_of(unquoted if unquoted in relation.columns else config.text, list(relation.columns))
+    if re.search(r"[{}]", re.sub(r"\{[^{}]+\}", "", template)):
         raise ConfigurationError(f"{where}: braces stand around the name of a column, and nowhere else")
     _check_columns(relation, template_columns(template), where)
     if config.text in relation.columns and not _TEXTS.search(relation.columns[config.text]):

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import logging
+import shlex
 from typing import TYPE_CHECKING, Any, Final
 
-from embedding_assets.errors import ConfigurationError, TableNotAdoptedError
+from psycopg import sql
+
+from embedding_assets.errors import ConfigurationError, DatabasePermissionError, TableNotAdoptedError
 from embedding_assets.postgres.table import Column, Table, castable, quoted
 
 if TYPE_CHECKING:
@@ -17,6 +20,12 @@ logger = logging.getLogger(__name__)
 
 OWN_TABLE: Final = "knowledge_base"
 VERSION_TABLE: Final = "embedding_schema_version"
+TRIGGER: Final = "zzz_embedding_assets_text_changed"
+"""On each table that is watched. PostgreSQL calls triggers in the order of their names: this one after those that
+derive the text."""
+
+_NO_SCHEMA: Final = "this role's search_path names no schema that is there; create one, or set search_path"
+
 ADOPTED_TABLE: Final = "embedding_adopted_table"
 """In the schema of a table's records: which table it is, and what of its rows is embedded."""
 
@@ -30,6 +39,8 @@ def find_table(connection: psycopg.Connection[Any], config: TableConfig) -> Tabl
     """
     adopted = list_adopted(connection)
     if config.relation is not None:
+        if config.relation.rpartition(".")[2] == OWN_TABLE and not _is_there(connection, config.relation):
+            return _own_table_to_be(connection, config.relation)
         schema, name, _ = locate(connection, config.relation)
         found = next((table for table in adopted if (table.schema, table.name) == (schema, name)), None)
         if found is not None:
@@ -38,17 +49,56 @@ def find_table(connection: psycopg.Connection[Any], config: TableConfig) -> Tabl
         own = _own_table(connection, adopted)
         if own is not None and own.oid and (own.schema, own.name) == (schema, name):
             return own
+        _check_records_are_readable(connection, schema, name)
         raise TableNotAdoptedError(
             f"{config.relation} is not adopted yet; `embedding-assets adopt {config.relation}` shows what that takes"
         )
     own = _own_table(connection, adopted)
-    if own is not None and (own.oid or not adopted):
+    if own is not None and (not adopted or (own.oid and not (len(adopted) == 1 and _is_empty(connection, own)))):
         return own
     if len(adopted) == 1:
         _check_agrees(adopted[0], config)
         return adopted[0]
     names = ", ".join(str(table) for table in adopted)
     raise ConfigurationError(f"several tables are adopted; set EMBEDDING_TABLE to one of {names}")
+
+
+def _is_there(connection: psycopg.Connection[Any], relation: str) -> bool:
+    try:
+        return connection.execute("SELECT to_regclass(%s)", [relation]).fetchone() != (None,)
+    except connection.DataError:
+        return False
+
+
+def _own_table_to_be(connection: psycopg.Connection[Any], relation: str) -> Table:
+    """``knowledge_base`` before it is made, in the schema that is named or in the first one that is searched."""
+    row: Any = connection.execute("SELECT current_schema()").fetchone()
+    schema = relation.rpartition(".")[0] or row[0]
+    if schema is None:
+        raise ConfigurationError(_NO_SCHEMA)
+    return Table(schema, OWN_TABLE, 0, schema, is_own=True)
+
+
+def _is_empty(connection: psycopg.Connection[Any], table: Table) -> bool:
+    return connection.execute(sql.SQL("SELECT 1 FROM {} LIMIT 1").format(table.relation), []).fetchone() is None
+
+
+def _check_records_are_readable(connection: psycopg.Connection[Any], schema: str, name: str) -> None:
+    """Say which right is missing where a table is adopted, and its records cannot be read."""
+    row = connection.execute(
+        """
+        SELECT quote_ident(n.nspname), quote_ident(current_user) FROM pg_trigger
+        JOIN pg_proc p ON p.oid = tgfoid JOIN pg_namespace n ON n.oid = pronamespace
+        WHERE tgrelid = to_regclass(format('%%I.%%I', %s::text, %s::text)) AND tgname = %s
+          AND NOT has_schema_privilege(n.oid, 'USAGE')
+        """,
+        [schema, name, TRIGGER],
+    ).fetchone()
+    if row is not None:
+        raise DatabasePermissionError(
+            f"{schema}.{name} is adopted, and this role may not read what is kept about it; run GRANT USAGE ON SCHEMA "
+            f"{row[0]} TO {row[1]}; GRANT SELECT ON ALL TABLES IN SCHEMA {row[0]} TO {row[1]}"
+        )
 
 
 def locate(connection: psycopg.Connection[Any], relation: str) -> tuple[str, str, int]:
@@ -76,15 +126,14 @@ def locate(connection: psycopg.Connection[Any], relation: str) -> tuple[str, str
             """,
             [relation],
         ).fetchall()
-        hint = f"; there is {' and '.join(name for (name,) in alike)}" if alike else ""
+        # As a shell takes it: it would remove double quotes.
+        hint = f"; there is {' and '.join(shlex.quote(name) for (name,) in alike)}" if alike else ""
         raise ConfigurationError(f"there is no table {relation} in this database, or its schema may not be used{hint}")
     return row[0], row[1], row[2]
 
 
 def list_adopted(connection: psycopg.Connection[Any]) -> list[Table]:
     """Tables that were adopted in this database, as far as this role may know."""
-    from psycopg import sql
-
     schemas = connection.execute(
         """
         SELECT n.nspname FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace
@@ -175,9 +224,7 @@ def _own_table(connection: psycopg.Connection[Any], adopted: list[Table]) -> Tab
                 f"would be made. Run ALTER ROLE … SET search_path = {elsewhere}, …"
             )
         if current is None and not adopted:
-            raise ConfigurationError(
-                "this role's search_path names no schema that is there; create one, or set search_path"
-            )
+            raise ConfigurationError(_NO_SCHEMA)
         return None if current is None else Table(current, OWN_TABLE, 0, current, is_own=True)
     if is_made:
         return Table(schema, OWN_TABLE, oid, schema, is_own=True)

@@ -11,10 +11,9 @@ from psycopg import sql
 
 from embedding_assets.errors import ConfigurationError, DatabaseError, DatabasePermissionError
 from embedding_assets.postgres.locks import TABLE_LOCK, hold
-from embedding_assets.postgres.lookup import VERSION_TABLE
+from embedding_assets.postgres.lookup import TRIGGER, VERSION_TABLE
 from embedding_assets.postgres.server_version import check_pgvector, ensure_pgvector
 from embedding_assets.postgres.trigger import (
-    TRIGGER,
     TriggerState,
     create_function,
     create_trigger,
@@ -75,7 +74,10 @@ def check_readable(database: Database) -> None:
         return True
 
     if not database.run_in_session(is_there):
-        migrate(database)
+        raise ConfigurationError(
+            "nothing is embedded here yet; run `embedding-assets load PATH` or `embedding-assets adopt TABLE`, and "
+            "then `embedding-assets embed`"
+        )
 
 
 def migrate(database: Database, *, asked: bool = False) -> bool:

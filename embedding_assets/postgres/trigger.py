@@ -7,13 +7,11 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from psycopg import sql
 
+from embedding_assets.postgres.lookup import TRIGGER
 from embedding_assets.postgres.table import Table
 
 if TYPE_CHECKING:
     import psycopg
-
-TRIGGER: Final = "zzz_embedding_assets_text_changed"
-"""PostgreSQL calls triggers in the order of their names: this one after those that derive the text."""
 
 FUNCTION: Final = "embedding_assets_text_changed"
 

@@ -152,7 +152,7 @@ def test_a_run_whose_provider_went_down():
     ("busy", "seconds", "line"),
     [
         ([], None, "Nothing to embed."),
-        (["a", "b"], None, "Nothing to embed. Prefixes a, b are held by another run."),
+        (["a", "b"], None, "Nothing else to embed. Prefixes a, b are held by another run."),
         ([], 2.0, "Nothing to embed. The index was built in 2.0 s."),
     ],
 )

@@ -164,7 +164,9 @@ def test_while_the_load_goes_on_there_is_none(texts, instance, tick, monkeypatch
     for name in ("assets.run_metadata", "checks.judge_models"):
         module = f"embedding_assets.defs.{name}"
         real = getattr(__import__(module.rpartition(".")[0], fromlist=["_"]), name.partition(".")[2])
-        monkeypatch.setattr(module, lambda *args, real=real: (during.append(tick()), real(*args))[1])
+        monkeypatch.setattr(
+            module, lambda *args, real=real, **options: (during.append(tick()), real(*args, **options))[1]
+        )
     texts()
 
     assert materialize(instance, selection=AssetSelection.assets(LOAD)).success

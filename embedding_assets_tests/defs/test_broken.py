@@ -180,7 +180,7 @@ def mislead_the_planner(table):
 
 
 def install_an_old_pgvector(table):
-    table.execute("UPDATE pg_extension SET extversion = '0.8.1' WHERE extname = 'vector'")
+    table.execute("UPDATE pg_extension SET extversion = '0.7.4' WHERE extname = 'vector'")
 
 
 @dataclass(frozen=True)

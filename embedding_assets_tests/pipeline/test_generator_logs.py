@@ -60,7 +60,7 @@ def test_what_the_helper_threads_log_carries_the_runs_id(settings: Settings, dat
     insert_chunks(database, texts(2))
     seen: list[str] = []
     run = database.run
-    database.run = lambda work: (seen.append(_run_id.get()), run(work))[1]
+    database.run = lambda work, **options: (seen.append(_run_id.get()), run(work, **options))[1]
     with correlate("run-7"):
         embed(settings, database)
     assert set(seen) == {"run-7"}

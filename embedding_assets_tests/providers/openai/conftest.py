@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 import tenacity
 
-from embedding_assets.providers.openai import call
+from embedding_assets.providers.openai import retries
 from fake_api.server import ApiServer
 
 
@@ -19,4 +19,4 @@ def server() -> Iterator[ApiServer]:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Hardly any pause between two attempts."""
-    monkeypatch.setattr(call, "_BACKOFF", tenacity.wait_fixed(0.02))
+    monkeypatch.setattr(retries, "_BACKOFF", tenacity.wait_fixed(0.02))
