@@ -144,7 +144,7 @@ def list_adopted(connection: psycopg.Connection[Any]) -> list[Table]:
     ).fetchall()
     tables = []
     for (records,) in schemas:
-        # By somebody who owns the table, or could: its conditions are executed as whoever works with it.
+        # By somebody who owns the table, or could: its conditions are executed by the role that works with it.
         query = sql.SQL("""
             SELECT schema_name, table_name, definition FROM {} CROSS JOIN pg_class r
             LEFT JOIN pg_class t ON t.oid = to_regclass(format('%%I.%%I', schema_name, table_name))

@@ -105,7 +105,7 @@ def function_statement(table: Table, columns: Iterable[str]) -> sql.Composed:
         sql.SQL(
             "    BEGIN\n"
             "        IF ROW(NEW.{0})::record *= ROW(OLD.{0})::record THEN NEW.{0} := NULL; END IF;\n"
-            "    EXCEPTION WHEN undefined_column THEN NULL; -- renamed or dropped: nobody's edit fails for that\n"
+            "    EXCEPTION WHEN undefined_column THEN NULL; -- renamed or dropped: no edit fails for that\n"
             "    END;"
         ).format(_name(column))
         for column in dict.fromkeys(columns)

@@ -48,7 +48,8 @@ def write_vectors(
 
     A row is written only while its text is the one that was embedded and it has no vector yet, so neither an edit nor
     another run's work is overwritten; and only while the column is the space's. Rows that somebody else has locked are
-    passed over, and the others locked in the order of their hashes, so nobody waits for this transaction in a circle.
+    passed over, and the others locked in the order of their hashes, so that none waits for this transaction in a
+    circle.
     What PostgreSQL refuses is halved until the rows at fault are alone.
 
     Raises:

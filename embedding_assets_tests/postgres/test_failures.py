@@ -90,7 +90,7 @@ def test_a_chunk_that_is_deleted_or_edited_meanwhile_has_not_failed(database, co
 
 @pytest.mark.parametrize("change", ["DELETE FROM knowledge_base", "UPDATE knowledge_base SET chunk_text = 'edited'"])
 def test_nor_one_whose_change_commits_after_its_failure(database, column, config, beside, change):
-    """Whoever changes a row is not waited for, nor waits."""
+    """A transaction that changes a row is not waited for, nor waits."""
     insert_chunks(database, ["text"])
     [chunk] = fetch_pending(database, column, range(256), after="", limit=9)
     with beside.transaction():

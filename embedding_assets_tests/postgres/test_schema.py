@@ -115,7 +115,7 @@ def test_a_schema_is_made_in_the_first_of_the_search_path(empty_url):
         assert embed_all(database, column) == {hash_of("text")}
     tables = run_sql(empty_url, "SELECT DISTINCT schemaname FROM pg_tables WHERE schemaname !~ '^(pg_|information)'")
     assert tables == [("Second",)]
-    # Found there again by whoever has it further back, and said where it is to who has not.
+    # Found there again by who has it further back, and said where it is to who has not.
     with Database(make_conninfo(empty_url, options='-csearch_path=third,"Second",public'), CONFIG) as database:
         assert not migrate(database)
         assert count_backlog(database, column).embedded == 1

@@ -174,7 +174,7 @@ def test_a_filled_column_is_taken_only_when_claimed_and_of_the_right_length(data
         register_space(database, OTHER, claim_vectors=True)
     assert list_spaces(database) == []
     if declared == "vector":
-        # Another type rewrites the table, which is up to whoever has it.
+        # Another type rewrites the table, which is its owner's decision.
         with pytest.raises(ConfigurationError, match="does not say how long its vectors are") as refused:
             register_space(database, SMALL_SPACE, claim_vectors=True)
         execute(str(refused.value).partition("run ")[2].partition(", or")[0])
