@@ -250,7 +250,15 @@ def _noticed(one: SourceSummary) -> str:
 
 def _forget(database: Database, source: str, *, as_json: bool) -> None:
     from embedding_assets.documents.syncing import remove_source
+    from embedding_assets.postgres.chunks import check_is_own
+    from embedding_assets.postgres.source_records import list_sources
 
+    check_is_own(database)
+    with database.session() as connection:
+        known = [one.definition.name for one in list_sources(connection)]
+    # As in SQL, a table may be called without its schema.
+    alike = [name for name in known if name.rpartition(".")[2] == source]
+    source = alike[0] if source not in known and len(alike) == 1 else source
     documents, chunks = remove_source(database, source)
     line = f"{escape(source)} is forgotten: {counted(documents, 'document')} and {counted(chunks, 'chunk')} removed."
     show({"source": source, "documents": documents, "chunks": chunks}, line, as_json=as_json)

@@ -76,7 +76,7 @@ def test_a_query_is_synced_watched_tables_are_noted_and_all_of_it_is_listed_and_
     assert "pages" in table
     assert "by triggers" in table
     assert run("sync", "--forget", "pages")[1] == "pages is forgotten: 2 documents and 2 chunks removed.\n"
-    assert json.loads(run("sync", "--forget", "shop.articles", "--json")[1]) == {
+    assert json.loads(run("sync", "--forget", "articles", "--json")[1]) == {
         "source": "shop.articles",
         "documents": 2,
         "chunks": 2,
