@@ -1,5 +1,6 @@
 """Programs that write to the table while it is embedded: no vector is ever that of another text, and no write fails."""
 
+import os
 import subprocess
 import sys
 import time
@@ -17,7 +18,8 @@ from embedding_assets_tests.support.fakes import FakeProvider
 from embedding_assets_tests.support.shop import SPACE, embed, opened, stale
 from embedding_assets_tests.support.writer_process import QUIET
 
-SECONDS = 15
+SECONDS = int(os.environ.get("WRITERS_SECONDS", "15"))
+"""For which they write; more with ``WRITERS_SECONDS``."""
 
 TIDY = """
     CREATE TRIGGER tidy BEFORE UPDATE ON articles FOR EACH ROW WHEN (OLD.seen <> NEW.seen) EXECUTE FUNCTION tidy()
@@ -46,7 +48,7 @@ def replace_table(connection: psycopg.Connection, url: str, settings: Settings) 
 
 
 @pytest.mark.timeout(SECONDS + 120)
-def test_for_a_minute(settings: Settings, beside: psycopg.Connection):
+def test_two_programs_and_a_swap(settings: Settings, beside: psycopg.Connection):
     url = settings.database.url.get_secret_value()
     beside.execute("CREATE TABLE articles (id bigint PRIMARY KEY, body text NOT NULL, seen int NOT NULL DEFAULT 0)")
     # As editors' programs have it: a text is derived, by a trigger that other columns set off.
