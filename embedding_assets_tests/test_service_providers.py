@@ -257,7 +257,7 @@ async def test_a_fallback_to_itself_does_no_harm_until_it_is_needed(settings: Se
 async def test_an_api_that_is_down_and_comes_back(database: Database, monkeypatch: pytest.MonkeyPatch):
     with ApiServer() as server:
         settings = configure(
-            monkeypatch, server, fallback="local", precision="float32", openai_retry_seconds=0.5, openai_max_inputs=4
+            monkeypatch, server, fallback="local", precision="float32", openai_retry_seconds=2, openai_max_inputs=4
         )
         service = EmbeddingService("openai", settings, database)
         first = await service.batch_generate(TEXTS)
