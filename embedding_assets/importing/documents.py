@@ -126,19 +126,7 @@ def import_documents(
         survey, sample = _survey(connection, target, source, options, advance)
     refuse_whole(target, survey, sample)
     comparison = compare(target, sample, of=survey.usable, drop=options.drop_differing, notice=options.notice)
-    report = ImportReport(
-        what,
-        target.space.name,
-        checked_only=options.check,
-        compared=comparison.compared,
-        lowest_cosine=comparison.lowest,
-        differing=[one.key for one in comparison.differing],
-        read=survey.read,
-        usable=survey.usable,
-        present=survey.present,
-        refused=dict(survey.refused),
-        examples=survey.examples,
-    )
+    report = ImportReport.of_survey(what, target.space.name, survey, comparison, checked_only=options.check)
     if options.check or not survey.read:
         return report
     target = register_target(target, claim=False)

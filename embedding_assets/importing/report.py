@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from embedding_assets.importing.comparison import Comparison
+    from embedding_assets.importing.survey import Survey
 
 UNKNOWN_EDITS: Final = (
     "Whether a text was edited after the other tool had embedded it, no table says; a sample alone was compared. "
@@ -56,6 +60,25 @@ class ImportReport:
     removed: int = 0
     next_steps: list[str] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
+
+    @classmethod
+    def of_survey(
+        cls, what: str, space: str, survey: Survey, comparison: Comparison, *, checked_only: bool
+    ) -> ImportReport:
+        """The report of what was read and compared, before anything is written."""
+        return cls(
+            what,
+            space,
+            checked_only=checked_only,
+            compared=comparison.compared,
+            lowest_cosine=comparison.lowest,
+            differing=[one.key for one in comparison.differing],
+            read=survey.read,
+            usable=survey.usable,
+            present=survey.present,
+            refused=dict(survey.refused),
+            examples=survey.examples,
+        )
 
     def as_json(self) -> dict[str, Any]:
         """For programs."""

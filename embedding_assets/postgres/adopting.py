@@ -123,7 +123,7 @@ def plan_undoing(database: Database, relation: str) -> tuple[Table, tuple[Step, 
     database.use_table(table)
     steps = [Step(f"DROP TRIGGER … ON {table}", "ACCESS EXCLUSIVE", "everything")]
     for column in list_spaces(database):
-        if not _is_found(table, column.name):
+        if not table.has_found(column.name):
             drop = f"ALTER TABLE {table} DROP COLUMN {quoted([column.name])}, with its indexes"
             steps.append(Step(drop, "ACCESS EXCLUSIVE", "everything"))
             continue
@@ -166,7 +166,7 @@ def _clear_table(database: Database, connection: Connection, table: Table) -> No
             connection.execute("SET LOCAL lock_timeout = '2s'")
             drop_trigger(connection, table)
             for column in spaces:
-                if not _is_found(table, column.name):
+                if not table.has_found(column.name):
                     connection.execute(
                         sql.SQL("ALTER TABLE {} DROP COLUMN IF EXISTS {}").format(
                             table.relation, sql.Identifier(column.name)
@@ -176,7 +176,7 @@ def _clear_table(database: Database, connection: Connection, table: Table) -> No
 
     database.retry(work)
     for column in spaces:
-        if _is_found(table, column.name):
+        if table.has_found(column.name):
             for index in _own_indexes(table, column):
                 drop_index(connection, table, index)
 
@@ -358,10 +358,6 @@ def _no_run(database: Database) -> Iterator[None]:
                     f"a run is embedding {database.table}; wait for its end, or stop it, and try again"
                 )
         yield
-
-
-def _is_found(table: Table, column: str) -> bool:
-    return table.found_column and column == table.vectors
 
 
 def _shown(statement: sql.Composable, connection: Connection) -> str:

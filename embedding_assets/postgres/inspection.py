@@ -11,7 +11,7 @@ from psycopg import Error, sql
 from psycopg import errors as pg
 
 from embedding_assets.errors import ConfigurationError, DatabasePermissionError
-from embedding_assets.postgres.lookup import OWN_TABLE, TRIGGER, VERSION_TABLE, locate
+from embedding_assets.postgres.lookup import OWN_TABLE, TRIGGER, VERSION_TABLE, locate, unique_keys
 from embedding_assets.postgres.table import (
     Column,
     Table,
@@ -110,19 +110,7 @@ def look_at(connection: Connection, relation: str) -> Relation:
         """,
         [oid],
     ).fetchall()
-    keys = connection.execute(
-        """
-        SELECT array_agg(attname::text ORDER BY place) FROM pg_index i
-        CROSS JOIN LATERAL unnest(i.indkey::smallint[]) WITH ORDINALITY AS k (number, place)
-        LEFT JOIN pg_attribute a ON a.attrelid = indrelid AND a.attnum = k.number
-        WHERE indrelid = %s::oid AND indisunique AND indisvalid AND indimmediate AND indpred IS NULL
-          AND place <= indnkeyatts
-        GROUP BY indexrelid, indisprimary HAVING bool_and(coalesce(attnotnull, false))
-        ORDER BY indisprimary DESC, indexrelid
-        """,
-        [oid],
-    ).fetchall()
-    return Relation(schema, name, oid, kind, dict(columns), tuple(tuple(key) for (key,) in keys), rows, size)
+    return Relation(schema, name, oid, kind, dict(columns), tuple(unique_keys(connection, oid)), rows, size)
 
 
 def plan_table(connection: Connection, relation: Relation, config: TableConfig) -> Table:

@@ -132,6 +132,23 @@ def locate(connection: psycopg.Connection[Any], relation: str) -> tuple[str, str
     return row[0], row[1], row[2]
 
 
+def unique_keys(connection: psycopg.Connection[Any], oid: int) -> list[tuple[str, ...]]:
+    """Columns of each constraint that keeps them unique and NOT NULL, the primary key's first."""
+    rows = connection.execute(
+        """
+        SELECT array_agg(attname::text ORDER BY place) FROM pg_index i
+        CROSS JOIN LATERAL unnest(i.indkey::smallint[]) WITH ORDINALITY AS k (number, place)
+        LEFT JOIN pg_attribute a ON a.attrelid = indrelid AND a.attnum = k.number
+        WHERE indrelid = %s::oid AND indisunique AND indisvalid AND indimmediate AND indpred IS NULL
+          AND place <= indnkeyatts
+        GROUP BY indexrelid, indisprimary HAVING bool_and(coalesce(attnotnull, false))
+        ORDER BY indisprimary DESC, indexrelid
+        """,
+        [oid],
+    ).fetchall()
+    return [tuple(names) for (names,) in rows]
+
+
 def list_adopted(connection: psycopg.Connection[Any]) -> list[Table]:
     """Tables that were adopted in this database, as far as this role may know."""
     schemas = connection.execute(

@@ -10,7 +10,7 @@ from psycopg import errors as pg
 from psycopg import sql
 
 from embedding_assets.errors import ConfigurationError, DatabasePermissionError
-from embedding_assets.postgres.lookup import OWN_TABLE, locate
+from embedding_assets.postgres.lookup import OWN_TABLE, locate, unique_keys
 from embedding_assets.postgres.sources import Source, SourceDefinition, fingerprint, query_rows
 from embedding_assets.postgres.table import Column, Table, quoted, template_columns, template_of
 
@@ -58,7 +58,7 @@ def define_table(
             f"--text: say which column of {relation} the text is in, or a template such as {{intro}}\\n{{body}}; its "
             f"columns: {quoted(list(columns))}"
         )
-    chosen = tuple(key) or next(iter(_unique_keys(connection, oid)), ())
+    chosen = tuple(key) or next(iter(unique_keys(connection, oid)), ())
     if not chosen:
         raise ConfigurationError(
             f"--key: {relation} has no primary key; say which of its columns identify a row: {quoted(list(columns))}"
@@ -151,7 +151,7 @@ def open_source(connection: Connection, definition: SourceDefinition) -> Source:
         metadata=metadata,
         where=None if definition.where is None else f"{definition.where}\n",
     )
-    keys = _unique_keys(connection, oid)
+    keys = unique_keys(connection, oid)
     return Source(definition, oid, kind, any(set(key) <= set(definition.key) for key in keys), table)
 
 
@@ -236,20 +236,3 @@ def _columns(connection: Connection, oid: int) -> dict[str, str]:
         [oid],
     ).fetchall()
     return dict(rows)
-
-
-def _unique_keys(connection: Connection, oid: int) -> list[tuple[str, ...]]:
-    """Columns of each constraint that keeps them unique and NOT NULL, the primary key's first."""
-    rows = connection.execute(
-        """
-        SELECT array_agg(attname::text ORDER BY place) FROM pg_index i
-        CROSS JOIN LATERAL unnest(i.indkey::smallint[]) WITH ORDINALITY AS k (number, place)
-        LEFT JOIN pg_attribute a ON a.attrelid = indrelid AND a.attnum = k.number
-        WHERE indrelid = %s::oid AND indisunique AND indisvalid AND indimmediate AND indpred IS NULL
-          AND place <= indnkeyatts
-        GROUP BY indexrelid, indisprimary HAVING bool_and(coalesce(attnotnull, false))
-        ORDER BY indisprimary DESC, indexrelid
-        """,
-        [oid],
-    ).fetchall()
-    return [tuple(names) for (names,) in rows]

@@ -58,7 +58,7 @@ def drop_space(database: Database, column: SpaceColumn) -> None:
     """
     with _alone(database, column):
         with database.session() as session:
-            own = [] if _is_found(database.table, column) else [column.index]
+            own = [] if database.table.has_found(column.name) else [column.index]
             for index in (*own, f"{column.index}_new", f"{column.index}_old", column.pending_index):
                 drop_index(session, database.table, index)
         database.run(lambda connection: _drop(connection, database.table, column))
@@ -88,7 +88,7 @@ def _drop(connection: Connection, table: Table, column: SpaceColumn) -> None:
     left = [name for (name,) in rows if name != column.name]
     create_function(connection, table, ["embedding", *left] if table.is_own else left)
     connection.execute("DELETE FROM embedding_spaces WHERE name = %s", [column.space.name])
-    if _is_found(table, column):
+    if table.has_found(column.name):
         return
     unwatch_removals(connection, table, column.name)
     change = sql.SQL("ALTER TABLE {} DROP COLUMN {}").format(table.relation, sql.Identifier(column.name))
@@ -97,8 +97,3 @@ def _drop(connection: Connection, table: Table, column: SpaceColumn) -> None:
             sql.Identifier(column.name), sql.Identifier(column.space.storage), sql.Literal(column.space.dimensions)
         )
     connection.execute(change, [])
-
-
-def _is_found(table: Table, column: SpaceColumn) -> bool:
-    """True for a column that was there before the table was adopted: it stays, and its index."""
-    return table.found_column and column.name == table.vectors

@@ -96,6 +96,10 @@ class Table:
         """Columns that the text is made of."""
         return frozenset(_PLACE.findall(self.template)) or frozenset({"context_header", "chunk_text"})
 
+    def has_found(self, column: str) -> bool:
+        """True for a column of vectors that was there before the table was adopted: it stays, whatever else goes."""
+        return self.found_column and column == self.vectors
+
     def shown_column(self, name: str) -> Column | None:
         """The column of the key or the metadata that is called ``name``."""
         return next((column for column in (*self.key, *self.metadata) if column.name == name), None)

@@ -1,8 +1,6 @@
 """Transactions survive what passes, are never done twice, and errors say what to do without saying too much."""
 
 import socket
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -380,31 +378,3 @@ def test_open_database_uses_the_configured_server_and_migrates(empty_url, monkey
 
 def test_the_embedded_server_is_used_when_none_is_configured(server_url):
     assert resolve_url(get_settings()) == server_url
-
-
-FORK = """
-import os, sys
-from embedding_assets.config import DatabaseConfig
-from embedding_assets.postgres.connection import Database
-
-def backend(connection):
-    return connection.execute("SELECT pg_backend_pid()").fetchone()[0]
-
-database = Database(sys.argv[1], DatabaseConfig())
-before = database.run(backend)
-child = os.fork()
-if child == 0:
-    assert database.run(backend) != before
-    database.close()
-    os._exit(7)
-assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
-assert database.run(lambda connection: connection.execute(
-    "SELECT count(*) FROM pg_stat_activity WHERE pid = %s", [before]
-).fetchone()[0]) == 1
-database.close()
-"""
-
-
-def test_a_forked_process_leaves_its_parents_connections_alone(database_url):
-    # In a process without other threads, of which nothing is known after a fork.
-    subprocess.run([sys.executable, "-c", FORK, database_url], timeout=60, check=True)
