@@ -41,6 +41,9 @@ _MOST_TIMEOUTS: Final = 2
 _MOST_MALFORMED: Final = 3
 """Answers to one request that cannot be used, before it is."""
 
+_MOST_MALFORMED_PROVEN: Final = 6
+"""The same of a probe, where the server has answered rightly before."""
+
 _MOST_CUTS: Final = 8
 """Attempts to make a text short enough."""
 
@@ -346,6 +349,9 @@ class ApiCall:
         malformed = 0
         async with self._probing:
             while self._answered_at <= since:
+                # What has answered rightly is set rightly: vectors of another length are an accident there.
+                proven = self._answered_at > -math.inf
+                most = _MOST_MALFORMED_PROVEN if proven else _MOST_MALFORMED
                 async with self._slots:
                     outcome, _ = await self._request(_Request([PROBE]))
                 match outcome.kind:
@@ -353,7 +359,7 @@ class ApiCall:
                         pass
                     case "outage" | "lost" | "timed_out":
                         return False
-                    case "malformed" | "garbled" if malformed + 1 < _MOST_MALFORMED and outcome.dimensions is None:
+                    case "malformed" | "garbled" if malformed + 1 < most and (proven or outcome.dimensions is None):
                         malformed += 1
                     case "quota" | "denied":
                         raise self._account.denied(outcome)

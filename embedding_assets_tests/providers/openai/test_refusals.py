@@ -169,6 +169,17 @@ def test_a_probe_that_meets_a_fault_is_no_proof(server: ApiServer, database: Dat
     assert server.requests == 8
 
 
+@pytest.mark.parametrize("fault", [Fault.WRONG_LENGTH, Fault.SHORT, Fault.INVALID_JSON])
+def test_a_probe_that_is_odd_where_the_server_has_answered_rightly(fault: Fault, server: ApiServer, database: Database):
+    server.faults.script.extend([None, Fault.WRONG_LENGTH, *[fault] * 5, None])
+    result = embed(make_provider(server, database, max_inputs=20), TEXTS[:40])
+    assert_embedded(result, TEXTS[:40])
+    assert result.errors == {}
+    server.faults.script.extend([None, Fault.WRONG_LENGTH, *[Fault.WRONG_LENGTH] * 6])
+    with pytest.raises(ProviderError, match="EMBEDDING_OPENAI_DIMENSIONS"):
+        embed(make_provider(server, database, max_inputs=20), TEXTS[:40])
+
+
 @pytest.mark.parametrize(
     ("faults", "message"),
     # Before it gives up it asks for numbers instead of base64.
