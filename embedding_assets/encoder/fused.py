@@ -1,19 +1,23 @@
 """BERT- and MPNet-shaped transformers in fewer, larger passes over memory than the library's own code makes.
 
 One matrix product for query, key and value; fused attention, for MPNet with its relative position bias as an additive
-mask that is built once a batch; on a CPU in bfloat16, weights laid out for oneDNN once instead of at every call, and
-GELU computed while the product is still in cache. What comes out of a model is compared with the library's result when
-it is first used (encoder/comparison.py).
+mask that is built once a batch. On a CPU the tokens of a batch's texts are the rows of one matrix, without padding, and
+attention is computed text by text (encoder/attention.py); where that is faster, weights are laid out for oneDNN once
+instead of at every call, and GELU is computed while the product is still in cache. What comes out of a model is
+compared with the library's result when it is first used (encoder/comparison.py).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
+
+from embedding_assets.encoder.attention import Attend, attend_padded, fastest_attention, runs_of_equal_length
+from embedding_assets.encoder.precision import packing_is_faster
 
 # Where the library keeps the projections of a layer's attention, by model type.
 _BERT_NAMES: Final = ("self.query", "self.key", "self.value", "output.dense", "output.LayerNorm")
@@ -34,15 +38,25 @@ class FusedTransformer(nn.Module):
         model: the library's, in float32 on the CPU; its embedding tables are shared, its layers are copied.
         dtype: in which the layers compute; the embeddings before them stay in float32.
         packed: lay the weights out for oneDNN; for the CPU only.
+        attend: how texts attend where the tokens of a batch are the rows of one matrix; None: they are padded.
         after_layer: called when a layer has been copied.
 
     Attributes:
         dtype: as given.
     """
 
-    def __init__(self, model: Any, dtype: torch.dtype, *, packed: bool, after_layer: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        model: Any,
+        dtype: torch.dtype,
+        *,
+        packed: bool,
+        attend: Attend | None,
+        after_layer: Callable[[], None],
+    ) -> None:
         super().__init__()
         self.dtype = dtype
+        self._attend = attend
         self._embeddings = model.embeddings
         self._bias = _RelativeBias(model.encoder, dtype) if model.config.model_type == "mpnet" else None
         self._layers = nn.ModuleList()
@@ -60,14 +74,27 @@ class FusedTransformer(nn.Module):
         """
         states = self._embeddings(input_ids=input_ids).to(self.dtype)
         mask = self._bias(states.shape[1]) if self._bias is not None else None
+        if self._attend is not None:
+            return self._forward_rows(states, attention_mask, mask, self._attend)
         if padded:
             hidden = (attention_mask == 0)[:, None, None, :]
             base = states.new_zeros(1, 1, states.shape[1], states.shape[1]) if mask is None else mask
             mask = base.masked_fill(hidden, float("-inf"))
         for layer in self._layers:
-            states = layer(states, mask)
+            states = layer(states, partial(attend_padded, mask=mask))
         result: Tensor = states
         return result
+
+    def _forward_rows(self, states: Tensor, attention_mask: Tensor, bias: Tensor | None, attend: Attend) -> Tensor:
+        """The same without computing what is padding; the states there are zero."""
+        texts = runs_of_equal_length(attention_mask.sum(dim=1).tolist())
+        here = attention_mask.bool()
+        if not texts:
+            return torch.zeros_like(states)
+        rows = states[here]
+        for layer in self._layers:
+            rows = layer(rows, partial(attend, texts=texts, bias=bias))
+        return torch.zeros_like(states).masked_scatter_(here.unsqueeze(-1), rows)
 
 
 class _Layer(nn.Module):
@@ -85,14 +112,9 @@ class _Layer(nn.Module):
         self._down = _linear([layer.get_submodule("output.dense")], dtype, packed=packed)
         self._final_norm = _norm(layer.get_submodule("output.LayerNorm"), dtype)
 
-    def forward(self, states: Tensor, mask: Tensor | None) -> Tensor:
-        texts, tokens, size = states.shape
-        query, key, value = (
-            part.view(texts, tokens, self._heads, -1).transpose(1, 2)
-            for part in self._query_key_value(states).chunk(3, dim=-1)
-        )
-        attended = functional.scaled_dot_product_attention(query, key, value, attn_mask=mask)
-        attended = attended.transpose(1, 2).reshape(texts, tokens, size)
+    def forward(self, states: Tensor, attend: Callable[[Tensor], Tensor]) -> Tensor:
+        projected = self._query_key_value(states).unflatten(-1, (3, self._heads, -1))
+        attended = attend(projected).flatten(-2)
         states = self._norm(self._output(attended).add_(states))
         result: Tensor = self._final_norm(self._down(self._up(states)).add_(states))
         return result
@@ -131,6 +153,14 @@ class _PackedLinear(nn.Module):
         return result
 
 
+class _Gelu(nn.Module):
+    """In place: the product it follows is the batch's largest temporary."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        result: Tensor = torch.ops.aten.gelu_(x)
+        return result
+
+
 def can_be_fused(model_type: str) -> bool:
     """True for the architectures that are known here."""
     return model_type in _ATTENTION_NAMES
@@ -150,10 +180,16 @@ def fuse(
     Raises:
         Exception: in another version of the libraries names and private operators may have changed.
     """
-    # In float32 packing gains nothing, and the copies would take the place of pages that the kernel may drop.
-    packed = (device, dtype) == ("cpu", torch.bfloat16) and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    on_cpu = device == "cpu"
     with torch.inference_mode():
-        return FusedTransformer(model, dtype, packed=packed, after_layer=after_layer).eval().to(device)
+        fused = FusedTransformer(
+            model,
+            dtype,
+            packed=on_cpu and packing_is_faster(dtype),
+            attend=fastest_attention(dtype) if on_cpu else None,
+            after_layer=after_layer,
+        )
+        return fused.eval().to(device)
 
 
 def _linear(layers: list[nn.Module], dtype: torch.dtype, *, packed: bool, activation: str | None = None) -> nn.Module:
@@ -173,6 +209,8 @@ def _linear(layers: list[nn.Module], dtype: torch.dtype, *, packed: bool, activa
         linear.weight, linear.bias = nn.Parameter(weight), nn.Parameter(bias)
     if activation is None:
         return linear
+    if activation == "gelu":
+        return nn.Sequential(linear, _Gelu())
     from transformers.activations import ACT2FN
 
     return nn.Sequential(linear, ACT2FN[activation])

@@ -13,6 +13,7 @@ from transformers import (
     RobertaModel,
 )
 
+from embedding_assets.encoder.attention import Attend, attend_by_products, attend_fused
 from embedding_assets.encoder.fused import FusedTransformer, fuse
 
 SIZES = {
@@ -23,7 +24,7 @@ SIZES = {
     "num_attention_heads": 4,
     "max_position_embeddings": 66,
 }
-LENGTHS = (48, 31, 7, 1)
+LENGTHS = (48, 31, 31, 7, 1, 0)
 
 
 def make(kind: str, **changes: Any) -> Any:
@@ -63,15 +64,16 @@ needs_bfloat16 = pytest.mark.skipif(
 )
 
 
+@pytest.mark.parametrize("attend", [attend_fused, attend_by_products, None])
 @pytest.mark.parametrize("packed", [True, False])
 @pytest.mark.parametrize(
     ("kind", "changes"),
     [("bert", {}), ("roberta", {}), ("mpnet", {}), ("bert", {"hidden_act": "relu"}), ("mpnet", {"hidden_act": "silu"})],
 )
-def test_states_are_the_librarys(kind: str, changes: dict[str, str], packed: bool):
+def test_states_are_the_librarys(kind: str, changes: dict[str, str], packed: bool, attend: Attend | None):
     model = make(kind, **changes)
     with torch.inference_mode():
-        layers = FusedTransformer(model, torch.float32, packed=packed, after_layer=lambda: None)
+        layers = FusedTransformer(model, torch.float32, packed=packed, attend=attend, after_layer=lambda: None)
 
     expected, states = run(model, layers)
 
@@ -98,6 +100,12 @@ def test_without_padding_there_is_no_mask(kind: str):
         states = fuse(model, torch.float32, "cpu")(ids, mask, padded=False)
 
     torch.testing.assert_close(states, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_texts_without_tokens_have_no_states():
+    model = make("bert")
+    nothing = torch.zeros(2, 0, dtype=torch.long)
+    assert fuse(model, torch.float32, "cpu")(nothing, nothing, padded=False).shape == (2, 0, 64)
 
 
 def test_the_librarys_model_is_left_as_it_is():

@@ -28,7 +28,7 @@ def cpu(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Monk
     (tmp_path / "cpuinfo").write_text(description)
     monkeypatch.setattr(precision, "_CPU_DESCRIPTION", tmp_path / "cpuinfo")
     seconds = {torch.float32: 1.0, torch.bfloat16: 1 / ratio}
-    monkeypatch.setattr(precision, "_product_seconds", seconds.__getitem__)
+    monkeypatch.setattr(precision, "_product_seconds", lambda dtype, *, packed: seconds[dtype] * (1 if packed else 2))
     monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: True, raising=False)
     monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
     precision._bfloat16_is_faster.cache_clear()
@@ -95,6 +95,26 @@ def test_other_devices(device: str, supported: bool, requested: str, chosen: str
     monkeypatch.setattr(torch.cuda, "device", lambda name: nullcontext())
 
     assert resolve_precision(requested, device) == chosen
+
+
+@pytest.mark.parametrize(
+    ("dtype", "packed_seconds", "has_onednn", "chosen"),
+    [
+        (torch.float32, 0.5, True, True),
+        (torch.float32, 0.95, True, False),
+        (torch.bfloat16, 0.95, True, True),
+        (torch.float32, 0.5, False, False),
+        (torch.bfloat16, 0.5, False, False),
+    ],
+)
+def test_weights_are_laid_out_where_that_pays(
+    dtype: torch.dtype, packed_seconds: float, has_onednn: bool, chosen: bool, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(precision, "_product_seconds", lambda _, *, packed: packed_seconds if packed else 1.0)
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: has_onednn)
+    precision.packing_is_faster.cache_clear()
+    assert precision.packing_is_faster(dtype) == chosen
+    precision.packing_is_faster.cache_clear()
 
 
 def test_this_machine_is_measured(caplog: pytest.LogCaptureFixture):
