@@ -5,10 +5,12 @@ Ray core alone, no data sets of it: a worker reads the table and writes to it, s
 
 from __future__ import annotations
 
+import logging
 import os
+import secrets
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -108,23 +110,21 @@ def connected(address: str) -> Iterator[Cluster]:
         ConfigurationError: Ray is not installed.
         ClusterError: there is no cluster, or it does not go with what is installed here.
     """
-    try:
-        import ray
-    except ImportError:
-        raise ConfigurationError(
-            "embedding on Ray needs a package that is not installed; run: pip install 'embedding-assets[ray]'"
-        ) from None
-    if ray.is_initialized():
-        yield Cluster(ray)
-        return
-    for name, value in _ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
-    with _own_signal_handlers():
-        _initialize(ray, address)
-    try:
-        yield Cluster(ray)
-    finally:
+    with _environment(_local_environment() if address == LOCAL else _ENVIRONMENT):
+        try:
+            import ray
+        except ImportError:
+            raise ConfigurationError(
+                "embedding on Ray needs a package that is not installed; run: pip install 'embedding-assets[ray]'"
+            ) from None
+        if ray.is_initialized():
+            yield Cluster(ray)
+            return
         with _own_signal_handlers():
+            _initialize(ray, address)
+        try:
+            yield Cluster(ray)
+        finally:
             ray.shutdown()
 
 
@@ -136,16 +136,41 @@ def _initialize(ray: ModuleType, address: str) -> None:
             "object_store_memory": _OBJECT_STORE_BYTES,
             "_node_ip_address": "127.0.0.1",
         }
+    # Its advice on tokens, which it handles by itself.
+    logging.getLogger("ray").setLevel(logging.ERROR)
     try:
         # What workers log comes by their reports.
         ray.init(**options, configure_logging=False, log_to_driver=False)
     except ConnectionError:
         raise ClusterError(
-            f"no Ray cluster answers at {address}; start one with `ray start --head`, or leave the address away to "
-            "start one for this run"
+            f"no Ray cluster lets this run in at {address}; start one with `ray start --head`, set RAY_AUTH_MODE=token "
+            "where it asks for a token, or leave the address away to start one for this run"
         ) from None
     except (RuntimeError, ValueError, OSError) as error:
         raise ClusterError(f"Ray does not start: {error}") from None
+
+
+def _local_environment() -> dict[str, str]:
+    return {
+        **_ENVIRONMENT,
+        # Without clusters, as elsewhere than on Linux, it listens on loopback only. Read when Ray is imported.
+        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+        # No other user of this machine knows it, and it is not kept.
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN": secrets.token_hex(32),
+    }
+
+
+@contextmanager
+def _environment(values: Mapping[str, str]) -> Iterator[None]:
+    """Variables for this process and those it starts, where they are not set; unset again in the end."""
+    missing = {name: value for name, value in values.items() if name not in os.environ}
+    os.environ.update(missing)
+    try:
+        yield
+    finally:
+        for name in missing:
+            os.environ.pop(name, None)
 
 
 @contextmanager
