@@ -5,6 +5,7 @@ Ray core alone, no data sets of it: a worker reads the table and writes to it, s
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import secrets
@@ -12,7 +13,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
@@ -24,6 +25,8 @@ from embedding_assets.errors import ClusterError, ConfigurationError
 if TYPE_CHECKING:
     from embedding_assets.distribution.layout import Layout
     from embedding_assets.distribution.worker import Order
+
+logger = logging.getLogger(__name__)
 
 LOCAL: Final = "local"
 """Stands for a cluster that is started for the run, on this machine alone, and ends with it."""
@@ -120,12 +123,23 @@ def connected(address: str) -> Iterator[Cluster]:
         if ray.is_initialized():
             yield Cluster(ray)
             return
-        with _own_signal_handlers():
-            _initialize(ray, address)
-        try:
-            yield Cluster(ray)
-        finally:
-            ray.shutdown()
+        with redirect_stdout(_Announcements()):
+            with _own_signal_handlers():
+                _initialize(ray, address)
+            try:
+                yield Cluster(ray)
+            finally:
+                ray.shutdown()
+
+
+class _Announcements(io.TextIOBase):
+    """Standard output for Ray, which prints there what happens on the cluster: it is for the result of a command."""
+
+    def write(self, text: str) -> int:
+        """Log it."""
+        if text.strip():
+            logger.info("%s", text.strip())
+        return len(text)
 
 
 def _initialize(ray: ModuleType, address: str) -> None:
