@@ -85,21 +85,15 @@ def ray_cluster(server_url: str, data_dir: Path) -> Iterator[RayCluster]:
 
 
 @pytest.fixture
-def database_url(ray_cluster: RayCluster, server_url: str, template: str) -> Iterator[str]:
-    """A migrated database of this test, under the name that the cluster's nodes know."""
-    with psycopg.connect(server_url, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {ray_cluster.database} TEMPLATE {template} STRATEGY FILE_COPY")
-        yield normalize_url(make_conninfo(server_url, dbname=ray_cluster.database))
-        connection.execute(f"DROP DATABASE {ray_cluster.database} WITH (FORCE)")
+def client(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let this process, and those it starts, find the cluster."""
+    for name, value in CLIENT.items():
+        monkeypatch.setenv(name, value)
 
 
 @pytest.fixture
-def start(
-    ray_cluster: RayCluster, settings: object, monkeypatch: pytest.MonkeyPatch
-) -> Callable[..., subprocess.Popen[str]]:
+def start(ray_cluster: RayCluster, settings: object, client: None) -> Callable[..., subprocess.Popen[str]]:
     """Start ``embedding-assets embed`` on the cluster, or with ``ray=()`` without."""
-    for name, value in CLIENT.items():
-        monkeypatch.setenv(name, value)
 
     def start(*arguments: str, ray: tuple[str, ...] | None = None) -> subprocess.Popen[str]:
         command = [sys.executable, "-c", "from embedding_assets.cli.entry import main; main()", "embed", "--json"]

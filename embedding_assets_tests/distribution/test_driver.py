@@ -1,300 +1,159 @@
-"""Runs on a real Ray cluster of two cores, with real PostgreSQL: killed, side by side, stopped, refused."""
+"""The driver's decisions, with workers that answer what a test says."""
 
-import json
-import random
-import signal
-import subprocess
-import time
 from collections.abc import Callable
-from contextlib import suppress
-from decimal import Decimal
-from pathlib import Path
 
-import numpy as np
-import psutil
-import psycopg
 import pytest
 
-from embedding_assets.config import get_settings
+from embedding_assets.config import Settings
+from embedding_assets.distribution import driver as module
+from embedding_assets.distribution.cluster import WorkerLost
+from embedding_assets.distribution.driver import MOST_DEATHS, Driver
+from embedding_assets.distribution.layout import Layout
+from embedding_assets.distribution.portable import PortableSettings
+from embedding_assets.distribution.worker import Order, Outcome, Place, Worker
+from embedding_assets.errors import ClusterError, ConfigurationError
+from embedding_assets.pipeline.run import Load
+from embedding_assets.planning import PrefixRange
 from embedding_assets.postgres.connection import Database
-from embedding_assets.postgres.runs import list_runs
-from embedding_assets.postgres.spaces import list_spaces
-from embedding_assets.providers.space_selection import create_provider
-from embedding_assets_tests.distribution.conftest import API_KEY, RayCluster
-from embedding_assets_tests.support.api_runs import assert_vectors, configure, sentences, usage
-from embedding_assets_tests.support.fakes import insert_chunks
-from embedding_assets_tests.support.generator_runs import stored
-from embedding_assets_tests.support.tiny_model import DIMENSIONS, save_tiny_model
-from fake_api.server import ApiServer
-
-Start = Callable[..., subprocess.Popen[str]]
-
-MARKER = "xylophonist"
-"""In each text, and so nowhere else."""
-
-WORKERS = 2
-OF_A_WORKER = 2 + 1 + 1
-"""Connections: a pool, one for locks, one for a moment."""
-
-OF_A_RUN = 5 + 4
-"""Of a driver, or of a run by itself."""
+from embedding_assets.postgres.spaces import register_space
+from embedding_assets.providers.space_selection import Selection
+from embedding_assets_tests.support.fakes import FAKE_SPACE, insert_chunks
+from embedding_assets_tests.support.generator_runs import texts
 
 
-def texts(count: int) -> list[str]:
-    return [f"{MARKER} {text}" for text in sentences(count, words=(3, 12))]
+class Crew:
+    """Workers that answer what ``answers`` makes of a method; None: they do not answer."""
+
+    def __init__(self, answers: Callable[[int, str], object]) -> None:
+        self.answers = answers
+        self.hired = 0
+        self.dismissed: list[int] = []
+
+    def hire(self, order: Order, layout: Layout) -> "Member":
+        self.hired += 1
+        return Member(self, self.hired)
 
 
-@pytest.fixture
-def audited(beside: psycopg.Connection) -> Callable[[], int]:
-    """Lets the database count vectors that are written; returns most of any row."""
-    beside.execute("CREATE TABLE written (chunk_hash text)")
-    beside.execute("""
-        CREATE FUNCTION note_written() RETURNS trigger LANGUAGE plpgsql AS
-        'BEGIN INSERT INTO written VALUES (NEW.chunk_hash); RETURN NULL; END'
-    """)
-    beside.execute("""
-        CREATE TRIGGER note_written AFTER UPDATE ON knowledge_base
-        FOR EACH ROW WHEN (to_jsonb(NEW) IS DISTINCT FROM to_jsonb(OLD)) EXECUTE FUNCTION note_written()
-    """)
+class Member:
+    def __init__(self, crew: Crew, number: int) -> None:
+        self.crew, self.number = crew, number
 
-    def most() -> int:
-        query = "SELECT max(count) FROM (SELECT count(*) FROM written GROUP BY chunk_hash) AS of_a_row"
-        [count] = beside.execute(query).fetchone() or [0]
-        return int(count or 0)
+    def ask(self, method: str, *arguments: object, answer: Callable[[object], object]) -> None:
+        answered = self.crew.answers(self.number, method)
+        if answered is not None:
+            answer(answered)
 
-    return most
-
-
-def wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-
-
-def outcome(process: subprocess.Popen[str]) -> dict[str, object]:
-    out, err = process.communicate(timeout=120)
-    assert process.returncode == 0, err
-    answer: dict[str, object] = json.loads(out)
-    return answer
-
-
-def refusal(process: subprocess.Popen[str]) -> tuple[int, str]:
-    """Exit status, and what was said."""
-    _, err = process.communicate(timeout=120)
-    assert "Traceback" not in err
-    assert MARKER not in err
-    return process.returncode, " ".join(err.split())
-
-
-def embedded(connection: psycopg.Connection) -> int:
-    return count(connection, "SELECT count(embedding) FROM knowledge_base")
-
-
-def count(connection: psycopg.Connection, query: str) -> int:
-    [number] = connection.execute(query).fetchone() or [0]
-    return int(number)
-
-
-def locks(connection: psycopg.Connection) -> int:
-    return count(
-        connection,
-        "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' "
-        "AND database = (SELECT oid FROM pg_database WHERE datname = current_database())",
-    )
-
-
-def sessions(connection: psycopg.Connection) -> int:
-    return count(connection, "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()")
+    def dismiss(self) -> None:
+        self.crew.dismissed.append(self.number)
 
 
 @pytest.fixture
-def api(monkeypatch: pytest.MonkeyPatch) -> ApiServer:
-    """A server that takes its time, so that runs are in the middle of something for some seconds."""
-    with ApiServer(api_key=API_KEY, latency_seconds=0.2) as server:
-        configure(monkeypatch, server, openai_max_inputs=10, openai_concurrency=4, commit_seconds=0.2)
-        yield server
+def drive(settings: Settings, database: Database) -> Callable[..., Driver]:
+    column = register_space(database, FAKE_SPACE)
+    insert_chunks(database, texts(200))
+
+    def drive(crew: Crew, workers: int = 2) -> Driver:
+        load = Load(settings, database, Selection(settings, column, database), PrefixRange("0", "f"), 200, None, None)
+        portable = PortableSettings.of(settings)
+        order = Order("run", "mark", portable, portable, column, database.table.oid, 1, 2, "")
+        return Driver(load, crew, Layout(workers, 1, 0), order, lambda _: None)
+
+    return drive
 
 
-def test_workers_killed_at_random_moments_cost_nothing(
-    start: Start,
-    ray_cluster: RayCluster,
-    database: Database,
-    beside: psycopg.Connection,
-    audited: Callable[[], int],
-    monkeypatch: pytest.MonkeyPatch,
-    tmp_path: Path,
+def healthy(method: str) -> object:
+    return {"place": Place.here(), "prepare": Outcome(), "close": 0}.get(method)
+
+
+def test_workers_that_never_live_end_the_run(drive: Callable[..., Driver]):
+    crew = Crew(lambda *_: WorkerLost("out of memory"))
+    with pytest.raises(ClusterError, match=f"{MOST_DEATHS} workers died one after the other.*out of memory"):
+        drive(crew, 1).execute()
+    assert crew.hired == MOST_DEATHS
+    assert sorted(set(crew.dismissed)) == list(range(1, MOST_DEATHS + 1))
+
+
+def test_a_range_that_kills_its_workers_ends_the_run(drive: Callable[..., Driver], caplog: pytest.LogCaptureFixture):
+    crew = Crew(lambda _, method: WorkerLost("signal 11") if method == "embed" else healthy(method))
+    with pytest.raises(ClusterError, match="signal 11"):
+        drive(crew, 1).execute()
+    assert crew.hired == MOST_DEATHS
+    assert sum("is embedded by another" in message for message in caplog.messages) == MOST_DEATHS
+
+
+def test_a_range_whose_worker_died_goes_to_another(drive: Callable[..., Driver]):
+    asked: list[int] = []
+
+    def answers(number: int, method: str) -> object:
+        if method == "embed":
+            asked.append(number)
+            return WorkerLost("killed") if number == 1 else Outcome()
+        return healthy(method)
+
+    crew = Crew(answers)
+    drive(crew, 1).execute()
+    assert asked[0] == 1
+    assert set(asked[1:]) == {2}
+    assert sorted(set(crew.dismissed)) == [1, 2]
+
+
+def test_a_node_without_the_package_is_an_error_that_says_what_to_install(drive: Callable[..., Driver]):
+    with pytest.raises(ConfigurationError, match=r"pip install 'embedding-assets\[ray\]=="):
+        drive(Crew(lambda *_: WorkerLost("failed to import", lacks_package=True))).execute()
+
+
+@pytest.mark.parametrize(
+    ("place", "said"),
+    [
+        (Place("node7", Place.here().python, "9.9"), "node node7 has embedding-assets 9.9"),
+        (Place("node7", "3.9", Place.here().package), "node node7 has Python 3.9"),
+    ],
+)
+def test_other_versions_are_refused(drive: Callable[..., Driver], place: Place, said: str):
+    crew = Crew(lambda _, method: place if method == "place" else None)
+    with pytest.raises(ConfigurationError, match=said):
+        drive(crew).execute()
+    assert crew.dismissed
+
+
+def test_workers_that_get_no_room_are_not_waited_for_without_end(
+    drive: Callable[..., Driver], monkeypatch: pytest.MonkeyPatch
 ):
-    folder = save_tiny_model(tmp_path / "tiny")
-    for name, value in {
-        "MODEL_NAME": folder,
-        "DIMENSIONS": DIMENSIONS,
-        "MAX_SEQ_LENGTH": 64,
-        "BATCH_SIZE": 1,  # slowly, so that they are killed in the middle
-        "COMMIT_SECONDS": 0.1,
-    }.items():
-        monkeypatch.setenv(f"EMBEDDING_{name}", str(value))
-    given = texts(3000)
-    insert_chunks(database, given)
-    chance = random.Random()
-    most, killed = 0, 0
-    run = start()
-    aim = 0
-    while run.poll() is None:
-        most = max(most, sessions(beside))
-        if killed < 5 and embedded(beside) > aim and len(workers := ray_cluster.workers()) == WORKERS:
-            time.sleep(chance.uniform(0, 0.2))
-            with suppress(psutil.NoSuchProcess):
-                chance.choice(workers).kill()
-                killed += 1
-                aim = embedded(beside) + chance.randint(1, 400)
-        time.sleep(0.05)
-    stats = outcome(run)
-    assert killed == 5
-    found = stored(database)
-    assert set(found) == set(given)
-    assert audited() == 1
-    assert most <= WORKERS * OF_A_WORKER + OF_A_RUN + 2, "this test's own two included"
-    assert stats["busy_prefixes"] == []
-    assert stats["index_seconds"] is not None
-    assert 0 < stats["embedded"] <= 3000
-    [record] = list_runs(database, list_spaces(database)[0].space.name)
-    assert record.embedded == stats["embedded"]
-    assert locks(beside) == 0
-
-    provider = create_provider(get_settings(), database)
-    for batch in provider.embed(given):
-        for index, vector in zip(batch.indices, batch.vectors, strict=True):
-            assert float(np.dot(vector, found[given[index]])) > 0.9999
+    monkeypatch.setattr(module, "START_SECONDS", 0.05)
+    monkeypatch.setattr(module, "_TICK_SECONDS", 0.02)
+    with pytest.raises(ClusterError, match="no worker of 1 CPUs and 0 GPUs could start"):
+        drive(Crew(lambda *_: None)).execute()
 
 
-def test_a_driver_that_is_killed_takes_its_workers_with_it(
-    start: Start, ray_cluster: RayCluster, api: ApiServer, database: Database, beside: psycopg.Connection, audited
+def test_too_few_connections_are_an_error_before_anything_starts(
+    drive: Callable[..., Driver], beside, database_url: str
 ):
-    given = texts(1000)
-    insert_chunks(database, given)
-    mine = sessions(beside)
-    run = start()
-    wait_for(lambda: embedded(beside) > 50)
-    run.kill()
-    run.communicate()
-    wait_for(lambda: not ray_cluster.workers(), 20)
-    wait_for(lambda: locks(beside) == 0 and sessions(beside) <= mine, 5)
-    before = embedded(beside)
-    assert before < 1000
-    assert outcome(start(ray=()))["embedded"] == 1000 - before
-    assert_vectors(database, given)
-    assert audited() == 1
+    [name] = beside.execute("SELECT current_database()").fetchone()
+    beside.execute(f"ALTER DATABASE {name} CONNECTION LIMIT 9")
+    crew = Crew(lambda _, method: healthy(method))
+    with pytest.raises(ClusterError) as refused:
+        drive(crew, 2).execute()
+    assert "2 workers need up to 8 database connections, 4 each" in str(refused.value)
+    assert "the CONNECTION LIMIT of the database is 9" in str(refused.value)
+    assert "use at most 1 (--workers" in str(refused.value)
+    assert crew.hired == 0
 
 
-def test_two_drivers_and_a_plain_run_share_the_work(
-    start: Start, api: ApiServer, database: Database, beside: psycopg.Connection, audited
+def test_an_unexpected_error_of_a_worker_says_where_and_nothing_of_a_text(
+    settings: Settings, database: Database, monkeypatch: pytest.MonkeyPatch
 ):
-    given = texts(1500)
-    insert_chunks(database, given)
-    half = ("--workers", "1", "--cpus-per-worker", "1")
-    runs = [start(*half), start(*half)]
-    wait_for(lambda: embedded(beside) > 20)
-    runs.append(start("--prefixes", "8-f", ray=()))
-    stats = [outcome(run) for run in runs]
-    assert embedded(beside) == 1500
-    assert sum(one["embedded"] for one in stats) == 1500
-    assert [one["embedded"] > 0 for one in stats[:2]] == [True, True]
-    assert_vectors(database, given)
-    assert audited() == 1
-    assert {count for text, count in api.seen.items() if MARKER in text} == {1}, "none was paid for twice"
-    assert locks(beside) == 0
+    for name in ("EMBEDDING_THREADS", "OMP_NUM_THREADS", "RAYON_NUM_THREADS"):
+        monkeypatch.setenv(name, "1")  # as the worker does for its process
+    portable = PortableSettings.of(settings)
+    column = register_space(database, FAKE_SPACE)
+    worker = Worker(Order("run", "mark", portable, portable, column, database.table.oid, 1, 2, ""))
 
+    def broken(*_: object) -> float:
+        raise TypeError("a secret text")
 
-def test_what_another_run_holds_is_asked_for_again(
-    start: Start, api: ApiServer, database: Database, beside: psycopg.Connection
-):
-    given = texts(300)
-    insert_chunks(database, given)
-    other = start("--prefixes", "0-3", ray=())
-    wait_for(lambda: embedded(beside) > 0)
-    stats = outcome(start())
-    other_stats = outcome(other)
-    assert stats["embedded"] + other_stats["embedded"] == embedded(beside) == 300
-    assert stats["embedded"] > 0
-
-
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_stopped_it_says_where_it_stands(
-    start: Start,
-    ray_cluster: RayCluster,
-    api: ApiServer,
-    database: Database,
-    beside: psycopg.Connection,
-    number: signal.Signals,
-    status: int,
-):
-    insert_chunks(database, texts(1000))
-    mine = sessions(beside)
-    run = start()
-    wait_for(lambda: embedded(beside) > 50)
-    run.send_signal(number)
-    code, said = refusal(run)
-    assert code == status, said
-    assert f"{1000 - embedded(beside):,} of 1,000 due chunks are left" in said
-    wait_for(lambda: not ray_cluster.workers(), 10)
-    assert locks(beside) == 0
-    assert sessions(beside) <= mine
-    [record] = list_runs(database, list_spaces(database)[0].space.name)
-    assert record.embedded == embedded(beside)
-
-
-def test_a_budget_holds_over_all_workers(
-    start: Start, api: ApiServer, database: Database, beside: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setenv("EMBEDDING_BUDGET_USD_PER_RUN", "0.0001")
-    insert_chunks(database, texts(1000))
-    code, said = refusal(start())
-    assert code == 1
-    assert "EMBEDDING_BUDGET_USD_PER_RUN" in said
-    assert "due chunks are left" in said
-    assert API_KEY not in said
-    assert 0 < embedded(beside) < 1000
-    assert api.bill_usd <= Decimal("0.0001")
-    assert {state: row.usd for state, row in usage(beside).items()} == {"settled": api.bill_usd}
-
-
-def test_a_node_that_lacks_a_secret_is_named(
-    start: Start, api: ApiServer, database: Database, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setenv("EMBEDDING_OPENAI_HEADERS", '{"x-team": "secretteam"}')
-    insert_chunks(database, texts(10))
-    code, said = refusal(start())
-    assert code == 2
-    assert "lacks EMBEDDING_OPENAI_HEADERS" in said
-    assert "secretteam" not in said
-
-
-def test_a_node_with_another_database_is_refused(
-    start: Start, api: ApiServer, database: Database, server_url: str, template: str, monkeypatch: pytest.MonkeyPatch
-):
-    with psycopg.connect(server_url, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE elsewhere TEMPLATE {template}")
-        monkeypatch.setenv("EMBEDDING_DATABASE_URL", server_url.replace("/postgres?", "/elsewhere?"))
-        with psycopg.connect(server_url.replace("/postgres?", "/elsewhere?")) as other:
-            other.execute("INSERT INTO knowledge_base (chunk_hash, chunk_text) VALUES ('00', 'a')")
-        code, said = refusal(start())
-        connection.execute("DROP DATABASE elsewhere WITH (FORCE)")
-    assert code == 2
-    assert "which is not what the run works on" in said
-
-
-def test_too_much_is_asked_of_the_cluster(start: Start, api: ApiServer, database: Database):
-    insert_chunks(database, texts(10))
-    code, said = refusal(start("--workers", "7"))
-    assert code == 1
-    assert "has no room for 7 workers of 1 CPUs" in said
-    assert "2 fit" in said
-
-
-def test_no_text_was_left_with_ray(ray_cluster: RayCluster):
-    """After all of the above."""
-    files = [path for path in ray_cluster.folder.rglob("*") if path.is_file()]
-    assert [path for path in files if path.name.startswith("worker-")]
-    assert [path for path in files if MARKER.encode() in path.read_bytes()] == []
-    assert [path for path in files if API_KEY.encode() in path.read_bytes()] == []
+    worker._embed = broken
+    outcome = worker.embed(0, 255)
+    assert isinstance(outcome.error, ClusterError)
+    assert "builtins.TypeError at" in str(outcome.error)
+    assert "in broken" in str(outcome.error)
+    assert "secret" not in str(outcome.error)
