@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
-import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 

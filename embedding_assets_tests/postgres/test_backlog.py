@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from collections import Counter
 
 import psycopg
 import pytest
