@@ -147,7 +147,9 @@ class Driver:
         while self._left or self._under_way() or self._ask_again():
             with suppress(queue.Empty):
                 self._note(*self._answers.get(timeout=_TICK_SECONDS))
-            if self.ledger.began is None and time.monotonic() - started > START_SECONDS:
+            # Not while a first one loads its model: it may have to be fetched.
+            nowhere = self.ledger.began is None and not any(worker.node for worker in self._workers)
+            if nowhere and time.monotonic() - started > START_SECONDS:
                 raise ClusterError(
                     f"no worker of {self._layout.cpus} CPUs and {self._layout.gpus:g} GPUs could start within "
                     f"{START_SECONDS:.0f} s; see `ray status` for what holds the cluster's"
