@@ -45,3 +45,10 @@ class RayConfig(EnvironmentSettings):
                 "(`ray job submit` does) instead of by ray://"
             )
         return value
+
+    @field_validator("gpus_per_worker")
+    @classmethod
+    def _gpus_are_whole_or_a_share_of_one(cls, value: float | None) -> float | None:
+        if value is not None and value > 1 and value != int(value):
+            raise ValueError("is neither a share of one GPU nor a whole number of them")
+        return value

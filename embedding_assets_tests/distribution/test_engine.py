@@ -177,7 +177,7 @@ def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_local_model_makes_the_vectors_of_one_process(start: Start, database: Database, beside: psycopg.Connection):
     given = texts(600)
     insert_chunks(database, given)
-    stats = outcome(start("--prefixes", "0-b"))
+    stats = outcome(start("--prefixes", "0-b", "--workers", "1"))
     half = embedded(beside)
     assert stats["embedded"] == half == sum(hash_of(text)[0] < "c" for text in given)
     assert stats["device"] == "cpu"
@@ -211,7 +211,7 @@ def test_in_an_outage_the_fallback_embeds(
 def test_a_driver_that_is_killed_takes_its_workers_with_it(
     start: Start, ray_cluster: RayCluster, api: ApiServer, database: Database, beside: psycopg.Connection, audited
 ):
-    given = texts(1000)
+    given = texts(500)
     insert_chunks(database, given)
     mine = sessions(beside)
     run = start()
@@ -221,8 +221,8 @@ def test_a_driver_that_is_killed_takes_its_workers_with_it(
     wait_for(lambda: not ray_cluster.workers(), 20)
     wait_for(lambda: locks(beside) == 0 and sessions(beside) <= mine, 5)
     before = embedded(beside)
-    assert before < 1000
-    assert outcome(start(ray=()))["embedded"] == 1000 - before
+    assert before < 500
+    assert outcome(start(ray=()))["embedded"] == 500 - before
     assert_vectors(database, given)
     assert audited() == 1
 
@@ -230,15 +230,15 @@ def test_a_driver_that_is_killed_takes_its_workers_with_it(
 def test_two_drivers_and_a_plain_run_share_the_work(
     start: Start, api: ApiServer, database: Database, beside: psycopg.Connection, audited
 ):
-    given = texts(1500)
+    given = texts(900)
     insert_chunks(database, given)
     half = ("--workers", "1", "--cpus-per-worker", "1")
     runs = [start(*half), start(*half)]
     wait_for(lambda: embedded(beside) > 20)
     runs.append(start("--prefixes", "8-f", ray=()))
     stats = [outcome(run) for run in runs]
-    assert embedded(beside) == 1500
-    assert sum(one["embedded"] for one in stats) == 1500
+    assert embedded(beside) == 900
+    assert sum(one["embedded"] for one in stats) == 900
     assert [one["embedded"] > 0 for one in stats[:2]] == [True, True]
     assert_vectors(database, given)
     assert audited() == 1
@@ -287,7 +287,7 @@ def test_stopped_it_says_where_it_stands(
 def test_a_budget_holds_over_all_workers(
     start: Start, api: ApiServer, database: Database, beside: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setenv("EMBEDDING_BUDGET_USD_PER_RUN", "0.0001")
+    monkeypatch.setenv("EMBEDDING_BUDGET_USD_PER_RUN", "0.00004")
     insert_chunks(database, texts(1000))
     code, said = refusal(start())
     assert code == 1
@@ -295,7 +295,7 @@ def test_a_budget_holds_over_all_workers(
     assert "due chunks are left" in said
     assert API_KEY not in said
     assert 0 < embedded(beside) < 1000
-    assert api.bill_usd <= Decimal("0.0001")
+    assert api.bill_usd <= Decimal("0.00004")
     assert {state: row.usd for state, row in usage(beside).items()} == {"settled": api.bill_usd}
 
 

@@ -41,7 +41,7 @@ def test_workers_by_what_the_cluster_has(nodes, asked, may_use_gpus, layout):
         (LAPTOP, {"workers": 1, "gpus_per_worker": 1}, "no room for 1 worker of 1 CPUs and 1 GPUs"),
         (LAPTOP, {"cpus_per_worker": 16}, "no room for 1 worker of 16 CPUs"),
         (GPU_NODES, {"gpus_per_worker": 3, "workers": 2}, "1 fit"),
-        ([], {}, "it has no node"),
+        ([], {}, "no node is there"),
     ],
 )
 def test_too_little_is_said(nodes, asked, said):
