@@ -113,7 +113,7 @@ def _fitted(settings: Settings, *, layout: Layout, pool_size: int) -> Settings:
         device = "cpu"
     return settings.model_copy(
         update={
-            "embedding": settings.embedding.model_copy(update={"device": device}),
+            "embedding": settings.embedding.model_copy(update={"device": device, "threads": layout.cpus}),
             "database": settings.database.model_copy(update={"pool_size": pool_size}),
         }
     )

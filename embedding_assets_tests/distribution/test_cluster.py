@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 import psutil
 import psycopg
@@ -60,7 +61,8 @@ def test_a_cluster_for_a_run_is_on_loopback_and_dies_with_it(
         _, alive = psutil.wait_procs([child for child in children if child not in agents], timeout=20)
         assert alive == []
         for agent in agents:
-            agent.kill()
+            with suppress(psutil.NoSuchProcess):
+                agent.kill()
     query = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid <> pg_backend_pid()"
     database_only = " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
     wait_for(lambda: number(beside, query + database_only) == 0)
