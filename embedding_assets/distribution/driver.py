@@ -1,7 +1,7 @@
 """The driver: hands ranges of lock buckets to the workers of a cluster until nothing is due.
 
 The table is the only bookkeeping. A range that is handed out twice is embedded once: its locks and what is due in it
-are asked of the database by whoever works on it.
+are asked of the database by the worker that has it.
 """
 
 from __future__ import annotations
@@ -184,7 +184,8 @@ class Driver:
     def _note_embedded(self, worker: _Hired, outcome: Outcome) -> None:
         self.ledger.parts += outcome.stats
         worker.chunks += sum(stats.embedded for stats in outcome.stats)
-        if worker.embeds is not None and any(stats.busy_prefixes for stats in outcome.stats):
+        own = self._column.space.name
+        if worker.embeds is not None and any(part.busy_prefixes for part in outcome.stats if part.space == own):
             self._busy.append(worker.embeds)
         worker.embeds = None
 

@@ -1,6 +1,8 @@
 """The driver's decisions, with workers that answer what a test says."""
 
 from collections.abc import Callable
+from contextlib import closing
+from dataclasses import replace
 
 import pytest
 
@@ -10,11 +12,14 @@ from embedding_assets.distribution.cluster import WorkerLost
 from embedding_assets.distribution.driver import MOST_DEATHS, Driver
 from embedding_assets.distribution.layout import Layout
 from embedding_assets.distribution.portable import PortableSettings
+from embedding_assets.distribution.ranges import plan_ranges
 from embedding_assets.distribution.worker import Order, Outcome, Place, Worker
 from embedding_assets.errors import ClusterError, ConfigurationError
+from embedding_assets.models import EmbeddingStats
 from embedding_assets.pipeline.run import Load
 from embedding_assets.planning import PrefixRange
 from embedding_assets.postgres.connection import Database
+from embedding_assets.postgres.locks import PrefixLocks
 from embedding_assets.postgres.spaces import register_space
 from embedding_assets.providers.space_selection import Selection
 from embedding_assets_tests.support.fakes import FAKE_SPACE, insert_chunks
@@ -95,6 +100,39 @@ def test_a_range_whose_worker_died_goes_to_another(drive: Callable[..., Driver])
     assert asked[0] == 1
     assert set(asked[1:]) == {2}
     assert sorted(set(crew.dismissed)) == [1, 2]
+
+
+@pytest.mark.parametrize(("space", "rounds"), [(FAKE_SPACE.name, 2), ("of the fallback", 1)])
+def test_what_another_run_held_is_handed_out_again_where_it_is_free(
+    drive: Callable[..., Driver], space: str, rounds: int
+):
+    """But not for what is held in the fallback's space alone."""
+    asked: list[int] = []
+
+    def answers(_: int, method: str) -> object:
+        if method != "embed":
+            return healthy(method)
+        asked.append(1)
+        busy = ["0"] if len(asked) <= ranges else []
+        return Outcome([EmbeddingStats(space=space, embedded=2, busy_prefixes=busy)])
+
+    driver = drive(Crew(answers))
+    ranges = len(plan_ranges(dict.fromkeys(range(256), 1), 2, most_chunks=2048))
+    driver.execute()
+    assert len(asked) >= rounds * (ranges - 1)
+    assert len(asked) <= rounds * (ranges + 1)
+    assert driver.ledger.busy == set()
+    assert sum(part.embedded for part in driver.ledger.parts) == 2 * len(asked)
+
+
+def test_what_another_run_holds_in_the_end_is_left_to_it(drive: Callable[..., Driver], database: Database):
+    with closing(PrefixLocks(database, FAKE_SPACE.name)) as locks:
+        locks.acquire(range(16))
+        stats = EmbeddingStats(space=FAKE_SPACE.name, busy_prefixes=["0"])
+        driver = drive(Crew(lambda _, method: Outcome([stats]) if method == "embed" else healthy(method)), 1)
+        driver._load = replace(driver._load, prefixes=PrefixRange("0", "0"))
+        driver.execute()
+    assert driver.ledger.busy == {"0"}
 
 
 def test_a_node_without_the_package_is_an_error_that_says_what_to_install(drive: Callable[..., Driver]):
