@@ -35,6 +35,11 @@ def test_a_lone_ray_means_a_cluster_of_this_machine(run, chosen, arguments, conf
     assert chosen == [RayConfig(**config)]
 
 
+def test_without_any_option_nothing_changes(run, chosen):
+    assert run("embed")[0] == 0
+    assert chosen == [RayConfig()]
+
+
 def test_options_win_over_settings(run, chosen, monkeypatch):
     monkeypatch.setenv("EMBEDDING_RAY_ADDRESS", "auto")
     monkeypatch.setenv("EMBEDDING_RAY_WORKERS", "9")

@@ -390,7 +390,7 @@ def test_a_provider_of_another_space_answers_no_search(configure: Configure, dat
 
 def test_a_batch_size_holds_for_the_model_that_embeds(configure: Configure, database: Database):
     """Also where the model was opened before, to try it on a first text."""
-    selection = select_unasked(configure(), database)
+    selection = select_unasked(configure(MODEL_NAME=DEMO_MODEL, MAX_SEQ_LENGTH=128), database)
     for provider in (None, selection.open_provider()):
         opened = replace(selection, provider=provider).with_batch_size(2).open_provider()
         assert [len(batch.indices) for batch in opened.embed(["one text"] * 5)] == [2, 2, 1]
