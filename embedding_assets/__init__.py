@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from embedding_assets.config import EmbeddingConfig, Settings, get_settings
     from embedding_assets.errors import (
         BudgetExceededError,
+        ClusterError,
         ConfigurationError,
         DatabaseError,
         DatabasePermissionError,
@@ -44,7 +45,7 @@ _HOMES = {
     name: module
     for module, names in {
         "config": "EmbeddingConfig Settings get_settings",
-        "errors": "BudgetExceededError ConfigurationError DatabaseError DatabasePermissionError "
+        "errors": "BudgetExceededError ClusterError ConfigurationError DatabaseError DatabasePermissionError "
         "DatabaseUnavailableError DocumentError EmbeddingAssetsError ImportRefusedError ModelUnavailableError "
         "PgvectorError ProviderError ProviderUnavailableError QuotaExceededError RateLimitExceededError "
         "RowRefusedError SpaceMismatchError TableNotAdoptedError TableRefusesError TextRefusedError",
@@ -62,6 +63,7 @@ _HOMES = {
 
 __all__ = [
     "BudgetExceededError",
+    "ClusterError",
     "ConfigurationError",
     "DatabaseError",
     "DatabasePermissionError",

@@ -11,6 +11,7 @@
     │   ├── PgvectorError            the extension is missing or too old
     │   └── RowRefusedError          a constraint, trigger or index of the table does not accept what was to be written
     │       └── TableRefusesError    nor does it accept any of many other rows
+    ├── ClusterError                 a cluster cannot be reached, or its workers die
     ├── ModelUnavailableError        the model is neither cached nor reachable, or its files cannot be used
     ├── ProviderError                a provider failed for a reason that is not one text's fault
     │   ├── ProviderUnavailableError it is down; the only error that leads to the fallback
@@ -73,9 +74,13 @@ class TableRefusesError(RowRefusedError):
         refused: hashes of those that were tried one by one.
     """
 
-    def __init__(self, message: str, refused: frozenset[str]) -> None:
-        super().__init__(message)
+    def __init__(self, message: str, refused: frozenset[str] = frozenset()) -> None:
+        super().__init__(message)  # alone, so that it can be pickled
         self.refused = refused
+
+
+class ClusterError(EmbeddingAssetsError):
+    """A cluster cannot be reached, lacks what a run needs, or its workers die; what was committed stays."""
 
 
 class ModelUnavailableError(EmbeddingAssetsError):

@@ -17,6 +17,7 @@ from embedding_assets.cli.adopt import adopt
 from embedding_assets.cli.console import Json, StoppableGroup, err, out, print_json, session, show, table_session
 from embedding_assets.cli.importing import import_app
 from embedding_assets.cli.models import models_app
+from embedding_assets.cli.ray import CpusPerWorker, GpusPerWorker, RayAddress, RayCommand, Workers, with_ray
 from embedding_assets.cli.spaces import spaces_app
 from embedding_assets.cli.status import overview_app
 from embedding_assets.cli.stopping import exit_status
@@ -147,19 +148,29 @@ def estimate(as_json: Json = False) -> None:
         show(document, tables.estimate_line(name, plan, exceeded, tight), as_json=as_json)
 
 
-@app.command()
-def embed(
+@app.command(cls=RayCommand)
+def embed(  # noqa: PLR0917 (options, each with a name)
     prefixes: Annotated[str, typer.Option(help="Range of chunk_hash prefixes, e.g. 0-7 or 3c.")] = "0-f",
     batch_size: Annotated[int | None, typer.Option(help="Most texts in a forward pass, 1 to 512.")] = None,
     index: Annotated[bool, typer.Option(help="Drop the index before a first load; build it after.")] = True,
+    ray: RayAddress = None,
+    workers: Workers = None,
+    gpus_per_worker: GpusPerWorker = None,
+    cpus_per_worker: CpusPerWorker = None,
     as_json: Json = False,
 ) -> None:
-    """Embed what is pending. Stop it whenever you like: the next run goes on from the table."""
+    """Embed what is pending. Stop it whenever you like: the next run goes on from the table.
+
+    With --ray by workers on a cluster, each with a model of its own: --ray --workers 2 makes two on this machine.
+    """
+    from embedding_assets.distribution.engine import chosen_engine
     from embedding_assets.pipeline.run import embed_pending
     from embedding_assets.providers.space_selection import select_for_run
 
     wanted = _prefix_range(prefixes)
-    with table_session() as (settings, database):
+    on_ray = {"workers": workers, "gpus_per_worker": gpus_per_worker, "cpus_per_worker": cpus_per_worker}
+    with table_session() as (configured, database):
+        settings = with_ray(configured, ray, on_ray)
         try:
             # A new one takes seconds: its model is tried first.
             with progress.spinner(err, "finding the vector space", quiet=as_json or not err.is_terminal):
@@ -172,6 +183,7 @@ def embed(
                 batch_size=batch_size,
                 defer_index=index,
                 build_index="always" if index else "never",
+                engine=chosen_engine(settings),
                 progress=lambda due: progress.bar(err, "embedding", due, quiet=as_json or not due),
             )
         except KeyboardInterrupt as stop:

@@ -15,9 +15,12 @@ from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 from embedding_assets.config.database import DatabaseConfig as DatabaseConfig
 from embedding_assets.config.environment import EnvironmentSettings, describe_validation_error, is_web_address
 from embedding_assets.config.openai import OpenAIConfig as OpenAIConfig
+from embedding_assets.config.ray import RayConfig as RayConfig
 from embedding_assets.config.table import TableConfig as TableConfig
 from embedding_assets.config.unknown import warn_of_unknown
 from embedding_assets.errors import ConfigurationError
+
+Group = Literal["database", "source", "embedding", "openai", "budget", "index", "ray", "logging"]
 
 DEFAULT_MODEL_NAME = "sentence-transformers/all-mpnet-base-v2"
 DEFAULT_MODEL_REVISION = "e8c3b32edf5434bc2275fc9bab85f82640a19130"
@@ -94,6 +97,12 @@ class EmbeddingConfig(EnvironmentSettings):
         300.0, ge=0, le=604_800, description="Wait before a failed chunk is tried again; doubles with each attempt."
     )
     prefix_length: Literal[1, 2] = Field(1, description="Hex characters of `chunk_hash` in a partition key.")
+    sensor_runs: int = Field(
+        8,
+        ge=1,
+        le=256,
+        description="Most runs that the sensor asks for at a time, each over a range of prefixes. On Ray it is one.",
+    )
     new_space: bool = Field(
         False, description="Allow another model than the table's: its vectors get a column and an index of their own."
     )
@@ -214,6 +223,7 @@ class Settings(EnvironmentSettings):
     openai: OpenAIConfig = Field(default_factory=OpenAIConfig)
     budget: BudgetConfig = Field(default_factory=BudgetConfig)
     index: IndexConfig = Field(default_factory=IndexConfig)
+    ray: RayConfig = Field(default_factory=RayConfig)
     alert: AlertConfig = Field(default_factory=AlertConfig)
     logging: LoggingConfig = Field(default_factory=LoggingConfig)
 
@@ -229,7 +239,7 @@ class Settings(EnvironmentSettings):
         """A copy with other embedding settings; see ``with_group``."""
         return self.with_group("embedding", **changes)
 
-    def with_group(self, group: Literal["embedding", "openai", "budget", "source"], **changes: object) -> Settings:
+    def with_group(self, group: Group, **changes: object) -> Settings:
         """A copy with other settings in a group, validated; they count as explicitly set.
 
         Raises:

@@ -27,7 +27,12 @@ class DatabaseConfig(EnvironmentSettings):
     password_file: Path | None = Field(
         None, description="File that holds the password, instead of one in the URL; read for every new connection."
     )
-    pool_size: int = Field(5, ge=4, le=64, description="Most connections a process opens.")
+    pool_size: int = Field(
+        5,
+        ge=1,
+        le=64,
+        description="Most connections in a process's pool; a run has one more for its locks. Two are enough to embed.",
+    )
     connect_timeout_seconds: int = Field(10, ge=1, le=300, description="Longest wait for a connection.")
     retry_seconds: float = Field(
         30.0,

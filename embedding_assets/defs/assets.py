@@ -12,6 +12,7 @@ from embedding_assets.defs.figures import backlog_pictures, index_pictures, run_
 from embedding_assets.defs.metadata import indexes_metadata, prefix_table, run_metadata
 from embedding_assets.defs.partitions import nightly_at_least, prefix_partitions
 from embedding_assets.defs.resources import EmbeddingProviderResource, PostgresResource
+from embedding_assets.distribution.engine import chosen_engine
 from embedding_assets.formatting import dollars
 from embedding_assets.health.costs import limits_exceeded_by
 from embedding_assets.logs import correlate
@@ -127,6 +128,7 @@ def chunk_embeddings(
             defer_index=built_later,
             build_index="on_failure",
             wait_for_device=True,
+            engine=chosen_engine(settings),
             progress=lambda due: nullcontext(Pace(due, context.log.info)),
         )
         column, stats = outcome.column, outcome.stats

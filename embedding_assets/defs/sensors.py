@@ -26,9 +26,6 @@ from embedding_assets.postgres.connection import Database
 from embedding_assets.postgres.locks import busy_buckets, is_announced
 from embedding_assets.providers.space_selection import find_for_run
 
-MOST_RUNS = 8
-"""Runs asked for at a time; narrow gaps between prefixes are bridged to stay below."""
-
 PAUSE_AFTER_FAILURE_SECONDS = 600
 
 SILENT_SECONDS = 60
@@ -58,7 +55,9 @@ def new_chunks_sensor(
         return SkipReason(ready.obstacle or "no chunk is due")
     if pause := _pause(context):
         return SkipReason(pause)
-    ranges = group_prefixes(ready.prefixes, 1 if ready.few else MOST_RUNS, blocked=busy)
+    # On a cluster one run spreads the work itself.
+    alone = ready.few or settings.ray.address is not None
+    ranges = group_prefixes(ready.prefixes, 1 if alone else settings.embedding.sensor_runs, blocked=busy)
     if not ranges:
         return SkipReason(f"{len(ready.prefixes)} prefixes have due chunks; runs for all of them are in progress")
     return SensorResult(run_requests=[RunRequest(tags=range_tags(prefixes)) for prefixes in ranges])

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import resource
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -18,6 +16,7 @@ from embedding_assets.errors import EmbeddingAssetsError, ProviderUnavailableErr
 from embedding_assets.logs import correlate
 from embedding_assets.models import EmbeddingStats, PrefixStats
 from embedding_assets.pipeline.commits import CommitBatch, Writer
+from embedding_assets.pipeline.memory import peak_memory_bytes
 from embedding_assets.pipeline.windows import Window, Windows
 from embedding_assets.planning import PrefixRange, contiguous
 from embedding_assets.postgres.bootstrap import open_database
@@ -64,6 +63,8 @@ class EmbeddingGenerator:
         on_progress: called with the number of chunks finished since the last call, from the calling thread.
         before_writing: called once, before the first vectors are written, and not for the fallback's: what should only
             happen once the provider is known to work. If it fails, so does the run.
+        keep_stats: given the statistics of each space once what was embedded in it is committed, also of a run that
+            then fails or is interrupted; default: they are saved as those of a run.
     """
 
     def __init__(
@@ -76,6 +77,7 @@ class EmbeddingGenerator:
         selection: Selection | None = None,
         on_progress: Callable[[int], object] | None = None,
         before_writing: Callable[[], object] | None = None,
+        keep_stats: Callable[[EmbeddingStats], object] | None = None,
     ) -> None:
         self._settings = settings or get_settings()
         self._prefixes = prefixes or PrefixRange("0", "f")
@@ -84,6 +86,7 @@ class EmbeddingGenerator:
         self._selection = selection
         self._on_progress = on_progress or (lambda _: None)
         self._before_writing = before_writing
+        self._keep_stats = keep_stats
 
     def generate_embeddings_batch(self, batch_size: int | None = None) -> EmbeddingStats:
         """Embed until nothing is due in the range.
@@ -104,6 +107,8 @@ class EmbeddingGenerator:
         with ExitStack() as stack:
             database = self._database or stack.enter_context(open_database(settings))
             selection = self._selection or select_for_run(settings, database, self._provider)
+            if batch_size is not None:
+                selection = selection.with_batch_size(batch_size)
             column, provider = selection.column, selection.open_provider()
             stack.enter_context(correlate())
             run = _SpaceRun(
@@ -114,6 +119,7 @@ class EmbeddingGenerator:
                 buckets=self._prefixes.buckets,
                 on_progress=self._on_progress,
                 before_writing=self._before_writing,
+                keep_stats=self._keep_stats or partial(save_run, database),
             )
             try:
                 return run.execute()
@@ -144,6 +150,7 @@ class EmbeddingGenerator:
             selection.open_provider(),
             buckets=stopped.held,
             on_progress=self._on_progress,
+            keep_stats=self._keep_stats or partial(save_run, database),
             also_in=stopped.column,
         ).execute()
 
@@ -167,6 +174,7 @@ class _SpaceRun:
         *,
         buckets: Sequence[int],
         on_progress: Callable[[int], object],
+        keep_stats: Callable[[EmbeddingStats], object],
         before_writing: Callable[[], object] | None = None,
         also_in: SpaceColumn | None = None,
     ) -> None:
@@ -178,6 +186,7 @@ class _SpaceRun:
         self._buckets = buckets
         self._also_in = also_in
         self._on_progress = on_progress
+        self._keep_stats = keep_stats
         self._before_writing = before_writing
         self._locks: PrefixLocks | None = None
         self._counts: dict[str, Counter[str]] = {}
@@ -385,10 +394,4 @@ class _SpaceRun:
             busy_prefixes=sorted({format(bucket, "02x")[:length] for bucket in busy}),
             prefixes={prefix: PrefixStats(**counts) for prefix, counts in sorted(self._counts.items())},
         )
-        save_run(self._database, self.stats)
-
-
-def peak_memory_bytes() -> int:
-    """Highest resident memory of this process so far."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024  # kilobytes elsewhere
+        self._keep_stats(self.stats)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import platform
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final, Literal
 
 from embedding_assets.config import Settings, get_settings
+from embedding_assets.encoder.occupied import occupied
 from embedding_assets.errors import DatabaseError, ProviderError
 from embedding_assets.logs import current_run_id
 from embedding_assets.pipeline.generator import EmbeddingGenerator
@@ -40,6 +40,33 @@ Progress = Callable[[int], AbstractContextManager[Callable[[int], object]]]
 
 
 @dataclass(frozen=True, slots=True)
+class Load:
+    """What a run has to embed, and how.
+
+    Attributes:
+        settings: of the run.
+        database: opened.
+        selection: the space to embed in, and its provider.
+        prefixes: the range to work on.
+        due: chunks of it that are due.
+        batch_size: most texts in one forward pass; None: as configured.
+        before_writing: to be called once, before the first vectors are written; None: there is nothing to be done.
+    """
+
+    settings: Settings
+    database: Database
+    selection: Selection
+    prefixes: PrefixRange
+    due: int
+    batch_size: int | None
+    before_writing: Callable[[], object] | None
+
+
+Engine = Callable[[Load, Callable[[int], object]], "EmbeddingStats"]
+"""Embeds a load elsewhere than in this process; is given what to call with the number of chunks just finished."""
+
+
+@dataclass(frozen=True, slots=True)
 class RunOutcome:
     """The outcome of a run.
 
@@ -65,6 +92,7 @@ def embed_pending(
     defer_index: bool | None = None,
     build_index: Literal["always", "on_failure", "never"] = "always",
     wait_for_device: bool = False,
+    engine: Engine | None = None,
     progress: Progress | None = None,
 ) -> RunOutcome:
     """Embed what is pending in a range of prefixes, and maintain the index around it.
@@ -82,8 +110,9 @@ def embed_pending(
         batch_size: most texts in one forward pass, 1 to 512; default ``EMBEDDING_BATCH_SIZE``.
         defer_index: whether a first load may drop the index before it starts; default: unless it is never built.
         build_index: ``always``, ``never``, or only ``on_failure``, where a later step builds it otherwise.
-        wait_for_device: with a local model, whether to wait for other such runs on this machine to end: two models on
-            one device only slow each other down.
+        wait_for_device: with a local model, whether to wait for other such runs on the same GPU, or on any of the same
+            cores, to end: two models on one device only slow each other down.
+        engine: where to embed; default: in this process. A cluster gives out its devices itself.
         progress: how to follow the run; default: not at all.
 
     Raises:
@@ -94,7 +123,8 @@ def embed_pending(
     settings = settings or get_settings()
     if defer_index is None:
         defer_index = build_index != "never"
-    buckets = (prefixes or PrefixRange("0", "f")).buckets
+    prefixes = prefixes or PrefixRange("0", "f")
+    buckets = prefixes.buckets
     with ExitStack() as stack:
         database = database or stack.enter_context(open_database(settings))
         if run_id := current_run_id():
@@ -102,19 +132,15 @@ def embed_pending(
         selection = selection or select_for_run(settings, database, provider)
         column = selection.column
         due = due_in_range(database, column, buckets)
-        generator = partial(
-            EmbeddingGenerator,
-            settings,
-            prefixes=prefixes,
-            database=database,
-            selection=selection,
-            # Not before there is something to write: a model that cannot be loaded must not cost an index.
-            before_writing=partial(drop_before_load, database, column, loading=due) if defer_index else None,
-        )
-        alone = wait_for_device and due and column.space.provider == "local"
+        # Not before there is something to write: a model that cannot be loaded must not cost an index.
+        before_writing = partial(drop_before_load, database, column, loading=due) if defer_index else None
+        load = Load(settings, database, selection, prefixes, due, batch_size, before_writing)
+        if not due:
+            engine = None  # nothing to start a cluster for
+        alone = engine is None and wait_for_device and due and column.space.provider == "local"
         try:
-            with _device_turn(database) if alone else nullcontext(), (progress or _unseen)(due) as advance:
-                stats = generator(on_progress=advance).generate_embeddings_batch(batch_size)
+            with _device_turn(load) if alone else nullcontext(), (progress or _unseen)(due) as advance:
+                stats = (engine or _embed_here)(load, advance)
         except BaseException as stop:
             if isinstance(stop, Exception) and not isinstance(stop, ProviderError):
                 raise
@@ -145,10 +171,21 @@ def _build_what_is_there(database: Database, column: SpaceColumn, settings: Sett
         logger.warning("no index until the next run: %s", error)
 
 
+def _embed_here(load: Load, advance: Callable[[int], object]) -> EmbeddingStats:
+    return EmbeddingGenerator(
+        load.settings,
+        prefixes=load.prefixes,
+        database=load.database,
+        selection=load.selection,
+        on_progress=advance,
+        before_writing=load.before_writing,
+    ).generate_embeddings_batch(load.batch_size)
+
+
 @contextmanager
-def _device_turn(database: Database) -> Iterator[None]:
-    """A lock that ends with the process: the slot of a Dagster pool outlives a run that is killed."""
-    with hold_alone(database, f"model on {platform.node()}"):
+def _device_turn(load: Load) -> Iterator[None]:
+    """Locks, which end with the process: the slot of a Dagster pool outlives a run that is killed."""
+    with hold_alone(load.database, *occupied(load.selection.settings.embedding.device)):
         yield
 
 

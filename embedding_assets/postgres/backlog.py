@@ -324,6 +324,18 @@ def due_in_range(database: Database, column: SpaceColumn, buckets: range) -> int
     return int(row[0])
 
 
+def due_by_bucket(database: Database, column: SpaceColumn, buckets: range) -> dict[int, int]:
+    """Lock bucket → chunks of it that a run started now would take up; those without any are missing."""
+    lower, upper = bucket_bounds(buckets.start, buckets.stop)
+    query = sql.SQL("""
+        SELECT left({order}, 2), count(*) FROM {rows} k
+        WHERE {is_due} AND {order} >= %(lower)s AND {order} < %(upper)s GROUP BY 1 ORDER BY 1
+    """).format(rows=database.table.rows, is_due=_is_due(database.table, column), order=database.table.order())
+    parameters = {"lower": lower, "upper": upper, "space": column.space.name}
+    rows = database.run(lambda connection: connection.execute(query, parameters).fetchall())
+    return {int(prefix, 16): count for prefix, count in rows}
+
+
 def count_vectors(connection: Connection, table: Table, column: SpaceColumn, *, written: int | None = None) -> int:
     """Vectors of a space, counted by indexes alone or estimated: all chunks, less those without a vector."""
     query = sql.SQL("SELECT count(*) FROM {} k WHERE {}").format(table.rows, is_missing(column))

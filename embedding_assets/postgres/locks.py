@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from psycopg import OperationalError
 
-from embedding_assets.planning import contiguous
+from embedding_assets.planning import BUCKETS, contiguous
 from embedding_assets.postgres.interruption import check_interrupted, polling
 
 if TYPE_CHECKING:
@@ -22,6 +22,9 @@ logger = logging.getLogger(__name__)
 TABLE_LOCK: Final = "knowledge_base"
 """Held while the table's indexes or columns change. Two such statements at once would wait for each other: the one for
 a lock on the table, with a snapshot open, the other (CONCURRENTLY) for the end of that snapshot."""
+
+_LEADING: Final = BUCKETS
+"""Beside the buckets of a space: held, by any number, while a run hands them out."""
 
 _POLL_SECONDS: Final = 0.2
 _REMIND_SECONDS: Final = 30.0
@@ -53,8 +56,10 @@ def hold(connection: Connection, name: str) -> Iterator[None]:
 
 
 @contextmanager
-def hold_alone(database: Database, name: str) -> Iterator[None]:
+def hold_alone(database: Database, *names: str) -> Iterator[None]:
     """As ``hold``, on a connection of its own, which is opened again where it is lost while waiting.
+
+    Of several locks each is waited for with those before it held, so give them in the same order everywhere.
 
     Raises:
         DatabaseError: the lock cannot be had.
@@ -64,7 +69,8 @@ def hold_alone(database: Database, name: str) -> Iterator[None]:
         connection = database.connect(autocommit=True)
         try:
             keep_idle(connection)
-            _wait_for(connection, name)
+            for name in names:
+                _wait_for(connection, name)
         except BaseException:
             connection.close()
             raise
@@ -74,7 +80,8 @@ def hold_alone(database: Database, name: str) -> Iterator[None]:
         try:
             yield
         finally:
-            _let_go(connection, name)
+            for name in names:
+                _let_go(connection, name)
 
 
 def keep_idle(connection: Connection) -> None:
@@ -102,11 +109,20 @@ def _let_go(connection: Connection, name: str) -> None:
 
 
 @contextmanager
-def announced(database: Database, run_id: str) -> Iterator[None]:
-    """Let others see by ``is_announced`` that a run is going on, for as long as this process lives."""
+def announced(database: Database, run_id: str, *, loading: str | None = None) -> Iterator[None]:
+    """Let others see by ``is_announced`` that a run is going on, for as long as this process lives.
+
+    With the name of a space in ``loading`` they see by ``is_loading``, too, that it is being loaded, also while no
+    bucket of it is held: between two of the ranges that the run hands out.
+    """
     with closing(database.connect(autocommit=True)) as connection:
         keep_idle(connection)
         connection.execute("SELECT pg_advisory_lock_shared(%s)", [_number(f"run {run_id}", 8)])
+        if loading is not None:
+            connection.execute(
+                "SELECT pg_advisory_lock_shared(%s::int # hashoid(%s::oid), %s)",
+                [_number(f"space {loading}", 4), database.table.oid, _LEADING],
+            )
         yield
 
 
@@ -125,6 +141,15 @@ def is_announced(database: Database, run_id: str) -> bool:
 
 def busy_buckets(database: Database, space_name: str) -> frozenset[int]:
     """The lock buckets of a space that runs hold now."""
+    return frozenset(bucket for bucket in _locked(database, space_name) if bucket < BUCKETS)
+
+
+def is_loading(database: Database, space_name: str) -> bool:
+    """True if a run holds any bucket of the space, and so is writing vectors into it, or hands them out to others."""
+    return bool(_locked(database, space_name))
+
+
+def _locked(database: Database, space_name: str) -> frozenset[int]:
     query = """
         SELECT objid::bigint FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 2
         AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
@@ -133,11 +158,6 @@ def busy_buckets(database: Database, space_name: str) -> frozenset[int]:
     key = [_number(f"space {space_name}", 4), database.table.oid]
     rows = database.run(lambda connection: connection.execute(query, key).fetchall())
     return frozenset(row[0] for row in rows)
-
-
-def is_loading(database: Database, space_name: str) -> bool:
-    """True if a run holds any bucket of the space, and so is writing vectors into it."""
-    return bool(busy_buckets(database, space_name))
 
 
 class PrefixLocks:

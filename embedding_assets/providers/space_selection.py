@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Container, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _PROVIDERS: Final = ("local", "openai")
-
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
@@ -50,6 +49,11 @@ class Selection:
     column: SpaceColumn
     database: Database = field(repr=False)
     provider: EmbeddingProvider | None = None
+
+    def with_batch_size(self, texts: int) -> Selection:
+        """The same with other most texts in a forward pass of a local model."""
+        provider = None if isinstance(self.provider, LocalProvider) else self.provider
+        return replace(self, settings=_with(self.settings, "embedding", batch_size=texts), provider=provider)
 
     def open_provider(self) -> EmbeddingProvider:
         """The provider of the space; loads no model yet.

@@ -227,11 +227,11 @@ def test_log_lines_outside_dagster_carry_the_run(database, capfd):
 def test_runs_on_one_machine_take_turns(database, instance, monkeypatch, caplog):
     caplog.set_level(logging.INFO, "embedding_assets")
     insert_chunks(database, TEXTS[:5])
-    monkeypatch.setattr("embedding_assets.pipeline.run.platform.node", lambda: "here")
+    monkeypatch.setattr("embedding_assets.pipeline.run.occupied", lambda _: ("core 0 of here", "core 1 of here"))
     monkeypatch.setattr("embedding_assets.postgres.locks._POLL_SECONDS", 0.05)
     results = []
     run = threading.Thread(target=lambda: results.append(materialize(instance)))
-    with database.session() as connection, hold(connection, "model on here"):
+    with database.session() as connection, hold(connection, "core 1 of here"):
         run.start()
         deadline = time.monotonic() + 120
         # Not asked of the instance: its database in memory refuses to be read while the run writes.
@@ -249,9 +249,9 @@ def test_runs_on_one_machine_take_turns(database, instance, monkeypatch, caplog)
 
 
 def test_a_run_without_work_does_not_wait(database, instance, monkeypatch):
-    monkeypatch.setattr("embedding_assets.pipeline.run.platform.node", lambda: "here")
+    monkeypatch.setattr("embedding_assets.pipeline.run.occupied", lambda _: ("core 0 of here", "core 1 of here"))
 
-    with database.session() as connection, hold(connection, "model on here"):
+    with database.session() as connection, hold(connection, "core 1 of here"):
         assert materialize(instance).success
 
 

@@ -10,7 +10,7 @@ from dagster._core.test_utils import create_run_for_test
 from embedding_assets.config import get_settings
 from embedding_assets.defs import sensors
 from embedding_assets.defs.resources import EmbeddingProviderResource, ModelResource, PostgresResource
-from embedding_assets.defs.sensors import MOST_RUNS, PAUSE_AFTER_FAILURE_SECONDS, SILENT_SECONDS, new_chunks_sensor
+from embedding_assets.defs.sensors import PAUSE_AFTER_FAILURE_SECONDS, SILENT_SECONDS, new_chunks_sensor
 from embedding_assets.errors import DatabaseUnavailableError
 from embedding_assets.postgres.locks import PrefixLocks, announced
 from embedding_assets.providers.openai.provider import endpoint_of
@@ -233,17 +233,26 @@ def test_a_success_after_a_failure_ends_the_pause(table, instance):
 
 
 @pytest.mark.usefixtures("many")
-def test_many_gaps_are_bridged_but_not_those_in_progress(table, instance, monkeypatch):
+@pytest.mark.parametrize("most", [3, 8])
+def test_many_gaps_are_bridged_but_not_those_in_progress(table, instance, monkeypatch, most):
     monkeypatch.setenv("EMBEDDING_PREFIX_LENGTH", "2")
+    monkeypatch.setenv("EMBEDDING_SENSOR_RUNS", str(most))
     insert(table, [format(n, "02x") for n in range(0, 256, 2)])
     ranges = tick(instance)
-    assert len(ranges) == MOST_RUNS
+    assert len(ranges) == most
     assert (ranges[0][:2], ranges[-1][3:]) == ("00", "fe")
 
     add_run(instance, "80", "8f")
     ranges = tick(instance)
-    assert len(ranges) == MOST_RUNS
+    assert len(ranges) == most
     assert not [r for r in ranges if r[:2] <= "8f" and r[3:] >= "80"]
+
+
+@pytest.mark.usefixtures("many")
+def test_on_a_cluster_one_run_spreads_the_work(table, instance, monkeypatch):
+    monkeypatch.setenv("EMBEDDING_RAY_ADDRESS", "10.0.0.5:6379")
+    insert(table, ["0", "4", "a"])
+    assert tick(instance) == ["0-a"]
 
 
 @pytest.fixture

@@ -7,9 +7,13 @@ from contextlib import contextmanager
 import pytest
 
 from embedding_assets import embed_pending, errors
-from embedding_assets.config import Settings
+from embedding_assets.config import Settings, get_settings
 from embedding_assets.errors import DatabaseError, ProviderError, ProviderUnavailableError
+from embedding_assets.models import EmbeddingStats
+from embedding_assets.pipeline.generator import EmbeddingGenerator
+from embedding_assets.pipeline.run import Load
 from embedding_assets.planning import PrefixRange
+from embedding_assets.postgres.bootstrap import open_database
 from embedding_assets.postgres.catalog import describe_index
 from embedding_assets.postgres.connection import Database
 from embedding_assets.postgres.index.build import build_vector_index
@@ -168,3 +172,39 @@ def test_the_batch_size_is_checked_before_anything_is_embedded(settings, databas
     with pytest.raises(errors.ConfigurationError, match="EMBEDDING_BATCH_SIZE"):
         embed_pending(settings, database=database, batch_size=0)
     assert list_spaces(database)[0].space == FAKE_SPACE
+
+
+@pytest.mark.parametrize("pool_size", [1, 2])
+def test_a_whole_run_works_with_few_connections(settings, database_url, pool_size, monkeypatch):
+    """A first load with its index, a local model, and a second load into the index."""
+    monkeypatch.setenv("EMBEDDING_DATABASE_POOL_SIZE", str(pool_size))
+    few = get_settings()
+    with open_database(few) as opened:
+        insert_chunks(opened, texts(60))
+        first = embed_pending(few, database=opened)
+        insert_chunks(opened, texts(5, "later"))
+        second = embed_pending(few, database=opened)
+    assert (first.stats.embedded, second.stats.embedded) == (60, 5)
+    assert first.index_seconds is not None
+    assert second.index_seconds is None
+
+
+def test_an_engine_embeds_what_is_due_and_nothing_else_changes(settings, database, use):
+    column = use(FakeProvider())
+    insert_chunks(database, texts(30))
+    seen: list[Load] = []
+
+    def engine(load: Load, advance: Callable[[int], object]) -> EmbeddingStats:
+        seen.append(load)
+        generator = EmbeddingGenerator(
+            load.settings, prefixes=load.prefixes, database=load.database, selection=load.selection,
+            on_progress=advance, before_writing=load.before_writing,
+        )  # fmt: skip
+        return generator.generate_embeddings_batch(load.batch_size)
+
+    outcome = embed_pending(settings, database=database, prefixes=PrefixRange.parse("0-7"), engine=engine, batch_size=4)
+    assert outcome.stats.embedded == seen[0].due > 0
+    assert (seen[0].prefixes, seen[0].batch_size) == (PrefixRange("0", "7"), 4)
+    assert describe_index(database, column.index).valid
+    embed_pending(settings, database=database, prefixes=PrefixRange.parse("0-7"), engine=engine)
+    assert len(seen) == 1, "no cluster is started where nothing is due"

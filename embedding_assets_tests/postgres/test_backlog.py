@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from collections import Counter
 
 import psycopg
 import pytest
@@ -13,6 +14,7 @@ from embedding_assets.planning import PrefixRange, all_prefixes, bucket_bounds
 from embedding_assets.postgres.backlog import (
     count_backlog,
     count_backlog_tokens,
+    due_by_bucket,
     due_in_range,
     due_prefixes,
     fetch_pending,
@@ -59,6 +61,8 @@ def test_pages_hold_every_due_chunk_once_in_hash_order(database, column, execute
             after = found[-1]
         assert found == wanted, prefixes
         assert due_in_range(database, column, buckets) == len(wanted)
+        by_bucket = Counter(int(chunk_hash[:2], 16) for chunk_hash in wanted)
+        assert due_by_bucket(database, column, buckets) == by_bucket
 
     for length in (1, 2):
         prefixes = all_prefixes(length)

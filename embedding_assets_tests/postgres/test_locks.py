@@ -11,7 +11,7 @@ from psycopg.conninfo import make_conninfo
 from embedding_assets.config import DatabaseConfig
 from embedding_assets.postgres.connection import Database
 from embedding_assets.postgres.interruption import WorkInterruptedError, within
-from embedding_assets.postgres.locks import PrefixLocks, busy_buckets, hold, hold_alone
+from embedding_assets.postgres.locks import PrefixLocks, announced, busy_buckets, hold, hold_alone, is_loading
 from embedding_assets.postgres.schema import migrate
 from embedding_assets_tests.support.fakes import insert_chunks
 
@@ -34,6 +34,34 @@ def test_a_bucket_has_one_holder(database):
     assert second.acquire(range(16)) == list(range(16))
     for locks in (second, other_space):
         locks.close()
+
+
+def test_who_needs_any_of_the_same_things_waits(database, monkeypatch):
+    """Two that hold disjoint cores do not wait for each other; one that needs both waits for both."""
+    monkeypatch.setattr("embedding_assets.postgres.locks._POLL_SECONDS", 0.02)
+    order = []
+
+    def wait_for_both() -> None:
+        with hold_alone(database, "core 0", "core 1"):
+            order.append("both")
+
+    with hold_alone(database, "core 0"), hold_alone(database, "core 1"):
+        waiting = threading.Thread(target=wait_for_both)
+        waiting.start()
+        time.sleep(0.2)
+        order.append("each")
+    waiting.join(10)
+    assert order == ["each", "both"]
+
+
+def test_a_run_that_hands_out_ranges_is_loading_without_a_bucket(database):
+    with announced(database, "one", loading="space"), announced(database, "two", loading="space"):
+        assert is_loading(database, "space")
+        assert not is_loading(database, "another")
+        assert busy_buckets(database, "space") == frozenset()
+        with closing(PrefixLocks(database, "space")) as locks:
+            assert len(locks.acquire(range(256))) == 256
+    assert not is_loading(database, "space")
 
 
 def test_locks_that_were_lost_are_taken_again(database, execute):

@@ -386,3 +386,13 @@ def test_its_space_is_found_but_needs_its_provider(configure: Configure, databas
 def test_a_provider_of_another_space_answers_no_search(configure: Configure, database: Database, local: SpaceColumn):
     with pytest.raises(ConfigurationError, match=f"answered from space {local.space.name}, but the provider passed"):
         select_for_search(configure(), database, FakeProvider())
+
+
+def test_a_batch_size_holds_for_the_model_that_embeds(configure: Configure, database: Database):
+    """Also where the model was opened before, to try it on a first text."""
+    selection = select_unasked(configure(MODEL_NAME=DEMO_MODEL, MAX_SEQ_LENGTH=128), database)
+    for provider in (None, selection.open_provider()):
+        opened = replace(selection, provider=provider).with_batch_size(2).open_provider()
+        assert [len(batch.indices) for batch in opened.embed(["one text"] * 5)] == [2, 2, 1]
+    own = FakeProvider()
+    assert replace(selection, provider=own).with_batch_size(2).open_provider() is own

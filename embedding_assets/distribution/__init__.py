@@ -1,0 +1,1 @@
+"""Fan-out: one run on the workers of a cluster."""

@@ -1,0 +1,76 @@
+"""Clusters that are started for a run, and Ray where it is not installed."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+
+import psutil
+import psycopg
+import pytest
+
+from embedding_assets.distribution.cluster import connected
+from embedding_assets.errors import ConfigurationError
+from embedding_assets.postgres.connection import Database
+from embedding_assets_tests.support import processes
+from embedding_assets_tests.support.api_runs import configure, sentences
+from embedding_assets_tests.support.fakes import insert_chunks
+from fake_api.server import ApiServer
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def number(connection: psycopg.Connection, query: str) -> int:
+    [count] = connection.execute(query).fetchone() or [0]
+    return int(count)
+
+
+def test_a_cluster_for_a_run_is_on_loopback_and_dies_with_it(
+    database: Database, beside: psycopg.Connection, monkeypatch: pytest.MonkeyPatch, data_dir
+):
+    monkeypatch.setenv("RAY_TMPDIR", str(data_dir / f"l{os.getpid()}"))
+    insert_chunks(database, sentences(1000))
+    with ApiServer(latency_seconds=0.2) as server:
+        configure(monkeypatch, server, openai_max_inputs=10, openai_concurrency=2, commit_seconds=0.2)
+        command = [sys.executable, "-c", "from embedding_assets.cli.entry import main; main()", "embed", "--json"]
+        run = processes.start(
+            [*command, "--ray", "--workers", "2"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        wait_for(lambda: run.poll() is not None or number(beside, "SELECT count(embedding) FROM knowledge_base") > 20)
+        children = psutil.Process(run.pid).children(recursive=True)
+        names = {child: child.cmdline()[:1] for child in children}
+        assert sum(name[:1] != [] and name[0].startswith("ray::Worker") for name in names.values()) == 2
+        listening = {
+            address.laddr.ip.removeprefix("::ffff:")
+            for child in children
+            for address in child.net_connections("inet")
+            if address.status == psutil.CONN_LISTEN
+        }
+        assert listening == {"127.0.0.1"}
+        run.kill()
+        run.communicate()
+        # Its agents look about for it a minute longer, and hold nothing.
+        agents = [child for child in children if "Agent" in " ".join(names[child])]
+        _, alive = psutil.wait_procs([child for child in children if child not in agents], timeout=20)
+        assert alive == []
+        for agent in agents:
+            with suppress(psutil.NoSuchProcess):
+                agent.kill()
+    query = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid <> pg_backend_pid()"
+    database_only = " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+    wait_for(lambda: number(beside, query + database_only) == 0)
+    assert 0 < number(beside, "SELECT count(embedding) FROM knowledge_base") < 1000
+
+
+def test_without_ray_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(ConfigurationError, match=r"pip install 'embedding-assets\[ray\]'"), connected("local"):
+        pass
+    assert "RAY_AUTH_TOKEN" not in os.environ
