@@ -89,6 +89,14 @@ def use_available_threads(configured: int | None = None) -> Threads:
     return threads
 
 
+def let_threads_sleep() -> None:
+    """Have the threads of a team sleep while they wait, instead of keeping other processes from the cores.
+
+    OpenMP reads it when torch is imported, so this comes before; the user's own ``OMP_WAIT_POLICY`` stands.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
 def compute_with(count: int) -> None:
     """Let this thread alone compute with so many: OpenMP and MKL keep the number by thread.
 

@@ -27,7 +27,7 @@ from embedding_assets.postgres.locks import PrefixLocks
 from embedding_assets.postgres.runs import save_run
 from embedding_assets.postgres.spaces import check_registered
 from embedding_assets.postgres.vectors import REFUSED, WriteOutcome, write_vectors
-from embedding_assets.providers.base import embed_checked
+from embedding_assets.providers.base import ThreadedProvider, embed_checked
 from embedding_assets.providers.fallback import fallback_settings
 from embedding_assets.providers.space_selection import Selection, select_for_run
 
@@ -382,6 +382,8 @@ class _SpaceRun:
             peak_memory_bytes=peak_memory_bytes(),
             device=self._provider.device,
             precision=self._provider.precision,
+            threads=self._provider.threads if isinstance(self._provider, ThreadedProvider) else 0,
+            streams=self._provider.streams if isinstance(self._provider, ThreadedProvider) else 0,
             busy_prefixes=sorted({format(bucket, "02x")[:length] for bucket in busy}),
             prefixes={prefix: PrefixStats(**counts) for prefix, counts in sorted(self._counts.items())},
         )

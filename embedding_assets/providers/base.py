@@ -92,6 +92,21 @@ class AskingProvider(Protocol):
         ...
 
 
+@runtime_checkable
+class ThreadedProvider(Protocol):
+    """What a provider that computes itself may say besides."""
+
+    @property
+    def threads(self) -> int:
+        """Threads of the CPU that compute; 0 on other devices."""
+        ...
+
+    @property
+    def streams(self) -> int:
+        """Batches that are computed side by side."""
+        ...
+
+
 def embed_checked(
     provider: EmbeddingProvider, texts: Sequence[str], *, query: bool = False, still_wanted: StillWanted | None = None
 ) -> Generator[EmbeddedBatch, None, None]:
