@@ -74,7 +74,10 @@ class EmbeddingConfig(EnvironmentSettings):
         384, ge=8, le=32768, description="Tokens of a text that are read; the rest is cut off and counted."
     )
     device: str = Field(
-        "auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description="`auto` (CUDA, then MPS, then CPU) or one of them."
+        "auto",
+        pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$",
+        description="`auto` (CUDA, of several GPUs the one with the "
+        "fewest of these processes; then MPS, then CPU) or one of them.",
     )
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto",
@@ -87,7 +90,7 @@ class EmbeddingConfig(EnvironmentSettings):
         description="Threads that compute on a CPU. Unset: `OMP_NUM_THREADS`, else one for each core that the process "
         "may use by its affinity and its cgroup's quota.",
     )
-    batch_size: int = Field(32, ge=1, le=512, description="Most texts in one forward pass. Unset on a GPU: 512.")
+    batch_size: int = Field(32, ge=1, le=512, description="Most texts in one forward pass. Unset on a GPU: 2,048.")
     batch_tokens: int | None = Field(
         None,
         ge=64,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from embedding_assets.encoder.places import freest
 from embedding_assets.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def resolve_device(requested: str) -> str:
     cuda = torch.cuda.device_count() if torch.cuda.is_available() else 0
     mps = torch.backends.mps.is_available()
     if requested == "auto":
-        return "cuda:0" if cuda else "mps" if mps else "cpu"
+        return f"cuda:{freest(_uuids(cuda))}" if cuda else "mps" if mps else "cpu"
     kind, _, number = requested.partition(":")
     available = {"cpu": True, "mps": mps, "cuda": int(number or 0) < cuda}[kind]
     if not available:
@@ -41,6 +42,12 @@ def resolve_device(requested: str) -> str:
             "use auto or cpu"
         )
     return f"cuda:{number or 0}" if kind == "cuda" else kind
+
+
+def _uuids(devices: int) -> list[str]:
+    import torch
+
+    return [str(torch.cuda.get_device_properties(index).uuid) for index in range(devices)] if devices > 1 else ["one"]
 
 
 def default_batch_tokens(device: str, precision: Precision, streams: int = 1) -> int:
@@ -53,8 +60,8 @@ def default_batch_tokens(device: str, precision: Precision, streams: int = 1) ->
 
 
 def default_batch_texts(device: str) -> int:
-    """Texts of a forward pass that suit a device: on a GPU those of a sentence each are not to leave it idle."""
-    return 32 if device == "cpu" else 512
+    """Texts of a forward pass that suit a device: on a GPU those of a few words each are not to leave it idle."""
+    return 32 if device == "cpu" else 2048
 
 
 def width_multiple(device: str, precision: Precision) -> int:

@@ -27,7 +27,7 @@ from embedding_assets.postgres.locks import PrefixLocks
 from embedding_assets.postgres.runs import save_run
 from embedding_assets.postgres.spaces import check_registered
 from embedding_assets.postgres.vectors import REFUSED, WriteOutcome, write_vectors
-from embedding_assets.providers.base import ThreadedProvider, embed_checked
+from embedding_assets.providers.base import PreparingProvider, ThreadedProvider, embed_checked
 from embedding_assets.providers.fallback import fallback_settings
 from embedding_assets.providers.space_selection import Selection, select_for_run
 
@@ -208,6 +208,7 @@ class _SpaceRun:
                 self._locks,
                 limit=max(self._config.window_size, self._provider.window_texts),
                 also_in=self._also_in,
+                prepare=self._provider.prepare if isinstance(self._provider, PreparingProvider) else _unprepared,
             )
             fetcher = stack.enter_context(ThreadPoolExecutor(1, "fetch"))
             writer = Writer(stack.enter_context(ThreadPoolExecutor(1, "write")), self._commit, self._note_written)
@@ -388,6 +389,10 @@ class _SpaceRun:
             prefixes={prefix: PrefixStats(**counts) for prefix, counts in sorted(self._counts.items())},
         )
         save_run(self._database, self.stats)
+
+
+def _unprepared(_: Sequence[str]) -> None:
+    """Nothing can be done ahead."""
 
 
 def peak_memory_bytes() -> int:

@@ -107,6 +107,15 @@ class ThreadedProvider(Protocol):
         ...
 
 
+@runtime_checkable
+class PreparingProvider(Protocol):
+    """What a provider may do ahead, in another thread, with documents that it is about to be given."""
+
+    def prepare(self, texts: Sequence[str]) -> None:
+        """Do what needs no device; what fails is left to ``embed``."""
+        ...
+
+
 def embed_checked(
     provider: EmbeddingProvider, texts: Sequence[str], *, query: bool = False, still_wanted: StillWanted | None = None
 ) -> Generator[EmbeddedBatch, None, None]:

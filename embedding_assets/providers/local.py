@@ -78,6 +78,7 @@ class LocalProvider:
         self._config = config
         self._query_prompt = files.query_prompt if config.query_prompt is None else config.query_prompt
         self._loaded: LoadedModel | None = None
+        self._prepared: deque[dict[str, TokenizedText]] = deque(maxlen=2)
 
     @property
     def device(self) -> str:
@@ -146,6 +147,21 @@ class LocalProvider:
         """Batches that are computed side by side; 0 before the model is loaded."""
         return self._loaded.streams if self._loaded else 0
 
+    def prepare(self, texts: Sequence[str]) -> None:
+        """Tokenize documents of the next call while the device computes those of this one.
+
+        Those of two calls are kept. Before the model is loaded this does nothing, and neither on a CPU, where it would
+        gain nothing: all threads compute.
+        """
+        if self._loaded is None or self._loaded.threads:
+            return
+        try:
+            tokens = self._loaded.tokenize(texts, Role(self.space.prompt))
+        except Exception as error:  # noqa: BLE001 (one of them fails, which is found when they are embedded)
+            logger.debug("%d texts could not be tokenized ahead (%s)", len(texts), type(error).__name__)
+        else:
+            self._prepared.append(dict(zip(texts, tokens, strict=True)))
+
     def embed(self, texts: Sequence[str], *, query: bool = False) -> Iterator[EmbeddedBatch]:
         """Embed texts in batches of similar length, longest first.
 
@@ -211,6 +227,10 @@ class LocalProvider:
 
     def _tokenize(self, texts: Sequence[str], role: Role) -> tuple[dict[int, TokenizedText], dict[int, str]]:
         """The tokens of each text, and the error codes of those that have none, e.g. for a lone surrogate."""
+        if role == Role(self.space.prompt):
+            for prepared in list(self._prepared):
+                if all(text in prepared for text in texts):
+                    return {index: prepared[text] for index, text in enumerate(texts)}, {}
         try:
             return dict(enumerate(self._model.tokenize(texts, role))), {}
         except Exception as error:  # noqa: BLE001 (the tokenizers raise nothing more specific)

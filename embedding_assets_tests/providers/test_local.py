@@ -252,3 +252,37 @@ def test_what_is_no_longer_wanted_when_its_batch_comes_is_left_out(tiny: Path):
     assert sorted(found) == [index for index in range(len(TEXTS)) if index % 3]
     for index, vector in found.items():
         np.testing.assert_allclose(vector, whole[index], atol=1e-5)
+
+
+def test_what_was_tokenized_ahead_is_not_tokenized_again(tiny: Path, monkeypatch: pytest.MonkeyPatch):
+    provider = local_provider(tiny)
+    provider.prepare(TEXTS)  # not loaded: nothing to do yet
+    expected, _ = embedded(provider, TEXTS)
+    monkeypatch.setattr(provider._model, "threads", 0)  # as on a device of its own
+    tokenize, calls = LoadedModel.tokenize, []
+
+    def noted(model: LoadedModel, texts: Sequence[str], role: Role = DOCUMENT) -> list[TokenizedText]:
+        calls.append((len(texts), role.query))
+        return tokenize(model, texts, role)
+
+    monkeypatch.setattr(LoadedModel, "tokenize", noted)
+    provider.prepare(TEXTS)
+    vectors, errors = embedded(provider, TEXTS[5:])
+    assert (calls, errors) == ([(len(TEXTS), False)], {})
+    for index, vector in vectors.items():
+        np.testing.assert_allclose(vector, expected[index + 5], atol=1e-5)
+    # Others, and questions, are tokenized when they come.
+    embedded(provider, ["another", *TEXTS])
+    embedded(provider, TEXTS, query=True)
+    assert calls[1:] == [(len(TEXTS) + 1, False), (len(TEXTS), True)]
+
+
+def test_a_text_that_cannot_be_tokenized_ahead_is_found_when_it_is_embedded(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch
+):
+    provider = local_provider(tiny)
+    provider.load()
+    monkeypatch.setattr(provider._model, "threads", 0)
+    provider.prepare(["good", "\ud800"])
+    vectors, errors = embedded(provider, ["good", "\ud800"])
+    assert (sorted(vectors), errors) == ([0], {1: "tokenizing_failed"})
