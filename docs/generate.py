@@ -154,6 +154,8 @@ _ORDER = (
     "encode",
     "encode_avx512",
     "encode_cuda",
+    "shared",
+    "shared_avx2",
     "fidelity",
     "end_to_end",
     "write",

@@ -10,6 +10,9 @@ from embedding_assets.defs.jobs import embedding_job
 from embedding_assets.defs.resources import EmbeddingProviderResource, ModelResource, PostgresResource
 from embedding_assets.defs.schedules import nightly_schedule
 from embedding_assets.defs.sensors import new_chunks_sensor
+from embedding_assets.encoder.threads import let_threads_sleep
+
+let_threads_sleep()
 
 # Configured at launch, so that the provider sees what the launchpad sets for the model.
 _model = ModelResource.configure_at_launch()

@@ -183,6 +183,8 @@ class EmbeddingStats(_Record):
         peak_memory_bytes: highest resident memory of the process so far.
         device: e.g. ``cpu`` or ``cuda:0``.
         precision: number format of the model's layers, e.g. ``bfloat16``; rounding alone depends on it.
+        threads: of the CPU that computed; 0 elsewhere.
+        streams: batches that were computed side by side; 0 where that is not known.
         busy_prefixes: partitions left to another run that holds them.
         prefixes: the counts by partition key.
         fallback: what was embedded in the fallback's space once the provider was found to be down; None if it was not.
@@ -200,6 +202,8 @@ class EmbeddingStats(_Record):
     peak_memory_bytes: int = 0
     device: str = ""
     precision: str = ""
+    threads: int = 0
+    streams: int = 0
     busy_prefixes: list[str] = Field(default_factory=list)
     prefixes: dict[str, PrefixStats] = Field(default_factory=dict)
     fallback: EmbeddingStats | None = None

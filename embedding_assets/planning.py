@@ -122,6 +122,19 @@ def plan_batches(
     return batches
 
 
+def even_share(tokens: int, *, at_least: int, at_most: int, workers: int) -> int:
+    """Tokens of a batch such that workers who take one at a time finish at about the same time.
+
+    Args:
+        tokens: to be shared.
+        at_least: of a batch, below which each costs more than it gains.
+        at_most: of a batch.
+        workers: that compute side by side.
+    """
+    rounds = max(1, -(-tokens // (at_most * workers)))
+    return min(at_most, max(at_least, -(-tokens // (rounds * workers))))
+
+
 def estimate_api_tokens(text: str) -> int:
     """Likely tokens of a text for an API: a quarter of a token a UTF-8 byte, rounded up.
 

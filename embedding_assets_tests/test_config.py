@@ -74,6 +74,7 @@ BOUNDS = [
     ("EMBEDDING_DEVICE", ["auto", "cpu", "mps", "cuda", "cuda:3"], ["gpu", "cuda:", "cuda:x", "CPU", "cpu:0"]),
     ("EMBEDDING_PRECISION", ["auto", "float32", "bfloat16"], ["half", "AUTO"]),
     ("EMBEDDING_BATCH_TOKENS", ["64"], ["63"]),
+    ("EMBEDDING_THREADS", ["1", "1024"], ["0", "1025", "two"]),
     ("EMBEDDING_WINDOW_SIZE", ["1", "100000"], ["0", "100001"]),
     ("EMBEDDING_COMMIT_SECONDS", ["0.1", "600"], ["0", "601", "nan", "inf"]),
     ("EMBEDDING_MAX_ATTEMPTS", ["1", "100"], ["0", "101"]),

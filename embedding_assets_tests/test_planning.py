@@ -14,6 +14,7 @@ from embedding_assets.planning import (
     bucket_bounds,
     contiguous,
     estimate_api_tokens,
+    even_share,
     group_prefixes,
     halve,
     plan_batches,
@@ -219,3 +220,20 @@ def test_requests_hold_every_text_once_in_order_and_are_filled(counts: list[int]
     for left, right in pairwise(requests):
         together = sum(counts[index] for index in left) + counts[right.start]
         assert len(left) == max_inputs or together > max_tokens
+
+
+@pytest.mark.parametrize(
+    ("tokens", "workers", "share"),
+    [
+        (0, 2, 64),
+        (10, 2, 64),
+        (320, 2, 160),
+        (1536, 2, 768),
+        (1537, 2, 385),
+        (2000, 2, 500),
+        (2000, 1, 667),
+        (1_000_000, 8, 767),
+    ],
+)
+def test_batches_that_streams_finish_together(tokens: int, workers: int, share: int):
+    assert even_share(tokens, at_least=64, at_most=768, workers=workers) == share

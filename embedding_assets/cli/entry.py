@@ -5,11 +5,13 @@ from __future__ import annotations
 import sys
 
 from embedding_assets.cli.stopping import exit_status, heed_termination
+from embedding_assets.encoder.threads import let_threads_sleep
 
 
 def main() -> None:
     """Run the command line; being stopped is one line and an exit status."""
     heed_termination()
+    let_threads_sleep()
     try:
         from embedding_assets.cli.app import main as run
 

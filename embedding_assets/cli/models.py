@@ -38,6 +38,7 @@ def fetch_model(as_json: Json = False) -> None:
                 device=config.device,
                 max_tokens=files.max_tokens(config.max_seq_length),
                 precision=config.precision,
+                threads=config.threads,
             )
         document = {
             "model": config.model_name,
@@ -46,6 +47,8 @@ def fetch_model(as_json: Json = False) -> None:
             "source": source,
             "device": model.device,
             "precision": model.precision,
+            "threads": model.threads,
+            "streams": model.streams,
         }
         text = (
             f"Model {config.model_name} at {files.revision} is in {files.path} (from the {source}); it computes in "

@@ -110,7 +110,8 @@ def run_view(stats: EmbeddingStats, index_seconds: float | None) -> RenderableTy
 
 def _pace(run: EmbeddingStats) -> str:
     precision = f" in {run.precision}" if run.precision else ""
-    return f"{rate(run.chunks_per_second)} chunks/s {by_device(run.device)}{precision}"
+    threads = f", {counted(run.threads, 'thread')}" if run.threads else ""
+    return f"{rate(run.chunks_per_second)} chunks/s {by_device(run.device)}{precision}{threads}"
 
 
 def spaces_view(spaces: Sequence[tuple[SpaceColumn, Backlog, IndexState]], configured: str | None) -> RenderableType:

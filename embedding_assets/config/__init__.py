@@ -77,18 +77,28 @@ class EmbeddingConfig(EnvironmentSettings):
         384, ge=8, le=32768, description="Tokens of a text that are read; the rest is cut off and counted."
     )
     device: str = Field(
-        "auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description="`auto` (CUDA, then MPS, then CPU) or one of them."
+        "auto",
+        pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$",
+        description="`auto` (CUDA, of several GPUs the one with the "
+        "fewest of these processes; then MPS, then CPU) or one of them.",
     )
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto",
         description="Number format of the model's layers: `auto` is bfloat16 where that computes faster, else float32.",
     )
-    batch_size: int = Field(32, ge=1, le=512, description="Most texts in one forward pass. Unset on a GPU: 512.")
+    threads: int | None = Field(
+        None,
+        ge=1,
+        le=1024,
+        description="Threads that compute on a CPU. Unset: `OMP_NUM_THREADS`, else one for each core that the process "
+        "may use by its affinity and its cgroup's quota.",
+    )
+    batch_size: int = Field(32, ge=1, le=512, description="Most texts in one forward pass. Unset on a GPU: 2,048.")
     batch_tokens: int | None = Field(
         None,
         ge=64,
-        description="Most padded tokens in one forward pass. Unset: 384 on a CPU, 2,048 there in bfloat16, 32,768 on a "
-        "GPU.",
+        description="Most padded tokens in one forward pass. Unset: 32,768 on a GPU; on a CPU 384 to 768 where "
+        "batches are computed side by side, else 384, or 2,048 in bfloat16.",
     )
     window_size: int = Field(2048, ge=1, le=100_000, description="Chunks fetched and ordered by length together.")
     commit_seconds: float = Field(2.0, gt=0, le=600, description="Embedded chunks are committed at least this often.")

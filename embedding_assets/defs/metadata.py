@@ -29,6 +29,8 @@ def run_metadata(stats: EmbeddingStats, provider: str, spending: Spending) -> di
         "provider": provider,
         "device": stats.device or "none needed",
         "precision": stats.precision or "none needed",
+        "threads": stats.threads,
+        "streams": stats.streams,
         "embedded": stats.embedded,
         "failed": stats.failed,
         "skipped": stats.skipped,

@@ -22,6 +22,7 @@ from embedding_assets.encoder.loading import check_code_of
 from embedding_assets.encoder.model import LoadedModel
 from embedding_assets.encoder.precision import Precision, resolve_precision
 from embedding_assets.encoder.reference import Reference, references
+from embedding_assets.encoder.threads import use_available_threads
 from embedding_assets.encoder.tokens import Role, TokenizedText
 from embedding_assets.encoder.ways import Way, ways
 from embedding_assets.errors import ModelUnavailableError
@@ -34,7 +35,11 @@ LEAST_AGREEMENT: Final = {"float32": 0.9999, "bfloat16": 0.999}
 
 
 def load_compared(
-    files: ModelFiles, device: str, max_tokens: int, precision: Literal["auto", "float32", "bfloat16"]
+    files: ModelFiles,
+    device: str,
+    max_tokens: int,
+    precision: Literal["auto", "float32", "bfloat16"],
+    threads: int | None = None,
 ) -> LoadedModel:
     """The model, computed in the fastest way that agrees with its library.
 
@@ -42,6 +47,8 @@ def load_compared(
         ModelUnavailableError: the files cannot be loaded, or no way agrees.
         ConfigurationError: the device cannot compute in this precision.
     """
+    if device == "cpu":
+        use_available_threads(threads)  # the probe of precision uses them, too
     wanted = resolve_precision(precision, device)
     record = Record.of(files, device, max_tokens, wanted)
     model, comparison = None, record.read()
@@ -50,9 +57,9 @@ def load_compared(
         with record.lock():
             comparison = record.read()
             if comparison is None:
-                model, comparison = compare(files, device, max_tokens, wanted)
+                model, comparison = compare(files, device, max_tokens, wanted, threads)
                 record.write(comparison)
-    model = model or LoadedModel(files, device, max_tokens, Way(comparison.code, comparison.precision))
+    model = model or LoadedModel(files, device, max_tokens, Way(comparison.code, comparison.precision), threads=threads)
     if precision == "bfloat16" and model.precision != precision:
         logger.warning(
             "EMBEDDING_PRECISION=bfloat16 is not honoured: %s computes in float32 here, since in less it does not give "
@@ -62,7 +69,9 @@ def load_compared(
     return model
 
 
-def compare(files: ModelFiles, device: str, max_tokens: int, precision: Precision) -> tuple[LoadedModel, Comparison]:
+def compare(
+    files: ModelFiles, device: str, max_tokens: int, precision: Precision, threads: int | None = None
+) -> tuple[LoadedModel, Comparison]:
     """Load the model in the fastest way that agrees with its library, which is computed first and let go.
 
     Raises:
@@ -76,7 +85,7 @@ def compare(files: ModelFiles, device: str, max_tokens: int, precision: Precisio
     for way in ways(files, device, precision):
         name, failure = " ".join(way), None
         try:
-            model = LoadedModel(files, device, max_tokens, way)
+            model = LoadedModel(files, device, max_tokens, way, threads=threads)
             documents, queries = (_agreement(reference, model) for reference in expected)
         except Exception as error:
             if is_out_of_memory(error):

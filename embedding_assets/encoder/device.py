@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from embedding_assets.encoder.places import freest
 from embedding_assets.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -11,6 +12,12 @@ if TYPE_CHECKING:
 
 _CPU_BATCH_TOKENS: Final = {"float32": 384, "bfloat16": 2048}
 """Matrix units want large products; vector units are as fast on small ones, which keep a full-size MPNet below 1 GB."""
+
+_STREAM_TOKENS: Final = 768
+"""One thread is as fast on these as on more, which would not fit into its cache."""
+
+_ALL_STREAMS_TOKENS: Final = 8 * 768
+"""With more streams each has less, down to the least that is fast: all of them hold temporaries at once."""
 
 _GPU_BATCH_TOKENS: Final = 32_768
 
@@ -26,7 +33,7 @@ def resolve_device(requested: str) -> str:
     cuda = torch.cuda.device_count() if torch.cuda.is_available() else 0
     mps = torch.backends.mps.is_available()
     if requested == "auto":
-        return "cuda:0" if cuda else "mps" if mps else "cpu"
+        return f"cuda:{freest(_uuids(cuda))}" if cuda else "mps" if mps else "cpu"
     kind, _, number = requested.partition(":")
     available = {"cpu": True, "mps": mps, "cuda": int(number or 0) < cuda}[kind]
     if not available:
@@ -37,14 +44,24 @@ def resolve_device(requested: str) -> str:
     return f"cuda:{number or 0}" if kind == "cuda" else kind
 
 
-def default_batch_tokens(device: str, precision: Precision) -> int:
-    """Padded tokens of a forward pass that suit a device."""
-    return _CPU_BATCH_TOKENS[precision] if device == "cpu" else _GPU_BATCH_TOKENS
+def _uuids(devices: int) -> list[str]:
+    import torch
+
+    return [str(torch.cuda.get_device_properties(index).uuid) for index in range(devices)] if devices > 1 else ["one"]
+
+
+def default_batch_tokens(device: str, precision: Precision, streams: int = 1) -> int:
+    """Padded tokens of a forward pass that suit a device, on which so many are computed side by side."""
+    if device != "cpu":
+        return _GPU_BATCH_TOKENS
+    if streams == 1:
+        return _CPU_BATCH_TOKENS[precision]
+    return max(_CPU_BATCH_TOKENS["float32"], min(_STREAM_TOKENS, _ALL_STREAMS_TOKENS // streams))
 
 
 def default_batch_texts(device: str) -> int:
-    """Texts of a forward pass that suit a device: on a GPU those of a sentence each are not to leave it idle."""
-    return 32 if device == "cpu" else 512
+    """Texts of a forward pass that suit a device: on a GPU those of a few words each are not to leave it idle."""
+    return 32 if device == "cpu" else 2048
 
 
 def width_multiple(device: str, precision: Precision) -> int:

@@ -12,12 +12,17 @@ from embedding_assets.encoder.files import ModelFiles
 if TYPE_CHECKING:
     from embedding_assets.encoder.model import LoadedModel
 
-_models: dict[tuple[str, str, str, int, str], LoadedModel] = {}
+_models: dict[tuple[str, str, str, int, str, int | None], LoadedModel] = {}
 _lock = threading.Lock()
 
 
 def get_model(
-    files: ModelFiles, *, device: str, max_tokens: int, precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    files: ModelFiles,
+    *,
+    device: str,
+    max_tokens: int,
+    precision: Literal["auto", "float32", "bfloat16"] = "auto",
+    threads: int | None = None,
 ) -> LoadedModel:
     """The model of this process, loaded at the first call; concurrent callers wait for one load.
 
@@ -31,21 +36,24 @@ def get_model(
     from embedding_assets.encoder.comparison import load_compared
 
     device = resolve_device(device)
-    key = (str(files.path), files.revision, device, max_tokens, precision)
+    key = (str(files.path), files.revision, device, max_tokens, precision, threads)
     with _lock:
         if key not in _models:
-            _models[key] = load_compared(files, device, max_tokens, precision)
+            _models[key] = load_compared(files, device, max_tokens, precision, threads)
         return _models[key]
 
 
 def release_models() -> None:
-    """Forget all models, so that their memory can be reused."""
+    """Forget all models and end the threads that computed them, so that their memory can be reused."""
     import gc
 
     import torch
 
+    from embedding_assets.encoder.streams import end_streams
+
     with _lock:
         _models.clear()
+    end_streams()
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()

@@ -26,7 +26,7 @@ from embedding_assets.postgres.locks import PrefixLocks
 from embedding_assets.postgres.runs import save_run
 from embedding_assets.postgres.spaces import check_registered
 from embedding_assets.postgres.vectors import REFUSED, WriteOutcome, write_vectors
-from embedding_assets.providers.base import embed_checked
+from embedding_assets.providers.base import PreparingProvider, ThreadedProvider, embed_checked
 from embedding_assets.providers.fallback import fallback_settings
 from embedding_assets.providers.space_selection import Selection, select_for_run
 
@@ -217,6 +217,7 @@ class _SpaceRun:
                 self._locks,
                 limit=max(self._config.window_size, self._provider.window_texts),
                 also_in=self._also_in,
+                prepare=self._provider.prepare if isinstance(self._provider, PreparingProvider) else _unprepared,
             )
             fetcher = stack.enter_context(ThreadPoolExecutor(1, "fetch"))
             writer = Writer(stack.enter_context(ThreadPoolExecutor(1, "write")), self._commit, self._note_written)
@@ -391,7 +392,13 @@ class _SpaceRun:
             peak_memory_bytes=peak_memory_bytes(),
             device=self._provider.device,
             precision=self._provider.precision,
+            threads=self._provider.threads if isinstance(self._provider, ThreadedProvider) else 0,
+            streams=self._provider.streams if isinstance(self._provider, ThreadedProvider) else 0,
             busy_prefixes=sorted({format(bucket, "02x")[:length] for bucket in busy}),
             prefixes={prefix: PrefixStats(**counts) for prefix, counts in sorted(self._counts.items())},
         )
         self._keep_stats(self.stats)
+
+
+def _unprepared(_: Sequence[str]) -> None:
+    """Nothing can be done ahead."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import dataclass
@@ -41,6 +41,7 @@ class Windows:
         locks: those of the run.
         limit: most chunks in a window.
         also_in: a second space in which the chunks must be due too.
+        prepare: is given the texts of a window once they are fetched, while those before are worked on.
 
     Attributes:
         fetching: the window that is fetched, or was last.
@@ -54,7 +55,9 @@ class Windows:
         *,
         limit: int,
         also_in: SpaceColumn | None = None,
+        prepare: Callable[[Sequence[str]], object] = lambda _: None,
     ) -> None:
+        self._prepare = prepare
         self.fetching: Future[Window] | None = None
         self._database = database
         self._column = column
@@ -115,4 +118,5 @@ class Windows:
         chunks = fetch_pending(
             self._database, self._column, buckets, after=after, limit=self._limit, also_in=self._also_in
         )
+        self._prepare([chunk.text for chunk in chunks])
         return Window(chunks, fetched_at)

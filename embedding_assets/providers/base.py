@@ -92,6 +92,30 @@ class AskingProvider(Protocol):
         ...
 
 
+@runtime_checkable
+class ThreadedProvider(Protocol):
+    """What a provider that computes itself may say besides."""
+
+    @property
+    def threads(self) -> int:
+        """Threads of the CPU that compute; 0 on other devices."""
+        ...
+
+    @property
+    def streams(self) -> int:
+        """Batches that are computed side by side."""
+        ...
+
+
+@runtime_checkable
+class PreparingProvider(Protocol):
+    """What a provider may do ahead, in another thread, with documents that it is about to be given."""
+
+    def prepare(self, texts: Sequence[str]) -> None:
+        """Do what needs no device; what fails is left to ``embed``."""
+        ...
+
+
 def embed_checked(
     provider: EmbeddingProvider, texts: Sequence[str], *, query: bool = False, still_wanted: StillWanted | None = None
 ) -> Generator[EmbeddedBatch, None, None]:

@@ -16,11 +16,11 @@ from embedding_assets.config import EmbeddingConfig
 from embedding_assets.encoder.allocator import Heap
 from embedding_assets.encoder.device import default_batch_texts, default_batch_tokens, is_out_of_memory
 from embedding_assets.encoder.files import ModelFiles
-from embedding_assets.encoder.model import LoadedModel, PendingVectors
+from embedding_assets.encoder.model import LoadedModel, Pending
 from embedding_assets.encoder.shared import get_model
 from embedding_assets.encoder.tokens import Role, TokenizedText
 from embedding_assets.errors import ConfigurationError, EmbeddingAssetsError, ProviderError
-from embedding_assets.planning import halve, plan_batches
+from embedding_assets.planning import even_share, halve, plan_batches
 from embedding_assets.providers.base import EmbeddedBatch, StillWanted
 from embedding_assets.providers.prompts import warn_of_missing_prompts
 from embedding_assets.spaces import MOST_DIMENSIONS, VectorSpace
@@ -30,7 +30,10 @@ logger = logging.getLogger(__name__)
 _BYTES_PER_TOKEN: Final = 32 * 1024
 """Temporaries of a full-size transformer's layer in float32, of 768 and 3,072 features, for each token of a batch."""
 
-_Started = tuple[list[int], PendingVectors | Exception]
+_LEAST_SHARE: Final = 64
+"""Tokens of a batch that are worth a stream of their own."""
+
+_Started = tuple[list[int], Pending | Exception]
 """A batch of indices, and what became of starting it."""
 
 _PROBE: Final = "The quick brown fox jumps over the lazy dog."
@@ -75,6 +78,7 @@ class LocalProvider:
         self._config = config
         self._query_prompt = files.query_prompt if config.query_prompt is None else config.query_prompt
         self._loaded: LoadedModel | None = None
+        self._prepared: deque[dict[str, TokenizedText]] = deque(maxlen=2)
 
     @property
     def device(self) -> str:
@@ -98,6 +102,7 @@ class LocalProvider:
                 device=self._config.device,
                 max_tokens=self.space.max_tokens,
                 precision=self._config.precision,
+                threads=self._config.threads,
             )
         except EmbeddingAssetsError:
             raise
@@ -111,11 +116,13 @@ class LocalProvider:
                 f"set EMBEDDING_DIMENSIONS={model.dimensions} or choose another EMBEDDING_MODEL_NAME"
             )
         warn_of_missing_prompts(self.space.model, self.space.prompt, self._query_prompt)
-        self._batch_tokens = self._config.batch_tokens or default_batch_tokens(model.device, model.precision)
+        self._batch_tokens = self._config.batch_tokens or default_batch_tokens(
+            model.device, model.precision, model.streams
+        )
         is_set = "batch_size" in self._config.model_fields_set
         self._batch_texts = self._config.batch_size if is_set else default_batch_texts(model.device)
         # No less than the next batch wants again, or it would fault the same pages in again.
-        self._heap = Heap(_BYTES_PER_TOKEN * self._batch_tokens)
+        self._heap = Heap(_BYTES_PER_TOKEN * self._batch_tokens * model.streams)
         self._loaded = model
         # Not the model's own time: it may have been in memory already.
         return time.monotonic() - started
@@ -129,6 +136,31 @@ class LocalProvider:
     def precision(self) -> str:
         """In which format the transformer computes; empty before the model is loaded."""
         return self._loaded.precision if self._loaded else ""
+
+    @property
+    def threads(self) -> int:
+        """Threads of the CPU that compute; 0 on other devices, and before the model is loaded."""
+        return self._loaded.threads if self._loaded else 0
+
+    @property
+    def streams(self) -> int:
+        """Batches that are computed side by side; 0 before the model is loaded."""
+        return self._loaded.streams if self._loaded else 0
+
+    def prepare(self, texts: Sequence[str]) -> None:
+        """Tokenize documents of the next call while the device computes those of this one.
+
+        Those of two calls are kept. Before the model is loaded this does nothing, and neither on a CPU, where it would
+        gain nothing: all threads compute.
+        """
+        if self._loaded is None or self._loaded.threads:
+            return
+        try:
+            tokens = self._loaded.tokenize(texts, Role(self.space.prompt))
+        except Exception as error:  # noqa: BLE001 (one of them fails, which is found when they are embedded)
+            logger.debug("%d texts could not be tokenized ahead (%s)", len(texts), type(error).__name__)
+        else:
+            self._prepared.append(dict(zip(texts, tokens, strict=True)))
 
     def embed(self, texts: Sequence[str], *, query: bool = False) -> Iterator[EmbeddedBatch]:
         """Embed texts in batches of similar length, longest first.
@@ -153,27 +185,39 @@ class LocalProvider:
         if errors:
             yield self._failed(errors)
         readable = [index for index in range(len(texts)) if index not in errors]
+        lengths = [len(tokenized[index].ids) for index in readable]
         batches = plan_batches(
-            [len(tokenized[index].ids) for index in readable],
-            max_tokens=self._batch_tokens,
+            lengths,
+            max_tokens=self._share(sum(lengths)),
             max_texts=self._batch_texts,
             width_multiple=model.width_multiple,
         )
         in_flight: deque[_Started] = deque()
-        for positions in batches:
-            batch = [readable[position] for position in positions]
-            if still_wanted is not None:
-                wanted = set(still_wanted(batch))
-                if unwanted := [index for index in batch if index not in wanted]:
-                    yield replace(self._failed({}), unwanted=unwanted)
-                batch = [index for index in batch if index in wanted]
-            if batch:
-                in_flight.append(self._start(batch, tokenized, role))
-            while len(in_flight) > model.lookahead:
+        try:
+            for positions in batches:
+                batch = [readable[position] for position in positions]
+                if still_wanted is not None:
+                    wanted = set(still_wanted(batch))
+                    if unwanted := [index for index in batch if index not in wanted]:
+                        yield replace(self._failed({}), unwanted=unwanted)
+                    batch = [index for index in batch if index in wanted]
+                if batch:
+                    in_flight.append(self._start(batch, tokenized, role, alone=len(batches) == 1))
+                while len(in_flight) > model.lookahead:
+                    yield from self._finish(in_flight.popleft(), tokenized, role)
+                self._heap.trim()
+            while in_flight:
                 yield from self._finish(in_flight.popleft(), tokenized, role)
-            self._heap.trim()
-        for started in in_flight:
-            yield from self._finish(started, tokenized, role)
+        finally:
+            # Whatever ends this: no stream goes on with what nothing waits for.
+            for _, outcome in in_flight:
+                if not isinstance(outcome, Exception):
+                    outcome.give_up()
+
+    def _share(self, tokens: int) -> int:
+        """Padded tokens of each batch, of so many in all."""
+        streams, most = self._model.streams, self._batch_tokens
+        return even_share(tokens, at_least=_LEAST_SHARE, at_most=most, workers=streams) if streams > 1 else most
 
     @property
     def _model(self) -> LoadedModel:
@@ -183,6 +227,10 @@ class LocalProvider:
 
     def _tokenize(self, texts: Sequence[str], role: Role) -> tuple[dict[int, TokenizedText], dict[int, str]]:
         """The tokens of each text, and the error codes of those that have none, e.g. for a lone surrogate."""
+        if role == Role(self.space.prompt):
+            for prepared in list(self._prepared):
+                if all(text in prepared for text in texts):
+                    return {index: prepared[text] for index, text in enumerate(texts)}, {}
         try:
             return dict(enumerate(self._model.tokenize(texts, role))), {}
         except Exception as error:  # noqa: BLE001 (the tokenizers raise nothing more specific)
@@ -198,19 +246,24 @@ class LocalProvider:
             self._check_model()
         return tokenized, errors
 
-    def _start(self, batch: list[int], tokenized: dict[int, TokenizedText], role: Role) -> _Started:
+    def _start(
+        self, batch: list[int], tokenized: dict[int, TokenizedText], role: Role, *, alone: bool = True
+    ) -> _Started:
         try:
-            return batch, self._model.start([tokenized[index] for index in batch], role)
+            return batch, self._model.start([tokenized[index] for index in batch], role, alone=alone)
         except Exception as error:  # noqa: BLE001 (a layer of others raises whatever it stumbles over)
             # Its traceback would keep the failed batch's memory alive.
             return batch, error.with_traceback(None)
 
     def _finish(self, started: _Started, tokenized: dict[int, TokenizedText], role: Role) -> Iterator[EmbeddedBatch]:
         batch, outcome = started
-        if isinstance(outcome, PendingVectors):
+        if not isinstance(outcome, Exception):
             try:
                 vectors = self._cut(outcome.numpy())
-            except Exception as error:  # noqa: BLE001
+            except BaseException as error:
+                outcome.give_up()  # a stop, perhaps
+                if not isinstance(error, Exception):
+                    raise
                 outcome = error.with_traceback(None)
             else:
                 yield EmbeddedBatch(

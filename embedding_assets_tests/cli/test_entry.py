@@ -39,3 +39,25 @@ def test_stopped_while_it_imports(module: str, number: signal.Signals, status: i
     )
     out, err = process.communicate(timeout=60)
     assert (process.returncode, out, err) == (status, "", "Stopped.\n")
+
+
+WAITING = """
+import os, sys
+from embedding_assets.cli.entry import main
+sys.argv[1:] = ["--version"]
+try:
+    main()
+finally:
+    assert "torch" not in sys.modules
+    print(os.environ["OMP_WAIT_POLICY"], flush=True)
+"""
+
+
+@pytest.mark.parametrize(("set_to", "policy"), [(None, "PASSIVE"), ("ACTIVE", "ACTIVE")])
+def test_threads_that_wait_sleep_unless_the_user_wants_it_otherwise(set_to: str | None, policy: str):
+    environment = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+    environment |= {"OMP_WAIT_POLICY": set_to} if set_to else {}
+    done = subprocess.run(
+        [sys.executable, "-c", WAITING], env=environment, capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.stdout.split()[-1] == policy, done.stderr

@@ -92,14 +92,14 @@ def test_an_estimate_names_the_limits_it_exceeds():
 def test_a_run():
     stats = EmbeddingStats(
         space="s", embedded=300, failed=1, skipped=2, truncated=3, tokens=4000, seconds=10.0, model_load_seconds=2.0,
-        peak_memory_bytes=700_000_000, device="cpu", precision="float32", busy_prefixes=["a"],
+        peak_memory_bytes=700_000_000, device="cpu", precision="float32", threads=2, busy_prefixes=["a"],
     )  # fmt: skip
 
     text = shown(tables.run_view(stats, 1.25))
 
     for part in (
         "300 chunks, 4,000 tokens",
-        "10 s, 30.0 chunks/s on cpu in float32",
+        "10 s, 30.0 chunks/s on cpu in float32, 2 threads",
         "700 MB",
         "1.2 s",
         "embedding-assets failures",

@@ -128,3 +128,15 @@ def test_no_asset_uses_a_pool():
     graph = defs.resolve_asset_graph()
 
     assert not [key for key in graph.get_all_asset_keys() if graph.get(key).pools]
+
+
+def test_threads_that_wait_sleep():
+    code = (
+        "import os, sys; import embedding_assets.definitions; "
+        "print(os.environ['OMP_WAIT_POLICY'], 'torch' in sys.modules)"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False, timeout=120
+    )
+    assert done.stdout.split() == ["PASSIVE", "False"], done.stderr

@@ -34,7 +34,8 @@ def measurement(state: IndexState, search: SearchMeasurement) -> IndexMeasuremen
 def test_statistics_are_numbers_that_dagster_can_draw():
     stats = EmbeddingStats(
         space="s", embedded=30, failed=1, skipped=2, truncated=3, tokens=400, seconds=1.5, model_load_seconds=2.25,
-        peak_memory_bytes=700_000_000, device="cpu", precision="float32", usd=0.006, busy_prefixes=["a", "b"],
+        peak_memory_bytes=700_000_000, device="cpu", precision="float32", threads=4, streams=2, usd=0.006,
+        busy_prefixes=["a", "b"],
         prefixes={"0": PrefixStats(embedded=30, failed=1, skipped=2, truncated=3, tokens=400)},
     )  # fmt: skip
 
@@ -43,8 +44,8 @@ def test_statistics_are_numbers_that_dagster_can_draw():
     numbers = {k: v.value for k, v in values.items() if isinstance(v, IntMetadataValue | FloatMetadataValue)}
     assert numbers == {
         "embedded": 30, "failed": 1, "skipped": 2, "truncated": 3, "tokens": 400, "seconds": 1.5,
-        "chunks_per_second": 20.0, "model_load_seconds": 2.25, "peak_memory_mb": 700, "usd": 0.006,
-        "usd_per_1000_embeddings": 0.2, "usd_today": 1.5, "usd_this_month": 12.75,
+        "threads": 4, "streams": 2, "chunks_per_second": 20.0, "model_load_seconds": 2.25, "peak_memory_mb": 700,
+        "usd": 0.006, "usd_per_1000_embeddings": 0.2, "usd_today": 1.5, "usd_this_month": 12.75,
     }  # fmt: skip
     assert values["provider"] == MetadataValue.text("openai")
     assert values["busy_prefixes"] == MetadataValue.text("a, b")

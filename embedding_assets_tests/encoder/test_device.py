@@ -20,6 +20,8 @@ def devices(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda > 0)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: cuda)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
+    monkeypatch.setattr("embedding_assets.encoder.device._uuids", lambda count: [f"gpu {n}" for n in range(count)])
+    monkeypatch.setattr("embedding_assets.encoder.device.freest", lambda devices: len(devices) - 1)
 
 
 @pytest.mark.usefixtures("devices")
@@ -28,7 +30,8 @@ def devices(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     [
         ((0, False), "auto", "cpu"),
         ((0, True), "auto", "mps"),
-        ((2, True), "auto", "cuda:0"),
+        ((1, True), "auto", "cuda:0"),
+        ((2, True), "auto", "cuda:1"),
         ((2, True), "cpu", "cpu"),
         ((2, True), "mps", "mps"),
         ((2, False), "cuda", "cuda:0"),
@@ -76,8 +79,8 @@ def test_default_batch_tokens():
 
 def test_default_batch_texts():
     assert default_batch_texts("cpu") == 32
-    # Those of 64 tokens each fill what a GPU computes at once.
-    assert default_batch_texts("cuda:0") * 64 == default_batch_tokens("cuda:0", "bfloat16")
+    # Those of 16 tokens each fill what a GPU computes at once.
+    assert default_batch_texts("cuda:0") * 16 == default_batch_tokens("cuda:0", "bfloat16")
 
 
 @pytest.mark.parametrize(

@@ -12,26 +12,28 @@ from numpy.typing import NDArray
 
 from embedding_assets.config import EmbeddingConfig
 from embedding_assets.encoder.files import locate_model
-from embedding_assets.encoder.model import LoadedModel, PendingVectors
-from embedding_assets.encoder.tokens import TokenizedText
+from embedding_assets.encoder.model import DOCUMENT, LoadedModel, PendingVectors
+from embedding_assets.encoder.tokens import Role, TokenizedText
 from embedding_assets.errors import ConfigurationError, ProviderError
 from embedding_assets.providers.local import local_space
 from embedding_assets_tests.support.encoding import embedded, local_provider
 from embedding_assets_tests.support.tiny_model import DIMENSIONS, POSITIONS, PROMPTS, save_tiny_model
 
-Encode = Callable[[LoadedModel, Sequence[TokenizedText], str], NDArray[np.float32]]
+Encode = Callable[[LoadedModel, Sequence[TokenizedText], Role], NDArray[np.float32]]
 REAL_START = LoadedModel.start
 
 
-def real_encode(model: LoadedModel, batch: Sequence[TokenizedText], prompt: str = "") -> NDArray[np.float32]:
-    return REAL_START(model, batch, prompt).numpy()
+def real_encode(model: LoadedModel, batch: Sequence[TokenizedText], role: Role = DOCUMENT) -> NDArray[np.float32]:
+    return REAL_START(model, batch, role).numpy()
 
 
 @pytest.fixture
 def encode_with(monkeypatch: pytest.MonkeyPatch) -> Callable[[Encode], None]:
     def replace(replacement: Encode) -> None:
-        def start(model: LoadedModel, batch: Sequence[TokenizedText], prompt: str = "") -> PendingVectors:
-            return PendingVectors(torch.from_numpy(replacement(model, batch, prompt)), None)
+        def start(
+            model: LoadedModel, batch: Sequence[TokenizedText], role: Role = DOCUMENT, *, alone: bool = False
+        ) -> PendingVectors:
+            return PendingVectors(torch.from_numpy(replacement(model, batch, role)), None)
 
         monkeypatch.setattr(LoadedModel, "start", start)
 
@@ -92,9 +94,12 @@ def test_batches_hold_both_bounds_and_every_text_comes_back(tiny: Path):
 
 
 def test_truncation_is_reported(tiny: Path):
-    [batch] = local_provider(tiny).embed(["a", "many words " * 40])
-    assert dict(zip(batch.indices, batch.truncated, strict=True)) == {0: False, 1: True}
-    assert dict(zip(batch.indices, batch.token_counts, strict=True)) == {0: 3, 1: POSITIONS}
+    found = {
+        index: (tokens, truncated)
+        for batch in local_provider(tiny).embed(["a", "many words " * 40])
+        for index, tokens, truncated in zip(batch.indices, batch.token_counts, batch.truncated, strict=True)
+    }
+    assert found == {0: (3, False), 1: (POSITIONS, True)}
 
 
 def test_queries_have_a_prompt_of_their_own(prompted: Path):
@@ -112,11 +117,11 @@ def test_out_of_memory_halves_the_batch(
     expected, _ = embedded(local_provider(tiny), TEXTS)
     sizes: list[int] = []
 
-    def small_memory(model: LoadedModel, batch: Sequence[TokenizedText], prompt: str = "") -> NDArray[np.float32]:
+    def small_memory(model: LoadedModel, batch: Sequence[TokenizedText], role: Role = DOCUMENT) -> NDArray[np.float32]:
         sizes.append(len(batch))
         if len(batch) > 3:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return real_encode(model, batch, prompt)
+        return real_encode(model, batch, role)
 
     encode_with(small_memory)
     vectors, errors = embedded(local_provider(tiny), TEXTS)
@@ -145,10 +150,10 @@ def test_a_text_that_fails_alone_is_isolated(
     local.load()
     [bad] = local._model.tokenize([TEXTS[17]])
 
-    def fragile(model: LoadedModel, batch: Sequence[TokenizedText], prompt: str = "") -> NDArray[np.float32]:
+    def fragile(model: LoadedModel, batch: Sequence[TokenizedText], role: Role = DOCUMENT) -> NDArray[np.float32]:
         if bad in batch:
             raise error
-        return real_encode(model, batch, prompt)
+        return real_encode(model, batch, role)
 
     encode_with(fragile)
     vectors, errors = embedded(local, TEXTS)
@@ -160,7 +165,7 @@ def test_a_text_that_fails_alone_is_isolated(
 def test_a_model_that_fails_on_everything_stops_the_run(
     error: Exception, tiny: Path, encode_with: Callable[[Encode], None]
 ):
-    def broken(model: LoadedModel, batch: Sequence[TokenizedText], prompt: str = "") -> NDArray[np.float32]:
+    def broken(model: LoadedModel, batch: Sequence[TokenizedText], role: Role = DOCUMENT) -> NDArray[np.float32]:
         raise error
 
     local = local_provider(tiny)
@@ -172,7 +177,7 @@ def test_a_model_that_fails_on_everything_stops_the_run(
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit()])
 def test_a_stop_is_not_a_failure(error: BaseException, tiny: Path, encode_with: Callable[[Encode], None]):
-    def stopped(model: LoadedModel, batch: Sequence[TokenizedText], prompt: str = "") -> NDArray[np.float32]:
+    def stopped(model: LoadedModel, batch: Sequence[TokenizedText], role: Role = DOCUMENT) -> NDArray[np.float32]:
         raise error
 
     local = local_provider(tiny)
@@ -247,3 +252,37 @@ def test_what_is_no_longer_wanted_when_its_batch_comes_is_left_out(tiny: Path):
     assert sorted(found) == [index for index in range(len(TEXTS)) if index % 3]
     for index, vector in found.items():
         np.testing.assert_allclose(vector, whole[index], atol=1e-5)
+
+
+def test_what_was_tokenized_ahead_is_not_tokenized_again(tiny: Path, monkeypatch: pytest.MonkeyPatch):
+    provider = local_provider(tiny)
+    provider.prepare(TEXTS)  # not loaded: nothing to do yet
+    expected, _ = embedded(provider, TEXTS)
+    monkeypatch.setattr(provider._model, "threads", 0)  # as on a device of its own
+    tokenize, calls = LoadedModel.tokenize, []
+
+    def noted(model: LoadedModel, texts: Sequence[str], role: Role = DOCUMENT) -> list[TokenizedText]:
+        calls.append((len(texts), role.query))
+        return tokenize(model, texts, role)
+
+    monkeypatch.setattr(LoadedModel, "tokenize", noted)
+    provider.prepare(TEXTS)
+    vectors, errors = embedded(provider, TEXTS[5:])
+    assert (calls, errors) == ([(len(TEXTS), False)], {})
+    for index, vector in vectors.items():
+        np.testing.assert_allclose(vector, expected[index + 5], atol=1e-5)
+    # Others, and questions, are tokenized when they come.
+    embedded(provider, ["another", *TEXTS])
+    embedded(provider, TEXTS, query=True)
+    assert calls[1:] == [(len(TEXTS) + 1, False), (len(TEXTS), True)]
+
+
+def test_a_text_that_cannot_be_tokenized_ahead_is_found_when_it_is_embedded(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch
+):
+    provider = local_provider(tiny)
+    provider.load()
+    monkeypatch.setattr(provider._model, "threads", 0)
+    provider.prepare(["good", "\ud800"])
+    vectors, errors = embedded(provider, ["good", "\ud800"])
+    assert (sorted(vectors), errors) == ([0], {1: "tokenizing_failed"})

@@ -11,8 +11,8 @@ from sentence_transformers import SentenceTransformer
 from embedding_assets.config import EmbeddingConfig
 from embedding_assets.encoder.demo_model import NAME as DEMO_MODEL
 from embedding_assets.encoder.files import locate_model
-from embedding_assets.encoder.model import LoadedModel, PendingVectors
-from embedding_assets.encoder.tokens import TokenizedText
+from embedding_assets.encoder.model import DOCUMENT, LoadedModel, PendingVectors
+from embedding_assets.encoder.tokens import Role, TokenizedText
 from embedding_assets.errors import ModelUnavailableError
 from embedding_assets.providers.local import LocalProvider
 from embedding_assets_tests.support.encoding import ODD_TEXTS, cosines, embedded, local_provider, real_texts
@@ -27,17 +27,18 @@ class AheadModel:
         self.most_in_flight = 0
         self.started = 0
         self._fail_ahead = fail_ahead
-        self._start = LoadedModel.start
         monkeypatch.setattr(local._model, "lookahead", 2)
-        monkeypatch.setattr(LoadedModel, "start", lambda model, batch, prompt="": self.start(model, batch, prompt))
+        monkeypatch.setattr(
+            LoadedModel, "start", lambda model, batch, role=DOCUMENT, *, alone=False: self.start(model, batch, role)
+        )
 
-    def start(self, model: LoadedModel, batch: Sequence[TokenizedText], prompt: str) -> PendingVectors:
+    def start(self, model: LoadedModel, batch: Sequence[TokenizedText], role: Role) -> PendingVectors:
         self.started += 1
         if self.started == self._fail_ahead:
             raise torch.OutOfMemoryError("CUDA out of memory")
         self.in_flight += 1
         self.most_in_flight = max(self.most_in_flight, self.in_flight)
-        return PendingVectors(self._start(model, batch, prompt).host, ready=self)
+        return PendingVectors(model._forward(batch, role).host, ready=self)
 
     def synchronize(self) -> None:
         self.in_flight -= 1
@@ -98,7 +99,7 @@ def test_a_thousand_chunks_in_bfloat16_are_those_of_float32(data_dir: Path):
 
 
 def test_a_model_that_fails_while_it_is_loaded(tiny: Path, monkeypatch: pytest.MonkeyPatch):
-    def broken(*_: object) -> PendingVectors:
+    def broken(*_: object, **__: object) -> PendingVectors:
         raise RuntimeError("no kernel image is available")
 
     monkeypatch.setattr(LoadedModel, "start", broken)

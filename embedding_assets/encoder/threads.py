@@ -1,0 +1,220 @@
+"""How many threads this process should compute with on the CPU.
+
+torch takes a thread for each core of its affinity mask. A container with two of 64 cores by quota then runs 64 threads
+that take turns, and each product waits for the slowest.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Final, TypeVar
+
+logger = logging.getLogger(__name__)
+
+_PROCESS: Final = Path("/proc/self")
+_PROCESSORS: Final = Path("/sys/devices/system/cpu")
+
+_setting = threading.Lock()
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class Threads:
+    """How many threads, and what says so.
+
+    Attributes:
+        count: at least 1.
+        reason: a variable's name, or what this process is allowed.
+    """
+
+    count: int
+    reason: str
+
+
+def available_threads(
+    configured: int | None = None, *, process: Path = _PROCESS, processors: Path = _PROCESSORS
+) -> Threads:
+    """The threads that this process has cores for.
+
+    ``EMBEDDING_THREADS`` decides, then ``OMP_NUM_THREADS``; else the cores of the affinity mask, or a cgroup's quota of
+    CPU time where that is less. A core counts once whatever number of hardware threads it has: they share the units
+    that multiply, and onnxruntime and scikit-learn count them so as well.
+
+    Args:
+        configured: ``EMBEDDING_THREADS``. More than there are cores is allowed, with a warning.
+        process: where the kernel describes this process's cgroups.
+        processors: where it describes the processors.
+    """
+    usable = _affinity()
+    cores = _cores(usable, processors)
+    quota = cgroup_quota(process)
+    allowed = Threads(cores, "cores")
+    if quota is not None and math.ceil(quota) < cores:
+        # Rounded up: a stream more than the quota has CPUs waits at times, one less leaves a part of it unused.
+        allowed = Threads(max(1, math.ceil(quota)), "CPU quota of the cgroup")
+    if configured is not None:
+        if configured > (len(usable) if allowed.reason == "cores" else allowed.count):
+            logger.warning(
+                "EMBEDDING_THREADS=%d is more than this process has CPUs for (%d): its threads take turns",
+                configured,
+                allowed.count,
+            )
+        return Threads(configured, "EMBEDDING_THREADS")
+    if (of_openmp := _openmp_threads()) is not None:
+        return Threads(of_openmp, "OMP_NUM_THREADS")
+    return allowed
+
+
+def use_available_threads(configured: int | None = None) -> Threads:
+    """Let torch compute with no more threads than there are cores for; returns what it is to compute with.
+
+    A process that has given torch fewer keeps them, unless ``EMBEDDING_THREADS`` says otherwise.
+    """
+    import torch
+
+    threads = available_threads(configured)
+    with _setting:
+        found = in_new_thread(torch.get_num_threads)
+        if configured is None and found < threads.count:
+            threads = Threads(found, "torch.set_num_threads")
+        if found != threads.count:
+            torch.set_num_threads(threads.count)
+    return threads
+
+
+def let_threads_sleep() -> None:
+    """Have the threads of a team sleep while they wait, instead of keeping other processes from the cores.
+
+    OpenMP reads it when torch is imported, so this comes before; the user's own ``OMP_WAIT_POLICY`` stands.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
+def compute_with(count: int) -> None:
+    """Let this thread alone compute with so many: OpenMP and MKL keep the number by thread.
+
+    torch keeps it for threads to come as well; that is put back.
+    """
+    import torch
+
+    with _setting:
+        found = in_new_thread(torch.get_num_threads)
+        # Until a thread has asked once, torch sets its number from that of all threads when it first computes.
+        torch.get_num_threads()
+        torch.set_num_threads(count)
+        if found != count:
+            in_new_thread(lambda: torch.set_num_threads(found))
+
+
+def in_new_thread(work: Callable[[], _T]) -> _T:
+    """What ``work`` returns in a thread that has set nothing yet."""
+    results: list[_T] = []
+    thread = threading.Thread(target=lambda: results.append(work()))
+    thread.start()
+    thread.join()
+    return results[0]
+
+
+def cgroup_quota(process: Path = _PROCESS) -> float | None:
+    """CPUs whose time this process may use by its cgroups, the least of all levels; None without a limit."""
+    quotas = [
+        quota
+        for group, read in _cpu_groups(process)
+        for level in (group, *group.parents)
+        if (quota := read(level)) is not None
+    ]
+    return min(quotas, default=None)
+
+
+def _affinity() -> list[int]:
+    if hasattr(os, "sched_getaffinity"):
+        return sorted(os.sched_getaffinity(0))
+    return list(range(os.cpu_count() or 1))
+
+
+def _cores(usable: list[int], processors: Path) -> int:
+    """Cores among logical processors; each is one where the kernel does not say which share a core."""
+    cores = set()
+    for processor in usable:
+        siblings = _content(processors / f"cpu{processor}" / "topology" / "thread_siblings_list")
+        cores.add(siblings or str(processor))
+    return max(1, len(cores))
+
+
+def _openmp_threads() -> int | None:
+    """Of ``OMP_NUM_THREADS``, which may be a list, one number for each depth of nesting."""
+    first = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    return int(first) if first.isdecimal() and int(first) > 0 else None
+
+
+def _cpu_groups(process: Path) -> Iterator[tuple[Path, Callable[[Path], float | None]]]:
+    """This process's groups that can limit CPU time, each with how to read the limit of a level (man 7 cgroups)."""
+    try:
+        memberships = (process / "cgroup").read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+        mounts = (process / "mountinfo").read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+    except OSError:
+        return  # not Linux
+    for membership in memberships:
+        _, controllers, path = membership.split(":", 2)
+        is_unified = controllers == ""
+        if not is_unified and "cpu" not in controllers.split(","):
+            continue
+        for mount in mounts:
+            before, _, after = mount.partition(" - ")
+            root, point = before.split()[3:5]
+            kind, _, options = after.split(" ", 2)
+            if kind == "cgroup2" if is_unified else kind == "cgroup" and "cpu" in options.split(","):
+                yield _below(_unescaped(point), _unescaped(root), path), _read_unified if is_unified else _read_legacy
+                break
+
+
+def _below(point: str, root: str, path: str) -> Path:
+    """The folder of a group. Seen from within a container its path may begin outside of what is mounted there."""
+    group = PurePosixPath(path)
+    if ".." in group.parts or not group.is_relative_to(root):
+        return Path(point)
+    return Path(point) / group.relative_to(root)
+
+
+def _unescaped(path: str) -> str:
+    return path.replace(r"\040", " ").replace(r"\011", "\t").replace(r"\134", "\\")
+
+
+def _read_unified(level: Path) -> float | None:
+    """Of ``cpu.max``: microseconds of CPU time, or ``max``, in a period of microseconds."""
+    quota, _, period = _content(level / "cpu.max").partition(" ")
+    return _ratio(quota, period or "100000")
+
+
+def _read_legacy(level: Path) -> float | None:
+    return _ratio(_content(level / "cpu.cfs_quota_us"), _content(level / "cpu.cfs_period_us"))
+
+
+def _ratio(quota: str, period: str) -> float | None:
+    """None where there is no limit: the files are absent, or say ``max`` or -1."""
+    if not (quota.isdecimal() and period.isdecimal() and int(quota) and int(period)):
+        return None
+    return int(quota) / int(period)
+
+
+def _content(file: Path) -> str:
+    try:
+        return file.read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError):
+        return ""
+
+
+def _renew_lock() -> None:
+    global _setting  # noqa: PLW0603 (a thread of the parent may have held it, and is not here)
+    _setting = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_renew_lock)
