@@ -157,6 +157,7 @@ _ORDER = (
     "fidelity",
     "end_to_end",
     "write",
+    "scale",
     "backlog",
     "startup",
     "memory",

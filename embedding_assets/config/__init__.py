@@ -6,7 +6,7 @@ import os
 import re
 from decimal import Decimal
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import platformdirs
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
@@ -94,6 +94,11 @@ class EmbeddingConfig(EnvironmentSettings):
         300.0, ge=0, le=604_800, description="Wait before a failed chunk is tried again; doubles with each attempt."
     )
     prefix_length: Literal[1, 2] = Field(1, description="Hex characters of `chunk_hash` in a partition key.")
+    run_tags: dict[str, Any] = Field(
+        {},
+        description='Tags of the Dagster runs that sensor and schedule start, as JSON: `{"dagster/priority": "1"}`. By '
+        "`dagster-k8s/config` a run gets the pod it needs.",
+    )
     new_space: bool = Field(
         False, description="Allow another model than the table's: its vectors get a column and an index of their own."
     )
