@@ -25,7 +25,8 @@ from pathlib import Path
 CONTEXT = Path(__file__).parents[1]
 DOCKERFILE = Path(__file__).with_name("Dockerfile")
 
-PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+PYTHON = Path(sys.base_prefix).resolve() / "bin"
+PATH = f"{PYTHON}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _OF_THIS_MACHINE = re.compile(r"PIP_(CERT|CONFIG_FILE|(EXTRA_)?INDEX_URL|FIND_LINKS|TRUSTED_HOST)|(?i:https?|no)_proxy")
 _INSIDE = "REHEARSAL_HAS_MOUNTS_OF_ITS_OWN"
 
@@ -114,10 +115,10 @@ def make_root(folder: Path) -> Path:
     mount("-t", "proc", "proc", root / "proc")
     mount("--rbind", "/dev", root / "dev")
     mount("-t", "tmpfs", "-o", "mode=1777", "tmpfs", root / "tmp")
-    # As the image of that name has it.
-    python = root / "usr/local/bin/python"
-    python.unlink(missing_ok=True)
-    python.symlink_to(Path(sys.base_prefix) / "bin" / f"python3.{sys.version_info.minor}")
+    # Python may lie in a home, which the stage's user cannot enter.
+    for path in (PYTHON, *PYTHON.parents):
+        inside = root / str(path).lstrip("/")
+        inside.chmod(inside.stat().st_mode | 0o111)
     return root
 
 
@@ -151,7 +152,8 @@ def expand(stage: Stage, text: str) -> None:
 
 
 def copy(source: Path, target: Path, *, into: bool) -> None:
-    target = target / source.name if into else target
+    target = target / source.name if into and source.is_file() else target
+    target.parent.mkdir(parents=True, exist_ok=True)
     if source.is_dir():
         shutil.copytree(source, target, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"), dirs_exist_ok=True)
     else:

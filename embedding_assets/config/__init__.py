@@ -94,6 +94,13 @@ class EmbeddingConfig(EnvironmentSettings):
         300.0, ge=0, le=604_800, description="Wait before a failed chunk is tried again; doubles with each attempt."
     )
     prefix_length: Literal[1, 2] = Field(1, description="Hex characters of `chunk_hash` in a partition key.")
+    parallel_runs: int = Field(
+        1,
+        ge=1,
+        le=256,
+        description="Runs over which the sensor spreads more than a thousand due chunks, a range of prefixes each: as "
+        "many as machines, pods or devices embed side by side. No more than there are prefixes.",
+    )
     run_tags: dict[str, Any] = Field(
         {},
         description='Tags of the Dagster runs that sensor and schedule start, as JSON: `{"dagster/priority": "1"}`. By '

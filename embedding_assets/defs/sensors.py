@@ -21,7 +21,7 @@ from embedding_assets.config import Settings
 from embedding_assets.defs.jobs import IN_PROGRESS, STARTED, embedding_job, last_sign, range_tags
 from embedding_assets.defs.resources import EmbeddingProviderResource, PostgresResource
 from embedding_assets.pipeline.readiness import check_readiness
-from embedding_assets.planning import PrefixRange, all_prefixes, group_prefixes
+from embedding_assets.planning import PrefixRange, all_prefixes, group_prefixes, split_ranges
 from embedding_assets.postgres.connection import Database
 from embedding_assets.postgres.locks import busy_buckets, is_announced
 from embedding_assets.providers.space_selection import find_for_run
@@ -59,6 +59,9 @@ def new_chunks_sensor(
     if pause := _pause(context):
         return SkipReason(pause)
     ranges = group_prefixes(ready.prefixes, 1 if ready.few else MOST_RUNS, blocked=busy)
+    if not ready.few:
+        # Those that other runs leave of them, so that a cluster is used whole.
+        ranges = split_ranges(ranges, settings.embedding.parallel_runs - len(runs))
     if not ranges:
         return SkipReason(f"{len(ready.prefixes)} prefixes have due chunks; runs for all of them are in progress")
     return SensorResult(run_requests=[RunRequest(tags=range_tags(prefixes)) for prefixes in ranges])

@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import threading
-from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -117,8 +116,7 @@ def _handler(cluster: Cluster) -> type[BaseHTTPRequestHandler]:
                 self.answer({"major": "1", "minor": "32"})
 
         def do_DELETE(self) -> None:
-            with suppress(KeyError):
-                self.rfile.read(int(self.headers["Content-Length"]))
+            self.rfile.read(int(self.headers["Content-Length"] or 0))
             name = self.path.partition("?")[0].rsplit("/", 1)[1]
             cluster.delete(name)
             self.answer({"metadata": {"name": name}} if "/pods/" in self.path else {"status": "Success"})
