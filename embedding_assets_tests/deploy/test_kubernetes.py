@@ -20,6 +20,8 @@ from dagster_k8s.job import construct_dagster_k8s_job, get_job_name_from_run_id
 from psycopg.conninfo import conninfo_to_dict
 
 from embedding_assets.config import Settings, get_settings
+from embedding_assets.defs.jobs import range_tags
+from embedding_assets.planning import PrefixRange
 from embedding_assets.postgres.connection import Database
 from embedding_assets.providers.space_selection import select_for_run
 from embedding_assets_tests.support import processes
@@ -30,6 +32,8 @@ from embedding_assets_tests.support.kubernetes import Cluster
 
 BIN = Path(sys.executable).parent
 LOCATION = "embedding_assets.definitions"
+CHUNKS = 600
+"""In each of two ranges; together more than the sensor leaves to one run."""
 
 Sources = dict[str, dict[str, str]]
 
@@ -43,6 +47,8 @@ def sources(settings: Settings, data_dir: Path) -> Sources:
         # The model that is in the image, and where.
         **{name: os.environ[name] for name in ("EMBEDDING_MODEL_NAME", "HF_HUB_OFFLINE", "HF_ASSETS_CACHE")},
         "EMBEDDING_DATA_DIR": str(data_dir),
+        # Not in one commit batch.
+        "EMBEDDING_COMMIT_SECONDS": "0.2",
     }
     return {"embedding-assets": {**read_settings(), **secret}, "embedding-assets-dagster-instance": {}}
 
@@ -131,7 +137,8 @@ def test_the_second_file_changes_nothing_but_the_image_and_the_tags():
 
 
 def texts_under(prefix: str, count: int) -> list[str]:
-    texts = (f"note {number} about shelves" for number in range(count * 20))
+    # Some hundred tokens, so that a model takes seconds for all.
+    texts = (f"note {number} about shelves: {'oak, ash, elm and pine; ' * 10}" for number in range(count * 20))
     return [text for text in texts if hash_of(text).startswith(prefix)][:count]
 
 
@@ -156,7 +163,7 @@ def test_each_range_is_a_pod_and_one_that_is_lost_is_started_again(
     """Sensor → queue → launcher → pods; one pod gets SIGTERM half way, one SIGKILL; nothing is embedded twice."""
     values = read_values("values.yaml")
     values["dagsterDaemon"]["runMonitoring"]["pollIntervalSeconds"] = 2
-    ranges = {"1": texts_under("1", 1500), "e": texts_under("e", 1500)}
+    ranges = {"1": texts_under("1", CHUNKS), "e": texts_under("e", CHUNKS)}
     # The space is known, so that only what is due is asked for.
     select_for_run(get_settings(), database)
     insert_chunks(database, [text for texts in ranges.values() for text in texts])
@@ -184,30 +191,31 @@ def test_each_range_is_a_pod_and_one_that_is_lost_is_started_again(
         assert pods.keys() == ranges.keys()
         check_pod(cluster, pods["1"], values)
 
-        wait_for(lambda: embedded("1"), "the first vectors of one range")
-        [run] = [run for run in instance.get_runs() if get_job_name_from_run_id(run.run_id) == pods["1"]]
+        # Here all pods are on one host, and take turns.
+        first = wait_for(lambda: next(filter(embedded, ranges), None), "the first vectors")
+        [second] = ranges.keys() - {first}
+        [run] = [run for run in instance.get_runs() if get_job_name_from_run_id(run.run_id) == pods[first]]
         assert instance.run_launcher.terminate(run.run_id)
-        wait_for(lambda: embedded("e"), "the first vectors of the other")
-        cluster.pods[pods["e"]].send_signal(signal.SIGKILL)
-
-        cluster.pods[pods["1"]].wait(60)
-        kept = embedded("1")
-        wait_for(lambda: instance.get_run_by_id(run.run_id).status is DagsterRunStatus.CANCELED, "the end of a run")
-        # What it had embedded is written, and on record; the one that was killed could record nothing.
+        cluster.pods[pods[first]].wait(60)
+        kept = embedded(first)
+        # What it had embedded is written, and on record.
+        assert 0 < kept < CHUNKS
         assert beside.execute("SELECT embedded FROM embedding_runs").fetchall() == [(kept,)]
-        assert 0 < kept < len(ranges["1"])
+        wait_for(lambda: instance.get_run_by_id(run.run_id).status is DagsterRunStatus.CANCELED, "the end of a run")
+        wait_for(lambda: embedded(second), "the first vectors of the other")
+        cluster.pods[pods[second]].send_signal(signal.SIGKILL)
 
         # The one that was lost is started again by the daemon. The one that was stopped is not.
         third = wait_for(lambda: set(cluster.jobs) - set(pods.values()), "the retry").pop()
-        assert run_tags(instance, third)["dagster/asset_partition_range_start"] == "e"
-        tags = {"dagster/asset_partition_range_start": "1", "dagster/asset_partition_range_end": "1"}
+        assert run_tags(instance, third)["dagster/asset_partition_range_start"] == second
+        tags = range_tags(PrefixRange(first, first))
         launch = [BIN / "dagster", "job", "launch", "-w", "workspace.yaml", "-l", LOCATION, "-j", "embed_chunks"]
         subprocess.run(
             [*launch, "--tags", json.dumps(tags)], env=environment, cwd=home, check=True, capture_output=True
         )
         wait_for(lambda: instance.get_runs_count(RunsFilter(statuses=[DagsterRunStatus.SUCCESS])) == 2, "both ranges")
 
-    assert [embedded(prefix) for prefix in ranges] == [1500, 1500]
+    assert [embedded(prefix) for prefix in ranges] == [CHUNKS, CHUNKS]
     # What a killed pod had written and not committed is gone, and was written by nobody else.
     most = "SELECT max(times) FROM (SELECT count(*) AS times FROM written GROUP BY hash)"
     assert beside.execute(f"{most} t").fetchone() == (1,)

@@ -78,6 +78,11 @@ def instance_of(values: Values, kubeconfig: Path, database: dict[str, Any]) -> V
             "free_slots_after_run_end_seconds": monitoring["freeSlotsAfterRunEndSeconds"],
         },
         "run_retries": {"enabled": retries["enabled"], "max_retries": retries["maxRetries"]},
+        # The chart's default: what a pod prints is the cluster's to keep.
+        "compute_logs": {
+            "module": "dagster.core.storage.noop_compute_log_manager",
+            "class": "NoOpComputeLogManager",
+        },
         "python_logs": {"managed_python_loggers": values["pythonLogs"]["managedPythonLoggers"]},
         "telemetry": values["telemetry"],
         **values["additionalInstanceConfig"],

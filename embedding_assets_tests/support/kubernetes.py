@@ -32,6 +32,7 @@ class Cluster:
         self.home = home
         self.jobs: dict[str, dict] = {}
         self.pods: dict[str, subprocess.Popen[bytes]] = {}
+        self._deleted: set[str] = set()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
 
     def __enter__(self) -> "Cluster":
@@ -79,7 +80,10 @@ class Cluster:
             )
 
     def delete(self, name: str) -> None:
-        """End a pod as a kubelet does: SIGTERM, and SIGKILL after the grace period."""
+        """End a pod as a kubelet does: SIGTERM, once, and SIGKILL after the grace period."""
+        if name in self._deleted:
+            return
+        self._deleted.add(name)
         pod = self.pods[name]
         grace = self.jobs[name]["spec"]["template"]["spec"]["terminationGracePeriodSeconds"]
         if pod.poll() is None:
