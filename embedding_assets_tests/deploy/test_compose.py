@@ -1,12 +1,12 @@
 """The compose file: what stands in it, and its services, each by its own command, as processes of this machine."""
 
-import json
 import os
 import re
 import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from importlib.resources import files
 from pathlib import Path
 
@@ -15,6 +15,7 @@ import pytest
 import yaml
 from dagster import DagsterInstance, DefaultRunLauncher
 
+from embedding_assets import embed_pending
 from embedding_assets.config import Settings, get_settings
 from embedding_assets.defs.storage import EmbeddingAssetsStorage
 from embedding_assets.postgres.connection import Database
@@ -26,6 +27,7 @@ from embedding_assets_tests.support.generator_runs import texts
 
 BIN = Path(sys.executable).parent
 HOME = "/opt/dagster/dagster_home"
+CHUNKS = 4000
 APPLICATION = ("model", "code", "daemon", "webserver")
 
 
@@ -108,9 +110,11 @@ def test_services_run_by_their_commands_and_embed(
         **read_settings(),
         "EMBEDDING_DATABASE_URL": settings.database.url.get_secret_value(),
         "DAGSTER_HOME": str(home),
+        # Not in one commit batch.
+        "EMBEDDING_COMMIT_SECONDS": "0.2",
         "PATH": f"{BIN}:{os.environ['PATH']}",
     }
-    insert_chunks(database, texts(4000))
+    insert_chunks(database, texts(CHUNKS))
 
     def command(service: str) -> list[str]:
         return [placed(word, home, ports) for word in compose["services"][service]["command"]]
@@ -140,6 +144,13 @@ def test_services_run_by_their_commands_and_embed(
     def embedded() -> int:
         return beside.execute("SELECT count(embedding) FROM knowledge_base").fetchone()[0]
 
+    def locks() -> int:
+        query = """
+            SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'
+            AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+        """
+        return beside.execute(query).fetchone()[0]
+
     assert not is_healthy("code")
     code = start("code")
     wait_for(lambda: is_healthy("code"), "the code server")
@@ -151,24 +162,21 @@ def test_services_run_by_their_commands_and_embed(
 
     # The sensor has asked for a run by itself.
     wait_for(embedded, "the first vectors")
-    os.killpg(code.pid, signal.SIGTERM)
-    code.wait(60)
+    # The engine signals a container's first process, and kills the others once that has ended or its time is over.
+    code.send_signal(signal.SIGTERM)
+    with suppress(subprocess.TimeoutExpired):
+        code.wait(0.5)
+    with suppress(ProcessLookupError):
+        os.killpg(code.pid, signal.SIGKILL)
+    wait_for(lambda: not locks(), "the end of the run's sessions")
     kept = embedded()
-    assert 0 < kept < 4000
+    assert 0 < kept < CHUNKS
     with DagsterInstance.from_config(str(home)) as instance:
         assert isinstance(instance.run_launcher, DefaultRunLauncher)
         assert instance.get_ref().storage_data.class_name == EmbeddingAssetsStorage.__name__
-
-    start("code")
-    wait_for(lambda: is_healthy("code"), "the code server again")
-    launch = ["dagster", "job", "launch", "-w", "workspace.yaml", "-l", "embedding_assets.definitions"]
-    tags = {"dagster/asset_partition_range_start": "0", "dagster/asset_partition_range_end": "f"}
-    done = subprocess.run(
-        [BIN / launch[0], *launch[1:], "-j", "embed_chunks", "--tags", json.dumps(tags)],
-        env=environment, cwd=home, capture_output=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    wait_for(lambda: embedded() == 4000, "all vectors")
+        [run] = instance.get_runs()
+        assert run.tags["dagster/asset_partition_range_end"] == "f"
     for process in (daemon, webserver):
         process.send_signal(signal.SIGTERM)
-        process.wait(30)
+    assert embed_pending(settings).stats.embedded == CHUNKS - kept
+    assert [process.wait(30) for process in (daemon, webserver)] == [0, 0]

@@ -67,6 +67,7 @@ def instance_of(values: Values, kubeconfig: Path, database: dict[str, Any]) -> V
             "config": {
                 "max_concurrent_runs": queue["maxConcurrentRuns"],
                 "tag_concurrency_limits": queue.get("tagConcurrencyLimits", []),
+                "dequeue_interval_seconds": queue.get("dequeueIntervalSeconds", 5),
             },
         },
         "run_monitoring": {

@@ -73,6 +73,8 @@ class Cluster:
             environment |= self.sources[reference["name"]]
         environment |= {item["name"]: item["value"] for item in container["env"] if "value" in item}
         environment["DAGSTER_HOME"] = str(self.home)
+        # The cores that a pod asks for are not there.
+        environment["OMP_NUM_THREADS"] = "1"
         command = [Path(sys.executable).with_name(container["args"][0]), *container["args"][1:]]
         with (self.folder / f"{name}.log").open("wb") as log:
             self.pods[name] = processes.start(
