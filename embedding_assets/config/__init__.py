@@ -13,7 +13,12 @@ from pydantic import Field, SecretStr, ValidationError, field_validator, model_v
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from embedding_assets.config.database import DatabaseConfig as DatabaseConfig
-from embedding_assets.config.environment import EnvironmentSettings, describe_validation_error, is_web_address
+from embedding_assets.config.environment import (
+    EnvironmentSettings,
+    describe_malformed_json,
+    describe_validation_error,
+    is_web_address,
+)
 from embedding_assets.config.openai import OpenAIConfig as OpenAIConfig
 from embedding_assets.config.table import TableConfig as TableConfig
 from embedding_assets.config.unknown import warn_of_unknown
@@ -283,6 +288,8 @@ def get_settings() -> Settings:
             groups[name] = group()
         except ValidationError as error:
             problems += describe_validation_error(error, str(group.model_config["env_prefix"]))
+        except SettingsError as error:
+            problems.append(describe_malformed_json(error, group))
     if problems:
         raise ConfigurationError("\n".join(problems))
     try:
