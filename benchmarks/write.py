@@ -321,8 +321,8 @@ def update_counters(database: Database, *, at_least: int) -> tuple[int, int]:
         time.sleep(0.05)
 
 
-def versions(url: str) -> dict[str, object]:
-    with psycopg.connect(make_conninfo(url, dbname=TEMPLATE)) as connection:
+def versions(url: str, database: str = TEMPLATE) -> dict[str, object]:
+    with psycopg.connect(make_conninfo(url, dbname=database)) as connection:
         row = connection.execute(
             "SELECT current_setting('server_version'), extversion FROM pg_extension WHERE extname = 'vector'"
         ).fetchone()

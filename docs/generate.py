@@ -25,8 +25,9 @@ from embedding_assets.config import Settings
 from embedding_assets.health.checks import CHECKS
 
 ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT / "benchmarks"))
+sys.path[:0] = [str(ROOT / "docs"), str(ROOT / "benchmarks")]
 
+import arithmetic  # noqa: E402
 from report import RESULTS, number  # noqa: E402
 
 WIDTH = 120
@@ -52,6 +53,7 @@ def pages() -> dict[Path, str]:
         ROOT / "docs" / "dagster.md": {"checks": checks},
         ROOT / "docs" / "benchmarks.md": {"benchmarks": benchmarks},
         ROOT / "docs" / "your-table.md": {"own_table": own_table},
+        ROOT / "docs" / "scaling.md": {"scale": scaling},
     }
     written = {}
     for path, parts in sections.items():
@@ -159,6 +161,7 @@ _ORDER = (
     "fidelity",
     "end_to_end",
     "write",
+    "scale",
     "backlog",
     "startup",
     "memory",
@@ -180,6 +183,20 @@ def own_table() -> str:
         f"than {waits['writer']:.0f} ms."
     )
     return "\n\n".join([words, table(result), place(result)])
+
+
+# What computes → the benchmark with its rate.
+_ENCODINGS = {arithmetic.AMX: "encode", "2 cores with AVX-512": "encode_avx512", "a GPU": "encode_cuda"}
+
+
+def scaling() -> str:
+    """What a chunk takes, measured; what millions of them take, calculated."""
+    measured, write = _result("scale"), _result("write")
+    encodings = {name: _result(file) for name, file in _ENCODINGS.items() if (RESULTS / f"{file}.json").exists()}
+    parts = [arithmetic.bytes_a_chunk(measured), place(measured), arithmetic.totals(measured, write, encodings)]
+    others = dict.fromkeys(place(result, remark=False) for result in (write, *encodings.values()))
+    parts.append(paragraph("Rates of embedding and writing: " + " ".join(others)))
+    return "\n\n".join(parts)
 
 
 def benchmarks() -> str:

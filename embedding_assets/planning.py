@@ -94,6 +94,21 @@ def group_prefixes(prefixes: Sequence[str], most: int, *, blocked: frozenset[str
     return [PrefixRange(format(r.start, form), format(r.stop - 1, form)) for r in wanted]
 
 
+def split_ranges(ranges: Sequence[PrefixRange], count: int) -> list[PrefixRange]:
+    """The same prefixes in at least ``count`` ranges, the widest halved first, as far as there are prefixes."""
+    length = len(ranges[0].first) if ranges else 1
+    parts = [range(int(r.first, 16), int(r.last, 16) + 1) for r in ranges]
+    while parts and len(parts) < count:
+        widest = max(range(len(parts)), key=lambda index: len(parts[index]))
+        part = parts[widest]
+        if len(part) == 1:
+            break
+        middle = part.start + len(part) // 2
+        parts[widest : widest + 1] = [range(part.start, middle), range(middle, part.stop)]
+    form = f"0{length}x"
+    return [PrefixRange(format(part.start, form), format(part.stop - 1, form)) for part in parts]
+
+
 def plan_batches(
     token_counts: Sequence[int], *, max_tokens: int, max_texts: int, width_multiple: int = 1
 ) -> list[list[int]]:

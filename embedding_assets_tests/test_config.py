@@ -80,6 +80,7 @@ BOUNDS = [
     ("EMBEDDING_MAX_ATTEMPTS", ["1", "100"], ["0", "101"]),
     ("EMBEDDING_RETRY_DELAY_SECONDS", ["0", "604800"], ["-1", "604801", "inf", "nan"]),
     ("EMBEDDING_PREFIX_LENGTH", ["1", "2"], ["0", "3", "x"]),
+    ("EMBEDDING_PARALLEL_RUNS", ["1", "256"], ["0", "257", "x"]),
     ("EMBEDDING_NEW_SPACE", ["true", "0"], ["perhaps"]),
     ("EMBEDDING_ALERT_WARNINGS", ["true", "0"], ["perhaps"]),
     ("EMBEDDING_THROUGHPUT_FLOOR", ["0"], ["-1"]),
@@ -120,7 +121,6 @@ BOUNDS = [
     ("EMBEDDING_INDEX_WORKERS", ["0", "64"], ["-1", "65"]),
     ("EMBEDDING_INDEX_BLOAT_CEILING", ["1.1", "100"], ["1.0", "101"]),
     ("EMBEDDING_INDEX_RECALL_DROP", ["0", "1"], ["-0.1", "1.1"]),
-    ("EMBEDDING_SENSOR_RUNS", ["1", "256"], ["0", "257"]),
     ("EMBEDDING_RAY_ADDRESS", ["local", "auto", "10.0.0.5:6379"], ["ray://10.0.0.5:10001"]),
     ("EMBEDDING_RAY_WORKERS", ["1", "10000"], ["0", "10001"]),
     ("EMBEDDING_RAY_GPUS_PER_WORKER", ["0", "0.5", "1", "2", "64"], ["-1", "1.5", "65", "nan"]),
@@ -144,6 +144,15 @@ def test_refused_with_the_variable_named(variable: str, value: str, monkeypatch:
     lines = str(caught.value).splitlines()
     assert [line.split(":")[0] for line in lines] == [variable]
     assert repr(value) in lines[0]
+
+
+@pytest.mark.parametrize("name", ["RUN_TAGS", "OPENAI_EXTRA_BODY", "OPENAI_HEADERS", "OPENAI_QUERY_PARAMETERS"])
+@pytest.mark.parametrize("value", ["{", "{'api-key': 'sk-secret'}", "sk-secret"])
+def test_what_is_not_json_is_named_and_not_shown(name: str, value: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv(f"EMBEDDING_{name}", value)
+    with pytest.raises(ConfigurationError, match=f"^EMBEDDING_{name}: is not JSON") as caught:
+        get_settings()
+    assert "sk-secret" not in str(caught.value)
 
 
 def test_every_setting_has_bounds_to_test_or_is_free():
@@ -173,6 +182,7 @@ def test_every_setting_has_bounds_to_test_or_is_free():
             "MODEL_REVISION",
             "DOCUMENT_PROMPT",
             "QUERY_PROMPT",
+            "RUN_TAGS",
             "SCHEMA",
             "TABLE",
             "TABLE_KEY",

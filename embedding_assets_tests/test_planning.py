@@ -20,6 +20,7 @@ from embedding_assets.planning import (
     plan_batches,
     plan_index,
     plan_requests,
+    split_ranges,
 )
 from embedding_assets_tests.support.fakes import bucket_of
 
@@ -118,6 +119,26 @@ def test_groups_cover_what_they_must_and_never_what_is_blocked(data: st.DataObje
     assert ranges == sorted(ranges, key=lambda one: one.first)
     if not blocked:
         assert len(ranges) <= most
+
+
+@pytest.mark.parametrize(
+    ("ranges", "count", "expected"),
+    [
+        ("", 4, []),
+        ("0-f", 1, ["0-f"]),
+        ("0-f", 2, ["0-7", "8-f"]),
+        ("0-f", 3, ["0-3", "4-7", "8-f"]),
+        ("0-1 8-f", 3, ["0-1", "8-b", "c-f"]),
+        ("0-1 8-9", 9, ["0", "1", "8", "9"]),
+        ("0-2", 2, ["0", "1-2"]),
+        ("0-1 8-f", 1, ["0-1", "8-f"]),
+        ("00-ff", 2, ["00-7f", "80-ff"]),
+        ("0-f", 0, ["0-f"]),
+    ],
+)
+def test_ranges_are_split(ranges: str, count: int, expected: list[str]):
+    split = split_ranges([PrefixRange.parse(one) for one in ranges.split()], count)
+    assert [str(one) for one in split] == expected
 
 
 @pytest.mark.parametrize(

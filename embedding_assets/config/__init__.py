@@ -6,14 +6,19 @@ import os
 import re
 from decimal import Decimal
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import platformdirs
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from embedding_assets.config.database import DatabaseConfig as DatabaseConfig
-from embedding_assets.config.environment import EnvironmentSettings, describe_validation_error, is_web_address
+from embedding_assets.config.environment import (
+    EnvironmentSettings,
+    describe_malformed_json,
+    describe_validation_error,
+    is_web_address,
+)
 from embedding_assets.config.openai import OpenAIConfig as OpenAIConfig
 from embedding_assets.config.ray import RayConfig as RayConfig
 from embedding_assets.config.table import TableConfig as TableConfig
@@ -107,11 +112,17 @@ class EmbeddingConfig(EnvironmentSettings):
         300.0, ge=0, le=604_800, description="Wait before a failed chunk is tried again; doubles with each attempt."
     )
     prefix_length: Literal[1, 2] = Field(1, description="Hex characters of `chunk_hash` in a partition key.")
-    sensor_runs: int = Field(
-        8,
+    parallel_runs: int = Field(
+        1,
         ge=1,
         le=256,
-        description="Most runs that the sensor asks for at a time, each over a range of prefixes. On Ray it is one.",
+        description="Runs over which the sensor spreads more than a thousand due chunks, a range of prefixes each: as "
+        "many as machines, pods or devices embed side by side. No more than there are prefixes.",
+    )
+    run_tags: dict[str, Any] = Field(
+        {},
+        description='Tags of the Dagster runs that sensor and schedule start, as JSON: `{"dagster/priority": "1"}`. By '
+        "`dagster-k8s/config` a run gets the pod it needs.",
     )
     new_space: bool = Field(
         False, description="Allow another model than the table's: its vectors get a column and an index of their own."
@@ -291,6 +302,8 @@ def get_settings() -> Settings:
             groups[name] = group()
         except ValidationError as error:
             problems += describe_validation_error(error, str(group.model_config["env_prefix"]))
+        except SettingsError as error:
+            problems.append(describe_malformed_json(error, group))
     if problems:
         raise ConfigurationError("\n".join(problems))
     try:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from urllib.parse import urlsplit
 
 from pydantic import AliasChoices, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 _PERHAPS_SECRET = ("_URL", "_COMMAND", "_KEY", "_HEADERS", "_PARAMETERS", "_BODY", "_BODY_DOCUMENT", "_BODY_QUERY")
 
@@ -36,6 +37,15 @@ def describe_validation_error(error: ValidationError, prefix: str) -> list[str]:
         got = "" if variable.endswith(_PERHAPS_SECRET) else f" (got {str(item['input'])[:80]!r})"
         lines.append(f"{variable}: {item['msg'].removeprefix('Value error, ')}{got}")
     return lines
+
+
+def describe_malformed_json(error: SettingsError, group: type[EnvironmentSettings]) -> str:
+    """The variable that is not JSON, without its value, which may be secret."""
+    # The error names the field in its text alone.
+    named = re.search(r'field "(\w+)"', str(error))
+    field = named[1] if named else ""
+    variable = group.variable(field) if field in group.model_fields else "a variable"
+    return f'{variable}: is not JSON such as {{"name": "value"}}; check its quotes and braces'
 
 
 def is_web_address(url: str) -> bool:

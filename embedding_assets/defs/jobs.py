@@ -2,12 +2,14 @@
 
 from dagster import AssetSelection, DagsterInstance, DagsterRunStatus, RunRecord, define_asset_job
 
+from embedding_assets.config import get_settings
 from embedding_assets.planning import PrefixRange
 
 embedding_job = define_asset_job(
     "embed_chunks",
     selection=AssetSelection.assets("chunks_pending", "chunk_embeddings", "pgvector_index_health"),
     description="Count the backlog, embed it, maintain the index.",
+    tags=get_settings().embedding.run_tags,
 )
 
 STARTED = [DagsterRunStatus.STARTING, DagsterRunStatus.STARTED, DagsterRunStatus.CANCELING]

@@ -21,10 +21,13 @@ from embedding_assets.config import Settings
 from embedding_assets.defs.jobs import IN_PROGRESS, STARTED, embedding_job, last_sign, range_tags
 from embedding_assets.defs.resources import EmbeddingProviderResource, PostgresResource
 from embedding_assets.pipeline.readiness import check_readiness
-from embedding_assets.planning import PrefixRange, all_prefixes, group_prefixes
+from embedding_assets.planning import PrefixRange, all_prefixes, group_prefixes, split_ranges
 from embedding_assets.postgres.connection import Database
 from embedding_assets.postgres.locks import busy_buckets, is_announced
 from embedding_assets.providers.space_selection import find_for_run
+
+MOST_RUNS = 8
+"""For due prefixes with gaps between them; more gaps are bridged."""
 
 PAUSE_AFTER_FAILURE_SECONDS = 600
 
@@ -57,7 +60,11 @@ def new_chunks_sensor(
         return SkipReason(pause)
     # On a cluster one run spreads the work itself.
     alone = ready.few or settings.ray.address is not None
-    ranges = group_prefixes(ready.prefixes, 1 if alone else settings.embedding.sensor_runs, blocked=busy)
+    parallel = settings.embedding.parallel_runs
+    ranges = group_prefixes(ready.prefixes, 1 if alone else max(MOST_RUNS, parallel), blocked=busy)
+    if not alone:
+        # Those that other runs leave of them, so that a cluster is used whole.
+        ranges = split_ranges(ranges, parallel - len(runs))
     if not ranges:
         return SkipReason(f"{len(ready.prefixes)} prefixes have due chunks; runs for all of them are in progress")
     return SensorResult(run_requests=[RunRequest(tags=range_tags(prefixes)) for prefixes in ranges])

@@ -95,7 +95,8 @@ def test_only_the_prefixes_concerned(table, instance):
     assert tick(instance) == ["0-2", "9-9", "f-f"]
 
 
-def test_few_chunks_are_one_run(table, instance):
+def test_few_chunks_are_one_run(table, instance, monkeypatch):
+    monkeypatch.setenv("EMBEDDING_PARALLEL_RUNS", "4")
     insert(table, ["1", "2", "9", "e"])
     assert tick(instance) == ["1-e"]
 
@@ -233,10 +234,10 @@ def test_a_success_after_a_failure_ends_the_pause(table, instance):
 
 
 @pytest.mark.usefixtures("many")
-@pytest.mark.parametrize("most", [3, 8])
-def test_many_gaps_are_bridged_but_not_those_in_progress(table, instance, monkeypatch, most):
+@pytest.mark.parametrize(("parallel", "most"), [(1, 8), (20, 20)])
+def test_many_gaps_are_bridged_but_not_those_in_progress(table, instance, monkeypatch, parallel, most):
     monkeypatch.setenv("EMBEDDING_PREFIX_LENGTH", "2")
-    monkeypatch.setenv("EMBEDDING_SENSOR_RUNS", str(most))
+    monkeypatch.setenv("EMBEDDING_PARALLEL_RUNS", str(parallel))
     insert(table, [format(n, "02x") for n in range(0, 256, 2)])
     ranges = tick(instance)
     assert len(ranges) == most
@@ -253,6 +254,23 @@ def test_on_a_cluster_one_run_spreads_the_work(table, instance, monkeypatch):
     monkeypatch.setenv("EMBEDDING_RAY_ADDRESS", "10.0.0.5:6379")
     insert(table, ["0", "4", "a"])
     assert tick(instance) == ["0-a"]
+def test_a_large_backlog_is_spread_over_as_many_runs_as_wanted(table, instance, monkeypatch):
+    insert(table, "0123456789abcdef")
+    assert tick(instance) == ["0-f"]
+    monkeypatch.setenv("EMBEDDING_PARALLEL_RUNS", "4")
+    assert tick(instance) == ["0-3", "4-7", "8-b", "c-f"]
+    # Those that are under way count.
+    add_run(instance, "0", "3")
+    add_run(instance, "4", "7", status=QUEUED)
+    assert tick(instance) == ["8-b", "c-f"]
+    add_run(instance, "8", "9")
+    assert tick(instance) == ["a-f"]
+
+
+def test_a_first_load_is_spread_too(settings, database, instance, monkeypatch):
+    monkeypatch.setenv("EMBEDDING_PARALLEL_RUNS", "2")
+    insert(database, ["3"])
+    assert tick(instance) == ["0-7", "8-f"]
 
 
 @pytest.fixture

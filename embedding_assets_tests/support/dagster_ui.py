@@ -1,9 +1,17 @@
 """A Dagster UI that is starting."""
 
 import json
+import socket
 import time
 import urllib.error
 import urllib.request
+
+
+def free_port():
+    """A port of loopback that nothing listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
 
 
 def wait_for_definitions(port, process):
