@@ -15,6 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from embedding_assets.encoder.activations import activation_layer
+
 # Where the library keeps the projections of a layer's attention, by model type.
 _BERT_NAMES: Final = ("self.query", "self.key", "self.value", "output.dense", "output.LayerNorm")
 _MPNET_NAMES: Final = ("attn.q", "attn.k", "attn.v", "attn.o", "LayerNorm")
@@ -171,11 +173,7 @@ def _linear(layers: list[nn.Module], dtype: torch.dtype, *, packed: bool, activa
     else:
         linear = nn.Linear(weight.shape[1], weight.shape[0], device="meta")
         linear.weight, linear.bias = nn.Parameter(weight), nn.Parameter(bias)
-    if activation is None:
-        return linear
-    from transformers.activations import ACT2FN
-
-    return nn.Sequential(linear, ACT2FN[activation])
+    return linear if activation is None else nn.Sequential(linear, activation_layer(activation))
 
 
 def _norm(norm: nn.Module, dtype: torch.dtype) -> nn.Module:

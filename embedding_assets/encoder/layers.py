@@ -22,6 +22,7 @@ from embedding_assets.encoder.allocator import drop_mapped_pages
 from embedding_assets.encoder.files import ModelFiles, is_about_sentences, pooling_modes, read_json
 from embedding_assets.encoder.fused import FusedTransformer
 from embedding_assets.encoder.loading import checked_loading
+from embedding_assets.encoder.skeleton import build_skeleton
 from embedding_assets.encoder.tokens import FastTokens, Role, TokenizedText, Tokens
 
 # Encoders that AutoModel loads as they are; others, such as T5, want only a part of what it would load.
@@ -171,10 +172,19 @@ def load_transformer(files: ModelFiles) -> nn.Module:
     return model.eval()
 
 
+def load_weights(files: ModelFiles) -> Any:
+    """What is fused of a model's first layer, read without its library wherever its files ask for nothing unusual.
+
+    Raises:
+        ModelUnavailableError: weights are missing or left over.
+    """
+    return build_skeleton(files.transformer) or load_transformer(files)
+
+
 def drop_pages(files: ModelFiles) -> None:
     """Let go of the weights' pages that were read.
 
-    The library maps the weights from their file. Once copied, a layer's pages would only count as memory.
+    The weights are mapped from their file. Once copied, a layer's pages would only count as memory.
     """
     drop_mapped_pages(files.transformer)
 

@@ -1,0 +1,28 @@
+"""Activation functions by the names that transformers' configurations have for them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from torch import nn
+
+_USUAL: Final[dict[str, Callable[[], nn.Module]]] = {
+    "gelu": nn.GELU,
+    "gelu_new": lambda: nn.GELU(approximate="tanh"),
+    "gelu_pytorch_tanh": lambda: nn.GELU(approximate="tanh"),
+    "relu": nn.ReLU,
+    "silu": nn.SiLU,
+    "swish": nn.SiLU,
+    "tanh": nn.Tanh,
+}
+
+
+def activation_layer(name: str) -> nn.Module:
+    """The function as a layer; only an unusual one takes the library, which takes seconds to import."""
+    if name in _USUAL:
+        return _USUAL[name]()
+    from transformers.activations import ACT2FN
+
+    module: nn.Module = ACT2FN[name]
+    return module
