@@ -18,7 +18,7 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 from torch.nn import functional
 
-from embedding_assets.encoder.allocator import drop_mapped_pages
+from embedding_assets.encoder.allocator import MappedPages
 from embedding_assets.encoder.files import ModelFiles, is_about_sentences, pooling_modes, read_json
 from embedding_assets.encoder.fused import FusedTransformer
 from embedding_assets.encoder.loading import checked_loading
@@ -181,12 +181,9 @@ def load_weights(files: ModelFiles) -> Any:
     return build_skeleton(files.transformer) or load_transformer(files)
 
 
-def drop_pages(files: ModelFiles) -> None:
-    """Let go of the weights' pages that were read.
-
-    The weights are mapped from their file. Once copied, a layer's pages would only count as memory.
-    """
-    drop_mapped_pages(files.transformer)
+def mapped_pages(files: ModelFiles, transformer: Any) -> MappedPages:
+    """The pages that a transformer's weights are mapped from: once a layer is copied, they only count as memory."""
+    return MappedPages(files.transformer, (weight.data_ptr() for weight in transformer.parameters()))
 
 
 def model_type(files: ModelFiles) -> str:

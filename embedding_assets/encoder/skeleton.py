@@ -71,7 +71,7 @@ _WITHOUT_EFFECT: Final = {
 _COMPUTING: Final = {*_SIZES, "hidden_act", "layer_norm_eps", "model_type", "pad_token_id", "type_vocab_size"}
 
 
-class Skeleton:
+class Skeleton(nn.Module):
     """What ``fuse`` takes of a transformer: its settings, its embeddings and its layers' weights.
 
     Attributes:
@@ -81,6 +81,7 @@ class Skeleton:
     """
 
     def __init__(self, config: Mapping[str, Any], embeddings: Embeddings, encoder: Encoder) -> None:
+        super().__init__()
         self.config = SimpleNamespace(**config)
         self.embeddings = embeddings
         self.encoder = encoder

@@ -9,11 +9,11 @@ from embedding_assets.encoder.files import ModelFiles
 from embedding_assets.encoder.fused import can_be_fused, fuse
 from embedding_assets.encoder.layers import (
     Layers,
-    drop_pages,
     has_known_layers,
     load_known_layers,
     load_transformer,
     load_weights,
+    mapped_pages,
     model_type,
 )
 from embedding_assets.encoder.loading import check_code_of
@@ -62,7 +62,8 @@ def load_layers(files: ModelFiles, device: str, max_tokens: int, way: Way) -> La
     dtype: torch.dtype = getattr(torch, way.precision)
     transformer: torch.nn.Module
     if way.code == "fused":
-        transformer = fuse(load_weights(files), dtype, device, after_layer=lambda: drop_pages(files))
+        weights = load_weights(files)
+        transformer = fuse(weights, dtype, device, after_layer=mapped_pages(files, weights).drop)
     else:
         transformer = load_transformer(files).to(dtype)
     return load_known_layers(files, max_tokens, transformer).eval().to(device)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import torch
 from safetensors import safe_open
@@ -27,13 +27,13 @@ class MappedWeights:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._homes = {}
-        self._shapes = {}
-        self._formats = {}
+        self._homes: dict[str, Any] = {}
+        self._shapes: dict[str, tuple[int, ...]] = {}
+        self._formats: dict[str, str] = {}
         files = _files(folder)
         for file in dict.fromkeys(files.values()) if files else [folder / "model.safetensors"]:
             # The file stays mapped for as long as one of its tensors is in use.
-            opened = safe_open(file, framework="pt")
+            opened: Any = safe_open(file, framework="pt")
             for name in opened.keys():  # noqa: SIM118 (not a mapping)
                 described = opened.get_slice(name)
                 self._homes[name] = opened
