@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import mmap
-from collections.abc import Iterator
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Final
@@ -58,19 +59,30 @@ def _resident_bytes() -> int:
     return int(_STATUS.read_text(encoding="ascii").split()[1]) * mmap.PAGESIZE
 
 
-def drop_mapped_pages(folder: Path) -> None:
-    """Let go of the pages of this process's mappings of safetensors files in ``folder``.
+class MappedPages:
+    """Pages of safetensors files that tensors of this process are mapped from; elsewhere than on Linux none.
 
-    They are read again, from the page cache, when they are touched. A mapping that was written to is left alone.
-    Elsewhere than on Linux this does nothing.
+    Args:
+        folder: with the files.
+        addresses: of the tensors. Mappings of the same files that hold none of them are others', and are left alone, as
+            are those that were written to.
     """
-    if not _MAPPINGS.is_file() or not hasattr(mmap, "MADV_DONTNEED"):
-        return
-    # Files in a model cache are links to blobs of other names.
-    files = {str(file.resolve()) for file in folder.glob("*.safetensors")}
-    libc = ctypes.CDLL(None)
-    for start, end in _unwritten_mappings(files):
-        libc.madvise(ctypes.c_void_p(start), ctypes.c_size_t(end - start), mmap.MADV_DONTNEED)
+
+    def __init__(self, folder: Path, addresses: Iterable[int]) -> None:
+        self._mappings: list[tuple[int, int]] = []
+        if not _MAPPINGS.is_file() or not hasattr(mmap, "MADV_DONTNEED"):
+            return
+        # Files in a model cache are links to blobs of other names.
+        files = {str(file.resolve()) for file in folder.glob("*.safetensors")}
+        own = sorted(addresses)
+        for start, end in _unwritten_mappings(files):
+            if bisect_left(own, start) < bisect_left(own, end):
+                self._mappings.append((start, end))
+
+    def drop(self) -> None:
+        """Let go of the pages, which are read again, from the page cache, when they are touched."""
+        for start, end in self._mappings:
+            ctypes.CDLL(None).madvise(ctypes.c_void_p(start), ctypes.c_size_t(end - start), mmap.MADV_DONTNEED)
 
 
 def _unwritten_mappings(files: set[str]) -> Iterator[tuple[int, int]]:

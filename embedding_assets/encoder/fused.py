@@ -16,6 +16,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor, nn
 
+from embedding_assets.encoder.activations import activation_layer
 from embedding_assets.encoder.attention import Attend, attend_padded, fastest_attention, runs_of_equal_length
 from embedding_assets.encoder.precision import packing_is_faster
 
@@ -153,14 +154,6 @@ class _PackedLinear(nn.Module):
         return result
 
 
-class _Gelu(nn.Module):
-    """In place: the product it follows is the batch's largest temporary."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        result: Tensor = torch.ops.aten.gelu_(x)
-        return result
-
-
 def can_be_fused(model_type: str) -> bool:
     """True for the architectures that are known here."""
     return model_type in _ATTENTION_NAMES
@@ -207,13 +200,7 @@ def _linear(layers: list[nn.Module], dtype: torch.dtype, *, packed: bool, activa
     else:
         linear = nn.Linear(weight.shape[1], weight.shape[0], device="meta")
         linear.weight, linear.bias = nn.Parameter(weight), nn.Parameter(bias)
-    if activation is None:
-        return linear
-    if activation == "gelu":
-        return nn.Sequential(linear, _Gelu())
-    from transformers.activations import ACT2FN
-
-    return nn.Sequential(linear, ACT2FN[activation])
+    return linear if activation is None else nn.Sequential(linear, activation_layer(activation))
 
 
 def _norm(norm: nn.Module, dtype: torch.dtype) -> nn.Module:

@@ -18,10 +18,11 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 from torch.nn import functional
 
-from embedding_assets.encoder.allocator import drop_mapped_pages
+from embedding_assets.encoder.allocator import MappedPages
 from embedding_assets.encoder.files import ModelFiles, is_about_sentences, pooling_modes, read_json
 from embedding_assets.encoder.fused import FusedTransformer
 from embedding_assets.encoder.loading import checked_loading
+from embedding_assets.encoder.skeleton import build_skeleton
 from embedding_assets.encoder.tokens import FastTokens, Role, TokenizedText, Tokens
 
 # Encoders that AutoModel loads as they are; others, such as T5, want only a part of what it would load.
@@ -171,12 +172,18 @@ def load_transformer(files: ModelFiles) -> nn.Module:
     return model.eval()
 
 
-def drop_pages(files: ModelFiles) -> None:
-    """Let go of the weights' pages that were read.
+def load_weights(files: ModelFiles) -> Any:
+    """What is fused of a model's first layer, read without its library wherever its files ask for nothing unusual.
 
-    The library maps the weights from their file. Once copied, a layer's pages would only count as memory.
+    Raises:
+        ModelUnavailableError: weights are missing or left over.
     """
-    drop_mapped_pages(files.transformer)
+    return build_skeleton(files.transformer) or load_transformer(files)
+
+
+def mapped_pages(files: ModelFiles, transformer: Any) -> MappedPages:
+    """The pages that a transformer's weights are mapped from: once a layer is copied, they only count as memory."""
+    return MappedPages(files.transformer, (weight.data_ptr() for weight in transformer.parameters()))
 
 
 def model_type(files: ModelFiles) -> str:

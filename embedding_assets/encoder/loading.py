@@ -6,7 +6,7 @@ The library goes on with random weights where some are missing, and leaves out t
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 _NO_WEIGHTS: Final = ("position_ids", "token_type_ids", "inv_freq", "masked_bias")
 """Names of tables that are computed, which older files hold as well."""
+
+_POOLER: Final = "pooler"
+"""The part of a model that is not used here, and often left out."""
 
 
 def check_code(name: str, transformer: Path) -> None:
@@ -88,17 +91,23 @@ def checked_loading(name: str) -> Iterator[None]:
         models.from_pretrained = original
 
 
-def _check_weights(name: str, model: Any, report: dict[str, Any]) -> None:
-    # The pooler is not used here, and often left out.
-    missing = sorted(key for key in report["missing_keys"] if not key.startswith("pooler."))
+def may_be_left(name: str, parts: Collection[str]) -> bool:
+    """True for a weight without which a model computes the same: of the pooler, of a head, or a computed table.
+
+    Args:
+        name: without the prefix of the model.
+        parts: of which the model consists.
+    """
+    part = name.partition(".")[0]
     # What belongs to no part of the model is a head for another task.
-    parts = {part for part, _ in model.named_children()} - {"pooler"}
+    return part == _POOLER or part not in parts or name.endswith(_NO_WEIGHTS)
+
+
+def _check_weights(name: str, model: Any, report: dict[str, Any]) -> None:
+    missing = sorted(key for key in report["missing_keys"] if not key.startswith(f"{_POOLER}."))
+    parts = {part for part, _ in model.named_children()}
     prefix = f"{model.base_model_prefix}."
-    left = sorted(
-        key
-        for key in report["unexpected_keys"]
-        if key.removeprefix(prefix).partition(".")[0] in parts and not key.endswith(_NO_WEIGHTS)
-    )
+    left = sorted(key for key in report["unexpected_keys"] if not may_be_left(key.removeprefix(prefix), parts))
     misshapen = sorted(str(key[0] if isinstance(key, tuple) else key) for key in report["mismatched_keys"])
     for found, fault in ((missing, "are missing"), (left, "are left over"), (misshapen, "have another shape")):
         if found:

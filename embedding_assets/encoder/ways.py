@@ -9,10 +9,11 @@ from embedding_assets.encoder.files import ModelFiles
 from embedding_assets.encoder.fused import can_be_fused, fuse
 from embedding_assets.encoder.layers import (
     Layers,
-    drop_pages,
     has_known_layers,
     load_known_layers,
     load_transformer,
+    load_weights,
+    mapped_pages,
     model_type,
 )
 from embedding_assets.encoder.loading import check_code_of
@@ -58,10 +59,11 @@ def load_layers(files: ModelFiles, device: str, max_tokens: int, way: Way) -> La
     if way.code == "package":
         model = load_by_package(files, max_tokens, way.precision)
         return PackageLayers(model, max_tokens).eval().to(device)
-    transformer = load_transformer(files)
     dtype: torch.dtype = getattr(torch, way.precision)
+    transformer: torch.nn.Module
     if way.code == "fused":
-        transformer = fuse(transformer, dtype, device, after_layer=lambda: drop_pages(files))
+        weights = load_weights(files)
+        transformer = fuse(weights, dtype, device, after_layer=mapped_pages(files, weights).drop)
     else:
-        transformer = transformer.to(dtype)
+        transformer = load_transformer(files).to(dtype)
     return load_known_layers(files, max_tokens, transformer).eval().to(device)

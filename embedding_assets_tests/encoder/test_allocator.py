@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from embedding_assets.encoder import allocator
-from embedding_assets.encoder.allocator import Heap, drop_mapped_pages, keep_temporaries
+from embedding_assets.encoder.allocator import Heap, MappedPages, keep_temporaries
 
 MB = 2**20
 needs_glibc = pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallinfo2"), reason="glibc only")
@@ -25,7 +25,7 @@ def test_without_a_c_library_nothing_is_done(monkeypatch: pytest.MonkeyPatch, tm
     monkeypatch.setattr(allocator, "_STATUS", tmp_path / "nothing")
     monkeypatch.setattr(allocator, "_MAPPINGS", tmp_path / "nothing")
     assert allocator._glibc.__wrapped__() is None
-    allocator.drop_mapped_pages(tmp_path)
+    MappedPages(tmp_path, [0]).drop()
 
 
 @needs_glibc
@@ -57,7 +57,7 @@ def test_elsewhere_nothing_happens(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
 
     keep_temporaries.__wrapped__()
     Heap(0).trim()
-    drop_mapped_pages(tmp_path)
+    MappedPages(tmp_path, [0]).drop()
 
 
 def test_the_heap_is_trimmed_once_it_has_grown(monkeypatch: pytest.MonkeyPatch):
@@ -115,7 +115,7 @@ def test_mapped_pages_are_dropped_and_read_again(weights: Path):
     total = tensor.sum()
     assert resident(blob) > 15_000
 
-    drop_mapped_pages(weights)
+    MappedPages(weights, [tensor.data_ptr()]).drop()
 
     assert resident(blob) == 0
     assert tensor.sum() == total
@@ -126,6 +126,21 @@ def test_a_mapping_that_was_written_to_is_left_alone(weights: Path):
     tensor = load_file(weights / "model.safetensors")["large"]
     tensor[5] = -1
 
-    drop_mapped_pages(weights)
+    MappedPages(weights, [tensor.data_ptr()]).drop()
 
     assert tensor[5] == -1
+
+
+@needs_smaps
+def test_a_mapping_of_the_same_file_by_others_is_left_alone(weights: Path):
+    blob = (weights / "model.safetensors").resolve()
+    others, own = (load_file(weights / "model.safetensors")["large"] for _ in range(2))
+    pages = MappedPages(weights, [own.data_ptr()])
+    assert others.sum() == own.sum()
+    both = resident(blob)
+
+    others[5] = -1
+    pages.drop()
+
+    assert others[5] == -1
+    assert resident(blob) <= both // 2 + 4
