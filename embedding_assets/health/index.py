@@ -27,7 +27,7 @@ def index_valid(state: IndexState, column: SpaceColumn, config: IndexConfig, emb
         return checks.INDEX_VALID.verdict(True, "nothing is embedded yet")
     passed = state.matches(column, config)
     if passed:
-        found = f"is valid: {column.operator_class}, m={config.m}, ef_construction={config.ef_construction}"
+        found = f"is valid: {state.operator_class}, m={state.m}, ef_construction={state.ef_construction}"
     elif not state.exists:
         found = "does not exist"
     elif not state.valid:
