@@ -97,9 +97,20 @@ def read_resources(connection: Connection) -> ServerResources:
     """
     row: Any = connection.execute(query).fetchone()
     *values, by_socket = row
-    # A pooler or a tunnel may end in a socket on either side, hardly on both.
-    is_here = by_socket and connection.info.host.startswith(("/", "@"))
-    return ServerResources(*values, *((_cores(), _free_mb()) if is_here else ()))
+    here = (_cores(), _free_mb()) if is_here(connection.info.host, by_socket=by_socket) else ()
+    return ServerResources(*values, *here)
+
+
+def is_here(host: str, *, by_socket: bool) -> bool:
+    """True if the server is on this machine, for sure: both ends of the connection are sockets.
+
+    A pooler or a tunnel may have one at either end, and an address of this machine's own may be a tunnel's.
+
+    Args:
+        host: that was connected to.
+        by_socket: whether the server was reached by a socket, as it says.
+    """
+    return by_socket and host.startswith(("/", "@"))
 
 
 def _cores() -> int:
