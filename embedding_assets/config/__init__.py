@@ -136,7 +136,7 @@ class IndexConfig(EnvironmentSettings):
     type: Literal["vector", "halfvec", "bit"] | None = Field(
         None,
         description="What the index holds of a vector: numbers of 4 bytes, of 2, or their signs. Unset: what the index "
-        "that is there holds; DEFAULT_WORDS",
+        "that is there holds; a new one the numbers of the column.",
     )
     m: int = Field(16, ge=2, le=100, description="Links of a node in the graph.")
     ef_construction: int = Field(64, ge=4, le=1000, description="Candidates examined while building.")

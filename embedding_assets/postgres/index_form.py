@@ -21,6 +21,10 @@ DISTANCE_OPERATORS: Final[Mapping[Similarity, sql.SQL]] = {
 }
 """pgvector's distances: 1 - cosine, the negative inner product, the Euclidean and the Manhattan distance."""
 
+DEFAULT_TYPE: Final[IndexType] = "vector"
+"""Of a new index. One of an expression is smaller and sooner built, but a query that somebody else writes over the column
+would not find it."""
+
 _OPERATOR_CLASSES: Final = {"cosine": "cosine", "dot": "ip", "euclidean": "l2", "manhattan": "l1"}
 _BITS: Final[Mapping[IndexType, int]] = {"vector": 32, "halfvec": 16, "bit": 1}
 _COARSER: Final[Sequence[IndexType]] = ("vector", "halfvec", "bit")
@@ -151,11 +155,6 @@ def form_to_build(column: SpaceColumn, index_type: IndexType | None) -> IndexFor
         column: whose index.
         index_type: the configured one; None: the default.
     """
-    wanted = _COARSER.index(index_type or default_type(column))
+    wanted = _COARSER.index(index_type or DEFAULT_TYPE)
     forms = possible_forms(column)
     return next((form for form in forms if _COARSER.index(form.type) >= wanted), forms[-1])
-
-
-def default_type(column: SpaceColumn) -> IndexType:
-    """The type of a new index where none is configured."""
-    return "vector"
