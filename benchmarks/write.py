@@ -43,7 +43,7 @@ DIMENSIONS = 768
 LOOP_COMMIT = 32
 SPACE = VectorSpace("benchmark", "benchmark/random", "1", DIMENSIONS, True, "", 384)
 FURTHER_SPACE = VectorSpace("benchmark", "benchmark/random", "2", DIMENSIONS, True, "", 384)
-INDEX = IndexConfig()
+INDEX = IndexConfig(memory_mb=1024, workers=2)
 HNSW = f"USING hnsw (embedding vector_cosine_ops) WITH (m = {INDEX.m}, ef_construction = {INDEX.ef_construction})"
 TEMPLATE = "chunks"
 

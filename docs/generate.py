@@ -9,7 +9,7 @@ import json
 import re
 import sys
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +54,7 @@ def pages() -> dict[Path, str]:
         ROOT / "docs" / "benchmarks.md": {"benchmarks": benchmarks},
         ROOT / "docs" / "your-table.md": {"own_table": own_table},
         ROOT / "docs" / "scaling.md": {"scale": scaling},
+        ROOT / "docs" / "vector-index.md": {"index_types": index_types},
     }
     written = {}
     for path, parts in sections.items():
@@ -162,6 +163,7 @@ _ORDER = (
     "end_to_end",
     "write",
     "scale",
+    "index",
     "backlog",
     "startup",
     "memory",
@@ -197,6 +199,27 @@ def scaling() -> str:
     others = dict.fromkeys(place(result, remark=False) for result in (write, *encodings.values()))
     parts.append(paragraph("Rates of embedding and writing: " + " ".join(others)))
     return "\n\n".join(parts)
+def index_types() -> str:
+    """What each type of an index takes, and finds."""
+    result = _result("index")
+    found = result["facts"]["found"]
+    columns = {
+        "type": list(found),
+        "build, s": [f"{one['seconds']:.0f}" for one in found.values()],
+        "MB": [f"{one['megabytes']:,}" for one in found.values()],
+        **{
+            f"ef_search {value}: recall@10, p50, p95": [
+                f"{at['recall']:.3f}, {at['p50_ms']:.1f} ms, {at['p95_ms']:.1f} ms"
+                for at in (one["searches"][value] for one in found.values())
+            ]
+            for value in found["vector"]["searches"]
+        },
+    }
+    words = paragraph(
+        f"Over {result['facts']['rows']:,} vectors {result['facts']['vectors']}, asked {result['facts']['questions']} "
+        "questions that are not among them, through the function that searches call:"
+    )
+    return "\n\n".join([words, markdown(columns, text=("type",)), place(result)])
 
 
 def benchmarks() -> str:
@@ -258,11 +281,15 @@ def table(result: Mapping[str, Any]) -> str:
         "peak MB": ["" if row["peak_memory_mb"] is None else f"{row['peak_memory_mb']:,}" for row in rows],
         "": [row["note"].replace("|", "\\|") for row in rows],
     }
-    kept = {name: cells for name, cells in columns.items() if any(cells)}
+    return markdown({name: cells for name, cells in columns.items() if any(cells)}, text=("way", ""))
+
+
+def markdown(columns: Mapping[str, Sequence[str]], *, text: Sequence[str]) -> str:
+    """Columns as a Markdown table; those that are no ``text`` are aligned as numbers are."""
     lines = [
-        kept.keys(),
-        ("---" if name in ("way", "") else "---:" for name in kept),
-        *zip(*kept.values(), strict=True),
+        columns.keys(),
+        ("---" if name in text else "---:" for name in columns),
+        *zip(*columns.values(), strict=True),
     ]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Final, Literal
 
@@ -19,17 +19,18 @@ Similarity = Literal["cosine", "dot", "euclidean", "manhattan"]
 Storage = Literal["vector", "halfvec"]
 """pgvector's type of a column: numbers of 4 bytes each, or of 2."""
 
-MOST_DIMENSIONS: Final = 4000
-"""That an index can have, of halfvec; beyond, every search would read every vector."""
+IndexType = Literal["vector", "halfvec", "bit"]
+"""pgvector's type of what a vector index holds: numbers of 4 bytes each, of 2, or their signs."""
 
-_MOST_DIMENSIONS_OF_VECTOR: Final = 2000
+MOST_DIMENSIONS: Final[Mapping[IndexType, int]] = {"vector": 2000, "halfvec": 4000, "bit": 16_000}
+"""That an index can have; beyond, every search would read every vector. Bits: 64,000, but a column 16,000."""
+
 _BYTES: Final = {"vector": 4, "halfvec": 2}
-_OPERATOR_CLASSES: Final = {"cosine": "cosine", "dot": "ip", "euclidean": "l2", "manhattan": "l1"}
 
 
-def operator_class_of(storage: Storage, similarity: Similarity) -> str:
-    """pgvector's operator class of an index that ranks columns of that type by that."""
-    return f"{storage}_{_OPERATOR_CLASSES[similarity]}_ops"
+def most_dimensions(index_type: IndexType | None) -> int:
+    """Dimensions that a space can have where indexes are of this type; None: of whichever keeps the numbers."""
+    return MOST_DIMENSIONS[index_type or "halfvec"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +73,7 @@ class VectorSpace:
     @property
     def storage(self) -> Storage:
         """How its vectors are stored in a new column: as ``halfvec`` where an index of ``vector`` is not possible."""
-        return "vector" if self.dimensions <= _MOST_DIMENSIONS_OF_VECTOR else "halfvec"
+        return "vector" if self.dimensions <= MOST_DIMENSIONS["vector"] else "halfvec"
 
     @property
     def _short_model(self) -> str:
@@ -125,7 +126,7 @@ class SpaceColumn:
         index: name of the column's vector index.
         serving: whether searches are answered from it.
         query_prompt: put before every question, if it was set; None: what the model's files say.
-        similarity: what searches rank by, and the index serves.
+        similarity: what searches rank by.
         storage: type of the column.
     """
 
@@ -141,11 +142,6 @@ class SpaceColumn:
     def vector_bytes(self) -> int:
         """Bytes of the numbers of a stored vector."""
         return _BYTES[self.storage] * self.space.dimensions
-
-    @property
-    def operator_class(self) -> str:
-        """pgvector's operator class of the vector index."""
-        return operator_class_of(self.storage, self.similarity)
 
     def score(self, distance: float) -> float:
         """The similarity of two vectors, higher is nearer, by pgvector's distance between them.

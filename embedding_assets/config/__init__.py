@@ -62,9 +62,9 @@ class EmbeddingConfig(EnvironmentSettings):
     dimensions: int = Field(
         768,
         ge=1,
-        le=4000,
+        le=16_000,
         description="Length of a vector: the model's, or less where that may be. Above 2,000 its numbers have 2 bytes "
-        "instead of 4.",
+        "instead of 4; above 4,000 `EMBEDDING_INDEX_TYPE` must be `bit`.",
     )
     document_prompt: str | None = Field(
         None, description="Put before every document, e.g. `passage: `. Unset: what the model's files say."
@@ -163,11 +163,28 @@ class IndexConfig(EnvironmentSettings):
 
     model_config = SettingsConfigDict(env_prefix="EMBEDDING_INDEX_")
 
+    type: Literal["vector", "halfvec", "bit"] | None = Field(
+        None,
+        description="What the index holds of a vector: numbers of 4 bytes, of 2, or their signs. Unset: what the index "
+        "that is there holds; a new one the numbers of the column.",
+    )
     m: int = Field(16, ge=2, le=100, description="Links of a node in the graph.")
     ef_construction: int = Field(64, ge=4, le=1000, description="Candidates examined while building.")
     ef_search: int = Field(40, ge=1, le=1000, description="Candidates examined while searching.")
-    memory_mb: int = Field(1024, ge=64, le=1_000_000, description="Most `maintenance_work_mem` for a build.")
-    workers: int = Field(2, ge=0, le=64, description="Parallel workers for a build.")
+    memory_mb: int | None = Field(
+        None,
+        ge=64,
+        le=1_000_000,
+        description="Most `maintenance_work_mem` for a build. Unset: half of what is free where the server is on this "
+        "machine; elsewhere its `shared_buffers` or `maintenance_work_mem`, if that is more than 1,024.",
+    )
+    workers: int | None = Field(
+        None,
+        ge=0,
+        le=64,
+        description="Parallel workers for a build. Unset: one for each further core where the server is on this "
+        "machine, elsewhere its `max_parallel_maintenance_workers`.",
+    )
     bloat_ceiling: float = Field(
         1.5, ge=1.1, le=100, description="Size, as a multiple of a fresh index's, above which it is rebuilt."
     )

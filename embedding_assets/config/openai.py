@@ -38,7 +38,7 @@ class OpenAIConfig(EnvironmentSettings):
     organization: str | None = Field(None, description="Organization to bill, where a key belongs to several.")
     project: str | None = Field(None, description="Project to bill.")
     model: str = Field("text-embedding-3-small", min_length=1, description="Model of the API.")
-    dimensions: int = Field(768, ge=1, le=4000, description="Length of a vector; the model must be able to make it.")
+    dimensions: int = Field(768, ge=1, le=16_000, description="Length of a vector; the model must be able to make it.")
     send_dimensions: bool | None = Field(
         None, description="Ask the server for that length. Unset: only for `text-embedding-3-…`, which can shorten."
     )

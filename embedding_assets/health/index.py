@@ -27,7 +27,7 @@ def index_valid(state: IndexState, column: SpaceColumn, config: IndexConfig, emb
         return checks.INDEX_VALID.verdict(True, "nothing is embedded yet")
     passed = state.matches(column, config)
     if passed:
-        found = f"is valid: {column.operator_class}, m={config.m}, ef_construction={config.ef_construction}"
+        found = f"is valid: {state.operator_class}, m={state.m}, ef_construction={state.ef_construction}"
     elif not state.exists:
         found = "does not exist"
     elif not state.valid:
@@ -60,10 +60,17 @@ def recall(measurement: IndexMeasurement, floor: float) -> Verdict:
             "p95_ms": round(search.p95_ms or 0.0, 3),
             "exact_p50_ms": round(search.exact_p50_ms or 0.0, 3),
         },
-        remedy=f"Set EMBEDDING_INDEX_EF_SEARCH={enough}, at which it was enough; or lower EMBEDDING_RECALL_FLOOR"
-        if enough
-        else None,
+        remedy=_remedy(measurement, enough),
     )
+
+
+def _remedy(measurement: IndexMeasurement, enough: int | None) -> str | None:
+    """What else would help than a larger graph, of which the check knows."""
+    if enough:
+        return f"Set EMBEDDING_INDEX_EF_SEARCH={enough}, at which it was enough; or lower EMBEDDING_RECALL_FLOOR"
+    if measurement.index.cast.startswith("bit"):
+        return "Set EMBEDDING_INDEX_TYPE=halfvec, which keeps more of a vector than its signs"
+    return None
 
 
 def recall_drop(measurement: IndexMeasurement, baseline: IndexMeasurement | None, config: IndexConfig) -> Verdict:

@@ -91,6 +91,7 @@ def register_target(target: Target, *, claim: bool) -> Target:
         new_provider=True,
         claim_vectors=claim,
         similarity=target.similarity,
+        index_type=target.settings.index.type,
     )
     return replace(target, column=column)
 

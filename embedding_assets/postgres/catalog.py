@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from psycopg import Error, sql
-from psycopg.errors import DiskFull, DuplicateTable
+from psycopg.errors import DiskFull, DuplicateTable, NumericValueOutOfRange, OutOfMemory
 
 from embedding_assets.errors import DatabaseError
+from embedding_assets.planning import EXACT_SEARCH_ROWS
+from embedding_assets.postgres.estimates import estimate_rows
+from embedding_assets.postgres.index_form import IndexForm, form_to_build, plain_form, possible_forms
 from embedding_assets.postgres.locks import TABLE_LOCK, hold
 from embedding_assets.postgres.partitioned import create_partitioned_index, drop_partitioned_index
 
@@ -18,22 +22,26 @@ if TYPE_CHECKING:
     from embedding_assets.config import IndexConfig
     from embedding_assets.postgres.connection import Connection, Database
     from embedding_assets.postgres.table import Table
-    from embedding_assets.spaces import Similarity, SpaceColumn
+    from embedding_assets.spaces import SpaceColumn
 
 logger = logging.getLogger(__name__)
 
-DISTANCE_OPERATORS: Final[Mapping[Similarity, sql.SQL]] = {
-    "cosine": sql.SQL("<=>"),
-    "dot": sql.SQL("<#>"),
-    "euclidean": sql.SQL("<->"),
-    "manhattan": sql.SQL("<+>"),
-}
-"""pgvector's distances: 1 - cosine, the negative inner product, the Euclidean and the Manhattan distance."""
+_NAME: Final = r'(?:"(?:[^"]|"")+"|[^\s".():]+)'
+_EXPRESSIONS: Final = (
+    re.compile(rf"\(*(?P<column>{_NAME})\)*::(?:{_NAME}\.)?(?P<cast>halfvec\(\d+\))\)*"),
+    re.compile(rf"\(*(?:{_NAME}\.)?binary_quantize\((?P<column>{_NAME})\)\)*::(?P<cast>bit\(\d+\))\)*"),
+)
+"""Expressions over a column as pg_get_indexdef writes them, which may be qualified by pgvector's schema."""
 
 
 @dataclass(frozen=True, slots=True)
 class IndexState:
-    """Definition and state of a vector index, as PostgreSQL's catalog has them."""
+    """Definition and state of a vector index, as PostgreSQL's catalog has them.
+
+    Attributes:
+        column: that is indexed, or is in the expression that is; empty where that is another expression than ours.
+        cast: the type in which the expression ends, such as ``halfvec(768)``; empty for a column itself.
+    """
 
     name: str
     exists: bool
@@ -43,10 +51,30 @@ class IndexState:
     m: int = 0
     ef_construction: int = 0
     method: str = "hnsw"
+    column: str = ""
+    cast: str = ""
+
+    def form(self, column: SpaceColumn) -> IndexForm | None:
+        """The form of index of the space's column that it is; None if it is none."""
+        mine = (self.method, self.column, self.cast, self.operator_class)
+        return next(
+            (form for form in possible_forms(column) if mine == ("hnsw", column.name, form.cast, form.operator_class)),
+            None,
+        )
 
     def matches(self, column: SpaceColumn, config: IndexConfig) -> bool:
-        """True if it is usable and was built as the space needs it and as configured."""
-        return self.valid and self.definition == ("hnsw", column.operator_class, config.m, config.ef_construction)
+        """True if it is usable and was built as the space needs it and as configured, whatever its type if that is not.
+
+        A default that changes thus rebuilds nothing.
+        """
+        form = self.form(column)
+        if not self.valid or form is None or (config.type and form != form_to_build(column, config.type)):
+            return False
+        return (self.m, self.ef_construction) == (config.m, config.ef_construction)
+
+    def vector_bytes(self, column: SpaceColumn) -> int:
+        """Bytes of the numbers that it holds of a vector."""
+        return (self.form(column) or plain_form(column)).vector_bytes
 
     @property
     def status(self) -> Literal["valid", "invalid", "missing"]:
@@ -67,11 +95,11 @@ def describe_index(database: Database, name: str) -> IndexState:
 def describe(connection: Connection, table: Table, name: str) -> IndexState:
     """As ``describe_index``, on a connection at hand."""
     query = """
-        SELECT i.indisvalid,
+        SELECT c.relname, i.indisvalid, o.opcname, coalesce(c.reloptions, '{}'), a.amname, i.indkey[0] = 0,
+               pg_get_indexdef(c.oid, 1, false),
                pg_relation_size(c.oid) + coalesce(
                    (SELECT sum(pg_relation_size(relid)) FROM pg_partition_tree(c.oid) WHERE relid <> c.oid), 0
-               )::bigint,
-               o.opcname, coalesce(c.reloptions, '{}'), a.amname
+               )::bigint
         FROM pg_class c
         JOIN pg_am a ON a.oid = c.relam
         JOIN pg_index i ON i.indexrelid = c.oid
@@ -79,20 +107,66 @@ def describe(connection: Connection, table: Table, name: str) -> IndexState:
         WHERE c.relname = %s AND i.indrelid = to_regclass(format('%%I.%%I', %s::text, %s::text))
     """
     row = connection.execute(query, [name, table.schema, table.name]).fetchone()
-    if row is None:
-        return IndexState(name, exists=False)
-    options = dict(option.split("=", 1) for option in row[3])
+    return IndexState(name, exists=False) if row is None else _state(row)
+
+
+def vector_indexes(connection: Connection, table: Table, column: SpaceColumn) -> list[IndexState]:
+    """The indexes that searches in a space can use, without their sizes: the space's own first, then the most exact."""
+    query = """
+        SELECT c.relname, i.indisvalid, o.opcname, coalesce(c.reloptions, '{}'), a.amname, i.indkey[0] = 0,
+               pg_get_indexdef(c.oid, 1, false)
+        FROM pg_index i
+        JOIN pg_class c ON c.oid = i.indexrelid
+        JOIN pg_am a ON a.oid = c.relam
+        JOIN pg_opclass o ON o.oid = i.indclass[0]
+        WHERE i.indrelid = to_regclass(format('%%I.%%I', %s::text, %s::text)) AND a.amname = 'hnsw'
+          AND i.indisvalid AND i.indpred IS NULL
+        ORDER BY c.relname
+    """
+    rows = connection.execute(query, [table.schema, table.name]).fetchall()
+    states = [state for state in (_state(row) for row in rows) if state.form(column) is not None]
+    return sorted(states, key=lambda state: (state.name != column.index, -state.vector_bytes(column)))
+
+
+def form_for_search(connection: Connection, table: Table, column: SpaceColumn) -> IndexForm | None:
+    """The form of the index that is there, of whatever type, by which a search is worded; None: it is to be exact.
+
+    It is where there is no index, and where the column itself is as quickly read as an index of signs.
+    """
+    found = vector_indexes(connection, table, column)
+    form = found[0].form(column) if found else None
+    if form is not None and form.is_rough and estimate_rows(connection, table) <= EXACT_SEARCH_ROWS:
+        return None
+    return form
+
+
+def _state(row: tuple[Any, ...]) -> IndexState:
+    name, valid, operator_class, options, method, is_expression, key, *size = row
     # An option that was left to its default is not recorded; these are pgvector's.
+    values = {"m": "16", "ef_construction": "64", **dict(option.split("=", 1) for option in options)}
+    column, cast = _parse_key(key) if is_expression else (_unquoted(key), "")
     return IndexState(
         name,
         exists=True,
-        valid=row[0],
-        size_bytes=row[1],
-        operator_class=row[2],
-        m=int(options.get("m", 16)),
-        ef_construction=int(options.get("ef_construction", 64)),
-        method=row[4],
+        valid=valid,
+        size_bytes=size[0] if size else 0,
+        operator_class=operator_class,
+        m=int(values["m"]),
+        ef_construction=int(values["ef_construction"]),
+        method=method,
+        column=column,
+        cast=cast,
     )
+
+
+def _parse_key(key: str) -> tuple[str, str]:
+    """The column and the type of an indexed expression; both empty for any other than ours."""
+    found: Any = next(filter(None, (pattern.fullmatch(key) for pattern in _EXPRESSIONS)), None)
+    return (_unquoted(found["column"]), found["cast"]) if found else ("", "")
+
+
+def _unquoted(name: str) -> str:
+    return name[1:-1].replace('""', '"') if name.startswith('"') else name
 
 
 def parts_of_index(connection: Connection, table: Table, name: str) -> frozenset[str]:
@@ -193,7 +267,7 @@ def create_index(
         else:
             create = sql.SQL("CREATE INDEX CONCURRENTLY {} ON {} {}")
             connection.execute(create.format(sql.Identifier(name), table.relation, definition), [])
-    except DiskFull as error:
+    except (DiskFull, OutOfMemory) as error:
         if settings.get("max_parallel_maintenance_workers", "0") == "0":
             raise not_built(name, error) from None
         # A parallel build takes its memory from /dev/shm, of which a container has 64 MB by default.
@@ -215,6 +289,11 @@ def not_built(name: str, error: Error) -> DatabaseError:
         return DatabaseError(
             f"index {name} was not built: something else in the table's schema has this name, as after a swap of the "
             "table; drop that or give it another name, and run again"
+        )
+    if isinstance(error, NumericValueOutOfRange):
+        return DatabaseError(
+            f"index {name} was not built: a vector has a number that 2 bytes cannot hold; set "
+            "EMBEDDING_INDEX_TYPE=vector, and run again"
         )
     return DatabaseError(f"index {name} was not built: {_reason(error)}; run again to try once more")
 

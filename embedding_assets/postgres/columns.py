@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, Final
 from psycopg import sql
 
 from embedding_assets.errors import ConfigurationError
+from embedding_assets.postgres.catalog import vector_indexes
 from embedding_assets.postgres.trigger import unwatch_removals
-from embedding_assets.spaces import Similarity, Storage, VectorSpace, operator_class_of
+from embedding_assets.spaces import Similarity, SpaceColumn, Storage, VectorSpace
 
 if TYPE_CHECKING:
     from embedding_assets.postgres.connection import Connection
@@ -72,10 +73,10 @@ def take_first_column(
     found = _find(connection, table, table.vectors)
     if found is None:
         _add(connection, table, table.vectors, space.storage, space.dimensions)
-        return _place(connection, table, table.vectors, space.storage, similarity)
-    fits = (found.declared, found.storage == "halfvec") == (space.dimensions, found.storage == "halfvec")
+        return _place(connection, table, _nameless(space, similarity, table.vectors, space.storage))
+    fits = found.declared == space.dimensions
     if found.stored is None:
-        storage = found.storage if fits and found.storage == "halfvec" else space.storage
+        storage = found.storage if fits and (found.storage == "halfvec" or not table.is_own) else space.storage
         if not fits or found.storage != storage:
             if not table.is_own:
                 raise ConfigurationError(
@@ -86,16 +87,21 @@ def take_first_column(
             # Nothing is in it: in its place a new one costs a moment, and another type a rewrite of all rows.
             drop_column(connection, table, table.vectors)
             _add(connection, table, table.vectors, storage, space.dimensions)
-        return _place(connection, table, table.vectors, storage, similarity)
+        return _place(connection, table, _nameless(space, similarity, table.vectors, storage))
     if problem := _unclaimable(table, space, found, setting_of, claim=claim):
         if may_leave:
             return None
         raise ConfigurationError(f"{problem}, or EMBEDDING_NEW_SPACE=true to leave it alone and add another column")
-    return _place(connection, table, table.vectors, found.storage, similarity)
+    return _place(connection, table, _nameless(space, similarity, table.vectors, found.storage))
 
 
-def _place(connection: Connection, table: Table, name: str, storage: Storage, similarity: Similarity) -> Place:
-    return Place(name, storage, index_name(connection, table, name, operator_class_of(storage, similarity)))
+def _place(connection: Connection, table: Table, column: SpaceColumn) -> Place:
+    return Place(column.name, column.storage, index_name(connection, table, column))
+
+
+def _nameless(space: VectorSpace, similarity: Similarity, name: str, storage: Storage) -> SpaceColumn:
+    """A column whose index has no name yet."""
+    return SpaceColumn(space, name, "", serving=False, similarity=similarity, storage=storage)
 
 
 def claim_problem(
@@ -116,7 +122,7 @@ def add_column(
     names = (f"embedding_{slug}" for slug in slugs)
     name = next(name for name in names if name not in taken and _find(connection, table, name) is None)
     _add(connection, table, name, space.storage, space.dimensions)
-    return _place(connection, table, name, space.storage, similarity)
+    return _place(connection, table, _nameless(space, similarity, name, space.storage))
 
 
 def restore_column(connection: Connection, table: Table, name: str, storage: Storage, dimensions: int) -> bool:
@@ -154,11 +160,6 @@ def _unclaimable(
             f"column {column} does not say how long its vectors are, so no index can have it; while nothing else uses "
             f"the table, run ALTER TABLE {table} ALTER COLUMN {column} TYPE {found.storage}({found.stored})"
         )
-    if found.storage == "vector" and space.storage == "halfvec":
-        return (
-            f"column {column} is a vector of {found.stored:,} dimensions, which no index can have; while nothing else "
-            f"uses the table, run ALTER TABLE {table} ALTER COLUMN {column} TYPE halfvec({found.stored})"
-        )
     return None
 
 
@@ -191,28 +192,17 @@ def _add(connection: Connection, table: Table, name: str, storage: Storage, dime
     )
 
 
-def index_name(connection: Connection, table: Table, column: str, operator_class: str) -> str:
-    """The HNSW index of that operator class that the column has, whatever its name; else a name that is free.
+def index_name(connection: Connection, table: Table, column: SpaceColumn) -> str:
+    """The index that searches in the column can use, whatever its name and type; else a name that is free.
 
     Raises:
         ConfigurationError: all names that it could have are taken.
     """
-    row = connection.execute(
-        """
-        SELECT c.relname FROM pg_index i JOIN pg_class c ON c.oid = indexrelid JOIN pg_am m ON m.oid = c.relam
-        JOIN pg_attribute a ON a.attrelid = indrelid AND a.attnum = indkey[0]
-        JOIN pg_opclass o ON o.oid = indclass[0]
-        WHERE indrelid = to_regclass(format('%%I.%%I', %s::text, %s::text)) AND attname = %s AND amname = 'hnsw'
-          AND opcname = %s
-          AND indpred IS NULL AND indisvalid AND octet_length(c.relname::text) <= %s
-          AND position('%%' IN c.relname) = 0 ORDER BY c.relname LIMIT 1
-        """,
-        [table.schema, table.name, column, operator_class, _LONGEST_INDEX],
-    ).fetchone()
-    if row is not None:
-        return str(row[0])
+    for state in vector_indexes(connection, table, column):
+        if len(state.name.encode()) <= _LONGEST_INDEX and "%" not in state.name:
+            return state.name
     # The driver would take a percent sign for a placeholder.
-    base = f"idx_knowledge_{column}" if table.is_own else f"{table.name}_{column}_hnsw".replace("%", "_")
+    base = f"idx_knowledge_{column.name}" if table.is_own else f"{table.name}_{column.name}_hnsw".replace("%", "_")
     if len(base.encode()) > _LONGEST_INDEX:
         base = f"{base.encode()[:40].decode(errors='ignore')}_{hashlib.sha256(base.encode()).hexdigest()[:8]}"
     for number in range(1, 100):

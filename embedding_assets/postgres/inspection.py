@@ -248,8 +248,9 @@ def _check_vector_column(connection: Connection, relation: Relation, name: str) 
 def _vector_indexes(connection: Connection, relation: Relation, column: str) -> tuple[str, ...]:
     rows = connection.execute(
         """
-        SELECT c.relname FROM pg_index i JOIN pg_class c ON c.oid = indexrelid JOIN pg_am m ON m.oid = c.relam
-        JOIN pg_attribute a ON a.attrelid = indrelid AND a.attnum = indkey[0]
+        SELECT DISTINCT c.relname FROM pg_index i JOIN pg_class c ON c.oid = indexrelid JOIN pg_am m ON m.oid = c.relam
+        JOIN pg_depend d ON classid = 'pg_class'::regclass AND objid = indexrelid AND refobjid = indrelid
+        JOIN pg_attribute a ON a.attrelid = indrelid AND a.attnum = refobjsubid
         WHERE indrelid = %s::oid AND attname = %s AND amname = 'hnsw' ORDER BY 1
         """,
         [relation.oid, column],

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from pgvector import Vector
 from psycopg import sql
 
-from embedding_assets.postgres.catalog import DISTANCE_OPERATORS
+from embedding_assets.postgres.catalog import form_for_search
 from embedding_assets.postgres.conditions import Condition, condition_of
+from embedding_assets.postgres.index_form import plain_form
 from embedding_assets.postgres.samples import SAMPLE_ROWS, estimated_rows, table_sample
 
 if TYPE_CHECKING:
@@ -41,45 +42,35 @@ def nearest_chunks(
         index: how thoroughly to search.
         missing_in: only chunks that have no vector in this other space.
 
-    With a filter the index is scanned on until enough rows pass it (hnsw.iterative_scan, pgvector 0.8). That ends at
-    hnsw.max_scan_tuples; what then is missing is looked for without the index.
+    By the index that is there, of whatever type, and by the exact distance among what it finds. With a filter the index
+    is scanned on until enough rows pass it (hnsw.iterative_scan, pgvector 0.8). That ends at hnsw.max_scan_tuples; what
+    then is missing is looked for without the index.
     """
     table = database.table
     conditions: list[sql.Composable] = [_only_in(column, missing_in), table.condition]
     parameters: dict[str, Any] = {"vector": Vector(vector), "k": k}
+    outputs = [table.hash(), table.source(), table.body(), table.header(), table.metadata_of()]
     for number, condition in enumerate(where):
         clause, values = condition_of(table, condition, f"where{number}")
         conditions.append(clause)
         parameters |= values
-    query = sql.SQL("""
-        SELECT {hash}, {source}, {body}, {header}, {metadata}, {column} {operator} %(vector)s::{storage} AS distance
-        FROM {table} k
-        WHERE {conditions}
-        ORDER BY distance LIMIT %(k)s
-    """).format(
-        hash=table.hash(),
-        source=table.source(),
-        body=table.body(),
-        header=table.header(),
-        metadata=table.metadata_of(),
-        table=table.relation,
-        column=sql.Identifier(column.name),
-        storage=sql.Identifier(column.storage),
-        operator=DISTANCE_OPERATORS[column.similarity],
-        conditions=sql.SQL(" AND ").join(conditions),
-    )
+    query = (sql.SQL(", ").join(outputs), sql.SQL("{} k").format(table.relation), sql.SQL(" AND ").join(conditions))
 
     def work(connection: Connection) -> list[tuple[Any, ...]]:
+        form = form_for_search(connection, table, column) or plain_form(column)
+        candidates = form.candidates(k, index.ef_search)
         connection.execute(
             "SELECT set_config('hnsw.ef_search', %s, true), set_config('hnsw.iterative_scan', 'strict_order', true)",
-            [str(min(1000, max(index.ef_search, k)))],
+            [str(min(1000, max(index.ef_search, candidates)))],
         )
-        nearest = connection.execute(query, parameters).fetchall()
-        if len(nearest) < k:
+        rows = connection.execute(form.nearest(*query), parameters | {"candidates": candidates}).fetchall()
+        found = len(rows) if form.is_plain else rows[0][-1] if rows else 0
+        if found < candidates:
             connection.execute("SET LOCAL enable_indexscan = off")
             # Unprepared, since a plan that was prepared would be used again.
-            nearest = connection.execute(query, parameters, prepare=False).fetchall()
-        return nearest
+            rows = connection.execute(plain_form(column).nearest(*query), parameters, prepare=False).fetchall()
+        # Behind the distance is how many candidates there were.
+        return [row[: len(outputs) + 1] for row in rows]
 
     return database.run(work)
 

@@ -22,7 +22,7 @@ from embedding_assets.postgres.columns import (
 )
 from embedding_assets.postgres.locks import TABLE_LOCK, hold, is_loading
 from embedding_assets.postgres.trigger import create_function, watch_removals
-from embedding_assets.spaces import MOST_DIMENSIONS, Similarity, SpaceColumn, VectorSpace
+from embedding_assets.spaces import MOST_DIMENSIONS, IndexType, Similarity, SpaceColumn, VectorSpace, most_dimensions
 
 if TYPE_CHECKING:
     from embedding_assets.postgres.connection import Connection, Database
@@ -120,6 +120,7 @@ def register_space(
     new_provider: bool = False,
     claim_vectors: bool = False,
     similarity: Similarity = "cosine",
+    index_type: IndexType | None = None,
     before: Callable[[], None] = lambda: None,
 ) -> SpaceColumn:
     """The column of ``space``, registered if it is new: ``embedding`` for a table's first space, else one of its own.
@@ -132,6 +133,7 @@ def register_space(
             written to: that its model exists shows with the first answer, and a typing error must not stay.
         claim_vectors: take vectors that an adopted table already holds for ones of this space.
         similarity: what a new space ranks by.
+        index_type: the configured type of indexes, of which one must be able to have the dimensions of a new space.
         before: called before a space is registered that is allowed; what it raises prevents that.
 
     Raises:
@@ -168,11 +170,8 @@ def register_space(
 
     column = database.run(find)
     if column is None:
-        if space.dimensions > MOST_DIMENSIONS:
-            raise ConfigurationError(
-                f"{space.model} makes vectors of {space.dimensions:,} dimensions, and an index can have at most "
-                f"{MOST_DIMENSIONS:,}; choose another model, or shorter vectors where the model can make them"
-            )
+        if space.dimensions > most_dimensions(index_type):
+            raise ConfigurationError(_too_long(space, index_type))
         before()
         with database.session() as session, hold(session, TABLE_LOCK):
             column = database.run(register)
@@ -204,7 +203,7 @@ def settle_columns(database: Database) -> None:
         for column in _select(connection):
             restore_column(connection, table, column.name, column.storage, column.space.dimensions)
             if not describe(connection, table, column.index).exists:
-                name = index_name(connection, table, column.name, column.operator_class)
+                name = index_name(connection, table, column)
                 connection.execute(
                     "UPDATE embedding_spaces SET index_name = %s WHERE name = %s", [name, column.space.name]
                 )
@@ -353,6 +352,18 @@ def _register(
         [space.name, *astuple(space), column.name, column.index, column.serving, column.similarity, column.storage],
     )
     return column
+
+
+def _too_long(space: VectorSpace, index_type: IndexType | None) -> str:
+    larger = next((one for one, most in MOST_DIMENSIONS.items() if most >= space.dimensions), None)
+    remedy = "choose another model, or shorter vectors where the model can make them"
+    if larger is not None:
+        remedy = f"set EMBEDDING_INDEX_TYPE={larger}, which can have {MOST_DIMENSIONS[larger]:,}, or {remedy}"
+    kind = f" with EMBEDDING_INDEX_TYPE={index_type}" if index_type else ""
+    return (
+        f"{space.model} makes vectors of {space.dimensions:,} dimensions, and an index{kind} can have at most "
+        f"{most_dimensions(index_type):,}; {remedy}"
+    )
 
 
 def _mismatch(space: VectorSpace, known: list[SpaceColumn]) -> str:

@@ -48,10 +48,10 @@ def local_space(files: ModelFiles, config: EmbeddingConfig) -> VectorSpace:
     dimensions = files.dimensions or config.dimensions
     if config.dimensions < dimensions and files.may_be_cut:
         dimensions = config.dimensions
-    if dimensions > MOST_DIMENSIONS:
+    if dimensions > max(MOST_DIMENSIONS.values()):
         raise ConfigurationError(
-            f"{files.name} makes vectors of {dimensions:,} dimensions, and an index can have at most "
-            f"{MOST_DIMENSIONS:,}; choose another EMBEDDING_MODEL_NAME"
+            f"{files.name} makes vectors of {dimensions:,} dimensions, and a column can have at most "
+            f"{max(MOST_DIMENSIONS.values()):,}; choose another EMBEDDING_MODEL_NAME"
         )
     if dimensions != config.dimensions:
         raise ConfigurationError(

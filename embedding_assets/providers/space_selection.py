@@ -97,7 +97,7 @@ def select_for_run(settings: Settings, database: Database, provider: EmbeddingPr
     """
     embedding = settings.embedding
     if provider is not None:
-        column = register_space(database, provider.space, new_space=embedding.new_space)
+        column = register_space(database, provider.space, new_space=embedding.new_space, index_type=settings.index.type)
         column = adjust_space(database, column, query_prompt=None, similarity=embedding.similarity)
         return Selection(settings, column, database, provider)
     columns = list_spaces(database)
@@ -115,6 +115,7 @@ def select_for_run(settings: Settings, database: Database, provider: EmbeddingPr
         new_provider=True,
         claim_vectors=_names_model(settings),
         similarity=similarity,
+        index_type=settings.index.type,
         before=lambda: contacted.append(_make_contact(followed, database)),
     )
     column = adjust_space(database, column, query_prompt=embedding.query_prompt, similarity=embedding.similarity)

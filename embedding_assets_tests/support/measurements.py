@@ -13,7 +13,8 @@ NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
 
 def index_state(**changes: object) -> IndexState:
     """An index that is valid and has the default definition."""
-    built = {"exists": True, "valid": True, "operator_class": "vector_cosine_ops", "m": 16, "ef_construction": 64}
+    built = {"exists": True, "valid": True, "operator_class": "vector_cosine_ops", "m": 16, "ef_construction": 64,
+             "column": "embedding"}  # fmt: skip
     return IndexState("idx", **{**built, **changes})
 
 

@@ -18,7 +18,9 @@ from embedding_assets.postgres.catalog import (
     not_built,
 )
 from embedding_assets.postgres.index.progress import OnBuildProgress, watch_build
+from embedding_assets.postgres.index.resources import choose_resources
 from embedding_assets.postgres.index.size import graph_memory_mb, index_bloat, is_bloated
+from embedding_assets.postgres.index_form import IndexForm, form_to_build
 from embedding_assets.postgres.locks import TABLE_LOCK, hold
 from embedding_assets.postgres.server_version import read_limits
 
@@ -33,9 +35,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 RepairReason = Literal["missing", "invalid", "differs", "bloated"]
-
-_WORKER_MEMORY_MB: Final = 32
-"""PostgreSQL starts a worker only for this much of maintenance_work_mem, and as much for the leader."""
 
 _PARALLEL_FROM: Final = "256kB"
 """Size of a table from which its index is built in parallel, a few hundred chunks. PostgreSQL's 8 MB do not count the
@@ -91,21 +90,21 @@ def _build_vector_index(
     if reason is None:
         drop_index(connection, table, successor)
         return None
-    definition = sql.SQL("USING hnsw ({} {}) WITH (m = {}, ef_construction = {})").format(
-        sql.Identifier(column.name),
-        sql.Identifier(column.operator_class),
+    form = form_to_build(column, config.type)
+    definition = sql.SQL("USING hnsw ({}) WITH (m = {}, ef_construction = {})").format(
+        form.key,
         sql.Literal(config.m),
         sql.Literal(config.ef_construction),
     )
     started = time.monotonic()
     if state.valid:
-        _log_replacement(column, state, reason, index_bloat(state, vectors, column.vector_bytes))
+        _log_replacement(column, state, reason, index_bloat(state, vectors, state.vector_bytes(column)))
     # PostgreSQL completes a build whose process has died meanwhile.
     left = describe(connection, table, successor)
     if not state.valid or repair_reason(left, column, config, vectors) is not None:
         drop_index(connection, table, successor)
         try:
-            settings = _prepare_build(connection, table, column, config, vectors, replaces=state.valid)
+            settings = _prepare_build(connection, table, form, config, vectors, replaces=state.valid)
         except Error as error:
             raise not_built(column.index, error) from None
         with watch_build(database, connection, column.index, vectors, on_progress):
@@ -144,7 +143,7 @@ def repair_reason(state: IndexState, column: SpaceColumn, config: IndexConfig, v
         return "invalid"
     if not state.matches(column, config):
         return "differs"
-    bloat = index_bloat(state, vectors, column.vector_bytes)
+    bloat = index_bloat(state, vectors, state.vector_bytes(column))
     return "bloated" if is_bloated(state.size_bytes, bloat, config.bloat_ceiling) else None
 
 
@@ -159,7 +158,7 @@ def _log_replacement(column: SpaceColumn, state: IndexState, reason: RepairReaso
 
 
 def _prepare_build(
-    connection: Connection, table: Table, column: SpaceColumn, config: IndexConfig, vectors: int, *, replaces: bool
+    connection: Connection, table: Table, form: IndexForm, config: IndexConfig, vectors: int, *, replaces: bool
 ) -> dict[str, str]:
     """Clear away what the load left, and choose the settings of the build by what there is to index."""
     # Every vector written has left a dead row. Now this takes a moment; with the index there it would have to be
@@ -171,16 +170,17 @@ def _prepare_build(
         else "VACUUM (ANALYZE, TRUNCATE false) {}"
     )
     connection.execute(sql.SQL(vacuum).format(table.relation), [])
-    workers = config.workers if limits.builds_in_parallel else 0
-    wanted = graph_memory_mb(vectors, column.vector_bytes, config.m)
-    memory = min(config.memory_mb, max(wanted, _WORKER_MEMORY_MB * (workers + 1)))
+    wanted = graph_memory_mb(vectors, form.vector_bytes, config.m)
+    workers, memory = choose_resources(connection, config, wanted, in_parallel=limits.builds_in_parallel)
+    index = form.column.index
     logger.info(
-        "building %s over %d vectors with up to %d workers and %d MB",
-        column.index,
+        "building %s of type %s over %d vectors with up to %d workers and %d MB",
+        index,
+        form.type,
         vectors,
         workers,
         memory,
-        extra={"index": column.index, "vectors": vectors, "memory_mb": memory},
+        extra={"index": index, "type": form.type, "vectors": vectors, "workers": workers, "memory_mb": memory},
     )
 
     def explain(notice: Diagnostic) -> None:
@@ -188,10 +188,10 @@ def _prepare_build(
             logger.warning(
                 "the graph of %s does not fit into %d MB, which slows its build down; "
                 "set EMBEDDING_INDEX_MEMORY_MB to %d if the database server has that much to spare",
-                column.index,
+                index,
                 memory,
                 wanted,
-                extra={"index": column.index, "memory_mb": memory, "wanted_mb": wanted},
+                extra={"index": index, "memory_mb": memory, "wanted_mb": wanted},
             )
 
     connection.add_notice_handler(explain)

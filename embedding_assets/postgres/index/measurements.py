@@ -91,7 +91,7 @@ def measure_index(
         measured_at=datetime.now(UTC),
         ef_search=config.ef_search,
         index=index,
-        bloat=index_bloat(index, vectors.count, column.vector_bytes),
+        bloat=index_bloat(index, vectors.count, index.vector_bytes(column)),
         search=search,
         vectors=vectors,
         built=built,
@@ -145,7 +145,7 @@ def _as_of_today(
     return replace(
         measured,
         index=replace(measured.index, size_bytes=index.size_bytes),
-        bloat=index_bloat(index, vectors.count, column.vector_bytes),
+        bloat=index_bloat(index, vectors.count, index.vector_bytes(column)),
         search=replace(measured.search, planner_uses_index=uses_index),
         vectors=vectors,
     )

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Final
 from psycopg import errors as pg
 from psycopg import sql
 
-from embedding_assets.postgres.catalog import DISTANCE_OPERATORS, parts_of_index
+from embedding_assets.postgres.catalog import describe, form_for_search, parts_of_index
+from embedding_assets.postgres.index_form import plain_form
 from embedding_assets.postgres.samples import table_sample
 
 if TYPE_CHECKING:
@@ -92,6 +93,15 @@ def _sample(connection: Connection, table: Table, column: SpaceColumn, size: int
     return [StoredQuery(*row) for row in rows]
 
 
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """A way of searching: the query, the settings it is made under, the candidates it asks an index for."""
+
+    statement: sql.Composed
+    configure: Callable[[Connection], None]
+    candidates: int
+
+
 class NeighbourSearch:
     """Searches for the ``k`` nearest rows of stored vectors, their own left out.
 
@@ -99,25 +109,29 @@ class NeighbourSearch:
     """
 
     def __init__(self, database: Database, column: SpaceColumn, k: int) -> None:
+        table = database.table
         self._database = database
-        self._indexes = database.run(lambda connection: parts_of_index(connection, database.table, column.index))
+        self._column = column
         self._k = k
+        self._indexes, state = database.run(
+            lambda connection: (
+                parts_of_index(connection, table, column.index),
+                describe(connection, table, column.index),
+            )
+        )
+        self._form = state.form(column) or plain_form(column)
         vectors = sql.Identifier(column.name)
-        nearest = sql.SQL("""
-            SELECT {hash}, {column} {operator} %(vector)s AS distance, {further} FROM {table} k
-            WHERE {column} IS NOT NULL ORDER BY distance LIMIT %(limit)s
-        """)
-        parts = {
-            "hash": sql.SQL("{} AS chunk_hash").format(database.table.hash()),
-            "column": vectors,
-            "operator": DISTANCE_OPERATORS[column.similarity],
-            "table": database.table.relation,
-        }
-        self._by_index = nearest.format(**parts, further=sql.SQL("0"))
+        rows = (sql.SQL("{} k").format(table.relation), sql.SQL("{} IS NOT NULL").format(vectors))
+        chunk_hash = sql.SQL("{} AS chunk_hash").format(table.hash())
+        self._by_index = sql.SQL("SELECT chunk_hash, embedding_distance, 0 FROM ({}) AS nearest").format(
+            self._form.nearest(chunk_hash, *rows)
+        )
         # In a query around it, so that the cosine is computed for the nearest rows only.
-        self._exact = sql.SQL(
-            "SELECT chunk_hash, distance, coalesce(1 - nullif(vector <=> %(vector)s, 'NaN'), 0) FROM ({}) AS nearest"
-        ).format(nearest.format(**parts, further=sql.SQL("{} AS vector").format(vectors)))
+        exact = sql.SQL(
+            "SELECT chunk_hash, embedding_distance, coalesce(1 - nullif(vector <=> %(vector)s, 'NaN'), 0) "
+            "FROM ({}) AS nearest"
+        ).format(plain_form(column).nearest(sql.SQL("{}, {} AS vector").format(chunk_hash, vectors), *rows))
+        self._exactly = _Way(exact, _forbid_indexes, k + 1)
 
     def exact(
         self,
@@ -130,7 +144,7 @@ class NeighbourSearch:
 
         Not even a single query lasts longer than ``seconds`` in all; it is cancelled then, and left out.
         """
-        return self._answers(self._exact, queries, _forbid_indexes, enough, seconds)
+        return self._answers(self._exactly, queries, enough, seconds)
 
     def by_index(
         self,
@@ -146,26 +160,37 @@ class NeighbourSearch:
             _force_index(connection)
             self._configure_search(connection, ef_search)
 
-        return self._answers(self._by_index, queries, configure, enough, seconds)
+        way = _Way(self._by_index, configure, self._candidates(ef_search))
+        return self._answers(way, queries, enough, seconds)
 
     def planner_uses_index(self, query: StoredQuery, ef_search: int) -> bool:
-        """True if PostgreSQL answers a search by this index of its own accord."""
-        read = self._indexes_read(
-            self._by_index, query, lambda connection: self._configure_search(connection, ef_search)
+        """True if PostgreSQL answers a search by this index of its own accord, and one asks it to."""
+        database = self._database
+        asked = database.run(lambda connection: form_for_search(connection, database.table, self._column))
+        if asked != self._form:
+            return False
+        way = _Way(
+            self._by_index,
+            lambda connection: self._configure_search(connection, ef_search),
+            self._candidates(ef_search),
         )
-        return not self._indexes.isdisjoint(read)
+        return not self._indexes.isdisjoint(self._indexes_read(way, query))
 
     def can_use_index(self, query: StoredQuery) -> bool:
         """True if ``by_index`` reads this index."""
-        return not self._indexes.isdisjoint(self._indexes_read(self._by_index, query, _force_index))
+        way = _Way(self._by_index, _force_index, self._candidates(0))
+        return not self._indexes.isdisjoint(self._indexes_read(way, query))
 
     def is_exact(self, query: StoredQuery) -> bool:
         """True if ``exact`` reads no index at all."""
-        return not self._indexes_read(self._exact, query, _forbid_indexes)
+        return not self._indexes_read(self._exactly, query)
+
+    def _candidates(self, ef_search: int) -> int:
+        return self._form.candidates(self._k + 1, ef_search + 1)
 
     def _configure_search(self, connection: Connection, ef_search: int) -> None:
         # As a search does.
-        value = min(_LARGEST_EF_SEARCH, max(ef_search, self._k) + 1)
+        value = min(_LARGEST_EF_SEARCH, max(ef_search + 1, self._candidates(ef_search)))
         connection.execute(
             "SELECT set_config('hnsw.ef_search', %s, true), set_config('hnsw.iterative_scan', 'strict_order', true)",
             [str(value)],
@@ -173,9 +198,8 @@ class NeighbourSearch:
 
     def _answers(
         self,
-        statement: sql.Composed,
+        way: _Way,
         queries: Sequence[StoredQuery],
-        configure: Callable[[Connection], None],
         enough: Callable[[int], bool],
         seconds: float,
     ) -> list[Answer]:
@@ -184,7 +208,7 @@ class NeighbourSearch:
 
         def work(connection: Connection) -> tuple[list[Answer], bool]:
             """A portion of the answers, and whether there is time for more."""
-            configure(connection)
+            way.configure(connection)
             portion: list[Answer] = []
             started = time.monotonic()
             for query in queries[len(answers) :]:
@@ -192,7 +216,7 @@ class NeighbourSearch:
                     # Within a savepoint: what is cancelled must not take the others with it.
                     with connection.transaction():
                         _limit(connection, deadline - time.monotonic())
-                        portion.append(self._answer(connection, statement, query))
+                        portion.append(self._answer(connection, way, query))
                 except pg.QueryCanceled:
                     if time.monotonic() < deadline:  # by somebody else
                         raise
@@ -207,28 +231,26 @@ class NeighbourSearch:
             answers += portion
         return answers
 
-    def _answer(self, connection: Connection, statement: sql.Composed, query: StoredQuery) -> Answer:
+    def _answer(self, connection: Connection, way: _Way, query: StoredQuery) -> Answer:
         started = time.perf_counter()
         # Unprepared: the plan of a prepared query is kept when the settings that decide it change.
-        rows = connection.execute(statement, self._parameters(query), prepare=False).fetchall()
+        rows = connection.execute(way.statement, self._parameters(way, query), prepare=False).fetchall()
         milliseconds = (time.perf_counter() - started) * 1000
         others = [row for row in rows if row[0] != query.chunk_hash][: self._k]
         return Answer([row[1] for row in others], milliseconds, max((row[2] for row in others), default=0.0))
 
-    def _indexes_read(
-        self, statement: sql.Composed, query: StoredQuery, configure: Callable[[Connection], None]
-    ) -> set[str]:
-        explain = sql.SQL("EXPLAIN (FORMAT JSON) {}").format(statement)
+    def _indexes_read(self, way: _Way, query: StoredQuery) -> set[str]:
+        explain = sql.SQL("EXPLAIN (FORMAT JSON) {}").format(way.statement)
 
         def work(connection: Connection) -> Any:
-            configure(connection)
-            return connection.execute(explain, self._parameters(query), prepare=False).fetchone()
+            way.configure(connection)
+            return connection.execute(explain, self._parameters(way, query), prepare=False).fetchone()
 
         plan = self._database.run(work)[0][0]["Plan"]
         return {node["Index Name"] for node in _nodes(plan) if "Index Name" in node}
 
-    def _parameters(self, query: StoredQuery) -> dict[str, Any]:
-        return {"vector": query.vector, "limit": self._k + 1}
+    def _parameters(self, way: _Way, query: StoredQuery) -> dict[str, Any]:
+        return {"vector": query.vector, "k": self._k + 1, "candidates": way.candidates}
 
 
 def _limit(connection: Connection, seconds: float) -> None:

@@ -1,9 +1,11 @@
 """A table of the user's from end to end: adopted, embedded, edited, searched, and left as it was."""
 
+from dataclasses import replace
+
 import psycopg
 import pytest
 
-from embedding_assets.config import Settings, TableConfig
+from embedding_assets.config import IndexConfig, Settings, TableConfig
 from embedding_assets.errors import ConfigurationError, TableNotAdoptedError
 from embedding_assets.health.judge import judge_embeddings
 from embedding_assets.postgres.adopting import plan_adoption, undo_adoption
@@ -14,7 +16,7 @@ from embedding_assets.postgres.connection import Database
 from embedding_assets.postgres.index.lifecycle import build_indexes
 from embedding_assets.postgres.spaces import register_space, serving_space
 from embedding_assets.retrieval import search
-from embedding_assets_tests.support.fakes import FakeProvider
+from embedding_assets_tests.support.fakes import FAKE_SPACE, FakeProvider
 from embedding_assets_tests.support.shop import BIGINT, SHOPS, SPACE, Shop, adopt_shop, embed, fill, opened, stale
 
 
@@ -215,6 +217,42 @@ def test_an_index_that_is_there_is_taken_over(settings: Settings, beside: psycop
     indexes = beside.execute("SELECT indexname FROM pg_indexes WHERE tablename = 'notes' ORDER BY 1").fetchall()
     assert indexes == [("notes_pkey",), ("theirs",)]
     assert beside.execute("SELECT count(vec) FROM notes").fetchone() == (50,)
+
+
+@pytest.mark.parametrize(
+    ("key", "kind"),
+    [
+        ('("Vec 1"::halfvec(8)) halfvec_cosine_ops', "halfvec"),
+        ('(binary_quantize("Vec 1")::bit(8)) bit_hamming_ops', "bit"),
+    ],
+)
+def test_an_index_of_an_expression_is_taken_over(settings: Settings, beside: psycopg.Connection, key: str, kind: str):
+    fill(beside, BIGINT, 50)
+    beside.execute("CREATE EXTENSION IF NOT EXISTS vector")
+    beside.execute('ALTER TABLE notes ADD COLUMN "Vec 1" vector(8)')
+    beside.execute(f"CREATE INDEX theirs ON notes USING hnsw ({key})".encode())
+    adopted = adopt_shop(settings, BIGINT, column="Vec 1")
+    with opened(adopted) as database:
+        embed(adopted, database)
+        column = serving_space(database)
+        assert column.index == "theirs"
+        [report] = build_indexes(database, column, adopted.index)
+        assert report.build_seconds is None
+        assert report.state.form(column).type == kind
+        [report] = build_indexes(database, column, IndexConfig(type="vector"))
+        assert (report.state.name, report.state.form(column).type) == ("theirs", "vector")
+        undo_adoption(database, "notes")
+    indexes = beside.execute("SELECT indexname FROM pg_indexes WHERE tablename = 'notes' ORDER BY 1").fetchall()
+    assert indexes == [("notes_pkey",), ("theirs",)]
+
+
+def test_an_empty_column_for_long_vectors_is_taken_as_it_is(settings: Settings, beside: psycopg.Connection):
+    fill(beside, BIGINT, 3)
+    beside.execute("ALTER TABLE notes ADD COLUMN vec vector(3072)")
+    adopted = adopt_shop(settings, BIGINT, column="vec")
+    with opened(adopted) as database:
+        column = register_space(database, replace(FAKE_SPACE, dimensions=3072))
+        assert (column.name, column.storage) == ("vec", "vector")
 
 
 def test_an_index_with_other_parameters_is_replaced_under_its_own_name(settings: Settings, beside: psycopg.Connection):
