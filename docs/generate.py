@@ -199,6 +199,8 @@ def scaling() -> str:
     others = dict.fromkeys(place(result, remark=False) for result in (write, *encodings.values()))
     parts.append(paragraph("Rates of embedding and writing: " + " ".join(others)))
     return "\n\n".join(parts)
+
+
 def index_types() -> str:
     """What each type of an index takes, and finds."""
     result = _result("index")

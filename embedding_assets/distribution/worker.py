@@ -151,10 +151,6 @@ class Worker:
             )
         selection = Selection(order.space_settings.restore(), order.column, database)
         provider = selection.open_provider()
-        if order.column.space.provider == "local":
-            from embedding_assets.encoder.torch_threads import set_torch_threads
-
-            set_torch_threads(order.threads)
         seconds = provider.load()
         self._work = settings, database, replace(selection, provider=provider)
         return seconds

@@ -29,7 +29,10 @@ _USUAL: Final[dict[str, Callable[[], nn.Module]]] = {
 
 
 def activation_layer(name: str) -> nn.Module:
-    """The function as a layer, which may overwrite what it is given; only an unusual one takes the library, which takes seconds to import."""
+    """The function as a layer, which may overwrite what it is given.
+
+    Only for an unusual one the library is imported, which takes seconds.
+    """
     if name in _USUAL:
         return _USUAL[name]()
     from transformers.activations import ACT2FN

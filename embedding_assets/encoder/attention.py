@@ -49,7 +49,7 @@ def attend_fused(projected: Tensor, *, texts: Texts, bias: Tensor | None) -> Ten
     attended = []
     for part, (count, tokens) in _parts(projected, texts):
         mask = None if bias is None else bias[..., :tokens, :tokens]
-        attended.append(attend_padded(part.unflatten(0, (count, tokens)), mask=mask).flatten(0, 1))
+        attended.append(attend_padded(part.view(count, tokens, *part.shape[1:]), mask=mask).flatten(0, 1))
     return torch.cat(attended)
 
 
@@ -72,7 +72,7 @@ def attend_by_products(projected: Tensor, *, texts: Texts, bias: Tensor | None) 
 
 
 def _parts(projected: Tensor, texts: Texts) -> zip[tuple[Tensor, tuple[int, int]]]:
-    return zip(projected.split([count * tokens for count, tokens in texts]), texts, strict=True)
+    return zip(torch.split(projected, [count * tokens for count, tokens in texts]), texts, strict=True)
 
 
 @cache

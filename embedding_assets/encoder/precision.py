@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
@@ -112,18 +113,31 @@ def _product_seconds(dtype: torch.dtype, *, packed: bool) -> float:
     """The least of several tries: whatever else runs on the machine only ever adds."""
     import torch
 
-    left, right = torch.ones(512, 768, dtype=dtype), torch.ones(3072, 768, dtype=dtype)
+    rows, multiply = torch.ones(512, 768, dtype=dtype), layer_product(dtype, packed=packed)
     seconds = []
-    with torch.inference_mode():
-        weight = torch.ops.mkldnn._reorder_linear_weight(right) if packed else right
-        for _ in range(5):
-            started = time.perf_counter()
-            if packed:
-                torch.ops.mkldnn._linear_pointwise(left, weight, None, "none", [], "none")
-            else:
-                torch.nn.functional.linear(left, weight)
-            seconds.append(time.perf_counter() - started)
+    for _ in range(5):
+        started = time.perf_counter()
+        multiply(rows)
+        seconds.append(time.perf_counter() - started)
     return min(seconds)
+
+
+def layer_product(dtype: torch.dtype, *, packed: bool) -> Callable[[torch.Tensor], torch.Tensor]:
+    """A product as large as a layer's, of rows of 768 features, on weights laid out for oneDNN or as they are."""
+    import torch
+
+    weight = torch.ones(3072, 768, dtype=dtype)
+    if packed:
+        weight = torch.ops.mkldnn._reorder_linear_weight(weight)
+
+    def multiply(rows: torch.Tensor) -> torch.Tensor:
+        with torch.inference_mode():
+            if not packed:
+                return torch.nn.functional.linear(rows, weight)
+            product: torch.Tensor = torch.ops.mkldnn._linear_pointwise(rows, weight, None, "none", [], "none")
+            return product
+
+    return multiply
 
 
 def tiles_are_broken() -> bool:

@@ -16,6 +16,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache
 from typing import TYPE_CHECKING, Final
 
+from embedding_assets.encoder.precision import layer_product, packing_is_faster
 from embedding_assets.encoder.threads import compute_with
 
 if TYPE_CHECKING:
@@ -172,12 +173,8 @@ def _rates(threads: int, precision: Precision) -> tuple[float, float]:
     import torch
 
     dtype: torch.dtype = getattr(torch, precision)
-    weight = torch.ones(3072, 768, dtype=dtype)
+    multiply = layer_product(dtype, packed=packing_is_faster(dtype))
     inputs = [torch.ones(_ROWS[precision], 768, dtype=dtype) for _ in range(threads)]
-
-    def multiply(rows: torch.Tensor) -> torch.Tensor:
-        with torch.inference_mode():
-            return torch.nn.functional.linear(rows, weight)
 
     with _pool("probe-team", 1, threads) as team, _pool("probe-stream", threads, 1) as streams:
         together, side_by_side = [], []

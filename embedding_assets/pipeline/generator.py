@@ -217,7 +217,7 @@ class _SpaceRun:
                 self._locks,
                 limit=max(self._config.window_size, self._provider.window_texts),
                 also_in=self._also_in,
-                prepare=self._provider.prepare if isinstance(self._provider, PreparingProvider) else _unprepared,
+                prepare=self._provider.prepare if isinstance(self._provider, PreparingProvider) else lambda _: None,
             )
             fetcher = stack.enter_context(ThreadPoolExecutor(1, "fetch"))
             writer = Writer(stack.enter_context(ThreadPoolExecutor(1, "write")), self._commit, self._note_written)
@@ -398,7 +398,3 @@ class _SpaceRun:
             prefixes={prefix: PrefixStats(**counts) for prefix, counts in sorted(self._counts.items())},
         )
         self._keep_stats(self.stats)
-
-
-def _unprepared(_: Sequence[str]) -> None:
-    """Nothing can be done ahead."""

@@ -254,6 +254,8 @@ def test_on_a_cluster_one_run_spreads_the_work(table, instance, monkeypatch):
     monkeypatch.setenv("EMBEDDING_RAY_ADDRESS", "10.0.0.5:6379")
     insert(table, ["0", "4", "a"])
     assert tick(instance) == ["0-a"]
+
+
 def test_a_large_backlog_is_spread_over_as_many_runs_as_wanted(table, instance, monkeypatch):
     insert(table, "0123456789abcdef")
     assert tick(instance) == ["0-f"]
