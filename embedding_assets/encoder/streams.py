@@ -188,18 +188,15 @@ def _rates(threads: int, precision: Precision) -> tuple[float, float]:
 
     # By the threads that compute later: MKL keeps buffers for each thread that has multiplied.
     streams = streams_of(threads)
-    together, side_by_side = [], []
+    together: list[float] = []
+    side_by_side: list[float] = []
     for _ in range(_TRIES + 1):
-        for values, apart in ((together, False), (side_by_side, True)):
-            values.append(_seconds(lambda apart=apart: streams.multiply(multiply, inputs, side_by_side=apart)))  # type: ignore[misc]
+        for seconds, apart in ((together, False), (side_by_side, True)):
+            started = time.perf_counter()
+            streams.multiply(multiply, inputs, side_by_side=apart)
+            seconds.append(time.perf_counter() - started)
     # The first starts the threads. Whatever else runs on the machine only ever adds to the others.
     return threads / min(together[1:]), threads / min(side_by_side[1:])
-
-
-def _seconds(work: Callable[[], object]) -> float:
-    started = time.perf_counter()
-    work()
-    return time.perf_counter() - started
 
 
 def _pool(name: str, size: int, threads: int) -> ThreadPoolExecutor:
