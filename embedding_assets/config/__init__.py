@@ -102,8 +102,8 @@ class EmbeddingConfig(EnvironmentSettings):
     batch_tokens: int | None = Field(
         None,
         ge=64,
-        description="Most padded tokens in one forward pass. Unset: 32,768 on a GPU; on a CPU 384 to 768 where "
-        "batches are computed side by side, else 384, or 2,048 in bfloat16.",
+        description="Most padded tokens in one forward pass. Unset: 32,768 on a GPU; on a CPU 384, or in bfloat16 "
+        "2,048, and 768 where batches are computed side by side.",
     )
     window_size: int = Field(2048, ge=1, le=100_000, description="Chunks fetched and ordered by length together.")
     commit_seconds: float = Field(2.0, gt=0, le=600, description="Embedded chunks are committed at least this often.")

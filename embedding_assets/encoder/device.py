@@ -14,10 +14,7 @@ _CPU_BATCH_TOKENS: Final = {"float32": 384, "bfloat16": 2048}
 """Matrix units want large products; vector units are as fast on small ones, which keep a full-size MPNet below 1 GB."""
 
 _STREAM_TOKENS: Final = 768
-"""One thread is as fast on these as on more, which would not fit into its cache."""
-
-_ALL_STREAMS_TOKENS: Final = 8 * 768
-"""With more streams each has less, down to the least that is fast: all of them hold temporaries at once."""
+"""One thread is as fast on these as on more, and all streams hold temporaries at once."""
 
 _GPU_BATCH_TOKENS: Final = 32_768
 
@@ -54,9 +51,8 @@ def default_batch_tokens(device: str, precision: Precision, streams: int = 1) ->
     """Padded tokens of a forward pass that suit a device, on which so many are computed side by side."""
     if device != "cpu":
         return _GPU_BATCH_TOKENS
-    if streams == 1:
-        return _CPU_BATCH_TOKENS[precision]
-    return max(_CPU_BATCH_TOKENS["float32"], min(_STREAM_TOKENS, _ALL_STREAMS_TOKENS // streams))
+    most = _CPU_BATCH_TOKENS[precision]
+    return most if streams == 1 else min(most, _STREAM_TOKENS)
 
 
 def default_batch_texts(device: str) -> int:

@@ -122,6 +122,13 @@ class Streams:
         computation.future.add_done_callback(self._done)
         return computation
 
+    def multiply(
+        self, work: Callable[[torch.Tensor], torch.Tensor], inputs: list[torch.Tensor], *, side_by_side: bool
+    ) -> None:
+        """Do the same with each input, and wait for all."""
+        for _ in (self._single if side_by_side else self._team).map(work, inputs):
+            pass
+
     def close(self) -> None:
         """End the threads once they have computed what was begun."""
         for pool in (self._team, self._single, self._urgent):
@@ -176,19 +183,17 @@ def _rates(threads: int, precision: Precision) -> tuple[float, float]:
     multiply = layer_product(dtype, packed=packing_is_faster(dtype))
     inputs = [torch.ones(_ROWS[precision], 768, dtype=dtype) for _ in range(threads)]
 
-    with _pool("probe-team", 1, threads) as team, _pool("probe-stream", threads, 1) as streams:
-        together, side_by_side = [], []
-        for _ in range(_TRIES + 1):
-            together.append(_seconds(lambda: list(team.map(multiply, inputs))))
-            side_by_side.append(_seconds(lambda: list(streams.map(multiply, inputs))))
+    # By the threads that compute later: MKL keeps buffers for each thread that has multiplied.
+    streams = streams_of(threads)
+    together: list[float] = []
+    side_by_side: list[float] = []
+    for _ in range(_TRIES + 1):
+        for seconds, apart in ((together, False), (side_by_side, True)):
+            started = time.perf_counter()
+            streams.multiply(multiply, inputs, side_by_side=apart)
+            seconds.append(time.perf_counter() - started)
     # The first starts the threads. Whatever else runs on the machine only ever adds to the others.
     return threads / min(together[1:]), threads / min(side_by_side[1:])
-
-
-def _seconds(work: Callable[[], object]) -> float:
-    started = time.perf_counter()
-    work()
-    return time.perf_counter() - started
 
 
 def _pool(name: str, size: int, threads: int) -> ThreadPoolExecutor:

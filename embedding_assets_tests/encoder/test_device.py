@@ -89,3 +89,8 @@ def test_default_batch_texts():
 )
 def test_width_multiple(device: str, precision: Precision, multiple: int):
     assert width_multiple(device, precision) == multiple
+
+
+def test_batches_of_streams_are_no_larger_than_those_of_a_team():
+    assert default_batch_tokens("cpu", "float32", 8) == default_batch_tokens("cpu", "float32")
+    assert default_batch_tokens("cpu", "bfloat16", 8) < default_batch_tokens("cpu", "bfloat16")

@@ -99,4 +99,5 @@ def test_what_multiplies_faster(together: float, apart: float, suits: bool, monk
 def test_this_machine_is_measured():
     together, apart = streams._rates(2, "float32")
     assert 0.02 < together / apart < 50
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("compute-probe")]
+    streams.end_streams()
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("compute-")]
