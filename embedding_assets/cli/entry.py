@@ -5,14 +5,15 @@ from __future__ import annotations
 import sys
 
 from embedding_assets.cli.stopping import exit_status, heed_termination
+from embedding_assets.imports import without_collection
 
 
 def main() -> None:
     """Run the command line; being stopped is one line and an exit status."""
     heed_termination()
     try:
-        from embedding_assets.cli.app import main as run
-
+        with without_collection():
+            from embedding_assets.cli.app import main as run
         run()
     except KeyboardInterrupt as stop:
         sys.stderr.write("Stopped.\n")
