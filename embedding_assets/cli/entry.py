@@ -6,6 +6,7 @@ import sys
 
 from embedding_assets.cli.stopping import exit_status, heed_termination
 from embedding_assets.encoder.threads import let_threads_sleep
+from embedding_assets.imports import without_collection
 
 
 def main() -> None:
@@ -13,8 +14,8 @@ def main() -> None:
     heed_termination()
     let_threads_sleep()
     try:
-        from embedding_assets.cli.app import main as run
-
+        with without_collection():
+            from embedding_assets.cli.app import main as run
         run()
     except KeyboardInterrupt as stop:
         sys.stderr.write("Stopped.\n")

@@ -16,6 +16,7 @@ from tokenizers import Tokenizer
 
 from embedding_assets.config import DEFAULT_MODEL_NAME, DEFAULT_MODEL_REVISION
 from embedding_assets.encoder import demo_model
+from embedding_assets.encoder.digests import sha256
 from embedding_assets.errors import ConfigurationError, ModelUnavailableError
 from embedding_assets.spaces import Similarity
 
@@ -339,8 +340,7 @@ def _content_revision(path: Path) -> str:
     for file in sorted(path.rglob("*")):
         if file.suffix in kinds and file.is_file():
             digest.update(f"{file.relative_to(path).as_posix()}\x00".encode())
-            with file.open("rb") as stream:
-                digest.update(hashlib.file_digest(stream, "sha256").digest())
+            digest.update(sha256(file))
     return f"sha256:{digest.hexdigest()[:16]}"
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from embedding_assets.encoder.device import resolve_device
 from embedding_assets.encoder.files import ModelFiles
+from embedding_assets.imports import without_collection
 
 if TYPE_CHECKING:
     from embedding_assets.encoder.model import LoadedModel
@@ -32,8 +33,9 @@ def get_model(
         ModelUnavailableError: the files cannot be loaded, or not computed as its library does.
         ConfigurationError: the device is not there, or cannot compute in this precision.
     """
-    # Not with this module: it brings torch.
-    from embedding_assets.encoder.comparison import load_compared
+    with without_collection():
+        # Not with this module: it brings torch.
+        from embedding_assets.encoder.comparison import load_compared
 
     device = resolve_device(device)
     key = (str(files.path), files.revision, device, max_tokens, precision, threads)

@@ -256,7 +256,13 @@ print(time.monotonic() - started)
 
 def ask_hub(url: str, home: Path, revision: str = "", **environment: str) -> tuple[str, float]:
     """What a fresh process says about the hub's model, and the seconds it took."""
-    variables = {"HF_ENDPOINT": url, "HF_HOME": str(home), "HF_HUB_OFFLINE": "0", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
+    variables = {
+        "HF_ENDPOINT": url,
+        "HF_HOME": str(home),
+        "HF_HUB_CACHE": str(home / "hub"),
+        "HF_HUB_OFFLINE": "0",
+        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    }
     done = subprocess.run(
         [sys.executable, "-c", _LOCATE, NAME, revision],
         env={**os.environ, "HF_HUB_DISABLE_TELEMETRY": "1", **variables, **environment},

@@ -271,7 +271,7 @@ def test_what_the_library_is_left_with_is_fused_as_well(tiny_model: Path):
 def test_a_misshapen_weight_is_refused(tiny_model: Path):
     change_weights(tiny_model, lambda weights: weights.update({"embeddings.LayerNorm.bias": torch.ones(5)}))
 
-    with pytest.raises(ModelUnavailableError, match=r"tiny .*cannot be loaded"):
+    with pytest.raises(ModelUnavailableError, match="cannot be loaded"):
         loaded(ModelFiles("tiny", "1", tiny_model))
 
 
