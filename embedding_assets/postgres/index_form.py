@@ -22,8 +22,8 @@ DISTANCE_OPERATORS: Final[Mapping[Similarity, sql.SQL]] = {
 """pgvector's distances: 1 - cosine, the negative inner product, the Euclidean and the Manhattan distance."""
 
 DEFAULT_TYPE: Final[IndexType] = "vector"
-"""Of a new index. One of an expression is smaller and sooner built, but a query that somebody else writes over the column
-would not find it."""
+"""Of a new index. One of an expression is smaller and sooner built, but a query that somebody else writes over the
+column would not find it."""
 
 _OPERATOR_CLASSES: Final = {"cosine": "cosine", "dot": "ip", "euclidean": "l2", "manhattan": "l1"}
 _BITS: Final[Mapping[IndexType, int]] = {"vector": 32, "halfvec": 16, "bit": 1}
