@@ -111,7 +111,7 @@ BOUNDS = [
     ("EMBEDDING_BUDGET_USD_PER_DAY", ["5"], ["0"]),
     ("EMBEDDING_BUDGET_USD_PER_MONTH", ["100"], ["0"]),
     ("EMBEDDING_BUDGET_ALERT_SHARE", ["0.1", "1"], ["0", "1.1"]),
-    ("EMBEDDING_INDEX_TYPE", ["vector", "halfvec", "bit"], ["", "float", "sparsevec"]),
+    ("EMBEDDING_INDEX_TYPE", ["vector", "halfvec", "bit"], ["float", "sparsevec"]),
     ("EMBEDDING_INDEX_M", ["2", "32"], ["1", "101"]),
     ("EMBEDDING_INDEX_EF_CONSTRUCTION", ["32", "1000"], ["3", "1001"]),
     ("EMBEDDING_INDEX_EF_SEARCH", ["1", "1000"], ["0", "1001"]),

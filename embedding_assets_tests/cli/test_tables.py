@@ -183,7 +183,7 @@ def test_spaces(width):
 
 def test_the_index_of_an_expression_is_said_to_be_one():
     column, backlog, index = space_row()
-    assert "valid, 2.5 MB\n" in shown(tables.spaces_view([(column, backlog, index)], None))
+    assert re.search(r"valid, 2.5 MB *\n", shown(tables.spaces_view([(column, backlog, index)], None)))
     halved = dataclasses.replace(index, cast="halfvec(768)")
     assert "valid, 2.5 MB, of halfvec(768)" in shown(tables.spaces_view([(column, backlog, halved)], None))
 
