@@ -144,7 +144,8 @@ def spaces_view(spaces: Sequence[tuple[SpaceColumn, Backlog, IndexState]], confi
 
 def _index_text(index: IndexState) -> str:
     if index.valid:
-        return f"[green]valid, {megabytes(index.size_bytes)}[/]"
+        kind = f", of {index.cast}" if index.cast else ""
+        return f"[green]valid, {megabytes(index.size_bytes)}{kind}[/]"
     return f"[yellow]{'invalid' if index.exists else 'not built yet'}[/]"
 
 

@@ -181,6 +181,13 @@ def test_spaces(width):
     assert "no vector space yet" in shown(tables.spaces_view([], None))
 
 
+def test_the_index_of_an_expression_is_said_to_be_one():
+    column, backlog, index = space_row()
+    assert re.search(r"valid, 2.5 MB *\n", shown(tables.spaces_view([(column, backlog, index)], None)))
+    halved = dataclasses.replace(index, cast="halfvec(768)")
+    assert "valid, 2.5 MB, of halfvec(768)" in shown(tables.spaces_view([(column, backlog, halved)], None))
+
+
 def cost_row(key, usd="0.3", presumed="0"):
     return CostRow(key, 2, 12, 1500, Decimal(usd), Decimal(presumed))
 

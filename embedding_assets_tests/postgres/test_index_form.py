@@ -19,9 +19,16 @@ from embedding_assets.postgres.index.size import fresh_index_bytes
 from embedding_assets.postgres.index_form import IndexForm, form_to_build
 from embedding_assets.postgres.search import nearest_chunks
 from embedding_assets.postgres.spaces import list_spaces, register_space
+from embedding_assets.postgres.vectors import write_vectors
 from embedding_assets.spaces import SpaceColumn
-from embedding_assets_tests.support.fakes import FAKE_SPACE
-from embedding_assets_tests.support.tables import SMALL_SPACE, PlanRecorder, insert_vectors, unit_vectors
+from embedding_assets_tests.support.fakes import FAKE_SPACE, insert_chunks
+from embedding_assets_tests.support.tables import (
+    SMALL_SPACE,
+    PlanRecorder,
+    insert_vectors,
+    pending_chunks,
+    unit_vectors,
+)
 
 TYPES = ("vector", "halfvec", "bit")
 SPACE = dataclasses.replace(FAKE_SPACE, dimensions=64)
@@ -197,7 +204,7 @@ def test_a_load_drops_an_index_of_any_type(database, column):
         "(embedding::halfvec(64)) halfvec_l2_ops",
         "(subvector(embedding, 1, 8)::halfvec(8)) halfvec_cosine_ops",
         "(binary_quantize(embedding)::bit(64)) bit_jaccard_ops",
-        "(l2_normalize(embedding)) vector_cosine_ops",
+        "(l2_normalize(embedding)::vector(64)) vector_cosine_ops",
         "embedding vector_cosine_ops) WHERE (chunk_hash > 'a'",
     ],
 )
@@ -287,6 +294,18 @@ def test_numbers_that_halves_cannot_hold_are_named_with_the_setting(database):
     with pytest.raises(DatabaseError, match="that 2 bytes cannot hold; set EMBEDDING_INDEX_TYPE=vector"):
         build_vector_index(database, column, IndexConfig(type="halfvec"))
     assert build_vector_index(database, column, IndexConfig(type="vector")) is not None
+
+
+def test_a_row_that_an_index_of_halves_refuses_is_refused_alone(database):
+    column = register_space(database, dataclasses.replace(SMALL_SPACE, normalized=False))
+    build_vector_index(database, column, IndexConfig(type="halfvec"))
+    insert_chunks(database, ["one", "two", "three"])
+    vectors = unit_vectors(3)
+    vectors[1] *= np.float32(1e6)
+    chunks = pending_chunks(database, column)
+    outcome = write_vectors(database, column, chunks, vectors)
+    assert outcome.refused == {chunks[1].chunk_hash}
+    assert outcome.written == {chunks[0].chunk_hash, chunks[2].chunk_hash}
 
 
 def test_several_spaces_have_indexes_of_the_type(database, column, settings: Settings):

@@ -46,7 +46,7 @@ def test_a_model_of_inner_products(dotted: Path, configure: Configure, database:
     selection = select_unasked(settings, database)
     column = selection.column
     assert list_spaces(database) == [column]
-    assert (column.similarity, column.operator_class, column.space.normalized) == ("dot", "vector_ip_ops", False)
+    assert (column.similarity, column.space.normalized) == ("dot", False)
     [report] = build_indexes(database, column, settings.index)
     assert report.state.operator_class == "vector_ip_ops"
     assert report.measurement.search.recall == 1.0

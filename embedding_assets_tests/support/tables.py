@@ -115,7 +115,8 @@ class PlanRecorder:
             class Explaining:
                 @staticmethod
                 def execute(query, parameters=None):
-                    if isinstance(query, str):  # a setting
+                    # A setting, or a plan that is asked for anyway.
+                    if isinstance(query, str) or query.as_string(connection).startswith("EXPLAIN"):
                         return connection.execute(query, parameters)
                     rows = connection.execute(
                         sql.SQL("EXPLAIN (ANALYZE, BUFFERS) {}").format(query), parameters

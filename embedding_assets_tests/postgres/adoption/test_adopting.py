@@ -14,9 +14,10 @@ from embedding_assets.postgres.bootstrap import open_database
 from embedding_assets.postgres.catalog import describe_index
 from embedding_assets.postgres.connection import Database
 from embedding_assets.postgres.index.lifecycle import build_indexes
+from embedding_assets.postgres.search import nearest_chunks
 from embedding_assets.postgres.spaces import register_space, serving_space
 from embedding_assets.retrieval import search
-from embedding_assets_tests.support.fakes import FAKE_SPACE, FakeProvider
+from embedding_assets_tests.support.fakes import FAKE_SPACE, FakeProvider, vector_of
 from embedding_assets_tests.support.shop import BIGINT, SHOPS, SPACE, Shop, adopt_shop, embed, fill, opened, stale
 
 
@@ -244,6 +245,21 @@ def test_an_index_of_an_expression_is_taken_over(settings: Settings, beside: psy
         undo_adoption(database, "notes")
     indexes = beside.execute("SELECT indexname FROM pg_indexes WHERE tablename = 'notes' ORDER BY 1").fetchall()
     assert indexes == [("notes_pkey",), ("theirs",)]
+
+
+def test_a_text_that_is_called_distance_is_found(settings: Settings, beside: psycopg.Connection):
+    beside.execute("CREATE TABLE items (id bigint PRIMARY KEY, distance text)")
+    beside.execute("INSERT INTO items SELECT n, 'text ' || n FROM generate_series(1, 30) n")
+    adopted = adopt_shop(settings, Shop("items", "", "", {"text": "distance"}, "", {}, ""))
+    with opened(adopted) as database:
+        embed(adopted, database)
+        for kind in ("vector", "halfvec", "bit"):
+            config = IndexConfig(type=kind)
+            build_indexes(database, serving_space(database), config)
+            rows = nearest_chunks(
+                database, serving_space(database), vector_of("text 7", 8), k=1, where=(), index=config
+            )
+            assert rows[0][2] == "text 7"
 
 
 def test_an_empty_column_for_long_vectors_is_taken_as_it_is(settings: Settings, beside: psycopg.Connection):

@@ -263,7 +263,7 @@ def test_a_ceiling_below_what_a_fresh_index_has_is_reported(database, execute, c
 REFUSE_WORKERS = """
 CREATE FUNCTION no_shared_memory() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN
     IF current_setting('max_parallel_maintenance_workers')::integer >= {} THEN
-        RAISE 'could not resize shared memory segment' USING ERRCODE = 'disk_full';
+        RAISE 'could not resize shared memory segment' USING ERRCODE = '{}';
     END IF;
 END $$
 """
@@ -304,20 +304,24 @@ def test_a_graph_that_does_not_fit_is_built_and_the_setting_named(database, colu
     assert "EMBEDDING_INDEX_MEMORY_MB" not in caplog.text
 
 
-@pytest.mark.parametrize(("workers_refused", "built"), [(1, True), (0, False)])
+@pytest.mark.parametrize(
+    ("workers_refused", "code", "built"),
+    [(1, "disk_full", True), (1, "out_of_memory", True), (0, "disk_full", False)],
+)
 def test_without_shared_memory_for_workers_it_is_built_by_one_process(
-    database, column, execute, caplog, workers_refused, built
+    database, column, execute, caplog, workers_refused, code, built
 ):
     insert_vectors(database, column, unit_vectors(20))
-    execute(REFUSE_WORKERS.format(workers_refused))
+    execute(REFUSE_WORKERS.format(workers_refused, code))
+    config = IndexConfig(workers=2)
     execute("CREATE EVENT TRIGGER no_shared_memory ON ddl_command_start WHEN TAG IN ('CREATE INDEX') "
             "EXECUTE FUNCTION no_shared_memory()")  # fmt: skip
     if built:
-        assert build_vector_index(database, column, CONFIG) is not None
-        assert describe_index(database, column.index).matches(column, CONFIG)
+        assert build_vector_index(database, column, config) is not None
+        assert describe_index(database, column.index).matches(column, config)
     else:
         with pytest.raises(DatabaseError, match="index idx_knowledge_embedding was not built: could not resize"):
-            build_vector_index(database, column, CONFIG)
+            build_vector_index(database, column, config)
     assert "--shm-size" in caplog.text
     assert "EMBEDDING_INDEX_WORKERS=0" in caplog.text
 
