@@ -15,8 +15,9 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import Normalize, Router, Transformer
 from sentence_transformers.sentence_transformer.modules import CNN, Pooling, StaticEmbedding
 from tokenizers import Tokenizer
+from torch import Tensor
 
-from embedding_assets.encoder import comparison
+from embedding_assets.encoder import comparison, fused
 from embedding_assets.encoder.comparison import compare, load_compared
 from embedding_assets.encoder.comparison_record import Record
 from embedding_assets.encoder.files import ModelFiles, locate_model
@@ -236,10 +237,14 @@ def test_what_another_version_of_a_library_breaks_is_done_by_slower_code(
 def test_where_bfloat16_cannot_be_packed_fused_float32_computes(
     tiny_model: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):
-    def unsupported(*_: object) -> None:
-        raise RuntimeError("not on this processor")
+    packed = fused._PackedLinear
 
-    monkeypatch.setattr("embedding_assets.encoder.fused._PackedLinear", unsupported)
+    def unsupported(weight: Tensor, *others: Any) -> Any:
+        if weight.dtype == torch.bfloat16:
+            raise RuntimeError("not on this processor")
+        return packed(weight, *others)
+
+    monkeypatch.setattr(fused, "_PackedLinear", unsupported)
     files = located(tiny_model)
     model, made = compare(files, "cpu", 32, "bfloat16")
     assert (made.code, model.precision, made.refused) == ("fused", "float32", {"fused bfloat16": None})
