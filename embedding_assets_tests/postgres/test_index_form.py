@@ -101,6 +101,21 @@ def test_the_expression_is_described_and_its_size_known(database, column, kind):
     assert build_vector_index(database, column, config) is None
 
 
+@pytest.mark.parametrize(
+    ("kind", "k", "ef_search", "candidates", "fewest"),
+    [
+        ("halfvec", 5, 400, 5, 5),
+        ("bit", 5, 40, 50, 20),
+        ("bit", 5, 400, 400, 20),
+        ("bit", 300, 40, 1000, 1000),
+        ("bit", 2000, 40, 2000, 2000),
+    ],
+)
+def test_how_many_candidates_are_asked_for(column, kind, k, ef_search, candidates, fewest):
+    form = IndexForm(column, kind)
+    assert (form.candidates(k, ef_search), form.fewest(k)) == (candidates, fewest)
+
+
 @pytest.mark.parametrize("kind", TYPES)
 def test_filters_and_rare_values(database, execute, column, large, kind):
     vectors = unit_vectors(600, 64)
