@@ -19,6 +19,9 @@ Similarity = Literal["cosine", "dot", "euclidean", "manhattan"]
 Storage = Literal["vector", "halfvec"]
 """pgvector's type of a column: numbers of 4 bytes each, or of 2."""
 
+INT8: Final = "+int8"
+"""Behind the revision of a local model that computes documents in int8."""
+
 MOST_DIMENSIONS: Final = 4000
 """That an index can have, of halfvec; beyond, every search would read every vector."""
 
@@ -36,12 +39,14 @@ def operator_class_of(storage: Storage, similarity: Similarity) -> str:
 class VectorSpace:
     """One provider, model, revision, dimensions, normalization, prompt and input length.
 
-    Compute precision and batch size are no part of it: they change a vector by rounding only.
+    Compute precision and batch size are no part of it: they change a vector by rounding only. What is computed in int8
+    differs by more, so the revision says so.
 
     Attributes:
         provider: who computes the vectors, e.g. ``local``.
         model: the model's name.
-        revision: the exact version of its weights: a repository commit or a content hash.
+        revision: the exact version of its weights: a repository commit or a content hash; ends with ``+int8`` where
+            they are rounded to that.
         dimensions: length of a vector.
         normalized: whether the model returns unit vectors.
         prompt: text put before every document.
@@ -59,7 +64,18 @@ class VectorSpace:
     @property
     def name(self) -> str:
         """A readable name, unique to this identity, e.g. ``local-all-mpnet-base-v2-768-1a2b3c4d``."""
-        return f"{self.provider}-{self._short_model}-{self.dimensions}-{self._digest}"
+        kind = "-int8" if self.is_int8 else ""
+        return f"{self.provider}-{self._short_model}{kind}-{self.dimensions}-{self._digest}"
+
+    @property
+    def is_int8(self) -> bool:
+        """Whether a local model computed the documents in int8."""
+        return self.provider == "local" and self.revision.endswith(INT8)
+
+    @property
+    def weights(self) -> str:
+        """The version of the model's files alone."""
+        return self.revision.removesuffix(INT8) if self.is_int8 else self.revision
 
     @property
     def slug(self) -> str:

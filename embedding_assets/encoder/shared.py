@@ -4,28 +4,27 @@ from __future__ import annotations
 
 import os
 import threading
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from embedding_assets.encoder.device import resolve_device
 from embedding_assets.encoder.files import ModelFiles
 
 if TYPE_CHECKING:
     from embedding_assets.encoder.model import LoadedModel
+    from embedding_assets.encoder.precision import Requested
 
 _models: dict[tuple[str, str, str, int, str], LoadedModel] = {}
 _lock = threading.Lock()
 
 
-def get_model(
-    files: ModelFiles, *, device: str, max_tokens: int, precision: Literal["auto", "float32", "bfloat16"] = "auto"
-) -> LoadedModel:
+def get_model(files: ModelFiles, *, device: str, max_tokens: int, precision: Requested = "auto") -> LoadedModel:
     """The model of this process, loaded at the first call; concurrent callers wait for one load.
 
     At module level, since every Dagster step sets its resources up again.
 
     Raises:
         ModelUnavailableError: the files cannot be loaded, or not computed as its library does.
-        ConfigurationError: the device is not there, or cannot compute in this precision.
+        ConfigurationError: the device is not there, or cannot compute in this precision; or the model not in int8.
     """
     # Not with this module: it brings torch.
     from embedding_assets.encoder.comparison import load_compared

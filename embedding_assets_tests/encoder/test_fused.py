@@ -14,7 +14,7 @@ from transformers import (
 )
 
 from embedding_assets.encoder.attention import Attend, attend_by_products, attend_fused
-from embedding_assets.encoder.fused import FusedTransformer, fuse
+from embedding_assets.encoder.fused import FusedTransformer, Products, fuse
 
 SIZES = {
     "vocab_size": 99,
@@ -65,15 +65,15 @@ needs_bfloat16 = pytest.mark.skipif(
 
 
 @pytest.mark.parametrize("attend", [attend_fused, attend_by_products, None])
-@pytest.mark.parametrize("packed", [True, False])
+@pytest.mark.parametrize("products", ["packed", "plain"])
 @pytest.mark.parametrize(
     ("kind", "changes"),
     [("bert", {}), ("roberta", {}), ("mpnet", {}), ("bert", {"hidden_act": "relu"}), ("mpnet", {"hidden_act": "silu"})],
 )
-def test_states_are_the_librarys(kind: str, changes: dict[str, str], packed: bool, attend: Attend | None):
+def test_states_are_the_librarys(kind: str, changes: dict[str, str], products: Products, attend: Attend | None):
     model = make(kind, **changes)
     with torch.inference_mode():
-        layers = FusedTransformer(model, torch.float32, packed=packed, attend=attend, after_layer=lambda: None)
+        layers = FusedTransformer(model, torch.float32, products=products, attend=attend, after_layer=lambda: None)
 
     expected, states = run(model, layers)
 
