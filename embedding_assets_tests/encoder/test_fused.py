@@ -15,6 +15,7 @@ from transformers import (
 
 from embedding_assets.encoder.attention import Attend, attend_by_products, attend_fused
 from embedding_assets.encoder.fused import FusedTransformer, Products, fuse
+from embedding_assets_tests.support.rounding import needs_int8
 
 SIZES = {
     "vocab_size": 99,
@@ -88,6 +89,18 @@ def test_bfloat16_differs_by_rounding(kind: str):
     expected, states = run(model, fuse(model, torch.bfloat16, "cpu"))
 
     assert torch.nn.functional.cosine_similarity(states, expected, dim=-1).min() > 0.999
+
+
+@needs_int8
+@pytest.mark.parametrize(
+    ("kind", "changes"), [("bert", {}), ("roberta", {}), ("mpnet", {}), ("bert", {"hidden_act": "relu"})]
+)
+def test_int8_differs_by_more(kind: str, changes: dict[str, str]):
+    model = make(kind, **changes)
+
+    expected, states = run(model, fuse(model, torch.int8, "cpu"))
+
+    assert 0.99 < torch.nn.functional.cosine_similarity(states, expected, dim=-1).min() < 0.99999
 
 
 @pytest.mark.parametrize("kind", ["bert", "mpnet"])
