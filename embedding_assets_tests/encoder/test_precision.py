@@ -107,9 +107,11 @@ def int8(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Ite
     monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: seconds[1] is not None, raising=False)
     monkeypatch.setattr("embedding_assets.encoder.int8.products_are_exact", lambda: is_exact)
     monkeypatch.setattr(precision, "tiles_are_broken", lambda: False)
-    precision._int8_ratio.cache_clear()
+    for cached in (precision._int8_ratio, precision._bfloat16_is_faster):
+        cached.cache_clear()
     yield
-    precision._int8_ratio.cache_clear()
+    for cached in (precision._int8_ratio, precision._bfloat16_is_faster):
+        cached.cache_clear()
 
 
 @pytest.mark.usefixtures("int8")

@@ -164,7 +164,7 @@ def test_int8_is_compared_with_what_it_is_to_be_like(
     monkeypatch.setattr("embedding_assets.encoder.int8.products_are_exact", lambda: False)
     [sample] = audit_spaces(database, settings.with_embedding(precision="float32"))
     assert (sample.compared, sample.mismatched) == (40, ())
-    assert 0.98 < (sample.lowest_cosine or 0) < 0.99999
+    assert (sample.lowest_cosine or 0) > 0.98
 
     overwrite(database, "embedding", others(FORTY[:4], DIMENSIONS))
     [sample] = audit_spaces(database, settings)
