@@ -20,7 +20,7 @@ from embedding_assets.encoder import comparison
 from embedding_assets.encoder.comparison import LEAST_AGREEMENT, compare, load_compared
 from embedding_assets.encoder.comparison_record import Record
 from embedding_assets.encoder.files import ModelFiles, locate_model
-from embedding_assets.encoder.fused import FusedTransformer, _RelativeBias
+from embedding_assets.encoder.fused import FusedTransformer, _PackedLinear, _RelativeBias
 from embedding_assets.encoder.model import LoadedModel
 from embedding_assets.encoder.reference import AWKWARD_TEXTS
 from embedding_assets.encoder.tokens import Role
@@ -237,8 +237,10 @@ def test_what_another_version_of_a_library_breaks_is_done_by_slower_code(
 def test_where_bfloat16_cannot_be_packed_fused_float32_computes(
     tiny_model: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):
-    def unsupported(*_: object) -> None:
-        raise RuntimeError("not on this processor")
+    def unsupported(weight: torch.Tensor, bias: torch.Tensor, activation: str) -> torch.nn.Module:
+        if weight.dtype == torch.bfloat16:
+            raise RuntimeError("not on this processor")
+        return _PackedLinear(weight, bias, activation)  # where that is faster in float32
 
     monkeypatch.setattr("embedding_assets.encoder.fused._PackedLinear", unsupported)
     files = located(tiny_model)
