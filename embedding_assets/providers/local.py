@@ -170,7 +170,7 @@ class LocalProvider:
     @cached_property
     def unrounded(self) -> LocalProvider:
         """The one that computes all texts of the space without int8: what vectors of int8 are to be like."""
-        if not self.space.is_int8:
+        if not self._config.is_int8:
             return self
         provider = LocalProvider(self._files, self._config.model_copy(update={"precision": "auto"}))
         provider.space = self.space
