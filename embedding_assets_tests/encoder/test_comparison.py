@@ -21,7 +21,7 @@ from embedding_assets.encoder import comparison, fused
 from embedding_assets.encoder.comparison import LEAST_AGREEMENT, compare, load_compared
 from embedding_assets.encoder.comparison_record import Record
 from embedding_assets.encoder.files import ModelFiles, locate_model
-from embedding_assets.encoder.fused import FusedTransformer, _PackedLinear, _RelativeBias
+from embedding_assets.encoder.fused import FusedTransformer, _RelativeBias
 from embedding_assets.encoder.model import LoadedModel
 from embedding_assets.encoder.reference import AWKWARD_TEXTS
 from embedding_assets.encoder.tokens import Role
