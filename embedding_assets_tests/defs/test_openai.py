@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 import dagster
@@ -15,6 +16,7 @@ from embedding_assets.config import get_settings
 from embedding_assets.definitions import defs
 from embedding_assets.defs.effort import THOROUGH_TAG
 from embedding_assets.defs.jobs import range_tags
+from embedding_assets.encoder.occupied import occupied
 from embedding_assets.errors import DatabaseError
 from embedding_assets.planning import PrefixRange
 from embedding_assets.postgres.catalog import describe_index
@@ -121,11 +123,11 @@ def test_a_second_space_beside_the_local_one(settings, database, launch):
     assert all(row.data["valid"] == "yes" for row in health["spaces"].records)
 
 
-def test_runs_of_an_api_need_not_take_turns(database, launch, monkeypatch):
+def test_runs_of_an_api_need_not_take_turns(database, launch):
     insert_chunks(database, TEXTS[:20])
-    monkeypatch.setattr("embedding_assets.pipeline.run.platform.node", lambda: "here")
-
-    with database.session() as connection, hold(connection, "model on here"):
+    with database.session() as connection, ExitStack() as stack:
+        for name in occupied("cpu"):
+            stack.enter_context(hold(connection, name))
         assert launch().success
     assert_vectors(database, TEXTS[:20])
 

@@ -256,6 +256,7 @@ def test_on_a_cluster_one_run_spreads_the_work(table, instance, monkeypatch):
     assert tick(instance) == ["0-a"]
 
 
+@pytest.mark.usefixtures("many")
 def test_a_large_backlog_is_spread_over_as_many_runs_as_wanted(table, instance, monkeypatch):
     insert(table, "0123456789abcdef")
     assert tick(instance) == ["0-f"]
