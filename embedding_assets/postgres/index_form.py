@@ -33,7 +33,7 @@ _CANDIDATES: Final = 10
 """Rows that an index of signs is asked for, for each that is wanted: their column then tells which are the nearest."""
 
 _MOST_CANDIDATES: Final = 1000
-"""Largest hnsw.ef_search."""
+"""Largest hnsw.ef_search; where more are wanted, the index is scanned on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +85,7 @@ class IndexForm:
 
         From signs, all that hnsw.ef_search examines: a larger value finds more here too.
         """
-        return min(_MOST_CANDIDATES, max(k, ef_search, _CANDIDATES * k)) if self.is_rough else k
+        return max(k, min(_MOST_CANDIDATES, max(ef_search, _CANDIDATES * k))) if self.is_rough else k
 
     def nearest(self, outputs: sql.Composable, source: sql.Composable, condition: sql.Composable) -> sql.Composed:
         """A query for the rows nearest to ``%(vector)s``, nearest first, by the exact distance.
