@@ -31,7 +31,8 @@ class DatabaseConfig(EnvironmentSettings):
         5,
         ge=1,
         le=64,
-        description="Most connections in a process's pool; a run has one more for its locks. Two are enough to embed.",
+        description="Most connections in a process's pool; a run has one more for its locks, in Dagster "
+        "up to three. Two are enough to embed.",
     )
     connect_timeout_seconds: int = Field(10, ge=1, le=300, description="Longest wait for a connection.")
     retry_seconds: float = Field(

@@ -37,7 +37,7 @@ MOST_DEATHS: Final = 5
 """Workers that may die over one range, or one after the other before they are ready."""
 
 START_SECONDS: Final = 300.0
-"""Longest wait for the first worker: it may have to wait for room on the cluster, which may have to grow."""
+"""Longest time without any worker: it may have to wait for room on the cluster, which may have to grow."""
 
 _STOP_SECONDS: Final = 5.0
 """For workers to write what they have embedded; those that take longer are ended."""
@@ -143,13 +143,14 @@ class Driver:
         worker.member.ask(method, *arguments, answer=lambda answer: self._answers.put((worker, method, answer)))
 
     def _work_off(self) -> None:
-        started = time.monotonic()
+        seen = time.monotonic()
         while self._left or self._under_way() or self._ask_again():
             with suppress(queue.Empty):
                 self._note(*self._answers.get(timeout=_TICK_SECONDS))
-            # Not while a first one loads its model: it may have to be fetched.
-            nowhere = self.ledger.began is None and not any(worker.node for worker in self._workers)
-            if nowhere and time.monotonic() - started > START_SECONDS:
+            # One that loads its model counts: that may have to be fetched.
+            if any(worker.node for worker in self._workers):
+                seen = time.monotonic()
+            elif time.monotonic() - seen > START_SECONDS:
                 raise ClusterError(
                     f"no worker of {self._layout.cpus} CPUs and {self._layout.gpus:g} GPUs could start within "
                     f"{START_SECONDS:.0f} s; see `ray status` for what holds the cluster's"

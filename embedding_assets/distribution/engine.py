@@ -18,7 +18,7 @@ from embedding_assets.distribution.layout import Layout, plan_layout
 from embedding_assets.distribution.merging import merge_stats
 from embedding_assets.distribution.portable import PortableSettings
 from embedding_assets.distribution.worker import Order
-from embedding_assets.errors import ConfigurationError, EmbeddingAssetsError
+from embedding_assets.errors import ClusterError, ConfigurationError, EmbeddingAssetsError
 from embedding_assets.logs import correlate
 from embedding_assets.postgres.interruption import within
 from embedding_assets.postgres.locks import announced
@@ -28,6 +28,7 @@ from embedding_assets.providers.openai.provider import OpenAIProvider
 
 if TYPE_CHECKING:
     from embedding_assets.config import Settings
+    from embedding_assets.distribution.cluster import Cluster
     from embedding_assets.models import EmbeddingStats
     from embedding_assets.pipeline.run import Engine, Load
 
@@ -46,8 +47,8 @@ def embed_on_ray(load: Load, advance: Callable[[int], object]) -> EmbeddingStats
     """Embed a load by workers on the Ray cluster of ``EMBEDDING_RAY_ADDRESS``; returns what all did together.
 
     Raises:
-        ConfigurationError: Ray is not installed, a node lacks a variable or has other versions, or the provider is the
-            caller's own, which cannot be sent.
+        ConfigurationError: Ray is not installed, a node lacks a variable or has other versions, the device and what is
+            asked of the cluster exclude each other, or the provider is the caller's own, which cannot be sent.
         ClusterError: the cluster cannot be reached, has too little room, or its workers die.
         EmbeddingAssetsError: as in a run without a cluster.
     """
@@ -62,9 +63,7 @@ def embed_on_ray(load: Load, advance: Callable[[int], object]) -> EmbeddingStats
         announced(load.database, mark, loading=column.space.name),
         connected(address) as cluster,
     ):
-        device = load.selection.settings.embedding.device
-        may_use_gpus = column.space.provider == "local" and device in ("auto", "cuda")
-        layout = plan_layout(cluster.nodes(), load.settings.ray, may_use_gpus=may_use_gpus)
+        layout = _layout(load, cluster)
         driver = Driver(load, cluster, layout, _order(load, layout, run_id, mark), advance)
         try:
             driver.execute()
@@ -86,6 +85,29 @@ def embed_on_ray(load: Load, advance: Callable[[int], object]) -> EmbeddingStats
         extra=stats.model_dump(exclude={"prefixes", "fallback"}),
     )
     return stats
+
+
+def _layout(load: Load, cluster: Cluster) -> Layout:
+    """The workers of the run, with GPUs or without as ``EMBEDDING_DEVICE`` says.
+
+    Raises:
+        ClusterError: the cluster lacks what is asked for.
+        ConfigurationError: a GPU is asked for and forbidden.
+    """
+    is_local, device = load.selection.column.space.provider == "local", load.selection.settings.embedding.device
+    wants_gpu = device.startswith("cuda")
+    layout = plan_layout(cluster.nodes(), load.settings.ray, may_use_gpus=is_local and (wants_gpu or device == "auto"))
+    if is_local and wants_gpu and not layout.gpus:
+        raise ClusterError(
+            f"EMBEDDING_DEVICE={device} asks for a GPU, and workers get none of the cluster's; set "
+            "EMBEDDING_DEVICE=auto or cpu, or add nodes whose GPUs Ray counts (`ray status`)"
+        )
+    if is_local and layout.gpus and not (wants_gpu or device == "auto"):
+        raise ConfigurationError(
+            f"EMBEDDING_DEVICE={device} has no use for GPUs, and workers are to get {layout.gpus:g}; set "
+            "EMBEDDING_DEVICE=auto, or leave --gpus-per-worker away (EMBEDDING_RAY_GPUS_PER_WORKER)"
+        )
+    return layout
 
 
 def _order(load: Load, layout: Layout, run_id: str, mark: str) -> Order:

@@ -46,17 +46,16 @@ class PortableSettings:
             config: EnvironmentSettings = getattr(settings, group)
             fields = {name: getattr(config, name) for name in config.model_fields_set}
             fields = {name: value for name, value in fields.items() if value is not None}
-            kept = {name for name in fields if (group, name) in _OF_NODES or _is_secret(fields[name])}
+            kept = {name for name in fields if _stays(group, config, name)}
             own += [config.variable(name) for name in kept]
             values[group] = {name: value for name, value in fields.items() if name not in kept}
         return cls({group: fields for group, fields in values.items() if fields}, tuple(sorted(own)), settings.data_dir)
 
     def restore(self) -> Settings:
-        """The settings on this machine: what travelled, over what is set here.
+        """The settings on this machine: what travelled, with what is this machine's own to set; no other of its.
 
         Raises:
-            ConfigurationError: this machine lacks a variable that it has to set for itself, or has one that does not
-                go with what travelled.
+            ConfigurationError: this machine lacks a variable that it has to set for itself.
         """
         settings = get_settings()
         if lacking := [name for name in self.own if name not in set(_own_variables(settings))]:
@@ -64,11 +63,16 @@ class PortableSettings:
                 f"node {platform.node()} lacks {' and '.join(lacking)}, which the run has; secrets are not sent to "
                 "workers, so set this in the environment of `ray start` on every node"
             )
-        for group, values in self.values.items():
-            settings = settings.with_group(group, **values)
+        groups: dict[str, Any] = {}
+        for group in _GROUPS:
+            here: EnvironmentSettings = getattr(settings, group)
+            values = {name: getattr(here, name) for name in here.model_fields_set if _stays(group, here, name)}
+            values |= self.values.get(group, {})
+            # Without this machine's variables, by which another worker would embed otherwise; validated by the driver.
+            groups[group] = type(here).model_construct(_fields_set=set(values), **values)
         if "EMBEDDING_DATA_DIR" not in os.environ:
-            settings = settings.model_copy(update={"data_dir": self.data_dir})
-        return settings
+            groups |= {"data_dir": self.data_dir}
+        return settings.model_copy(update=groups)
 
 
 def _own_variables(settings: Settings) -> Iterator[str]:
@@ -77,6 +81,11 @@ def _own_variables(settings: Settings) -> Iterator[str]:
         for name in config.model_fields_set:
             if getattr(config, name) is not None:
                 yield config.variable(name)
+
+
+def _stays(group: Group, config: EnvironmentSettings, name: str) -> bool:
+    """Whether each machine sets this itself."""
+    return (group, name) in _OF_NODES or _is_secret(getattr(config, name))
 
 
 def _is_secret(value: object) -> bool:

@@ -34,7 +34,7 @@ _CANDIDATES: Final = 10
 
 _FEWEST_CANDIDATES: Final = 4
 _MOST_CANDIDATES: Final = 1000
-"""Largest hnsw.ef_search."""
+"""Largest hnsw.ef_search; where more are wanted, the index is scanned on."""
 
 
 @dataclass(frozen=True, slots=True)

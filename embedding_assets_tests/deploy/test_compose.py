@@ -50,6 +50,14 @@ def test_what_is_named_is_declared_and_there(compose: dict):
     assert (DEPLOY / compose["x-app"]["build"]["context"] / compose["x-app"]["build"]["dockerfile"]).exists()
 
 
+def test_volumes_lie_over_folders_that_are_the_users(compose: dict):
+    """A new volume has the owner of what the image has in its place, which is root where there is nothing."""
+    [made] = re.findall(r"install -d -o embedding -g embedding (.+)", (DEPLOY / "Dockerfile").read_text("utf-8"))
+    targets = [mount.split(":")[1] for mount in compose["x-app"]["volumes"]]
+    assert targets
+    assert set(targets) <= set(made.split())
+
+
 def test_parts_wait_for_what_they_need(compose: dict):
     waits = {
         name: {other: how["condition"] for other, how in service.get("depends_on", {}).items()}
@@ -178,6 +186,8 @@ def test_services_run_by_their_commands_and_embed(
         assert instance.get_ref().storage_data.class_name == EmbeddingAssetsStorage.__name__
         [run] = instance.get_runs()
         assert run.tags["dagster/asset_partition_range_end"] == "f"
+    # The home itself cannot be written to in a container.
+    assert {path.name for path in home.iterdir()} == {"dagster.yaml", "workspace.yaml", "storage"}
     for process in (daemon, webserver):
         process.send_signal(signal.SIGTERM)
     assert embed_pending(settings).stats.embedded == CHUNKS - kept

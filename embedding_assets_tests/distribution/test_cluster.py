@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from typing import Any
 
 import psutil
 import psycopg
@@ -32,6 +33,27 @@ def number(connection: psycopg.Connection, query: str) -> int:
     return int(count)
 
 
+def command_of(process: psutil.Process) -> str:
+    """Its first word; empty once it has ended."""
+    try:
+        return "".join(process.cmdline()[:1])
+    except psutil.NoSuchProcess:
+        return ""
+
+
+def connections_of(process: psutil.Process) -> list[Any]:
+    """None of one that has ended."""
+    try:
+        return list(process.net_connections("inet"))
+    except psutil.NoSuchProcess:
+        return []
+
+
+def workers_below(pid: int) -> list[psutil.Process]:
+    children = psutil.Process(pid).children(recursive=True)
+    return [child for child in children if command_of(child).startswith("ray::Worker")]
+
+
 def test_a_cluster_for_a_run_is_on_loopback_and_dies_with_it(
     database: Database, beside: psycopg.Connection, monkeypatch: pytest.MonkeyPatch, data_dir
 ):
@@ -44,20 +66,22 @@ def test_a_cluster_for_a_run_is_on_loopback_and_dies_with_it(
             [*command, "--ray", "--workers", "2"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
         wait_for(lambda: run.poll() is not None or number(beside, "SELECT count(embedding) FROM knowledge_base") > 20)
+        server.latency_seconds = 10  # it is not done while it is looked at
+        wait_for(lambda: run.poll() is not None or len(workers_below(run.pid)) == 2)
+        assert run.poll() is None
         children = psutil.Process(run.pid).children(recursive=True)
-        names = {child: child.cmdline()[:1] for child in children}
-        assert sum(name[:1] != [] and name[0].startswith("ray::Worker") for name in names.values()) == 2
+        names = {child: command_of(child) for child in children}
         listening = {
             address.laddr.ip.removeprefix("::ffff:")
             for child in children
-            for address in child.net_connections("inet")
+            for address in connections_of(child)
             if address.status == psutil.CONN_LISTEN
         }
         assert listening == {"127.0.0.1"}
         run.kill()
         run.communicate()
         # Its agents look about for it a minute longer, and hold nothing.
-        agents = [child for child in children if "Agent" in " ".join(names[child])]
+        agents = [child for child in children if "Agent" in names[child]]
         _, alive = psutil.wait_procs([child for child in children if child not in agents], timeout=20)
         assert alive == []
         for agent in agents:

@@ -163,6 +163,20 @@ def test_workers_that_get_no_room_are_not_waited_for_without_end(
         drive(Crew(lambda *_: None)).execute()
 
 
+def test_without_room_for_those_who_died_the_run_ends(drive: Callable[..., Driver], monkeypatch: pytest.MonkeyPatch):
+    """As when the last machine of a cluster is gone."""
+    monkeypatch.setattr(module, "START_SECONDS", 0.05)
+    monkeypatch.setattr(module, "_TICK_SECONDS", 0.02)
+
+    def answers(number: int, method: str) -> object:
+        if number > 1:
+            return None
+        return WorkerLost("its node died") if method == "embed" else healthy(method)
+
+    with pytest.raises(ClusterError, match="no worker of 1 CPUs and 0 GPUs could start"):
+        drive(Crew(answers), 1).execute()
+
+
 def test_too_few_connections_are_an_error_before_anything_starts(
     drive: Callable[..., Driver], beside, database_url: str
 ):

@@ -7,6 +7,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
@@ -17,15 +18,20 @@ import pytest
 from dagster import AssetKey, DagsterInstance
 from psycopg.conninfo import make_conninfo
 
-from embedding_assets.config import get_settings
+from embedding_assets.config import Settings, get_settings
+from embedding_assets.distribution.engine import _layout
+from embedding_assets.distribution.layout import Layout, Node
+from embedding_assets.errors import ClusterError, ConfigurationError
+from embedding_assets.pipeline.run import Load
+from embedding_assets.planning import PrefixRange
 from embedding_assets.postgres.connection import Database
 from embedding_assets.postgres.runs import list_runs
-from embedding_assets.postgres.spaces import list_spaces
+from embedding_assets.postgres.spaces import list_spaces, register_space
 from embedding_assets.postgres.url import normalize_url
-from embedding_assets.providers.space_selection import create_provider
+from embedding_assets.providers.space_selection import Selection, create_provider
 from embedding_assets_tests.distribution.conftest import API_KEY, RayCluster
 from embedding_assets_tests.support.api_runs import assert_vectors, configure, sentences, usage
-from embedding_assets_tests.support.fakes import hash_of, insert_chunks
+from embedding_assets_tests.support.fakes import FAKE_SPACE, hash_of, insert_chunks
 from embedding_assets_tests.support.generator_runs import stored
 from embedding_assets_tests.support.materializing import materialize, metadata_of
 from embedding_assets_tests.support.selecting import select_unasked
@@ -118,6 +124,15 @@ def locks(connection: psycopg.Connection) -> int:
     )
 
 
+def holders(connection: psycopg.Connection) -> int:
+    """Processes that hold buckets."""
+    return count(
+        connection,
+        "SELECT count(DISTINCT pid) FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 2 AND objid::bigint < 256 "
+        "AND database = (SELECT oid FROM pg_database WHERE datname = current_database())",
+    )
+
+
 def sessions(connection: psycopg.Connection) -> int:
     return count(connection, "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()")
 
@@ -145,7 +160,10 @@ def test_workers_killed_at_random_moments_cost_nothing(
     run = start()
     while run.poll() is None:
         most = max(most, sessions(beside))
-        if killed < 5 and embedded(beside) > aim and len(workers := ray_cluster.workers()) == WORKERS:
+        workers = ray_cluster.workers()
+        # So that, however long another takes to start, the one that is left does not finish alone.
+        api.latency_seconds = 0.2 if killed == 5 or len(workers) == WORKERS else 4
+        if killed < 5 and embedded(beside) > aim and len(workers) == WORKERS:
             time.sleep(chance.uniform(0, 0.2))
             with suppress(psutil.NoSuchProcess):
                 chance.choice(workers).kill()
@@ -192,6 +210,53 @@ def test_a_local_model_makes_the_vectors_of_one_process(start: Start, database: 
     assert not found
 
 
+class Nodes:
+    """A cluster that has them."""
+
+    def __init__(self, gpus: int) -> None:
+        self.gpus = gpus
+
+    def nodes(self) -> list[Node]:
+        return [Node("a", 4, self.gpus)]
+
+
+def layout_for(settings: Settings, database: Database, device: str, gpus: int, asked: float | None) -> Layout:
+    settings = settings.with_embedding(device=device).with_group("ray", gpus_per_worker=asked)
+    column = register_space(database, replace(FAKE_SPACE, provider="local"))
+    load = Load(settings, database, Selection(settings, column, database), PrefixRange("0", "f"), 1, None, None)
+    return _layout(load, Nodes(gpus))
+
+
+@pytest.mark.parametrize(
+    ("device", "gpus", "asked", "layout"),
+    [
+        ("auto", 0, None, Layout(1, 4, 0)),
+        ("auto", 2, None, Layout(2, 1, 1)),
+        ("auto", 2, 0, Layout(1, 4, 0)),
+        ("cpu", 2, None, Layout(1, 4, 0)),
+        ("cuda", 2, None, Layout(2, 1, 1)),
+        ("cuda:1", 2, None, Layout(2, 1, 1)),
+    ],
+)
+def test_workers_get_gpus_where_the_device_may_be_one(settings, database, device, gpus, asked, layout):
+    assert layout_for(settings, database, device, gpus, asked) == layout
+
+
+@pytest.mark.parametrize(
+    ("device", "gpus", "asked", "error", "said"),
+    [
+        ("cuda", 0, None, ClusterError, "EMBEDDING_DEVICE=cuda asks for a GPU"),
+        ("cuda:1", 2, 0, ClusterError, "EMBEDDING_DEVICE=cuda:1 asks for a GPU"),
+        ("cpu", 2, 1, ConfigurationError, "EMBEDDING_DEVICE=cpu has no use for GPUs"),
+    ],
+)
+def test_no_other_device_takes_the_place_of_the_one_that_is_asked_for(
+    settings, database, device, gpus, asked, error, said
+):
+    with pytest.raises(error, match=said):
+        layout_for(settings, database, device, gpus, asked)
+
+
 @pytest.mark.usefixtures("tiny")
 def test_in_an_outage_the_fallback_embeds(
     start: Start, api: ApiServer, database: Database, beside: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
@@ -216,9 +281,11 @@ def test_a_driver_that_is_killed_takes_its_workers_with_it(
     mine = sessions(beside)
     run = start()
     wait_for(lambda: embedded(beside) > 50)
+    api.latency_seconds = 10  # they are not done before they notice
     run.kill()
     run.communicate()
     wait_for(lambda: not ray_cluster.workers(), 20)
+    api.latency_seconds = 0.2
     wait_for(lambda: locks(beside) == 0 and sessions(beside) <= mine, 5)
     before = embedded(beside)
     assert before < 500
@@ -233,8 +300,10 @@ def test_two_drivers_and_a_plain_run_share_the_work(
     given = texts(900)
     insert_chunks(database, given)
     half = ("--workers", "1", "--cpus-per-worker", "1")
+    api.latency_seconds = 4  # neither is done before the other begins
     runs = [start(*half), start(*half)]
-    wait_for(lambda: embedded(beside) > 20)
+    wait_for(lambda: holders(beside) == 2)
+    api.latency_seconds = 0.2
     runs.append(start("--prefixes", "8-f", ray=()))
     stats = [outcome(run) for run in runs]
     assert embedded(beside) == 900
@@ -273,6 +342,7 @@ def test_stopped_it_says_where_it_stands(
     mine = sessions(beside)
     run = start()
     wait_for(lambda: embedded(beside) > 50)
+    api.latency_seconds = 1  # it is not done before it notices
     run.send_signal(number)
     code, said = refusal(run)
     assert code == status, said

@@ -45,11 +45,16 @@ def test_no_secret_is_sent(sent: bytes):
 def test_what_is_sent_holds_over_what_a_node_sets(sent: bytes, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("EMBEDDING_MODEL_NAME", "the/nodes")
     monkeypatch.setenv("EMBEDDING_WINDOW_SIZE", "77")
+    monkeypatch.setenv("EMBEDDING_DOCUMENT_PROMPT", "of the node: ")
+    monkeypatch.setenv("EMBEDDING_BUDGET_USD_PER_RUN", "3")
     monkeypatch.setenv("EMBEDDING_DATABASE_URL", "postgresql://node:own@db/x")
     settings = pickle.loads(sent).restore()
     assert settings.embedding.model_name == "some/model"
     assert settings.embedding.commit_seconds == 0.5
-    assert settings.embedding.window_size == 77
+    assert settings.embedding.window_size == 2048, "the run's, which is the default"
+    assert settings.embedding.document_prompt is None
+    assert settings.budget.usd_per_run is None
+    assert "usd_per_run" not in settings.budget.model_fields_set
     assert settings.openai.extra_body == {"user": "search"}
     assert settings.openai.headers["x-key"].get_secret_value() == "s3cret"
     assert str(settings.budget.usd_per_day) == "1.5"

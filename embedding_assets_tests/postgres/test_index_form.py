@@ -135,6 +135,13 @@ def test_filters_and_rare_values(database, execute, column, large, kind):
     assert len(search(database, column, vectors[0], k=700)) == 600
 
 
+def test_more_answers_than_an_index_examines_at_once(database, execute, column, large):
+    insert_vectors(database, column, vectors := unit_vectors(1100, 64))
+    build_vector_index(database, column, IndexConfig(type="bit"))
+    prefer_indexes(database, execute)
+    assert len(search(database, column, vectors[0], k=1050)) == 1050
+
+
 def test_signs_alone_are_not_asked_where_the_column_is_quickly_read(database, execute, column):
     vectors = unit_vectors(300, 64)
     insert_vectors(database, column, vectors)

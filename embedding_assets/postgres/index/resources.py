@@ -19,6 +19,8 @@ _WORKER_MEMORY_MB: Final = 32
 
 _LEAST_MEMORY_MB: Final = 64
 _CGROUP: Final = Path("/sys/fs/cgroup")
+"""Of this container, in which the files are called otherwise by the version of cgroups."""
+
 _USUAL_MEMORY_MB: Final = 1024
 """Taken from a server elsewhere whatever its settings say; most leave them as they come."""
 
@@ -125,9 +127,23 @@ def _free_mb() -> int | None:
         return None
     found = (line.split() for line in lines if line.startswith("MemAvailable:"))
     free = next((int(fields[1]) // 1024 for fields in found), None)
+    limits = (
+        _left_in(_CGROUP / "memory.max", _CGROUP / "memory.current", _CGROUP / "memory.stat"),
+        _left_in(*(_CGROUP / "memory" / f"memory.{name}" for name in ("limit_in_bytes", "usage_in_bytes", "stat"))),
+    )
+    return min((left for left in (free, *limits) if left is not None), default=None)
+
+
+def _left_in(limit: Path, usage: Path, statistics: Path) -> int | None:
+    """MiB below the limit; None without one. Files that are cached count as used there, and are given up for programs.
+
+    Shared memory is cached, too, and is not: it is no file that the kernel has listed as one.
+    """
     try:
-        limit, used = (int((_CGROUP / name).read_text("ascii")) for name in ("memory.max", "memory.current"))
+        most, used = int(limit.read_text("ascii")), int(usage.read_text("ascii"))
+        counts = dict(line.split() for line in statistics.read_text("ascii").splitlines())
     except (OSError, ValueError):  # no such limit
-        return free
-    left = max(0, limit - used) >> 20
-    return left if free is None else min(free, left)
+        return None
+    # With total_ those of groups below are counted, which without it are in version 2 alone.
+    files = (counts.get(f"total_{kind}", counts.get(kind, "0")) for kind in ("active_file", "inactive_file"))
+    return max(0, most - used + sum(map(int, files))) >> 20

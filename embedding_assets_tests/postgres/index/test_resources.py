@@ -3,6 +3,7 @@
 import pytest
 
 from embedding_assets.config import IndexConfig
+from embedding_assets.postgres.index import resources
 from embedding_assets.postgres.index.resources import (
     ServerResources,
     choose_resources,
@@ -86,3 +87,23 @@ def test_more_workers_than_the_server_can_start_are_said_to_be_too_many(database
 )
 def test_which_server_is_here(host, by_socket, here):
     assert is_here(host, by_socket=by_socket) is here
+
+
+@pytest.mark.parametrize(
+    ("names", "prefix"),
+    [
+        (("memory.max", "memory.current", "memory.stat"), ""),
+        (("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "memory/memory.stat"), "total_"),
+    ],
+)
+def test_in_a_container_what_its_limit_leaves_is_free_and_cached_files_are(tmp_path, monkeypatch, names, prefix):
+    monkeypatch.setattr(resources, "_CGROUP", tmp_path)
+    limit, usage, statistics = (tmp_path / name for name in names)
+    limit.parent.mkdir(exist_ok=True)
+    limit.write_text(f"{64 << 20}\n")
+    usage.write_text(f"{63 << 20}\n")
+    counts = {"active_file": 10 << 20, "inactive_file": 20 << 20, "shmem": 5 << 20}
+    statistics.write_text("".join(f"{prefix}{name} {value}\n" for name, value in counts.items()))
+    assert resources._free_mb() == 31
+    limit.write_text("max\n")
+    assert resources._free_mb() > 31
