@@ -4,6 +4,8 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -61,3 +63,21 @@ def test_threads_that_wait_sleep_unless_the_user_wants_it_otherwise(set_to: str 
         [sys.executable, "-c", WAITING], env=environment, capture_output=True, text=True, check=False, timeout=60
     )
     assert done.stdout.split()[-1] == policy, done.stderr
+
+
+@pytest.mark.usefixtures("database")
+def test_a_search_imports_nothing_that_it_does_not_use(run: Callable[..., tuple[int, str, str]], tmp_path: Path):
+    (tmp_path / "one.md").write_text("# Title\n\nThreads race.")
+    assert run("load", tmp_path / "one.md")[0] == run("embed")[0] == 0
+    unused = {"dagster", "transformers", "sentence_transformers", "scipy", "sympy", "pandas", "sklearn", "sqlalchemy",
+              "alembic", "openai", "matplotlib", "pyarrow", "torch._dynamo"}  # fmt: skip
+    code = (
+        "import atexit, gc, sys; "
+        f"atexit.register(lambda: print(gc.isenabled(), *sorted({unused!r} & set(sys.modules)), file=sys.stderr)); "
+        "sys.argv = ['embedding-assets', 'search', 'What races?']; "
+        "from embedding_assets.cli.entry import main; main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert "Threads race." in done.stdout
+    assert done.stderr.split() == ["True"]
