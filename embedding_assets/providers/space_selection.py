@@ -67,9 +67,8 @@ class Selection:
         space, provider = self.column.space, create_provider(self.settings, self.database)
         if provider.space != space:
             differing = ", ".join(provider.space.differences(space))
-            remedy = "MODEL_NAME to that model"
-            if space.provider == "openai":
-                remedy = "OPENAI_BASE_URL to that server, or EMBEDDING_OPENAI_SERVER if that is its name"
+            to_server = "OPENAI_BASE_URL to that server, or EMBEDDING_OPENAI_SERVER if that is its name"
+            remedy = to_server if space.provider == "openai" else "MODEL_NAME to that model"
             raise ConfigurationError(
                 f"space {space.name} needs model {space.model} at {space.revision}, but the settings lead to "
                 f"{provider.space.name} (differing: {differing}); set EMBEDDING_{remedy}"
