@@ -138,7 +138,7 @@ def test_int8_is_refused_where_it_is_not_faster(message: str):
 @pytest.mark.usefixtures("int8")
 @pytest.mark.parametrize("int8", [(3.0, None, 1.0, False)], indirect=True)
 def test_int8_is_refused_where_it_is_not_exact():
-    with pytest.raises(ConfigurationError, match="make wrong vectors.*VNNI or AMX.*set EMBEDDING_PRECISION=auto"):
+    with pytest.raises(ConfigurationError, match=r"make wrong vectors.*VNNI or AMX.*set EMBEDDING_PRECISION=auto"):
         resolve_precision("int8", "cpu")
 
 
