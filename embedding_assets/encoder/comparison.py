@@ -20,7 +20,7 @@ from embedding_assets.encoder.device import default_batch_tokens, is_out_of_memo
 from embedding_assets.encoder.files import ModelFiles
 from embedding_assets.encoder.loading import check_code_of
 from embedding_assets.encoder.model import LoadedModel
-from embedding_assets.encoder.precision import Precision, Requested, resolve_precision
+from embedding_assets.encoder.precision import Precision, Requested, check_int8_pays, resolve_precision
 from embedding_assets.encoder.reference import Reference, references
 from embedding_assets.encoder.threads import use_available_threads
 from embedding_assets.encoder.tokens import Role, TokenizedText
@@ -72,7 +72,7 @@ def compare(
 
     Raises:
         ModelUnavailableError: the files cannot be loaded, or no way agrees.
-        ConfigurationError: the model cannot be computed in int8, which was asked for.
+        ConfigurationError: int8 was asked for, and the model cannot be computed in that, or it does not pay.
     """
     started = time.monotonic()
     logger.info("comparing %s with its library, once for this revision", files.name)
@@ -83,6 +83,8 @@ def compare(
             f"EMBEDDING_PRECISION=int8 is for MPNet and BERT-like models with the usual layers, and {files.name} is "
             "another kind; unset EMBEDDING_PRECISION"
         )
+    if precision == "int8":
+        check_int8_pays()
     expected = references(files, device, max_tokens)
     refused: dict[str, float | None] = {}
     for way in candidates:

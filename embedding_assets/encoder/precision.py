@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import time
 from collections.abc import Callable
@@ -31,6 +32,8 @@ _WORTH_PACKING: Final = 1.15
 _WORTH_A_SPACE: Final = 1.15
 """The same for int8, whose vectors are a space of their own, over the faster of the other two."""
 
+_TURNS: Final = 5
+
 _CPU_DESCRIPTION: Final = Path("/proc/cpuinfo")
 _WITHOUT_TILES: Final = {
     "SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX2_VNNI_2", "AVX512_CORE", "AVX512_CORE_VNNI", "AVX512_CORE_BF16",
@@ -50,8 +53,8 @@ def resolve_precision(requested: Requested, device: str) -> Precision:
     slower to twice as fast.
 
     Raises:
-        ConfigurationError: bfloat16 or int8 was asked for where it would crash the process; or int8 where it is not
-            exact or not faster.
+        ConfigurationError: bfloat16 or int8 was asked for where it would crash the process, or int8 where it is not
+            exact.
     """
 
     if requested == "float32":
@@ -93,27 +96,43 @@ def _check_int8(device: str) -> None:
             "8-bit integers exactly, which takes VNNI or AMX (sums are cut off in 16 bits); set EMBEDDING_PRECISION="
             "auto, with EMBEDDING_NEW_SPACE=true if the table has a space of int8 alone"
         )
+
+
+def check_int8_pays() -> None:
+    """Refuse int8 on a CPU that computes as fast in another format; asked once for a model, since timings vary.
+
+    Raises:
+        ConfigurationError: it does.
+    """
     ratio, other = _int8_ratio()
     if ratio < _WORTH_A_SPACE:
         raise ConfigurationError(
             f"EMBEDDING_PRECISION=int8 does not pay here: its products were measured to be {ratio:.2f} times as fast "
             f"as those in {other}, and {_WORTH_A_SPACE} is the least for which vectors are made less exact; set "
-            "EMBEDDING_PRECISION=auto, with EMBEDDING_NEW_SPACE=true if the table has a space of int8 alone"
+            "EMBEDDING_PRECISION=auto, with EMBEDDING_NEW_SPACE=true if the table has a space of int8 alone, or try "
+            "again when nothing else runs"
         )
 
 
-@cache
 def _int8_ratio() -> tuple[float, Precision]:
-    """How many times as fast as the faster of the others int8 multiplies, rounding included, and which that is."""
+    """How many times as fast as the faster of the others int8 multiplies, rounding included, and which that is.
+
+    In turns, so that what else runs for a while slows none of them alone; some 300 ms.
+    """
     import torch
 
-    seconds: dict[Precision, float] = {
-        "float32": min(_product_seconds(torch.float32, packed=packed) for packed in (False, True))
-    }
+    ways: list[tuple[Precision, torch.dtype, bool]] = [
+        ("int8", torch.int8, True), ("float32", torch.float32, False), ("float32", torch.float32, True),
+    ]  # fmt: skip
     if torch.ops.mkldnn._is_mkldnn_bf16_supported():
-        seconds["bfloat16"] = _product_seconds(torch.bfloat16, packed=True)
-    other = min(seconds, key=lambda precision: seconds[precision])
-    ratio = seconds[other] / _product_seconds(torch.int8, packed=True)
+        ways.append(("bfloat16", torch.bfloat16, True))
+    seconds: dict[Precision, float] = {}
+    for _ in range(_TURNS):
+        for name, dtype, packed in ways:
+            seconds[name] = min(seconds.get(name, math.inf), _time_product(dtype, packed=packed))
+    own = seconds.pop("int8")
+    other = min(seconds, key=lambda name: seconds[name])
+    ratio = seconds[other] / own
     logger.debug("int8 multiplies %.2f times as fast as %s", ratio, other)
     return ratio, other
 
@@ -165,6 +184,10 @@ def _has_onednn() -> bool:
 
 @cache
 def _product_seconds(dtype: torch.dtype, *, packed: bool) -> float:
+    return _time_product(dtype, packed=packed)
+
+
+def _time_product(dtype: torch.dtype, *, packed: bool) -> float:
     """The least of several tries: whatever else runs on the machine only ever adds. Of int8 with rounding its rows."""
     import torch
 
