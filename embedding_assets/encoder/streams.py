@@ -43,8 +43,10 @@ class GivenUpError(Exception):
 class Computation:
     """A batch that is computed in another thread, or is to be."""
 
-    def __init__(self, work: Callable[[], torch.Tensor]) -> None:
+    def __init__(self, work: Callable[[], torch.Tensor], ended: Callable[[], object]) -> None:
         self._work = work
+        self._ended = ended
+        self._begun = False
         self._given_up = threading.Event()
         self.future: Future[torch.Tensor] | None = None
 
@@ -61,12 +63,20 @@ class Computation:
 
     def run(self) -> torch.Tensor:
         """Compute, in the thread that does so."""
+        self._begun = True
         _current.given_up = self._given_up
         try:
             check_wanted()
             return self._work()
         finally:
             _current.given_up = None
+            # Before there is a result: who waits for that may submit the next at once.
+            self._ended()
+
+    def forget(self, _: object) -> None:
+        """Called when all is over: what was never begun, as it was given up, has ended as well."""
+        if not self._begun:
+            self._ended()
 
 
 def check_wanted(*_: object) -> None:
@@ -104,7 +114,7 @@ class Streams:
             alone: a caller waits for this one only. The whole machine computes it if it is free; if not, it does not
                 wait for the batches of a long run.
         """
-        computation = Computation(work)
+        computation = Computation(work, self._done)
         with self._counting:
             most = self._threads if side_by_side else 1
             if alone and self._under_way >= most:
@@ -119,7 +129,7 @@ class Streams:
         except BaseException:
             self._done()
             raise
-        computation.future.add_done_callback(self._done)
+        computation.future.add_done_callback(computation.forget)
         return computation
 
     def multiply(
@@ -134,7 +144,7 @@ class Streams:
         for pool in (self._team, self._single, self._urgent):
             pool.shutdown()
 
-    def _done(self, _: object = None) -> None:
+    def _done(self) -> None:
         with self._counting:
             self._under_way -= 1
 

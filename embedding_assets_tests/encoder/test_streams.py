@@ -1,6 +1,7 @@
 """Threads that compute: several batches side by side, a team for one that is alone, nothing that is not wanted."""
 
 import threading
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -57,6 +58,28 @@ def test_as_many_at_once_as_there_are_threads_and_who_waits_for_one_goes_before_
     for computation in first + rest:
         computation.result()
     assert names(computing, side_by_side=True, alone=True) == ("compute-team", 3)
+
+
+def test_who_has_a_result_is_alone_again(computing: Streams, monkeypatch: pytest.MonkeyPatch):
+    done = Streams._done
+    monkeypatch.setattr(Streams, "_done", lambda *arguments: (time.sleep(0.05), done(*arguments))[1])
+    for side_by_side, alone in ((True, False), (False, False), (True, True)):
+        names(computing, side_by_side=side_by_side, alone=alone)
+        assert names(computing, side_by_side=side_by_side, alone=True) == ("compute-team", 3)
+
+
+def test_what_is_given_up_counts_no_more(computing: Streams):
+    go = threading.Event()
+
+    def work() -> torch.Tensor:
+        assert go.wait(30)
+        return torch.zeros(1)
+
+    running, waiting = (computing.submit(work, side_by_side=False, alone=False) for _ in range(2))
+    waiting.give_up()
+    go.set()
+    running.result()
+    assert names(computing, side_by_side=False, alone=True) == ("compute-team", 3)
 
 
 def test_given_up_before_it_begins_and_between_layers(computing: Streams):
