@@ -71,7 +71,7 @@ needs_mounts = pytest.mark.skipif(
 )
 
 SMALL = """
-ARG WHO=nobody-in-particular
+ARG WHO=someone
 FROM python:3 AS build
 ARG WHO
 WORKDIR /build

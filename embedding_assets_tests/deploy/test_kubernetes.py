@@ -250,7 +250,7 @@ def test_each_range_is_a_pod_and_one_that_is_lost_is_started_again(
         assert instance.get_runs_count(RunsFilter(statuses=[DagsterRunStatus.SUCCESS])) == 1
 
     assert {first: embedded(first), second: embedded(second)} == {first: kept, second: CHUNKS}
-    # What a killed pod had written and not committed is gone, and was written by nobody else.
+    # What a killed pod had written and not committed is gone, and no other has written it.
     most = "SELECT max(times) FROM (SELECT count(*) AS times FROM written GROUP BY hash)"
     assert beside.execute(f"{most} t").fetchone() == (1,)
     locks = """
