@@ -246,7 +246,7 @@ def budgets(bench: Bench) -> dict[str, Any]:
     tokenizing = time.perf_counter() - begun
     total = sum(len(text.ids) for text in tokens)
     flop = sum(_flop(len(text.ids)) for text in tokens)
-    best = bench.results.get("products", {})
+    best = bench.results.get("products")
     answer: dict[str, Any] = {"tokens": total, "tokenizing, million tokens/s": round(total / tokenizing / 1e6, 2)}
     for budget in (1024, 2048) if bench.small else (8192, 16_384, 32_768, 65_536, 131_072):
         run = _once(encode, model, tokens, budget, 8192)

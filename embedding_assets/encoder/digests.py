@@ -1,4 +1,4 @@
-"""Hashes of files; of large ones that nobody has touched since, as they were found before."""
+"""Hashes of files; those of large files that have not changed since are kept."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from embedding_assets.encoder.device import is_out_of_memory
 from embedding_assets.encoder.files import ModelFiles
 from embedding_assets.encoder.loading import cannot_be_loaded
-from embedding_assets.encoder.threads import available_threads
+from embedding_assets.encoder.threads import available_threads, in_new_thread
 from embedding_assets.encoder.tokens import Role
 from embedding_assets.errors import ModelUnavailableError
 
@@ -96,7 +96,7 @@ def _compute_elsewhere(files: ModelFiles, device: str, max_tokens: int) -> list[
             subprocess.run(  # noqa: S603 (this interpreter, no shell; without what lies in the working directory)
                 [sys.executable, "-P", "-m", __name__, str(answer)],
                 input=json.dumps({"files": order, "device": device, "max_tokens": max_tokens}).encode(),
-                env={**_threads(), **os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+                env={**os.environ, **_variables(device)},
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 check=True,
@@ -109,9 +109,12 @@ def _compute_elsewhere(files: ModelFiles, device: str, max_tokens: int) -> list[
     return None
 
 
-def _threads() -> dict[str, str]:
-    # The number of this process's threads is none of what a new process inherits.
-    return {"OMP_NUM_THREADS": str(available_threads().count)}
+def _variables(device: str) -> dict[str, str]:
+    import torch
+
+    # Neither the number of this process's threads nor its path is inherited.
+    threads = in_new_thread(torch.get_num_threads) if device == "cpu" else available_threads().count
+    return {"OMP_NUM_THREADS": str(threads), "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
 
 
 def _compute(files: ModelFiles, device: str, max_tokens: int) -> list[Reference]:

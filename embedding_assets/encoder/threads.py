@@ -60,11 +60,12 @@ def available_threads(
         # Rounded up: a stream more than the quota has CPUs waits at times, one less leaves a part of it unused.
         allowed = Threads(max(1, math.ceil(quota)), "CPU quota of the cgroup")
     if configured is not None:
-        if configured > (len(usable) if allowed.reason == "cores" else allowed.count):
+        most = len(usable) if allowed.reason == "cores" else allowed.count
+        if configured > most:
             logger.warning(
                 "EMBEDDING_THREADS=%d is more than this process has CPUs for (%d): its threads take turns",
                 configured,
-                allowed.count,
+                most,
             )
         return Threads(configured, "EMBEDDING_THREADS")
     if (of_openmp := _openmp_threads()) is not None:

@@ -80,6 +80,10 @@ class LocalProvider:
         self._loaded: LoadedModel | None = None
         self._prepared: deque[dict[str, TokenizedText]] = deque(maxlen=2)
 
+    def with_batch_size(self, texts: int) -> LocalProvider:
+        """The same with other most texts in a forward pass; shares the model that this process has loaded."""
+        return LocalProvider(self._files, self._config.model_copy(update={"batch_size": texts}))
+
     @property
     def device(self) -> str:
         """The torch device; empty before the model is loaded."""

@@ -52,7 +52,9 @@ class Selection:
 
     def with_batch_size(self, texts: int) -> Selection:
         """The same with other most texts in a forward pass of a local model."""
-        provider = None if isinstance(self.provider, LocalProvider) else self.provider
+        provider = self.provider
+        if isinstance(provider, LocalProvider):
+            provider = provider.with_batch_size(texts)
         return replace(self, settings=_with(self.settings, "embedding", batch_size=texts), provider=provider)
 
     def open_provider(self) -> EmbeddingProvider:

@@ -1,6 +1,8 @@
 """The library's vectors are computed in a process of its own."""
 
 import logging
+import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -47,6 +49,22 @@ def test_it_makes_no_difference_which_process_computes(
         assert len(one.texts) == len(one.vectors) == len(reference.AWKWARD_TEXTS) + 1
         assert one.vectors.shape[1] == DIMENSIONS
         np.testing.assert_allclose(one.vectors, other.vectors, atol=1e-6)
+
+
+def test_the_other_process_computes_with_as_many_threads(files: ModelFiles, tmp_path: Path):
+    """Whatever says how many: here a setting, which outweighs a variable."""
+    interpreter = tmp_path / "interpreter"
+    interpreter.write_text(f'#!/bin/sh\necho "$OMP_NUM_THREADS" > {shlex.quote(str(tmp_path / "threads"))}\nexit 1\n')
+    interpreter.chmod(0o700)
+    code = (
+        "import sys; from pathlib import Path; from embedding_assets.encoder.comparison import load_compared; "
+        "from embedding_assets.encoder.files import ModelFiles; "
+        f"sys.executable = {str(interpreter)!r}; "
+        f"load_compared(ModelFiles('tiny', '1', Path({str(files.path)!r})), 'cpu', 32, 'float32', threads=3)"
+    )
+    folders = {"HF_HOME": str(tmp_path), "HF_ASSETS_CACHE": str(tmp_path / "assets")}
+    subprocess.run([sys.executable, "-c", code], check=True, env={**os.environ, **folders, "OMP_NUM_THREADS": "2"})
+    assert (tmp_path / "threads").read_text() == "3\n"
 
 
 def test_what_fails_there_is_an_error_here(files: ModelFiles):

@@ -123,13 +123,18 @@ def test_quotas_are_rounded_up_to_threads(quota: str, count: int, groups: Groups
 
 
 @pytest.mark.skipif(CORES < 2, reason="needs two processors")
-def test_hardware_threads_of_one_core_count_once(tmp_path: Path):
+def test_hardware_threads_of_one_core_count_once(tmp_path: Path, caplog: pytest.LogCaptureFixture):
     first, second = sorted(os.sched_getaffinity(0))[:2]
     for processor in (first, second):
         topology = tmp_path / f"cpu{processor}" / "topology"
         topology.mkdir(parents=True)
         (topology / "thread_siblings_list").write_text(f"{first}-{second}\n")
     assert available_threads(process=tmp_path, processors=tmp_path).count == CORES - 1
+    # More than that is allowed, and what is said counts what can run at once.
+    assert available_threads(CORES, process=tmp_path, processors=tmp_path).count == CORES
+    assert caplog.messages == []
+    available_threads(CORES + 1, process=tmp_path, processors=tmp_path)
+    assert f"has CPUs for ({CORES})" in caplog.text
 
 
 @pytest.mark.parametrize(

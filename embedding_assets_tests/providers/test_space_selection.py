@@ -20,15 +20,17 @@ from embedding_assets.providers.space_selection import (
     find_for_run,
     follow_table,
     model_for_splitting,
+    select_for_run,
     select_for_search,
     select_space,
 )
 from embedding_assets.retrieval import search
 from embedding_assets.spaces import SpaceColumn
+from embedding_assets_tests.support.encoding import local_provider
 from embedding_assets_tests.support.fakes import FakeProvider, insert_chunks
 from embedding_assets_tests.support.selecting import select_unasked
 from embedding_assets_tests.support.spaces import fill
-from embedding_assets_tests.support.tiny_model import DIMENSIONS, POSITIONS
+from embedding_assets_tests.support.tiny_model import DIMENSIONS, POSITIONS, save_tiny_model
 
 Configure = Callable[..., Settings]
 
@@ -396,3 +398,14 @@ def test_a_batch_size_holds_for_the_model_that_embeds(configure: Configure, data
         assert [len(batch.indices) for batch in opened.embed(["one text"] * 5)] == [2, 2, 1]
     own = FakeProvider()
     assert replace(selection, provider=own).with_batch_size(2).open_provider() is own
+
+
+def test_a_callers_model_stays_as_it_was_made_but_for_its_batch_size(
+    configure: Configure, database: Database, tmp_path: Path
+):
+    """Also where the settings lead to another."""
+    own = local_provider(save_tiny_model(tmp_path / "own"), max_seq_length=POSITIONS)
+    selection = select_for_run(configure(NEW_SPACE="true"), database, own)
+    opened = selection.with_batch_size(2).open_provider()
+    assert opened.space == own.space
+    assert [len(batch.indices) for batch in opened.embed(["one text"] * 5)] == [2, 2, 1]
