@@ -22,8 +22,8 @@ from pathlib import Path
 
 import numpy as np
 from environments import PeerUnavailableError, peer_python
-from report import Aim, Result, Row, cpu_flags, interleave, print_result, publish
-from texts import MAX_TOKENS, full_size_mpnet, real_chunks
+from report import Aim, Result, Row, cpu_flags, interleave, is_amd, print_result, publish
+from texts import MAX_TOKENS, default_model_folder, full_size_mpnet, real_chunks
 from tokenizers import Tokenizer
 from workers import Worker, run_module
 
@@ -193,19 +193,20 @@ def compare(inputs: Inputs, ways: Iterable[Way], rounds: int, *, imitated: bool 
         "mean characters": round(inputs.characters / inputs.chunks),
         "mean tokens": round(inputs.tokens / inputs.chunks),
         "GFLOP a chunk": round(inputs.flop / inputs.chunks / 1e9, 1),
+        "weights": "all-mpnet-base-v2" if default_model_folder() else "random",
         "precision of ours": best,
         "rounds": rounds,
         **versions,
     }
     if imitated:
         facts["ONEDNN_MAX_CPU_ISA"] = IMITATED
-    suffix, words = (
-        ("_avx512", ", AMX switched off")
-        if imitated
-        else ("", "")
-        if device == "cpu"
-        else ("_cuda", f", {device_name}")
-    )
+    if imitated:
+        suffix, words = "_avx512", ", AMX switched off"
+    elif device == "cuda":
+        suffix, words = "_cuda", f", {device_name}"
+    else:
+        # So that a machine of another kind does not replace what was measured with AMX.
+        suffix, words = ("", "") if "amx_bf16" in cpu_flags() else ("_amd", ", AMD") if is_amd() else ("_intel", "")
     return Result(
         name=f"encode{suffix}",
         title=f"Encoding: full-size MPNet, 500-character chunks{words}",

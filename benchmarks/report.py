@@ -19,7 +19,17 @@ from peak import peak_memory_mb
 from rich.console import Console
 from rich.table import Table
 
-__all__ = ["Aim", "Result", "Row", "describe_machine", "interleave", "peak_memory_mb", "print_result", "publish"]
+__all__ = [
+    "Aim",
+    "Result",
+    "Row",
+    "describe_machine",
+    "interleave",
+    "is_amd",
+    "peak_memory_mb",
+    "print_result",
+    "publish",
+]
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -114,6 +124,11 @@ def describe_machine() -> dict[str, object]:
 def cpu_flags() -> set[str]:
     """The instruction sets the kernel lists; empty where it does not."""
     return set((_cpu_field("flags") or _cpu_field("Features")).split())
+
+
+def is_amd() -> bool:
+    """Whether the CPU is of AMD."""
+    return _cpu_field("vendor_id") == "AuthenticAMD"
 
 
 def _cpu_field(name: str) -> str:

@@ -10,6 +10,9 @@ from pathlib import Path
 from semantic_text_splitter import TextSplitter
 
 from embedding_assets.cli.corpus import installed_documents
+from embedding_assets.config import DEFAULT_MODEL_NAME, DEFAULT_MODEL_REVISION, get_settings
+from embedding_assets.encoder.files import locate_model
+from embedding_assets.errors import ModelUnavailableError
 
 SHORTEST_CHARACTERS = 50
 MAX_TOKENS = 384
@@ -37,10 +40,10 @@ def real_chunks(count: int, *, mean_characters: int = 500) -> list[str]:
 
 
 def full_size_mpnet(folder: Path) -> None:
-    """Save a SentenceTransformer of MPNet-base's shape with random weights and the demo model's vocabulary.
+    """Save the default model, where it is in the cache; else one of its shape with random weights.
 
-    It takes exactly the time and the memory of the real one. The transformer alone is saved beside it, in
-    ``FOLDER-base``. It is made in a process of its own, so that it does not count towards the caller's peak memory.
+    That takes exactly the time and the memory of the real one. The transformer alone is saved beside it, in
+    ``FOLDER-base``. Both are saved by a process of its own, so that it does not count towards the caller's peak memory.
     """
     done = subprocess.run([sys.executable, __file__, str(folder)], stderr=subprocess.PIPE, text=True, check=False)
     if done.returncode:
@@ -54,12 +57,30 @@ def _save_full_size_mpnet(folder: Path) -> None:
     from transformers import AutoTokenizer, MPNetConfig, MPNetModel
 
     base = folder.with_name(f"{folder.name}-base")
+    if source := default_model_folder():
+        model = SentenceTransformer(str(source), device="cpu", local_files_only=True)
+        model.max_seq_length = MAX_TOKENS
+        model[0].auto_model.save_pretrained(base)
+        model.tokenizer.save_pretrained(base)
+        model.save(str(folder))
+        return
     torch.manual_seed(0)
     MPNetModel(MPNetConfig(vocab_size=30_527)).save_pretrained(base)
     tokenizer = AutoTokenizer.from_pretrained(demo_model_folder(), model_max_length=MAX_TOKENS, max_length=MAX_TOKENS)
     tokenizer.save_pretrained(base)
     transformer = Transformer(str(base), max_seq_length=MAX_TOKENS)
     SentenceTransformer(modules=[transformer, Pooling(768, "mean"), Normalize()]).save(str(folder))
+
+
+def default_model_folder() -> Path | None:
+    """The default model's folder; None where it was not fetched (``embedding-assets fetch-model``)."""
+    try:
+        files = locate_model(
+            DEFAULT_MODEL_NAME, DEFAULT_MODEL_REVISION, data_dir=get_settings().data_dir, timeout_seconds=1
+        )
+    except ModelUnavailableError:
+        return None
+    return files.path
 
 
 def demo_model_folder() -> Path:

@@ -22,6 +22,9 @@ Storage = Literal["vector", "halfvec"]
 IndexType = Literal["vector", "halfvec", "bit"]
 """pgvector's type of what a vector index holds: numbers of 4 bytes each, of 2, or their signs."""
 
+INT8: Final = "+int8"
+"""Behind the revision of a local model that computes documents in int8."""
+
 MOST_DIMENSIONS: Final[Mapping[IndexType, int]] = {"vector": 2000, "halfvec": 4000, "bit": 16_000}
 """That an index can have; beyond, every search would read every vector. Bits: 64,000, but a column 16,000."""
 
@@ -37,12 +40,14 @@ def most_dimensions(index_type: IndexType | None) -> int:
 class VectorSpace:
     """One provider, model, revision, dimensions, normalization, prompt and input length.
 
-    Compute precision and batch size are no part of it: they change a vector by rounding only.
+    Compute precision and batch size are no part of it: they change a vector by rounding only. What is computed in int8
+    differs by more, so the revision says so.
 
     Attributes:
         provider: who computes the vectors, e.g. ``local``.
         model: the model's name.
-        revision: the exact version of its weights: a repository commit or a content hash.
+        revision: the exact version of its weights: a repository commit or a content hash; ends with ``+int8`` where
+            they are rounded to that.
         dimensions: length of a vector.
         normalized: whether the model returns unit vectors.
         prompt: text put before every document.
@@ -60,7 +65,18 @@ class VectorSpace:
     @property
     def name(self) -> str:
         """A readable name, unique to this identity, e.g. ``local-all-mpnet-base-v2-768-1a2b3c4d``."""
-        return f"{self.provider}-{self._short_model}-{self.dimensions}-{self._digest}"
+        kind = "-int8" if self.is_int8 else ""
+        return f"{self.provider}-{self._short_model}{kind}-{self.dimensions}-{self._digest}"
+
+    @property
+    def is_int8(self) -> bool:
+        """Whether a local model computed the documents in int8."""
+        return self.provider == "local" and self.revision.endswith(INT8)
+
+    @property
+    def weights(self) -> str:
+        """The version of the model's files alone."""
+        return self.revision.removesuffix(INT8) if self.is_int8 else self.revision
 
     @property
     def slug(self) -> str:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from embedding_assets.spaces import UNIT_LENGTH_TOLERANCE, VectorSpace
+from embedding_assets.spaces import INT8, UNIT_LENGTH_TOLERANCE, VectorSpace
 
 SPACE = VectorSpace("local", "org/some-Model_v2", "abc", 4, True, "", 384)
 OTHERS = {
@@ -30,6 +30,16 @@ def test_every_attribute_is_part_of_the_identity():
         assert other.slug != SPACE.slug
         assert other.differences(SPACE) == [name]
     assert SPACE.differences(replace(SPACE)) == []
+
+
+def test_int8_is_part_of_the_identity():
+    rounded = replace(SPACE, revision=f"{SPACE.revision}{INT8}")
+    assert rounded.name.startswith("local-some-Model_v2-int8-4-")
+    assert rounded.slug != SPACE.slug
+    assert (rounded.is_int8, rounded.weights) == (True, "abc")
+    assert (SPACE.is_int8, SPACE.weights) == (False, "abc")
+    api = replace(rounded, provider="openai")
+    assert (api.is_int8, api.weights) == (False, "abc+int8")
 
 
 def test_name_and_slug_never_change():

@@ -91,7 +91,7 @@ def rename(context: typer.Context, name: Name, yes: Yes = False, as_json: Json =
     For an API at a new address, a server that gets a name (EMBEDDING_OPENAI_SERVER), or a model's folder of another
     name. A few vectors are computed there and compared first.
     """
-    from embedding_assets.health.audit import confirm_model
+    from embedding_assets.health.audit import confirm_model, open_judge
     from embedding_assets.postgres.space_changes import rename_space
     from embedding_assets.postgres.spaces import list_spaces, match_space
     from embedding_assets.providers.renaming import select_renamed
@@ -102,7 +102,7 @@ def rename(context: typer.Context, name: Name, yes: Yes = False, as_json: Json =
         selection = select_renamed(settings, column, database)
         before, space = column.space, selection.column.space
         with progress.spinner(err, "comparing", quiet=as_json or not err.is_terminal):
-            compared = confirm_model(database, column, selection.open_provider())
+            compared = confirm_model(database, column, open_judge(selection))
         [changed] = space.differences(before)
         consequence = (
             f"Space {before.name} will be called {space.name}: "

@@ -87,9 +87,10 @@ class EmbeddingConfig(EnvironmentSettings):
         description="`auto` (CUDA, of several GPUs the one with the "
         "fewest of these processes; then MPS, then CPU) or one of them.",
     )
-    precision: Literal["auto", "float32", "bfloat16"] = Field(
+    precision: Literal["auto", "float32", "bfloat16", "int8"] = Field(
         "auto",
-        description="Number format of the model's layers: `auto` is bfloat16 where that computes faster, else float32.",
+        description="Number format of the model's layers: `auto` is bfloat16 where that computes faster, else float32; "
+        "`int8`, on CPUs where that pays, makes a space of its own.",
     )
     threads: int | None = Field(
         None,
@@ -149,6 +150,11 @@ class EmbeddingConfig(EnvironmentSettings):
         if self.chunk_overlap >= self.chunk_tokens // 2:
             raise ValueError("EMBEDDING_CHUNK_OVERLAP must be less than half of EMBEDDING_CHUNK_TOKENS")
         return self
+
+    @property
+    def is_int8(self) -> bool:
+        """Whether a local model is to compute documents in int8, in a space of their own."""
+        return self.precision == "int8"
 
     @property
     def pinned_revision(self) -> str | None:

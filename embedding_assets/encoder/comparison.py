@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import time
-from typing import Final, Literal
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,32 +20,28 @@ from embedding_assets.encoder.device import default_batch_tokens, is_out_of_memo
 from embedding_assets.encoder.files import ModelFiles
 from embedding_assets.encoder.loading import check_code_of
 from embedding_assets.encoder.model import LoadedModel
-from embedding_assets.encoder.precision import Precision, resolve_precision
+from embedding_assets.encoder.precision import Precision, Requested, resolve_precision
 from embedding_assets.encoder.reference import Reference, references
 from embedding_assets.encoder.threads import use_available_threads
 from embedding_assets.encoder.tokens import Role, TokenizedText
 from embedding_assets.encoder.ways import Way, ways
-from embedding_assets.errors import ModelUnavailableError
+from embedding_assets.errors import ConfigurationError, ModelUnavailableError
 from embedding_assets.planning import halve, plan_batches
 
 logger = logging.getLogger(__name__)
 
-LEAST_AGREEMENT: Final = {"float32": 0.9999, "bfloat16": 0.999}
+LEAST_AGREEMENT: Final = {"float32": 0.9999, "bfloat16": 0.999, "int8": 0.98}
 """Below it a way of computing is not taken; by the precision of its transformer."""
 
 
 def load_compared(
-    files: ModelFiles,
-    device: str,
-    max_tokens: int,
-    precision: Literal["auto", "float32", "bfloat16"],
-    threads: int | None = None,
+    files: ModelFiles, device: str, max_tokens: int, precision: Requested, threads: int | None = None
 ) -> LoadedModel:
     """The model, computed in the fastest way that agrees with its library.
 
     Raises:
         ModelUnavailableError: the files cannot be loaded, or no way agrees.
-        ConfigurationError: the device cannot compute in this precision.
+        ConfigurationError: the device cannot compute in this precision, or the model not in int8.
     """
     if device == "cpu":
         use_available_threads(threads)  # the probe of precision uses them, too
@@ -76,13 +72,20 @@ def compare(
 
     Raises:
         ModelUnavailableError: the files cannot be loaded, or no way agrees.
+        ConfigurationError: the model cannot be computed in int8, which was asked for.
     """
     started = time.monotonic()
     logger.info("comparing %s with its library, once for this revision", files.name)
     check_code_of(files)
+    candidates = [*ways(files, device, precision)]
+    if not candidates:
+        raise ConfigurationError(
+            f"EMBEDDING_PRECISION=int8 is for MPNet and BERT-like models with the usual layers, and {files.name} is "
+            "another kind; unset EMBEDDING_PRECISION"
+        )
     expected = references(files, device, max_tokens)
     refused: dict[str, float | None] = {}
-    for way in ways(files, device, precision):
+    for way in candidates:
         name, failure = " ".join(way), None
         try:
             model = LoadedModel(files, device, max_tokens, way, threads=threads)
@@ -103,7 +106,7 @@ def compare(
         del model  # before the next is loaded
         refused[name] = agreement
         logger.warning(
-            "%s in %s differs from its library's result (%.5f); slower code computes", files.name, name, agreement
+            "%s in %s differs from its library's result (%.5f) and is not taken", files.name, name, agreement
         )
     if isinstance(failure, ModelUnavailableError):
         raise failure
@@ -111,6 +114,11 @@ def compare(
         raise ModelUnavailableError(
             f"model {files.name} cannot be computed on {device} ({type(failure).__name__}: {failure}); check the "
             "device's memory and drivers or set EMBEDDING_DEVICE=cpu, or choose another EMBEDDING_MODEL_NAME"
+        )
+    if precision == "int8":
+        raise ConfigurationError(
+            f"EMBEDDING_PRECISION=int8: {files.name} loses too much in int8 (agreement with its library in float32 "
+            f"{agreement:.4f}, at least {LEAST_AGREEMENT['int8']} is needed); unset EMBEDDING_PRECISION"
         )
     raise ModelUnavailableError(
         f"the vectors of model {files.name} cannot be reproduced (agreement with its library: {refused}): in a batch "

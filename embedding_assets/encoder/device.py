@@ -10,7 +10,7 @@ from embedding_assets.errors import ConfigurationError
 if TYPE_CHECKING:
     from embedding_assets.encoder.precision import Precision
 
-_CPU_BATCH_TOKENS: Final = {"float32": 384, "bfloat16": 2048}
+_CPU_BATCH_TOKENS: Final = {"float32": 384, "bfloat16": 2048, "int8": 384}
 """Matrix units want large products; vector units are as fast on small ones, which keep a full-size MPNet below 1 GB."""
 
 _STREAM_TOKENS: Final = 768
@@ -66,7 +66,7 @@ def width_multiple(device: str, precision: Precision) -> int:
     Matrix units compute tiles: attention over 157 tokens takes twice as long as over 160. Vector units do not, so there
     padding would only cost.
     """
-    return 1 if device == "cpu" and precision == "float32" else 16
+    return 1 if device == "cpu" and precision != "bfloat16" else 16
 
 
 def is_out_of_memory(error: BaseException) -> bool:

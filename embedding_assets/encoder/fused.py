@@ -3,21 +3,23 @@
 One matrix product for query, key and value; fused attention, for MPNet with its relative position bias as an additive
 mask that is built once a batch. On a CPU the tokens of a batch's texts are the rows of one matrix, without padding, and
 attention is computed text by text (encoder/attention.py); where that is faster, weights are laid out for oneDNN once
-instead of at every call, and GELU is computed while the product is still in cache. What comes out of a model is
-compared with the library's result when it is first used (encoder/comparison.py).
+instead of at every call, and GELU is computed while the product is still in cache. Where it is asked for, the products
+are of 8-bit integers (encoder/int8.py). What comes out of a model is compared with the library's result when it is
+first used (encoder/comparison.py).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import torch
 from torch import Tensor, nn
 
 from embedding_assets.encoder.activations import activation_layer
 from embedding_assets.encoder.attention import Attend, attend_padded, fastest_attention, runs_of_equal_length
+from embedding_assets.encoder.int8 import Int8Linear
 from embedding_assets.encoder.precision import packing_is_faster
 
 # Where the library keeps the projections of a layer's attention, by model type.
@@ -31,6 +33,9 @@ _ATTENTION_NAMES: Final = {
     "xlm-roberta": _BERT_NAMES,
 }
 
+Products = Literal["plain", "packed", "int8"]
+"""Of which matrices: as they are, laid out for oneDNN, or the same rounded to 8 bits; the last two on a CPU only."""
+
 
 class FusedTransformer(nn.Module):
     """The transformer of a sentence-transformers model, for inference.
@@ -38,7 +43,7 @@ class FusedTransformer(nn.Module):
     Args:
         model: the library's, in float32 on the CPU; its embedding tables are shared, its layers are copied.
         dtype: in which the layers compute; the embeddings before them stay in float32.
-        packed: lay the weights out for oneDNN; for the CPU only.
+        products: of which matrices they are.
         attend: how texts attend where the tokens of a batch are the rows of one matrix; None: they are padded.
         after_layer: called when a layer has been copied.
 
@@ -51,7 +56,7 @@ class FusedTransformer(nn.Module):
         model: Any,
         dtype: torch.dtype,
         *,
-        packed: bool,
+        products: Products,
         attend: Attend | None,
         after_layer: Callable[[], None],
     ) -> None:
@@ -62,7 +67,7 @@ class FusedTransformer(nn.Module):
         self._bias = _RelativeBias(model.encoder, dtype) if model.config.model_type == "mpnet" else None
         self._layers = nn.ModuleList()
         for layer in model.encoder.layer:
-            self._layers.append(_Layer(layer, model.config, dtype, packed=packed))
+            self._layers.append(_Layer(layer, model.config, dtype, products=products))
             after_layer()
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, *, padded: bool) -> Tensor:
@@ -99,18 +104,20 @@ class FusedTransformer(nn.Module):
 
 
 class _Layer(nn.Module):
-    def __init__(self, layer: nn.Module, config: Any, dtype: torch.dtype, *, packed: bool) -> None:
+    def __init__(self, layer: nn.Module, config: Any, dtype: torch.dtype, *, products: Products) -> None:
         super().__init__()
         names = [f"attention.{name}" for name in _ATTENTION_NAMES[config.model_type]]
         *projections, output, norm = [layer.get_submodule(name) for name in names]
         self._heads = config.num_attention_heads
-        self._query_key_value = _linear(projections, dtype, packed=packed)
-        self._output = _linear([output], dtype, packed=packed)
+        self._query_key_value = _linear(projections, dtype, products=products)
+        self._output = _linear([output], dtype, products=products)
         self._norm = _norm(norm, dtype)
         self._up = _linear(
-            [layer.get_submodule("intermediate.dense")], dtype, packed=packed, activation=config.hidden_act
+            [layer.get_submodule("intermediate.dense")], dtype, products=products, activation=config.hidden_act
         )
-        self._down = _linear([layer.get_submodule("output.dense")], dtype, packed=packed)
+        self._down = _linear(
+            [layer.get_submodule("output.dense")], dtype, products=products, after_gelu=config.hidden_act == "gelu"
+        )
         self._final_norm = _norm(layer.get_submodule("output.LayerNorm"), dtype)
 
     def forward(self, states: Tensor, attend: Callable[[Tensor], Tensor]) -> Tensor:
@@ -166,7 +173,7 @@ def fuse(
 
     Args:
         model: in float32 on the CPU, of an architecture that can be fused. It is left as it is.
-        dtype: in which the fused layers compute.
+        dtype: in which the fused layers compute; int8: their products, and all else in float32.
         device: torch device.
         after_layer: called whenever a layer's weights have been copied, so that they can be let go.
 
@@ -174,29 +181,45 @@ def fuse(
         Exception: in another version of the libraries names and private operators may have changed.
     """
     on_cpu = device == "cpu"
+    products: Products
+    if dtype == torch.int8:
+        products, dtype = "int8", torch.float32
+    else:
+        products = "packed" if on_cpu and packing_is_faster(dtype) else "plain"
     with torch.inference_mode():
         fused = FusedTransformer(
             model,
             dtype,
-            packed=on_cpu and packing_is_faster(dtype),
+            products=products,
             attend=fastest_attention(dtype) if on_cpu else None,
             after_layer=after_layer,
         )
         return fused.eval().to(device)
 
 
-def _linear(layers: list[nn.Module], dtype: torch.dtype, *, packed: bool, activation: str | None = None) -> nn.Module:
+def _linear(
+    layers: list[nn.Module],
+    dtype: torch.dtype,
+    *,
+    products: Products,
+    activation: str | None = None,
+    after_gelu: bool = False,
+) -> nn.Module:
     """One linear layer whose outputs are those of ``layers`` side by side, and what follows it."""
     weight, bias = (
         # One layer's tensors as they are: in float32 they stay mapped from their file.
         (parts[0] if len(parts) == 1 else torch.cat(parts)).to(dtype)
         for parts in ([layer.weight.detach() for layer in layers], [layer.bias.detach() for layer in layers])  # type: ignore[operator]
     )
-    if packed and activation in (None, "gelu"):
+    if products == "packed" and activation in (None, "gelu"):
         return _PackedLinear(weight, bias, activation or "none")
+    if products == "int8" and activation in (None, "gelu"):
+        return Int8Linear(weight, bias, gelu=activation == "gelu", after_gelu=after_gelu)
     linear: nn.Module
-    if packed:
+    if products == "packed":
         linear = _PackedLinear(weight, bias, "none")
+    elif products == "int8":
+        linear = Int8Linear(weight, bias)
     else:
         linear = nn.Linear(weight.shape[1], weight.shape[0], device="meta")
         linear.weight, linear.bias = nn.Parameter(weight), nn.Parameter(bias)

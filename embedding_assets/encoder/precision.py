@@ -17,13 +17,19 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-Precision = Literal["float32", "bfloat16"]
+Precision = Literal["float32", "bfloat16", "int8"]
+
+Requested = Literal["auto", "float32", "bfloat16", "int8"]
+"""What ``EMBEDDING_PRECISION`` may be; ``auto`` is never int8, whose vectors differ by more than rounding may."""
 
 _WORTHWHILE: Final = 1.3
 """Factor by which bfloat16 must multiply faster before the vectors are rounded for it."""
 
 _WORTH_PACKING: Final = 1.15
 """The same for weights in a layout of their own, which are copied for it."""
+
+_WORTH_A_SPACE: Final = 1.15
+"""The same for int8, whose vectors are a space of their own, over the faster of the other two."""
 
 _CPU_DESCRIPTION: Final = Path("/proc/cpuinfo")
 _WITHOUT_TILES: Final = {
@@ -36,7 +42,7 @@ _TILE_LEAF: Final = 0x1D
 """The part of CPUID that describes the palettes of AMX tiles (Intel SDM volume 2, CPUID)."""
 
 
-def resolve_precision(requested: Literal["auto", "float32", "bfloat16"], device: str) -> Precision:
+def resolve_precision(requested: Requested, device: str) -> Precision:
     """The precision for ``auto`` on a device, or the one asked for.
 
     On a GPU that computes in bfloat16 that is what ``auto`` means; on a CPU, what is measured to multiply faster there.
@@ -44,23 +50,72 @@ def resolve_precision(requested: Literal["auto", "float32", "bfloat16"], device:
     slower to twice as fast.
 
     Raises:
-        ConfigurationError: bfloat16 was asked for where it would crash the process.
+        ConfigurationError: bfloat16 or int8 was asked for where it would crash the process; or int8 where it is not
+            exact or not faster.
     """
 
     if requested == "float32":
         return "float32"
+    if requested == "int8":
+        _check_int8(device)
+        return "int8"
     if device.startswith("cuda"):
         return "bfloat16" if requested == "bfloat16" or _is_native(device) else "float32"
     if device != "cpu":
         return "bfloat16" if requested == "bfloat16" else "float32"
     if tiles_are_broken():
         if requested == "bfloat16":
-            raise ConfigurationError(
-                "EMBEDDING_PRECISION=bfloat16 would crash: this (virtual) machine announces AMX without describing its "
-                "tiles; set ONEDNN_MAX_CPU_ISA=AVX512_CORE_BF16 as well, or use EMBEDDING_PRECISION=auto"
-            )
+            raise ConfigurationError(_would_crash(requested))
         return "float32"
     return "bfloat16" if requested == "bfloat16" or _bfloat16_is_faster() else "float32"
+
+
+def _would_crash(requested: Requested) -> str:
+    return (
+        f"EMBEDDING_PRECISION={requested} would crash: this (virtual) machine announces AMX without describing its "
+        "tiles; set ONEDNN_MAX_CPU_ISA=AVX512_CORE_BF16 as well, or use EMBEDDING_PRECISION=auto"
+    )
+
+
+def _check_int8(device: str) -> None:
+    from embedding_assets.encoder.int8 import products_are_exact
+
+    if device != "cpu":
+        raise ConfigurationError(
+            f"EMBEDDING_PRECISION=int8 is for CPUs, and the device is {device}; set EMBEDDING_PRECISION=auto, which is "
+            "faster there, or EMBEDDING_DEVICE=cpu"
+        )
+    if tiles_are_broken():
+        raise ConfigurationError(_would_crash("int8"))
+    if not _has_onednn() or not products_are_exact():
+        raise ConfigurationError(
+            "EMBEDDING_PRECISION=int8 would make wrong vectors: this CPU, or torch on it, does not add up products of "
+            "8-bit integers exactly, which takes VNNI or AMX (sums are cut off in 16 bits); set EMBEDDING_PRECISION="
+            "auto, with EMBEDDING_NEW_SPACE=true if the table has a space of int8 alone"
+        )
+    ratio, other = _int8_ratio()
+    if ratio < _WORTH_A_SPACE:
+        raise ConfigurationError(
+            f"EMBEDDING_PRECISION=int8 does not pay here: its products were measured to be {ratio:.2f} times as fast "
+            f"as those in {other}, and {_WORTH_A_SPACE} is the least for which vectors are made less exact; set "
+            "EMBEDDING_PRECISION=auto, with EMBEDDING_NEW_SPACE=true if the table has a space of int8 alone"
+        )
+
+
+@cache
+def _int8_ratio() -> tuple[float, Precision]:
+    """How many times as fast as the faster of the others int8 multiplies, rounding included, and which that is."""
+    import torch
+
+    seconds: dict[Precision, float] = {
+        "float32": min(_product_seconds(torch.float32, packed=packed) for packed in (False, True))
+    }
+    if torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        seconds["bfloat16"] = _product_seconds(torch.bfloat16, packed=True)
+    other = min(seconds, key=lambda precision: seconds[precision])
+    ratio = seconds[other] / _product_seconds(torch.int8, packed=True)
+    logger.debug("int8 multiplies %.2f times as fast as %s", ratio, other)
+    return ratio, other
 
 
 def _is_native(device: str) -> bool:
@@ -110,10 +165,11 @@ def _has_onednn() -> bool:
 
 @cache
 def _product_seconds(dtype: torch.dtype, *, packed: bool) -> float:
-    """The least of several tries: whatever else runs on the machine only ever adds."""
+    """The least of several tries: whatever else runs on the machine only ever adds. Of int8 with rounding its rows."""
     import torch
 
-    rows, multiply = torch.ones(512, 768, dtype=dtype), layer_product(dtype, packed=packed)
+    numbers = torch.float32 if dtype == torch.int8 else dtype
+    rows, multiply = torch.ones(512, 768, dtype=numbers), layer_product(dtype, packed=packed)
     seconds = []
     for _ in range(5):
         started = time.perf_counter()
@@ -123,21 +179,29 @@ def _product_seconds(dtype: torch.dtype, *, packed: bool) -> float:
 
 
 def layer_product(dtype: torch.dtype, *, packed: bool) -> Callable[[torch.Tensor], torch.Tensor]:
-    """A product as large as a layer's, of rows of 768 features, on weights laid out for oneDNN or as they are."""
+    """A product as large as a layer's, of rows of 768 features, on weights laid out for oneDNN or as they are.
+
+    That of int8 takes rows in float32, and rounds them.
+    """
     import torch
 
-    weight = torch.ones(3072, 768, dtype=dtype)
-    if packed:
-        weight = torch.ops.mkldnn._reorder_linear_weight(weight)
+    if dtype == torch.int8:
+        from embedding_assets.encoder.int8 import Int8Linear
 
-    def multiply(rows: torch.Tensor) -> torch.Tensor:
-        with torch.inference_mode():
+        weight = torch.ones(3072, 768)
+        linear: Callable[[torch.Tensor], torch.Tensor] = Int8Linear(weight, weight[:, 0].contiguous())
+    else:
+        weight = torch.ones(3072, 768, dtype=dtype)
+        if packed:
+            weight = torch.ops.mkldnn._reorder_linear_weight(weight)
+
+        def linear(rows: torch.Tensor) -> torch.Tensor:
             if not packed:
                 return torch.nn.functional.linear(rows, weight)
             product: torch.Tensor = torch.ops.mkldnn._linear_pointwise(rows, weight, None, "none", [], "none")
             return product
 
-    return multiply
+    return torch.inference_mode()(linear)
 
 
 def tiles_are_broken() -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from embedding_assets.encoder.device import resolve_device
 from embedding_assets.encoder.files import ModelFiles
@@ -12,6 +12,7 @@ from embedding_assets.imports import without_collection
 
 if TYPE_CHECKING:
     from embedding_assets.encoder.model import LoadedModel
+    from embedding_assets.encoder.precision import Requested
 
 _models: dict[tuple[str, str, str, int, str, int | None], LoadedModel] = {}
 _lock = threading.Lock()
@@ -22,7 +23,7 @@ def get_model(
     *,
     device: str,
     max_tokens: int,
-    precision: Literal["auto", "float32", "bfloat16"] = "auto",
+    precision: Requested = "auto",
     threads: int | None = None,
 ) -> LoadedModel:
     """The model of this process, loaded at the first call; concurrent callers wait for one load.
@@ -31,7 +32,7 @@ def get_model(
 
     Raises:
         ModelUnavailableError: the files cannot be loaded, or not computed as its library does.
-        ConfigurationError: the device is not there, or cannot compute in this precision.
+        ConfigurationError: the device is not there, or cannot compute in this precision; or the model not in int8.
     """
     with without_collection():
         # Not with this module: it brings torch.

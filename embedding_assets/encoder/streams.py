@@ -30,7 +30,7 @@ _NO_SLOWER: Final = 0.93
 """Share of a team's rate that streams must reach; two measurements of one thing differ by as much."""
 
 _TRIES: Final = 3
-_ROWS: Final = {"float32": 256, "bfloat16": 1024}
+_ROWS: Final = {"float32": 256, "bfloat16": 1024, "int8": 256}
 """Enough to keep a core busy for milliseconds; matrix units want more."""
 
 _current = threading.local()
@@ -181,7 +181,8 @@ def _rates(threads: int, precision: Precision) -> tuple[float, float]:
 
     dtype: torch.dtype = getattr(torch, precision)
     multiply = layer_product(dtype, packed=packing_is_faster(dtype))
-    inputs = [torch.ones(_ROWS[precision], 768, dtype=dtype) for _ in range(threads)]
+    numbers = torch.float32 if dtype == torch.int8 else dtype
+    inputs = [torch.ones(_ROWS[precision], 768, dtype=numbers) for _ in range(threads)]
 
     # By the threads that compute later: MKL keeps buffers for each thread that has multiplied.
     streams = streams_of(threads)

@@ -36,6 +36,11 @@ class Way(NamedTuple):
 def ways(files: ModelFiles, device: str, precision: Precision) -> Iterator[Way]:
     """In which a model can be computed on a device; reads configuration files only."""
     known = has_known_layers(files)
+    if precision == "int8":
+        # Nothing else stands in for it: those vectors would be of another space.
+        if known and can_be_fused(model_type(files)):
+            yield Way("fused", precision)
+        return
     if known and can_be_fused(model_type(files)):
         for wanted in dict.fromkeys((precision, "float32")):
             yield Way("fused", wanted)

@@ -12,8 +12,9 @@ from embedding_assets.errors import ConfigurationError, ModelUnavailableError, P
 from embedding_assets.postgres.samples import StoredVector, read_vectors, sample_vectors
 from embedding_assets.postgres.spaces import list_spaces
 from embedding_assets.providers.base import embed_checked
-from embedding_assets.providers.space_selection import select_space
-from embedding_assets.spaces import Similarity, SpaceColumn
+from embedding_assets.providers.local import LocalProvider
+from embedding_assets.providers.space_selection import Selection, select_space
+from embedding_assets.spaces import Similarity, SpaceColumn, VectorSpace
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 MINIMUM_COSINE: Final = 0.99
 """To the vector made of the same text again. Number formats and an API's own variation stay above 0.995, vectors of
 two models are nearly orthogonal."""
+
+_MINIMUM_COSINE_OF_INT8: Final = 0.97
+"""The same for vectors computed in int8 to those computed without."""
 
 _LOCAL_ROWS: Final = 64
 """Finds a column of which a tenth is wrong with a probability of 99.9%, or 99.5% where the wrong ones share pages, as
@@ -56,6 +60,22 @@ class SpaceSample:
     mismatched: tuple[str, ...] = ()
     lowest_cosine: float | None = None
     unchecked: str | None = None
+
+
+def minimum_cosine(space: VectorSpace) -> float:
+    """Below it a stored vector is not what the space's model makes of its text."""
+    return _MINIMUM_COSINE_OF_INT8 if space.is_int8 else MINIMUM_COSINE
+
+
+def open_judge(selection: Selection) -> EmbeddingProvider:
+    """What vectors of a space are compared with: its provider, and for a space of int8 the one that does without.
+
+    Raises:
+        ConfigurationError: the settings do not lead to that space's model.
+        ModelUnavailableError: the model's files cannot be had.
+    """
+    provider = selection.open_provider()
+    return provider.unrounded if isinstance(provider, LocalProvider) else provider
 
 
 def audit_spaces(database: Database, settings: Settings, written: Mapping[str, int] | None = None) -> list[SpaceSample]:
@@ -100,7 +120,7 @@ def audit_space(database: Database, column: SpaceColumn, provider: EmbeddingProv
         refused = next(iter(batch.errors.values()), refused)
     if not cosines:
         return SpaceSample(column, unchecked=f"none of {len(stored)} texts could be embedded again: {refused}")
-    suspects = [row for row in stored if cosines.get(row.chunk_hash, 1.0) < MINIMUM_COSINE]
+    suspects = [row for row in stored if cosines.get(row.chunk_hash, 1.0) < minimum_cosine(column.space)]
     return SpaceSample(
         column,
         compared=len(cosines),
@@ -138,7 +158,7 @@ def _audit_if_possible(database: Database, column: SpaceColumn, settings: Settin
     if written is not None:
         rows = min(rows, written)
     try:
-        provider = select_space(settings.with_patience(_PATIENCE_SECONDS), column, database).open_provider()
+        provider = open_judge(select_space(settings.with_patience(_PATIENCE_SECONDS), column, database))
         return audit_space(database, column, provider, rows)
     except (ConfigurationError, ModelUnavailableError, ProviderError) as error:
         return SpaceSample(column, unchecked=str(error))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from embedding_assets.formatting import by_device, moment, rate, share
 from embedding_assets.health import checks
-from embedding_assets.health.audit import MINIMUM_COSINE, SpaceSample
+from embedding_assets.health.audit import SpaceSample, minimum_cosine
 from embedding_assets.spaces import UNIT_LENGTH_TOLERANCE
 
 if TYPE_CHECKING:
@@ -159,7 +159,7 @@ def _mismatch(sample: SpaceSample) -> str:
     space = sample.column.space
     return (
         f"space {space.name}: {len(sample.mismatched)} of {sample.compared} vectors are not what {space.model} makes "
-        f"of their text (cosine below {MINIMUM_COSINE}, down to {sample.lowest_cosine or 0:.2f}), e.g. those of "
+        f"of their text (cosine below {minimum_cosine(space)}, down to {sample.lowest_cosine or 0:.2f}), e.g. those of "
         f"{', '.join(sample.mismatched[:5])}. Another model wrote into column {sample.column.name}, or "
         "EMBEDDING_MODEL_NAME named the wrong one when the table was adopted"
     )

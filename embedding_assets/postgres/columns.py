@@ -149,6 +149,11 @@ def _unclaimable(
             f"{setting_of['dimensions']}: column {column} holds vectors of {found.stored} dimensions, "
             f"{space.model} makes {space.dimensions}; set {setting_of['model']} to the model that filled the column"
         )
+    if space.is_int8:
+        return (
+            f"column {column} already holds vectors, and none are taken for ones computed in int8; unset "
+            "EMBEDDING_PRECISION to take them for ones of the model as it is"
+        )
     if not claim:
         return (
             f"column {column} already holds vectors, but not by which model; set EMBEDDING_PROVIDER to who made them "

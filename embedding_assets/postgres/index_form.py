@@ -32,8 +32,9 @@ _COARSER: Final[Sequence[IndexType]] = ("vector", "halfvec", "bit")
 _CANDIDATES: Final = 10
 """Rows that an index of signs is asked for, for each that is wanted: their column then tells which are the nearest."""
 
+_FEWEST_CANDIDATES: Final = 4
 _MOST_CANDIDATES: Final = 1000
-"""Largest hnsw.ef_search; where more are wanted, the index is scanned on."""
+"""Largest hnsw.ef_search."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +87,13 @@ class IndexForm:
         From signs, all that hnsw.ef_search examines: a larger value finds more here too.
         """
         return max(k, min(_MOST_CANDIDATES, max(ef_search, _CANDIDATES * k))) if self.is_rough else k
+
+    def fewest(self, k: int) -> int:
+        """Candidates among which the ``k`` nearest may be looked for; with fewer, all rows are read.
+
+        A filter that few rows pass leaves less than were asked for, and reading all of a large table takes long.
+        """
+        return max(k, min(_MOST_CANDIDATES, _FEWEST_CANDIDATES * k)) if self.is_rough else k
 
     def nearest(self, outputs: sql.Composable, source: sql.Composable, condition: sql.Composable) -> sql.Composed:
         """A query for the rows nearest to ``%(vector)s``, nearest first, by the exact distance.

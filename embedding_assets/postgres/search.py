@@ -65,7 +65,7 @@ def nearest_chunks(
         )
         rows = connection.execute(form.nearest(*query), parameters | {"candidates": candidates}).fetchall()
         found = len(rows) if form.is_plain else rows[0][-1] if rows else 0
-        if found < candidates:
+        if found < form.fewest(k):
             connection.execute("SET LOCAL enable_indexscan = off")
             # Unprepared, since a plan that was prepared would be used again.
             rows = connection.execute(plain_form(column).nearest(*query), parameters, prepare=False).fetchall()

@@ -371,11 +371,15 @@ def _mismatch(space: VectorSpace, known: list[SpaceColumn]) -> str:
     column = next((column for column in own if column.serving), own[0])
     lines = [f"the table is embedded in space {column.space.name}, but the settings describe {space.name}:"]
     setting_of = _settings_of(space)
+    if space.weights == column.space.weights:
+        setting_of = {**setting_of, "revision": "EMBEDDING_PRECISION"}
     differences = space.differences(column.space)
     for name in differences:
         setting = f" ({setting_of[name]})" if name in setting_of else ""
         lines.append(f"  {name}{setting} is {getattr(space, name)!r}, the table's is {getattr(column.space, name)!r}")
     way = "unset these variables"
+    if column.space.is_int8 and "revision" in differences:
+        way = "set EMBEDDING_PRECISION=int8" + (" and unset the others" if len(differences) > 1 else "")
     if space.provider == column.space.provider == "openai" and "revision" in differences:
         others = " and unset the others" if len(differences) > 1 else ""
         way = f"set EMBEDDING_OPENAI_BASE_URL to the API at {column.space.revision}{others}"

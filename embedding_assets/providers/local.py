@@ -7,6 +7,7 @@ import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import cached_property
 from typing import Final
 
 import numpy as np
@@ -23,7 +24,7 @@ from embedding_assets.errors import ConfigurationError, EmbeddingAssetsError, Pr
 from embedding_assets.planning import even_share, halve, plan_batches
 from embedding_assets.providers.base import EmbeddedBatch, StillWanted
 from embedding_assets.providers.prompts import warn_of_missing_prompts
-from embedding_assets.spaces import MOST_DIMENSIONS, VectorSpace
+from embedding_assets.spaces import INT8, MOST_DIMENSIONS, VectorSpace
 
 logger = logging.getLogger(__name__)
 
@@ -61,7 +62,7 @@ def local_space(files: ModelFiles, config: EmbeddingConfig) -> VectorSpace:
     return VectorSpace(
         provider="local",
         model=files.name,
-        revision=files.revision,
+        revision=files.revision + (INT8 if config.is_int8 else ""),
         dimensions=dimensions,
         normalized=files.normalized,
         prompt=files.prompt if config.document_prompt is None else config.document_prompt,
@@ -70,7 +71,11 @@ def local_space(files: ModelFiles, config: EmbeddingConfig) -> VectorSpace:
 
 
 class LocalProvider:
-    """Embeds on this machine's CPU or GPU; loads the model when it is first needed."""
+    """Embeds on this machine's CPU or GPU; loads the model when it is first needed.
+
+    Of a space of int8 documents alone are computed in that: the model computes questions as it does without the
+    setting, on any machine.
+    """
 
     def __init__(self, files: ModelFiles, config: EmbeddingConfig) -> None:
         self.space = local_space(files, config)
@@ -162,12 +167,23 @@ class LocalProvider:
         else:
             self._prepared.append(dict(zip(texts, tokens, strict=True)))
 
+    @cached_property
+    def unrounded(self) -> LocalProvider:
+        """The one that computes all texts of the space without int8: what vectors of int8 are to be like."""
+        if not self.space.is_int8:
+            return self
+        provider = LocalProvider(self._files, self._config.model_copy(update={"precision": "auto"}))
+        provider.space = self.space
+        return provider
+
     def embed(self, texts: Sequence[str], *, query: bool = False) -> Iterator[EmbeddedBatch]:
         """Embed texts in batches of similar length, longest first.
 
         Raises:
             ProviderError: the model fails on any text.
         """
+        if query and self.unrounded is not self:
+            return self.unrounded.embed(texts, query=True)
         return self._embed(texts, Role(self._query_prompt if query else self.space.prompt, query), None)
 
     def embed_wanted(self, texts: Sequence[str], still_wanted: StillWanted) -> Iterator[EmbeddedBatch]:

@@ -305,6 +305,8 @@ def _settings_of(
     """Settings under which a space's model is the configured one, but for the fields to ``keep``."""
     space = column.space
     values: dict[str, object]
+    if space.provider == "local" and "precision" not in keep and space.is_int8 != settings.embedding.is_int8:
+        settings = _with(settings, "embedding", precision="int8" if space.is_int8 else "auto")
     if space.provider not in _PROVIDERS:
         # What a provider of the caller's own is made of, no setting says.
         return _with(settings, "embedding", provider=space.provider)
@@ -322,7 +324,7 @@ def _settings_of(
         values = {
             "provider": space.provider,
             "model_name": space.model,
-            "model_revision": None if space.model == DEMO_MODEL else space.revision,
+            "model_revision": None if space.model == DEMO_MODEL else space.weights,
             "dimensions": space.dimensions,
             "max_seq_length": space.max_tokens,
         }
@@ -386,7 +388,8 @@ def _may_be(config: EmbeddingConfig, space: VectorSpace) -> bool:
     else:
         # What is no commit is a branch or a tag, and only the model's files show where it leads.
         named_commit = revision is not None and _COMMIT.fullmatch(revision)
-        same_model = space.model == name and (not named_commit or space.revision == revision)
+        same_model = space.model == name and (not named_commit or space.weights == revision)
+    same_model &= space.is_int8 == config.is_int8
     sizes_fit = space.dimensions == config.dimensions and space.max_tokens <= config.max_seq_length
     return space.provider == "local" and same_model and sizes_fit
 

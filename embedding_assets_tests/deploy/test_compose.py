@@ -77,6 +77,8 @@ def test_nothing_listens_to_other_machines_and_no_secret_stands_there(compose: d
     for name in APPLICATION:
         service = compose["services"][name]
         assert (service["cap_drop"], service["read_only"]) == (["ALL"], True)
+        # Dagster writes into all of its home: logs, queues, what runs print.
+        assert f"dagster:{HOME}" in service["volumes"]
 
 
 def test_the_settings_are_right(compose: dict, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):

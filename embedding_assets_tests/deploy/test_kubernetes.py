@@ -80,6 +80,45 @@ def open_instance(home: Path, values: dict, cluster: Cluster, database: dict) ->
     return DagsterInstance.from_config(str(home))
 
 
+# Where the schema of the chart of 1.13 refuses other names.
+POD = "affinity annotations env envConfigMaps envSecrets image labels nodeSelector podSecurityContext resources "
+POD += "schedulerName securityContext tolerations volumeMounts volumes livenessProbe readinessProbe startupProbe "
+CHART = {
+    "dagsterWebserver": POD + "dbPoolRecycle dbStatementTimeout deploymentLabels enableReadOnly logLevel nameOverride "
+    "pathPrefix replicaCount service workspace",
+    "dagsterWebserver.service": "annotations port type",
+    "dagsterDaemon": POD + "deploymentLabels enabled heartbeatTolerance runCoordinator runMonitoring runRetries "
+    "schedules sensors",
+    "dagsterDaemon.runCoordinator": "config enabled type",
+    "dagsterDaemon.runCoordinator.config.queuedRunCoordinator": "dequeueIntervalSeconds dequeueNumWorkers "
+    "dequeueUseThreads maxConcurrentRuns tagConcurrencyLimits",
+    "dagsterDaemon.runMonitoring": "cancelTimeoutSeconds enabled freeSlotsAfterRunEndSeconds maxResumeRunAttempts "
+    "pollIntervalSeconds startTimeoutSeconds",
+    "dagsterDaemon.runRetries": "enabled maxRetries",
+    "runLauncher": "config type",
+    "runLauncher.config.k8sRunLauncher": "envConfigMaps envSecrets envVars failPodOnRunFailure image imagePullPolicy "
+    "jobNamespace kubeconfigFile labels loadInclusterConfig resources runK8sConfig schedulerName securityContext "
+    "volumeMounts volumes",
+    "runLauncher.config.k8sRunLauncher.runK8sConfig": "containerConfig jobMetadata jobSpecConfig podSpecConfig "
+    "podTemplateSpecMetadata",
+    "postgresql": "enabled image postgresqlDatabase postgresqlHost postgresqlParams postgresqlPassword "
+    "postgresqlScheme postgresqlUsername service",
+    "dagster-user-deployments": "deployments enableSubchart enabled imagePullSecrets",
+    "dagster-user-deployments.deployments.0": POD + "codeServerArgs dagsterApiGrpcArgs includeConfigInLaunchedRuns "
+    "name port",
+}
+
+
+@pytest.mark.parametrize("names", [["values.yaml"], ["values.yaml", "values-gpu.yaml"]])
+@pytest.mark.parametrize("place", CHART)
+def test_names_are_those_of_the_chart(names: list[str], place: str):
+    part = read_values(*names)
+    for name in place.split("."):
+        part = part[int(name)] if isinstance(part, list) else part[name]
+    assert part
+    assert part.keys() <= set(CHART[place].split())
+
+
 def test_an_instance_is_made_of_them(home: Path, cluster: Cluster, dagster_database: dict):
     with open_instance(home, read_values("values.yaml"), cluster, dagster_database) as instance:
         assert isinstance(instance.run_launcher, K8sRunLauncher)

@@ -15,9 +15,10 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import Normalize, Router, Transformer
 from sentence_transformers.sentence_transformer.modules import CNN, Pooling, StaticEmbedding
 from tokenizers import Tokenizer
+from torch import Tensor
 
-from embedding_assets.encoder import comparison
-from embedding_assets.encoder.comparison import compare, load_compared
+from embedding_assets.encoder import comparison, fused
+from embedding_assets.encoder.comparison import LEAST_AGREEMENT, compare, load_compared
 from embedding_assets.encoder.comparison_record import Record
 from embedding_assets.encoder.files import ModelFiles, locate_model
 from embedding_assets.encoder.fused import FusedTransformer, _RelativeBias
@@ -25,9 +26,10 @@ from embedding_assets.encoder.model import LoadedModel
 from embedding_assets.encoder.reference import AWKWARD_TEXTS
 from embedding_assets.encoder.tokens import Role
 from embedding_assets.encoder.ways import Way
-from embedding_assets.errors import ModelUnavailableError
+from embedding_assets.errors import ConfigurationError, ModelUnavailableError
 from embedding_assets_tests.support.architectures import ARCHITECTURES, save_model
 from embedding_assets_tests.support.encoding import ODD_TEXTS, cosines, real_texts
+from embedding_assets_tests.support.rounding import let_int8_pay, needs_int8
 from embedding_assets_tests.support.tiny_model import DIMENSIONS, save_tiny_model
 
 TEXTS = [text for text in [*ODD_TEXTS, *real_texts(6)] if text.strip()]
@@ -236,10 +238,14 @@ def test_what_another_version_of_a_library_breaks_is_done_by_slower_code(
 def test_where_bfloat16_cannot_be_packed_fused_float32_computes(
     tiny_model: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):
-    def unsupported(*_: object) -> None:
-        raise RuntimeError("not on this processor")
+    packed = fused._PackedLinear
 
-    monkeypatch.setattr("embedding_assets.encoder.fused._PackedLinear", unsupported)
+    def unsupported(weight: Tensor, *others: Any) -> Any:
+        if weight.dtype == torch.bfloat16:
+            raise RuntimeError("not on this processor")
+        return packed(weight, *others)
+
+    monkeypatch.setattr(fused, "_PackedLinear", unsupported)
     files = located(tiny_model)
     model, made = compare(files, "cpu", 32, "bfloat16")
     assert (made.code, model.precision, made.refused) == ("fused", "float32", {"fused bfloat16": None})
@@ -249,6 +255,27 @@ def test_a_precision_that_is_not_honoured_is_said(tmp_path: Path, caplog: pytest
     files = located(save_model(tmp_path / "last", "bert", "lasttoken"))
     assert load_compared(files, "cpu", 32, "bfloat16").precision == "float32"
     assert "EMBEDDING_PRECISION=bfloat16 is not honoured: last computes in float32" in caplog.text
+
+
+@needs_int8
+def test_int8_is_compared_by_a_threshold_of_its_own(demo_files: ModelFiles, monkeypatch: pytest.MonkeyPatch):
+    let_int8_pay(monkeypatch)
+    assert load_compared(demo_files, "cpu", 63, "int8").precision == "int8"
+    made = Record.of(demo_files, "cpu", 63, "int8").read()
+    assert made is not None
+    assert LEAST_AGREEMENT["int8"] < min(made.documents, made.queries) < LEAST_AGREEMENT["float32"]
+    assert Record.of(demo_files, "cpu", 63, "float32").read() is None
+
+
+@needs_int8
+def test_nothing_stands_in_for_int8(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    let_int8_pay(monkeypatch)
+    monkeypatch.setitem(LEAST_AGREEMENT, "int8", 1.1)
+    with pytest.raises(ConfigurationError, match=r"tiny loses too much in int8 .* unset EMBEDDING_PRECISION"):
+        load_compared(located(tiny_model), "cpu", 32, "int8")
+    other = located(save_model(tmp_path / "other", "distilbert", "mean"))
+    with pytest.raises(ConfigurationError, match=r"is for MPNet and BERT-like .* other is another kind; unset"):
+        load_compared(other, "cpu", 32, "int8")
 
 
 @pytest.fixture

@@ -14,7 +14,8 @@ from transformers import (
 )
 
 from embedding_assets.encoder.attention import Attend, attend_by_products, attend_fused
-from embedding_assets.encoder.fused import FusedTransformer, fuse
+from embedding_assets.encoder.fused import FusedTransformer, Products, fuse
+from embedding_assets_tests.support.rounding import needs_int8
 
 SIZES = {
     "vocab_size": 99,
@@ -65,15 +66,15 @@ needs_bfloat16 = pytest.mark.skipif(
 
 
 @pytest.mark.parametrize("attend", [attend_fused, attend_by_products, None])
-@pytest.mark.parametrize("packed", [True, False])
+@pytest.mark.parametrize("products", ["packed", "plain"])
 @pytest.mark.parametrize(
     ("kind", "changes"),
     [("bert", {}), ("roberta", {}), ("mpnet", {}), ("bert", {"hidden_act": "relu"}), ("mpnet", {"hidden_act": "silu"})],
 )
-def test_states_are_the_librarys(kind: str, changes: dict[str, str], packed: bool, attend: Attend | None):
+def test_states_are_the_librarys(kind: str, changes: dict[str, str], products: Products, attend: Attend | None):
     model = make(kind, **changes)
     with torch.inference_mode():
-        layers = FusedTransformer(model, torch.float32, packed=packed, attend=attend, after_layer=lambda: None)
+        layers = FusedTransformer(model, torch.float32, products=products, attend=attend, after_layer=lambda: None)
 
     expected, states = run(model, layers)
 
@@ -88,6 +89,18 @@ def test_bfloat16_differs_by_rounding(kind: str):
     expected, states = run(model, fuse(model, torch.bfloat16, "cpu"))
 
     assert torch.nn.functional.cosine_similarity(states, expected, dim=-1).min() > 0.999
+
+
+@needs_int8
+@pytest.mark.parametrize(
+    ("kind", "changes"), [("bert", {}), ("roberta", {}), ("mpnet", {}), ("bert", {"hidden_act": "relu"})]
+)
+def test_int8_differs_by_more(kind: str, changes: dict[str, str]):
+    model = make(kind, **changes)
+
+    expected, states = run(model, fuse(model, torch.int8, "cpu"))
+
+    assert 0.99 < torch.nn.functional.cosine_similarity(states, expected, dim=-1).min() < 0.99999
 
 
 @pytest.mark.parametrize("kind", ["bert", "mpnet"])

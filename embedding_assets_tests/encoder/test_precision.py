@@ -11,6 +11,7 @@ import torch
 from embedding_assets.encoder import precision
 from embedding_assets.encoder.precision import resolve_precision
 from embedding_assets.errors import ConfigurationError
+from embedding_assets_tests.support.rounding import needs_int8
 
 TILES = "flags\t\t: fpu avx512_bf16 amx_bf16 amx_tile amx_int8"
 NO_TILES = "flags\t\t: fpu avx512_bf16"
@@ -95,6 +96,65 @@ def test_other_devices(device: str, supported: bool, requested: str, chosen: str
     monkeypatch.setattr(torch.cuda, "device", lambda name: nullcontext())
 
     assert resolve_precision(requested, device) == chosen
+
+
+@pytest.fixture
+def int8(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A CPU with seconds of a product in float32, bfloat16 (None: it has not) and int8, and whether int8 is exact."""
+    *seconds, is_exact = request.param
+    by_dtype = dict(zip((torch.float32, torch.bfloat16, torch.int8), seconds, strict=True))
+    monkeypatch.setattr(precision, "_product_seconds", lambda dtype, *, packed: by_dtype[dtype] * (1 if packed else 2))
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: seconds[1] is not None, raising=False)
+    monkeypatch.setattr("embedding_assets.encoder.int8.products_are_exact", lambda: is_exact)
+    monkeypatch.setattr(precision, "tiles_are_broken", lambda: False)
+    for cached in (precision._int8_ratio, precision._bfloat16_is_faster):
+        cached.cache_clear()
+    yield
+    for cached in (precision._int8_ratio, precision._bfloat16_is_faster):
+        cached.cache_clear()
+
+
+@pytest.mark.usefixtures("int8")
+@pytest.mark.parametrize("int8", [(3.0, None, 1.0, True), (6.0, 1.2, 1.0, True)], indirect=True)
+def test_int8_where_it_is_exact_and_faster():
+    assert resolve_precision("int8", "cpu") == "int8"
+    assert resolve_precision("auto", "cpu") != "int8"
+
+
+@pytest.mark.usefixtures("int8")
+@pytest.mark.parametrize(
+    ("int8", "message"),
+    [
+        ((3.0, 1.1, 1.0, True), r"1\.10 times as fast as those in bfloat16, .*set EMBEDDING_PRECISION=auto"),
+        ((1.0, None, 4.0, True), r"0\.25 times as fast as those in float32"),
+        ((3.0, None, 1.0, False), "would make wrong vectors.*VNNI or AMX.*set EMBEDDING_PRECISION=auto"),
+    ],
+    indirect=["int8"],
+)
+def test_int8_is_refused_where_it_is_not(message: str):
+    with pytest.raises(ConfigurationError, match=message):
+        resolve_precision("int8", "cpu")
+
+
+@pytest.mark.parametrize("device", ["cuda:0", "mps"])
+def test_int8_is_for_cpus(device: str):
+    with pytest.raises(ConfigurationError, match=f"the device is {device}; set EMBEDDING_PRECISION=auto"):
+        resolve_precision("int8", device)
+
+
+@pytest.mark.usefixtures("cpu")
+@pytest.mark.parametrize("cpu", [(describe(28, TILES), 6.0)], indirect=True)
+def test_int8_needs_tiles_that_are_described():
+    with pytest.raises(ConfigurationError, match=r"EMBEDDING_PRECISION=int8 would crash.*ONEDNN_MAX_CPU_ISA"):
+        resolve_precision("int8", "cpu")
+
+
+@needs_int8
+def test_int8_of_this_machine_is_measured():
+    precision._int8_ratio.cache_clear()
+    ratio, other = precision._int8_ratio()
+    assert ratio > 0
+    assert other in ("float32", "bfloat16")
 
 
 @pytest.mark.parametrize(

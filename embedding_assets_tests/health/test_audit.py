@@ -19,6 +19,7 @@ from embedding_assets.providers.space_selection import select_for_run, select_sp
 from embedding_assets.spaces import SpaceColumn
 from embedding_assets_tests.support.fakes import FAKE_SPACE, FakeProvider, hash_of, insert_chunks, vector_of
 from embedding_assets_tests.support.generator_runs import embed, texts
+from embedding_assets_tests.support.rounding import let_int8_pay, needs_int8
 from embedding_assets_tests.support.tiny_model import DIMENSIONS, PROMPTS, save_tiny_model
 
 FORTY = texts(40)
@@ -149,6 +150,25 @@ def test_prompts_are_part_of_what_is_computed(settings: Settings, database: Data
     overwrite(database, "embedding", as_queries)
     [sample] = audit_spaces(database, settings)
     assert len(sample.mismatched) == 40
+
+
+@needs_int8
+def test_int8_is_compared_with_what_it_is_to_be_like(
+    settings: Settings, database: Database, prompted: Path, monkeypatch: pytest.MonkeyPatch
+):
+    let_int8_pay(monkeypatch)
+    settings = settings.with_embedding(model_name=str(prompted), dimensions=DIMENSIONS, precision="int8")
+    insert_chunks(database, FORTY)
+    EmbeddingGenerator(settings, database=database).generate_embeddings_batch()
+    # On a CPU that could not have computed them.
+    monkeypatch.setattr("embedding_assets.encoder.int8.products_are_exact", lambda: False)
+    [sample] = audit_spaces(database, settings.with_embedding(precision="float32"))
+    assert (sample.compared, sample.mismatched) == (40, ())
+    assert (sample.lowest_cosine or 0) > 0.98
+
+    overwrite(database, "embedding", others(FORTY[:4], DIMENSIONS))
+    [sample] = audit_spaces(database, settings)
+    assert len(sample.mismatched) == 4
 
 
 def test_every_space_that_has_vectors(settings: Settings, database: Database, prompted: Path):

@@ -101,6 +101,21 @@ def test_the_expression_is_described_and_its_size_known(database, column, kind):
     assert build_vector_index(database, column, config) is None
 
 
+@pytest.mark.parametrize(
+    ("kind", "k", "ef_search", "candidates", "fewest"),
+    [
+        ("halfvec", 5, 400, 5, 5),
+        ("bit", 5, 40, 50, 20),
+        ("bit", 5, 400, 400, 20),
+        ("bit", 300, 40, 1000, 1000),
+        ("bit", 2000, 40, 2000, 2000),
+    ],
+)
+def test_how_many_candidates_are_asked_for(column, kind, k, ef_search, candidates, fewest):
+    form = IndexForm(column, kind)
+    assert (form.candidates(k, ef_search), form.fewest(k)) == (candidates, fewest)
+
+
 @pytest.mark.parametrize("kind", TYPES)
 def test_filters_and_rare_values(database, execute, column, large, kind):
     vectors = unit_vectors(600, 64)
@@ -118,13 +133,6 @@ def test_filters_and_rare_values(database, execute, column, large, kind):
         assert [row[0] for row in rows] == [hashes[-7:][number] for number in order[:3]]
     assert search(database, column, vectors[0], source="none") == []
     assert len(search(database, column, vectors[0], k=700)) == 600
-
-
-def test_more_answers_than_an_index_examines_at_once(database, execute, column, large):
-    insert_vectors(database, column, vectors := unit_vectors(1100, 64))
-    build_vector_index(database, column, IndexConfig(type="bit"))
-    prefer_indexes(database, execute)
-    assert len(search(database, column, vectors[0], k=1050)) == 1050
 
 
 def test_signs_alone_are_not_asked_where_the_column_is_quickly_read(database, execute, column):

@@ -13,10 +13,12 @@ from numpy.typing import NDArray
 from embedding_assets.config import EmbeddingConfig
 from embedding_assets.encoder.files import locate_model
 from embedding_assets.encoder.model import DOCUMENT, LoadedModel, PendingVectors
+from embedding_assets.encoder.shared import release_models
 from embedding_assets.encoder.tokens import Role, TokenizedText
 from embedding_assets.errors import ConfigurationError, ProviderError
 from embedding_assets.providers.local import local_space
 from embedding_assets_tests.support.encoding import embedded, local_provider
+from embedding_assets_tests.support.rounding import let_int8_pay, needs_int8
 from embedding_assets_tests.support.tiny_model import DIMENSIONS, POSITIONS, PROMPTS, save_tiny_model
 
 Encode = Callable[[LoadedModel, Sequence[TokenizedText], Role], NDArray[np.float32]]
@@ -206,6 +208,32 @@ def test_a_tokenizer_that_fails_on_everything_stops_the_run(tiny: Path, monkeypa
     monkeypatch.setattr(LoadedModel, "tokenize", broken)
     with pytest.raises(ProviderError, match="model tiny fails on any text"):
         embedded(local, ["a", "b"])
+
+
+@needs_int8
+def test_of_int8_documents_alone_are_rounded(tiny: Path, monkeypatch: pytest.MonkeyPatch):
+    let_int8_pay(monkeypatch)
+    exact, rounded = local_provider(tiny), local_provider(tiny, precision="int8")
+    assert rounded.space.differences(exact.space) == ["revision"]
+    assert rounded.space.is_int8
+    for query in (False, True):
+        expected, found = (embedded(provider, TEXTS, query=query)[0] for provider in (exact, rounded))
+        same = [np.allclose(expected[index], found[index], atol=1e-5) for index in expected]
+        assert all(same) is query
+        assert min(float(expected[index] @ found[index]) for index in expected) > 0.98
+    assert rounded.precision == "int8"
+
+
+def test_questions_of_int8_are_computed_where_documents_cannot_be(tiny: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("embedding_assets.encoder.int8.products_are_exact", lambda: False)
+    release_models()
+    rounded = local_provider(tiny, precision="int8")
+    assert len(embedded(rounded, TEXTS[:3], query=True)[0]) == 3
+    assert rounded.unrounded.space == rounded.space
+    with pytest.raises(ConfigurationError, match="wrong vectors"):
+        embedded(rounded, TEXTS[:3])
+    exact = local_provider(tiny)
+    assert exact.unrounded is exact
 
 
 def test_no_texts(tiny: Path):

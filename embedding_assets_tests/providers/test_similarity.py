@@ -52,8 +52,9 @@ def test_a_model_of_inner_products(dotted: Path, configure: Configure, database:
     assert report.measurement.search.recall == 1.0
 
     provider = selection.open_provider()
-    [batch] = embed_checked(provider, texts)
-    vectors = batch.vectors[np.argsort(batch.indices)]
+    batches = list(embed_checked(provider, texts))
+    order = np.argsort(np.concatenate([batch.indices for batch in batches]))
+    vectors = np.concatenate([batch.vectors for batch in batches])[order]
     [asked] = embed_checked(provider, ["foxes"], query=True)
     products = vectors @ asked.vectors[0]
     cosines = products / np.linalg.norm(vectors, axis=1)

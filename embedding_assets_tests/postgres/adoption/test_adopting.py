@@ -247,6 +247,24 @@ def test_an_index_of_an_expression_is_taken_over(settings: Settings, beside: psy
     assert indexes == [("notes_pkey",), ("theirs",)]
 
 
+@pytest.mark.parametrize("kind", ["halfvec", "bit"])
+def test_an_index_of_an_expression_in_any_table(settings: Settings, beside: psycopg.Connection, shop: Shop, kind: str):
+    fill(beside, shop, 60)
+    adopted = adopt_shop(settings, shop)
+    with opened(adopted) as database:
+        embed(adopted, database)
+        column = serving_space(database)
+        config = IndexConfig(type=kind)
+        [report] = build_indexes(database, column, config)
+        assert report.state.matches(column, config)
+        # Which proves that the plan reads the index, or its parts.
+        assert report.measurement.search.recall == 1.0
+        assert build_indexes(database, column, config)[0].build_seconds is None
+        rows = nearest_chunks(database, column, vector_of("text 7", 8), k=60, where=(), index=config)
+        assert len(rows) == 60
+        undo_adoption(database, shop.relation)
+
+
 def test_a_text_that_is_called_distance_is_found(settings: Settings, beside: psycopg.Connection):
     beside.execute("CREATE TABLE items (id bigint PRIMARY KEY, distance text)")
     beside.execute("INSERT INTO items SELECT n, 'text ' || n FROM generate_series(1, 30) n")
