@@ -16,6 +16,7 @@ from typing import Any, Final, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from embedding_assets.encoder.activations import activation_layer
 from embedding_assets.encoder.attention import Attend, attend_padded, fastest_attention, runs_of_equal_length
@@ -35,6 +36,9 @@ _ATTENTION_NAMES: Final = {
 
 Products = Literal["plain", "packed", "int8"]
 """Of which matrices: as they are, laid out for oneDNN, or the same rounded to 8 bits; the last two on a CPU only."""
+
+_LOW: Final = 128
+"""Rows up to which a matrix is that of a question or two, for which a few more would be felt."""
 
 
 class FusedTransformer(nn.Module):
@@ -98,9 +102,16 @@ class FusedTransformer(nn.Module):
         if not texts:
             return torch.zeros_like(states)
         rows = states[here]
+        tokens = len(rows)
+        rows = functional.pad(rows, (0, 0, 0, _height(tokens) - tokens))
+
+        def attend_each(projected: Tensor) -> Tensor:
+            attended = attend(projected[:tokens], texts=texts, bias=bias)
+            return functional.pad(attended, (0, 0, 0, 0, 0, len(projected) - tokens))
+
         for layer in self._layers:
-            rows = layer(rows, partial(attend, texts=texts, bias=bias))
-        return torch.zeros_like(states).masked_scatter_(here.unsqueeze(-1), rows)
+            rows = layer(rows, attend_each)
+        return torch.zeros_like(states).masked_scatter_(here.unsqueeze(-1), rows[:tokens])
 
 
 class _Layer(nn.Module):
@@ -159,6 +170,15 @@ class _PackedLinear(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         result: Tensor = self._fused(x, self._weight, self._bias, self._activation, [], "none")
         return result
+
+
+def _height(tokens: int) -> int:
+    """Rows of a matrix for so many tokens.
+
+    One of few: oneDNN generates code for each height that it sees, of some hundred kilobytes, and keeps it.
+    """
+    step = 16 if tokens <= _LOW else 64
+    return -(-tokens // step) * step
 
 
 def can_be_fused(model_type: str) -> bool:

@@ -121,6 +121,12 @@ def test_texts_without_tokens_have_no_states():
     assert fuse(model, torch.float32, "cpu")(nothing, nothing, padded=False).shape == (2, 0, 64)
 
 
+def test_matrices_have_few_heights():
+    heights = {tokens: _height(tokens) for tokens in range(1, 2049)}
+    assert all(0 <= height - tokens < (16 if tokens <= 128 else 64) for tokens, height in heights.items())
+    assert len(set(heights.values())) == 38
+
+
 def test_the_librarys_model_is_left_as_it_is():
     model = make("mpnet")
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
