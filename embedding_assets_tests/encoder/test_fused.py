@@ -14,7 +14,7 @@ from transformers import (
 )
 
 from embedding_assets.encoder.attention import Attend, attend_by_products, attend_fused
-from embedding_assets.encoder.fused import FusedTransformer, _height, fuse
+from embedding_assets.encoder.fused import FusedTransformer, Products, _height, fuse
 from embedding_assets_tests.support.rounding import needs_int8
 
 SIZES = {
