@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from embedding_assets.pipeline.run import RunOutcome, embed_pending
     from embedding_assets.planning import PrefixRange
     from embedding_assets.providers.base import EmbeddedBatch, EmbeddingProvider
-    from embedding_assets.retrieval import SearchResult, search
+    from embedding_assets.retrieval import Answer, Question, Searcher, SearchResult, search
     from embedding_assets.service import EmbeddingService
     from embedding_assets.spaces import EmbeddedVector, EmbeddedVectors, SpaceColumn, VectorSpace
 
@@ -54,7 +54,7 @@ _HOMES = {
         "pipeline.run": "RunOutcome embed_pending",
         "planning": "PrefixRange",
         "providers.base": "EmbeddedBatch EmbeddingProvider",
-        "retrieval": "SearchResult search",
+        "retrieval": "Answer Question SearchResult Searcher search",
         "service": "EmbeddingService",
         "spaces": "EmbeddedVector EmbeddedVectors SpaceColumn VectorSpace",
     }.items()
@@ -62,6 +62,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "Answer",
     "BudgetExceededError",
     "ClusterError",
     "ConfigurationError",
@@ -87,11 +88,13 @@ __all__ = [
     "ProcessedChunk",
     "ProviderError",
     "ProviderUnavailableError",
+    "Question",
     "QuotaExceededError",
     "RateLimitExceededError",
     "RowRefusedError",
     "RunOutcome",
     "SearchResult",
+    "Searcher",
     "Settings",
     "SpaceColumn",
     "SpaceMismatchError",

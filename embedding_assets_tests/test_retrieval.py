@@ -13,7 +13,7 @@ from embedding_assets.postgres.index.build import build_vector_index
 from embedding_assets.postgres.spaces import adjust_space, list_spaces, register_space
 from embedding_assets.providers.base import EmbeddingProvider
 from embedding_assets.providers.space_selection import Selection
-from embedding_assets.retrieval import _merge
+from embedding_assets.retrieval.sides import _merge
 from embedding_assets.spaces import Similarity
 from embedding_assets_tests.support.fakes import FAKE_SPACE, FakeProvider, hash_of, insert_chunks, vector_of
 from embedding_assets_tests.support.fallbacks import Unsteady, run, with_fallback

@@ -18,6 +18,7 @@ from embedding_assets.cli.console import Json, StoppableGroup, err, out, print_j
 from embedding_assets.cli.importing import import_app
 from embedding_assets.cli.models import models_app
 from embedding_assets.cli.ray import CpusPerWorker, GpusPerWorker, RayAddress, RayCommand, Workers, with_ray
+from embedding_assets.cli.search import search
 from embedding_assets.cli.spaces import spaces_app
 from embedding_assets.cli.status import overview_app
 from embedding_assets.cli.stopping import exit_status
@@ -42,6 +43,7 @@ app.add_typer(spaces_app, name="spaces")
 app.add_typer(import_app, name="import")
 app.command()(adopt)
 app.command()(sync)
+app.command()(search)
 
 
 @app.command()
@@ -237,26 +239,6 @@ def costs(
 
 def _cost_numbers(row: CostRow) -> dict[str, object]:
     return {**asdict(row), "usd_per_1000_embeddings": row.usd_per_1000_embeddings}
-
-
-@app.command()
-def search(
-    query: Annotated[str, typer.Argument(help="A question in plain words.")],
-    k: Annotated[int, typer.Option("-k", min=1, max=1000, help="How many answers.")] = 5,
-    where: Annotated[
-        list[str] | None, typer.Option(help="Only chunks of which this holds, e.g. lang=en or 'price<10'; repeatable.")
-    ] = None,
-    as_json: Json = False,
-) -> None:
-    """Find the chunks nearest to a question."""
-    from embedding_assets.retrieval import search as find
-
-    with session() as settings:
-        # Loading a local model takes some seconds.
-        with progress.spinner(err, "searching", quiet=as_json or not err.is_terminal):
-            results = find(query, k=k, where=where or (), settings=settings)
-        view = tables.results_view(results) if results else "Nothing matches."
-        show([asdict(result) for result in results], view, as_json=as_json)
 
 
 @app.command()

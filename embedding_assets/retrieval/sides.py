@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from embedding_assets.config import Settings, get_settings
+from embedding_assets.config import Settings
 from embedding_assets.errors import (
     ConfigurationError,
     EmbeddingAssetsError,
@@ -18,13 +17,11 @@ from embedding_assets.errors import (
     RateLimitExceededError,
     RowRefusedError,
 )
-from embedding_assets.logs import correlate
-from embedding_assets.postgres.bootstrap import open_database
-from embedding_assets.postgres.conditions import Condition, conditions_of
 from embedding_assets.postgres.search import count_missing, holds_vectors, nearest_chunks
 from embedding_assets.providers.base import embed_checked
 from embedding_assets.providers.fallback import find_fallback
-from embedding_assets.providers.space_selection import select_for_search, select_space
+from embedding_assets.providers.space_selection import select_space
+from embedding_assets.retrieval.answer import SearchResult
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,6 +29,7 @@ if TYPE_CHECKING:
 
     from embedding_assets.postgres.connection import Database
     from embedding_assets.providers.base import EmbeddingProvider
+    from embedding_assets.retrieval.question import Question
     from embedding_assets.spaces import SpaceColumn
 
 logger = logging.getLogger(__name__)
@@ -39,79 +37,12 @@ logger = logging.getLogger(__name__)
 RANK_CONSTANT: Final = 60
 """k of reciprocal rank fusion (Cormack, Clarke and Büttcher, SIGIR 2009): how little the first ranks stand out."""
 
-_PATIENCE_SECONDS: Final = 5.0
-"""Longest time that a question waits for an API that is down, or has no room within its limits."""
-
 
 @dataclass(frozen=True, slots=True)
-class SearchResult:
-    """A chunk and how near it is to the query.
+class Sides:
+    """One question, asked in the space that serves searches, and where needed in the fallback's."""
 
-    Attributes:
-        score: what the space ranks by, higher is nearer: the cosine, the inner product, or the negative Euclidean or
-            Manhattan distance. Comparable only within one ``space``.
-        space: name of the vector space in which the chunk was found.
-    """
-
-    chunk_hash: str
-    score: float
-    source: str
-    title: str
-    context_header: str
-    text: str
-    metadata: dict[str, Any]
-    space: str
-
-
-def search(
-    query: str,
-    *,
-    k: int = 5,
-    where: Mapping[str, str] | Sequence[Condition | str] = (),
-    settings: Settings | None = None,
-    database: Database | None = None,
-    provider: EmbeddingProvider | None = None,
-) -> list[SearchResult]:
-    """The ``k`` chunks nearest to ``query``, best first.
-
-    Chunks that so far only the fallback has embedded are searched in its space, with the query embedded by its model,
-    and the two rankings are merged by reciprocal rank. While the serving space's provider is down, the fallback's space
-    alone is searched, and a warning logged with the number of chunks that this leaves out.
-
-    Args:
-        query: a question in plain words.
-        k: how many, at least 1.
-        where: only chunks of which this holds: fields of their metadata that must be equal to a value, or conditions
-            such as ``"price<10"``, all of which must hold.
-        settings: default: from the environment.
-        database: default: the configured one, opened for this call.
-        provider: one of your own, for the question in its space; default: that of each space.
-
-    Raises:
-        ConfigurationError: nothing was embedded yet, the query is blank, ``k`` is less than 1, or a condition is none.
-        ProviderError: the query cannot be embedded.
-    """
-    settings = settings or get_settings()
-    if not query.strip():
-        raise ConfigurationError("the query is empty")
-    if k < 1:
-        raise ConfigurationError(f"k is {k}, but a search returns at least 1 chunk")
-    conditions = conditions_of(where)
-    with ExitStack() as stack:
-        database = database or stack.enter_context(open_database(settings, reading=True))
-        stack.enter_context(correlate())
-        serving = select_for_search(settings, database, provider).column
-        patient = settings.with_patience(_PATIENCE_SECONDS)
-        return _Search(query, k, conditions, patient, database, provider).run(serving)
-
-
-@dataclass(frozen=True, slots=True)
-class _Search:
-    """One question."""
-
-    query: str
-    k: int
-    where: tuple[Condition, ...]
+    question: Question
     settings: Settings
     database: Database
     provider: EmbeddingProvider | None
@@ -125,7 +56,7 @@ class _Search:
         except (ProviderUnavailableError, RateLimitExceededError) as outage:
             return self._search_fallback_alone(fallback, serving, outage)
         nearest = self._nearest(serving, vector)
-        return _merge([nearest, self._search_beside(fallback, serving)])[: self.k]
+        return _merge([nearest, self._search_beside(fallback, serving)])[: self.question.k]
 
     def _find_fallback(self, serving: SpaceColumn) -> SpaceColumn | None:
         """The fallback's space, if the table has it and it is another one."""
@@ -172,7 +103,7 @@ class _Search:
     def _embed(self, column: SpaceColumn) -> NDArray[np.float32]:
         """The vector of the question in a space."""
         provider = select_space(self.settings, column, self.database, self.provider).open_provider()
-        [batch] = embed_checked(provider, [self.query], query=True)
+        [batch] = embed_checked(provider, [self.question.text], query=True)
         if batch.errors:
             raise ProviderError(f"the query cannot be embedded: {batch.errors[0]}")
         vector: NDArray[np.float32] = batch.vectors[0]
@@ -186,8 +117,8 @@ class _Search:
                 self.database,
                 column,
                 vector,
-                k=self.k,
-                where=self.where,
+                k=self.question.k,
+                where=self.question.where,
                 index=self.settings.index,
                 missing_in=missing_in,
             )
