@@ -116,7 +116,10 @@ class RelayHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Leave a record."""
         kept = {name: value for name, value in vars(record).items() if _is_plain(value)}
-        text = redact(record.getMessage())
+        try:
+            text = redact(record.getMessage())
+        except (TypeError, ValueError, KeyError):  # the standard handler would print the values
+            text = f"{record.filename}:{record.lineno} logged a message that its values do not fit"
         if record.exc_info:
             kept["exc_text"] = redact(logging.Formatter().formatException(record.exc_info))
         self._board.log({**kept, "msg": text, "args": None, "exc_info": None})

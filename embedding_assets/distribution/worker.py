@@ -14,6 +14,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Final
 
 from embedding_assets.distribution.board import Board, RelayHandler, Report, StopEmbedding
+from embedding_assets.encoder.threads import let_threads_sleep
 from embedding_assets.errors import ClusterError, ConfigurationError, EmbeddingAssetsError
 from embedding_assets.logs import correlate
 from embedding_assets.pipeline.generator import EmbeddingGenerator
@@ -97,6 +98,7 @@ class Worker:
         # Before torch is imported, which reads it.
         for name in ("EMBEDDING_THREADS", "OMP_NUM_THREADS", "RAYON_NUM_THREADS"):
             os.environ[name] = str(order.threads)
+        let_threads_sleep()
         self._order = order
         self._board = Board()
         self._stack = ExitStack()

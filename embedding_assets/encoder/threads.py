@@ -10,14 +10,15 @@ import logging
 import math
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Final, TypeVar
+
+from embedding_assets.cgroups import OWN_PROCESS, cpu_quota, usable_cpus
 
 logger = logging.getLogger(__name__)
 
-_PROCESS: Final = Path("/proc/self")
 _PROCESSORS: Final = Path("/sys/devices/system/cpu")
 
 _setting = threading.Lock()
@@ -39,7 +40,7 @@ class Threads:
 
 
 def available_threads(
-    configured: int | None = None, *, process: Path = _PROCESS, processors: Path = _PROCESSORS
+    configured: int | None = None, *, process: Path = OWN_PROCESS, processors: Path = _PROCESSORS
 ) -> Threads:
     """The threads that this process has cores for.
 
@@ -52,9 +53,9 @@ def available_threads(
         process: where the kernel describes this process's cgroups.
         processors: where it describes the processors.
     """
-    usable = _affinity()
+    usable = usable_cpus()
     cores = _cores(usable, processors)
-    quota = cgroup_quota(process)
+    quota = cpu_quota(process)
     allowed = Threads(cores, "cores")
     if quota is not None and math.ceil(quota) < cores:
         # Rounded up: a stream more than the quota has CPUs waits at times, one less leaves a part of it unused.
@@ -123,23 +124,6 @@ def in_new_thread(work: Callable[[], _T]) -> _T:
     return results[0]
 
 
-def cgroup_quota(process: Path = _PROCESS) -> float | None:
-    """CPUs whose time this process may use by its cgroups, the least of all levels; None without a limit."""
-    quotas = [
-        quota
-        for group, read in _cpu_groups(process)
-        for level in (group, *group.parents)
-        if (quota := read(level)) is not None
-    ]
-    return min(quotas, default=None)
-
-
-def _affinity() -> list[int]:
-    if hasattr(os, "sched_getaffinity"):
-        return sorted(os.sched_getaffinity(0))
-    return list(range(os.cpu_count() or 1))
-
-
 def _cores(usable: list[int], processors: Path) -> int:
     """Cores among logical processors; each is one where the kernel does not say which share a core."""
     cores = set()
@@ -153,56 +137,6 @@ def _openmp_threads() -> int | None:
     """Of ``OMP_NUM_THREADS``, which may be a list, one number for each depth of nesting."""
     first = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
     return int(first) if first.isdecimal() and int(first) > 0 else None
-
-
-def _cpu_groups(process: Path) -> Iterator[tuple[Path, Callable[[Path], float | None]]]:
-    """This process's groups that can limit CPU time, each with how to read the limit of a level (man 7 cgroups)."""
-    try:
-        memberships = (process / "cgroup").read_text(encoding="utf-8", errors="surrogateescape").splitlines()
-        mounts = (process / "mountinfo").read_text(encoding="utf-8", errors="surrogateescape").splitlines()
-    except OSError:
-        return  # not Linux
-    for membership in memberships:
-        _, controllers, path = membership.split(":", 2)
-        is_unified = controllers == ""
-        if not is_unified and "cpu" not in controllers.split(","):
-            continue
-        for mount in mounts:
-            before, _, after = mount.partition(" - ")
-            root, point = before.split()[3:5]
-            kind, _, options = after.split(" ", 2)
-            if kind == "cgroup2" if is_unified else kind == "cgroup" and "cpu" in options.split(","):
-                yield _below(_unescaped(point), _unescaped(root), path), _read_unified if is_unified else _read_legacy
-                break
-
-
-def _below(point: str, root: str, path: str) -> Path:
-    """The folder of a group. Seen from within a container its path may begin outside of what is mounted there."""
-    group = PurePosixPath(path)
-    if ".." in group.parts or not group.is_relative_to(root):
-        return Path(point)
-    return Path(point) / group.relative_to(root)
-
-
-def _unescaped(path: str) -> str:
-    return path.replace(r"\040", " ").replace(r"\011", "\t").replace(r"\134", "\\")
-
-
-def _read_unified(level: Path) -> float | None:
-    """Of ``cpu.max``: microseconds of CPU time, or ``max``, in a period of microseconds."""
-    quota, _, period = _content(level / "cpu.max").partition(" ")
-    return _ratio(quota, period or "100000")
-
-
-def _read_legacy(level: Path) -> float | None:
-    return _ratio(_content(level / "cpu.cfs_quota_us"), _content(level / "cpu.cfs_period_us"))
-
-
-def _ratio(quota: str, period: str) -> float | None:
-    """None where there is no limit: the files are absent, or say ``max`` or -1."""
-    if not (quota.isdecimal() and period.isdecimal() and int(quota) and int(period)):
-        return None
-    return int(quota) / int(period)
 
 
 def _content(file: Path) -> str:

@@ -76,6 +76,17 @@ def test_log_records_travel_without_passwords_and_without_what_cannot(monkeypatc
     assert "s3cret" not in str(values)
 
 
+def test_a_message_that_its_values_do_not_fit_says_where(capsys: pytest.CaptureFixture[str]):
+    board = Board()
+    logger = logging.getLogger("test_board.malformed")
+    logger.propagate = False
+    logger.addHandler(RelayHandler(board))
+    logger.warning("%d chunks of %s", "secret words")
+    [record] = board.take(0).records
+    assert record["msg"].startswith("test_board.py:")
+    assert "secret" not in str(record) + "".join(capsys.readouterr())
+
+
 def test_a_flood_of_records_is_cut_and_counted(monkeypatch):
     monkeypatch.setattr(module, "_MOST_RECORDS", 3)
     board = Board()

@@ -8,8 +8,11 @@ from pathlib import Path
 import pytest
 
 from embedding_assets.config import get_settings
-from embedding_assets.encoder.threads import Threads, available_threads, cgroup_quota
+from embedding_assets.encoder.threads import Threads, available_threads
 from embedding_assets.errors import ConfigurationError
+from embedding_assets_tests.support.groups import UNIFIED, Groups, groups
+
+__all__ = ["groups"]
 
 CORES = len(os.sched_getaffinity(0))
 
@@ -19,97 +22,7 @@ def no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
 
 
-class Groups:
-    """A process's description whose groups are folders of the test's."""
-
-    def __init__(self, folder: Path) -> None:
-        self.process = folder / "self"
-        self.mount = folder / "mounted here"
-        self.process.mkdir()
-        self.mount.mkdir()
-
-    def describe(self, memberships: str, *mounts: str) -> Path:
-        (self.process / "cgroup").write_text(memberships)
-        point = str(self.mount).replace(" ", r"\040")
-        (self.process / "mountinfo").write_text("".join(mount.format(point=point) + "\n" for mount in mounts))
-        return self.process
-
-    def limit(self, group: str, **values: str) -> None:
-        folder = self.mount / group
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, value in values.items():
-            (folder / name.replace("__", ".")).write_text(value + "\n")
-
-
-@pytest.fixture
-def groups(tmp_path: Path) -> Groups:
-    return Groups(tmp_path)
-
-
-OTHER = "22 1 0:20 / /proc rw,nosuid shared:1 - proc proc rw"
-UNIFIED = "31 23 0:28 / {point} rw,relatime shared:9 - cgroup2 cgroup2 rw"
-LEGACY = "32 23 0:29 / {point} rw,relatime - cgroup cgroup rw,cpu,cpuacct"
-LEGACY_SETS = "33 23 0:30 / /nowhere rw,relatime - cgroup cgroup rw,cpuset"
-
-
-@pytest.mark.parametrize(
-    ("levels", "quota"),
-    [
-        ({"": "max 100000", "a": "max 100000", "a/b": "max 100000"}, None),
-        ({}, None),
-        ({"a/b": "200000 100000"}, 2.0),
-        ({"a/b": "150000 100000"}, 1.5),
-        ({"a": "150000 100000", "a/b": "400000 100000"}, 1.5),
-        ({"": "50000 100000", "a": "max 100000", "a/b": "400000 100000"}, 0.5),
-        ({"a/b": "800000 50000"}, 16.0),
-        ({"a/b": "300000"}, 3.0),
-        ({"a/b": ""}, None),
-        ({"a/b": "rubbish here"}, None),
-        ({"a/b/c": "100000 100000"}, None),
-    ],
-)
-def test_the_least_of_all_levels_of_one_hierarchy(levels: dict[str, str], quota: float | None, groups: Groups):
-    process = groups.describe("0::/a/b\n", OTHER, UNIFIED)
-    for group, value in levels.items():
-        groups.limit(group, cpu__max=value)
-    assert cgroup_quota(process) == quota
-
-
-@pytest.mark.parametrize(
-    ("levels", "quota"),
-    [
-        ({"a/b": ("-1", "100000")}, None),
-        ({"a/b": ("250000", "100000")}, 2.5),
-        ({"a": ("100000", "100000"), "a/b": ("-1", "100000")}, 1.0),
-    ],
-)
-def test_a_hierarchy_of_the_cpu_controller_alone(
-    levels: dict[str, tuple[str, str]], quota: float | None, groups: Groups
-):
-    process = groups.describe("4:cpuset:/\n3:cpu,cpuacct:/a/b\n1:name=systemd:/x\n0::/x\n", LEGACY_SETS, LEGACY)
-    for group, (limit, period) in levels.items():
-        groups.limit(group, cpu__cfs_quota_us=limit, cpu__cfs_period_us=period)
-    assert cgroup_quota(process) == quota
-
-
-def test_both_kinds_at_once(groups: Groups):
-    process = groups.describe("3:cpu:/a\n0::/a\n", LEGACY, UNIFIED)
-    groups.limit("a", cpu__max="300000 100000", cpu__cfs_quota_us="200000", cpu__cfs_period_us="100000")
-    assert cgroup_quota(process) == 2
-
-
-@pytest.mark.parametrize(
-    ("path", "root"),
-    [("/docker/abc", "/docker/abc"), ("/", "/"), ("/../../elsewhere", "/"), ("/not/below", "/docker/abc")],
-)
-def test_seen_from_within_a_container(path: str, root: str, groups: Groups):
-    process = groups.describe(f"0::{path}\n", UNIFIED.replace(" / {point}", f" {root} {{point}}"))
-    groups.limit("", cpu__max="150000 100000")
-    assert cgroup_quota(process) == 1.5
-
-
 def test_elsewhere_than_on_linux(tmp_path: Path):
-    assert cgroup_quota(tmp_path / "absent") is None
     assert available_threads(process=tmp_path, processors=tmp_path) == Threads(CORES, "cores")
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+
+from embedding_assets.cgroups import allowed_cpus
 
 if TYPE_CHECKING:
     from embedding_assets.config import IndexConfig
@@ -99,7 +100,7 @@ def read_resources(connection: Connection) -> ServerResources:
     """
     row: Any = connection.execute(query).fetchone()
     *values, by_socket = row
-    here = (_cores(), _free_mb()) if is_here(connection.info.host, by_socket=by_socket) else ()
+    here = (allowed_cpus(), _free_mb()) if is_here(connection.info.host, by_socket=by_socket) else ()
     return ServerResources(*values, *here)
 
 
@@ -113,10 +114,6 @@ def is_here(host: str, *, by_socket: bool) -> bool:
         by_socket: whether the server was reached by a socket, as it says.
     """
     return by_socket and host.startswith(("/", "@"))
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _free_mb() -> int | None:
