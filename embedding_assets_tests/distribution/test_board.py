@@ -81,7 +81,7 @@ def test_a_message_that_its_values_do_not_fit_says_where(capsys: pytest.CaptureF
     logger = logging.getLogger("test_board.malformed")
     logger.propagate = False
     logger.addHandler(RelayHandler(board))
-    logger.warning("%d chunks of %s", "secret words")
+    logger.warning("%d chunks of %s", "secret words")  # noqa: PLE1206 (what is tested)
     [record] = board.take(0).records
     assert record["msg"].startswith("test_board.py:")
     assert "secret" not in str(record) + "".join(capsys.readouterr())
