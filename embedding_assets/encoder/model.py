@@ -15,7 +15,7 @@ from embedding_assets.encoder.allocator import keep_temporaries
 from embedding_assets.encoder.device import width_multiple
 from embedding_assets.encoder.files import ModelFiles
 from embedding_assets.encoder.loading import cannot_be_loaded
-from embedding_assets.encoder.streams import Computation, check_wanted, streams_of, streams_suit
+from embedding_assets.encoder.streams import Computation, check_wanted, compute, streams_suit
 from embedding_assets.encoder.threads import use_available_threads
 from embedding_assets.encoder.tokens import Role, TokenizedText
 from embedding_assets.errors import ModelUnavailableError
@@ -153,9 +153,7 @@ class LoadedModel:
         if not self.threads:
             return self._forward(batch, role)
         return ComputedElsewhere(
-            streams_of(self.threads).submit(
-                lambda: self._forward(batch, role).host, side_by_side=self.streams > 1, alone=alone
-            )
+            compute(lambda: self._forward(batch, role).host, self.threads, side_by_side=self.streams > 1, alone=alone)
         )
 
     def _forward(self, batch: Sequence[TokenizedText], role: Role) -> PendingVectors:

@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from functools import cache
 from typing import TYPE_CHECKING, Final
 
@@ -38,6 +39,10 @@ _current = threading.local()
 
 class GivenUpError(Exception):
     """A computation that nothing waits for any more."""
+
+
+class ClosedError(Exception):
+    """The threads were ended; others take their place."""
 
 
 class Computation:
@@ -104,6 +109,7 @@ class Streams:
         self._urgent = _pool("urgent", 1, 1)
         self._counting = threading.Lock()
         self._under_way = 0
+        self._closed = False
 
     def submit(self, work: Callable[[], torch.Tensor], *, side_by_side: bool, alone: bool) -> Computation:
         """Begin a computation.
@@ -113,9 +119,14 @@ class Streams:
             side_by_side: by one thread beside others, unless it is alone; else by the team, one after the other.
             alone: a caller waits for this one only. The whole machine computes it if it is free; if not, it does not
                 wait for the batches of a long run.
+
+        Raises:
+            ClosedError: these threads were ended.
         """
         computation = Computation(work, self._done)
         with self._counting:
+            if self._closed:
+                raise ClosedError
             most = self._threads if side_by_side else 1
             if alone and self._under_way >= most:
                 pool = self._urgent
@@ -124,11 +135,12 @@ class Streams:
             else:
                 pool = self._team
             self._under_way += 1
-        try:
-            computation.future = pool.submit(computation.run)
-        except BaseException:
-            self._done()
-            raise
+            # Within the lock: the pools are not closed meanwhile.
+            try:
+                computation.future = pool.submit(computation.run)
+            except BaseException:
+                self._under_way -= 1
+                raise
         computation.future.add_done_callback(computation.forget)
         return computation
 
@@ -141,6 +153,8 @@ class Streams:
 
     def close(self) -> None:
         """End the threads once they have computed what was begun."""
+        with self._counting:
+            self._closed = True
         for pool in (self._team, self._single, self._urgent):
             pool.shutdown()
 
@@ -159,6 +173,13 @@ def streams_of(threads: int) -> Streams:
         if threads not in _streams:
             _streams[threads] = Streams(threads)
         return _streams[threads]
+
+
+def compute(work: Callable[[], torch.Tensor], threads: int, *, side_by_side: bool, alone: bool) -> Computation:
+    """Begin a computation by this process's streams, by new ones if those were ended at this moment."""
+    while True:
+        with suppress(ClosedError):
+            return streams_of(threads).submit(work, side_by_side=side_by_side, alone=alone)
 
 
 def end_streams() -> None:

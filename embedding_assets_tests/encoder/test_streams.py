@@ -124,3 +124,23 @@ def test_this_machine_is_measured():
     assert 0.02 < together / apart < 50
     streams.end_streams()
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("compute-")]
+
+
+def test_what_is_asked_for_while_streams_end_is_computed():
+    stopped = threading.Event()
+
+    def end_again_and_again() -> None:
+        while not stopped.is_set():
+            streams.end_streams()
+
+    ending = threading.Thread(target=end_again_and_again)
+    ending.start()
+    try:
+        computations = [
+            streams.compute(lambda: torch.ones(1), 2, side_by_side=True, alone=number % 2 == 0) for number in range(300)
+        ]
+        assert all(computation.result().item() == 1 for computation in computations)
+    finally:
+        stopped.set()
+        ending.join()
+        streams.end_streams()
