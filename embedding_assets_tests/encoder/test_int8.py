@@ -36,10 +36,22 @@ def test_each_row_is_rounded_by_its_own_scale(linear: torch.nn.Linear):
 
 
 @needs_int8
+def test_beside_one_large_number_the_others_count(linear: torch.nn.Linear):
+    linear.bias.zero_()
+    inputs = torch.randn(40, 96, generator=torch.Generator().manual_seed(2))
+    inputs[::2, 7] = 400
+    linear.weight[:, 7] = 0
+    found = Int8Linear(linear.weight, linear.bias)(inputs)
+    # Each is in steps of 400 / 127, so that what is left of the others alone would be noise.
+    assert error(found, linear(inputs)) < 0.03
+
+
+@needs_int8
 @pytest.mark.parametrize("after_gelu", [False, True])
 def test_a_row_does_not_depend_on_the_others(linear: torch.nn.Linear, after_gelu: bool):
     rounded = Int8Linear(linear.weight, linear.bias, gelu=True, after_gelu=after_gelu)
     inputs = torch.nn.functional.gelu(rows()) if after_gelu else rows()
+    inputs[::3, 7] *= 100
     together = rounded(inputs)
     assert all(torch.equal(rounded(inputs[row : row + 1])[0], together[row]) for row in range(len(inputs)))
 
