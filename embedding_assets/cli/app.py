@@ -155,6 +155,9 @@ def embed(  # noqa: PLR0917 (options, each with a name)
     prefixes: Annotated[str, typer.Option(help="Range of chunk_hash prefixes, e.g. 0-7 or 3c.")] = "0-f",
     batch_size: Annotated[int | None, typer.Option(help="Most texts in a forward pass, 1 to 512.")] = None,
     index: Annotated[bool, typer.Option(help="Drop the index before a first load; build it after.")] = True,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Go on: embed what comes within seconds, until it is stopped.")
+    ] = False,
     ray: RayAddress = None,
     workers: Workers = None,
     gpus_per_worker: GpusPerWorker = None,
@@ -163,8 +166,10 @@ def embed(  # noqa: PLR0917 (options, each with a name)
 ) -> None:
     """Embed what is pending. Stop it whenever you like: the next run goes on from the table.
 
+    With --watch it keeps the model loaded, looks for new rows every second, and waits for whatever is down.
     With --ray by workers on a cluster, each with a model of its own: --ray --workers 2 makes two on this machine.
     """
+    from embedding_assets.cli.watching import watch as go_on
     from embedding_assets.distribution.engine import chosen_engine
     from embedding_assets.pipeline.run import embed_pending
     from embedding_assets.providers.space_selection import select_for_run
@@ -174,6 +179,12 @@ def embed(  # noqa: PLR0917 (options, each with a name)
     with table_session() as (configured, database):
         settings = with_ray(configured, ray, on_ray)
         try:
+            if watch:
+                if settings.ray.address is not None:
+                    raise ConfigurationError(
+                        "--watch embeds in this process; leave --ray and EMBEDDING_RAY_ADDRESS out"
+                    )
+                go_on(settings, database, wanted, batch_size=batch_size, index=index, as_json=as_json)
             # A new one takes seconds: its model is tried first.
             with progress.spinner(err, "finding the vector space", quiet=as_json or not err.is_terminal):
                 selection = select_for_run(settings, database)

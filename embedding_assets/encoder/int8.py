@@ -68,7 +68,8 @@ class Int8Linear(nn.Module):
 
 def _peaked(x: Tensor, largest: Tensor) -> Tensor:
     """Which rows are nearly all one number."""
-    return (largest.square().squeeze(-1) > _PEAK * torch.linalg.vecdot(x, x)).nonzero().squeeze(-1)
+    found: Tensor = (largest.square().squeeze(-1) > _PEAK * torch.linalg.vecdot(x, x)).nonzero().squeeze(-1)
+    return found
 
 
 def products_are_exact() -> bool:
