@@ -196,6 +196,7 @@ def build_search_indexes(
             missing = _missing(connection, table, language)
             settings = settings_of(connection) if missing else {}
             for name, definition in missing.items():
+                logger.info("building %s for searches", name, extra={"index": name})
                 create_index(connection, table, name, definition, settings)
                 _leave_out_of_statistics(connection, table, name)
             for name in _outdated(connection, table, find_word_index(connection, table, language)):
