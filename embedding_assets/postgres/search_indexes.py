@@ -261,7 +261,7 @@ def _leave_out_of_statistics(connection: Connection, table: Table, name: str) ->
     rows = connection.execute(
         """
         SELECT nspname, relname FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace
-        WHERE c.oid IN (SELECT to_regclass(%(index)s) UNION ALL SELECT relid FROM pg_partition_tree(%(index)s))
+        WHERE c.oid IN (SELECT %(index)s::regclass UNION ALL SELECT relid FROM pg_partition_tree(%(index)s))
         """,
         {"index": sql.Identifier(table.schema, name).as_string()},
     ).fetchall()
