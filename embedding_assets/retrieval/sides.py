@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from embedding_assets.config import Settings
 from embedding_assets.errors import (
@@ -17,7 +17,7 @@ from embedding_assets.errors import (
     RateLimitExceededError,
     RowRefusedError,
 )
-from embedding_assets.postgres.search import count_missing, holds_vectors, nearest_chunks
+from embedding_assets.postgres.search import FoundChunk, count_missing, find_chunks, holds_vectors
 from embedding_assets.providers.base import embed_checked
 from embedding_assets.providers.fallback import find_fallback
 from embedding_assets.providers.space_selection import select_space
@@ -113,19 +113,21 @@ class Sides:
         self, column: SpaceColumn, vector: NDArray[np.float32], *, missing_in: SpaceColumn | None = None
     ) -> list[SearchResult]:
         try:
-            rows = nearest_chunks(
+            found = find_chunks(
                 self.database,
-                column,
-                vector,
-                k=self.question.k,
+                column=column,
+                vector=vector,
+                words=None,
+                limit=self.question.k,
                 where=self.question.where,
                 index=self.settings.index,
+                language=self.settings.search.language,
                 missing_in=missing_in,
             )
         except RowRefusedError as error:
             # Nothing is written: it can only be a value of a condition.
             raise ConfigurationError(f"--where: a value does not fit its column: {error}") from None
-        return [_result(row, column) for row in rows]
+        return [_result(chunk, column) for chunk in found.chunks]
 
 
 def _merge(rankings: Sequence[Sequence[SearchResult]]) -> list[SearchResult]:
@@ -142,17 +144,15 @@ def _merge(rankings: Sequence[Sequence[SearchResult]]) -> list[SearchResult]:
     return sorted(results.values(), key=lambda result: fused[result.chunk_hash], reverse=True)
 
 
-def _result(row: tuple[Any, ...], column: SpaceColumn) -> SearchResult:
-    chunk_hash, source, text, header, metadata, distance = row
-    if not isinstance(metadata, dict):  # an adopted table may hold any JSON
-        metadata = {}
+def _result(chunk: FoundChunk, column: SpaceColumn) -> SearchResult:
+    assert chunk.distance is not None  # every chunk was found by its vector
     return SearchResult(
-        chunk_hash=chunk_hash,
-        score=column.score(distance),
-        source=source,
-        title=str(metadata.get("title", "")),
-        context_header=header,
-        text=text,
-        metadata=metadata,
+        chunk_hash=chunk.chunk_hash,
+        score=column.score(chunk.distance),
+        source=chunk.source,
+        title=str(chunk.metadata.get("title", "")),
+        context_header=chunk.header,
+        text=chunk.text,
+        metadata=chunk.metadata,
         space=column.space.name,
     )
