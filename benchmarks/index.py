@@ -27,6 +27,7 @@ from embedding_assets.postgres.catalog import describe_index, drop_index
 from embedding_assets.postgres.connection import Database
 from embedding_assets.postgres.index.build import build_vector_index
 from embedding_assets.postgres.schema import migrate
+from embedding_assets.postgres.search import find_chunks
 from embedding_assets.postgres.server.embedded import start_embedded_server, stop_embedded_server
 from embedding_assets.postgres.spaces import list_spaces, register_space
 from embedding_assets.spaces import IndexType, SpaceColumn, VectorSpace

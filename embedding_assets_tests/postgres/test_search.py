@@ -7,7 +7,7 @@ import pytest
 from pgvector import Vector
 
 from embedding_assets.config import IndexConfig
-from embedding_assets.errors import DatabaseError
+from embedding_assets.errors import ConfigurationError
 from embedding_assets.postgres.conditions import conditions_of
 from embedding_assets.postgres.index.build import build_vector_index
 from embedding_assets.postgres.search import count_missing, holds_vectors
@@ -88,7 +88,7 @@ def test_filters_are_values_and_nothing_else(database, column, execute):
         ):
             rows = nearest_chunks(database, column, vectors[0], k=9, where=conditions_of(where), index=CONFIG)
             assert [row[0] for row in rows] == wanted
-    with pytest.raises(DatabaseError, match="NUL"):
+    with pytest.raises(ConfigurationError, match="NUL"):
         search(database, column, vectors[0], source="\x00")
     assert len(stored_vectors(database, column)) == len(vectors)
 
