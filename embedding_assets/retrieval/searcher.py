@@ -6,18 +6,17 @@ import asyncio
 import os
 import threading
 import weakref
-from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from contextvars import copy_context
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Final, Self
 
 from embedding_assets.config import SearchMode, Settings, get_settings
 from embedding_assets.errors import ConfigurationError, DatabaseError, DatabaseUnavailableError
 from embedding_assets.logs import correlate
 from embedding_assets.postgres.bootstrap import open_database
-from embedding_assets.postgres.conditions import Condition, conditions_of
+from embedding_assets.postgres.conditions import Where, conditions_of
 from embedding_assets.retrieval.answering import Answering
 from embedding_assets.retrieval.known import Known
 from embedding_assets.retrieval.question import Question
@@ -29,9 +28,6 @@ if TYPE_CHECKING:
 
 _PATIENCE_SECONDS: Final = 5.0
 """Longest time that a question waits for an API that is down, or has no room within its limits."""
-
-Where = Mapping[str, Any] | Sequence[Condition | str]
-
 
 class Searcher:
     """One table to be asked, by any number of threads or tasks; models and connections are kept until ``close``.

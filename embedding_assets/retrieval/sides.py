@@ -7,13 +7,11 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 from embedding_assets.errors import (
-    ConfigurationError,
     EmbeddingAssetsError,
     ModelUnavailableError,
     ProviderError,
     ProviderUnavailableError,
     RateLimitExceededError,
-    RowRefusedError,
 )
 from embedding_assets.formatting import counted
 from embedding_assets.models import embedded_text
@@ -176,18 +174,14 @@ class Sides:
         index = settings.index
         if self.question.ef_search is not None:
             index = index.model_copy(update={"ef_search": self.question.ef_search})
-        try:
-            return find_chunks(
-                self.known.database,
-                column=column,
-                vector=vector,
-                words=words,
-                limit=limit,
-                where=self.question.where,
-                index=index,
-                language=settings.search.language,
-                missing_in=missing_in,
-            )
-        except RowRefusedError as error:
-            # Nothing is written: it can only be a value of a condition.
-            raise ConfigurationError(f"--where: a value does not fit its column: {error}") from None
+        return find_chunks(
+            self.known.database,
+            column=column,
+            vector=vector,
+            words=words,
+            limit=limit,
+            where=self.question.where,
+            index=index,
+            language=settings.search.language,
+            missing_in=missing_in,
+        )
