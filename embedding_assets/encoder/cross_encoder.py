@@ -54,6 +54,8 @@ class CrossEncoder:
             ModelUnavailableError: its files cannot be had, or not be used.
             ProviderError: it fails on these texts.
         """
+        if not texts:
+            return []
         with self._lock:
             if self._model is None:
                 self._model = self._load()
