@@ -70,7 +70,9 @@ class CrossEncoder:
                 ) from error
         scores = [float(score) for score in found]
         if not all(map(math.isfinite, scores)):
-            raise ProviderError(f"cross-encoder {self._name} makes numbers that are not finite; choose another {_SETTING}")
+            raise ProviderError(
+                f"cross-encoder {self._name} makes numbers that are not finite; choose another {_SETTING}"
+            )
         return scores
 
     def _load(self) -> Model:
@@ -131,6 +133,6 @@ def _from_cache(name: str, revision: str | None) -> Path:
     except FileNotFoundError:
         at = f" --revision {revision}" if revision else ""
         raise ModelUnavailableError(
-            f"cross-encoder {name} is not cached; fetch it with `hf download {name}{at}`, or set {_SETTING} to a folder "
-            "with the model"
+            f"cross-encoder {name} is not cached; fetch it with `hf download {name}{at}`, or set {_SETTING} to a "
+            "folder with the model"
         ) from None

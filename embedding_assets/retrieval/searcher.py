@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 _PATIENCE_SECONDS: Final = 5.0
 """Longest time that a question waits for an API that is down, or has no room within its limits."""
 
+
 class Searcher:
     """One table to be asked, by any number of threads or tasks; models and connections are kept until ``close``.
 

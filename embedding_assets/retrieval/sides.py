@@ -138,9 +138,7 @@ class Sides:
             logger.info(note, extra={"space": fallback.space.name})
             return replace(asked, notes=(*asked.notes, note))
         beside = tuple(
-            replace(
-                nearest[at], distance=distance(vector, other, column.similarity), vector_rank=None, text_rank=None
-            )
+            replace(nearest[at], distance=distance(vector, other, column.similarity), vector_rank=None, text_rank=None)
             for at, other in vectors.items()
         )
         return replace(asked, beside=beside)
@@ -155,8 +153,8 @@ class Sides:
         left_out = self.known.only_in(serving, fallback)
         found = "leaves {} out" if self.mode == "vector" else "leaves {} to be found by their words alone"
         note = (
-            f"{serving.space.provider} does not answer: asked in the fallback's space {fallback.space.name} alone, which "
-            f"{found.format(counted(left_out, 'chunk'))}"
+            f"{serving.space.provider} does not answer: asked in the fallback's space {fallback.space.name} alone, "
+            f"which {found.format(counted(left_out, 'chunk'))}"
         )
         logger.info(note, extra={"space": fallback.space.name, "left_out": left_out})
         return replace(asked, other=serving, notes=(*asked.notes, note))

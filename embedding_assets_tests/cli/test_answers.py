@@ -48,7 +48,7 @@ def test_words_are_bold_in_a_terminal_and_plain_elsewhere():
 
 def test_by_what_it_was_found():
     by_words = replace(SHORT, score=None, space="", vector_rank=None, text_rank=1)
-    assert "  –    Head > [bold]  s  (by its words)" in shown(by_words)
+    assert "  -    Head > [bold]  s  (by its words)" in shown(by_words)
     assert "(reranked 0.981)" in shown(replace(SHORT, rerank_score=0.981))
     assert "by its words" not in shown(replace(SHORT, text_rank=1))
 

@@ -151,10 +151,9 @@ async def test_other_tasks_go_on_and_the_pool_bounds_how_many_ask(settings: Sett
 
 
 async def test_a_task_that_is_cancelled_waits_no_longer(settings: Settings, database: Database, provider):
-    with Searcher(settings, database=database, provider=Slow(2)) as searcher:
-        with pytest.raises(TimeoutError):
-            async with asyncio.timeout(0.1):
-                await searcher.ask_async(Question("text 7"))
+    with Searcher(settings, database=database, provider=Slow(2)) as searcher, pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.1):
+            await searcher.ask_async(Question("text 7"))
 
 
 def test_many_threads_ask_at_once(settings: Settings, database: Database, provider: FakeProvider):
@@ -173,11 +172,11 @@ def test_after_a_fork_the_child_asks_for_itself(settings: Settings, provider: Fa
         assert searcher.search("text 7", k=1)[0].text == "text 7"
         child = os.fork()
         if child == 0:
+            found = False
             try:
                 found = searcher.search("text 8", k=1)[0].text == "text 8"
+            finally:
                 os._exit(0 if found else 1)
-            except BaseException:
-                os._exit(2)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
         assert searcher.search("text 9", k=1)[0].text == "text 9"
 
