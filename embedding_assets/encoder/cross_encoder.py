@@ -87,7 +87,7 @@ class CrossEncoder:
         options: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
         try:
             with checked_loading(self._name, setting=_SETTING):
-                model = Model(str(path), device=device, model_kwargs={"use_safetensors": True}, **options)
+                model: Model = Model(str(path), device=device, model_kwargs={"use_safetensors": True}, **options)
         except ModelUnavailableError:
             raise
         except Exception as error:

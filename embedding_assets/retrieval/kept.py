@@ -102,7 +102,9 @@ async def search_async(
     """
     question = Question(query, k, mode, conditions_of(where), min_score, context, rerank, space, ef_search)
     # Opening it may take seconds: a server is started, or waited for.
-    searcher = _find(settings) or await asyncio.to_thread(_keep, settings)
+    searcher = _find(settings)
+    if searcher is None:
+        searcher = await asyncio.to_thread(_keep, settings)
     return await searcher.ask_async(question)
 
 
@@ -143,7 +145,7 @@ def _keep(settings: Settings | None) -> Searcher:
             _kept[:] = [*_kept[len(dropped) :], opened]
     for searcher in dropped:
         searcher.close()
-    return known or opened
+    return known if known is not None else opened
 
 
 def _are_same(one: Settings, other: Settings) -> bool:

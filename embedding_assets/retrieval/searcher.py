@@ -54,7 +54,9 @@ class Searcher:
         self._stack = ExitStack()
         self.database = database or self._stack.enter_context(open_database(self.settings, reading=True))
         self._known = Known(self.settings.with_patience(_PATIENCE_SECONDS), self.database, provider)
-        self._renew()
+        self._lock = threading.Lock()
+        self._places = threading.BoundedSemaphore(self.settings.database.pool_size)
+        self._threads: ThreadPoolExecutor | None = None
         _searchers.add(self)
 
     def __enter__(self) -> Self:
@@ -142,10 +144,10 @@ class Searcher:
             return self._threads
 
     def _renew(self) -> None:
-        """At first, and in a forked process: its threads are none of the parent's."""
+        """In a forked process: its threads are none of the parent's."""
         self._lock = threading.Lock()
         self._places = threading.BoundedSemaphore(self.settings.database.pool_size)
-        self._threads: ThreadPoolExecutor | None = None
+        self._threads = None
         self._known.renew()
 
 
