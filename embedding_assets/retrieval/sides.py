@@ -32,6 +32,9 @@ logger = logging.getLogger(__name__)
 _MOST_BESIDE: Final = 20
 """Chunks of the fallback's space that are embedded for one question."""
 
+_FEWEST_BESIDE: Final = 100
+"""Chunks that are asked for where some of the fallback's may be among those found by words."""
+
 
 @dataclass(frozen=True, slots=True)
 class Asked:
@@ -102,6 +105,9 @@ class Sides:
             ConfigurationError: a condition does not fit its column.
         """
         words = None if self.mode == "vector" else self.question.plain_text
+        if asked.beside and words is not None:
+            # What has no vector yet stands far behind by its words alone, but may be the first with its distance.
+            limit = max(limit, _FEWEST_BESIDE)
         found = self._find(asked.column, asked.vector, words, limit)
         is_complete = len(found.chunks) < limit
         return Portion(with_others(found.chunks, asked.beside, is_complete=is_complete), is_complete, found.notes)

@@ -20,9 +20,11 @@ SHORT = SearchResult(
 
 
 def shown(*results: SearchResult, width: int = 100, terminal: bool = False, **fields: object) -> str:
-    console = Console(file=io.StringIO(), width=width, force_terminal=terminal, color_system="standard")
+    console = Console(
+        file=io.StringIO(), width=width, force_terminal=terminal, color_system="standard" if terminal else None
+    )
     console.print(answer_view(Answer(results, **fields)))
-    return console.file.getvalue()
+    return "".join(f"{line.rstrip()}\n" for line in console.file.getvalue().splitlines())
 
 
 def test_score_place_and_the_part_that_matters():

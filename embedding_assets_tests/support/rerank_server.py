@@ -17,6 +17,7 @@ class RerankingServer:
         statuses: sent instead of an answer, one a request, the first ones first.
         spoil: what becomes of an answer before it is sent.
         seconds: waited before each answer.
+        clients: closed with it.
     """
 
     def __init__(self, *, spoil: Callable[[Any], Any] = lambda answer: answer, seconds: float = 0) -> None:
@@ -24,6 +25,7 @@ class RerankingServer:
         self.statuses: list[int] = []
         self.spoil = spoil
         self.seconds = seconds
+        self.clients: list[Any] = []
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self._server.daemon_threads = True
         threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
@@ -36,6 +38,8 @@ class RerankingServer:
         self.close()
 
     def close(self) -> None:
+        for client in self.clients:
+            client.close()
         self._server.shutdown()
         self._server.server_close()
 

@@ -23,7 +23,10 @@ def server() -> Iterator[RerankingServer]:
 
 
 def reranker(server: RerankingServer, **options: object) -> RerankServer:
-    return RerankServer(RerankConfig(url=server.url, timeout_seconds=3, **options))
+    """One that is closed with the server."""
+    one = RerankServer(RerankConfig(**{"url": server.url, "timeout_seconds": 3, **options}))
+    server.clients.append(one)
+    return one
 
 
 @pytest.mark.parametrize("options", [{}, {"model": "a-model"}, {"api": "cohere"}, {"api": "tei", "model": "a-model"}])
@@ -45,7 +48,9 @@ def test_scores_are_in_the_order_of_the_texts(server: RerankingServer, options: 
 def test_key_and_path(server: RerankingServer):
     config = RerankConfig(url=f"{server.url}/v2/rerank/", api_key=" secret-key ", model="m")
     assert "secret-key" not in repr(config)
-    RerankServer(config).scores(QUESTION, TEXTS)
+    one = RerankServer(config)
+    server.clients.append(one)
+    one.scores(QUESTION, TEXTS)
     [(path, headers, _)] = server.requests
     assert (path, headers["Authorization"]) == ("/v2/rerank", "Bearer secret-key")
 
@@ -74,14 +79,14 @@ def test_what_passes_is_waited_for(server: RerankingServer, status: int):
 def test_an_outage_ends_in_time(server: RerankingServer):
     server.statuses = [503] * 1000
     with pytest.raises(ProviderUnavailableError, match="failed with HTTP 503; check that its server is up"):
-        RerankServer(RerankConfig(url=server.url, timeout_seconds=0.5)).scores(QUESTION, TEXTS)
+        reranker(server, timeout_seconds=0.5).scores(QUESTION, TEXTS)
     assert len(server.requests) > 1
     server.statuses, server.seconds = [], 2
     with pytest.raises(ProviderUnavailableError, match=r"did not answer within 0\.2 s"):
-        RerankServer(RerankConfig(url=server.url, timeout_seconds=0.2)).scores(QUESTION, TEXTS)
+        reranker(server, timeout_seconds=0.2).scores(QUESTION, TEXTS)
     server.close()
     with pytest.raises(ProviderUnavailableError, match="could not be reached"):
-        RerankServer(RerankConfig(url=server.url, timeout_seconds=0.5)).scores(QUESTION, TEXTS)
+        reranker(server, timeout_seconds=0.5).scores(QUESTION, TEXTS)
 
 
 @pytest.mark.parametrize(
@@ -161,7 +166,6 @@ def test_connections_are_kept_and_closed(server: RerankingServer):
     one.close()
     assert client.is_closed
     assert one.scores(QUESTION, TEXTS) == [0, 0.75, 0]
-    one.close()
 
 
 def test_which_reranker_is_configured(monkeypatch: pytest.MonkeyPatch):
