@@ -108,8 +108,8 @@ class RandomScores:
 
     @property
     def hardly_nearer(self) -> float:
-        """A score that next to no chunk has that is not about the question: three spreads above the mean."""
-        return self.mean + 3 * self.spread
+        """A score that few chunks have, whatever they are about: two spreads above the mean."""
+        return self.mean + 2 * self.spread
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,7 +80,7 @@ def test_notes_come_last_and_a_good_least_score_is_shown():
     *_, one, two, last = text.splitlines()
     assert (one, two) == ("Note: one", "Note: two")
     assert last == (
-        "Note: chunks picked at random score 0.05 ± 0.08 here; --min-score 0.30 leaves out what is hardly nearer"
+        "Note: chunks picked at random score 0.05 ± 0.08 here; --min-score 0.22 leaves out what is hardly nearer"
     )
     assert shown(notes=("one",), random_scores=RandomScores(0, 0, 200)) == "Nothing matches.\nNote: one\n"
 
