@@ -194,6 +194,7 @@ def test_every_setting_has_bounds_to_test_or_is_free():
             "RERANK_URL",
             "RUN_TAGS",
             "SCHEMA",
+            "SEARCH_LANGUAGE",
             "TABLE",
             "TABLE_KEY",
             "TABLE_TEXT",
