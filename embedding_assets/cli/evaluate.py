@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Final, get_args
 
 import typer
 from rich.markup import escape
@@ -27,7 +27,9 @@ if TYPE_CHECKING:
     from embedding_assets.evaluation.recording import Asked
     from embedding_assets.postgres.connection import Database
 
-_MOST_SHOWN = 20
+_PLAIN: Final[dict[str, Any]] = {"highlight": False, "soft_wrap": True}
+
+_MOST_SHOWN: Final = 20
 """Questions or judgements that are listed on a terminal."""
 
 
@@ -236,7 +238,7 @@ def _show(
         table.add_row(*cells, *map(_with_interval, one.estimates.values()))
     out.print(table)
     for way, comparison in compared.items():
-        out.print(f"\n{escape(way.name)}, compared with the baseline: {_sentence(comparison)}", highlight=False)
+        out.print(f"\n{escape(way.name)}, compared with the baseline: {_sentence(comparison)}", **_PLAIN)
         if comparison.verdict == "worse":
             out.print(_changes(comparison))
     for note in dict.fromkeys(note for one in measured for note in one.notes):
