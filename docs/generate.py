@@ -167,6 +167,7 @@ _ORDER = (
     "write",
     "scale",
     "index",
+    "search",
     "backlog",
     "startup",
     "memory",

@@ -185,6 +185,7 @@ def test_every_setting_has_bounds_to_test_or_is_free():
             "QUERY_PROMPT",
             "RUN_TAGS",
             "SCHEMA",
+            "SEARCH_LANGUAGE",
             "TABLE",
             "TABLE_KEY",
             "TABLE_TEXT",

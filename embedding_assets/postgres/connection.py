@@ -35,7 +35,7 @@ from embedding_assets.postgres.url import KEEPALIVES
 logger = logging.getLogger(__name__)
 
 Connection = psycopg.Connection[tuple[Any, ...]]
-Statement = tuple[sql.Composable, Mapping[str, Any]]
+Statement = tuple[sql.Composed, Mapping[str, Any]]
 """SQL and the values of its parameters by name."""
 
 T = TypeVar("T")

@@ -196,6 +196,7 @@ def build_search_indexes(
             missing = _missing(connection, table, language)
             settings = settings_of(connection) if missing else {}
             for name, definition in missing.items():
+                logger.info("building %s for searches", name, extra={"index": name})
                 create_index(connection, table, name, definition, settings)
                 _leave_out_of_statistics(connection, table, name)
             for name in _outdated(connection, table, find_word_index(connection, table, language)):
@@ -260,9 +261,9 @@ def _leave_out_of_statistics(connection: Connection, table: Table, name: str) ->
     rows = connection.execute(
         """
         SELECT nspname, relname FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace
-        WHERE c.oid IN (SELECT relid FROM pg_partition_tree(to_regclass(format('%%I.%%I', %s::text, %s::text))))
+        WHERE c.oid IN (SELECT %(index)s::regclass UNION ALL SELECT relid FROM pg_partition_tree(%(index)s))
         """,
-        [table.schema, name],
+        {"index": sql.Identifier(table.schema, name).as_string()},
     ).fetchall()
     for schema, part in rows:
         index = sql.Identifier(schema.replace("%", "%%"), part.replace("%", "%%"))

@@ -75,6 +75,7 @@ def test_the_plan_as_json(run: Run, beside: psycopg.Connection):
         "ACCESS EXCLUSIVE",
         "SHARE UPDATE EXCLUSIVE",
         "SHARE UPDATE EXCLUSIVE",
+        "SHARE UPDATE EXCLUSIVE",
     ]
 
 

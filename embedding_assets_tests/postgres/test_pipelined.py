@@ -2,6 +2,7 @@
 
 import psycopg
 import pytest
+from psycopg import sql
 
 from embedding_assets.errors import DatabaseError
 
@@ -64,3 +65,25 @@ def test_a_pipelined_transaction_whose_connection_is_lost_is_done_once(committed
 
     assert database.run_pipelined(work) == (1 if committed else 2)
     assert beside.execute("SELECT count(*) FROM kept").fetchone() == (1,)
+
+
+def test_statements_that_only_read_are_sent_together(database, execute):
+    setting = sql.SQL("SELECT set_config('embedding_assets.test', %(value)s, true)").format()
+    reading = sql.SQL("SELECT current_setting('embedding_assets.test', true), pg_backend_pid()").format()
+    for value in ("one", "two"):
+        [_, [(seen, _)]] = database.read([(setting, {"value": value}), (reading, {})])
+        assert seen == value
+    [[(left, _)]] = database.read([(reading, {})])
+    assert left == ""  # only for its transaction
+    writing = sql.SQL("CREATE TABLE t ()").format()
+    with pytest.raises(DatabaseError, match="read-only"):
+        database.read([(writing, {}), (reading, {})])
+    assert execute("SELECT 1") == [(1,)]  # on the connection that was given back
+
+
+def test_reading_survives_a_lost_connection(database, beside):
+    pid = sql.SQL("SELECT pg_backend_pid()").format()
+    [[(lost,)]] = database.read([(pid, {})])
+    beside.execute("SELECT pg_terminate_backend(%s)", [lost])
+    [[(found,)]] = database.read([(pid, {})])
+    assert found != lost

@@ -59,10 +59,10 @@ def clause_of(table: Table, condition: Condition, name: str) -> Clause:
         clause = document_clause(document, condition.key, condition, parameters)
         return Clause(clause, parameters.values, METADATA if is_equal else None, is_contained=True)
     column, path = _column(table, condition)
-    place = table.column(column)
+    place: sql.Composable = table.column(column)
     if path or column.type in ("json", "jsonb"):
-        document = place if column.type == "jsonb" else sql.SQL("{}::jsonb").format(place)
-        clause = document_clause(document, path, condition, parameters)
+        stored = place if column.type == "jsonb" else sql.SQL("{}::jsonb").format(place)
+        clause = document_clause(stored, path, condition, parameters)
         is_indexable = condition.operator in _EQUAL and column.type == "jsonb"
         return Clause(clause, parameters.values, column.name if is_indexable else None, is_contained=True)
     clause = column_clause(table, column, condition, parameters)

@@ -89,7 +89,7 @@ def _paths(key: str) -> list[tuple[str, ...]]:
     parts = tuple(key.split("."))
     if key == "":
         return [(key,)]
-    paths = [(key,)]
+    paths: list[tuple[str, ...]] = [(key,)]
     if len(parts) > 1 and all(parts):
         paths.append(parts)
         if parts[0] == "metadata":  # as the column of the table is called in other tools

@@ -165,7 +165,7 @@ class _Search:
                 (set_for_transaction(statement.settings(self.wanted, self.index)), {}),
                 facts_query(self.language, table),
                 *counting,
-                (statement.sql, values),
+                (statement.query, values),
             ]
         )
         fresh = facts_of(read, table, self.column)

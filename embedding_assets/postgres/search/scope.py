@@ -128,7 +128,7 @@ class Scope:
         )
 
     @property
-    def is_chosen(self) -> sql.Composed:
+    def is_chosen(self) -> sql.Composable:
         """True of rows ``k`` that are among ``chosen``, which are read by their places."""
         placed = sql.SQL("k.ctid = ANY(ARRAY(SELECT place FROM chosen))")
         if not self.table.is_partitioned:

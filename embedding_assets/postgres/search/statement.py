@@ -69,7 +69,7 @@ class Statement:
     limit: int
 
     @property
-    def sql(self) -> sql.Composed:
+    def query(self) -> sql.Composed:
         """The statement; it returns one row at least, of which the last columns are NULL where nothing was found."""
         table = self.scope.table
         parts: list[sql.Composable] = [sql.SQL("WITH ")]

@@ -1,0 +1,34 @@
+"""A question's words, before PostgreSQL splits them."""
+
+import pytest
+
+from embedding_assets.postgres.search.question import words_of
+
+
+@pytest.mark.parametrize(
+    ("question", "compounds"),
+    [
+        ("What does ERR-40417 mean?", ("ERR-40417",)),
+        ("see foo_bar.baz, v2.13.0.", ("v2.13.0", "foo_bar.baz")),
+        ("plain words only - and a dash", ()),
+        ("https://example.org/a?b=c", ("https://example.org/a", "b=c")),
+        ("-1 _x_ a--b", ("a--b",)),
+        ("", ()),
+    ],
+)
+def test_words_that_are_held_together(question, compounds):
+    assert words_of(question).compounds == compounds
+
+
+def test_what_cannot_be_stored_is_a_blank():
+    assert words_of("a\x00b\ud800c").text == "a b c"
+
+
+def test_beginnings_are_those_of_lexemes():
+    assert words_of("Where are Two_Words, ERR-40417?").beginnings == {"wh", "ar", "tw", "wo", "er", "40"}
+
+
+@pytest.mark.parametrize("unit", ["x", "x-", "-", "a_", "1.", " a-b"])
+def test_a_long_question_takes_no_longer_than_its_length(unit):
+    # What is tried from every place again would take minutes.
+    assert len(words_of(unit * 100_000).text) == 100_000
