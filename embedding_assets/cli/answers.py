@@ -6,7 +6,7 @@ import unicodedata
 from typing import TYPE_CHECKING, Final
 
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
-from rich.padding import Padding
+from rich.segment import Segment
 from rich.text import Text
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class _Result:
         self._result = result
         self._names_space = names_space
 
-    def __rich_console__(self, _: Console, options: ConsoleOptions) -> RenderResult:
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         indent = 2 if options.max_width < _NARROW else 7
         yield self._head()
         parts = [
@@ -66,7 +66,13 @@ class _Result:
             *(_neighbour(one) for one in self._result.context if one.distance > 0),
             *([_places(self._result.other_places)] if self._result.other_places else []),
         ]
-        yield Padding(Group(*parts), (0, 0, 1, indent))
+        # Without blanks up to the right edge, which a pipe or a copy would keep.
+        inside = options.update_width(max(1, options.max_width - indent))
+        for line in console.render_lines(Group(*parts), inside, pad=False):
+            yield Segment(" " * indent)
+            yield from line
+            yield Segment.line()
+        yield Segment.line()
 
     def _head(self) -> Text:
         result = self._result

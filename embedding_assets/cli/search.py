@@ -27,7 +27,7 @@ def search(  # noqa: PLR0917 (options, each with a name)
     ] = None,
     context: Annotated[int, typer.Option(min=0, max=10, help="Neighbours to show on either side of a chunk.")] = 0,
     rerank: Annotated[
-        bool, typer.Option("--rerank", help="Let a cross-encoder order the first answers (EMBEDDING_RERANK_…).")
+        bool, typer.Option("--rerank", help="Let the reranker order the first answers, e.g. EMBEDDING_RERANK_MODEL.")
     ] = False,
     space: Annotated[
         str | None,

@@ -65,7 +65,7 @@ class SearchResult:
         holds_all_words: whether every word of the question is in the text or its header.
         rerank_score: what the reranker makes of it; None if it was not asked.
         snippet: the part of the text that has most of the question's words.
-        other_places: further rows with the same text.
+        other_places: further rows with the same text, of those that were found on the way to ``k`` different texts.
         context: neighbours within its document, in their order.
     """
 
@@ -108,8 +108,8 @@ class RandomScores:
 
     @property
     def hardly_nearer(self) -> float:
-        """A score that next to no chunk has that is not about the question: three spreads above the mean."""
-        return self.mean + 3 * self.spread
+        """A score that few chunks have, whatever they are about: two spreads above the mean."""
+        return self.mean + 2 * self.spread
 
 
 @dataclass(frozen=True, slots=True)

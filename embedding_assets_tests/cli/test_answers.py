@@ -76,11 +76,11 @@ def test_neighbours_stand_around():
 
 
 def test_notes_come_last_and_a_good_least_score_is_shown():
-    text = shown(LONG, notes=("one", "two"), random_scores=RandomScores(0.051, 0.083, 200))
+    text = shown(LONG, notes=("one", "two"), random_scores=RandomScores(0.051, 0.083, 200), width=200)
     *_, one, two, last = text.splitlines()
     assert (one, two) == ("Note: one", "Note: two")
     assert last == (
-        "Note: chunks picked at random score 0.05 ± 0.08 here; --min-score 0.30 leaves out what is hardly nearer"
+        "Note: chunks picked at random score 0.05 ± 0.08 here; --min-score 0.22 leaves out what is hardly nearer"
     )
     assert shown(notes=("one",), random_scores=RandomScores(0, 0, 200)) == "Nothing matches.\nNote: one\n"
 

@@ -60,7 +60,7 @@ def test_a_model_of_inner_products(dotted: Path, configure: Configure, database:
     cosines = products / np.linalg.norm(vectors, axis=1)
     best = np.argsort(-products)[:5]
     assert list(best) != list(np.argsort(-cosines)[:5]), "or this would show nothing"
-    results = search("foxes", settings=settings, database=database)
+    results = search("foxes", mode="vector", settings=settings, database=database)
     assert [result.text for result in results] == [texts[row] for row in best]
     assert [result.score for result in results] == pytest.approx(products[best], rel=1e-4)
 

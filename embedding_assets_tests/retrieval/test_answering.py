@@ -118,13 +118,15 @@ def test_equal_texts_come_once_and_further_ones_fill_the_places(
         assert len(set(texts_of(answer))) == len(answer) == (3 if mode != "text" else 1)
         best = answer[0]
         assert best.text == LICENCE
-        assert len(best.other_places) == 39
-        places = {best.source, *(place.source for place in best.other_places)}
-        assert places == {f"{number}/LICENSE" for number in range(40)}
+        assert best.other_places
+        places = [best.source, *(place.source for place in best.other_places)]
+        assert len(places) == len(set(places))
+        assert set(places) <= {f"{number}/LICENSE" for number in range(40)}
         first = best.other_places[0]
         assert first == Place(
             first.chunk_hash, {"chunk_hash": first.chunk_hash}, first.source, f"Licence {first.source[:-8]}", ""
         )
+    assert len(searcher.search(LICENCE, k=30, mode="vector")[0].other_places) == 39
 
 
 def test_one_text_in_thousands_of_rows(settings: Settings, database: Database, beside: psycopg.Connection):
@@ -193,7 +195,7 @@ def test_how_much_is_missing(searcher: Searcher, database: Database):
 
 
 def test_characters_that_are_no_text_are_left_out(searcher: Searcher):
-    answer = searcher.search("text\x00 7\udcff")
+    answer = searcher.search("text\x00 7\udcff", mode="text")
     assert answer[0].text == "text 7"
     assert answer.notes[0].startswith("characters of the question that are no text")
 
@@ -374,7 +376,7 @@ def test_how_chunks_at_random_score(searcher: Searcher, settings: Settings, data
     assert random_scores.chunks == 30
     assert random_scores.mean == pytest.approx(np.mean(expected), abs=1e-5)
     assert random_scores.spread == pytest.approx(np.std(expected, ddof=1), abs=1e-5)
-    assert random_scores.hardly_nearer == pytest.approx(random_scores.mean + 3 * random_scores.spread)
+    assert random_scores.hardly_nearer == pytest.approx(random_scores.mean + 2 * random_scores.spread)
     assert searcher.search("text 7").random_scores is None
     assert searcher.ask(Question("text 7", compare=True, mode="text")).random_scores is None
     database.run(lambda c: c.execute("DELETE FROM knowledge_base WHERE chunk_text = 'text 1'"))

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any, Final
 from psycopg import sql
 
 from embedding_assets.postgres.samples import table_sample
-from embedding_assets.postgres.search.word_leg import LOOKED_UP
 
 if TYPE_CHECKING:
     from embedding_assets.postgres.connection import Database
     from embedding_assets.postgres.search.facts import Facts
+
+_FEWEST_ROWS: Final = 500
+"""Of a table so small all rows of every word are looked up."""
 
 _SAMPLE_ROWS: Final = 500
 """Texts that are split, some 50 ms. A word of two hundredths of the rows is in ten of them."""
@@ -38,8 +40,8 @@ class CommonWords:
         )
 
     def of(self, database: Database, facts: Facts) -> Mapping[str, float]:
-        """The words that more rows have than are looked up for one; none in a table of fewer rows."""
-        if facts.rows <= LOOKED_UP:
+        """The words that more than one of some rows at random has, and the share that does; none of a small table."""
+        if facts.rows <= _FEWEST_ROWS:
             return {}
         name = f"{facts.words.table}\x1f{facts.words.name}"
         with self._lock:
@@ -56,7 +58,6 @@ class CommonWords:
 
 
 def _read(database: Database, facts: Facts) -> dict[str, float]:
-    """The shares of the words that more rows of a sample have than would be looked up, and that two of them have."""
     table = facts.words.table
     query = sql.SQL("""
         WITH sampled AS MATERIALIZED (
@@ -64,13 +65,12 @@ def _read(database: Database, facts: Facts) -> dict[str, float]:
         )
         SELECT w.lexeme, count(*)::float8 / (SELECT count(*) FROM sampled) AS share
         FROM sampled CROSS JOIN LATERAL unnest(words) AS w GROUP BY 1
-        HAVING count(*) > 1 AND count(*)::float8 / (SELECT count(*) FROM sampled) > {share}
+        HAVING count(*) > 1
     """).format(
         words=facts.words.vector(),
         sample=table_sample(table, _SAMPLE_ROWS),
         condition=table.condition,
         rows=sql.Literal(_SAMPLE_ROWS),
-        share=sql.Literal(LOOKED_UP / facts.rows),
     )
     [rows] = database.read([(query, {})])
     return dict(rows)

@@ -24,19 +24,19 @@ if TYPE_CHECKING:
     from embedding_assets.postgres.search_indexes import WordIndex
 
 LOOKED_UP: Final = 4000
-"""Rows that are looked up for a word at most. One of which there are more counts as common."""
+"""Rows that are looked up for a word at most. A word that more have counts as common."""
 
 _LOOKED_UP_TOGETHER: Final = 20_000
-"""Rows that are looked up for all words of a question, about 5 µs each."""
+"""Rows that are looked up for all words of a question, the rarest first; about 5 µs each."""
 
 _WORDS: Final = 32
-"""Of a question that are looked for: first those with digits, and then in its order."""
+"""Of a question that are looked for: the rarest."""
 
 _COMMON_WORDS: Final = 3
 """That are looked up together with the rarer ones: the rarest of the common."""
 
 _TELLING: Final = 0.3
-"""Share of the rows up to which a word tells anything beside rarer ones."""
+"""Share of the rows above which a word is common in any table, and tells nothing beside rarer ones."""
 
 _READ_ROWS: Final = 200
 _READ_BYTES: Final = 300_000
@@ -49,12 +49,13 @@ _B: Final = 0.75
 
 _QUESTION: Final = """
     question AS MATERIALIZED (
-        SELECT l.lexeme, l.positions[1] AS nth, c.share, count(*) OVER () AS words,
+        SELECT l.lexeme, l.positions[1] AS nth, count(*) OVER () AS words,
+               CASE WHEN c.share > {telling} OR c.share * {rows} > {looked_up} THEN c.share END AS share,
                (chr(39) || replace(replace(l.lexeme, chr(92), chr(92) || chr(92)), chr(39), chr(39) || chr(39))
                 || chr(39))::tsquery AS query
         FROM unnest({vector}) AS l
         LEFT JOIN unnest(%(common)s::text[], %(shares)s::float8[]) AS c (lexeme, share) ON c.lexeme = l.lexeme
-        ORDER BY c.share IS NULL DESC, l.lexeme ~ '[0-9]' DESC, nth, l.lexeme LIMIT {most}
+        ORDER BY c.share NULLS FIRST, l.lexeme ~ '[0-9]' DESC, nth, l.lexeme LIMIT {most}
     ),
     any_word AS MATERIALIZED (SELECT string_agg(query::text, ' | ')::tsquery AS query FROM question),
     every_word AS MATERIALIZED (
@@ -168,10 +169,7 @@ class WordLeg:
             common: shares of the rows that have the most common words of the table.
         """
         near = words.beginnings
-        shares = {
-            lexeme: share for lexeme, share in common.items()
-            if share * self.facts.rows > LOOKED_UP and lexeme[:2] in near
-        }  # fmt: skip
+        shares = {lexeme: share for lexeme, share in common.items() if lexeme[:2] in near}
         return {
             "words": words.text,
             "compounds": list(words.compounds),
@@ -183,7 +181,13 @@ class WordLeg:
     def ctes(self) -> sql.Composed:
         """``every_word``, a query that a row fulfils which has all words; ``said_ranked``: place, part, hash, rank."""
         parts: list[sql.Composable] = [
-            sql.SQL(_QUESTION).format(vector=self.index.vector_of(sql.SQL("%(words)s::text")), most=sql.Literal(_WORDS))
+            sql.SQL(_QUESTION).format(
+                vector=self.index.vector_of(sql.SQL("%(words)s::text")),
+                most=sql.Literal(_WORDS),
+                telling=sql.Literal(_TELLING),
+                rows=sql.Literal(float(self.facts.rows)),
+                looked_up=sql.Literal(LOOKED_UP),
+            )
         ]
         if self.has_index:
             parts.append(self._look_up())

@@ -130,7 +130,7 @@ def test_rare_words_weigh_more_than_common_ones(database, manner):
 
 def test_common_words_alone_find_something(database, manner, monkeypatch):
     monkeypatch.setattr(word_leg, "LOOKED_UP", 40)
-    monkeypatch.setattr("embedding_assets.postgres.search.common_words.LOOKED_UP", 40)
+    monkeypatch.setattr("embedding_assets.postgres.search.common_words._FEWEST_ROWS", 40)
     insert_chunks(database, [f"the server is number {number}" for number in range(200)])
     insert_chunks(database, [f"the client is number {number}" for number in range(70)])
     insert_chunks(database, ["the client asks a server", "the zebra"])
