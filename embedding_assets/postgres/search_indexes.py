@@ -31,7 +31,7 @@ _OWN_WORDS: Final = "idx_knowledge_words"
 
 _MOST_CHARACTERS: Final = 100_000
 """Of a text that are searched by words. PostgreSQL refuses words of more than 1 MB together, and so a row that it is to
-index: nobody's INSERT may fail for the sake of a search."""
+index: no INSERT may fail for the sake of a search."""
 
 _SEPARATORS: Final = "-_./\\:@#+=&<>~"
 """Read as blanks. PostgreSQL's parser would take them for signs, hosts, paths and tags, each by what stands around

@@ -60,7 +60,7 @@ def test_row_level_security_forbids_looking_words_up(role, database, database_ur
     for grant in ("USAGE ON SCHEMA public", "SELECT ON ALL TABLES IN SCHEMA public"):
         execute(f"GRANT {grant} TO {role}")
     execute("ALTER TABLE knowledge_base ENABLE ROW LEVEL SECURITY")
-    execute(f"CREATE POLICY some ON knowledge_base FOR SELECT TO {role} USING (chunk_hash < '1')")
+    execute(f"CREATE POLICY first_rows ON knowledge_base FOR SELECT TO {role} USING (chunk_hash < '1')")
     with Database(as_role(database_url, role), database._config) as guest:
         assert read_facts(guest, column, "simple").is_guarded
         found = find_chunks(
