@@ -174,6 +174,7 @@ _ORDER = (
     "api",
     "admission",
     "own_table",
+    "quality",
 )
 
 

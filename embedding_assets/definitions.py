@@ -7,6 +7,7 @@ from embedding_assets.defs.assets import chunk_embeddings, chunks_pending, pgvec
 from embedding_assets.defs.automation import index_health_sensor
 from embedding_assets.defs.checks import costs_within_budget, embedding_checks, index_checks, vectors_match_model
 from embedding_assets.defs.jobs import embedding_job
+from embedding_assets.defs.quality import quality_assets
 from embedding_assets.defs.resources import EmbeddingProviderResource, ModelResource, PostgresResource
 from embedding_assets.defs.schedules import nightly_schedule
 from embedding_assets.defs.sensors import new_chunks_sensor
@@ -17,9 +18,11 @@ let_threads_sleep()
 # Configured at launch, so that the provider sees what the launchpad sets for the model.
 _model = ModelResource.configure_at_launch()
 
+_measured, _judged = quality_assets()
+
 defs = Definitions(
-    assets=[chunks_pending, chunk_embeddings, pgvector_index_health],
-    asset_checks=[embedding_checks, vectors_match_model, costs_within_budget, index_checks],
+    assets=[chunks_pending, chunk_embeddings, pgvector_index_health, *_measured],
+    asset_checks=[embedding_checks, vectors_match_model, costs_within_budget, index_checks, *_judged],
     resources={
         "postgres": PostgresResource(),
         "model": _model,

@@ -19,6 +19,7 @@ from embedding_assets.config.environment import (
     describe_validation_error,
     is_web_address,
 )
+from embedding_assets.config.evaluation import EvaluationConfig as EvaluationConfig
 from embedding_assets.config.openai import OpenAIConfig as OpenAIConfig
 from embedding_assets.config.ray import RayConfig as RayConfig
 from embedding_assets.config.rerank import RerankConfig as RerankConfig
@@ -28,7 +29,9 @@ from embedding_assets.config.table import TableConfig as TableConfig
 from embedding_assets.config.unknown import warn_of_unknown
 from embedding_assets.errors import ConfigurationError
 
-Group = Literal["database", "source", "embedding", "openai", "budget", "index", "search", "rerank", "ray", "logging"]
+Group = Literal[
+    "database", "source", "embedding", "openai", "budget", "index", "search", "rerank", "evaluation", "ray", "logging"
+]
 
 DEFAULT_MODEL_NAME = "sentence-transformers/all-mpnet-base-v2"
 DEFAULT_MODEL_REVISION = "e8c3b32edf5434bc2275fc9bab85f82640a19130"
@@ -272,6 +275,7 @@ class Settings(EnvironmentSettings):
     index: IndexConfig = Field(default_factory=IndexConfig)
     search: SearchConfig = Field(default_factory=SearchConfig)
     rerank: RerankConfig = Field(default_factory=RerankConfig)
+    evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig)
     ray: RayConfig = Field(default_factory=RayConfig)
     alert: AlertConfig = Field(default_factory=AlertConfig)
     logging: LoggingConfig = Field(default_factory=LoggingConfig)

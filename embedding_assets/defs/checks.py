@@ -54,7 +54,7 @@ def vectors_match_model(
 ) -> AssetCheckResult:
     """Verdict on whose vectors the columns hold."""
     with correlate(context.run.run_id), postgres.open() as database:
-        return _result(judge_models(database, embedding_provider.settings(), written=written_by(context)))
+        return as_result(judge_models(database, embedding_provider.settings(), written=written_by(context)))
 
 
 @asset_check(asset=chunk_embeddings, blocking=COSTS_WITHIN_BUDGET.blocking, description=COSTS_WITHIN_BUDGET.description)
@@ -63,7 +63,7 @@ def costs_within_budget(
 ) -> AssetCheckResult:
     """Verdict on the dollars of this run, of today and of this month."""
     with correlate(context.run.run_id), postgres.open() as database:
-        return _result(judge_costs(database, embedding_provider.settings(), run_id=context.run.run_id))
+        return as_result(judge_costs(database, embedding_provider.settings(), run_id=context.run.run_id))
 
 
 @multi_asset_check(specs=_specs(pgvector_index_health, "pgvector_index_health"), can_subset=True)
@@ -103,10 +103,11 @@ def _results(context: AssetCheckExecutionContext, verdicts: Iterable[Verdict]) -
     selected = {check.name for check in _selected(context)}
     for verdict in verdicts:
         if verdict.name in selected:
-            yield _result(verdict)
+            yield as_result(verdict)
 
 
-def _result(verdict: Verdict) -> AssetCheckResult:
+def as_result(verdict: Verdict) -> AssetCheckResult:
+    """A verdict as Dagster shows it."""
     return AssetCheckResult(
         check_name=verdict.name,
         passed=verdict.passed,

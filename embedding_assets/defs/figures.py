@@ -14,6 +14,7 @@ from embedding_assets.reporting.figures.backlog import backlog_figure, backlog_g
 from embedding_assets.reporting.figures.costs import cost_figure, cost_glance
 from embedding_assets.reporting.figures.map import map_figure
 from embedding_assets.reporting.figures.picture import gallery
+from embedding_assets.reporting.figures.quality import quality_figure, quality_glance
 from embedding_assets.reporting.figures.searching import latency_figure, latency_glance, recall_figure, recall_glance
 from embedding_assets.reporting.figures.throughput import throughput_figure, throughput_glance
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from embedding_assets.config import Settings
     from embedding_assets.postgres.index.measurements import IndexMeasurement
+    from embedding_assets.postgres.quality import QualityMeasurement
     from embedding_assets.reporting.figures.picture import Picture
 
 _Pictures = dict[str, MarkdownMetadataValue]
@@ -73,6 +75,11 @@ def index_pictures(
         "latency_curve": _inline(latency_glance(curve, ef_search, exact)),
         "figures": _gallery(figures),
     }
+
+
+def quality_pictures(history: Sequence[QualityMeasurement]) -> _Pictures:
+    """How good answers were over time."""
+    return {"quality": _inline(quality_glance(history)), "figures": _gallery([quality_figure(history)])}
 
 
 def _inline(picture: Picture) -> MarkdownMetadataValue:

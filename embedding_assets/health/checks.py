@@ -9,7 +9,7 @@ from typing import Final, Literal
 
 from embedding_assets.health.verdict import Number, Severity, Verdict
 
-Subject = Literal["chunk_embeddings", "pgvector_index_health"]
+Subject = Literal["chunk_embeddings", "pgvector_index_health", "retrieval_quality"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +168,17 @@ PGVECTOR_VERSION: Final = _of_index(
     "each vector index",
     cost="one row",
 )
+QUALITY_DROP: Final = Check(
+    "retrieval_quality",
+    "quality_drop",
+    states="nDCG@10 of the judged questions has not fallen by more than EMBEDDING_EVALUATION_QUALITY_DROP, nor by more "
+    "than its differences from question to question explain, since it was last accepted",
+    remedy="See what changed with `embedding-assets evaluate` and its --baseline; embed what is pending, take back a "
+    "change of model, splitting or EMBEDDING_SEARCH_MODE, or accept the lower value with `embedding-assets evaluate "
+    "--accept`",
+    cost="up to EMBEDDING_EVALUATION_QUESTIONS searches when the asset is materialized, and one reading of the table; "
+    "the check itself reads two rows. Only with EMBEDDING_EVALUATION_QUERIES",
+)
 
 CHECKS: Final = (
     FINITE_DIMENSIONS,
@@ -185,5 +196,6 @@ CHECKS: Final = (
     BLOAT,
     PLANNER_USES_INDEX,
     PGVECTOR_VERSION,
+    QUALITY_DROP,
 )
 """All checks, in the order in which they are shown."""

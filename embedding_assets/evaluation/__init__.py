@@ -1,0 +1,1 @@
+"""How good answers are: searches measured by questions that people have judged."""

@@ -1,0 +1,81 @@
+"""The asset of judged questions and its check."""
+
+import json
+import subprocess
+import sys
+
+import dagster
+
+from embedding_assets.definitions import defs
+from embedding_assets.defs.quality import quality_assets, quality_drop, retrieval_quality
+from embedding_assets.pipeline.run import embed_pending
+from embedding_assets_tests.support.evaluating import execute
+from embedding_assets_tests.support.judging import QUESTIONS, insert_documents, write_questions
+
+DESCRIBE = """
+import json
+from embedding_assets.definitions import defs
+graph = defs.resolve_asset_graph()
+print(json.dumps([
+    {key.to_user_string(): sorted(parent.to_user_string() for parent in graph.get(key).parent_keys)
+     for key in graph.get_all_asset_keys()},
+    [key.name for key in graph.asset_check_keys],
+    [sorted(key.to_user_string() for key in job.asset_layer.selected_asset_keys)
+     for job in defs.get_repository_def().get_all_jobs() if not job.name.startswith("__")],
+]))
+"""
+
+
+def test_they_are_there_where_questions_are(settings, monkeypatch, tmp_path):
+    assert quality_assets() == ([], [])
+    monkeypatch.setenv("EMBEDDING_EVALUATION_QUERIES", str(tmp_path / "questions.jsonl"))
+    assert quality_assets() == ([retrieval_quality], [quality_drop])
+    done = subprocess.run([sys.executable, "-c", DESCRIBE], capture_output=True, text=True, check=True)
+    parents, checks, jobs = json.loads(done.stdout)
+    assert parents["retrieval_quality"] == ["pgvector_index_health"]
+    assert "quality_drop" in checks
+    assert jobs == [["chunk_embeddings", "chunks_pending", "pgvector_index_health"]], "by no sensor or schedule"
+
+
+def materialize(instance, *, checks=True):
+    result = dagster.materialize(
+        [*defs.assets, retrieval_quality, *([quality_drop] if checks else [])],
+        instance=instance,
+        resources=defs.resources,
+        selection=dagster.AssetSelection.assets(retrieval_quality),
+    )
+    [event] = result.asset_materializations_for_node("retrieval_quality")
+    evaluations = result.get_asset_check_evaluations()
+    return {name: entry.value for name, entry in event.metadata.items()}, evaluations
+
+
+def test_a_fall_is_noticed_and_can_be_accepted(settings, database, instance, monkeypatch, tmp_path, run):
+    insert_documents(database)
+    embed_pending(settings, database=database)
+    path = write_questions(tmp_path / "questions.jsonl", *QUESTIONS)
+    monkeypatch.setenv("EMBEDDING_EVALUATION_QUERIES", str(path))
+    metadata, [verdict] = materialize(instance)
+    assert verdict.passed
+    assert (metadata["questions"], metadata["judgements_unmatched"], metadata["accepted"]) == (3, 0, True)
+    assert metadata["ndcg_at_10"] > 0.9
+    assert metadata["quality"].startswith("![nDCG@10")
+
+    execute(database, "DELETE FROM knowledge_base")
+    insert_documents(database, [("else.md", "Else", f"text {n}") for n in range(3)])
+    embed_pending(settings, database=database)
+    metadata, [verdict] = materialize(instance)
+    assert not verdict.passed
+    assert verdict.severity == dagster.AssetCheckSeverity.WARN
+    assert "3 of 3 judgements fit no chunk" in verdict.description
+    assert metadata["accepted"] is False
+
+    assert run("evaluate", "--accept")[0] == 0
+    _, [verdict] = materialize(instance)
+    assert verdict.passed
+
+
+def test_an_empty_table_needs_no_model(settings, database, instance, monkeypatch):
+    monkeypatch.setenv("EMBEDDING_EVALUATION_QUERIES", "/nowhere")
+    metadata, [verdict] = materialize(instance)
+    assert metadata == {"chunks": 0}
+    assert (verdict.passed, verdict.description) == (True, "nothing was measured yet")
