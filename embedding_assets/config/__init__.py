@@ -21,6 +21,7 @@ from embedding_assets.config.environment import (
 )
 from embedding_assets.config.openai import OpenAIConfig as OpenAIConfig
 from embedding_assets.config.ray import RayConfig as RayConfig
+from embedding_assets.config.serve import ServeConfig as ServeConfig
 from embedding_assets.config.table import TableConfig as TableConfig
 from embedding_assets.config.unknown import warn_of_unknown
 from embedding_assets.errors import ConfigurationError
@@ -268,6 +269,7 @@ class Settings(EnvironmentSettings):
     budget: BudgetConfig = Field(default_factory=BudgetConfig)
     index: IndexConfig = Field(default_factory=IndexConfig)
     ray: RayConfig = Field(default_factory=RayConfig)
+    serve: ServeConfig = Field(default_factory=ServeConfig)
     alert: AlertConfig = Field(default_factory=AlertConfig)
     logging: LoggingConfig = Field(default_factory=LoggingConfig)
 

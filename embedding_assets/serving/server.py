@@ -1,0 +1,73 @@
+"""The process that serves: until it is stopped, over HTTP, or for one agent over standard input and output."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final
+
+import uvicorn
+
+from embedding_assets.serving.app import Service, make_app
+from embedding_assets.serving.tools import make_tools
+
+if TYPE_CHECKING:
+    import socket
+
+    from embedding_assets.config import Settings
+    from embedding_assets.serving.answering import Answering
+    from embedding_assets.serving.listening import Listening
+
+_GRACE_SECONDS: Final = 6
+"""Until connections are cut off when the service stops; searches are given up before."""
+
+
+def serve_http(settings: Settings, listening: Listening) -> None:
+    """Answer requests until a signal comes, which is raised again in the end.
+
+    Args:
+        settings: which table, which model, which key.
+        listening: where.
+    """
+    make_server(settings, listening).run(sockets=[listening.socket])
+
+
+def make_server(settings: Settings, listening: Listening) -> uvicorn.Server:
+    """The server, to be run with the socket that listens."""
+    service = Service(settings)
+    key = settings.serve.key
+    app = make_app(service, key=key.get_secret_value() if key else None, hosts=listening.hosts)
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,  # ours says nothing of a question
+        server_header=False,
+        proxy_headers=False,
+        ws="none",
+        lifespan="on",
+        timeout_graceful_shutdown=_GRACE_SECONDS,
+    )
+    return _Server(config, service.answering)
+
+
+class _Server(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config, answering: Answering) -> None:
+        super().__init__(config)
+        self._answering = answering
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._answering.stop()
+        await super().shutdown(sockets)
+
+
+def serve_stdio(settings: Settings) -> None:
+    """Answer one agent by standard input and output, until the input ends or a signal comes."""
+    asyncio.run(_serve_stdio(Service(settings)))
+
+
+async def _serve_stdio(service: Service) -> None:
+    tools = make_tools(service.answering)
+    service.start()
+    try:
+        await tools.run_stdio_async()
+    finally:
+        service.close()
