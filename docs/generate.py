@@ -173,6 +173,7 @@ _ORDER = (
     "api",
     "admission",
     "own_table",
+    "serve",
 )
 
 
