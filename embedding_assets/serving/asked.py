@@ -39,7 +39,9 @@ class Asked(BaseModel):
         examples=["How do I take a lock without blocking?"],
     )
     k: int = Field(5, ge=1, le=1000, description="How many chunks.")
-    mode: SearchMode | None = Field(None, description="By what chunks are ranked. Default: as `embedding-assets search`.")
+    mode: SearchMode | None = Field(
+        None, description="By what chunks are ranked. Default: as `embedding-assets search`."
+    )
     where: Annotated[
         list[str] | dict[str, Scalar | list[Scalar]], BeforeValidator(_lists), Field(max_length=MOST_CONDITIONS)
     ] = Field(

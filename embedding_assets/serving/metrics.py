@@ -104,7 +104,7 @@ class TableMetrics(Collector):
             logger.warning("/metrics goes without the table: %s", error)
         except Exception as error:  # noqa: BLE001 (a scrape must still tell of searches)
             self._overview = None
-            logger.error("/metrics goes without the table: %s", type(error).__name__)  # noqa: TRY400 (may hold a text)
+            logger.error("/metrics goes without the table: %s", type(error).__name__)
         finally:
             self._gathered_at = time.monotonic()
             self._seconds = self._gathered_at - started

@@ -9,7 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx2
 import psycopg
 import pytest
+from pydantic import SecretStr
 
+from embedding_assets import EmbeddingGenerator
 from embedding_assets.config import Settings
 from embedding_assets.postgres.connection import Database
 from embedding_assets.providers.space_selection import Selection
@@ -26,6 +28,10 @@ def ask(client: httpx2.Client, **question: object) -> httpx2.Response:
     return client.post("/search", json=question)
 
 
+def with_limits(settings: Settings, **limits: object) -> Settings:
+    return settings.model_copy(update={"serve": settings.serve.model_copy(update=limits)})
+
+
 def test_post(client: httpx2.Client):
     response = ask(client, query="text 7", k=3, mode="vector")
     assert (response.status_code, response.headers["content-type"]) == (200, "application/json")
@@ -33,7 +39,7 @@ def test_post(client: httpx2.Client):
     assert document["notes"] == []
     first, *others = document["results"]
     assert first["text"] == "text 7"
-    assert (first["source"], first["context_header"], first["metadata"]["year"]) == ("a.md", "A > B", 2024)
+    assert (first["source"], first["title"], first["metadata"]["year"]) == ("a.md", "A", 2024)
     assert first["chunk_hash"] == hash_of("text 7")
     assert first.keys() == set(SearchResult.__dataclass_fields__)
     assert first["score"] == pytest.approx(1, abs=1e-5)
@@ -172,7 +178,9 @@ def test_the_log_says_what_was_asked_without_the_question(client: httpx2.Client,
 
 
 def test_a_key(settings: Settings, provider: FakeProvider):
-    with served(settings.model_copy(update={"serve": settings.serve.model_copy(update={"key": secret(KEY)})})) as client:
+    with served(
+        settings.model_copy(update={"serve": settings.serve.model_copy(update={"key": secret(KEY)})})
+    ) as client:
         for headers in ({}, {"authorization": KEY}, {"authorization": "Bearer"}, {"authorization": f"Bearer {KEY}x"},
                         {"authorization": f"Basic {KEY}"}, {"authorization": "Bearer ü"}):  # fmt: skip
             encoded = {name: value.encode() for name, value in headers.items()}
@@ -186,14 +194,10 @@ def test_a_key(settings: Settings, provider: FakeProvider):
         twice = [("authorization", f"Bearer {KEY}"), ("authorization", "Bearer no")]
         assert client.get("/search?q=a", headers=twice).status_code == 401
         # What tells nothing of the table needs none.
-        assert [client.get(path).status_code for path in ("/", "/openapi.json", "/healthz", "/healthz/live")] == [200] * 4
+        assert [client.get(path).status_code for path in ("/", "/openapi.json", "/healthz", "/healthz/live")] == [
+            200
+        ] * 4
         assert KEY not in client.get("/").text
-
-
-def secret(text: str):
-    from pydantic import SecretStr
-
-    return SecretStr(text)
 
 
 def test_names_of_others_and_pages_of_others(client: httpx2.Client):
@@ -215,8 +219,7 @@ def test_names_of_others_and_pages_of_others(client: httpx2.Client):
 
 
 def test_further_names(settings: Settings, provider: FakeProvider):
-    named = settings.model_copy(update={"serve": settings.serve.model_copy(update={"hosts": ("search.example.org",)})})
-    with served(named) as client:
+    with served(with_limits(settings, hosts=("search.example.org",))) as client:
         assert client.get("/search?q=a", headers={"host": "Search.example.org"}).status_code == 200
         assert client.get("/search?q=a", headers={"host": "other.example.org"}).status_code == 421
 
@@ -235,9 +238,7 @@ def test_the_description_and_the_page(client: httpx2.Client):
     assert f"{str(client.base_url).rstrip('/')}/mcp" in page.text
 
 
-def test_nothing_is_embedded_yet_and_then_is(
-    settings: Settings, database: Database, monkeypatch: pytest.MonkeyPatch
-):
+def test_nothing_is_embedded_yet_and_then_is(settings: Settings, database: Database, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("embedding_assets.serving.backend._AGAIN_SECONDS", 0.2)
     with served(settings, ready=False) as client:
         assert client.get("/healthz/live").json() == {"live": True}
@@ -252,8 +253,6 @@ def test_nothing_is_embedded_yet_and_then_is(
         assert "nothing embedded" in refused.json()["detail"]
         fake = FakeProvider()
         insert_chunks(database, ["text 7"])
-        from embedding_assets import EmbeddingGenerator
-
         EmbeddingGenerator(
             settings.with_embedding(new_space=True), database=database, provider=fake
         ).generate_embeddings_batch()
@@ -282,13 +281,7 @@ class Slow(FakeProvider):
         return super().embed(texts, query=query)
 
 
-def with_limits(settings: Settings, **limits: object) -> Settings:
-    return settings.model_copy(update={"serve": settings.serve.model_copy(update=limits)})
-
-
-def test_too_many_at_once_are_sent_away(
-    settings: Settings, provider: FakeProvider, monkeypatch: pytest.MonkeyPatch
-):
+def test_too_many_at_once_are_sent_away(settings: Settings, provider: FakeProvider, monkeypatch: pytest.MonkeyPatch):
     with served(with_limits(settings, concurrency=2)) as client:
         slow = Slow()
         monkeypatch.setattr(Selection, "open_provider", lambda _: slow)

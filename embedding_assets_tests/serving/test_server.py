@@ -21,7 +21,11 @@ from embedding_assets_tests.support.fakes import insert_chunks
 from embedding_assets_tests.support.servers import Holder, make_folder, server_pid
 from embedding_assets_tests.support.serving import KEY, start, wait_for
 
-TEXTS = ["The office closes at half past five on Fridays.", "Invoices are paid within thirty days.", "Cats sleep a lot."]
+TEXTS = [
+    "The office closes at half past five on Fridays.",
+    "Invoices are paid within thirty days.",
+    "Cats sleep a lot.",
+]
 QUESTION = {"q": "When does the office shut before the weekend?", "k": 1}
 
 
