@@ -57,7 +57,7 @@ class Answering:
         try:
             answer = await self._ask(question)
             outcome = "answered"
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 (whatever it is, it becomes a problem)
             problem = problem_of(error)
             outcome = problem.outcome
             raise problem from None

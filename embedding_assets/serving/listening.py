@@ -63,8 +63,8 @@ def listening(host: str, port: int, config: ServeConfig) -> Iterator[Listening]:
     local = is_loopback(address[0])
     if not local and config.key is None:
         raise ConfigurationError(
-            f"--host {host} can be reached from other machines; set EMBEDDING_SERVE_KEY to a key that they bring, e.g. of "
-            "`openssl rand -hex 24`"
+            f"--host {host} can be reached from other machines; set EMBEDDING_SERVE_KEY to a key that they bring, e.g. "
+            "of `openssl rand -hex 24`"
         )
     hosts = (*LOOPBACK_NAMES, *config.hosts) if local else config.hosts
     with closing(_bound(family, address, host)) as bound:

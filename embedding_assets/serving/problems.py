@@ -24,6 +24,15 @@ logger = logging.getLogger(__name__)
 
 MEDIA_TYPE: Final = "application/problem+json"
 
+_UNAVAILABLE: Final[Mapping[tuple[type[EmbeddingAssetsError], ...], str]] = {
+    (DatabaseUnavailableError,): "the database cannot be reached",
+    (
+        ProviderUnavailableError,
+        RateLimitExceededError,
+    ): "what embeds the question does not answer now",
+}
+"""What may pass by itself."""
+
 Outcome = Literal["answered", "refused", "busy", "timeout", "unavailable", "failed"]
 """What became of a search: answered; refused as it was asked; or not answered, for what."""
 
@@ -86,18 +95,13 @@ def problem_of(error: Exception) -> Problem:
         return Problem(HTTPStatus.INTERNAL_SERVER_ERROR, "the request failed; the service's log says where",
                        outcome="failed")  # fmt: skip
     logger.warning("a search was not answered: %s", error)
-    if isinstance(error, DatabaseUnavailableError):
-        return _unavailable("the database cannot be reached")
-    if isinstance(error, ProviderUnavailableError | RateLimitExceededError):
-        return _unavailable("what embeds the question does not answer, or takes no more now")
+    for kinds, detail in _UNAVAILABLE.items():
+        if isinstance(error, kinds):
+            return Problem(HTTPStatus.SERVICE_UNAVAILABLE, detail, outcome="unavailable", again_seconds=AGAIN_SECONDS)
     if isinstance(error, ProviderError | ModelUnavailableError):
         return Problem(HTTPStatus.BAD_GATEWAY, "the question cannot be embedded; the service's log says why",
                        outcome="failed")  # fmt: skip
     return Problem(HTTPStatus.INTERNAL_SERVER_ERROR, "the search failed; the service's log says why", outcome="failed")
-
-
-def _unavailable(detail: str) -> Problem:
-    return Problem(HTTPStatus.SERVICE_UNAVAILABLE, detail, outcome="unavailable", again_seconds=AGAIN_SECONDS)
 
 
 def _place(error: BaseException) -> str:

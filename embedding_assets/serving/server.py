@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
+import threading
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 import uvicorn
@@ -12,6 +16,7 @@ from embedding_assets.serving.tools import make_tools
 
 if TYPE_CHECKING:
     import socket
+    from collections.abc import Callable
 
     from embedding_assets.config import Settings
     from embedding_assets.serving.answering import Answering
@@ -60,8 +65,24 @@ class _Server(uvicorn.Server):
 
 
 def serve_stdio(settings: Settings) -> None:
-    """Answer one agent by standard input and output, until the input ends or a signal comes."""
-    asyncio.run(_serve_stdio(Service(settings)))
+    """Answer one agent by standard input and output, until the input ends or a signal comes, which is raised again."""
+    service = Service(settings)
+    end_input = _relay_input()
+    captured: list[int] = []
+
+    def stop(number: int, _: object) -> None:
+        captured.append(number)
+        service.answering.close()
+        end_input()
+
+    handlers = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        asyncio.run(_serve_stdio(service))
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    for number in captured[:1]:
+        signal.raise_signal(number)
 
 
 async def _serve_stdio(service: Service) -> None:
@@ -71,3 +92,32 @@ async def _serve_stdio(service: Service) -> None:
         await tools.run_stdio_async()
     finally:
         service.close()
+
+
+def _relay_input() -> Callable[[], None]:
+    """Put a pipe in place of standard input, and return what ends it.
+
+    What reads the input itself waits for it in a thread that nothing interrupts and that the process waits for.
+    """
+    given = os.dup(0)
+    reading, writing = os.pipe()
+    os.dup2(reading, 0)
+    os.close(reading)
+    lock, ended = threading.Lock(), False
+
+    def end() -> None:
+        nonlocal ended
+        with lock:
+            if not ended:
+                ended = True
+                os.close(writing)
+
+    def relay() -> None:
+        with suppress(OSError):  # its end is closed
+            while data := os.read(given, 65536):
+                while data:
+                    data = data[os.write(writing, data) :]
+        end()
+
+    threading.Thread(target=relay, name="input", daemon=True).start()
+    return end

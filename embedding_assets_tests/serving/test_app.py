@@ -103,7 +103,6 @@ def test_bodies_that_are_no_question(client: httpx2.Client, body: bytes, field: 
     [
         ({"query": " \n"}, "the query is empty"),
         ({"query": "a", "where": ["lang"]}, "'lang' is not a condition"),
-        ({"query": "a", "space": "none-of-these"}, "none-of-these"),
     ],
 )
 def test_questions_that_are_refused(client: httpx2.Client, question: dict[str, object], detail: str):
@@ -171,16 +170,16 @@ def test_the_log_says_what_was_asked_without_the_question(client: httpx2.Client,
         ask(client, query="others of mine")
         client.get("/a-path-of-mine")
     assert response.headers["x-request-id"]
-    assert "GET /search 200" in caplog.text
-    assert "POST /search 200" in caplog.text
-    assert "GET other 404" in caplog.text
+    deadline = time.monotonic() + 20
+    for line in ("GET /search 200", "POST /search 200", "GET other 404"):
+        while line not in caplog.text:  # it is written when the response has gone
+            assert time.monotonic() < deadline, line
+            time.sleep(0.02)
     assert not any(word in caplog.text for word in ("own", "others", "a-path-of-mine"))
 
 
 def test_a_key(settings: Settings, provider: FakeProvider):
-    with served(
-        settings.model_copy(update={"serve": settings.serve.model_copy(update={"key": secret(KEY)})})
-    ) as client:
+    with served(with_limits(settings, key=SecretStr(KEY))) as client:
         for headers in ({}, {"authorization": KEY}, {"authorization": "Bearer"}, {"authorization": f"Bearer {KEY}x"},
                         {"authorization": f"Basic {KEY}"}, {"authorization": "Bearer ü"}):  # fmt: skip
             encoded = {name: value.encode() for name, value in headers.items()}

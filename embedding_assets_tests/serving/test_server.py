@@ -16,6 +16,7 @@ import pytest
 
 from embedding_assets import embed_pending
 from embedding_assets.config import Settings, get_settings
+from embedding_assets.postgres.bootstrap import open_database
 from embedding_assets.postgres.connection import Database
 from embedding_assets_tests.support.fakes import insert_chunks
 from embedding_assets_tests.support.servers import Holder, make_folder, server_pid
@@ -82,10 +83,6 @@ def test_a_database_that_is_lost_and_comes_back(tmp_path: Path, monkeypatch: pyt
     folder = make_folder()
     holder = Holder(folder)
     monkeypatch.setenv("EMBEDDING_DATABASE_URL", holder.url())
-    with Database(holder.url() or os.environ["EMBEDDING_DATABASE_URL"], get_settings().database) as database:
-        pass
-    from embedding_assets.postgres.bootstrap import open_database
-
     with open_database(get_settings()) as database:
         insert_chunks(database, TEXTS)
         embed_pending(get_settings(), database=database)

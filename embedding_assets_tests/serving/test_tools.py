@@ -41,7 +41,8 @@ async def test_an_agent_over_http(client: httpx2.Client, mode: str):
         [first, _] = result.structured_content["results"]
         assert (first["text"], first["source"]) == ("text 7", "a.md")
         [content] = result.content
-        assert "2 passages" in content.text
+        lines = content.text.splitlines()
+        assert lines[0] == "2 passages, best first."
         for word in (
             "score 1.000",
             "source: a.md",
