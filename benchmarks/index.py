@@ -27,7 +27,7 @@ from embedding_assets.postgres.catalog import describe_index, drop_index
 from embedding_assets.postgres.connection import Database
 from embedding_assets.postgres.index.build import build_vector_index
 from embedding_assets.postgres.schema import migrate
-from embedding_assets.postgres.search import nearest_chunks
+from embedding_assets.postgres.search import find_chunks
 from embedding_assets.postgres.server.embedded import start_embedded_server, stop_embedded_server
 from embedding_assets.postgres.spaces import list_spaces, register_space
 from embedding_assets.spaces import IndexType, SpaceColumn, VectorSpace
@@ -107,9 +107,9 @@ def ask(
     milliseconds, answers = [], []
     for question in questions:
         started = time.perf_counter()
-        rows = nearest_chunks(database, column, question, k=K, where=(), index=config)
+        found = find_chunks(database, column=column, vector=question, words=None, limit=K, where=(), index=config)
         milliseconds.append((time.perf_counter() - started) * 1000)
-        answers.append({row[0] for row in rows})
+        answers.append({chunk.chunk_hash for chunk in found.chunks})
     return milliseconds, answers
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console, RenderableType
+from rich.highlighter import JSONHighlighter
 from typer.core import TyperGroup
 
 from embedding_assets.cli.stopping import exit_status
@@ -86,11 +87,13 @@ def confirm(consequence: str, *, yes: bool) -> None:
 
 def print_json(value: Any) -> None:
     """One document: laid out for a person, on one line for a program."""
-    text = json.dumps(value, default=_plain)
     if out.is_terminal:
-        out.print_json(text)
+        laid_out = json.dumps(value, default=_plain, indent=2, ensure_ascii=False)
+        # JSON escapes what is below a blank; a terminal obeys more than that.
+        text = "".join(one if one.isprintable() or one == "\n" else json.dumps(one)[1:-1] for one in laid_out)
+        out.print(JSONHighlighter()(text), soft_wrap=True)
     else:
-        sys.stdout.write(f"{text}\n")
+        sys.stdout.write(f"{json.dumps(value, default=_plain)}\n")
 
 
 def _plain(value: object) -> str | float:

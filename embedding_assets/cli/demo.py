@@ -13,6 +13,7 @@ from rich.rule import Rule
 from rich.table import Table
 
 from embedding_assets.cli import progress, tables
+from embedding_assets.cli.answers import answer_view
 from embedding_assets.cli.corpus import installed_documents
 from embedding_assets.cli.dagster import start_materialization
 from embedding_assets.cli.models import fetch
@@ -30,7 +31,7 @@ from embedding_assets.postgres.runs import latest_run
 from embedding_assets.postgres.spaces import serving_space
 from embedding_assets.providers.space_selection import model_for_splitting, select_for_run
 from embedding_assets.reporting.status_page import pairs, verdict_table
-from embedding_assets.retrieval import search
+from embedding_assets.retrieval import Question, Searcher
 
 if TYPE_CHECKING:
     from embedding_assets.config import Settings
@@ -174,9 +175,10 @@ def _recall(verdicts: list[Verdict]) -> str:
 
 def _search(settings: Settings, database: Database, console: Console) -> None:
     console.print(Rule("Three questions"))
-    for question in QUESTIONS:
-        console.print(f"[bold]{question}[/bold]")
-        console.print(tables.results_view(search(question, k=2, settings=settings, database=database)))
+    with Searcher(settings, database=database) as searcher:
+        for question in QUESTIONS:
+            console.print(f"[bold]{question}[/bold]")
+            console.print(answer_view(searcher.ask(Question(question, k=2))))
 
 
 def _print_next_steps(console: Console) -> None:

@@ -35,10 +35,7 @@ if TYPE_CHECKING:
     from embedding_assets.postgres.catalog import IndexState
     from embedding_assets.postgres.failures import Failure
     from embedding_assets.postgres.usage.ledger import CostRow, Spending
-    from embedding_assets.retrieval import SearchResult
     from embedding_assets.spaces import SpaceColumn
-
-_EXCERPT_CHARACTERS = 240
 
 
 def load_line(report: LoadReport) -> str:
@@ -186,25 +183,6 @@ def budget_view(spending: Spending, budget: BudgetConfig) -> RenderableType:
     if budget.usd_per_run is not None:
         table.add_row("a run", f"at most {dollars(budget.usd_per_run)} [dim]EMBEDDING_BUDGET_USD_PER_RUN[/dim]")
     return table
-
-
-def results_view(results: Sequence[SearchResult]) -> RenderableType:
-    """Answers with score, source and the beginning of the text; with their space where there are several.
-
-    Scores can be compared within a space only.
-    """
-    views: list[RenderableType] = []
-    several = len({result.space for result in results}) > 1
-    for result in results:
-        place = result.context_header or result.title
-        space = f"  ({result.space})" if several else ""
-        head = (f"{result.score:.3f}", "bold green"), "  ", (place, "bold"), "  ", (result.source + space, "dim")
-        views.append(Text.assemble(*head))
-        excerpt = " ".join(result.text.split())
-        if len(excerpt) > _EXCERPT_CHARACTERS:
-            excerpt = excerpt[:_EXCERPT_CHARACTERS].rsplit(" ", 1)[0] + " …"
-        views.append(Padding(Text(excerpt), (0, 0, 1, 7)))
-    return Group(*views)
 
 
 def failures_view(failures: Sequence[Failure]) -> RenderableType:

@@ -21,12 +21,15 @@ from embedding_assets.config.environment import (
 )
 from embedding_assets.config.openai import OpenAIConfig as OpenAIConfig
 from embedding_assets.config.ray import RayConfig as RayConfig
+from embedding_assets.config.rerank import RerankConfig as RerankConfig
+from embedding_assets.config.search import SearchConfig as SearchConfig
+from embedding_assets.config.search import SearchMode as SearchMode
 from embedding_assets.config.serve import ServeConfig as ServeConfig
 from embedding_assets.config.table import TableConfig as TableConfig
 from embedding_assets.config.unknown import warn_of_unknown
 from embedding_assets.errors import ConfigurationError
 
-Group = Literal["database", "source", "embedding", "openai", "budget", "index", "ray", "logging"]
+Group = Literal["database", "source", "embedding", "openai", "budget", "index", "search", "rerank", "ray", "logging"]
 
 DEFAULT_MODEL_NAME = "sentence-transformers/all-mpnet-base-v2"
 DEFAULT_MODEL_REVISION = "e8c3b32edf5434bc2275fc9bab85f82640a19130"
@@ -268,6 +271,8 @@ class Settings(EnvironmentSettings):
     openai: OpenAIConfig = Field(default_factory=OpenAIConfig)
     budget: BudgetConfig = Field(default_factory=BudgetConfig)
     index: IndexConfig = Field(default_factory=IndexConfig)
+    search: SearchConfig = Field(default_factory=SearchConfig)
+    rerank: RerankConfig = Field(default_factory=RerankConfig)
     ray: RayConfig = Field(default_factory=RayConfig)
     serve: ServeConfig = Field(default_factory=ServeConfig)
     alert: AlertConfig = Field(default_factory=AlertConfig)

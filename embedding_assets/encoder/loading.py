@@ -6,6 +6,8 @@ The library goes on with random weights where some are missing, and leaves out t
 from __future__ import annotations
 
 import json
+import os
+import threading
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +23,18 @@ _NO_WEIGHTS: Final = ("position_ids", "token_type_ids", "inv_freq", "masked_bias
 
 _POOLER: Final = "pooler"
 """The part of a model that is not used here, and often left out."""
+
+
+_loading = threading.RLock()
+
+
+def _renew_lock() -> None:
+    global _loading  # noqa: PLW0603 (a thread of the parent may have held it, and is not here)
+    _loading = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_renew_lock)
 
 
 def check_code(name: str, transformer: Path) -> None:
@@ -62,8 +76,12 @@ def cannot_be_loaded(files: ModelFiles, error: Exception) -> ModelUnavailableErr
 
 
 @contextmanager
-def checked_loading(name: str) -> Iterator[None]:
+def checked_loading(name: str, *, setting: str = "EMBEDDING_MODEL_NAME") -> Iterator[None]:
     """Every model of the library that is loaded within has exactly the weights of its files.
+
+    Args:
+        name: the model's, for errors.
+        setting: the variable that names the model.
 
     Raises:
         ModelUnavailableError: weights are missing, left over or of another shape.
@@ -74,21 +92,23 @@ def checked_loading(name: str) -> Iterator[None]:
     # A progress bar of its own would tear the command line's.
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     models: Any = PreTrainedModel
-    original = models.__dict__["from_pretrained"]
 
     def from_pretrained(cls: type[PreTrainedModel], *arguments: Any, **options: Any) -> Any:
         if options.get("output_loading_info"):
             return original.__func__(cls, *arguments, **options)
         model, report = original.__func__(cls, *arguments, **options, output_loading_info=True)
-        _check_weights(name, model, report)
+        _check_weights(name, setting, model, report)
         return model
 
-    # The package makes its models itself, and passes no report on.
-    models.from_pretrained = classmethod(from_pretrained)
-    try:
-        yield
-    finally:
-        models.from_pretrained = original
+    # One after the other, or the last to end would put back what the first had put there.
+    with _loading:
+        original = models.__dict__["from_pretrained"]
+        # The package makes its models itself, and passes no report on.
+        models.from_pretrained = classmethod(from_pretrained)
+        try:
+            yield
+        finally:
+            models.from_pretrained = original
 
 
 def may_be_left(name: str, parts: Collection[str]) -> bool:
@@ -103,7 +123,7 @@ def may_be_left(name: str, parts: Collection[str]) -> bool:
     return part == _POOLER or part not in parts or name.endswith(_NO_WEIGHTS)
 
 
-def _check_weights(name: str, model: Any, report: dict[str, Any]) -> None:
+def _check_weights(name: str, setting: str, model: Any, report: dict[str, Any]) -> None:
     missing = sorted(key for key in report["missing_keys"] if not key.startswith(f"{_POOLER}."))
     parts = {part for part, _ in model.named_children()}
     prefix = f"{model.base_model_prefix}."
@@ -113,5 +133,5 @@ def _check_weights(name: str, model: Any, report: dict[str, Any]) -> None:
         if found:
             raise ModelUnavailableError(
                 f"{len(found)} weights of model {name} {fault}, e.g. {found[0]}: its files are damaged, or of a "
-                "kind that the installed transformers does not know; choose another EMBEDDING_MODEL_NAME"
+                f"kind that the installed transformers does not know; choose another {setting}"
             )

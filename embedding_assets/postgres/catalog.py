@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -107,7 +107,7 @@ def describe(connection: Connection, table: Table, name: str) -> IndexState:
         WHERE c.relname = %s AND i.indrelid = to_regclass(format('%%I.%%I', %s::text, %s::text))
     """
     row = connection.execute(query, [name, table.schema, table.name]).fetchone()
-    return IndexState(name, exists=False) if row is None else _state(row)
+    return IndexState(name, exists=False) if row is None else state_of(row)
 
 
 def vector_indexes(connection: Connection, table: Table, column: SpaceColumn) -> list[IndexState]:
@@ -124,27 +124,47 @@ def vector_indexes(connection: Connection, table: Table, column: SpaceColumn) ->
         ORDER BY c.relname
     """
     rows = connection.execute(query, [table.schema, table.name]).fetchall()
-    states = [state for state in (_state(row) for row in rows) if state.form(column) is not None]
-    return sorted(states, key=lambda state: (state.name != column.index, -state.vector_bytes(column)))
+    return _of_column(map(state_of, rows), column)
 
 
-def form_for_search(connection: Connection, table: Table, column: SpaceColumn) -> IndexForm | None:
+def form_of(states: Iterable[IndexState], column: SpaceColumn, rows: int) -> IndexForm | None:
     """The form of the index that is there, of whatever type, by which a search is worded; None: it is to be exact.
 
     It is where there is no index, and where the column itself is as quickly read as an index of signs.
+
+    Args:
+        states: of the table's vector indexes.
+        column: of the space.
+        rows: of the table, about.
     """
-    found = vector_indexes(connection, table, column)
+    found = _of_column(states, column)
     form = found[0].form(column) if found else None
-    if form is not None and form.is_rough and estimate_rows(connection, table) <= EXACT_SEARCH_ROWS:
-        return None
-    return form
+    return None if form is not None and form.is_rough and rows <= EXACT_SEARCH_ROWS else form
 
 
-def _state(row: tuple[Any, ...]) -> IndexState:
+def form_for_search(connection: Connection, table: Table, column: SpaceColumn) -> IndexForm | None:
+    """As ``form_of``, on a connection at hand."""
+    return form_of(vector_indexes(connection, table, column), column, estimate_rows(connection, table))
+
+
+def _of_column(states: Iterable[IndexState], column: SpaceColumn) -> list[IndexState]:
+    """The space's own first, then the most exact."""
+    return sorted(
+        (state for state in states if state.form(column) is not None),
+        key=lambda state: (state.name != column.index, -state.vector_bytes(column), state.name),
+    )
+
+
+IndexRow = tuple[Any, ...]
+"""Name, validity, operator class, options, method, whether it is of an expression, its key, and its size if known."""
+
+
+def state_of(row: IndexRow) -> IndexState:
+    """The state that a row of the catalog says."""
     name, valid, operator_class, options, method, is_expression, key, *size = row
     # An option that was left to its default is not recorded; these are pgvector's.
     values = {"m": "16", "ef_construction": "64", **dict(option.split("=", 1) for option in options)}
-    column, cast = _parse_key(key) if is_expression else (_unquoted(key), "")
+    column, cast = _parse_key(key) if is_expression else (unquoted(key), "")
     return IndexState(
         name,
         exists=True,
@@ -162,10 +182,11 @@ def _state(row: tuple[Any, ...]) -> IndexState:
 def _parse_key(key: str) -> tuple[str, str]:
     """The column and the type of an indexed expression; both empty for any other than ours."""
     found: Any = next(filter(None, (pattern.fullmatch(key) for pattern in _EXPRESSIONS)), None)
-    return (_unquoted(found["column"]), found["cast"]) if found else ("", "")
+    return (unquoted(found["column"]), found["cast"]) if found else ("", "")
 
 
-def _unquoted(name: str) -> str:
+def unquoted(name: str) -> str:
+    """A name as PostgreSQL writes it in a definition, without its quotes."""
     return name[1:-1].replace('""', '"') if name.startswith('"') else name
 
 

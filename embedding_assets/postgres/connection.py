@@ -6,7 +6,7 @@ import logging
 import os
 import threading
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from typing import Any, Self, TypeVar
 
@@ -14,6 +14,7 @@ import psycopg
 import tenacity
 from pgvector.psycopg import register_vector
 from psycopg import errors as pg
+from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg_pool import ConnectionPool, PoolTimeout
 
@@ -25,6 +26,7 @@ from embedding_assets.postgres.lock_holders import describe_holder
 from embedding_assets.postgres.lookup import find_table
 from embedding_assets.postgres.password import PasswordSource
 from embedding_assets.postgres.patience import Patience, log_retry, transaction_status
+from embedding_assets.postgres.pipelining import pipelined
 from embedding_assets.postgres.refusals import describe_failure, is_refused_login, is_transient
 from embedding_assets.postgres.session_settings import apply_settings, lift_limits, settings_for
 from embedding_assets.postgres.table import Table
@@ -33,6 +35,9 @@ from embedding_assets.postgres.url import KEEPALIVES
 logger = logging.getLogger(__name__)
 
 Connection = psycopg.Connection[tuple[Any, ...]]
+Statement = tuple[sql.Composable, Mapping[str, Any]]
+"""SQL and the values of its parameters by name."""
+
 T = TypeVar("T")
 
 
@@ -185,6 +190,18 @@ class Database:
         """
         return self._retry(lambda: self._run_pipelined_once(work))
 
+    def read(self, statements: Sequence[Statement]) -> list[list[tuple[Any, ...]]]:
+        """The rows of each of some statements that change nothing, in one transaction and one round trip.
+
+        A statement sees what those before it have set for the transaction. None is prepared: each is planned by its own
+        values.
+
+        Raises:
+            DatabaseUnavailableError: the failure did not pass within ``retry_seconds``.
+            DatabaseError: PostgreSQL refused.
+        """
+        return self._retry(lambda: self._read_once(statements))
+
     def close(self) -> None:
         """Close the pool; a later call opens it again."""
         with self._pool_lock:
@@ -227,9 +244,8 @@ class Database:
     def _run_pipelined_once(self, work: Callable[[Connection, Callable[[], None]], T]) -> T:
         transaction = ""
         with self._borrowed() as connection:
-            connection.autocommit = True  # the driver's own BEGIN and COMMIT are round trips of their own
             try:
-                with connection.pipeline() as pipeline:
+                with pipelined(connection) as pipeline:
                     connection.execute("BEGIN ISOLATION LEVEL READ COMMITTED")
                     asked = connection.execute("SELECT pg_current_xact_id()::text")
                     result = work(connection, pipeline.sync)
@@ -238,12 +254,15 @@ class Database:
             except psycopg.OperationalError:
                 if not transaction or not self._has_committed(transaction):
                     raise
-            finally:
-                with suppress(psycopg.OperationalError):
-                    connection.rollback()
-                if not connection.closed:
-                    connection.autocommit = False
         return result
+
+    def _read_once(self, statements: Sequence[Statement]) -> list[list[tuple[Any, ...]]]:
+        with self._borrowed() as connection:
+            with pipelined(connection):
+                connection.execute("BEGIN READ ONLY")
+                cursors = [connection.execute(query, values, prepare=False) for query, values in statements]
+                connection.execute("COMMIT")
+            return [cursor.fetchall() for cursor in cursors]
 
     def _has_committed(self, transaction: str) -> bool:
         status = transaction_status(

@@ -3,28 +3,111 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, overload
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, overload
+
+from embedding_assets.retrieval.snippet import Snippet
+
+if TYPE_CHECKING:
+    from embedding_assets.config import SearchMode
+
+FEWEST_AT_RANDOM: Final = 30
+"""Chunks picked at random whose scores say something."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Another row with the same text.
+
+    Attributes:
+        chunk_hash: the row's hash.
+        key: names and values of the row's own key.
+        source: where it comes from.
+        title: of its document.
+        context_header: headings above it.
+    """
+
+    chunk_hash: str
+    key: dict[str, str]
+    source: str
+    title: str
+    context_header: str
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbour:
+    """A chunk that stands before or after another in its document.
+
+    Attributes:
+        distance: chunks from one to the other; negative before it.
+    """
+
+    distance: int
+    chunk_hash: str
+    context_header: str
+    text: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class SearchResult:
-    """A chunk and how near it is to the query.
+    """A chunk, and by what it was found.
 
     Attributes:
-        score: what the space ranks by, higher is nearer: the cosine, the inner product, or the negative Euclidean or
-            Manhattan distance. Comparable only within one ``space``.
-        space: name of the vector space in which the chunk was found.
+        score: similarity of question and chunk, higher is nearer: the cosine, the inner product, or the negative
+            Euclidean or Manhattan distance. Comparable only within one ``space``. None for a chunk without a vector,
+            and where the question is asked by words alone.
+        space: name of the vector space in which they were compared; empty without a score.
+        key: names and values of the row's own key.
+        vector_rank: place among those found by vector, from 1; None if it is not among them.
+        text_rank: place among those found by words, from 1; None if it is not among them.
+        holds_all_words: whether every word of the question is in the text or its header.
+        rerank_score: what the reranker makes of it; None if it was not asked.
+        snippet: the part of the text that has most of the question's words.
+        other_places: further rows with the same text.
+        context: neighbours within its document, in their order.
     """
 
     chunk_hash: str
-    score: float
+    score: float | None
     source: str
     title: str
     context_header: str
     text: str
     metadata: dict[str, Any]
     space: str
+    key: dict[str, str] = field(default_factory=dict)
+    vector_rank: int | None = None
+    text_rank: int | None = None
+    holds_all_words: bool = False
+    rerank_score: float | None = None
+    snippet: Snippet = Snippet("")
+    other_places: tuple[Place, ...] = ()
+    context: tuple[Neighbour, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """What a person calls the row: its source, or else its key."""
+        return self.source or name_of_key(self.key) or self.chunk_hash
+
+
+@dataclass(frozen=True, slots=True)
+class RandomScores:
+    """How chunks picked at random score with a question.
+
+    Attributes:
+        mean: of their scores.
+        spread: their standard deviation.
+        chunks: how many were picked.
+    """
+
+    mean: float
+    spread: float
+    chunks: int
+
+    @property
+    def hardly_nearer(self) -> float:
+        """A score that next to none of all chunks has without being about the question: three spreads above the mean."""
+        return self.mean + 3 * self.spread
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +117,14 @@ class Answer(Sequence[SearchResult]):
     Attributes:
         results: at most ``k``.
         notes: what a reader should know, a sentence each: chunks that are left out, or not embedded yet.
+        mode: by what they were ranked.
+        random_scores: what a score is to be compared with, if the question asks for that and there are enough vectors.
     """
 
     results: tuple[SearchResult, ...]
     notes: tuple[str, ...] = ()
+    mode: SearchMode = "hybrid"
+    random_scores: RandomScores | None = None
 
     def __len__(self) -> int:
         return len(self.results)
@@ -50,3 +137,10 @@ class Answer(Sequence[SearchResult]):
 
     def __getitem__(self, at: int | slice) -> SearchResult | Sequence[SearchResult]:
         return self.results[at]
+
+
+def name_of_key(key: dict[str, str]) -> str:
+    """A key as a person reads it: its value, or several with their names."""
+    if len(key) == 1:
+        return next(iter(key.values()))
+    return ", ".join(f"{name}={value}" for name, value in key.items())

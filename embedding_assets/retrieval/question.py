@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import math
+import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final, get_args
 
+from embedding_assets.config import SearchMode
 from embedding_assets.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from embedding_assets.postgres.conditions import Condition
 
-SearchMode = Literal["hybrid", "vector", "text"]
-"""By words and vectors, fused; by vectors alone; by words alone."""
-
 MOST_RESULTS: Final = 1000
 """Largest ``k``."""
+
+MOST_CONTEXT: Final = 10
+"""Largest ``context``."""
+
+_NO_TEXT: Final = re.compile("[\x00\ud800-\udfff]+")
+"""NUL, and halves of pairs: Python's stand-ins for bytes of an argument that are no UTF-8."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,26 +30,54 @@ class Question:
     Attributes:
         text: in plain words, or an identifier.
         k: how many chunks, 1 to ``MOST_RESULTS``.
-        mode: by what the chunks are ranked.
+        mode: by what the chunks are ranked: ``hybrid``, ``vector`` or ``text``; default: as configured.
         where: what must hold of each of them.
-        space: name of the vector space to ask in; default: the one that serves searches.
-        ef_search: how thoroughly the index is searched; default: as configured.
+        min_score: least similarity; chunks that hold every word of the question need not have it.
+        context: neighbours within the document to show on either side of a chunk, 0 to ``MOST_CONTEXT``.
+        rerank: whether the configured reranker puts the first chunks in order.
+        space: name of the vector space to ask in, or its beginning; default: the one that serves searches.
+        ef_search: how thoroughly the vector index is searched, 1 to 1,000; default: as configured.
+        compare: whether the answer says how chunks picked at random score, which takes a query more.
 
     Raises:
-        ConfigurationError: the text is blank, or ``k`` is out of bounds.
+        ConfigurationError: the text is blank, or another value is out of bounds.
     """
 
     text: str
     k: int = 5
-    mode: SearchMode = "vector"
+    mode: SearchMode | None = None
     where: tuple[Condition, ...] = ()
+    min_score: float | None = None
+    context: int = 0
+    rerank: bool = False
     space: str | None = None
     ef_search: int | None = None
+    compare: bool = False
 
     def __post_init__(self) -> None:
         if not self.text.strip():
             raise ConfigurationError("the query is empty")
+        if not self.plain_text:
+            raise ConfigurationError("the query has no character that is text: only NUL, or bytes that are no UTF-8")
         if self.k < 1:
             raise ConfigurationError(f"k is {self.k}, but a search returns at least 1 chunk")
         if self.k > MOST_RESULTS:
             raise ConfigurationError(f"k is {self.k}, but a search returns at most {MOST_RESULTS:,} chunks")
+        if self.mode is not None and self.mode not in get_args(SearchMode):
+            raise ConfigurationError(f"mode is {self.mode!r}, but there are {', '.join(get_args(SearchMode))}")
+        if self.min_score is not None and not math.isfinite(self.min_score):
+            raise ConfigurationError(f"min_score is {self.min_score}, but no chunk has such a score")
+        if not 0 <= self.context <= MOST_CONTEXT:
+            raise ConfigurationError(f"context is {self.context}, but 0 to {MOST_CONTEXT} neighbours can be shown")
+        if self.ef_search is not None and not 1 <= self.ef_search <= 1000:
+            raise ConfigurationError(f"ef_search is {self.ef_search}, but pgvector takes 1 to 1,000")
+
+    @property
+    def plain_text(self) -> str:
+        """The text without what neither a model nor PostgreSQL reads."""
+        return _NO_TEXT.sub(" ", self.text).strip()
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether ``plain_text`` lacks something of ``text``."""
+        return _NO_TEXT.search(self.text) is not None

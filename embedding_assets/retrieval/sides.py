@@ -1,13 +1,11 @@
-"""A question to its nearest chunks, asked in the space that serves searches, and beside it in the fallback's."""
+"""A question, asked in the space that serves searches, and where needed by means of the fallback's."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Final
 
-from embedding_assets.config import Settings
 from embedding_assets.errors import (
     ConfigurationError,
     EmbeddingAssetsError,
@@ -17,142 +15,177 @@ from embedding_assets.errors import (
     RateLimitExceededError,
     RowRefusedError,
 )
-from embedding_assets.postgres.search import count_missing, holds_vectors, nearest_chunks
-from embedding_assets.providers.base import embed_checked
-from embedding_assets.providers.fallback import find_fallback
-from embedding_assets.providers.space_selection import select_space
-from embedding_assets.retrieval.answer import SearchResult
+from embedding_assets.formatting import counted
+from embedding_assets.models import embedded_text
+from embedding_assets.postgres.search import Found, FoundChunk, find_chunks
+from embedding_assets.retrieval.common_scale import distance, with_others
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from embedding_assets.postgres.connection import Database
-    from embedding_assets.providers.base import EmbeddingProvider
+    from embedding_assets.config import SearchMode
+    from embedding_assets.retrieval.known import Known
     from embedding_assets.retrieval.question import Question
     from embedding_assets.spaces import SpaceColumn
 
 logger = logging.getLogger(__name__)
 
-RANK_CONSTANT: Final = 60
-"""k of reciprocal rank fusion (Cormack, Clarke and Büttcher, SIGIR 2009): how little the first ranks stand out."""
+_MOST_BESIDE: Final = 20
+"""Chunks of the fallback's space that are embedded for one question."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """In which space a question is asked, and what the other space is good for.
+
+    Attributes:
+        column: the space; None: it is asked by words alone.
+        vector: of the question in that space.
+        other: the space of which chunks are found, or left out, as the notes say.
+        beside: nearest chunks that only the other space has, with their distances in this one.
+        notes: what a reader should know of that.
+    """
+
+    column: SpaceColumn | None = None
+    vector: NDArray[np.float32] | None = field(default=None, repr=False)
+    other: SpaceColumn | None = None
+    beside: tuple[FoundChunk, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Portion:
+    """The first chunks that answer a question.
+
+    Attributes:
+        chunks: best first.
+        is_complete: whether there are no more.
+        notes: what a reader should know of how they were found.
+    """
+
+    chunks: tuple[FoundChunk, ...]
+    is_complete: bool
+    notes: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Sides:
-    """One question, asked in the space that serves searches, and where needed in the fallback's."""
+    """One question, and the spaces it is asked in."""
 
     question: Question
-    settings: Settings
-    database: Database
-    provider: EmbeddingProvider | None
+    mode: SearchMode
+    known: Known
 
-    def run(self, serving: SpaceColumn) -> list[SearchResult]:
-        fallback = self._find_fallback(serving)
-        if fallback is None:
-            return self._nearest(serving, self._embed(serving))
+    def ask(self) -> Asked:
+        """Embed the question.
+
+        Raises:
+            ConfigurationError: nothing was embedded yet, or no space is called so.
+            ProviderError: the question cannot be embedded.
+        """
+        if self.mode == "text":
+            return Asked()
+        column = self.known.column(self.question.space)
+        # Who names a space means that one.
+        fallback = self.known.fallback() if self.question.space is None else None
+        if fallback is None or fallback.space == column.space:
+            return self._ask_in(column)
         try:
-            vector = self._embed(serving)
+            asked = self._ask_in(column)
         except (ProviderUnavailableError, RateLimitExceededError) as outage:
-            return self._search_fallback_alone(fallback, serving, outage)
-        nearest = self._nearest(serving, vector)
-        return _merge([nearest, self._search_beside(fallback, serving)])[: self.question.k]
+            return self._ask_fallback_alone(fallback, column, outage)
+        return self._ask_beside(fallback, asked)
 
-    def _find_fallback(self, serving: SpaceColumn) -> SpaceColumn | None:
-        """The fallback's space, if the table has it and it is another one."""
-        column = find_fallback(self.settings, self.database)
-        return column if column and column.space != serving.space else None
+    def find(self, asked: Asked, limit: int) -> Portion:
+        """The ``limit`` best chunks.
 
-    def _search_beside(self, fallback: SpaceColumn, serving: SpaceColumn) -> list[SearchResult]:
-        """The nearest of the chunks that only the fallback has embedded; none if its model cannot be had here."""
-        if not holds_vectors(self.database, fallback, missing_in=serving):
-            return []
+        Raises:
+            ConfigurationError: a condition does not fit its column.
+        """
+        words = None if self.mode == "vector" else self.question.plain_text
+        found = self._find(asked.column, asked.vector, words, limit)
+        is_complete = len(found.chunks) < limit
+        return Portion(with_others(found.chunks, asked.beside, is_complete=is_complete), is_complete, found.notes)
+
+    def _ask_in(self, column: SpaceColumn) -> Asked:
+        vector, is_cut = self.known.question_vector(column, self.question.plain_text)
+        model = f"of the question {column.space.model} reads only the first {column.space.max_tokens:,} tokens"
+        return Asked(column, vector, notes=(model,) if is_cut else ())
+
+    def _ask_beside(self, fallback: SpaceColumn, asked: Asked) -> Asked:
+        """The same with the nearest of the chunks that only the fallback has embedded.
+
+        Their own vectors say nothing in this space, and their ranks nothing beside those of other chunks. So their
+        texts are embedded as the serving space's documents are, in one request, and compared as those are.
+        """
+        column, vector = asked.column, asked.vector
+        assert column is not None
+        assert vector is not None
+        if not self.known.has_vectors(fallback, missing_in=column):
+            return asked
+        asked = replace(asked, other=fallback)
         try:
-            vector = self._embed(fallback)
+            in_fallback, _ = self.known.question_vector(fallback, self.question.plain_text)
+            limit = min(self.question.k, _MOST_BESIDE)
+            nearest = self._find(fallback, in_fallback, None, limit, missing_in=column).chunks
+            texts = [embedded_text(chunk.header, chunk.text) for chunk in nearest]
+            vectors = self.known.document_vectors(column, texts) if texts else {}
         except (ProviderError, ModelUnavailableError) as error:
-            logger.warning(
-                "%d chunks that only space %s has are left out of this search: its model cannot embed the query (%s)",
-                count_missing(self.database, serving, present_in=fallback),
-                fallback.space.name,
-                type(error).__name__,
-                extra={"space": fallback.space.name},
+            left_out = counted(self.known.only_in(fallback, column), "chunk")
+            note = (
+                f"{left_out} that only space {fallback.space.name} has so far cannot be compared with the question "
+                f"({type(error).__name__})"
             )
-            return []
-        return self._nearest(fallback, vector, missing_in=serving)
+            logger.info(note, extra={"space": fallback.space.name})
+            return replace(asked, notes=(*asked.notes, note))
+        beside = tuple(
+            replace(nearest[at], distance=distance(vector, other, column.similarity), vector_rank=None, text_rank=None)
+            for at, other in vectors.items()
+        )
+        return replace(asked, beside=beside)
 
-    def _search_fallback_alone(
-        self, fallback: SpaceColumn, serving: SpaceColumn, outage: ProviderError
-    ) -> list[SearchResult]:
+    def _ask_fallback_alone(self, fallback: SpaceColumn, serving: SpaceColumn, outage: ProviderError) -> Asked:
         try:
-            vector = self._embed(fallback)
+            asked = self._ask_in(fallback)
         except EmbeddingAssetsError as error:
             raise error from outage
-        nearest = self._nearest(fallback, vector)
-        if not nearest and not holds_vectors(self.database, fallback):
+        if not self.known.has_vectors(fallback):
             raise outage
-        left_out = count_missing(self.database, fallback, present_in=serving)
-        logger.warning(
-            "%s does not answer: searching the fallback's space %s alone, which leaves %d chunks out",
-            serving.space.provider,
-            fallback.space.name,
-            left_out,
-            extra={"space": fallback.space.name, "left_out": left_out},
+        left_out = self.known.only_in(serving, fallback)
+        found = "leaves {} out" if self.mode == "vector" else "leaves {} to be found by their words alone"
+        note = (
+            f"{serving.space.provider} does not answer: asked in the fallback's space {fallback.space.name} alone, which "
+            f"{found.format(counted(left_out, 'chunk'))}"
         )
-        return nearest
+        logger.info(note, extra={"space": fallback.space.name, "left_out": left_out})
+        return replace(asked, other=serving, notes=(*asked.notes, note))
 
-    def _embed(self, column: SpaceColumn) -> NDArray[np.float32]:
-        """The vector of the question in a space."""
-        provider = select_space(self.settings, column, self.database, self.provider).open_provider()
-        [batch] = embed_checked(provider, [self.question.text], query=True)
-        if batch.errors:
-            raise ProviderError(f"the query cannot be embedded: {batch.errors[0]}")
-        vector: NDArray[np.float32] = batch.vectors[0]
-        return vector
-
-    def _nearest(
-        self, column: SpaceColumn, vector: NDArray[np.float32], *, missing_in: SpaceColumn | None = None
-    ) -> list[SearchResult]:
+    def _find(
+        self,
+        column: SpaceColumn | None,
+        vector: NDArray[np.float32] | None,
+        words: str | None,
+        limit: int,
+        *,
+        missing_in: SpaceColumn | None = None,
+    ) -> Found:
+        settings = self.known.settings
+        index = settings.index
+        if self.question.ef_search is not None:
+            index = index.model_copy(update={"ef_search": self.question.ef_search})
         try:
-            rows = nearest_chunks(
-                self.database,
-                column,
-                vector,
-                k=self.question.k,
+            return find_chunks(
+                self.known.database,
+                column=column,
+                vector=vector,
+                words=words,
+                limit=limit,
                 where=self.question.where,
-                index=self.settings.index,
+                index=index,
+                language=settings.search.language,
                 missing_in=missing_in,
             )
         except RowRefusedError as error:
             # Nothing is written: it can only be a value of a condition.
             raise ConfigurationError(f"--where: a value does not fit its column: {error}") from None
-        return [_result(row, column) for row in rows]
-
-
-def _merge(rankings: Sequence[Sequence[SearchResult]]) -> list[SearchResult]:
-    """One ranking of several, by reciprocal rank; of equal ones the earlier ranking's goes first.
-
-    A chunk is in two of them only if it was embedded in between; then its first result is kept.
-    """
-    results: dict[str, SearchResult] = {}
-    fused: dict[str, float] = {}
-    for ranking in rankings:
-        for rank, result in enumerate(ranking, start=1):
-            results.setdefault(result.chunk_hash, result)
-            fused[result.chunk_hash] = fused.get(result.chunk_hash, 0.0) + 1 / (RANK_CONSTANT + rank)
-    return sorted(results.values(), key=lambda result: fused[result.chunk_hash], reverse=True)
-
-
-def _result(row: tuple[Any, ...], column: SpaceColumn) -> SearchResult:
-    chunk_hash, source, text, header, metadata, distance = row
-    if not isinstance(metadata, dict):  # an adopted table may hold any JSON
-        metadata = {}
-    return SearchResult(
-        chunk_hash=chunk_hash,
-        score=column.score(distance),
-        source=source,
-        title=str(metadata.get("title", "")),
-        context_header=header,
-        text=text,
-        metadata=metadata,
-        space=column.space.name,
-    )

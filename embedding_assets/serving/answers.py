@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
+    from embedding_assets.postgres.search import NeighbouringChunk
     from embedding_assets.retrieval import Answer, SearchResult
 
 MOST_TEXT_CHARACTERS: Final = 8_000
@@ -14,27 +16,49 @@ MOST_TEXT_CHARACTERS: Final = 8_000
 
 def as_document(answer: Answer) -> dict[str, Any]:
     """An answer as JSON has it: every field of every result."""
-    return {"results": [asdict(result) for result in answer], "notes": list(answer.notes)}
+    return asdict(answer)
 
 
 def as_text(answer: Answer) -> str:
     """An answer as an agent reads it."""
     count = len(answer)
     head = "Nothing was found." if not count else f"{count} passage{'s' if count > 1 else ''}, best first."
-    parts = [head, *(f"Note: {note}" for note in answer.notes)]
-    parts += [_passage(number, result) for number, result in enumerate(answer, start=1)]
-    return "\n\n".join(parts)
+    passages = (_passage(number, result) for number, result in enumerate(answer, start=1))
+    return "\n\n".join([head, *(f"Note: {note}" for note in answer.notes), *passages])
+
+
+def neighbours_as_text(chunks: Sequence[NeighbouringChunk]) -> str:
+    """Neighbours of a chunk as an agent reads them, each with its distance."""
+    if not chunks:
+        return "There is no such chunk, or nothing stands beside it."
+    return "\n\n".join(_lines(f"[{chunk.distance:+d}]", _marks(chunk), chunk.text) for chunk in chunks)
 
 
 def _passage(number: int, result: SearchResult) -> str:
     marks = {
         "source": result.source,
         "heading": result.context_header or result.title,
+        "key": ", ".join(f"{name}={value}" for name, value in result.key.items() if value != result.chunk_hash),
         "chunk": result.chunk_hash,
         "metadata": ", ".join(f"{name}={value}" for name, value in result.metadata.items() if _is_short(name, value)),
+        "also in": ", ".join(place.source or place.chunk_hash for place in result.other_places[:10]),
     }
-    lines = [f"[{number}] score {result.score:.3f}", *(f"{name}: {value}" for name, value in marks.items() if value)]
-    return "\n".join([*lines, _cut(result.text)])
+    score = "found by its words" if result.score is None else f"score {result.score:.3f}"
+    passage = _lines(f"[{number}] {score}", marks, result.text)
+    beside = (_lines(f"[{number}, {one.distance:+d}]", {"chunk": one.chunk_hash}, one.text) for one in result.context)
+    return "\n".join([passage, *beside])
+
+
+def _marks(chunk: NeighbouringChunk) -> dict[str, str]:
+    return {"heading": chunk.header, "chunk": chunk.chunk_hash}
+
+
+def _lines(head: str, marks: dict[str, str], text: str) -> str:
+    return "\n".join([head, *_shown(marks), _cut(text)])
+
+
+def _shown(marks: dict[str, str]) -> Iterable[str]:
+    return (f"{name}: {value}" for name, value in marks.items() if value)
 
 
 def _is_short(name: str, value: object) -> bool:

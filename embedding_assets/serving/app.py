@@ -16,12 +16,9 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from embedding_assets.errors import EmbeddingAssetsError
-from embedding_assets.serving.answering import Answering
 from embedding_assets.serving.answers import as_document
 from embedding_assets.serving.asked import MOST_BODY_BYTES, asked_in_address, asked_in_json
-from embedding_assets.serving.backend import Backend
 from embedding_assets.serving.guard import Guard, respond, too_large
-from embedding_assets.serving.metrics import Metrics
 from embedding_assets.serving.openapi import document, page
 from embedding_assets.serving.problems import Problem, problem_of
 from embedding_assets.serving.tools import make_tools, over_http
@@ -29,33 +26,10 @@ from embedding_assets.serving.tools import make_tools, over_http
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from embedding_assets.config import Settings
+    from embedding_assets.serving.service import Service
+
 
 _PATHS: Final = ("/", "/openapi.json", "/search", "/mcp", "/healthz", "/healthz/live", "/metrics")
-
-
-class Service:
-    """Everything that one process serves.
-
-    Attributes:
-        answering: where questions of all kinds are answered.
-        backend: the database and the model.
-        metrics: what is measured.
-    """
-
-    def __init__(self, settings: Settings) -> None:
-        self.backend = Backend(settings)
-        self.metrics = Metrics(self.backend.overview, settings.serve.metrics_seconds)
-        self.answering = Answering(self.backend.answer, settings.serve, self.metrics.searches)
-
-    def start(self) -> None:
-        """Begin to open database and model."""
-        self.backend.start()
-
-    def close(self) -> None:
-        """End what is under way."""
-        self.answering.close()
-        self.backend.close()
 
 
 def make_app(service: Service, *, key: str | None, hosts: Collection[str]) -> Guard:
@@ -66,7 +40,7 @@ def make_app(service: Service, *, key: str | None, hosts: Collection[str]) -> Gu
         key: that requests bring; None: none is asked for.
         hosts: names that requests may be addressed to; empty: any.
     """
-    tools, manager = over_http(make_tools(service.answering))
+    tools, manager = over_http(make_tools(service))
     routes = [
         *_Handlers(service, needs_key=key is not None).routes(),
         Route("/mcp", tools, methods=["POST"]),
@@ -114,8 +88,8 @@ class _Handlers:
             question = asked_in_json(await _json_body(request))
         else:
             question = asked_in_address(request.query_params.multi_items())
-        return Response(to_json(as_document(await self._service.answering.ask(question)), inf_nan_mode="null"),
-                        media_type="application/json")  # fmt: skip
+        answer = await self._service.ask(question)
+        return Response(to_json(as_document(answer), inf_nan_mode="null"), media_type="application/json")
 
     async def health(self, _: Request) -> Response:
         readiness = await asyncio.to_thread(self._service.backend.readiness)

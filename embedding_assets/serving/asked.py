@@ -11,6 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from embedding_assets.postgres.conditions import Condition, conditions_of
 from embedding_assets.retrieval import Question, SearchMode
+from embedding_assets.retrieval.question import MOST_CONTEXT, MOST_RESULTS
 from embedding_assets.serving.problems import Problem
 
 MOST_BODY_BYTES: Final = 256 * 1024
@@ -38,7 +39,7 @@ class Asked(BaseModel):
         description="In plain words, or an identifier.",
         examples=["How do I take a lock without blocking?"],
     )
-    k: int = Field(5, ge=1, le=1000, description="How many chunks.")
+    k: int = Field(5, ge=1, le=MOST_RESULTS, description="How many chunks.")
     mode: SearchMode | None = Field(
         None, description="By what chunks are ranked. Default: as `embedding-assets search`."
     )
@@ -50,6 +51,16 @@ class Asked(BaseModel):
         "and the values that they must have.",
         examples=[["lang=en"], {"lang": "en"}],
     )
+    min_score: float | None = Field(
+        None,
+        allow_inf_nan=False,
+        description="Least similarity; chunks that hold every word of the question need not have it.",
+    )
+    context: int = Field(
+        0, ge=0, le=MOST_CONTEXT, description="Neighbours within the document to show on either side of a chunk."
+    )
+    rerank: bool = Field(False, description="Whether the configured reranker puts the first chunks in order.")
+    compare: bool = Field(False, description="Whether to say how chunks picked at random score.")
     space: str | None = Field(None, description="Name of the vector space to ask in. Default: the one that serves.")
     ef_search: int | None = Field(None, ge=1, le=1000, description="How thoroughly the index is searched.")
 

@@ -17,6 +17,7 @@ from embedding_assets.errors import (
 )
 from embedding_assets.logs import correlate
 from embedding_assets.postgres.interruption import within
+from embedding_assets.postgres.search import NeighbouringChunk, find_neighbours, has_positions
 from embedding_assets.postgres.spaces import serving_space
 from embedding_assets.providers.space_selection import select_for_search
 from embedding_assets.reporting.gather import gather_overview
@@ -26,7 +27,7 @@ from embedding_assets.serving.problems import AGAIN_SECONDS, Problem
 if TYPE_CHECKING:
     from embedding_assets.config import Settings
     from embedding_assets.reporting.overview import Overview
-    from embedding_assets.retrieval import Answer
+    from embedding_assets.retrieval import Answer, SearchMode
 
 logger = logging.getLogger(__name__)
 
@@ -84,6 +85,10 @@ class Backend:
         if self._searcher is not None:
             self._searcher.close()
 
+    def mode_of(self, question: Question) -> SearchMode:
+        """By what a question's chunks are ranked."""
+        return question.mode or self._settings.search.mode
+
     def answer(self, question: Question) -> Answer:
         """The answer to a question; blocks.
 
@@ -91,9 +96,21 @@ class Backend:
             Problem: nothing can be asked yet.
             EmbeddingAssetsError: as ``Searcher.ask``.
         """
-        return self.opened().ask(question)
+        return self._opened().ask(question)
 
-    def opened(self) -> Searcher:
+    def neighbours(self, chunk_hash: str, most: int) -> list[NeighbouringChunk]:
+        """The chunks up to ``most`` places before and after one in its document; blocks.
+
+        Raises:
+            Problem: nothing can be asked yet, or the table does not say what stands beside what.
+            DatabaseError: PostgreSQL cannot be reached, or refuses.
+        """
+        database = self._opened().database
+        if not has_positions(database):
+            raise Problem(HTTPStatus.BAD_REQUEST, "rows of this table stand alone: there is nothing beside them")
+        return find_neighbours(database, [chunk_hash], most)
+
+    def _opened(self) -> Searcher:
         """The searcher.
 
         Raises:

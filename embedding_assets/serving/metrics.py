@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from prometheus_client import Metric
 
     from embedding_assets.reporting.overview import Overview, SpaceOverview
-    from embedding_assets.retrieval import SearchMode
     from embedding_assets.serving.problems import Outcome
 
 logger = logging.getLogger(__name__)
@@ -62,9 +61,9 @@ class SearchMetrics:
             f"{_PREFIX}_http_requests", "Requests answered.", ["path", "status"], registry=registry
         )
 
-    def observe(self, mode: SearchMode, outcome: Outcome, seconds: float) -> None:
-        """Count a search."""
-        self._seconds.labels(mode, outcome).observe(seconds)
+    def observe(self, kind: str, outcome: Outcome, seconds: float) -> None:
+        """Count a search of a kind: its mode, or what else was asked."""
+        self._seconds.labels(kind, outcome).observe(seconds)
 
     def count_request(self, path: str, status: int) -> None:
         """Count a request; ``path`` is one of the service's own."""

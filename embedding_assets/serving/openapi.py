@@ -6,11 +6,11 @@ import html
 import json
 from functools import cache
 from importlib.metadata import version
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 from pydantic import TypeAdapter
 
-from embedding_assets.retrieval import SearchResult
+from embedding_assets.retrieval import RandomScores, SearchMode, SearchResult
 from embedding_assets.serving.asked import Asked
 from embedding_assets.serving.problems import MEDIA_TYPE
 
@@ -52,10 +52,13 @@ def document(*, needs_key: bool) -> dict[str, Any]:
     """The OpenAPI document."""
     asked, asked_parts = _schema(TypeAdapter(Asked))
     result, result_parts = _schema(TypeAdapter(SearchResult), mode="serialization")
+    scores, _ = _schema(TypeAdapter(RandomScores), mode="serialization")
     answer = {
         "type": "object",
-        "required": ["results", "notes"],
+        "required": ["results", "notes", "mode", "random_scores"],
         "properties": {
+            "mode": {"enum": list(get_args(SearchMode)), "description": "By what the chunks are ranked."},
+            "random_scores": {"anyOf": [scores, {"type": "null"}], "description": "Of chunks picked at random."},
             "results": {"type": "array", "items": {"$ref": f"{_SCHEMAS}SearchResult"}, "description": "Best first."},
             "notes": {"type": "array", "items": {"type": "string"}, "description": "What a reader should know."},
         },

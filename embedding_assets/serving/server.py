@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Final
 
 import uvicorn
 
-from embedding_assets.serving.app import Service, make_app
+from embedding_assets.serving.app import make_app
+from embedding_assets.serving.service import Service
 from embedding_assets.serving.tools import make_tools
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from embedding_assets.config import Settings
-    from embedding_assets.serving.answering import Answering
+    from embedding_assets.serving.desk import Desk
     from embedding_assets.serving.listening import Listening
 
 _GRACE_SECONDS: Final = 6
@@ -51,16 +52,16 @@ def make_server(settings: Settings, listening: Listening) -> uvicorn.Server:
         lifespan="on",
         timeout_graceful_shutdown=_GRACE_SECONDS,
     )
-    return _Server(config, service.answering)
+    return _Server(config, service.desk)
 
 
 class _Server(uvicorn.Server):
-    def __init__(self, config: uvicorn.Config, answering: Answering) -> None:
+    def __init__(self, config: uvicorn.Config, desk: Desk) -> None:
         super().__init__(config)
-        self._answering = answering
+        self._desk = desk
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        self._answering.stop()
+        self._desk.stop()
         await super().shutdown(sockets)
 
 
@@ -72,7 +73,7 @@ def serve_stdio(settings: Settings) -> None:
 
     def stop(number: int, _: object) -> None:
         captured.append(number)
-        service.answering.close()
+        service.desk.close()
         end_input()
 
     handlers = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -86,7 +87,7 @@ def serve_stdio(settings: Settings) -> None:
 
 
 async def _serve_stdio(service: Service) -> None:
-    tools = make_tools(service.answering)
+    tools = make_tools(service)
     service.start()
     try:
         await tools.run_stdio_async()

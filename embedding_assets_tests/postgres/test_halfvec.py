@@ -17,12 +17,12 @@ from embedding_assets.postgres.index.lifecycle import build_indexes
 from embedding_assets.postgres.index.recall import measure_recall, planner_uses_index
 from embedding_assets.postgres.index.statistics import measure_vectors
 from embedding_assets.postgres.samples import sample_sources, sample_vectors
-from embedding_assets.postgres.search import nearest_chunks
 from embedding_assets.postgres.spaces import list_spaces, register_space
 from embedding_assets.postgres.vectors import write_vectors
 from embedding_assets.providers.space_selection import select_for_run
 from embedding_assets_tests.support.api_runs import configure, sentences
 from embedding_assets_tests.support.fakes import FAKE_SPACE, FakeProvider, hash_of, insert_chunks, vector_of
+from embedding_assets_tests.support.searching import nearest_chunks
 from embedding_assets_tests.support.spaces import column_type
 from embedding_assets_tests.support.tables import PlanRecorder, pending_chunks, unit_vectors
 from fake_api.server import ApiServer

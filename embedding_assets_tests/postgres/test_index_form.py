@@ -17,11 +17,11 @@ from embedding_assets.postgres.index.lifecycle import build_indexes, drop_before
 from embedding_assets.postgres.index.recall import measure_recall, planner_uses_index
 from embedding_assets.postgres.index.size import fresh_index_bytes
 from embedding_assets.postgres.index_form import IndexForm, form_to_build
-from embedding_assets.postgres.search import nearest_chunks
 from embedding_assets.postgres.spaces import list_spaces, register_space
 from embedding_assets.postgres.vectors import write_vectors
 from embedding_assets.spaces import SpaceColumn
 from embedding_assets_tests.support.fakes import FAKE_SPACE, insert_chunks
+from embedding_assets_tests.support.searching import nearest_chunks
 from embedding_assets_tests.support.tables import (
     SMALL_SPACE,
     PlanRecorder,

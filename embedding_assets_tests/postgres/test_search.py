@@ -7,14 +7,15 @@ import pytest
 from pgvector import Vector
 
 from embedding_assets.config import IndexConfig
-from embedding_assets.errors import DatabaseError
+from embedding_assets.errors import ConfigurationError
 from embedding_assets.postgres.conditions import conditions_of
 from embedding_assets.postgres.index.build import build_vector_index
-from embedding_assets.postgres.search import count_missing, holds_vectors, nearest_chunks
+from embedding_assets.postgres.search import count_missing, holds_vectors
 from embedding_assets.postgres.spaces import register_space
 from embedding_assets.postgres.vectors import write_vectors
 from embedding_assets.spaces import SpaceColumn
 from embedding_assets_tests.support.fakes import FAKE_SPACE, insert_chunks
+from embedding_assets_tests.support.searching import nearest_chunks
 from embedding_assets_tests.support.tables import (
     PlanRecorder,
     insert_vectors,
@@ -87,7 +88,7 @@ def test_filters_are_values_and_nothing_else(database, column, execute):
         ):
             rows = nearest_chunks(database, column, vectors[0], k=9, where=conditions_of(where), index=CONFIG)
             assert [row[0] for row in rows] == wanted
-    with pytest.raises(DatabaseError, match="NUL"):
+    with pytest.raises(ConfigurationError, match="NUL"):
         search(database, column, vectors[0], source="\x00")
     assert len(stored_vectors(database, column)) == len(vectors)
 
@@ -159,7 +160,7 @@ def test_missing_vectors_of_a_large_table_are_estimated(database, execute, monke
     serving, other, _ = split(database, execute, 1500, both=1500)
     execute("ANALYZE knowledge_base")
     assert count_missing(database, serving, present_in=other) == 1500
-    monkeypatch.setattr("embedding_assets.postgres.search.SAMPLE_ROWS", 1000)
+    monkeypatch.setattr("embedding_assets.postgres.search.coverage.SAMPLE_ROWS", 1000)
     estimates = [count_missing(database, serving, present_in=other) for _ in range(20)]
     assert len(set(estimates)) > 1
     assert 1000 < sum(estimates) / 20 < 2000

@@ -15,7 +15,7 @@ from embedding_assets import EmbeddingGenerator
 from embedding_assets.config import Settings
 from embedding_assets.postgres.connection import Database
 from embedding_assets.providers.space_selection import Selection
-from embedding_assets.retrieval import SearchResult
+from embedding_assets.retrieval import Answer, SearchResult
 from embedding_assets_tests.serving.conftest import TEXTS
 from embedding_assets_tests.support.fakes import FakeProvider, hash_of, insert_chunks
 from embedding_assets_tests.support.serving import KEY, served
@@ -44,6 +44,8 @@ def test_post(client: httpx2.Client):
     assert first.keys() == set(SearchResult.__dataclass_fields__)
     assert first["score"] == pytest.approx(1, abs=1e-5)
     assert len(others) == 2
+    assert document.keys() == set(Answer.__dataclass_fields__)
+    assert document["mode"] == "vector"
 
 
 def test_get_is_the_same(client: httpx2.Client):
@@ -84,6 +86,8 @@ BAD = [
     (b'{"query": "a", "where": 7}', "where"),
     (b'{"query": "a", "where": {"lang": null}}', "where"),
     (b'{"query": "a", "ef_search": 0}', "ef_search"),
+    (b'{"query": "a", "min_score": NaN}', "min_score"),
+    (b'{"query": "a", "context": 11}', "context"),
     (b'{"query": "a", "limit": 5}', "limit"),
 ]
 
@@ -102,6 +106,8 @@ def test_bodies_that_are_no_question(client: httpx2.Client, body: bytes, field: 
     ("question", "detail"),
     [
         ({"query": " \n"}, "the query is empty"),
+        ({"query": "\x00"}, "no character that is text"),
+        ({"query": "a", "space": "none-of-these"}, "none-of-these"),
         ({"query": "a", "where": ["lang"]}, "'lang' is not a condition"),
     ],
 )
@@ -123,6 +129,27 @@ def test_questions_that_are_refused(client: httpx2.Client, question: dict[str, o
         ("/search?q=a&nothing=b", "nothing"),
     ],
 )
+def test_every_part_of_a_question(client: httpx2.Client):
+    whole = {
+        "query": "text 7",
+        "k": 2,
+        "mode": "hybrid",
+        "where": ["lang=en", "year>2023"],
+        "min_score": -1,
+        "context": 1,
+        "rerank": False,
+        "compare": True,
+        "ef_search": 100,
+    }
+    document = ask(client, **whole).json()
+    assert (document["results"][0]["text"], document["results"][0]["text_rank"]) == ("text 7", 1)
+    assert document["random_scores"]["chunks"] == 30
+    parameters = {name: str(value).lower() for name, value in whole.items() if name not in ("query", "where")}
+    by_address = client.get("/search", params=[*parameters.items(), ("q", "text 7"), ("where", "lang=en")])
+    assert by_address.json()["results"] == document["results"]
+    assert ask(client, query="text 7", rerank=True).status_code == 400
+
+
 def test_addresses_that_are_no_question(client: httpx2.Client, address: str, word: str):
     response = client.get(address)
     assert (response.status_code, response.headers["content-type"]) == (400, PROBLEM)

@@ -15,6 +15,7 @@ from mcp.client.streamable_http import streamable_http_client
 
 from embedding_assets.config import Settings
 from embedding_assets.postgres.connection import Database
+from embedding_assets.providers.space_selection import Selection
 from embedding_assets_tests.serving.conftest import TEXTS
 from embedding_assets_tests.support import processes
 from embedding_assets_tests.support.fakes import FakeProvider, hash_of, insert_chunks
@@ -32,10 +33,12 @@ ANSWERS = {
 async def test_an_agent_over_http(client: httpx2.Client, mode: str):
     async with Client(f"{str(client.base_url).rstrip('/')}/mcp", mode=mode) as agent:
         assert "documents" in (agent.instructions or "")
-        [tool] = [tool for tool in (await agent.list_tools()).tools if tool.name == "search"]
-        assert tool.input_schema["required"] == ["query"]
-        assert all(one.get("description") for one in tool.input_schema["properties"].values())
-        assert tool.annotations.read_only_hint
+        tools = {tool.name: tool for tool in (await agent.list_tools()).tools}
+        assert tools["search"].input_schema["required"] == ["query"]
+        assert tools["neighbours"].input_schema["required"] == ["chunk"]
+        for tool in tools.values():
+            assert all(one.get("description") for one in tool.input_schema["properties"].values())
+            assert tool.annotations.read_only_hint
         result = await agent.call_tool("search", {"query": "text 7", "k": 2, "mode": "vector", "where": ["lang=en"]})
         assert not result.is_error
         [first, _] = result.structured_content["results"]
@@ -57,6 +60,8 @@ async def test_what_an_agent_gets_wrong_it_is_told(client: httpx2.Client):
             ({"query": "a", "k": 101}, "k"),
             ({"query": "a", "where": ["lang"]}, "'lang' is not a condition"),
             ({"query": "a", "mode": "magic"}, "mode"),
+            ({"query": "\x00"}, "no character that is text"),
+            ({"query": "a", "min_score": "high"}, "min_score"),
             ({"query": "a" * 10_001}, "query"),
         ]:
             result = await agent.call_tool("search", arguments)
@@ -81,6 +86,32 @@ async def test_an_agent_with_a_key(settings: Settings, provider: FakeProvider, m
         with pytest.raises(Exception):  # noqa: B017, PT011 (of whatever kind: it is the SDK's)
             async with Client(address) as agent:
                 await agent.list_tools()
+
+
+async def test_an_agent_reads_on(settings: Settings, database: Database, monkeypatch: pytest.MonkeyPatch):
+    fake = FakeProvider()
+    texts = [f"Part {number} of the manual." for number in range(6)]
+    for number, text in enumerate(texts):
+        insert_chunks(
+            database,
+            [text],
+            chunk_index=number,
+            total_chunks=len(texts),
+            document_metadata='{"origin": "here", "source": "manual.md"}',
+        )
+    run(settings.with_embedding(new_space=True), database, fake)
+    monkeypatch.setattr(Selection, "open_provider", lambda _: fake)
+    with served(settings) as client:
+        async with Client(f"{str(client.base_url).rstrip('/')}/mcp") as agent:
+            found = await agent.call_tool("search", {"query": texts[3], "k": 1})
+            [first] = found.structured_content["results"]
+            beside = await agent.call_tool("neighbours", {"chunk": first["chunk_hash"], "most": 2})
+            shown = [(one["distance"], one["text"]) for one in beside.structured_content["neighbours"]]
+            assert shown == [(-2, texts[1]), (-1, texts[2]), (1, texts[4]), (2, texts[5])]
+            assert f"[-1]\nchunk: {hash_of(texts[2])}\n{texts[2]}" in beside.content[0].text
+            nothing = await agent.call_tool("neighbours", {"chunk": "of nothing"})
+            assert not nothing.is_error
+            assert "no such chunk" in nothing.content[0].text
 
 
 async def test_agents_side_by_side(client: httpx2.Client):

@@ -128,6 +128,22 @@ class PlanRecorder:
 
         return self._database.run(explained)
 
+    def read(self, statements):
+        """Explains all but settings; the last plan is that of the search itself."""
+
+        def explained(connection):
+            rows = []
+            for query, values in statements:
+                if "set_config" not in query.as_string(connection)[:60]:
+                    plan = connection.execute(
+                        sql.SQL("EXPLAIN (ANALYZE, BUFFERS) {}").format(query), values, prepare=False
+                    ).fetchall()
+                    self.plan = "\n".join(row[0] for row in plan)
+                rows.append(connection.execute(query, values, prepare=False).fetchall())
+            return rows
+
+        return self._database.run(explained)
+
 
 def pending_chunks(database, column) -> list:
     return fetch_pending(database, column, range(256), after="", limit=99)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import ipaddress
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from embedding_assets.errors import ConfigurationError
+from embedding_assets.providers.encryption import check_encrypted
 
 if TYPE_CHECKING:
     from embedding_assets.config import OpenAIConfig
@@ -32,16 +31,5 @@ def check_address(config: OpenAIConfig) -> None:
     Raises:
         ConfigurationError: the address is such a one.
     """
-    parts = urlsplit(config.base_url)
-    if parts.scheme == "http" and not config.allow_http and not _is_this_machine(parts.hostname or ""):
-        raise ConfigurationError(
-            f"EMBEDDING_OPENAI_BASE_URL would send texts and key to {parts.hostname} unencrypted, for anybody on "
-            "the way to read; use https, or set EMBEDDING_OPENAI_ALLOW_HTTP=true if that network is trusted"
-        )
-
-
-def _is_this_machine(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")
+    if not config.allow_http:
+        check_encrypted(config.base_url, "EMBEDDING_OPENAI_BASE_URL", permission="EMBEDDING_OPENAI_ALLOW_HTTP")

@@ -14,10 +14,10 @@ from embedding_assets.postgres.bootstrap import open_database
 from embedding_assets.postgres.catalog import describe_index
 from embedding_assets.postgres.connection import Database
 from embedding_assets.postgres.index.lifecycle import build_indexes
-from embedding_assets.postgres.search import nearest_chunks
 from embedding_assets.postgres.spaces import register_space, serving_space
 from embedding_assets.retrieval import search
 from embedding_assets_tests.support.fakes import FAKE_SPACE, FakeProvider, vector_of
+from embedding_assets_tests.support.searching import nearest_chunks
 from embedding_assets_tests.support.shop import BIGINT, SHOPS, SPACE, Shop, adopt_shop, embed, fill, opened, stale
 
 

@@ -11,9 +11,9 @@ from embedding_assets.postgres.index import neighbours, recall
 from embedding_assets.postgres.index.build import build_vector_index
 from embedding_assets.postgres.index.neighbours import NeighbourSearch, sample_queries
 from embedding_assets.postgres.index.recall import EF_SEARCH_CURVE, independent_trials, measure_recall, recall_interval
-from embedding_assets.postgres.search import nearest_chunks
 from embedding_assets.postgres.spaces import register_space
 from embedding_assets_tests.support.fakes import FAKE_SPACE
+from embedding_assets_tests.support.searching import nearest_chunks
 from embedding_assets_tests.support.tables import insert_vectors, unit_vectors
 
 CONFIG = IndexConfig()

@@ -1,0 +1,49 @@
+"""What a search finds in the database."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class FoundChunk:
+    """A chunk that was found, and by what.
+
+    Attributes:
+        chunk_hash: the row's hash.
+        key: names and values of the row's own key.
+        source: what shows a person which row it is.
+        text: without ``header``.
+        header: headings above the text, if the table has them apart.
+        metadata: what searches show of a row; empty where it is no JSON object.
+        distance: exact, in the metric of the space's column; None without a question's vector, or without a vector of
+            the row.
+        vector_rank: place among those found by vector, from 1; None if it is not among them.
+        text_rank: place among those found by words, from 1; None if it is not among them.
+        holds_all_words: whether every word of the question is in the text or its header.
+    """
+
+    chunk_hash: str
+    key: dict[str, str]
+    source: str
+    text: str = field(repr=False)
+    header: str = field(repr=False)
+    metadata: dict[str, Any] = field(repr=False)
+    distance: float | None
+    vector_rank: int | None
+    text_rank: int | None
+    holds_all_words: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The chunks that a search found, best first.
+
+    Attributes:
+        chunks: in the order of the fused ranks.
+        notes: what a reader should know of how they were found, a sentence each.
+    """
+
+    chunks: tuple[FoundChunk, ...]
+    notes: tuple[str, ...] = ()

@@ -1,0 +1,194 @@
+"""One statement for an answer: what each leg finds, fused by rank, with all that is shown of a row."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from pgvector import Vector
+from psycopg import sql
+
+from embedding_assets.postgres.index_form import plain_form
+from embedding_assets.postgres.search.found import FoundChunk
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from embedding_assets.config import IndexConfig
+    from embedding_assets.postgres.search.scope import Scope
+    from embedding_assets.postgres.search.vector_leg import VectorLeg
+    from embedding_assets.postgres.search.word_leg import WordLeg
+    from embedding_assets.postgres.table import Table
+
+RANK_CONSTANT: Final = 60
+"""k of reciprocal rank fusion (Cormack, Clarke and Büttcher, SIGIR 2009): how little the first ranks stand out."""
+
+_FEWEST_OF_A_LEG: Final = 50
+_TIMES_LIMIT: Final = 5
+
+_MOST_EF_SEARCH: Final = 1000
+"""Largest hnsw.ef_search; for more rows the index is scanned on."""
+
+_WORK_MEMORY_MB: Final = 32
+"""For sorting, for the places of rows, and for what a scan of an index of vectors remembers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The rows that a statement returned.
+
+    Attributes:
+        chunks: best first.
+        chosen: rows that the filter leaves, where those were looked up first; counted no further than one too many.
+        candidates: of the vector leg; 0 without one.
+        has_words: whether the question has any word that is searched for.
+    """
+
+    chunks: tuple[FoundChunk, ...]
+    chosen: int | None
+    candidates: int
+    has_words: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """A search as SQL.
+
+    Attributes:
+        scope: among which rows.
+        near: the vector leg; None without a vector.
+        said: the word leg; None without words.
+        limit: rows wanted.
+    """
+
+    scope: Scope
+    near: VectorLeg | None
+    said: WordLeg | None
+    limit: int
+
+    @property
+    def sql(self) -> sql.Composed:
+        """The statement; it returns one row at least, of which the last columns are NULL where nothing was found."""
+        table = self.scope.table
+        parts: list[sql.Composable] = [sql.SQL("WITH ")]
+        if self.scope.few:
+            parts.append(self.scope.chosen)
+        legs = [leg.ctes for leg in (self.near, self.said) if leg is not None]
+        parts.append(sql.SQL(", ").join(legs))
+        unknown = sql.SQL("NULL::float8")
+        outputs = [
+            table.hash(), table.key_texts(), table.source(), table.body(), table.header(), table.metadata_of(),
+            sql.SQL("coalesce(f.distance, nullif({}, 'NaN'))").format(self.near.distance) if self.near else unknown,
+            sql.SQL("f.vector_rank"), sql.SQL("f.word_rank"),
+            sql.SQL("f.word_rank IS NOT NULL AND {}").format(self.said.holds_all) if self.said else sql.SQL("false"),
+            sql.SQL("f.nth"),
+        ]  # fmt: skip
+        named = [
+            sql.SQL("{} AS {}").format(output, sql.Identifier(f"shown_{number}"))
+            for number, output in enumerate(outputs)
+        ]
+        parts.append(
+            sql.SQL("""
+                , fused AS MATERIALIZED (
+                    SELECT place, part, hash, min(distance) AS distance, min(vector_rank) AS vector_rank,
+                           min(word_rank) AS word_rank,
+                           row_number() OVER (ORDER BY sum(1::float8 / ({constant} + rank)) DESC, hash) AS nth
+                    FROM ({ranked}) AS ranked GROUP BY place, part, hash ORDER BY nth LIMIT %(limit)s
+                )
+                SELECT {chosen} AS chosen, {candidates} AS candidates, {has_words} AS has_words, shown.*
+                FROM (SELECT) AS always LEFT JOIN (SELECT {outputs} FROM fused f {join}) AS shown ON true
+                ORDER BY {nth}
+            """).format(
+                constant=sql.Literal(RANK_CONSTANT),
+                ranked=self._ranked,
+                chosen=sql.SQL("(SELECT rows FROM counted)" if self.scope.few else "NULL::bigint"),
+                candidates=sql.SQL("(SELECT coalesce(max(candidates), 0) FROM near)" if self.near else "0"),
+                has_words=sql.SQL("EXISTS (SELECT FROM question)" if self.said else "false"),
+                outputs=sql.SQL(", ").join(named),
+                join=self.scope.joined("f"),
+                nth=sql.Identifier("shown", f"shown_{len(outputs) - 1}"),
+            )
+        )
+        return sql.Composed(parts)
+
+    @property
+    def _ranked(self) -> sql.Composed:
+        rankings: list[sql.Composable] = []
+        if self.near:
+            rankings.append(
+                sql.SQL("SELECT place, part, hash, distance, rank AS vector_rank, NULL::bigint AS word_rank, rank ")
+                + sql.SQL("FROM near_ranked")
+            )
+        if self.said:
+            rankings.append(
+                sql.SQL("SELECT place, part, hash, NULL::float8, NULL::bigint, rank AS word_rank, rank ")
+                + sql.SQL("FROM said_ranked")
+            )
+        return sql.SQL(" UNION ALL ").join(rankings)
+
+    def vector_parameters(self, vector: NDArray[np.float32], wanted: int, index: IndexConfig) -> dict[str, Any]:
+        """The values of the vector leg."""
+        assert self.near is not None
+        form = self.near.form or plain_form(self.near.column)
+        return {"vector": Vector(vector), "candidates": form.candidates(wanted, index.ef_search)}
+
+    def settings(self, wanted: int, index: IndexConfig) -> dict[str, str]:
+        """PostgreSQL's settings for the transaction.
+
+        An index is scanned on until enough rows pass the filter (hnsw.iterative_scan, pgvector 0.8). Without an index
+        of vectors none may answer in its place, such as one of another expression.
+        """
+        settings = {"jit": "off"}
+        if self.near is None:
+            return {**settings, "enable_seqscan": "off"} if self.said and self.said.has_index else settings
+        form = self.near.form or plain_form(self.near.column)
+        examined = max(index.ef_search, form.candidates(wanted, index.ef_search))
+        return {
+            **settings,
+            "hnsw.ef_search": str(min(_MOST_EF_SEARCH, examined)),
+            "hnsw.iterative_scan": "strict_order",
+            "enable_seqscan" if self.near.form else "enable_indexscan": "off",
+        }
+
+
+def set_for_transaction(settings: dict[str, str]) -> sql.Composed:
+    """A statement that sets them until the transaction ends."""
+    changes = [
+        sql.SQL("set_config({}, {}, true)").format(sql.Literal(name), sql.Literal(value))
+        for name, value in settings.items()
+    ]
+    memory = sql.SQL("""
+        set_config(
+            'work_mem', greatest({}, pg_size_bytes(current_setting('work_mem')) / 1024)::integer::text, true
+        )
+    """).format(sql.Literal(_WORK_MEMORY_MB * 1024))
+    return sql.SQL("SELECT {}").format(sql.SQL(", ").join([*changes, memory]))
+
+
+def rows_of_a_leg(limit: int) -> int:
+    """Rows that each of two legs finds, to be fused."""
+    return max(_FEWEST_OF_A_LEG, _TIMES_LIMIT * limit)
+
+
+def outcome_of(rows: list[tuple[Any, ...]], table: Table) -> Outcome:
+    """What the rows of a statement say."""
+    chosen, candidates, has_words, *_ = rows[0]
+    found = [row[3:] for row in rows if row[3] is not None]
+    return Outcome(tuple(_chunk(table, row) for row in found), chosen, candidates, has_words)
+
+
+def _chunk(table: Table, row: tuple[Any, ...]) -> FoundChunk:
+    chunk_hash, key, source, text, header, metadata, distance, vector_rank, word_rank, holds_all, _ = row
+    return FoundChunk(
+        chunk_hash=chunk_hash,
+        key=dict(zip((column.name for column in table.key), key, strict=True)),
+        source=source,
+        text=text,
+        header=header,
+        metadata=metadata if isinstance(metadata, dict) else {},  # an adopted table may hold any JSON
+        distance=distance,
+        vector_rank=vector_rank,
+        text_rank=word_rank,
+        holds_all_words=holds_all,
+    )

@@ -1,0 +1,264 @@
+"""The rows that a question's words fit best, as part of a statement.
+
+Ranked as BM25 does (Robertson and Zaragoza, The Probabilistic Relevance Framework, 2009): rare words weigh more than
+common ones, a word that is repeated counts less each time, and a long text's words less than a short one's. Words of a
+question that are in very many rows are not looked up alone, but only together with the others; and only the texts of
+the most promising rows are read.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from psycopg import sql
+
+from embedding_assets.postgres.search.scope import SPLIT_ROWS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from embedding_assets.postgres.search.facts import Facts
+    from embedding_assets.postgres.search.question import Words
+    from embedding_assets.postgres.search.scope import Scope
+    from embedding_assets.postgres.search_indexes import WordIndex
+
+LOOKED_UP: Final = 10_000
+"""Rows that are looked up for a word at most. One of which there are more counts as common."""
+
+_WORDS: Final = 48
+"""Of a question that are looked for: first those with digits, and then in its order."""
+
+_COMMON_WORDS: Final = 3
+"""That are looked up together with the rarer ones: the rarest of the common."""
+
+_READ_ROWS: Final = 200
+_READ_BYTES: Final = 400_000
+_READ_ANYHOW: Final = 20
+"""Rows whose texts are split to rank them, of so many bytes together; but always this many."""
+
+_K1: Final = 1.2
+_B: Final = 0.75
+"""Of BM25: how much the repetition of a word counts, and how much the length of a text."""
+
+_QUESTION: Final = """
+    question AS MATERIALIZED (
+        SELECT l.lexeme, l.positions[1] AS nth, c.share, count(*) OVER () AS words,
+               (chr(39) || replace(replace(l.lexeme, chr(92), chr(92) || chr(92)), chr(39), chr(39) || chr(39))
+                || chr(39))::tsquery AS query
+        FROM unnest({vector}) AS l
+        LEFT JOIN unnest(%(common)s::text[], %(shares)s::float8[]) AS c (lexeme, share) ON c.lexeme = l.lexeme
+        ORDER BY c.share IS NULL DESC, l.lexeme ~ '[0-9]' DESC, nth, l.lexeme LIMIT {most}
+    ),
+    any_word AS MATERIALIZED (SELECT string_agg(query::text, ' | ')::tsquery AS query FROM question),
+    every_word AS MATERIALIZED (
+        SELECT string_agg(query::text, ' & ')::tsquery AS query FROM question HAVING max(words) <= {most}
+    ),
+"""
+
+_LOOK_UP: Final = """
+    leaders AS MATERIALIZED (
+        SELECT lexeme, query FROM question
+        WHERE share IS NULL OR lexeme = (SELECT lexeme FROM question ORDER BY share NULLS FIRST, nth LIMIT 1)
+    ),
+    units AS MATERIALIZED (
+        SELECT lexeme, query FROM leaders UNION ALL (
+            SELECT lexeme, query && (SELECT string_agg(query::text, ' | ')::tsquery FROM leaders) FROM question
+            WHERE lexeme NOT IN (SELECT lexeme FROM leaders) ORDER BY share, nth LIMIT {common_words}
+        )
+    ),
+    places AS MATERIALIZED (
+        SELECT u.lexeme, m.place, m.part FROM units u CROSS JOIN LATERAL (
+            SELECT {place} FROM {source} WHERE {row_words} @@ u.query AND {condition} LIMIT {looked_up}
+        ) m WHERE NOT {directly}
+    ),
+    counts AS MATERIALIZED (SELECT lexeme, count(*) AS rows FROM places GROUP BY lexeme),
+    estimates AS MATERIALIZED (
+        SELECT q.lexeme, {idf_of_all} AS idf
+        FROM question q LEFT JOIN counts c ON c.lexeme = q.lexeme
+        CROSS JOIN LATERAL (SELECT coalesce(q.share * {rows}, c.rows, 0) AS found) f
+    ),
+    candidates AS MATERIALIZED (
+        SELECT place, part, sum(idf) AS weight,
+               row_number() OVER (ORDER BY round(sum(idf)::numeric, 6) DESC, part, place) AS nth
+        FROM places JOIN estimates USING (lexeme) GROUP BY place, part ORDER BY nth LIMIT {candidates}
+    ),
+    sized AS MATERIALIZED (
+        SELECT c.place, c.part, c.weight, c.nth, {hash} AS hash, sum({bytes}) OVER (ORDER BY c.nth) AS bytes
+        FROM candidates c {join}
+    ),
+    looked_up AS MATERIALIZED (
+        SELECT c.place, c.part, c.hash, c.weight,
+               CASE WHEN c.nth <= {anyhow} OR c.nth <= {read_rows} AND c.bytes <= {read_bytes} THEN {row_words} END
+                   AS words
+        FROM sized c {join}
+    ),
+"""
+
+_DIRECTLY: Final = """
+    split AS MATERIALIZED (
+        SELECT {place}, {hash} AS hash, {row_words} AS words FROM {source} WHERE {directly} AND {rows_directly}
+    ),
+"""
+
+_RANK: Final = """
+    texts AS MATERIALIZED ({texts}),
+    weights AS MATERIALIZED ({weights}),
+    phrases AS MATERIALIZED (
+        SELECT phraseto_tsquery({regconfig}, {plain}) AS query, sum(w.idf) AS idf
+        FROM unnest(%(compounds)s::text[]) AS compound
+        CROSS JOIN LATERAL unnest({compound_words}) AS l JOIN weights w ON w.lexeme = l.lexeme
+        GROUP BY compound HAVING count(*) > 1
+    ),
+    said AS MATERIALIZED (
+        SELECT t.place, t.part, t.hash,
+               CASE WHEN t.words IS NULL THEN t.weight ELSE coalesce(b.score, 0) + coalesce(p.score, 0) END AS score
+        FROM texts t CROSS JOIN (SELECT avg(length(words)) AS length FROM texts) mean
+        CROSS JOIN LATERAL (
+            SELECT sum(w.idf * often * {k1_1} / (often + {k1} * ({b_1} + {b} * length(t.words) / mean.length))) AS score
+            FROM (
+                SELECT idf, 0.6079271 / greatest(1 - ts_rank('{{1,1,1,1}}', t.words, query), 0.002) - 0.5 AS often
+                FROM weights WHERE t.words @@ query
+            ) w
+        ) b
+        LEFT JOIN LATERAL (SELECT sum(idf) AS score FROM phrases WHERE t.words @@ phrases.query) p ON true
+    ),
+    said_ranked AS MATERIALIZED (
+        SELECT place, part, hash, row_number() OVER (ORDER BY round(score::numeric, 6) DESC, hash) AS rank
+        FROM said ORDER BY rank
+        LIMIT %(k)s
+    )
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class WordLeg:
+    """Looking for rows by words.
+
+    Attributes:
+        scope: among which rows.
+        index: of the table's words.
+        facts: of the table.
+        has_index: whether rows are looked up by that index; else all of the scope are read, which must be few.
+        wanted: rows to find.
+    """
+
+    scope: Scope
+    index: WordIndex
+    facts: Facts
+    has_index: bool
+    wanted: int
+
+    def parameters(self, words: Words, common: Mapping[str, float]) -> dict[str, Any]:
+        """The values of the statement.
+
+        Args:
+            words: of the question.
+            common: shares of the rows that have the most common words of the table.
+        """
+        near = words.beginnings
+        shares = {
+            lexeme: share for lexeme, share in common.items()
+            if share * self.facts.rows > LOOKED_UP and lexeme[:2] in near
+        }  # fmt: skip
+        return {
+            "words": words.text,
+            "compounds": list(words.compounds),
+            "common": list(shares),
+            "shares": list(shares.values()),
+        }
+
+    @property
+    def ctes(self) -> sql.Composed:
+        """``every_word``, a query that a row fulfils which has all words; ``said_ranked``: place, part, hash, rank."""
+        parts: list[sql.Composable] = [
+            sql.SQL(_QUESTION).format(vector=self.index.vector_of(sql.SQL("%(words)s::text")), most=sql.Literal(_WORDS))
+        ]
+        if self.has_index:
+            parts.append(self._look_up())
+        if self._may_split:
+            parts.append(self._split())
+        parts.append(self._rank())
+        return sql.Composed(parts)
+
+    @property
+    def holds_all(self) -> sql.Composed:
+        """True of rows ``k`` that have all words of the question."""
+        return sql.SQL("coalesce({} @@ (SELECT query FROM every_word), false)").format(self.index.vector())
+
+    @property
+    def _may_split(self) -> bool:
+        return bool(self.scope.few) or not self.has_index
+
+    @property
+    def _directly(self) -> sql.Composable:
+        """True if all rows of the scope are read."""
+        if self.scope.few:
+            return self.scope.are_few(SPLIT_ROWS)
+        return sql.SQL("false" if self.has_index else "true")
+
+    def _look_up(self) -> sql.Composed:
+        return sql.SQL(_LOOK_UP).format(
+            place=self.scope.place,
+            source=self.scope.source,
+            row_words=self.index.vector(),
+            condition=self.scope.condition,
+            looked_up=sql.Literal(LOOKED_UP),
+            common_words=sql.Literal(_COMMON_WORDS),
+            directly=self._directly,
+            idf_of_all=_idf(sql.SQL("f.found"), sql.Literal(float(self.facts.rows))),
+            rows=sql.Literal(float(self.facts.rows)),
+            candidates=sql.Literal(max(_READ_ROWS, self.wanted)),
+            anyhow=sql.Literal(_READ_ANYHOW),
+            read_rows=sql.Literal(_READ_ROWS),
+            read_bytes=sql.Literal(_READ_BYTES),
+            hash=self.scope.table.hash(),
+            bytes=self.scope.table.text_bytes(),
+            join=self.scope.joined("c"),
+        )
+
+    def _split(self) -> sql.Composed:
+        return sql.SQL(_DIRECTLY).format(
+            place=self.scope.place,
+            hash=self.scope.table.hash(),
+            row_words=self.index.vector(),
+            source=self.scope.source,
+            directly=self._directly,
+            rows_directly=self.scope.is_chosen if self.scope.few else self.scope.condition,
+        )
+
+    def _rank(self) -> sql.Composed:
+        split = sql.SQL("""
+            SELECT place, part, hash, NULL::float8 AS weight, words FROM split
+            WHERE words @@ (SELECT query FROM any_word)
+        """)
+        looked_up = sql.SQL("SELECT place, part, hash, weight, words FROM looked_up")
+        of_split = sql.SQL("""
+            SELECT q.lexeme, q.query, {idf} AS idf FROM question q
+            CROSS JOIN LATERAL (SELECT count(*) AS found FROM texts WHERE words @@ q.query) f
+            WHERE {directly}
+        """).format(idf=_idf(sql.SQL("f.found"), sql.SQL("(SELECT count(*) FROM split)")), directly=self._directly)
+        of_all = sql.SQL("SELECT lexeme, query, idf FROM estimates JOIN question USING (lexeme) WHERE NOT {}").format(
+            self._directly
+        )
+        both = [(split, of_split)] if self._may_split else []
+        both += [(looked_up, of_all)] if self.has_index else []
+        union = sql.SQL(" UNION ALL ")
+        return sql.SQL(_RANK).format(
+            texts=union.join(texts for texts, _ in both),
+            weights=union.join(weights for _, weights in both),
+            regconfig=self.index.regconfig,
+            plain=self.index.plain(sql.SQL("compound")),
+            compound_words=self.index.vector_of(sql.SQL("compound")),
+            k1=sql.Literal(_K1),
+            k1_1=sql.Literal(_K1 + 1),
+            b=sql.Literal(_B),
+            b_1=sql.Literal(1 - _B),
+        )
+
+
+def _idf(found: sql.Composable, rows: sql.Composable) -> sql.Composed:
+    """The weight of a word that is in ``found`` of ``rows``."""
+    return sql.SQL("ln((1 + (greatest({rows}, {found}) - {found} + 0.5) / ({found} + 0.5))::float8)").format(
+        rows=rows, found=found
+    )

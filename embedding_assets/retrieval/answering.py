@@ -1,0 +1,209 @@
+"""From a question to its answer: enough different texts, near enough, with all that a reader is to know."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
+
+from embedding_assets.errors import ConfigurationError, ProviderUnavailableError
+from embedding_assets.formatting import counted
+from embedding_assets.models import embedded_text
+from embedding_assets.postgres.search import find_neighbours, has_positions, random_distances
+from embedding_assets.retrieval.answer import (
+    FEWEST_AT_RANDOM,
+    Answer,
+    Neighbour,
+    Place,
+    RandomScores,
+    SearchResult,
+)
+from embedding_assets.retrieval.distinct import Group, fold
+from embedding_assets.retrieval.sides import Asked, Sides
+from embedding_assets.retrieval.snippet import snippet_of
+
+if TYPE_CHECKING:
+    from embedding_assets.postgres.search import FoundChunk
+    from embedding_assets.retrieval.known import Known
+    from embedding_assets.retrieval.question import Question
+    from embedding_assets.spaces import SpaceColumn
+
+_SPARE: Final = 5
+"""Chunks asked for beyond those wanted, so that a few equal texts need no second search."""
+
+_MOST_CHUNKS: Final = 4000
+"""Chunks read for one answer, of however few different texts."""
+
+_MOST_RERANKED: Final = 200
+"""Results that are reranked where more are wanted than are configured."""
+
+_AT_RANDOM: Final = 200
+"""Chunks picked at random whose scores are compared."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Gathered:
+    groups: Sequence[Group]
+    notes: tuple[str, ...]
+
+
+class Answering:
+    """One question to one table."""
+
+    def __init__(self, question: Question, known: Known) -> None:
+        self._question = question
+        self._known = known
+        self._mode = question.mode or known.settings.search.mode
+        self._sides = Sides(question, self._mode, known)
+
+    def run(self) -> Answer:
+        """The answer.
+
+        Raises:
+            ConfigurationError: what is asked for cannot be had under these settings, or of this table.
+            ProviderError: the question cannot be embedded, or the reranker answers what is none.
+        """
+        question = self._question
+        if question.min_score is not None and self._mode == "text":
+            raise ConfigurationError("a least score needs vectors, which mode text does not look at; leave one of them")
+        reranker = self._known.reranker() if question.rerank else None
+        asked = self._sides.ask()
+        gathered = self._gather(asked, max(question.k, self._reranked) if reranker else question.k)
+        results = [self._result(group, asked.column) for group in gathered.groups]
+        notes = [*self._notes_of_question(), *asked.notes, *gathered.notes, *self._notes_of_coverage(asked)]
+        if reranker is not None:
+            results, outage = self._rerank(results)
+            notes += outage
+        results = results[: question.k]
+        if question.context and results:
+            results, missing = self._with_context(results)
+            notes += missing
+        return Answer(tuple(results), tuple(dict.fromkeys(notes)), self._mode, self._random_scores(asked))
+
+    @property
+    def _reranked(self) -> int:
+        return max(self._known.settings.rerank.candidates, min(self._question.k, _MOST_RERANKED))
+
+    def _gather(self, asked: Asked, wanted: int) -> _Gathered:
+        """As many different texts as are wanted, if there are as many that are near enough."""
+        limit = wanted + max(_SPARE, wanted // 4)
+        while True:
+            portion = self._sides.find(asked, limit)
+            groups = fold(portion.chunks)
+            kept = [group for group in groups if self._is_near(group.best, asked.column)]
+            ends = portion.is_complete or limit >= _MOST_CHUNKS
+            if len(kept) >= wanted or ends or self._is_none_nearer(portion.chunks, asked.column):
+                break
+            limit = min(_MOST_CHUNKS, 4 * limit)
+        notes = list(portion.notes)
+        if (far := len(groups) - len(kept)) and len(kept) < wanted:
+            notes.append(f"{counted(far, 'hit')} with a score below {self._question.min_score:g} left out")
+        elif len(kept) < wanted and not portion.is_complete:
+            notes.append(f"the {_MOST_CHUNKS:,} best rows have only {counted(len(kept), 'different text')}")
+        return _Gathered(kept[:wanted], tuple(notes))
+
+    def _is_near(self, chunk: FoundChunk, column: SpaceColumn | None) -> bool:
+        """Whether a chunk scores as high as is asked, or needs not."""
+        least = self._question.min_score
+        if least is None or chunk.holds_all_words:
+            return True
+        score = _score(chunk, column)
+        return score is not None and score >= least
+
+    def _is_none_nearer(self, chunks: Sequence[FoundChunk], column: SpaceColumn | None) -> bool:
+        """Whether all chunks that score as high as is asked are among these: the first too far one closes the ranks."""
+        if self._question.min_score is None:
+            return False
+        ranks = {chunk.vector_rank for chunk in chunks if chunk.vector_rank is not None}
+        far = [
+            chunk.vector_rank
+            for chunk in chunks
+            if chunk.vector_rank is not None and not self._is_near(replace(chunk, holds_all_words=False), column)
+        ]
+        return bool(far) and ranks.issuperset(range(1, min(far)))
+
+    def _result(self, group: Group, column: SpaceColumn | None) -> SearchResult:
+        chunk = group.best
+        score = _score(chunk, column)
+        return SearchResult(
+            chunk_hash=chunk.chunk_hash,
+            score=score,
+            source=chunk.source,
+            title=_title(chunk),
+            context_header=chunk.header,
+            text=chunk.text,
+            metadata=chunk.metadata,
+            space=column.space.name if column is not None and score is not None else "",
+            key=chunk.key,
+            vector_rank=chunk.vector_rank,
+            text_rank=chunk.text_rank,
+            holds_all_words=chunk.holds_all_words,
+            snippet=snippet_of(chunk.text, self._question.plain_text),
+            other_places=tuple(
+                Place(other.chunk_hash, other.key, other.source, _title(other), other.header) for other in group.others
+            ),
+        )
+
+    def _rerank(self, results: list[SearchResult]) -> tuple[list[SearchResult], list[str]]:
+        """The first results in the reranker's order, and the rest behind them; unchanged while it is down."""
+        first, rest = results[: self._reranked], results[self._reranked :]
+        if not first:
+            return results, []
+        texts = [embedded_text(result.context_header, result.text) for result in first]
+        try:
+            scores = self._known.reranker().scores(self._question.plain_text, texts)
+        except ProviderUnavailableError as outage:
+            return results, [f"not reranked: {outage}"]
+        scored = [replace(result, rerank_score=score) for result, score in zip(first, scores, strict=True)]
+        # Of equal ones the better one by the search stays first.
+        scored.sort(key=lambda result: -(result.rerank_score or 0.0))
+        return scored + rest, []
+
+    def _with_context(self, results: list[SearchResult]) -> tuple[list[SearchResult], list[str]]:
+        database = self._known.database
+        if not has_positions(database):
+            return results, [f"no neighbours: {database.table} does not say which row stands before another"]
+        around: dict[str, list[Neighbour]] = {}
+        for chunk in find_neighbours(database, [result.chunk_hash for result in results], self._question.context):
+            neighbour = Neighbour(chunk.distance, chunk.chunk_hash, chunk.header, chunk.text)
+            around.setdefault(chunk.of_hash, []).append(neighbour)
+        return [replace(result, context=tuple(around.get(result.chunk_hash, ()))) for result in results], []
+
+    def _notes_of_question(self) -> list[str]:
+        if not self._question.is_cut:
+            return []
+        return ["characters of the question that are no text (NUL, or bytes that are no UTF-8) are left out"]
+
+    def _notes_of_coverage(self, asked: Asked) -> list[str]:
+        if asked.column is None:
+            return []
+        missing = self._known.missing(asked.column, asked.other)
+        if not missing.chunks:
+            return []
+        found = "are not found" if self._mode == "vector" else "are found by their words alone"
+        return [f"{missing} have no vector yet and {found}; `embedding-assets embed` makes them"]
+
+    def _random_scores(self, asked: Asked) -> RandomScores | None:
+        if not self._question.compare or asked.column is None or asked.vector is None:
+            return None
+        column = asked.column
+        found = random_distances(self._known.database, column, asked.vector, _AT_RANDOM)
+        if len(found) < FEWEST_AT_RANDOM:
+            return None
+        scores = [column.score(distance) for distance in found]
+        return RandomScores(statistics.fmean(scores), statistics.stdev(scores), len(scores))
+
+
+def _score(chunk: FoundChunk, column: SpaceColumn | None) -> float | None:
+    """The similarity of a chunk, if it has one."""
+    if column is None or chunk.distance is None:
+        return None
+    score = column.score(chunk.distance)
+    return score if math.isfinite(score) else None
+
+
+def _title(chunk: FoundChunk) -> str:
+    title = chunk.metadata.get("title")
+    return "" if title is None else str(title)

@@ -1,0 +1,89 @@
+"""Chunks of two searches in one order: distances of the same kind, and ranks that follow from them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from embedding_assets.postgres.search import FoundChunk
+    from embedding_assets.spaces import Similarity
+
+RANK_CONSTANT: Final = 60
+"""k of reciprocal rank fusion (Cormack, Clarke and Büttcher, SIGIR 2009): how little the first ranks stand out."""
+
+
+def distance(one: NDArray[np.float32], other: NDArray[np.float32], similarity: Similarity) -> float:
+    """The distance that pgvector would find."""
+    first, second = one.astype(np.float64), other.astype(np.float64)
+    match similarity:
+        case "cosine":
+            return float(1 - first @ second / (np.linalg.norm(first) * np.linalg.norm(second)))
+        case "dot":
+            return float(-(first @ second))
+        case "euclidean":
+            return float(np.linalg.norm(first - second))
+        case "manhattan":
+            return float(np.abs(first - second).sum())
+
+
+def with_others(
+    found: Sequence[FoundChunk], others: Sequence[FoundChunk], *, is_complete: bool
+) -> tuple[FoundChunk, ...]:
+    """Chunks of a search, and others, which that search's vectors lack, each where its distance puts it.
+
+    The rank by vector of one of the others is that of the first found chunk that is farther away, and so is its place
+    in a fused order. What is farther than all of them is not near enough, unless these are all there are.
+
+    Args:
+        found: in their order, with ranks.
+        others: with distances of the same kind.
+        is_complete: whether the search has found all that there is.
+    """
+    by_words = {chunk.chunk_hash: chunk for chunk in found if chunk.distance is None}
+    leg = sorted((chunk for chunk in found if chunk.vector_rank is not None), key=lambda chunk: chunk.vector_rank or 0)
+    known = {chunk.chunk_hash for chunk in leg}
+    entering: list[FoundChunk] = []
+    for other in sorted(others, key=lambda chunk: (chunk.distance, chunk.chunk_hash)):
+        if other.chunk_hash in known:  # embedded in between
+            continue
+        farther = next((chunk for chunk in leg if _of(chunk) > _of(other)), None)
+        if farther is None and not is_complete:
+            continue
+        behind = farther.vector_rank if farther is not None else leg[-1].vector_rank + 1 if leg else 1  # type: ignore[operator]
+        named = by_words.get(other.chunk_hash, other)
+        entering.append(replace(named, distance=other.distance, vector_rank=(behind or 1) + len(entering)))
+    if not entering:
+        return tuple(found)
+    return _in_one_order(found, entering)
+
+
+def _in_one_order(found: Sequence[FoundChunk], entering: Sequence[FoundChunk]) -> tuple[FoundChunk, ...]:
+    """The found chunks in their order, their ranks by vector as they are now, and the others between them."""
+    moved = {chunk.chunk_hash for chunk in entering}
+    order: list[FoundChunk] = []
+    for chunk in found:
+        if chunk.chunk_hash in moved:
+            continue
+        if chunk.vector_rank is not None:
+            nearer = sum(_of(other) < _of(chunk) for other in entering)
+            chunk = replace(chunk, vector_rank=chunk.vector_rank + nearer)  # noqa: PLW2901
+        order.append(chunk)
+    for other in sorted(entering, key=lambda chunk: (-_fused(chunk), chunk.chunk_hash)):
+        at = next((at for at, chunk in enumerate(order) if _fused(chunk) < _fused(other)), len(order))
+        order.insert(at, other)
+    return tuple(order)
+
+
+def _of(chunk: FoundChunk) -> float:
+    return float("inf") if chunk.distance is None else chunk.distance
+
+
+def _fused(chunk: FoundChunk) -> float:
+    ranks = (chunk.vector_rank, chunk.text_rank)
+    return sum(1 / (RANK_CONSTANT + rank) for rank in ranks if rank is not None)
