@@ -23,8 +23,7 @@ class RerankConfig(EnvironmentSettings):
     )
     revision: str | None = Field(None, description="Commit of the cross-encoder's repository. Unset: `main`.")
     url: str | None = Field(
-        None,
-        description="Server with `/rerank`, e.g. `http://localhost:8080` or `https://api.cohere.com/v2`. Unset: none.",
+        None, description="Server with `/rerank`, e.g. `http://localhost:8080` or `https://api.cohere.com/v2`. Unset: none."
     )
     api: Literal["tei", "cohere"] | None = Field(
         None,

@@ -68,9 +68,7 @@ class CrossEncoder:
                 ) from error
         scores = [float(score) for score in found]
         if not all(map(math.isfinite, scores)):
-            raise ProviderError(
-                f"cross-encoder {self._name} makes numbers that are not finite; choose another {_SETTING}"
-            )
+            raise ProviderError(f"cross-encoder {self._name} makes numbers that are not finite; choose another {_SETTING}")
         return scores
 
     def _load(self) -> Model:

@@ -159,3 +159,4 @@ class Known:
                     self.settings, column, self.database, self._provider
                 ).open_provider()
             return self._opened[column]
+

@@ -140,7 +140,9 @@ class Sides:
             logger.info(note, extra={"space": fallback.space.name})
             return replace(asked, notes=(*asked.notes, note))
         beside = tuple(
-            replace(nearest[at], distance=distance(vector, other, column.similarity), vector_rank=None, text_rank=None)
+            replace(
+                nearest[at], distance=distance(vector, other, column.similarity), vector_rank=None, text_rank=None
+            )
             for at, other in vectors.items()
         )
         return replace(asked, beside=beside)

@@ -82,8 +82,8 @@ def serve_stdio(settings: Settings) -> None:
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)
-    for number in captured[:1]:
-        signal.raise_signal(number)
+    if captured:
+        signal.raise_signal(captured[0])
 
 
 async def _serve_stdio(service: Service) -> None:

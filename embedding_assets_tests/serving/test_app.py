@@ -66,6 +66,27 @@ def test_conditions_in_an_address(client: httpx2.Client):
     assert len(ask(client, query="text 7", k=30, where={"year": 2024}).json()["results"]) == 20
 
 
+def test_every_part_of_a_question(client: httpx2.Client):
+    whole = {
+        "query": "text 7",
+        "k": 2,
+        "mode": "hybrid",
+        "where": ["lang=en", "year>2023"],
+        "min_score": -1,
+        "context": 1,
+        "rerank": False,
+        "compare": True,
+        "ef_search": 100,
+    }
+    document = ask(client, **whole).json()
+    assert (document["results"][0]["text"], document["results"][0]["text_rank"]) == ("text 7", 1)
+    assert document["random_scores"]["chunks"] == 30
+    parameters = {name: str(value).lower() for name, value in whole.items() if name not in ("query", "where")}
+    by_address = client.get("/search", params=[*parameters.items(), ("q", "text 7"), ("where", "lang=en")])
+    assert by_address.json()["results"] == document["results"]
+    assert ask(client, query="text 7", rerank=True).status_code == 400
+
+
 BAD = [
     (b"", "body"),
     (b"{", "body"),
@@ -129,27 +150,6 @@ def test_questions_that_are_refused(client: httpx2.Client, question: dict[str, o
         ("/search?q=a&nothing=b", "nothing"),
     ],
 )
-def test_every_part_of_a_question(client: httpx2.Client):
-    whole = {
-        "query": "text 7",
-        "k": 2,
-        "mode": "hybrid",
-        "where": ["lang=en", "year>2023"],
-        "min_score": -1,
-        "context": 1,
-        "rerank": False,
-        "compare": True,
-        "ef_search": 100,
-    }
-    document = ask(client, **whole).json()
-    assert (document["results"][0]["text"], document["results"][0]["text_rank"]) == ("text 7", 1)
-    assert document["random_scores"]["chunks"] == 30
-    parameters = {name: str(value).lower() for name, value in whole.items() if name not in ("query", "where")}
-    by_address = client.get("/search", params=[*parameters.items(), ("q", "text 7"), ("where", "lang=en")])
-    assert by_address.json()["results"] == document["results"]
-    assert ask(client, query="text 7", rerank=True).status_code == 400
-
-
 def test_addresses_that_are_no_question(client: httpx2.Client, address: str, word: str):
     response = client.get(address)
     assert (response.status_code, response.headers["content-type"]) == (400, PROBLEM)
