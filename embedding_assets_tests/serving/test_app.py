@@ -325,7 +325,7 @@ def test_too_many_at_once_are_sent_away(settings: Settings, provider: FakeProvid
         assert [answer.json()["results"][0]["text"] for answer in answers] == ["text 7"] * 10
         assert client.get("/search?q=text+8&k=1").json()["results"][0]["text"] == "text 8"
         metrics = client.get("/metrics").text
-        assert 'search_seconds_count{mode="vector",outcome="busy"} 1.0' in metrics
+        assert 'search_seconds_count{mode="hybrid",outcome="busy"} 1.0' in metrics
 
 
 def test_a_search_that_takes_too_long(

@@ -24,7 +24,7 @@ from embedding_assets_tests.support.serving import COMMAND, KEY, served
 
 ANSWERS = {
     "The office closes at half past five on Fridays.": "When does the office shut before the weekend?",
-    "Invoices are paid within thirty days of receipt.": "How long may a bill stay open?",
+    "Invoices are paid within thirty days of receipt.": "How long may bills stay open?",
     "The pump of type QX-7731-B needs a new seal each spring.": "QX-7731-B",
 }
 
