@@ -6,17 +6,22 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
+from pydantic import ConfigDict, TypeAdapter
+
 if TYPE_CHECKING:
     from embedding_assets.postgres.search import NeighbouringChunk
     from embedding_assets.retrieval import Answer, SearchResult
+
+_ANYTHING: Final = TypeAdapter[Any](Any, config=ConfigDict(ser_json_inf_nan="null"))
 
 MOST_TEXT_CHARACTERS: Final = 8_000
 """Of a chunk, for an agent."""
 
 
-def as_document(answer: Answer) -> dict[str, Any]:
-    """An answer as JSON has it: every field of every result."""
-    return asdict(answer)
+def as_document(record: Answer | NeighbouringChunk) -> dict[str, Any]:
+    """A record as JSON has it: every field, those of its parts included."""
+    document: dict[str, Any] = _ANYTHING.dump_python(asdict(record), mode="json")
+    return document
 
 
 def as_text(answer: Answer) -> str:

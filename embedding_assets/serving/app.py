@@ -8,7 +8,6 @@ from contextlib import asynccontextmanager
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
-from pydantic_core import to_json
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
@@ -89,7 +88,7 @@ class _Handlers:
         else:
             question = asked_in_address(request.query_params.multi_items())
         answer = await self._service.ask(question)
-        return Response(to_json(as_document(answer), inf_nan_mode="null"), media_type="application/json")
+        return JSONResponse(as_document(answer))
 
     async def health(self, _: Request) -> Response:
         readiness = await asyncio.to_thread(self._service.backend.readiness)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -11,7 +10,6 @@ from mcp.server.mcpserver.exceptions import ToolError
 from mcp.server.transport_security import TransportSecuritySettings
 from mcp.types import CallToolResult, TextContent, ToolAnnotations
 from pydantic import Field
-from pydantic_core import to_jsonable_python
 
 from embedding_assets.retrieval import SearchMode
 from embedding_assets.retrieval.question import MOST_CONTEXT
@@ -106,7 +104,7 @@ def make_tools(service: Service) -> MCPServer:
             found = await service.neighbours(chunk, most)
         except Exception as error:  # noqa: BLE001 (as above)
             raise ToolError(problem_of(error).detail) from None
-        return _result(neighbours_as_text(found), {"neighbours": [asdict(one) for one in found]})
+        return _result(neighbours_as_text(found), {"neighbours": [as_document(one) for one in found]})
 
     _add(server, search, "Search the documents", _SEARCH)
     _add(server, neighbours, "Read on beside a passage", _NEIGHBOURS)
@@ -134,5 +132,4 @@ def _add(server: MCPServer, tool: Callable[..., Any], title: str, description: s
 
 def _result(text: str, document: dict[str, Any]) -> CallToolResult:
     """As text for the agent, and as data for a program."""
-    data: Any = to_jsonable_python(document, inf_nan_mode="null")
-    return CallToolResult(content=[TextContent(type="text", text=text)], structured_content=data)
+    return CallToolResult(content=[TextContent(type="text", text=text)], structured_content=document)

@@ -27,6 +27,7 @@ async def test_what_waits_and_what_failed(settings: Settings, database: Database
     )
     insert_chunks(database, ["newer"])
     beside.execute("UPDATE knowledge_base SET pending_since = now() - interval '2 hours' WHERE chunk_text = 'newer'")
+    beside.execute("UPDATE embedding_spaces SET created_at = now() - interval '3 hours'")
     metrics = Metrics(lambda: gather_overview(database, settings), 60)
     found = values((await metrics.scrape())[0])
     label = f'{{space="{column.space.name}"}}'
