@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from embedding_assets.pipeline.run import RunOutcome, embed_pending
     from embedding_assets.planning import PrefixRange
     from embedding_assets.providers.base import EmbeddedBatch, EmbeddingProvider
-    from embedding_assets.retrieval import Answer, Question, Searcher, SearchResult, search
+    from embedding_assets.retrieval import Answer, Question, Searcher, SearchResult, search, search_async
     from embedding_assets.service import EmbeddingService
     from embedding_assets.spaces import EmbeddedVector, EmbeddedVectors, SpaceColumn, VectorSpace
 
@@ -54,7 +54,7 @@ _HOMES = {
         "pipeline.run": "RunOutcome embed_pending",
         "planning": "PrefixRange",
         "providers.base": "EmbeddedBatch EmbeddingProvider",
-        "retrieval": "Answer Question SearchResult Searcher search",
+        "retrieval": "Answer Question SearchResult Searcher search search_async",
         "service": "EmbeddingService",
         "spaces": "EmbeddedVector EmbeddedVectors SpaceColumn VectorSpace",
     }.items()
@@ -105,6 +105,7 @@ __all__ = [
     "embed_pending",
     "get_settings",
     "search",
+    "search_async",
 ]
 
 

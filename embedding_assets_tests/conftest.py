@@ -111,6 +111,8 @@ def database_url(server_url: str, template: str) -> Iterator[str]:
     name = f"test_{uuid.uuid4().hex}"
     _execute(server_url, f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY FILE_COPY")
     yield normalize_url(make_conninfo(server_url, dbname=name))
+    if "embedding_assets.retrieval" in sys.modules:
+        sys.modules["embedding_assets.retrieval"].close_searchers()
     _execute(server_url, f"DROP DATABASE {name} WITH (FORCE)")
 
 

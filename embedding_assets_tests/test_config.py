@@ -165,7 +165,6 @@ def test_every_setting_has_bounds_to_test_or_is_free():
         f"EMBEDDING_OPENAI_{name}"
         for name in (
             "API_KEY",
-            "SERVE_KEY",
             "BASE_URL",
             "ORGANIZATION",
             "PROJECT",
@@ -180,6 +179,7 @@ def test_every_setting_has_bounds_to_test_or_is_free():
         f"EMBEDDING_{name}"
         for name in (
             "ALERT_WEBHOOK_URL",
+            "SERVE_KEY",
             "DATABASE_URL",
             "DATABASE_PASSWORD_COMMAND",
             "DATABASE_PASSWORD_FILE",

@@ -43,8 +43,8 @@ def adopt(
 ) -> None:
     """Embed a table of yours as it is: see what that takes, then do it with --yes.
 
-    The table gets one column of vectors, two indexes and a trigger; everything else is kept in a schema apart. Lists of
-    columns are separated by commas. On a terminal it asks for what is not said.
+    The table gets one column of vectors, three indexes and a trigger; everything else is kept in a schema apart. Lists
+    of columns are separated by commas. On a terminal it asks for what is not said.
     """
     from embedding_assets.postgres.adopting import adopt as adopt_table
     from embedding_assets.postgres.adopting import plan_adoption

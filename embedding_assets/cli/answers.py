@@ -70,7 +70,7 @@ class _Result:
 
     def _head(self) -> Text:
         result = self._result
-        score = "  –  " if result.score is None else f"{result.score:.3f}"
+        score = "  -  " if result.score is None else f"{result.score:.3f}"
         place = result.context_header or result.title
         details = [
             *([result.space] if self._names_space and result.space else []),

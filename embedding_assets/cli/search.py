@@ -30,7 +30,8 @@ def search(  # noqa: PLR0917 (options, each with a name)
         bool, typer.Option("--rerank", help="Let a cross-encoder order the first answers (EMBEDDING_RERANK_…).")
     ] = False,
     space: Annotated[
-        str | None, typer.Option(help="Ask in this vector space, or one whose name begins so. Default: that which serves.")
+        str | None,
+        typer.Option(help="Ask in this vector space, or one whose name begins so. Default: that which serves."),
     ] = None,
     as_json: Json = False,
 ) -> None:

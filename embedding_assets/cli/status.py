@@ -52,6 +52,7 @@ def health(
     from embedding_assets.health.judge import judge_everything
     from embedding_assets.postgres.chunks import has_chunks
     from embedding_assets.postgres.index.lifecycle import build_indexes
+    from embedding_assets.postgres.index.searching import build_for_searches
     from embedding_assets.providers.space_selection import select_for_run
     from embedding_assets.reporting.status_page import verdict_table
 
@@ -61,6 +62,7 @@ def health(
         column = select_for_run(settings, database).column
         with progress.spinner(err, "building and measuring", quiet=as_json or not err.is_terminal):
             reports = build_indexes(database, column, settings.index, remeasure=anew)
+            build_for_searches(database, settings.index, settings.search.language)
             verdicts = judge_everything(database, column, settings)
         if not as_json:
             for report in reports:

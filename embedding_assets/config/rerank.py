@@ -23,12 +23,13 @@ class RerankConfig(EnvironmentSettings):
     )
     revision: str | None = Field(None, description="Commit of the cross-encoder's repository. Unset: `main`.")
     url: str | None = Field(
-        None, description="Server with `/rerank`, e.g. `http://localhost:8080` or `https://api.cohere.com/v2`. Unset: none."
+        None,
+        description="Server with `/rerank`, e.g. `http://localhost:8080` or `https://api.cohere.com/v2`. Unset: none.",
     )
     api: Literal["tei", "cohere"] | None = Field(
         None,
-        description="Fields of its requests: `tei` has `texts`, `cohere` has `model` and `documents`, as Jina and vLLM do. "
-        "Unset: `cohere` where a model is named.",
+        description="Fields of its requests: `tei` has `texts`, `cohere` has `model` and `documents`, as Jina and vLLM "
+        "have. Unset: `cohere` where a model is named.",
     )
     api_key: SecretStr | None = Field(None, description="Its key. Unset: none.")
     allow_http: bool = Field(

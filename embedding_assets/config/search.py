@@ -26,6 +26,6 @@ class SearchConfig(EnvironmentSettings):
     )
     mode: SearchMode = Field(
         "hybrid",
-        description="What searches rank by where they do not say: vectors and words together, `vector` alone, or `text` "
-        "(the words alone).",
+        description="What searches rank by where they do not say: vectors and words together, `vector` alone, or "
+        "`text` (the words alone).",
     )

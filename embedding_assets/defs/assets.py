@@ -25,6 +25,7 @@ from embedding_assets.postgres.backlog import Backlog, count_backlog
 from embedding_assets.postgres.chunks import has_chunks
 from embedding_assets.postgres.connection import Database
 from embedding_assets.postgres.index.lifecycle import build_indexes, plan_load
+from embedding_assets.postgres.index.searching import build_for_searches
 from embedding_assets.postgres.prefixes import count_pending_by_prefix
 from embedding_assets.postgres.runs import list_runs
 from embedding_assets.postgres.samples import sample_sources
@@ -171,6 +172,7 @@ def pgvector_index_health(
         # Alone it was asked for, but by the automation; after every small load it would take longer than the load.
         written = total_written(context)
         reports = build_indexes(database, column, settings.index, remeasure=written is None, written=written)
+        build_for_searches(database, settings.index, settings.search.language)
         if count_backlog(database, column, written=written).estimated:
             # The pictures would read some thousand vectors to show what they showed last night.
             return MaterializeResult(metadata=indexes_metadata(reports))

@@ -54,6 +54,8 @@ class CrossEncoder:
             ModelUnavailableError: its files cannot be had, or not be used.
             ProviderError: it fails on these texts.
         """
+        if not texts:
+            return []
         with self._lock:
             if self._model is None:
                 self._model = self._load()
@@ -68,7 +70,9 @@ class CrossEncoder:
                 ) from error
         scores = [float(score) for score in found]
         if not all(map(math.isfinite, scores)):
-            raise ProviderError(f"cross-encoder {self._name} makes numbers that are not finite; choose another {_SETTING}")
+            raise ProviderError(
+                f"cross-encoder {self._name} makes numbers that are not finite; choose another {_SETTING}"
+            )
         return scores
 
     def _load(self) -> Model:
@@ -83,7 +87,7 @@ class CrossEncoder:
         options: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
         try:
             with checked_loading(self._name, setting=_SETTING):
-                model = Model(str(path), device=device, model_kwargs={"use_safetensors": True}, **options)
+                model: Model = Model(str(path), device=device, model_kwargs={"use_safetensors": True}, **options)
         except ModelUnavailableError:
             raise
         except Exception as error:
@@ -129,6 +133,6 @@ def _from_cache(name: str, revision: str | None) -> Path:
     except FileNotFoundError:
         at = f" --revision {revision}" if revision else ""
         raise ModelUnavailableError(
-            f"cross-encoder {name} is not cached; fetch it with `hf download {name}{at}`, or set {_SETTING} to a folder "
-            "with the model"
+            f"cross-encoder {name} is not cached; fetch it with `hf download {name}{at}`, or set {_SETTING} to a "
+            "folder with the model"
         ) from None

@@ -20,8 +20,10 @@ from embedding_assets.postgres.bootstrap import open_database
 from embedding_assets.postgres.catalog import ensure_pending_index
 from embedding_assets.postgres.chunks import has_chunks
 from embedding_assets.postgres.index.lifecycle import build_missing, drop_before_load
+from embedding_assets.postgres.index.searching import build_for_searches
 from embedding_assets.postgres.interruption import within
 from embedding_assets.postgres.locks import announced, hold_alone, is_loading
+from embedding_assets.postgres.search_indexes import check_language
 from embedding_assets.providers.space_selection import Selection, select_for_run
 
 if TYPE_CHECKING:
@@ -131,6 +133,8 @@ def embed_pending(
             stack.enter_context(announced(database, run_id))
         selection = selection or select_for_run(settings, database, provider)
         column = selection.column
+        if build_index != "never":
+            check_language(database, settings.search.language)  # rather than when all is embedded
         due = due_in_range(database, column, buckets)
         # Not before there is something to write: a model that cannot be loaded must not cost an index.
         before_writing = partial(drop_before_load, database, column, loading=due) if defer_index else None
@@ -156,6 +160,7 @@ def embed_pending(
         if build_index == "always" and not stats.busy_prefixes and has_chunks(database):
             written = stats.embedded + (stats.fallback.embedded if stats.fallback else 0)
             index_seconds = build_missing(database, column, settings.index, written=written)
+            build_for_searches(database, settings.index, settings.search.language)
         elif build_index == "never" and not stats.busy_prefixes:
             # Without it whatever looks for due chunks reads the table; the vector index alone is not wanted.
             ensure_pending_index(database, column)
@@ -166,6 +171,7 @@ def _build_what_is_there(database: Database, column: SpaceColumn, settings: Sett
     try:
         if not is_loading(database, column.space.name):
             build_missing(database, column, settings.index)
+            build_for_searches(database, settings.index, settings.search.language)
     except DatabaseError as error:
         # What ended the run is the news.
         logger.warning("no index until the next run: %s", error)

@@ -17,6 +17,7 @@ from embedding_assets.postgres.inspection import look_at, plan_table
 from embedding_assets.postgres.locks import TABLE_LOCK, PrefixLocks, hold
 from embedding_assets.postgres.lookup import ADOPTED_TABLE, VERSION_TABLE, list_adopted, locate
 from embedding_assets.postgres.schema import RECORDS, create_records, watch_texts
+from embedding_assets.postgres.search_indexes import drop_search_indexes, word_indexes
 from embedding_assets.postgres.spaces import list_spaces, settle_columns
 from embedding_assets.postgres.table import Table, as_json, quoted
 from embedding_assets.postgres.trigger import drop_trigger, function_statement, trigger_statements, watched_tables
@@ -127,11 +128,16 @@ def plan_undoing(database: Database, relation: str) -> tuple[Table, tuple[Step, 
             drop = f"ALTER TABLE {table} DROP COLUMN {quoted([column.name])}, with its indexes"
             steps.append(Step(drop, "ACCESS EXCLUSIVE", "everything"))
             continue
-        how, lock, blocks = "DROP INDEX CONCURRENTLY", "SHARE UPDATE EXCLUSIVE", "nothing"
-        if table.is_partitioned:
-            how, lock, blocks = "DROP INDEX", "ACCESS EXCLUSIVE", "everything"
-        steps += [Step(f"{how} {quoted([name])}", lock, blocks) for name in _own_indexes(table, column)]
+        steps += [_dropping(table, name) for name in _own_indexes(table, column)]
+    steps += [_dropping(table, name) for name in database.run(lambda connection: word_indexes(connection, table))]
     return table, (*steps, Step(f"DROP TABLE {table.records}.… and DROP SCHEMA {table.records}, if that is then empty"))
+
+
+def _dropping(table: Table, name: str) -> Step:
+    """The step that drops an index."""
+    if table.is_partitioned:
+        return Step(f"DROP INDEX {quoted([name])}", "ACCESS EXCLUSIVE", "everything")
+    return Step(f"DROP INDEX CONCURRENTLY {quoted([name])}", "SHARE UPDATE EXCLUSIVE")
 
 
 def undo_adoption(database: Database, relation: str) -> Table:
@@ -179,6 +185,7 @@ def _clear_table(database: Database, connection: Connection, table: Table) -> No
         if table.has_found(column.name):
             for index in _own_indexes(table, column):
                 drop_index(connection, table, index)
+    drop_search_indexes(connection, table)
 
 
 def _own_indexes(table: Table, column: SpaceColumn) -> list[str]:
@@ -243,6 +250,10 @@ def _plan(connection: Connection, config: TableConfig) -> Adoption:
             ),
             Step(
                 f"VACUUM {table}; CREATE INDEX {concurrently} … USING hnsw ({quoted([table.vectors])} …)",
+                "SHARE UPDATE EXCLUSIVE",
+            ),
+            Step(
+                f"CREATE INDEX {concurrently} … ON {table} USING gin (to_tsvector(…, {quoted(sorted(table.names))}))",
                 "SHARE UPDATE EXCLUSIVE",
             ),
         ),

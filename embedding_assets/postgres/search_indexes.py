@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -169,7 +169,9 @@ def check_language(database: Database, language: str) -> None:
     database.run(lambda connection: find_word_index(connection, database.table, language))
 
 
-def build_search_indexes(database: Database, language: str, settings: Mapping[str, str] | None = None) -> bool:
+def build_search_indexes(
+    database: Database, language: str, settings_of: Callable[[Connection], Mapping[str, str]] = lambda _: {}
+) -> bool:
     """Build the indexes for words and filters that are missing, CONCURRENTLY; drop those of another language.
 
     Searches get by without them, so that a build which fails, or that the role may not do, is logged and no more.
@@ -177,7 +179,7 @@ def build_search_indexes(database: Database, language: str, settings: Mapping[st
     Args:
         database: where.
         language: text search configuration.
-        settings: server parameters for the build, e.g. ``maintenance_work_mem``.
+        settings_of: server parameters for the build, e.g. ``maintenance_work_mem``.
 
     Returns:
         Whether anything was built.
@@ -192,8 +194,9 @@ def build_search_indexes(database: Database, language: str, settings: Mapping[st
     try:
         with database.session() as connection, hold(connection, TABLE_LOCK):
             missing = _missing(connection, table, language)
+            settings = settings_of(connection) if missing else {}
             for name, definition in missing.items():
-                create_index(connection, table, name, definition, settings or {})
+                create_index(connection, table, name, definition, settings)
                 _leave_out_of_statistics(connection, table, name)
             for name in _outdated(connection, table, find_word_index(connection, table, language)):
                 drop_index(connection, table, name)

@@ -1,7 +1,7 @@
 """The provider that stands in while the configured one is down, and its space.
 
 Vectors of two models are never mixed: a run goes on in the fallback's space (``pipeline/generator.py``), calls from
-Python say in which space they were answered (``service.py``), and a search asks both (``retrieval.py``).
+Python say in which space they were answered (``service.py``), and a search compares in one (``retrieval/sides.py``).
 """
 
 from __future__ import annotations

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 FEWEST_AT_RANDOM: Final = 30
 """Chunks picked at random whose scores say something."""
 
+_NO_SNIPPET: Final = Snippet("")
+
 
 @dataclass(frozen=True, slots=True)
 class Place:
@@ -80,7 +82,7 @@ class SearchResult:
     text_rank: int | None = None
     holds_all_words: bool = False
     rerank_score: float | None = None
-    snippet: Snippet = Snippet("")
+    snippet: Snippet = _NO_SNIPPET
     other_places: tuple[Place, ...] = ()
     context: tuple[Neighbour, ...] = ()
 
@@ -106,7 +108,7 @@ class RandomScores:
 
     @property
     def hardly_nearer(self) -> float:
-        """A score that next to none of all chunks has without being about the question: three spreads above the mean."""
+        """A score that next to no chunk has that is not about the question: three spreads above the mean."""
         return self.mean + 3 * self.spread
 
 

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+from embedding_assets.postgres.search.statement import RANK_CONSTANT
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from embedding_assets.postgres.search import FoundChunk
     from embedding_assets.spaces import Similarity
-
-RANK_CONSTANT: Final = 60
-"""k of reciprocal rank fusion (Cormack, Clarke and Büttcher, SIGIR 2009): how little the first ranks stand out."""
 
 
 def distance(one: NDArray[np.float32], other: NDArray[np.float32], similarity: Similarity) -> float:
@@ -46,21 +45,26 @@ def with_others(
         is_complete: whether the search has found all that there is.
     """
     by_words = {chunk.chunk_hash: chunk for chunk in found if chunk.distance is None}
-    leg = sorted((chunk for chunk in found if chunk.vector_rank is not None), key=lambda chunk: chunk.vector_rank or 0)
-    known = {chunk.chunk_hash for chunk in leg}
+    compared = {chunk.chunk_hash for chunk in found if chunk.distance is not None}
+    leg = sorted((chunk for chunk in found if chunk.vector_rank is not None), key=_rank)
+    last = _rank(leg[-1]) if leg else 0
     entering: list[FoundChunk] = []
     for other in sorted(others, key=lambda chunk: (chunk.distance, chunk.chunk_hash)):
-        if other.chunk_hash in known:  # embedded in between
+        if other.chunk_hash in compared:  # embedded in between
             continue
         farther = next((chunk for chunk in leg if _of(chunk) > _of(other)), None)
-        if farther is None and not is_complete:
+        if farther is None and leg and not is_complete:
             continue
-        behind = farther.vector_rank if farther is not None else leg[-1].vector_rank + 1 if leg else 1  # type: ignore[operator]
+        rank = last + 1 if farther is None else _rank(farther)
         named = by_words.get(other.chunk_hash, other)
-        entering.append(replace(named, distance=other.distance, vector_rank=(behind or 1) + len(entering)))
-    if not entering:
-        return tuple(found)
-    return _in_one_order(found, entering)
+        entering.append(replace(named, distance=other.distance, vector_rank=rank + len(entering)))
+    return _in_one_order([_scored(chunk, others) for chunk in found], entering)
+
+
+def _scored(chunk: FoundChunk, others: Sequence[FoundChunk]) -> FoundChunk:
+    """A chunk that was found by its words, with its distance if that is known."""
+    same = next((other for other in others if other.chunk_hash == chunk.chunk_hash), None)
+    return chunk if same is None or chunk.distance is not None else replace(chunk, distance=same.distance)
 
 
 def _in_one_order(found: Sequence[FoundChunk], entering: Sequence[FoundChunk]) -> tuple[FoundChunk, ...]:
@@ -78,6 +82,10 @@ def _in_one_order(found: Sequence[FoundChunk], entering: Sequence[FoundChunk]) -
         at = next((at for at, chunk in enumerate(order) if _fused(chunk) < _fused(other)), len(order))
         order.insert(at, other)
     return tuple(order)
+
+
+def _rank(chunk: FoundChunk) -> int:
+    return chunk.vector_rank or 0
 
 
 def _of(chunk: FoundChunk) -> float:

@@ -10,9 +10,9 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 from embedding_assets.config import SearchMode, Settings, get_settings
-from embedding_assets.postgres.conditions import conditions_of
+from embedding_assets.postgres.conditions import Where, conditions_of
 from embedding_assets.retrieval.question import Question
-from embedding_assets.retrieval.searcher import Searcher, Where
+from embedding_assets.retrieval.searcher import Searcher
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -56,8 +56,8 @@ def search(
         query: a question in plain words, or an identifier.
         k: how many, 1 to 1,000.
         mode: by what the chunks are ranked: ``hybrid``, ``vector`` or ``text``; default: as configured.
-        where: only chunks of which this holds: fields of their metadata that must be equal to a value, or conditions
-            such as ``"price<10"``, all of which must hold.
+        where: only chunks of which this holds: fields of their metadata that must be equal to a value, or to one of
+            several, or conditions such as ``"price<10"``, all of which must hold.
         min_score: least similarity; chunks that hold every word of the query need not have it.
         context: neighbours within the document to show on either side of a chunk.
         rerank: whether the configured reranker puts the first chunks in order.
@@ -102,7 +102,9 @@ async def search_async(
     """
     question = Question(query, k, mode, conditions_of(where), min_score, context, rerank, space, ef_search)
     # Opening it may take seconds: a server is started, or waited for.
-    searcher = _find(settings) or await asyncio.to_thread(_keep, settings)
+    searcher = _find(settings)
+    if searcher is None:
+        searcher = await asyncio.to_thread(_keep, settings)
     return await searcher.ask_async(question)
 
 
@@ -143,7 +145,7 @@ def _keep(settings: Settings | None) -> Searcher:
             _kept[:] = [*_kept[len(dropped) :], opened]
     for searcher in dropped:
         searcher.close()
-    return known or opened
+    return known if known is not None else opened
 
 
 def _are_same(one: Settings, other: Settings) -> bool:

@@ -159,4 +159,3 @@ class Known:
                     self.settings, column, self.database, self._provider
                 ).open_provider()
             return self._opened[column]
-

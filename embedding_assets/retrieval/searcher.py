@@ -6,18 +6,17 @@ import asyncio
 import os
 import threading
 import weakref
-from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from contextvars import copy_context
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Final, Self
 
 from embedding_assets.config import SearchMode, Settings, get_settings
 from embedding_assets.errors import ConfigurationError, DatabaseError, DatabaseUnavailableError
 from embedding_assets.logs import correlate
 from embedding_assets.postgres.bootstrap import open_database
-from embedding_assets.postgres.conditions import Condition, conditions_of
+from embedding_assets.postgres.conditions import Where, conditions_of
 from embedding_assets.retrieval.answering import Answering
 from embedding_assets.retrieval.known import Known
 from embedding_assets.retrieval.question import Question
@@ -29,8 +28,6 @@ if TYPE_CHECKING:
 
 _PATIENCE_SECONDS: Final = 5.0
 """Longest time that a question waits for an API that is down, or has no room within its limits."""
-
-Where = Mapping[str, Any] | Sequence[Condition | str]
 
 
 class Searcher:
@@ -57,7 +54,9 @@ class Searcher:
         self._stack = ExitStack()
         self.database = database or self._stack.enter_context(open_database(self.settings, reading=True))
         self._known = Known(self.settings.with_patience(_PATIENCE_SECONDS), self.database, provider)
-        self._renew()
+        self._lock = threading.Lock()
+        self._places = threading.BoundedSemaphore(self.settings.database.pool_size)
+        self._threads: ThreadPoolExecutor | None = None
         _searchers.add(self)
 
     def __enter__(self) -> Self:
@@ -145,10 +144,10 @@ class Searcher:
             return self._threads
 
     def _renew(self) -> None:
-        """At first, and in a forked process: its threads are none of the parent's."""
+        """In a forked process: its threads are none of the parent's."""
         self._lock = threading.Lock()
         self._places = threading.BoundedSemaphore(self.settings.database.pool_size)
-        self._threads: ThreadPoolExecutor | None = None
+        self._threads = None
         self._known.renew()
 
 

@@ -7,13 +7,11 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 from embedding_assets.errors import (
-    ConfigurationError,
     EmbeddingAssetsError,
     ModelUnavailableError,
     ProviderError,
     ProviderUnavailableError,
     RateLimitExceededError,
-    RowRefusedError,
 )
 from embedding_assets.formatting import counted
 from embedding_assets.models import embedded_text
@@ -33,6 +31,9 @@ logger = logging.getLogger(__name__)
 
 _MOST_BESIDE: Final = 20
 """Chunks of the fallback's space that are embedded for one question."""
+
+_FEWEST_BESIDE: Final = 100
+"""Chunks that are asked for where some of the fallback's may be among those found by words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +105,9 @@ class Sides:
             ConfigurationError: a condition does not fit its column.
         """
         words = None if self.mode == "vector" else self.question.plain_text
+        if asked.beside and words is not None:
+            # What has no vector yet stands far behind by its words alone, but may be the first with its distance.
+            limit = max(limit, _FEWEST_BESIDE)
         found = self._find(asked.column, asked.vector, words, limit)
         is_complete = len(found.chunks) < limit
         return Portion(with_others(found.chunks, asked.beside, is_complete=is_complete), is_complete, found.notes)
@@ -140,9 +144,7 @@ class Sides:
             logger.info(note, extra={"space": fallback.space.name})
             return replace(asked, notes=(*asked.notes, note))
         beside = tuple(
-            replace(
-                nearest[at], distance=distance(vector, other, column.similarity), vector_rank=None, text_rank=None
-            )
+            replace(nearest[at], distance=distance(vector, other, column.similarity), vector_rank=None, text_rank=None)
             for at, other in vectors.items()
         )
         return replace(asked, beside=beside)
@@ -157,8 +159,8 @@ class Sides:
         left_out = self.known.only_in(serving, fallback)
         found = "leaves {} out" if self.mode == "vector" else "leaves {} to be found by their words alone"
         note = (
-            f"{serving.space.provider} does not answer: asked in the fallback's space {fallback.space.name} alone, which "
-            f"{found.format(counted(left_out, 'chunk'))}"
+            f"{serving.space.provider} does not answer: asked in the fallback's space {fallback.space.name} alone, "
+            f"which {found.format(counted(left_out, 'chunk'))}"
         )
         logger.info(note, extra={"space": fallback.space.name, "left_out": left_out})
         return replace(asked, other=serving, notes=(*asked.notes, note))
@@ -176,18 +178,14 @@ class Sides:
         index = settings.index
         if self.question.ef_search is not None:
             index = index.model_copy(update={"ef_search": self.question.ef_search})
-        try:
-            return find_chunks(
-                self.known.database,
-                column=column,
-                vector=vector,
-                words=words,
-                limit=limit,
-                where=self.question.where,
-                index=index,
-                language=settings.search.language,
-                missing_in=missing_in,
-            )
-        except RowRefusedError as error:
-            # Nothing is written: it can only be a value of a condition.
-            raise ConfigurationError(f"--where: a value does not fit its column: {error}") from None
+        return find_chunks(
+            self.known.database,
+            column=column,
+            vector=vector,
+            words=words,
+            limit=limit,
+            where=self.question.where,
+            index=index,
+            language=settings.search.language,
+            missing_in=missing_in,
+        )

@@ -19,11 +19,15 @@ _MOST_WORDS: Final = 64
 _LEAST_STEM: Final = 4
 """Letters in which two forms of a word agree at least."""
 
-_STOP_WORDS: Final = frozenset(
-    "a an and any are as at be but by can could did do does for from had has have how i if in into is it its me my no "
-    "not of on or our should so than that the their them then there these they this those to us was we were what when "
-    "where which who why will with would you your".split()
-)
+# fmt: off
+_STOP_WORDS: Final = frozenset({
+    "a", "an", "and", "any", "are", "as", "at", "be", "but", "by", "can", "could", "did", "do", "does", "for",
+    "from", "had", "has", "have", "how", "i", "if", "in", "into", "is", "it", "its", "me", "my", "no", "not", "of",
+    "on", "or", "our", "should", "so", "than", "that", "the", "their", "them", "then", "there", "these", "they",
+    "this", "those", "to", "us", "was", "we", "were", "what", "when", "where", "which", "who", "why", "will", "with",
+    "would", "you", "your",
+})
+# fmt: on
 """English words that say nothing of what a text is about; marked only where a question has no other."""
 
 

@@ -37,8 +37,8 @@ def test_two_commands_and_a_search(run: Run, beside: psycopg.Connection, monkeyp
     code, out, _ = run("embed", "--json")
     assert (code, json.loads(out)["embedded"]) == (0, 7)
     code, out, _ = run("search", "body 3", "--where", "lang=de", "--where", "price>1", "--json")
-    assert json.loads(out)[0]["metadata"]["id"] == 3
-    assert {result["metadata"]["lang"] for result in json.loads(out)} == {"de"}
+    assert json.loads(out)["results"][0]["metadata"]["id"] == 3
+    assert {result["metadata"]["lang"] for result in json.loads(out)["results"]} == {"de"}
     code, out, _ = run("status")
     assert code == 0
     assert "7 chunks in public.notes" in out

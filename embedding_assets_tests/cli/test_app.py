@@ -85,8 +85,8 @@ def test_from_documents_to_answers(run, settings, documents):
     assert "A mutex keeps two threads" in out
 
     _, out, _ = run("search", "anything", "--where", "kind=sport", "--json")
-    assert [result["text"] for result in json.loads(out)] == ["Sailing boats need wind."]
-    assert run("search", "anything", "--where", "kind=none")[1] == "Nothing matches.\n"
+    assert [result["text"] for result in json.loads(out)["results"]] == ["Sailing boats need wind."]
+    assert run("search", "anything", "--where", "kind=none")[1].startswith("Nothing matches.\n")
 
     _, out, _ = run("load", documents)
     assert out == "Loaded 3 documents (3 unchanged), 0 chunks added, 0 removed.\n"
@@ -119,7 +119,7 @@ def test_everything_that_reports_does_so_for_programs(run, settings, documents):
     assert json.loads(run("estimate", "--json")[1])["chunks"] == 4
     code, out, err = run("embed", "--json")
     assert (code, json.loads(out)["embedded"], err) == (0, 4, "")
-    assert {"text", "score", "source", "chunk_hash"} <= set(json.loads(run("search", "x", "--json")[1])[0])
+    assert {"text", "score", "source", "chunk_hash"} <= set(json.loads(run("search", "x", "--json")[1])["results"][0])
     assert json.loads(run("failures", "--json")[1]) == []
     assert json.loads(run("failures", "--retry", "--json")[1]) == {"retried": 0}
 

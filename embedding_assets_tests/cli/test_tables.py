@@ -18,7 +18,6 @@ from embedding_assets.postgres.catalog import IndexState
 from embedding_assets.postgres.failures import Failure
 from embedding_assets.postgres.usage.ledger import CostRow, Spending
 from embedding_assets.reporting.status_page import verdict_table
-from embedding_assets.retrieval import SearchResult
 from embedding_assets.spaces import SpaceColumn, VectorSpace
 
 NOW = datetime(2030, 1, 2, 3, 4, tzinfo=UTC)
@@ -235,24 +234,6 @@ def test_limits_in_dollars():
     today, month, _ = console.file.getvalue().splitlines()
     assert "\x1b[33m━" in today, "from the alert on"
     assert "\x1b[31m━" in month
-
-
-def test_answers():
-    long = SearchResult("h", 0.5, "docs/[b].md", "Title", "", "word " * 200, {}, "space")
-    short = SearchResult("h", 0.75, "s", "T", "Head > [bold]", "text", {}, "space")
-
-    text = shown(tables.results_view([short, long]))
-
-    assert "0.750  Head > [bold]  s" in text
-    assert "0.500  Title  docs/[b].md" in text
-    assert text.rstrip().endswith("…")
-    assert len(text) < 700
-    assert "(space)" not in text
-
-    other = dataclasses.replace(short, space="another")
-    text = shown(tables.results_view([long, other]))
-    assert "0.500  Title  docs/[b].md  (space)" in text
-    assert "0.750  Head > [bold]  s  (another)" in text, "their scores cannot be compared"
 
 
 def test_failures():

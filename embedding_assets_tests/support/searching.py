@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from embedding_assets.postgres.search import find_chunks
+from embedding_assets.postgres.search import FoundChunk, find_chunks
 
 
 def nearest_chunks(database, column, vector, *, k, where, index, missing_in=None) -> list[tuple[Any, ...]]:
@@ -14,3 +14,12 @@ def nearest_chunks(database, column, vector, *, k, where, index, missing_in=None
         (chunk.chunk_hash, chunk.source, chunk.text, chunk.header, chunk.metadata, chunk.distance)
         for chunk in found.chunks
     ]
+
+
+def found_chunk(chunk_hash: str, **fields: object) -> FoundChunk:
+    """A chunk as a search finds it, of which only what is given is known."""
+    unknown = {
+        "key": {"chunk_hash": chunk_hash}, "source": "", "text": "", "header": "", "metadata": {}, "distance": None,
+        "vector_rank": None, "text_rank": None, "holds_all_words": False,
+    }  # fmt: skip
+    return FoundChunk(chunk_hash, **{**unknown, **fields})

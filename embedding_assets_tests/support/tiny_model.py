@@ -39,3 +39,23 @@ def save_tiny_model(
     model = SentenceTransformer(modules=modules, prompts=prompts or {}, similarity_fn_name=similarity, device="cpu")
     model.save(str(folder), create_model_card=False)
     return folder
+
+
+def save_tiny_cross_encoder(folder: Path, *, labels: int = 1) -> Path:
+    """A cross-encoder over the same letters, whose weights are random too."""
+    import torch
+    from sentence_transformers import CrossEncoder
+    from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
+
+    save_tiny_model(folder.with_name(f"{folder.name}-letters"))
+    base = folder.with_name(f"{folder.name}-base")
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(folder.with_name(f"{folder.name}-letters-transformer"))
+    tokenizer.save_pretrained(base)
+    torch.manual_seed(7)
+    sizes = {"hidden_size": DIMENSIONS, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2}
+    config = BertConfig(
+        vocab_size=len(tokenizer), max_position_embeddings=POSITIONS, num_labels=labels, initializer_range=1.0, **sizes
+    )
+    BertForSequenceClassification(config).save_pretrained(base)
+    CrossEncoder(str(base), device="cpu", local_files_only=True).save_pretrained(str(folder), create_model_card=False)
+    return folder

@@ -141,7 +141,7 @@ class _Search:
         if facts.form is None or self.column is None:
             return False
         scope = scope_of(self.database.table, self.clauses, self.missing_in, facts, self.wanted)
-        if outcome.chosen is not None and outcome.chosen <= scope.few:
+        if outcome.passing is not None and outcome.passing <= scope.few:
             return False  # all of them were looked at
         return outcome.candidates < facts.form.fewest(self.limit)
 
@@ -159,10 +159,12 @@ class _Search:
             assert self.words is not None
             common = _common.of(self.database, facts) if statement.said.has_index else {}
             values |= statement.said.parameters(self.words, common)
-        _, [read], rows = self.database.read(
+        counting = [(statement.scope.counting, statement.scope.parameters)] if statement.scope.few else []
+        _, [read], *counted, rows = self.database.read(
             [
                 (set_for_transaction(statement.settings(self.wanted, self.index)), {}),
                 facts_query(self.language, table),
+                *counting,
                 (statement.sql, values),
             ]
         )
@@ -170,7 +172,7 @@ class _Search:
         if fresh is None:  # the configuration was dropped since
             fresh = read_facts(self.database, self.column, self.language)
         _facts.put(self.database, self.column, self.language, fresh)
-        return fresh, outcome_of(rows, table)
+        return fresh, outcome_of(rows, table, counted[0][0][0] if counted else None)
 
     def _statement(self, facts: Facts) -> Statement:
         scope = scope_of(self.database.table, self.clauses, self.missing_in, facts, self.wanted)

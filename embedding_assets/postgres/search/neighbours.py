@@ -50,7 +50,7 @@ def has_positions(database: Database) -> bool:
 
 
 def find_neighbours(database: Database, hashes: Sequence[str], most: int) -> list[NeighbouringChunk]:
-    """The chunks up to ``most`` places before and after each of these, in their order; found by the document's origin."""
+    """The chunks up to ``most`` places before and after each of these, in their order; found by their origin."""
     query = sql.SQL(_QUERY).format(relation=database.table.relation)
     parameters = {"hashes": list(hashes), "most": most}
     rows = database.run(lambda connection: connection.execute(query, parameters).fetchall())

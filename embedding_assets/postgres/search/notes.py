@@ -34,7 +34,7 @@ def note_on_words(facts: Facts, outcome: Outcome, splittable: int) -> str | None
     table = facts.words.table
     if not facts.words.columns:
         return f"words were not searched: no column of the text of {table} can have an index of words"
-    if facts.looks_up_words or facts.is_small or (outcome.chosen is not None and outcome.chosen <= splittable):
+    if facts.looks_up_words or facts.is_small or (outcome.passing is not None and outcome.passing <= splittable):
         return None if outcome.has_words else "the question has no word to search for, so that its words found nothing"
     if facts.is_guarded:
         return (

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from psycopg import sql
 
+from embedding_assets.postgres.samples import table_sample
+
 if TYPE_CHECKING:
     from embedding_assets.postgres.conditions import Clause
     from embedding_assets.postgres.search.facts import Facts
@@ -18,6 +20,14 @@ if TYPE_CHECKING:
 _FEWEST: Final = 500
 _MOST: Final = 5000
 """Rows whose exact distances are computed at most, about 10 µs each where vectors lie out of line."""
+
+_PASSING: Final = "embedding_assets.passing"
+"""Setting of a transaction: rows that pass the filter."""
+
+_SAMPLE_ROWS: Final = 500
+_LEAST_PASSING: Final = 10
+_SHARE: Final = 30
+"""Of rows at random: where more than ten and one in thirty of them pass a filter, it does not leave few."""
 
 SPLIT_ROWS: Final = 500
 """Texts that are split for a question rather than looked up in the index of words, about 0.1 ms each."""
@@ -72,16 +82,50 @@ class Scope:
         return sql.SQL("{} AND k.tableoid = {}.part").format(join, found) if self.table.is_partitioned else join
 
     @property
-    def chosen(self) -> sql.Composed:
-        """The rows that the filter leaves, if they are few, and how many there are: ``chosen`` and ``counted``."""
+    def counting(self) -> sql.Composed:
+        """A statement that notes how many rows the filter leaves, for the transaction, and returns that.
+
+        It is for the next statement to know before it is planned: PostgreSQL guesses badly how many documents have a
+        field, and would compute all distances of a filter that half of the rows pass. Such a one is known by some rows
+        at random; else the rows are counted, up to one more than a few.
+        """
         return sql.SQL("""
-            chosen AS MATERIALIZED (SELECT {place} FROM {source} WHERE {condition} LIMIT {limit}),
-            counted AS MATERIALIZED (SELECT count(*) AS rows FROM chosen),
-        """).format(place=self.place, source=self.source, condition=self.condition, limit=sql.Literal(self.few + 1))
+            WITH sampled AS (
+                SELECT count(*) AS rows, count(*) FILTER (WHERE {condition}) AS passing
+                FROM (SELECT * FROM {sample} LIMIT {sample_rows}) k
+            )
+            SELECT set_config({setting}, (
+                CASE WHEN (SELECT passing > {least} AND passing * {share} > rows FROM sampled) THEN {many}
+                ELSE (SELECT count(*) FROM (SELECT FROM {source} WHERE {condition} LIMIT {many}) passing) END
+            )::text, true)::integer
+        """).format(
+            condition=self.condition,
+            sample=table_sample(self.table, _SAMPLE_ROWS),
+            sample_rows=sql.Literal(_SAMPLE_ROWS),
+            setting=sql.Literal(_PASSING),
+            least=sql.Literal(_LEAST_PASSING),
+            share=sql.Literal(_SHARE),
+            many=sql.Literal(self.few + 1),
+            source=self.source,
+        )
+
+    @property
+    def chosen(self) -> sql.Composed:
+        """The rows that the filter leaves, if they are few: ``chosen``."""
+        return sql.SQL("chosen AS MATERIALIZED (SELECT {} FROM {} WHERE {} AND {}),").format(
+            self.place, self.source, self.are_few(self.few), self.condition
+        )
+
+    @property
+    def scanned(self) -> sql.Composed:
+        """``condition``, worded so that no index of the filter is used: it would find too many rows."""
+        return sql.SQL("({}) IS TRUE").format(self.condition)
 
     def are_few(self, most: int) -> sql.Composed:
-        """True if the filter leaves no more than so many rows."""
-        return sql.SQL("(SELECT rows <= {} FROM counted)").format(sql.Literal(min(most, self.few)))
+        """True if the filter leaves no more than so many rows, as ``counting`` has noted."""
+        return sql.SQL("current_setting({})::integer <= {}").format(
+            sql.Literal(_PASSING), sql.Literal(min(most, self.few))
+        )
 
     @property
     def is_chosen(self) -> sql.Composed:

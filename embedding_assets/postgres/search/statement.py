@@ -40,13 +40,14 @@ class Outcome:
 
     Attributes:
         chunks: best first.
-        chosen: rows that the filter leaves, where those were looked up first; counted no further than one too many.
+        passing: rows that the filter leaves, where those were to be looked up first; counted no further than one more
+            than a few.
         candidates: of the vector leg; 0 without one.
         has_words: whether the question has any word that is searched for.
     """
 
     chunks: tuple[FoundChunk, ...]
-    chosen: int | None
+    passing: int | None
     candidates: int
     has_words: bool
 
@@ -96,13 +97,12 @@ class Statement:
                            row_number() OVER (ORDER BY sum(1::float8 / ({constant} + rank)) DESC, hash) AS nth
                     FROM ({ranked}) AS ranked GROUP BY place, part, hash ORDER BY nth LIMIT %(limit)s
                 )
-                SELECT {chosen} AS chosen, {candidates} AS candidates, {has_words} AS has_words, shown.*
+                SELECT {candidates} AS candidates, {has_words} AS has_words, shown.*
                 FROM (SELECT) AS always LEFT JOIN (SELECT {outputs} FROM fused f {join}) AS shown ON true
                 ORDER BY {nth}
             """).format(
                 constant=sql.Literal(RANK_CONSTANT),
                 ranked=self._ranked,
-                chosen=sql.SQL("(SELECT rows FROM counted)" if self.scope.few else "NULL::bigint"),
                 candidates=sql.SQL("(SELECT coalesce(max(candidates), 0) FROM near)" if self.near else "0"),
                 has_words=sql.SQL("EXISTS (SELECT FROM question)" if self.said else "false"),
                 outputs=sql.SQL(", ").join(named),
@@ -114,17 +114,14 @@ class Statement:
 
     @property
     def _ranked(self) -> sql.Composed:
-        rankings: list[sql.Composable] = []
-        if self.near:
-            rankings.append(
-                sql.SQL("SELECT place, part, hash, distance, rank AS vector_rank, NULL::bigint AS word_rank, rank ")
-                + sql.SQL("FROM near_ranked")
-            )
-        if self.said:
-            rankings.append(
-                sql.SQL("SELECT place, part, hash, NULL::float8, NULL::bigint, rank AS word_rank, rank ")
-                + sql.SQL("FROM said_ranked")
-            )
+        near = sql.SQL("""
+            SELECT place, part, hash, distance, rank AS vector_rank, NULL::bigint AS word_rank, rank FROM near_ranked
+        """)
+        said = sql.SQL("""
+            SELECT place, part, hash, NULL::float8 AS distance, NULL::bigint AS vector_rank, rank AS word_rank, rank
+            FROM said_ranked
+        """)
+        rankings = [ranking for ranking, leg in ((near, self.near), (said, self.said)) if leg is not None]
         return sql.SQL(" UNION ALL ").join(rankings)
 
     def vector_parameters(self, vector: NDArray[np.float32], wanted: int, index: IndexConfig) -> dict[str, Any]:
@@ -140,15 +137,18 @@ class Statement:
         of vectors none may answer in its place, such as one of another expression.
         """
         settings = {"jit": "off"}
+        if self.scope.few:
+            # The rows of the filter are few, or are not looked for by it: an index finds them, whatever is estimated.
+            settings["enable_seqscan"] = "off"
         if self.near is None:
-            return {**settings, "enable_seqscan": "off"} if self.said and self.said.has_index else settings
+            return settings
         form = self.near.form or plain_form(self.near.column)
         examined = max(index.ef_search, form.candidates(wanted, index.ef_search))
         return {
             **settings,
             "hnsw.ef_search": str(min(_MOST_EF_SEARCH, examined)),
             "hnsw.iterative_scan": "strict_order",
-            "enable_seqscan" if self.near.form else "enable_indexscan": "off",
+            **({} if self.near.form else {"enable_indexscan": "off"}),
         }
 
 
@@ -171,11 +171,17 @@ def rows_of_a_leg(limit: int) -> int:
     return max(_FEWEST_OF_A_LEG, _TIMES_LIMIT * limit)
 
 
-def outcome_of(rows: list[tuple[Any, ...]], table: Table) -> Outcome:
-    """What the rows of a statement say."""
-    chosen, candidates, has_words, *_ = rows[0]
-    found = [row[3:] for row in rows if row[3] is not None]
-    return Outcome(tuple(_chunk(table, row) for row in found), chosen, candidates, has_words)
+def outcome_of(rows: list[tuple[Any, ...]], table: Table, passing: int | None) -> Outcome:
+    """What the rows of a statement say.
+
+    Args:
+        rows: as returned.
+        table: in which was searched.
+        passing: rows that the filter leaves, if they were counted.
+    """
+    candidates, has_words, *_ = rows[0]
+    found = [row[2:] for row in rows if row[2] is not None]
+    return Outcome(tuple(_chunk(table, row) for row in found), passing, candidates, has_words)
 
 
 def _chunk(table: Table, row: tuple[Any, ...]) -> FoundChunk:

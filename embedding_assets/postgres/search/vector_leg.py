@@ -45,17 +45,12 @@ class VectorLeg:
         With the parameters ``vector``, ``k`` rows wanted, and ``candidates`` of which they are the nearest. A zero
         vector's distance is NaN, which sorts last, and its row is not found.
         """
-        near = self._exact(sql.SQL("{} AND {}").format(self._has_vector, self.scope.condition))
-        if self.form is not None:
-            near = self._by_index(self.form, self.scope.condition)
+        near = self._of_all(sql.SQL("true"))
         if self.scope.few:
             few = self.scope.are_few(self.scope.few)
-            condition = sql.SQL("NOT {} AND {}").format(few, self.scope.condition)
             near = sql.SQL("({}) UNION ALL ({})").format(
-                self._exact(sql.SQL("{} AND {} AND {}").format(few, self._has_vector, self.scope.is_chosen)),
-                self._by_index(self.form, condition)
-                if self.form is not None
-                else self._exact(sql.SQL("{} AND {}").format(self._has_vector, condition)),
+                self._exact(sql.SQL("{} AND {}").format(few, self.scope.is_chosen)),
+                self._of_all(sql.SQL("NOT ({})").format(few)),
             )
         return sql.SQL("""
             near AS MATERIALIZED ({near}),
@@ -69,15 +64,22 @@ class VectorLeg:
     def _has_vector(self) -> sql.Composed:
         return sql.SQL("k.{} IS NOT NULL").format(sql.Identifier(self.column.name))
 
+    def _of_all(self, gate: sql.Composable) -> sql.Composed:
+        if self.form is None:
+            return self._exact(sql.SQL("{} AND {}").format(gate, self.scope.condition))
+        filter_ = self.scope.scanned if self.scope.few else self.scope.condition
+        return self._by_index(self.form, sql.SQL("{} AND {}").format(gate, filter_))
+
     def _exact(self, condition: sql.Composable) -> sql.Composed:
         return sql.SQL("""
             SELECT {place}, {hash} AS hash, {distance} AS distance, NULL::bigint AS candidates FROM {source}
-            WHERE {condition} ORDER BY distance, hash LIMIT %(k)s
+            WHERE {has_vector} AND {condition} ORDER BY distance, hash LIMIT %(k)s
         """).format(
             place=self.scope.place,
             hash=self.scope.table.hash(),
             distance=self.distance,
             source=self.scope.source,
+            has_vector=self._has_vector,
             condition=condition,
         )
 

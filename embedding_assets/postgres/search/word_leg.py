@@ -23,17 +23,23 @@ if TYPE_CHECKING:
     from embedding_assets.postgres.search.scope import Scope
     from embedding_assets.postgres.search_indexes import WordIndex
 
-LOOKED_UP: Final = 10_000
+LOOKED_UP: Final = 4000
 """Rows that are looked up for a word at most. One of which there are more counts as common."""
 
-_WORDS: Final = 48
+_LOOKED_UP_TOGETHER: Final = 20_000
+"""Rows that are looked up for all words of a question, about 5 µs each."""
+
+_WORDS: Final = 32
 """Of a question that are looked for: first those with digits, and then in its order."""
 
 _COMMON_WORDS: Final = 3
 """That are looked up together with the rarer ones: the rarest of the common."""
 
+_TELLING: Final = 0.3
+"""Share of the rows up to which a word tells anything beside rarer ones."""
+
 _READ_ROWS: Final = 200
-_READ_BYTES: Final = 400_000
+_READ_BYTES: Final = 300_000
 _READ_ANYHOW: Final = 20
 """Rows whose texts are split to rank them, of so many bytes together; but always this many."""
 
@@ -58,25 +64,28 @@ _QUESTION: Final = """
 
 _LOOK_UP: Final = """
     leaders AS MATERIALIZED (
-        SELECT lexeme, query FROM question
+        SELECT lexeme, query, share FROM question
         WHERE share IS NULL OR lexeme = (SELECT lexeme FROM question ORDER BY share NULLS FIRST, nth LIMIT 1)
     ),
     units AS MATERIALIZED (
-        SELECT lexeme, query FROM leaders UNION ALL (
-            SELECT lexeme, query && (SELECT string_agg(query::text, ' | ')::tsquery FROM leaders) FROM question
-            WHERE lexeme NOT IN (SELECT lexeme FROM leaders) ORDER BY share, nth LIMIT {common_words}
+        SELECT lexeme, query, CASE WHEN share IS NULL THEN {looked_up} ELSE {looked_up} / 4 END AS most FROM leaders
+        UNION ALL (
+            SELECT lexeme, query && (SELECT string_agg(query::text, ' | ')::tsquery FROM leaders), {looked_up} / 2
+            FROM question WHERE lexeme NOT IN (SELECT lexeme FROM leaders)
+              AND (share <= {telling} OR (SELECT bool_and(share IS NOT NULL) FROM leaders))
+            ORDER BY share, nth LIMIT {common_words}
         )
     ),
     places AS MATERIALIZED (
         SELECT u.lexeme, m.place, m.part FROM units u CROSS JOIN LATERAL (
-            SELECT {place} FROM {source} WHERE {row_words} @@ u.query AND {condition} LIMIT {looked_up}
-        ) m WHERE NOT {directly}
+            SELECT {place} FROM {source} WHERE {row_words} @@ u.query AND {condition} LIMIT u.most
+        ) m WHERE NOT {directly} LIMIT {together}
     ),
     counts AS MATERIALIZED (SELECT lexeme, count(*) AS rows FROM places GROUP BY lexeme),
     estimates AS MATERIALIZED (
         SELECT q.lexeme, {idf_of_all} AS idf
         FROM question q LEFT JOIN counts c ON c.lexeme = q.lexeme
-        CROSS JOIN LATERAL (SELECT coalesce(q.share * {rows}, c.rows, 0) AS found) f
+        CROSS JOIN LATERAL (SELECT coalesce(q.share * {rows}, c.rows, {looked_up}) AS found) f
     ),
     candidates AS MATERIALIZED (
         SELECT place, part, sum(idf) AS weight,
@@ -202,8 +211,10 @@ class WordLeg:
             place=self.scope.place,
             source=self.scope.source,
             row_words=self.index.vector(),
-            condition=self.scope.condition,
+            condition=self.scope.scanned if self.scope.clauses else self.scope.condition,
             looked_up=sql.Literal(LOOKED_UP),
+            together=sql.Literal(_LOOKED_UP_TOGETHER),
+            telling=sql.Literal(_TELLING),
             common_words=sql.Literal(_COMMON_WORDS),
             directly=self._directly,
             idf_of_all=_idf(sql.SQL("f.found"), sql.Literal(float(self.facts.rows))),

@@ -1,0 +1,73 @@
+"""Conditions as a person types them, and as Python says them."""
+
+from datetime import date
+from decimal import Decimal
+
+import pytest
+
+from embedding_assets.errors import ConfigurationError
+from embedding_assets.postgres.conditions import Condition, conditions_of
+
+
+@pytest.mark.parametrize(
+    ("text", "condition"),
+    [
+        ("lang=en", Condition("lang", "=", "en")),
+        (" lang = en ", Condition("lang", "=", "en")),
+        ("price<10", Condition("price", "<", "10")),
+        ("price>=12.5", Condition("price", ">=", "12.5")),
+        ("lang!=de", Condition("lang", "!=", "de")),
+        ("title=a=b", Condition("title", "=", "a=b")),
+        ("title=is null", Condition("title", "=", "is null")),
+        ("title=x in (y)", Condition("title", "=", "x in (y)")),
+        ("lang in (de, en)", Condition("lang", "in", ("de", "en"))),
+        ("lang IN (de)", Condition("lang", "in", ("de",))),
+        ("lang not in ('a, b', \"c\",d)", Condition("lang", "not in", ("a, b", "c", "d"))),
+        ("draft is null", Condition("draft", "is null")),
+        ("draft IS NOT NULL", Condition("draft", "is not null")),
+        ("page.number=3", Condition("page.number", "=", "3")),
+        ("lang=", Condition("lang", "=", "")),
+    ],
+)
+def test_what_a_person_types(text, condition):
+    assert Condition.parse(text) == condition
+
+
+@pytest.mark.parametrize("text", ["lang", "", "lang in ()", "=", "in (a)"])
+def test_what_is_none(text):
+    with pytest.raises(ConfigurationError, match=r"is not a condition|nothing between"):
+        Condition.parse(text)
+
+
+def test_a_long_text_is_cut_in_the_message():
+    with pytest.raises(ConfigurationError) as caught:
+        Condition.parse("x" * 5000)
+    assert len(str(caught.value)) < 300
+
+
+@pytest.mark.parametrize("value", ["a\x00b", "\ud800", float("nan"), float("inf"), Decimal("nan")])
+def test_what_no_row_can_have(value):
+    with pytest.raises(ConfigurationError, match=r"cannot store|is no number"):
+        Condition("field", "=", value)
+
+
+def test_conditions_of_a_mapping():
+    where = {"draft": True, "price": 12.5, "lang": ["de", "en"], "gone": None, "day": date(2024, 5, 1)}
+    assert conditions_of(where) == (
+        Condition("draft", "=", True),
+        Condition("price", "=", 12.5),
+        Condition("lang", "in", ("de", "en")),
+        Condition("gone", "is null"),
+        Condition("day", "=", date(2024, 5, 1)),
+    )
+    for value in ({}, [], [[1]], object()):
+        with pytest.raises(ConfigurationError, match="'field' is compared with"):
+            conditions_of({"field": value})
+
+
+def test_a_key_given_twice_is_an_or():
+    assert conditions_of(["lang=de", "price<5", "lang=en", "price>1"]) == (
+        Condition("lang", "in", ("de", "en")),
+        Condition("price", "<", "5"),
+        Condition("price", ">", "1"),
+    )
