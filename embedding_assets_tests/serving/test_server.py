@@ -114,7 +114,7 @@ def test_a_database_that_is_lost_and_comes_back(tmp_path: Path, monkeypatch: pyt
 
 
 def test_the_database_is_not_there_yet(tmp_path: Path):
-    environment = {"EMBEDDING_DATABASE_URL": "postgresql://nobody:a-password@127.0.0.1:1/none",
+    environment = {"EMBEDDING_DATABASE_URL": "postgresql://reader:a-password@127.0.0.1:1/none",
                    "EMBEDDING_DATABASE_RETRY_SECONDS": "0.2"}  # fmt: skip
     service = start(tmp_path / "log", **environment)
     with service.client() as client:
@@ -142,7 +142,7 @@ def test_a_unix_socket(tmp_path: Path):
         wait_for(client)
         assert best(client) == TEXTS[0]
     assert service.stop(signal.SIGKILL) == -9
-    # What is left of it is no hindrance to the next.
+    # What is left of it does not keep the next from starting.
     again = start(tmp_path / "log", "--socket", str(path))
     with httpx2.Client(transport=httpx2.HTTPTransport(uds=str(path)), base_url="http://any.name", timeout=30) as client:
         wait_for(client)

@@ -51,7 +51,7 @@ async def test_an_agent_over_http(client: httpx2.Client, mode: str):
         assert "year=2024" in content.text
 
 
-async def test_what_an_agent_gets_wrong_it_is_told(client: httpx2.Client):
+async def test_an_agent_reads_what_it_got_wrong(client: httpx2.Client):
     async with Client(f"{str(client.base_url).rstrip('/')}/mcp") as agent:
         for arguments, words in [
             ({}, "query"),
