@@ -83,7 +83,8 @@ def prepared(settings: Settings, rows: int, folder: Path) -> list[str]:
     """Fill and index the table, unless it is; returns the questions."""
     count = rows + QUESTIONS
     vectors = embedded_texts(count, folder)
-    texts = np.array(short_texts(count), dtype=object)[np.random.default_rng(0).permutation(count)]
+    plain = [text.replace("\0", " ") for text in short_texts(count)]  # which PostgreSQL cannot hold
+    texts = np.array(plain, dtype=object)[np.random.default_rng(0).permutation(count)]
     with open_database(settings) as database:
         if not list_spaces(database):
             fill(database, settings, texts[QUESTIONS:], vectors[QUESTIONS:])

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from http import HTTPStatus
 from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from embedding_assets.postgres.conditions import Condition, conditions_of
+from embedding_assets.postgres.conditions import conditions_of
 from embedding_assets.retrieval import Question, SearchMode
 from embedding_assets.retrieval.question import MOST_CONTEXT, MOST_RESULTS
 from embedding_assets.serving.problems import Problem
@@ -44,11 +43,11 @@ class Asked(BaseModel):
         None, description="By what chunks are ranked. Default: as `embedding-assets search`."
     )
     where: Annotated[
-        list[str] | dict[str, Scalar | list[Scalar]], BeforeValidator(_lists), Field(max_length=MOST_CONDITIONS)
+        list[str] | dict[str, Scalar | list[Scalar] | None], BeforeValidator(_lists), Field(max_length=MOST_CONDITIONS)
     ] = Field(
         [],
         description="What must hold of each chunk: conditions such as `lang=en` or `price<10`, or an object of fields "
-        "and the values that they must have.",
+        "and the values that they must have: one, any of a list, or null for a field that is not there.",
         examples=[["lang=en"], {"lang": "en"}],
     )
     min_score: float | None = Field(
@@ -72,7 +71,7 @@ class Asked(BaseModel):
         """
         given = {name: getattr(self, name) for name in self.model_fields_set - {"query", "where"}}
         options = {name: value for name, value in given.items() if value is not None}
-        return Question(self.query, where=_conditions(self.where), **options)
+        return Question(self.query, where=conditions_of(self.where), **options)
 
 
 def asked_by(**values: Any) -> Question:
@@ -133,13 +132,3 @@ def _refused(error: ValidationError, names: Mapping[str, str] | None = None) -> 
         field = str(item["loc"][0]) if item["loc"] else "body"
         fields.setdefault((names or {}).get(field, field), item["msg"])
     return Problem(HTTPStatus.BAD_REQUEST, "the question is not one; see errors", fields=fields)
-
-
-def _conditions(where: list[str] | dict[str, Scalar | list[Scalar]]) -> tuple[Condition, ...]:
-    if isinstance(where, list):
-        return conditions_of(where)
-    return tuple(
-        Condition(name, "=", one if isinstance(one, str) else json.dumps(one))
-        for name, value in where.items()
-        for one in (value if isinstance(value, list) else [value])
-    )

@@ -64,6 +64,8 @@ def test_conditions_in_an_address(client: httpx2.Client):
     assert {one["metadata"]["lang"] for one in found} == {"en"}
     assert client.get("/search?q=text+7&where=lang%3Den&where=year%3E2024").json()["results"] == []
     assert len(ask(client, query="text 7", k=30, where={"year": 2024}).json()["results"]) == 20
+    assert len(ask(client, query="text 7", k=30, where={"lang": ["en", "de"]}).json()["results"]) == 30
+    assert len(ask(client, query="text 7", k=30, where={"year": None}).json()["results"]) == 10
 
 
 def test_every_part_of_a_question(client: httpx2.Client):
@@ -105,7 +107,7 @@ BAD = [
     (b'{"query": "a", "k": true}', "k"),
     (b'{"query": "a", "mode": "magic"}', "mode"),
     (b'{"query": "a", "where": 7}', "where"),
-    (b'{"query": "a", "where": {"lang": null}}', "where"),
+    (b'{"query": "a", "where": {"lang": {"is": "de"}}}', "where"),
     (b'{"query": "a", "ef_search": 0}', "ef_search"),
     (b'{"query": "a", "min_score": NaN}', "min_score"),
     (b'{"query": "a", "context": 11}', "context"),
@@ -130,6 +132,7 @@ def test_bodies_that_are_no_question(client: httpx2.Client, body: bytes, field: 
         ({"query": "\x00"}, "no character that is text"),
         ({"query": "a", "space": "none-of-these"}, "none-of-these"),
         ({"query": "a", "where": ["lang"]}, "'lang' is not a condition"),
+        ({"query": "a", "where": {"lang": []}}, "several of them in a list"),
     ],
 )
 def test_questions_that_are_refused(client: httpx2.Client, question: dict[str, object], detail: str):
