@@ -72,6 +72,12 @@ class Problem(Exception):  # noqa: N818 (the word of RFC 9457)
         if again_seconds is not None:
             self.headers["Retry-After"] = str(again_seconds)
 
+    @property
+    def sentence(self) -> str:
+        """The detail, and what is wrong with which field, on one line."""
+        fields = "; ".join(f"{name}: {detail}" for name, detail in self.fields.items())
+        return f"{self.detail} ({fields})" if fields else self.detail
+
     def document(self) -> dict[str, Any]:
         """As JSON."""
         fields = [{"field": name, "detail": detail} for name, detail in self.fields.items()]

@@ -96,14 +96,14 @@ def make_tools(service: Service) -> MCPServer:
             question = asked_by(query=query, k=k, where=list(where), mode=mode, min_score=min_score)
             answer = await service.ask(question)
         except Exception as error:  # noqa: BLE001 (whatever it is, the agent may know no more)
-            raise ToolError(problem_of(error).detail) from None
+            raise ToolError(problem_of(error).sentence) from None
         return _result(as_text(answer), as_document(answer))
 
     async def neighbours(chunk: _Chunk, most: _Most = 2) -> CallToolResult:
         try:
             found = await service.neighbours(chunk, most)
         except Exception as error:  # noqa: BLE001 (as above)
-            raise ToolError(problem_of(error).detail) from None
+            raise ToolError(problem_of(error).sentence) from None
         return _result(neighbours_as_text(found), {"neighbours": [as_document(one) for one in found]})
 
     _add(server, search, "Search the documents", _SEARCH)

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx2
 import psycopg
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 from pydantic import SecretStr
 
 from embedding_assets import EmbeddingGenerator
@@ -370,6 +371,8 @@ def test_metrics(client: httpx2.Client):
     ask(client, query=" ")
     response = client.get("/metrics")
     assert response.headers["content-type"].startswith("text/plain")
+    families = {family.name: family.type for family in text_string_to_metric_families(response.text)}
+    assert families["embedding_assets_search_seconds"] == "histogram"
     lines = dict(line.rsplit(" ", 1) for line in response.text.splitlines() if not line.startswith("#"))
     values = {name: float(value) for name, value in lines.items()}
 

@@ -62,6 +62,7 @@ async def test_an_agent_reads_what_it_got_wrong(client: httpx2.Client):
             ({"query": "a", "mode": "magic"}, "mode"),
             ({"query": "\x00"}, "no character that is text"),
             ({"query": "a", "min_score": "high"}, "min_score"),
+            ({"query": "a", "where": ["lang=en"] * 51}, "where: "),
             ({"query": "a" * 10_001}, "query"),
         ]:
             result = await agent.call_tool("search", arguments)
