@@ -260,9 +260,9 @@ def _leave_out_of_statistics(connection: Connection, table: Table, name: str) ->
     rows = connection.execute(
         """
         SELECT nspname, relname FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace
-        WHERE c.oid IN (SELECT relid FROM pg_partition_tree(to_regclass(format('%%I.%%I', %s::text, %s::text))))
+        WHERE c.oid IN (SELECT to_regclass(%(index)s) UNION ALL SELECT relid FROM pg_partition_tree(%(index)s))
         """,
-        [table.schema, name],
+        {"index": sql.Identifier(table.schema, name).as_string()},
     ).fetchall()
     for schema, part in rows:
         index = sql.Identifier(schema.replace("%", "%%"), part.replace("%", "%%"))

@@ -65,7 +65,7 @@ class SearchResult:
         holds_all_words: whether every word of the question is in the text or its header.
         rerank_score: what the reranker makes of it; None if it was not asked.
         snippet: the part of the text that has most of the question's words.
-        other_places: further rows with the same text.
+        other_places: further rows with the same text, of those that were found on the way to ``k`` different texts.
         context: neighbours within its document, in their order.
     """
 

@@ -76,7 +76,7 @@ def test_neighbours_stand_around():
 
 
 def test_notes_come_last_and_a_good_least_score_is_shown():
-    text = shown(LONG, notes=("one", "two"), random_scores=RandomScores(0.051, 0.083, 200))
+    text = shown(LONG, notes=("one", "two"), random_scores=RandomScores(0.051, 0.083, 200), width=200)
     *_, one, two, last = text.splitlines()
     assert (one, two) == ("Note: one", "Note: two")
     assert last == (

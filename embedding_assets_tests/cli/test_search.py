@@ -85,9 +85,9 @@ def test_reranked(run, monkeypatch: pytest.MonkeyPatch):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["keys", "-k", 0], "0 is not in the range"),
-        (["keys", "-k", 1001], "1001 is not in the range"),
-        (["keys", "--context", 99], "99 is not in the range"),
+        (["keys", "-k", 0], "greater than or equal to 1"),
+        (["keys", "-k", 1001], "less than or equal to 1000"),
+        (["keys", "--context", 99], "less than or equal to 10"),
         (["keys", "--mode", "fuzzy"], "fuzzy"),
         (["keys", "--min-score", "nan"], "min_score is nan"),
         (["keys", "--mode", "text", "--min-score", "0.5"], "a least score needs vectors"),

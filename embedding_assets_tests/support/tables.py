@@ -129,12 +129,12 @@ class PlanRecorder:
         return self._database.run(explained)
 
     def read(self, statements):
-        """Explains all but settings; the last plan is that of the search itself."""
+        """Explains all but settings; the plan is that of a search itself, which others are read beside."""
 
         def explained(connection):
             rows = []
             for query, values in statements:
-                if "set_config" not in query.as_string(connection)[:60]:
+                if len(statements) > 1 and "set_config" not in query.as_string(connection):
                     plan = connection.execute(
                         sql.SQL("EXPLAIN (ANALYZE, BUFFERS) {}").format(query), values, prepare=False
                     ).fetchall()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from psycopg import sql
+
 from embedding_assets.postgres.index.resources import choose_resources
 from embedding_assets.postgres.search_indexes import build_search_indexes
 
@@ -39,10 +41,10 @@ def build_for_searches(database: Database, config: IndexConfig, language: str) -
 def _settings(connection: Connection, table: Table, config: IndexConfig) -> dict[str, str]:
     row: Any = connection.execute(
         """
-        SELECT coalesce(sum(pg_table_size(relid)), 0)::bigint >> 20
-        FROM pg_partition_tree(to_regclass(format('%%I.%%I', %s::text, %s::text)))
+        SELECT coalesce(sum(pg_table_size(oid)), 0)::bigint >> 20 FROM pg_class
+        WHERE oid IN (SELECT %(table)s::regclass UNION ALL SELECT relid FROM pg_partition_tree(%(table)s))
         """,
-        [table.schema, table.name],
+        {"table": sql.Identifier(table.schema, table.name).as_string()},
     ).fetchone()
     wanted = min(_MOST_MEMORY_MB, row[0])
     workers, memory = choose_resources(connection, config, wanted, in_parallel=True)

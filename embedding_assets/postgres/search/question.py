@@ -11,8 +11,9 @@ _MOST_CHARACTERS: Final = 100_000
 
 _UNSTORABLE: Final = re.compile("[\x00\ud800-\udfff]")
 
-_COMPOUND: Final = re.compile(r"[^\W_]+(?:[-_./\\:@#+=&~]+[^\W_]+)+")
-"""Words that separators hold together, such as ERR-40417, foo_bar.baz or v2.13.0."""
+_COMPOUND: Final = re.compile(r"(?<![^\W_])[^\W_]++(?:[-_./\\:@#+=&~]++[^\W_]++)++")
+"""Words that separators hold together, such as ERR-40417, foo_bar.baz or v2.13.0. Nothing is tried twice, since a
+question may be one word of 100,000 letters."""
 
 _MOST_COMPOUNDS: Final = 16
 

@@ -93,12 +93,13 @@ _LOOK_UP: Final = """
         FROM places JOIN estimates USING (lexeme) GROUP BY place, part ORDER BY nth LIMIT {candidates}
     ),
     sized AS MATERIALIZED (
-        SELECT c.place, c.part, c.weight, c.nth, {hash} AS hash, sum({bytes}) OVER (ORDER BY c.nth) AS bytes
+        SELECT c.place, c.part, c.weight, c.nth, {hash} AS hash, {bytes} AS bytes,
+               sum({bytes}) OVER (ORDER BY c.nth) AS together
         FROM candidates c {join}
     ),
     looked_up AS MATERIALIZED (
-        SELECT c.place, c.part, c.hash, c.weight,
-               CASE WHEN c.nth <= {anyhow} OR c.nth <= {read_rows} AND c.bytes <= {read_bytes} THEN {row_words} END
+        SELECT c.place, c.part, c.hash, c.weight, c.bytes,
+               CASE WHEN c.nth <= {anyhow} OR c.nth <= {read_rows} AND c.together <= {read_bytes} THEN {row_words} END
                    AS words
         FROM sized c {join}
     ),
@@ -106,7 +107,8 @@ _LOOK_UP: Final = """
 
 _DIRECTLY: Final = """
     split AS MATERIALIZED (
-        SELECT {place}, {hash} AS hash, {row_words} AS words FROM {source} WHERE {directly} AND {rows_directly}
+        SELECT {place}, {hash} AS hash, {bytes} AS bytes, {row_words} AS words FROM {source}
+        WHERE {directly} AND {rows_directly}
     ),
 """
 
@@ -122,9 +124,9 @@ _RANK: Final = """
     said AS MATERIALIZED (
         SELECT t.place, t.part, t.hash,
                CASE WHEN t.words IS NULL THEN t.weight ELSE coalesce(b.score, 0) + coalesce(p.score, 0) END AS score
-        FROM texts t CROSS JOIN (SELECT avg(length(words)) AS length FROM texts) mean
+        FROM texts t CROSS JOIN (SELECT greatest(avg(bytes), 1) AS bytes FROM texts) mean
         CROSS JOIN LATERAL (
-            SELECT sum(w.idf * often * {k1_1} / (often + {k1} * ({b_1} + {b} * length(t.words) / mean.length))) AS score
+            SELECT sum(w.idf * often * {k1_1} / (often + {k1} * ({b_1} + {b} * t.bytes / mean.bytes))) AS score
             FROM (
                 SELECT idf, 0.6079271 / greatest(1 - ts_rank('{{1,1,1,1}}', t.words, query), 0.002) - 0.5 AS often
                 FROM weights WHERE t.words @@ query
@@ -232,6 +234,7 @@ class WordLeg:
         return sql.SQL(_DIRECTLY).format(
             place=self.scope.place,
             hash=self.scope.table.hash(),
+            bytes=self.scope.table.text_bytes(),
             row_words=self.index.vector(),
             source=self.scope.source,
             directly=self._directly,
@@ -240,10 +243,10 @@ class WordLeg:
 
     def _rank(self) -> sql.Composed:
         split = sql.SQL("""
-            SELECT place, part, hash, NULL::float8 AS weight, words FROM split
+            SELECT place, part, hash, NULL::float8 AS weight, bytes, words FROM split
             WHERE words @@ (SELECT query FROM any_word)
         """)
-        looked_up = sql.SQL("SELECT place, part, hash, weight, words FROM looked_up")
+        looked_up = sql.SQL("SELECT place, part, hash, weight, bytes, words FROM looked_up")
         of_split = sql.SQL("""
             SELECT q.lexeme, q.query, {idf} AS idf FROM question q
             CROSS JOIN LATERAL (SELECT count(*) AS found FROM texts WHERE words @@ q.query) f
