@@ -81,6 +81,10 @@ def own_settings(folder: Path) -> Settings:
 
 def prepared(settings: Settings, rows: int, folder: Path) -> list[str]:
     """Fill and index the table, unless it is; returns the questions."""
+    file = folder / "questions.json"
+    if file.exists():
+        questions: list[str] = json.loads(file.read_text("utf-8"))
+        return questions
     count = rows + QUESTIONS
     vectors = embedded_texts(count, folder)
     plain = [text.replace("\0", " ") for text in short_texts(count)]  # which PostgreSQL cannot hold
@@ -88,7 +92,8 @@ def prepared(settings: Settings, rows: int, folder: Path) -> list[str]:
     with open_database(settings) as database:
         if not list_spaces(database):
             fill(database, settings, texts[QUESTIONS:], vectors[QUESTIONS:])
-    return [str(text) for text in texts[:QUESTIONS]]
+    file.write_text(json.dumps(list(texts[:QUESTIONS])), "utf-8")
+    return prepared(settings, rows, folder)
 
 
 def fill(database: Database, settings: Settings, texts: Any, vectors: Any) -> None:
