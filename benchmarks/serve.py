@@ -35,6 +35,7 @@ from embedding_assets.encoder import demo_model
 from embedding_assets.postgres.bootstrap import open_database
 from embedding_assets.postgres.connection import Database
 from embedding_assets.postgres.index.lifecycle import build_indexes
+from embedding_assets.postgres.index.searching import build_for_searches
 from embedding_assets.postgres.server.embedded import start_embedded_server, stop_embedded_server
 from embedding_assets.postgres.spaces import list_spaces, register_space
 from embedding_assets.providers.space_selection import describe_space
@@ -108,6 +109,7 @@ def fill(database: Database, settings: Settings, texts: Any, vectors: Any) -> No
 
     database.run(copy_rows)
     build_indexes(database, column, settings.index)
+    build_for_searches(database, settings.index, settings.search.language)
     with database.session() as connection:
         connection.execute("VACUUM ANALYZE knowledge_base")
         connection.execute("CHECKPOINT")
