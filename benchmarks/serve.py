@@ -30,7 +30,7 @@ from index import versions
 from pgvector import Vector
 from report import Aim, Result, Row, publish
 
-from embedding_assets.config import Settings, get_settings
+from embedding_assets.config import SearchConfig, Settings, get_settings
 from embedding_assets.encoder import demo_model
 from embedding_assets.postgres.bootstrap import open_database
 from embedding_assets.postgres.connection import Database
@@ -217,7 +217,7 @@ def result(
             "rows": rows,
             "vectors": "of real short texts (docstrings, by all-MiniLM-L6-v2, lifted from 384 to 768 dimensions)",
             "questions": f"{QUESTIONS} other texts, embedded by the same model as they are asked; k {K}",
-            "searches": f"mode {Question('any').mode}, without a filter",
+            "searches": f"{SearchConfig().mode}, without a filter",
             "clients": "threads of one process on the same cores as service and database",
             **found,
         },
