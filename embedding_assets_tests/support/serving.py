@@ -25,6 +25,11 @@ KEY = "a-key-of-this-test-0123456789"
 COMMAND = [sys.executable, "-c", "from embedding_assets.cli.entry import main; main()", "serve"]
 
 
+def with_limits(settings: Settings, **limits: object) -> Settings:
+    """Settings with other ones of the service."""
+    return settings.model_copy(update={"serve": settings.serve.model_copy(update=limits)})
+
+
 @contextmanager
 def served(settings: Settings, *, ready: bool = True) -> Iterator[httpx2.Client]:
     """A client of a service on a real socket, in a thread of this process."""
