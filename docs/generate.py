@@ -175,6 +175,7 @@ _ORDER = (
     "admission",
     "own_table",
     "quality",
+    "serve",
 )
 
 

@@ -133,6 +133,10 @@ BOUNDS = [
     ("EMBEDDING_RAY_WORKERS", ["1", "10000"], ["0", "10001"]),
     ("EMBEDDING_RAY_GPUS_PER_WORKER", ["0", "0.5", "1", "2", "64"], ["-1", "1.5", "65", "nan"]),
     ("EMBEDDING_RAY_CPUS_PER_WORKER", ["1", "1024"], ["0", "1025", "0.5"]),
+    ("EMBEDDING_SERVE_HOSTS", ["search.example.org", "a, [::1]"], ["https://a", "a:80", "a/b"]),
+    ("EMBEDDING_SERVE_CONCURRENCY", ["1", "256"], ["0", "257"]),
+    ("EMBEDDING_SERVE_TIMEOUT_SECONDS", ["0.1", "3600"], ["0", "3601", "nan"]),
+    ("EMBEDDING_SERVE_METRICS_SECONDS", ["1", "86400"], ["0", "86401"]),
     ("EMBEDDING_LOG_LEVEL", ["DEBUG", "ERROR"], ["LOUD"]),
     ("EMBEDDING_LOG_FORMAT", ["json", "text"], ["xml"]),
 ]
@@ -182,6 +186,7 @@ def test_every_setting_has_bounds_to_test_or_is_free():
         f"EMBEDDING_{name}"
         for name in (
             "ALERT_WEBHOOK_URL",
+            "SERVE_KEY",
             "DATABASE_URL",
             "DATABASE_PASSWORD_COMMAND",
             "DATABASE_PASSWORD_FILE",

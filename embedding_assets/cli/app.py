@@ -20,6 +20,7 @@ from embedding_assets.cli.importing import import_app
 from embedding_assets.cli.models import models_app
 from embedding_assets.cli.ray import CpusPerWorker, GpusPerWorker, RayAddress, RayCommand, Workers, with_ray
 from embedding_assets.cli.search import search
+from embedding_assets.cli.serve import serve
 from embedding_assets.cli.spaces import spaces_app
 from embedding_assets.cli.status import overview_app
 from embedding_assets.cli.stopping import exit_status
@@ -46,6 +47,7 @@ app.command()(adopt)
 app.command()(sync)
 app.command()(search)
 app.command()(evaluate)
+app.command()(serve)
 
 
 @app.command()

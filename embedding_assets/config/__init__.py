@@ -25,6 +25,7 @@ from embedding_assets.config.ray import RayConfig as RayConfig
 from embedding_assets.config.rerank import RerankConfig as RerankConfig
 from embedding_assets.config.search import SearchConfig as SearchConfig
 from embedding_assets.config.search import SearchMode as SearchMode
+from embedding_assets.config.serve import ServeConfig as ServeConfig
 from embedding_assets.config.table import TableConfig as TableConfig
 from embedding_assets.config.unknown import warn_of_unknown
 from embedding_assets.errors import ConfigurationError
@@ -277,6 +278,7 @@ class Settings(EnvironmentSettings):
     rerank: RerankConfig = Field(default_factory=RerankConfig)
     evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig)
     ray: RayConfig = Field(default_factory=RayConfig)
+    serve: ServeConfig = Field(default_factory=ServeConfig)
     alert: AlertConfig = Field(default_factory=AlertConfig)
     logging: LoggingConfig = Field(default_factory=LoggingConfig)
 

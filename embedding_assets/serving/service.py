@@ -1,0 +1,54 @@
+"""Everything that one process serves, whatever the protocol."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from embedding_assets.serving.backend import Backend
+from embedding_assets.serving.desk import Desk
+from embedding_assets.serving.metrics import Metrics
+
+if TYPE_CHECKING:
+    from embedding_assets.config import Settings
+    from embedding_assets.postgres.search import NeighbouringChunk
+    from embedding_assets.retrieval import Answer, Question
+
+
+class Service:
+    """Everything that one process serves.
+
+    Attributes:
+        backend: the database and the model.
+        desk: where questions of all kinds are answered.
+        metrics: what is measured.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.backend = Backend(settings)
+        self.metrics = Metrics(self.backend.overview, settings.serve.metrics_seconds)
+        self.desk = Desk(settings.serve, self.metrics.searches)
+
+    async def ask(self, question: Question) -> Answer:
+        """The answer to a question.
+
+        Raises:
+            Problem: there is none.
+        """
+        return await self.desk.do(lambda: self.backend.answer(question), self.backend.mode_of(question))
+
+    async def neighbours(self, chunk_hash: str, most: int) -> list[NeighbouringChunk]:
+        """The chunks up to ``most`` places before and after one in its document.
+
+        Raises:
+            Problem: they cannot be had.
+        """
+        return await self.desk.do(lambda: self.backend.neighbours(chunk_hash, most), "neighbours")
+
+    def start(self) -> None:
+        """Begin to open database and model."""
+        self.backend.start()
+
+    def close(self) -> None:
+        """End what is under way."""
+        self.desk.close()
+        self.backend.close()
