@@ -93,6 +93,7 @@ class Splitter:
         else:
             pieces = self._counted([_Piece(document.context_header, document.text, self._room, False)])
         seen: Counter[tuple[str, str]] = Counter()
+        distinction = _distinction(document)
         chunks = []
         for index, (piece, token_count) in enumerate(pieces):
             key = (piece.header, piece.text)
@@ -105,6 +106,7 @@ class Splitter:
                     total_chunks=len(pieces),
                     token_count=token_count,
                     occurrence=seen[key],
+                    distinction=distinction,
                     chunk_hash=document.chunk_hash,
                 )
             )
@@ -193,6 +195,14 @@ def _sections(document: Document) -> list[tuple[str, str, bool]]:
         above = [*(one for one in above if one.level < heading.level), heading]
         start = heading.end
     return sections or whole
+
+
+def _distinction(document: Document) -> str:
+    """What tells a row from one with the same text: its other fields. Empty for a document that is a file by itself."""
+    if not document.file_digest:
+        return ""
+    fields = document.metadata.model_dump(mode="json", exclude={"source", "origin"})
+    return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
 
 
 def _joined(root: str, headings: Sequence[Heading]) -> str:
