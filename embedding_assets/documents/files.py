@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 from embedding_assets.documents.document import Document
-from embedding_assets.documents.fields import row_document
-from embedding_assets.documents.lines import normalized_newlines, read_lines
-from embedding_assets.documents.markdown import markdown_title
-from embedding_assets.documents.rejection import EMPTY, NOT_UTF8, TOO_LONG, Rejection
-from embedding_assets.documents.rows import ROW_SUFFIXES, read_rows
+from embedding_assets.documents.formats.options import ReadOptions
+from embedding_assets.documents.formats.reading import ACCEPTED_SUFFIXES, is_readable, read_file
+from embedding_assets.documents.rejection import Rejection
 from embedding_assets.errors import DocumentError
-from embedding_assets.models import DocumentMetadata
-
-MARKDOWN_SUFFIXES = (".md", ".markdown")
-PLAIN_SUFFIXES = (".txt", ".rst", ".text")
-ACCEPTED_SUFFIXES = (*MARKDOWN_SUFFIXES, *PLAIN_SUFFIXES, *ROW_SUFFIXES)
 
 
 def read_documents(
@@ -58,7 +49,7 @@ def _documents(
                 on_reject(item)
             elif item not in seen:
                 seen.add(item)
-                for result in _read_file(item, text_column):
+                for result in read_file(item, _printable(item), ReadOptions(text_column=text_column)):
                     if isinstance(result, Rejection):
                         on_reject(result)
                     else:
@@ -94,53 +85,8 @@ def _folder_files(folder: Path) -> Iterator[Path | Rejection]:
 
 
 def _is_accepted(path: Path) -> bool:
-    return path.suffix.lower() in ACCEPTED_SUFFIXES and path.is_file()
+    return is_readable(path) and path.is_file()
 
 
 def _printable(path: Path) -> str:
     return path.as_posix().encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-
-
-def _read_file(path: Path, text_column: str | None) -> Iterator[Document | Rejection]:
-    source = _printable(path)
-    if source != path.as_posix():
-        yield Rejection(source, None, "has a name that is not valid UTF-8")
-        return
-    suffix = path.suffix.lower()
-    try:
-        if suffix in MARKDOWN_SUFFIXES + PLAIN_SUFFIXES:
-            yield _read_text(path, markdown=suffix in MARKDOWN_SUFFIXES)
-            return
-        digest = _file_digest(path, text_column)
-        for line, row in read_rows(path, suffix, text_column):
-            result = row_document(path, line, row, text_column)
-            yield result if isinstance(result, Rejection) else replace(result, file_digest=digest)
-    except OSError as error:
-        yield Rejection(source, None, f"cannot be read: {error.strerror}")
-
-
-def _file_digest(path: Path, text_column: str | None) -> str:
-    with path.open("rb") as stream:
-        content = hashlib.file_digest(stream, "sha256").hexdigest()
-    return f"{content}:{text_column or ''}"
-
-
-def _read_text(path: Path, *, markdown: bool) -> Document | Rejection:
-    source = path.as_posix()
-    lines = []
-    with path.open("rb") as stream:
-        for number, line, too_long in read_lines(stream):
-            if too_long:
-                return Rejection(source, number, TOO_LONG)
-            lines.append(line)
-    data = b"".join(lines)
-    try:
-        text = normalized_newlines(data.decode())
-    except UnicodeDecodeError as error:
-        return Rejection(source, data.count(b"\n", 0, error.start) + 1, NOT_UTF8)
-    if "\x00" in text:
-        return Rejection(source, text.count("\n", 0, text.index("\x00")) + 1, "contains a NUL character")
-    if not text.strip():
-        return Rejection(source, None, f"{EMPTY} or blank" if text else EMPTY)
-    title = markdown_title(text) if markdown else ""
-    return Document(DocumentMetadata(source=source, title=title or path.stem), text, markdown)

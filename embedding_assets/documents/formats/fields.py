@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
+from pathlib import PurePosixPath
 
 from pydantic import ValidationError
 
 from embedding_assets.documents.document import Document
 from embedding_assets.documents.lines import MAX_LINE_CHARACTERS, normalized_newlines
 from embedding_assets.documents.rejection import TOO_DEEP, TOO_LONG, Rejection
-from embedding_assets.documents.rows import TEXT_COLUMNS, Row, is_unicode, missing_text
+from embedding_assets.documents.formats.rows import TEXT_COLUMNS, Row, is_unicode, missing_text
 from embedding_assets.models import DocumentMetadata, ProcessedChunk
 
 # Either read into a place of their own, or computed for every chunk.
@@ -23,20 +23,19 @@ class _RowError(Exception):
     """The reason why a row is no document."""
 
 
-def row_document(path: Path, line: int | None, row: Row | str, text_column: str | None) -> Document | Rejection:
+def row_document(file: str, line: int | None, row: Row | str, text_column: str | None) -> Document | Rejection:
     """The document that a row is, or the rejection of it; of a row that already is a reason, the rejection."""
-    source = path.as_posix()
     if isinstance(row, str):
-        return Rejection(source, line, row)
+        return Rejection(file, line, row)
     try:
-        return _document(path, row, text_column)
+        return _document(file, row, text_column)
     except _RowError as error:
-        return Rejection(source, line, str(error))
+        return Rejection(file, line, str(error))
     except RecursionError:
-        return Rejection(source, line, TOO_DEEP)
+        return Rejection(file, line, TOO_DEEP)
 
 
-def _document(path: Path, row: Row, text_column: str | None) -> Document:
+def _document(file: str, row: Row, text_column: str | None) -> Document:
     text_name, text = _row_text(row, text_column)
     title = _row_string(row, "title")
     header = _row_string(row, "context_header")
@@ -47,10 +46,9 @@ def _document(path: Path, row: Row, text_column: str | None) -> Document:
         for key, value in row.items()
         if key not in _RESERVED_FIELDS and key != text_name and (kept := _json_value(value, key)) not in (None, "")
     }
-    file = path.as_posix()
     # Not the line: a row inserted above would give all that follow another hash.
     source = _row_string(row, "source") or (f"{file}#{identity}" if identity else file)
-    fields |= {"source": source, "title": title or path.stem, "origin": file}
+    fields |= {"source": source, "title": title or PurePosixPath(file).stem, "origin": file}
     try:
         metadata = DocumentMetadata.model_validate(fields)
     except ValidationError:
