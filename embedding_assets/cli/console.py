@@ -17,12 +17,11 @@ from typer.core import TyperGroup
 
 from embedding_assets.cli.stopping import exit_status
 from embedding_assets.config import Settings, get_settings
-from embedding_assets.formatting import printable
+from embedding_assets.formatting import visible
 from embedding_assets.logs import configure_logging, correlate
 
 if TYPE_CHECKING:
     from embedding_assets.postgres.connection import Database
-
 
 
 class SafeConsole(Console):
@@ -34,7 +33,7 @@ class SafeConsole(Console):
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
         """The segments that are written, with pictures of control characters in place of those."""
         for segment in super().render(renderable, options):
-            text = segment.text if segment.control else printable(segment.text, keep="\n\t")
+            text = segment.text if segment.control else visible(segment.text, keep="\n\t")
             yield segment if text == segment.text else Segment(text, segment.style)
 
 

@@ -110,9 +110,7 @@ def _load(settings: Settings, database: Database, paths: list[str], console: Con
     roots = find_roots(database, paths, None)
     with progress.counter(console, "loading", "chunks") as advance:
         if roots:
-            report = load_files(
-                database, roots, splitter, LoadOptions(), on_progress=advance, on_reject=rejections.add
-            )
+            report = load_files(database, roots, splitter, LoadOptions(), on_progress=advance, on_reject=rejections.add)
         else:
             report = load_documents(database, installed_documents(), splitter, on_progress=advance)
     rejections.sum_up()

@@ -15,7 +15,7 @@ from embedding_assets.cli import progress
 from embedding_assets.cli.console import Json, confirm, err, out, show, table_session
 from embedding_assets.cli.stopping import exit_status
 from embedding_assets.errors import DocumentError
-from embedding_assets.formatting import counted, moment, printable
+from embedding_assets.formatting import counted, moment, visible
 
 if TYPE_CHECKING:
     from embedding_assets.documents.loading import LoadReport
@@ -62,7 +62,7 @@ class Rejections:
                 self._show(f"{count - _SHOWN:,} more: {reason}")
 
     def _show(self, what: str) -> None:
-        self._console.print(f"rejected: {printable(what)}", markup=False, highlight=False, soft_wrap=True)
+        self._console.print(f"rejected: {visible(what)}", markup=False, highlight=False, soft_wrap=True)
 
 
 def load(
@@ -111,9 +111,7 @@ def load(
         splitter = configured_splitter(settings, database)
         try:
             with progress.counter(err, "loading", "chunks", quiet=as_json) as advance:
-                report = load_files(
-                    database, roots, splitter, options, on_progress=advance, on_reject=rejections.add
-                )
+                report = load_files(database, roots, splitter, options, on_progress=advance, on_reject=rejections.add)
         except KeyboardInterrupt as stop:
             err.print("Stopped. Run it again to go on.", highlight=False)
             raise typer.Exit(exit_status(stop)) from None
@@ -137,24 +135,27 @@ def load_view(report: LoadReport, next_step: str = "embedding-assets embed") -> 
     if report.renamed:
         lines.append(f"{counted(report.renamed, 'document')} renamed.")
     if report.taken_over:
-        lines.append(f"{counted(report.taken_over, 'document')} known by absolute paths got the names that they have now.")
+        lines.append(
+            f"{counted(report.taken_over, 'document')} known by absolute paths got the names that they have now."
+        )
     if report.prune_refused:
         lines.append(
-            f"[yellow]{counted(report.gone, 'document')} gone, which is more than a fifth: nothing was removed.[/yellow] "
-            "If that is right: --prune --yes"
+            f"[yellow]{counted(report.gone, 'document')} gone, more than a fifth of all: none was removed.[/yellow] If "
+            "that is right: --prune --yes"
         )
     elif report.pruned:
         lines.append(f"{counted(report.pruned, 'document')} gone and removed.")
     elif report.gone:
         lines.append(f"[yellow]{counted(report.gone, 'document')} gone, and still found by searches.[/yellow] "
                      "To remove them: --prune")  # fmt: skip
-    for origin in report.shrunk:
-        lines.append(
-            f"[yellow]{escape(printable(origin))} lost so much that nothing of it was removed.[/yellow] "
-            "If that is right: --yes"
-        )
-    for origin in report.changing:
-        lines.append(f"[yellow]{escape(printable(origin))} changed while it was read, and is left to the next load.[/yellow]")
+    lines += [
+        f"[yellow]{escape(visible(origin))} lost so much that nothing of it was removed.[/yellow] If that is right: --yes"
+        for origin in report.shrunk
+    ]
+    lines += [
+        f"[yellow]{escape(visible(origin))} changed while it was read, and is left to the next load.[/yellow]"
+        for origin in report.changing
+    ]
     if report.kept:
         lines.append(f"{counted(report.kept, 'chunk')} kept of files that were not whole or had rejected parts.")
     if report.left_out:
@@ -181,7 +182,7 @@ def load_line(report: LoadReport) -> str:
 
 
 def _counts(counts: dict[str, int], most: int = 12) -> str:
-    shown = [f"{count:,} {escape(printable(what))}" for what, count in list(counts.items())[:most]]
+    shown = [f"{count:,} {escape(visible(what))}" for what, count in list(counts.items())[:most]]
     rest = sum(list(counts.values())[most:])
     return ", ".join([*shown, *([f"{rest:,} others"] if rest else [])])
 
@@ -201,12 +202,16 @@ def documents(
         check_is_own(database)
         if name is None:
             collections = summarize_collections(database)
-            view = _collections_table(collections) if collections else "Nothing is loaded. Next: embedding-assets load PATH"
+            view = (
+                _collections_table(collections)
+                if collections
+                else "Nothing is loaded. Next: embedding-assets load PATH"
+            )
             show([asdict(one) for one in collections], view, as_json=as_json)
             return
         found = list_documents(database, name.rstrip("/"), limit)
         if not found:
-            raise DocumentError(f"{printable(name)} is not loaded; `embedding-assets documents` lists the collections")
+            raise DocumentError(f"{visible(name)} is not loaded; `embedding-assets documents` lists the collections")
         show([asdict(one) for one in found], _documents_table(found), as_json=as_json)
         if not as_json and len(found) == limit:
             out.print(f"Only the first {limit:,}; --limit shows more.")
@@ -217,8 +222,8 @@ def _collections_table(collections: list[CollectionSummary]) -> Table:
     for one in collections:
         numbers = (f"{one.documents:,}", f"{one.chunks:,}", f"{one.incomplete:,}")
         loaded = "" if one.loaded_at is None else moment(one.loaded_at)
-        name = "in none" if one.name is None else escape(printable(one.name))
-        table.add_row(name, *numbers, loaded, escape(printable(one.root or "")))
+        name = "in none" if one.name is None else escape(visible(one.name))
+        table.add_row(name, *numbers, loaded, escape(visible(one.root or "")))
     return table
 
 
@@ -226,7 +231,7 @@ def _documents_table(found: list[DocumentSummary]) -> Table:
     table = Table("document", "chunks", "loaded", "state", box=None)
     for one in found:
         state = "" if one.is_complete else f"{one.rejected:,} rejected" if one.rejected else "not read to its end"
-        table.add_row(escape(printable(one.origin)), f"{one.chunks:,}", moment(one.loaded_at), state)
+        table.add_row(escape(visible(one.origin)), f"{one.chunks:,}", moment(one.loaded_at), state)
     return table
 
 
@@ -245,11 +250,11 @@ def forget(
         check_is_own(database)
         count, chunks = count_named(database, name)
         if not count:
-            raise DocumentError(f"{printable(name)} is not loaded; `embedding-assets documents` lists the collections")
-        confirm(f"{counted(count, 'document')} and {counted(chunks, 'chunk')} of {printable(name)} will go.", yes=yes)
+            raise DocumentError(f"{visible(name)} is not loaded; `embedding-assets documents` lists the collections")
+        confirm(f"{counted(count, 'document')} and {counted(chunks, 'chunk')} of {visible(name)} will go.", yes=yes)
         removed = 0
         while found := list_documents(database, name, _FORGOTTEN_TOGETHER):
             removed += remove_documents(database, [one.origin for one in found])
         forget_collection(database, name)
-        line = f"{escape(printable(name))}: {counted(count, 'document')} and {counted(removed, 'chunk')} removed."
+        line = f"{escape(visible(name))}: {counted(count, 'document')} and {counted(removed, 'chunk')} removed."
         show({"name": name, "documents": count, "chunks": removed}, line, as_json=as_json)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from embedding_assets.errors import DocumentError
-from embedding_assets.formatting import printable
+from embedding_assets.formatting import visible
 from embedding_assets.postgres.documents import Collection, list_collections, sample_documents
 from embedding_assets.postgres.source_records import find_source
 
@@ -40,7 +40,7 @@ class Root:
     is_folder: bool
 
     def __str__(self) -> str:
-        return printable(str(self.path))
+        return visible(str(self.path))
 
 
 def find_roots(database: Database, paths: Sequence[str], collection: str | None) -> list[Root]:
@@ -86,7 +86,7 @@ def _checked(given: str) -> Path:
         path = Path(os.path.abspath(Path(given).expanduser()))  # noqa: PTH100 (a link is kept: it may be switched)
         path.stat()
     except (OSError, RuntimeError, ValueError) as error:
-        raise DocumentError(f"{printable(given)} {_reason(error)}") from None
+        raise DocumentError(f"{visible(given)} {_reason(error)}") from None
     return path
 
 
@@ -115,7 +115,7 @@ def _root(path: Path, known: Sequence[Collection], wanted: str | None) -> Root:
         collection = Collection(wanted or base.name, str(base), is_folder)
     _check_name(collection.name, path, is_default=wanted is None)
     if not _is_utf8(str(path)):
-        raise DocumentError(f"{printable(str(path))} has a name that is not valid UTF-8; load it from where it has not")
+        raise DocumentError(f"{visible(str(path))} has a name that is not valid UTF-8; load it from where it has not")
     parts = [collection.name, *([below] if below else []), *([] if is_folder else [path.name])]
     return Root(path, collection, "/".join(parts), is_folder)
 
@@ -142,13 +142,17 @@ def _is_same_folder(one: str, other: str) -> bool:
 
 
 def _check_name(name: str, path: Path, *, is_default: bool) -> None:
-    shown = printable(name)
-    if not name or "/" in name or shown != name or name.strip() != name or len(name.encode("utf-8", "replace")) > (
-        _MOST_NAME_BYTES
+    shown = visible(name)
+    if (
+        not name
+        or "/" in name
+        or shown != name
+        or name.strip() != name
+        or len(name.encode("utf-8", "replace")) > (_MOST_NAME_BYTES)
     ):
         if is_default:
             raise DocumentError(
-                f"{printable(str(path))}: the folder's name {shown!r} cannot be that of a collection; give one with "
+                f"{visible(str(path))}: the folder's name {shown!r} cannot be that of a collection; give one with "
                 "--collection"
             )
         raise DocumentError(f"--collection: {shown!r} is no name; use up to 200 printable characters without /")
@@ -175,7 +179,7 @@ def _check_is_moved(database: Database, before: Collection, root: Root) -> None:
     sample = sample_documents(database, before.name, _COMPARED)
     if 2 * sum(_has(root, origin, content) for origin, content in sample) < len(sample):
         raise DocumentError(
-            f"{root}: the collection {before.name} was loaded from {printable(before.root)}, which holds other "
+            f"{root}: the collection {before.name} was loaded from {visible(before.root)}, which holds other "
             "documents. Give this one a name of its own with --collection NAME; if it is the same one, moved and "
             f"changed, say so with --collection {before.name}"
         )

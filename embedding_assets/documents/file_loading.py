@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from embedding_assets.documents.file_state import FileState, file_state
 from embedding_assets.documents.formats.options import ReadOptions
 from embedding_assets.documents.formats.reading import is_readable, read_file
-from embedding_assets.documents.gone import Gone, find_gone
+from embedding_assets.documents.gone import Found, Gone, find_gone
 from embedding_assets.documents.ignoring import Choice
 from embedding_assets.documents.loading import LoadReport
 from embedding_assets.documents.rejection import EMPTY, NO_ROWS, Rejection
@@ -90,13 +90,16 @@ def load_files(
     check_is_own(database)
     for root in roots:
         if not (root.is_folder or options.read.format or is_readable(root.path)):
-            raise DocumentError(f"{root} is of a kind that is not read; `embedding-assets formats` lists those that are")
+            raise DocumentError(
+                f"{root} is of a kind that is not read; `embedding-assets formats` lists those that are"
+            )
     collections = {root.collection.name: root.collection for root in roots}
     with hold_alone(database, *(f"load {database.table.oid} {name}" for name in sorted(collections))):
         ensure_text_index(database)
         for collection in collections.values():
             record_collection(database, collection)
-        return _Load(database, splitter, options, on_progress, on_reject, collections).run(roots)
+        load = _Load(database, splitter, options, on_progress=on_progress, on_reject=on_reject, collections=collections)
+        return load.run(roots)
 
 
 class _Load:
@@ -105,6 +108,7 @@ class _Load:
         database: Database,
         splitter: Splitter,
         options: LoadOptions,
+        *,
         on_progress: Callable[[int], None],
         on_reject: Callable[[Rejection], None],
         collections: Iterable[str],
@@ -116,8 +120,7 @@ class _Load:
         self._writer = ChunkWriter(database, on_progress, keep_stale=True)
         self._counts = WalkCounts()
         self._report = LoadReport()
-        self._seen: set[int] = set()
-        self._failed: set[str] = set()
+        self._found = Found()
         self._sizes = {name: count_collection(database, name) for name in collections}
 
     def run(self, roots: Sequence[Root]) -> LoadReport:
@@ -142,10 +145,10 @@ class _Load:
         """The files that were not among those before; rejections are passed on."""
         for one in found:
             if isinstance(one, Rejection):
-                self._seen.add(hash(one.source))
+                self._found.seen.add(hash(one.source))
                 self._reject([one])
-            elif hash(one.origin) not in self._seen:
-                self._seen.add(hash(one.origin))
+            elif not self._found.has(one.origin):
+                self._found.seen.add(hash(one.origin))
                 yield one
 
     def _load_batch(self, root: Root, batch: Sequence[FoundFile]) -> None:
@@ -154,7 +157,7 @@ class _Load:
             try:
                 states.append((file, file_state(file.path)))
             except OSError as error:
-                self._failed.add(file.origin)
+                self._found.failed.add(file.origin)
                 self._reject([_unreadable(file, error)])
         known = find_documents(self._database, [file.origin for file, _ in states])
         for file, state in states:
@@ -191,7 +194,7 @@ class _Load:
             self._reject(reading.rejections, reading.rejected)
             if reading.hashes or before is not None:
                 self._keep(root, file, reading)
-            self._failed.add(file.origin)
+            self._found.failed.add(file.origin)
             if not reading.hashes:
                 return
         elif before is not None and self._shrinks(root, before, state.content, len(reading.hashes)):
@@ -220,7 +223,7 @@ class _Load:
 
     def _keep(self, root: Root, file: FoundFile, reading: _Reading) -> None:
         """Record a document of which nothing is removed, and which the next load reads again."""
-        self._failed.add(file.origin)
+        self._found.failed.add(file.origin)
         hashes, name = frozenset(reading.hashes), root.collection.name
         self._writer.add([], LoadedDocument(file.origin, "", hashes, name, rejected=reading.rejected))
 
@@ -242,8 +245,9 @@ class _Load:
     def _settle(self, roots: Sequence[Root]) -> None:
         """Find what is gone or renamed, and remove what may be."""
         gone = Gone()
+        self._found.unread += self._counts.unread
         for root in roots:
-            find_gone(self._database, root, self._seen, self._failed, self._counts.unread, gone)
+            find_gone(self._database, root, self._found, gone)
         report = self._report
         report.renamed, report.taken_over, report.gone = len(gone.renamed), len(gone.taken_over), len(gone.gone)
         report.new = max(0, report.new - report.renamed - report.taken_over)

@@ -46,7 +46,7 @@ class LoadReport:
         new: documents that are new to the table.
         changed: documents whose chunks were made again.
         renamed: documents that are there under another name now; the old one was removed.
-        taken_over: documents that an earlier version had loaded by their absolute paths, and which were removed as such.
+        taken_over: documents that an earlier version had called by their absolute paths, and that have a name now.
         gone: documents whose file is not there any more.
         pruned: of these, documents that were removed.
         prune_refused: whether they would have been too many to be removed unasked.

@@ -72,9 +72,7 @@ def walk(
 
 
 class _Walk:
-    def __init__(
-        self, root: Root, choice: Choice, is_readable: Callable[[Path], bool], counts: WalkCounts
-    ) -> None:
+    def __init__(self, root: Root, choice: Choice, is_readable: Callable[[Path], bool], counts: WalkCounts) -> None:
         self._top = str(root.path)
         self._choice = choice
         self._included = choice.included
@@ -116,19 +114,22 @@ class _Walk:
     ) -> str | None:
         """The rule that leaves an entry out."""
         path = f"{entry.path}/" if is_folder else entry.path
+        rule = None
         if self._excluded.match_file(path[len(self._top) :].lstrip("/")):
-            return "--exclude"
-        if entry.name.startswith("."):
-            return "hidden"
-        if not is_folder and (special := _special(entry)) is not None:
-            return special
-        if self._choice.all_files:
-            return None
-        if is_folder and (made := made_by_tools(entry, siblings)) is not None:
-            return made
-        if rules and is_ignored(rules, entry.path, is_folder=is_folder):
-            return ".gitignore"
-        return "for machines, as requirements.txt" if not is_folder and for_machines(entry.name) else None
+            rule = "--exclude"
+        elif entry.name.startswith("."):
+            rule = "hidden"
+        elif not is_folder and (special := _special(entry)) is not None:
+            rule = special
+        elif self._choice.all_files:
+            rule = None
+        elif is_folder and (made := made_by_tools(entry, siblings)) is not None:
+            rule = made
+        elif is_ignored(rules, entry.path, is_folder=is_folder):
+            rule = ".gitignore"
+        elif not is_folder and for_machines(entry.name):
+            rule = "for machines, as requirements.txt"
+        return rule
 
     def _is_wanted(self, entry: os.DirEntry[str]) -> bool:
         return self._included is None or self._included.match_file(entry.path[len(self._top) :].lstrip("/"))

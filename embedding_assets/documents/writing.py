@@ -33,9 +33,7 @@ class ChunkWriter:
         kept: chunks that documents no longer seem to have, which were not read to their end.
     """
 
-    def __init__(
-        self, database: Database, on_progress: Callable[[int], None], *, keep_stale: bool = False
-    ) -> None:
+    def __init__(self, database: Database, on_progress: Callable[[int], None], *, keep_stale: bool = False) -> None:
         self._database = database
         self._on_progress = on_progress
         self._keep_stale = keep_stale

@@ -32,7 +32,6 @@ from embedding_assets.providers.fallback import fallback_settings
 from embedding_assets.providers.space_selection import Selection, select_for_run
 
 if TYPE_CHECKING:
-    from embedding_assets.postgres.backlog import PendingChunk
     from embedding_assets.postgres.connection import Database
     from embedding_assets.providers.base import EmbeddedBatch, EmbeddingProvider
     from embedding_assets.spaces import SpaceColumn

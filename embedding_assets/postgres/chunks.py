@@ -16,7 +16,15 @@ if TYPE_CHECKING:
     from embedding_assets.postgres.connection import Connection, Database
     from embedding_assets.postgres.table import Table
 
-_LOADED = ("chunk_hash", "chunk_text", "context_header", "document_metadata", "chunk_index", "total_chunks", "token_count")
+_LOADED = (
+    "chunk_hash",
+    "chunk_text",
+    "context_header",
+    "document_metadata",
+    "chunk_index",
+    "total_chunks",
+    "token_count",
+)
 _LOADED_COLUMNS = sql.SQL(", ").join(map(sql.Identifier, _LOADED))
 
 # Chunks of a document that is not complete are counted: some may be there from before.
@@ -305,9 +313,7 @@ def _insert(connection: Connection, sources: dict[str, list[tuple[str, str]]]) -
     return cursor.rowcount, reused
 
 
-def _complete(
-    connection: Connection, completed: Sequence[LoadedDocument], stored: Stored, *, keep_stale: bool
-) -> None:
+def _complete(connection: Connection, completed: Sequence[LoadedDocument], stored: Stored, *, keep_stale: bool) -> None:
     documents = list({document.origin: document for document in completed}.values())
     # First, since it waits for another load of a document, whose chunks are then there to be removed.
     counts = connection.execute(

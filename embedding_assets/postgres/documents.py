@@ -1,4 +1,4 @@
-"""What is kept about documents that were loaded from files: their collections, what each file held, how to forget them."""
+"""What is kept about documents: their collections, and what the file of each one held."""
 
 from __future__ import annotations
 
@@ -138,15 +138,13 @@ def count_collection(database: Database, collection: str) -> tuple[int, int]:
     return row[0], row[1]
 
 
-def documents_below(
-    database: Database, folder: str, collection: str | None
-) -> Iterator[list[tuple[str, str | None, str]]]:
-    """Origin, content and digest of documents in a folder, page by page, by name; those of one collection, or of none.
+def documents_below(database: Database, folder: str, collection: str | None) -> Iterator[list[tuple[str, str | None]]]:
+    """Origin and content of documents in a folder, page by page, by name; those of one collection, or of none.
 
     What is synced from a table belongs to none, and is not among them.
     """
     query: Any = sql.SQL("""
-        SELECT origin, content, digest FROM loaded_documents d
+        SELECT origin, content FROM loaded_documents d
         WHERE {below} AND origin COLLATE "C" > %(after)s AND collection IS NOT DISTINCT FROM %(collection)s
           AND {not_synced} ORDER BY origin COLLATE "C" LIMIT %(most)s
     """).format(below=_BELOW.format(sql.Identifier("d", "origin"), sql.SQL("%(folder)s::text")), not_synced=_NOT_SYNCED)

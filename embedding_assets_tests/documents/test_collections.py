@@ -39,7 +39,7 @@ def test_another_folder_of_the_same_name_is_refused_until_it_has_a_name(load, tm
     write(tmp_path / "a/docs", README="about a", guide="guide of a")
     load(tmp_path / "a/docs")
     other = write(tmp_path / "b/docs", README="about b", guide="guide of b")
-    with pytest.raises(DocumentError, match="holds other documents.*--collection NAME.*--collection docs"):
+    with pytest.raises(DocumentError, match=r"holds other documents.*--collection NAME.*--collection docs"):
         load(other)
     assert load.origins() == ["docs/README.md", "docs/guide.md"]
     assert load(other, collection="docs-b").new == 2

@@ -6,16 +6,19 @@ import json
 from pathlib import Path
 
 from embedding_assets.documents.document import Document
-from embedding_assets.documents.files import read_documents
+from embedding_assets.documents.formats.options import ReadOptions
+from embedding_assets.documents.formats.reading import read_file
 from embedding_assets.documents.rejection import Rejection
 
 BAD_UTF8 = b"\xff\xfe"
 
 
 def read(*paths: Path, text_column: str | None = None) -> tuple[list[Document], list[Rejection]]:
-    rejections: list[Rejection] = []
-    documents = list(read_documents(paths, text_column=text_column, on_reject=rejections.append))
-    return documents, rejections
+    """Documents and rejections of files, which are known by their paths."""
+    options = ReadOptions(text_column=text_column)
+    found = [one for path in paths for one in read_file(path, path.as_posix(), options)]
+    rejections = [one for one in found if isinstance(one, Rejection)]
+    return [one for one in found if isinstance(one, Document)], rejections
 
 
 def written(path: Path, content: bytes | str) -> Path:

@@ -8,9 +8,9 @@ from pathlib import PurePosixPath
 from pydantic import ValidationError
 
 from embedding_assets.documents.document import Document
+from embedding_assets.documents.formats.rows import TEXT_COLUMNS, Row, is_unicode, missing_text
 from embedding_assets.documents.lines import MAX_LINE_CHARACTERS, normalized_newlines
 from embedding_assets.documents.rejection import TOO_DEEP, TOO_LONG, Rejection
-from embedding_assets.documents.formats.rows import TEXT_COLUMNS, Row, is_unicode, missing_text
 from embedding_assets.models import DocumentMetadata, ProcessedChunk
 
 # Either read into a place of their own, or computed for every chunk.

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from embedding_assets.documents.lines import MAX_LINE_CHARACTERS, read_lines
-from embedding_assets.documents.rejection import EMPTY, NOT_UTF8, TOO_DEEP, TOO_LONG
+from embedding_assets.documents.rejection import EMPTY, NO_ROWS, NOT_UTF8, TOO_DEEP, TOO_LONG
 
 if TYPE_CHECKING:
     from pyarrow import RecordBatch
@@ -23,7 +23,6 @@ CSV_DELIMITERS = {".csv": ",", ".tsv": "\t"}
 ROW_SUFFIXES = (*JSONL_SUFFIXES, *CSV_DELIMITERS, ".parquet")
 
 _PARQUET_BATCH_ROWS = 256
-_NO_ROWS = "has no rows"
 
 Row = dict[str, Any]
 
@@ -47,7 +46,7 @@ def _jsonl_rows(path: Path) -> Iterator[tuple[int | None, Row | str]]:
                 found = True
                 yield number, TOO_LONG if too_long else _json_object(line)
     if not found:
-        yield None, _NO_ROWS
+        yield None, NO_ROWS
 
 
 def _json_object(line: bytes) -> Row | str:
@@ -101,7 +100,7 @@ class _CsvLines:
 def _csv_rows(path: Path, delimiter: str, text_column: str | None) -> Iterator[tuple[int | None, Row | str]]:
     with path.open("rb") as stream:
         records = _csv_records(stream, delimiter)
-        line, header = next(records, (None, _NO_ROWS))
+        line, header = next(records, (None, NO_ROWS))
         problem = header if isinstance(header, str) else missing_text([name.strip() for name in header], text_column)
         if problem is not None:
             yield line, problem
@@ -112,7 +111,7 @@ def _csv_rows(path: Path, delimiter: str, text_column: str | None) -> Iterator[t
             found = True
             yield line, fields if isinstance(fields, str) else _csv_row(names, fields)
     if not found:
-        yield None, _NO_ROWS
+        yield None, NO_ROWS
 
 
 def _csv_records(stream: IO[bytes], delimiter: str) -> Iterator[tuple[int, list[str] | str]]:
@@ -164,7 +163,7 @@ def _parquet_rows(path: Path, text_column: str | None) -> Iterator[tuple[int | N
         yield (number, "is followed by damage") if number else (None, "is not a readable Parquet file")
         return
     if not number:
-        yield None, _NO_ROWS
+        yield None, NO_ROWS
 
 
 def _batch_rows(batch: RecordBatch) -> list[Row | str]:
