@@ -149,7 +149,7 @@ def load_view(report: LoadReport, next_step: str = "embedding-assets embed") -> 
         lines.append(f"[yellow]{counted(report.gone, 'document')} gone, and still found by searches.[/yellow] "
                      "To remove them: --prune")  # fmt: skip
     lines += [
-        f"[yellow]{escape(visible(origin))} lost so much that nothing of it was removed.[/yellow] If that is right: --yes"
+        f"[yellow]{escape(visible(origin))} lost so much that none of it was removed.[/yellow] If that is right: --yes"
         for origin in report.shrunk
     ]
     lines += [

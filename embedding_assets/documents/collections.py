@@ -112,7 +112,7 @@ def _root(path: Path, known: Sequence[Collection], wanted: str | None) -> Root:
         collection = Collection(around.name, around.root, around.is_folder or (is_folder and not below))
     else:
         below = ""
-        collection = Collection(wanted or base.name, str(base), is_folder)
+        collection = Collection(base.name if wanted is None else wanted, str(base), is_folder)
     _check_name(collection.name, path, is_default=wanted is None)
     if not _is_utf8(str(path)):
         raise DocumentError(f"{visible(str(path))} has a name that is not valid UTF-8; load it from where it has not")

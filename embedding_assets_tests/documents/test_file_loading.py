@@ -220,7 +220,7 @@ def test_a_large_file_that_was_cut_off_keeps_its_chunks_until_that_is_confirmed(
 
 def test_larger_chunks_of_the_same_file_need_no_confirmation(load, tmp_path):
     file = tmp_path / "long.txt"
-    file.write_text("\n\n".join(f"Paragraph {number} says something about it." for number in range(400)))
+    file.write_text("\n\n".join(f"Paragraph {number} says something about it." for number in range(1600)))
     before = load(file).added
     small = load.splitter
     load.splitter = type(small)(small._tokenizer, chunk_tokens=256, chunk_overlap=0)

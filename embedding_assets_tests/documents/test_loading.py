@@ -24,8 +24,7 @@ def splitter(settings: Settings, database: Database) -> Splitter:
 
 
 def documents(*paths: Path) -> Iterator[Document]:
-    files = [file for path in paths for file in (sorted(path.iterdir()) if path.is_dir() else [path])]
-    found, rejections = read(*files)
+    found, rejections = read(*paths)
     assert rejections == []
     yield from found
 

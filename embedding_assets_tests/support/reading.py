@@ -14,9 +14,10 @@ BAD_UTF8 = b"\xff\xfe"
 
 
 def read(*paths: Path, text_column: str | None = None) -> tuple[list[Document], list[Rejection]]:
-    """Documents and rejections of files, which are known by their paths."""
+    """Documents and rejections of files and those of folders, which are known by their paths."""
     options = ReadOptions(text_column=text_column)
-    found = [one for path in paths for one in read_file(path, path.as_posix(), options)]
+    files = [file for path in paths for file in (sorted(path.iterdir()) if path.is_dir() else [path])]
+    found = [one for path in files for one in read_file(path, path.as_posix(), options)]
     rejections = [one for one in found if isinstance(one, Rejection)]
     return [one for one in found if isinstance(one, Document)], rejections
 
