@@ -105,7 +105,7 @@ def choose_model(
 
 
 def _load(settings: Settings, database: Database, paths: list[str], console: Console) -> None:
-    rejections = Rejections(console)
+    rejections = Rejections(console, wrap=True)
     splitter = configured_splitter(settings, database)
     roots = find_roots(database, paths, None)
     with progress.counter(console, "loading", "chunks") as advance:

@@ -34,14 +34,16 @@ class Rejections:
 
     Args:
         console: where they are shown.
+        wrap: break lines at its width; else they can be copied.
 
     Attributes:
         first: for programs.
         reasons: how many of each kind.
     """
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, *, wrap: bool = False) -> None:
         self._console = console
+        self._wrap = wrap
         self.first: list[Rejection] = []
         self.reasons: Counter[str] = Counter()
 
@@ -62,7 +64,7 @@ class Rejections:
                 self._show(f"{count - _SHOWN:,} more: {reason}")
 
     def _show(self, what: str) -> None:
-        self._console.print(f"rejected: {visible(what)}", markup=False, highlight=False, soft_wrap=True)
+        self._console.print(f"rejected: {visible(what)}", markup=False, highlight=False, soft_wrap=not self._wrap)
 
 
 def load(

@@ -150,12 +150,15 @@ def documents_below(database: Database, folder: str, collection: str | None) -> 
     """).format(below=_BELOW.format(sql.Identifier("d", "origin"), sql.SQL("%(folder)s::text")), not_synced=_NOT_SYNCED)
     after = ""
     while True:
-        parameters = {"folder": folder, "after": after, "collection": collection, "most": _PAGE}
-        page = database.run(lambda connection, asked=parameters: connection.execute(query, asked).fetchall())
+        page = _page(database, query, {"folder": folder, "after": after, "collection": collection, "most": _PAGE})
         if not page:
             return
         after = page[-1][0]
         yield page
+
+
+def _page(database: Database, query: Any, parameters: dict[str, object]) -> list[Any]:
+    return database.run(lambda connection: connection.execute(query, parameters).fetchall())
 
 
 def origins_with(database: Database, collection: str, contents: Sequence[str]) -> list[tuple[str, str]]:

@@ -1,5 +1,6 @@
 """`load`, `documents` and `forget`, as a person uses them."""
 
+import io
 import json
 import signal
 import subprocess
@@ -54,7 +55,7 @@ def test_what_loading_left_is_said():
     assert "Next" not in load_view(LoadReport(added=4, reused=4))
 
 
-def test_a_folder_that_moves_shrinks_and_is_forgotten(run, settings, docs, tmp_path):
+def test_a_folder_that_moves_shrinks_and_is_forgotten(run, settings, docs, tmp_path, monkeypatch):
     code, out, err = run("load", docs)
     assert (code, out.splitlines()[0]) == (0, "Loaded 10 documents (10 new), 10 chunks added, 0 removed.")
     moved = docs.rename(tmp_path / "moved")
@@ -81,6 +82,7 @@ def test_a_folder_that_moves_shrinks_and_is_forgotten(run, settings, docs, tmp_p
     assert "docs/n3.md" in run("documents", "docs/n3.md")[1]
     assert "Only the first 2" in run("documents", "docs", "--limit", 2)[1]
 
+    monkeypatch.setattr("sys.stdin", io.StringIO("n\n"))
     code, _, err = run("forget", "docs/n3.md")
     assert (code, "1 document and 1 chunk of docs/n3.md will go" in err) == (1, True)
     assert run("forget", "docs/n3.md", "--yes")[:2] == (0, "docs/n3.md: 1 document and 1 chunk removed.\n")
