@@ -49,7 +49,7 @@ def _documents(
                 on_reject(item)
             elif item not in seen:
                 seen.add(item)
-                for result in read_file(item, _printable(item), ReadOptions(text_column=text_column)):
+                for result in read_file(item, item.as_posix(), ReadOptions(text_column=text_column)):
                     if isinstance(result, Rejection):
                         on_reject(result)
                     else:
