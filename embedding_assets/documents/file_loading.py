@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Final
 from embedding_assets.documents.file_state import FileState, file_state
 from embedding_assets.documents.formats.options import ReadOptions
 from embedding_assets.documents.formats.reading import is_readable, read_file
+from embedding_assets.documents.formats.rows import NO_ROWS
 from embedding_assets.documents.gone import Found, Gone, find_gone
 from embedding_assets.documents.ignoring import Choice
 from embedding_assets.documents.loading import LoadReport
-from embedding_assets.documents.rejection import EMPTY, NO_ROWS, Rejection
+from embedding_assets.documents.rejection import EMPTY, NOTHING, Rejection
 from embedding_assets.documents.walking import FoundFile, WalkCounts, walk
 from embedding_assets.documents.writing import ChunkWriter
 from embedding_assets.errors import DocumentError
@@ -284,7 +285,7 @@ class _Reading:
     def is_of_nothing(self) -> bool:
         """Whether there is nothing in the file, which is no fault of it."""
         reasons = [rejection.reason for rejection in self.rejections]
-        return not self.hashes and len(reasons) == 1 and (reasons[0].startswith(EMPTY) or reasons[0] == NO_ROWS)
+        return not self.hashes and len(reasons) == 1 and reasons[0].startswith((EMPTY, NOTHING, NO_ROWS))
 
     def reject(self, rejection: Rejection) -> bool:
         """Count a rejection; returns whether it is held back, since the file may have to be read again."""

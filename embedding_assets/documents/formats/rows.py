@@ -1,202 +1,201 @@
-"""The rows of JSONL, CSV, TSV and Parquet files."""
+"""What the readers of rows share: which field is the text, and the document that a row is."""
 
 from __future__ import annotations
 
-import csv
 import json
-from collections.abc import Iterator, Sequence
-from itertools import zip_longest
-from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final
 
-from embedding_assets.documents.lines import MAX_LINE_CHARACTERS, read_lines
-from embedding_assets.documents.rejection import EMPTY, NO_ROWS, NOT_UTF8, TOO_DEEP, TOO_LONG
+from pydantic import ValidationError
 
-if TYPE_CHECKING:
-    from pyarrow import RecordBatch
+from embedding_assets.documents.document import Document
+from embedding_assets.documents.formats.opened import OpenedFile, UnreadableError, without_data
+from embedding_assets.documents.formats.options import fields_of_template
+from embedding_assets.documents.formats.values import json_fields, storable
+from embedding_assets.documents.lines import MAX_LINE_CHARACTERS, normalized_newlines
+from embedding_assets.documents.rejection import NOT_UTF8, NOTHING, TOO_DEEP, TOO_LONG, Rejection
+from embedding_assets.documents.words import has_words
+from embedding_assets.models import DocumentMetadata, ProcessedChunk
 
-TEXT_COLUMNS = ("chunk_text", "text", "content", "body")
-"""Fields taken as a row's text, in this order, unless a column is named."""
+TEXT_COLUMNS: Final = ("chunk_text", "text", "content", "body", "page_content")
+"""Fields taken as a row's text, in this order and whatever their case, unless a field or a template is named."""
 
-JSONL_SUFFIXES = (".jsonl", ".ndjson")
-CSV_DELIMITERS = {".csv": ",", ".tsv": "\t"}
-ROW_SUFFIXES = (*JSONL_SUFFIXES, *CSV_DELIMITERS, ".parquet")
+NO_ROWS: Final = "has no rows"
 
-_PARQUET_BATCH_ROWS = 256
+Row = Mapping[str, Any]
 
-Row = dict[str, Any]
-
-
-def read_rows(path: Path, suffix: str, text_column: str | None) -> Iterator[tuple[int | None, Row | str]]:
-    """Rows of a file with their line; instead of a row the reason why there is none."""
-    if path.stat().st_size == 0:
-        return iter([(None, EMPTY)])
-    if suffix in JSONL_SUFFIXES:
-        return _jsonl_rows(path)
-    if suffix in CSV_DELIMITERS:
-        return _csv_rows(path, CSV_DELIMITERS[suffix], text_column)
-    return _parquet_rows(path, text_column)
+# Either read into a place of their own, or computed for every chunk.
+_RESERVED: Final = frozenset({"chunk_hash", "context_header", "title", "source", "origin", "position"}) | frozenset(
+    {"chunk_index", "total_chunks", "token_count", "embedding"}
+)
+# A field of a template that is longer than this is text, and not what somebody filters by.
+_LONGEST_KEPT: Final = 200
+_NAMING_FIELDS: Final = ("url", "href", "path", "name", "title", "id")
 
 
-def _jsonl_rows(path: Path) -> Iterator[tuple[int | None, Row | str]]:
+def row_documents(file: OpenedFile, rows: Iterable[tuple[int | None, Row | str]]) -> Iterator[Document | Rejection]:
+    """The documents that rows are, each with its line, and the rejections of those that are none, or are a reason."""
     found = False
-    with path.open("rb") as stream:
-        for number, line, too_long in read_lines(stream):
-            if too_long or line.strip():
-                found = True
-                yield number, TOO_LONG if too_long else _json_object(line)
+    for line, row in rows:
+        found = True
+        yield row_document(file, line, row)
     if not found:
-        yield None, NO_ROWS
+        yield file.rejected(NO_ROWS)
 
 
-def _json_object(line: bytes) -> Row | str:
+def row_document(file: OpenedFile, line: int | None, row: Row | str) -> Document | Rejection:
+    """The document that a row is, or the rejection of it; of a row that already is a reason, the rejection."""
+    if isinstance(row, str):
+        return file.rejected(row, line)
     try:
-        value = json.loads(line.decode())
-    except UnicodeDecodeError:
-        return NOT_UTF8
-    except json.JSONDecodeError as error:
-        return f"is not valid JSON: {error.msg} at column {error.colno}"
+        return _document(file, row)
+    except UnreadableError as error:
+        return file.rejected(error.reason, line)
     except RecursionError:
-        return TOO_DEEP
-    except ValueError:
-        return "is JSON with a number of too many digits"
-    return value if isinstance(value, dict) else "is not a JSON object"
+        return file.rejected(TOO_DEEP, line)
 
 
-class _CsvLines:
-    """The decoded lines of a CSV file; remembers where it stands, which ``csv.reader`` only knows after a success."""
-
-    def __init__(self, stream: IO[bytes]) -> None:
-        self._lines = read_lines(stream)
-        self._open_quote = False
-        self._characters = 0
-        self.number = 0
-        self.too_long = False
-
-    def __iter__(self) -> Iterator[str]:
-        return self
-
-    def __next__(self) -> str:
-        self.number, line, too_long = next(self._lines)
-        # Invalid bytes become lone surrogates, by which their row is known afterwards.
-        text = line.decode("utf-8", "surrogateescape")
-        self._open_quote ^= text.count('"') % 2 == 1
-        self._characters += len(text)
-        self.too_long = self.too_long or too_long or (self._open_quote and self._characters > MAX_LINE_CHARACTERS)
-        return text
-
-    def start_record(self) -> int:
-        """The line at which the next record starts."""
-        self._open_quote = self.too_long = False
-        self._characters = 0
-        return self.number + 1
-
-    def skip_open_field(self) -> None:
-        """Read up to where the quoted field ends in which the reader gave up."""
-        while self._open_quote and next(self, None) is not None:
-            pass
+def _document(file: OpenedFile, row: Row) -> Document:
+    used, text = (
+        _templated(row, file.options.template) if file.options.template else _text(row, file.options.text_column)
+    )
+    title = _string(row, "title")
+    header = _string(row, "context_header")
+    chunk_hash = _string(row, "chunk_hash")
+    identity = _string(row, "id")
+    fields = json_fields(row, file, _RESERVED | used)
+    for name in ("source", "title"):
+        if isinstance(row.get(name), dict | list):
+            # Said in words above; as it is, it can be filtered by.
+            fields |= json_fields({f"{name}_fields": row[name]}, file)
+    # Not the line: a row inserted above would give all that follow another hash.
+    source = _string(row, "source") or (f"{file.source}#{identity}" if identity else file.source)
+    fields |= {"source": source, "title": title or file.name.stem, "origin": file.source}
+    try:
+        metadata = DocumentMetadata.model_validate(fields)
+    except ValidationError:
+        raise UnreadableError(TOO_DEEP) from None
+    if not chunk_hash:
+        # Only a title of its own distinguishes a row from its neighbours; the file's name is the same for all of them.
+        own = "title" in used or _is_in_text(title, file.options.template)
+        return Document(metadata, text, markdown=False, context_header=header or ("" if own else title))
+    try:
+        ProcessedChunk.create_from_chunk(text, metadata, chunk_hash=chunk_hash)
+    except ValidationError:
+        raise UnreadableError("has a chunk_hash that is not lowercase hex of 2 to 128 characters") from None
+    return Document(metadata, text, markdown=False, chunk_hash=chunk_hash, context_header=header)
 
 
-def _csv_rows(path: Path, delimiter: str, text_column: str | None) -> Iterator[tuple[int | None, Row | str]]:
-    with path.open("rb") as stream:
-        records = _csv_records(stream, delimiter)
-        line, header = next(records, (None, NO_ROWS))
-        problem = header if isinstance(header, str) else missing_text([name.strip() for name in header], text_column)
-        if problem is not None:
-            yield line, problem
-            return
-        names = [name.strip() for name in header]
-        found = False
-        for line, fields in records:
-            found = True
-            yield line, fields if isinstance(fields, str) else _csv_row(names, fields)
-    if not found:
-        yield None, NO_ROWS
+def _is_in_text(title: str, template: str | None) -> bool:
+    return bool(title) and template is not None and any(name == "title" for _, name in fields_of_template(template))
 
 
-def _csv_records(stream: IO[bytes], delimiter: str) -> Iterator[tuple[int, list[str] | str]]:
-    # The limit is the process's; raising it takes nothing from others.
-    csv.field_size_limit(max(csv.field_size_limit(), MAX_LINE_CHARACTERS))
-    lines = _CsvLines(stream)
-    reader = csv.reader(lines, delimiter=delimiter, strict=True)
-    while True:
-        start = lines.start_record()
+def _text(row: Row, text_column: str | None) -> tuple[frozenset[str], str]:
+    if text_column and text_column not in row and "." in text_column:
+        names, text = [text_column], _nested(row, text_column)
+        if text is None:
+            raise UnreadableError(missing_text(list(row), text_column) or "")
+    else:
+        names = text_columns(row, text_column)
+        if not names:
+            raise UnreadableError(missing_text(list(row), text_column) or "")
+        name = next((name for name in names if row[name] is not None), names[0])
+        names, text = [name], row[name]
+    name = names[0]
+    if isinstance(text, bytes):
         try:
-            fields = next(reader)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            if lines.too_long:
-                lines.skip_open_field()
-            yield start, TOO_LONG if lines.too_long else f"is not valid CSV: {error}"
-            continue
-        if lines.too_long:
-            yield start, TOO_LONG
-        elif not is_unicode("".join(fields)):
-            yield start, NOT_UTF8
-        elif fields:
-            yield start, fields
+            text = text.decode()
+        except UnicodeDecodeError:
+            raise UnreadableError(f"has a {name!r} that {NOT_UTF8}") from None
+    if text is None:
+        raise UnreadableError(f"has an empty {name!r}")
+    if not isinstance(text, str):
+        raise UnreadableError(f"has a {name!r} that is not a string")
+    if not text.strip():
+        raise UnreadableError(f"has an empty or blank {name!r}")
+    return frozenset(names), _checked(text, f"{name!r}", name)
 
 
-def _csv_row(names: Sequence[str], fields: Sequence[str]) -> Row | str:
-    if len(fields) > len(names):
-        return f"has {len(fields)} fields, the header names {len(names)}"
-    return dict(zip_longest(names, fields))
+def _checked(text: str, where: str, name: str) -> str:
+    text = without_data(text)
+    if len(text) > MAX_LINE_CHARACTERS:
+        raise UnreadableError(TOO_LONG)
+    text = normalized_newlines(storable(text, name))
+    if not has_words(text):
+        raise UnreadableError(f"has a {where} that {NOTHING}")
+    return text
 
 
-def _parquet_rows(path: Path, text_column: str | None) -> Iterator[tuple[int | None, Row | str]]:
-    import pyarrow
-    import pyarrow.parquet
-
-    number = 0
-    try:
-        with pyarrow.parquet.ParquetFile(path) as file:
-            problem = missing_text(file.schema_arrow.names, text_column)
-            if problem is not None:
-                yield None, problem
-                return
-            for batch in file.iter_batches(batch_size=_PARQUET_BATCH_ROWS):
-                for row in _batch_rows(batch):
-                    number += 1
-                    yield number, row
-    except (pyarrow.ArrowException, OSError):
-        yield (number, "is followed by damage") if number else (None, "is not a readable Parquet file")
-        return
-    if not number:
-        yield None, NO_ROWS
+def _templated(row: Row, template: str) -> tuple[frozenset[str], str]:
+    """The text that a template makes of a row; lines without a filled field are left out."""
+    parts = fields_of_template(template)
+    names = [name for _, name in parts if name]
+    if not any(name in row or _nested(row, name) is not None for name in names):
+        raise UnreadableError(_missing(list(row), f"any of {', '.join(map(repr, names))}"))
+    values = {name: _worded(row.get(name) if name in row else _nested(row, name), name) for name in names}
+    if not any(values.values()):
+        raise UnreadableError(f"is empty or blank in {', '.join(map(repr, names))}")
+    text = "".join(f"{before}{values.get(name, '')}" for before, name in parts)
+    used = frozenset(name for name in names if len(values[name]) > _LONGEST_KEPT)
+    return used, _checked(text.strip(), "text", names[0])
 
 
-def _batch_rows(batch: RecordBatch) -> list[Row | str]:
-    try:
-        rows: list[Row | str] = batch.to_pylist()
-    except (ValueError, OverflowError):
-        return [_single_row(batch.slice(index, 1)) for index in range(batch.num_rows)]
-    return rows
+def _worded(value: object, name: str) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        return storable(value, name).strip()
+    return (
+        value.decode("utf-8", "replace")
+        if isinstance(value, bytes)
+        else json.dumps(value, ensure_ascii=False, default=str)
+    )
 
 
-def _single_row(batch: RecordBatch) -> Row | str:
-    try:
-        row: Row = batch.to_pylist()[0]
-    except UnicodeDecodeError:
-        return NOT_UTF8
-    except (ValueError, OverflowError):
-        return "holds a value that is out of range"
-    return row
+def _nested(row: Row, name: str) -> Any:
+    value: Any = row
+    for part in name.split("."):
+        value = value.get(part) if isinstance(value, Mapping) else None
+    return value
 
 
-def missing_text(columns: Sequence[str], text_column: str | None) -> str | None:
+def _string(row: Row, name: str) -> str:
+    """A field in words; of an object what names it best."""
+    value = row.get(name)
+    if isinstance(value, Mapping):
+        scalars = [value[key] for key in _NAMING_FIELDS if isinstance(value.get(key), str | int | float)]
+        only = next(iter(value.values())) if len(value) == 1 else None
+        value = scalars[0] if scalars else only if isinstance(only, str | int | float) else None
+    elif isinstance(value, list | tuple):
+        value = ", ".join(str(item) for item in value[:20] if isinstance(item, str | int | float))
+    if value is None or isinstance(value, bool | bytes):
+        return ""
+    return storable(str(value), name).strip()
+
+
+def text_columns(columns: Iterable[str], text_column: str | None) -> list[str]:
+    """Those of the columns that may hold the text, best first."""
+    if text_column:
+        return [name for name in columns if name == text_column][:1]
+    lowered: dict[str, str] = {}
+    for name in columns:
+        # As it is written before what is written otherwise.
+        if name.lower() not in lowered or name in TEXT_COLUMNS:
+            lowered[name.lower()] = name
+    return [lowered[name] for name in TEXT_COLUMNS if name in lowered]
+
+
+def missing_text(columns: Sequence[str], text_column: str | None, template: str | None = None) -> str | None:
     """The reason why there is no text among these columns; None if there is."""
-    if any(name in columns for name in ((text_column,) if text_column else TEXT_COLUMNS)):
+    if template is not None:
+        names = [name for _, name in fields_of_template(template) if name]
+        roots = {name.split(".")[0] for name in names} | set(names)
+        return None if roots & set(columns) else _missing(columns, f"any of {', '.join(map(repr, names))}")
+    if text_columns(columns, text_column) or (text_column and text_column.split(".")[0] in columns):
         return None
-    wanted = f"{text_column!r}" if text_column else f"any of {', '.join(TEXT_COLUMNS)}"
+    return _missing(columns, f"{text_column!r}" if text_column else f"any of {', '.join(TEXT_COLUMNS)}")
+
+
+def _missing(columns: Sequence[str], wanted: str) -> str:
     found = ", ".join(repr(name[:60]) for name in columns[:20]) + (", …" if len(columns) > 20 else "")
     return f"has no column {wanted}; found {found or 'none'}; name the one with the text by --text-column"
-
-
-def is_unicode(text: str) -> bool:
-    """True if a text can be encoded, as one with lone surrogates cannot."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
