@@ -73,7 +73,16 @@ def load(
     collection: Annotated[
         str | None, typer.Option(help="What to call these documents together. Default: the folder's name.")
     ] = None,
-    text_column: Annotated[str | None, typer.Option(help="Field with the text in JSONL, CSV and Parquet.")] = None,
+    text_column: Annotated[
+        str | None, typer.Option(help="Field of a row with the text. Default: text, content, body, …")
+    ] = None,
+    text_template: Annotated[
+        str | None, typer.Option(help=r"Text of a row made of several fields: '{title}\n{body}'.")
+    ] = None,
+    encoding: Annotated[str | None, typer.Option(help="Of text files that are not UTF-8, e.g. cp1252.")] = None,
+    format_: Annotated[
+        str | None, typer.Option("--format", help="Format of all files, whatever their names end in.")
+    ] = None,
     include: Annotated[
         list[str] | None, typer.Option(help="Only files of a folder that this names, as in .gitignore; repeatable.")
     ] = None,
@@ -102,7 +111,7 @@ def load(
 
     rejections = Rejections(err)
     options = LoadOptions(
-        read=ReadOptions(text_column=text_column),
+        read=ReadOptions(text_column, encoding, format_, text_template),
         choice=Choice(tuple(include or ()), tuple(exclude or ()), no_ignore),
         prune=prune,
         yes=yes,

@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import chain, islice
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from embedding_assets.documents.file_state import FileState, file_state
@@ -126,7 +127,7 @@ class _Load:
 
     def run(self, roots: Sequence[Root]) -> LoadReport:
         for root in roots:
-            files = self._new(walk(root, self._options.choice, is_readable, self._counts))
+            files = self._new(walk(root, self._options.choice, self._is_readable, self._counts))
             first = next(files, None)
             if first is None and root.is_folder and not self._counts.unread:
                 self._reject([Rejection(root.origin, None, "holds no file of a kind that is read")])
@@ -141,6 +142,9 @@ class _Load:
         report.other_kinds = dict(self._counts.other_kinds.most_common())
         report.left_out = dict(self._counts.left_out.most_common())
         return report
+
+    def _is_readable(self, path: Path) -> bool:
+        return self._options.read.format is not None or is_readable(path)
 
     def _new(self, found: Iterator[FoundFile | Rejection]) -> Iterator[FoundFile]:
         """The files that were not among those before; rejections are passed on."""

@@ -115,6 +115,15 @@ def test_rejections_are_summed_up_by_reason(run, settings, tmp_path):
     assert len(report["rejections"]) == 9
 
 
+def test_how_files_are_read_can_be_said(run, settings, tmp_path):
+    (tmp_path / "notes.data").write_bytes("A café.".encode("cp1252"))
+    (tmp_path / "faq.csv").write_text("q,a\nWhy?,Because.\n")
+    code, out, _ = run("load", tmp_path / "notes.data", "--format", "text", "--encoding", "cp1252")
+    assert (code, "1 chunk added" in out) == (0, True)
+    assert "1 chunk added" in run("load", tmp_path / "faq.csv", "--text-template", "{q} {a}")[1]
+    assert run("load", tmp_path, "--encoding", "klingon")[0] == 2
+
+
 def test_what_is_left_out_is_said(run, settings, docs):
     write(docs / "node_modules/x", README="text")
     (docs / "picture.png").write_bytes(b"x")
