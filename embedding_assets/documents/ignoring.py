@@ -63,9 +63,9 @@ class Choice:
         return patterns("--include", self.include) if self.include else None
 
     @property
-    def excluded(self) -> GitIgnoreSpec:
-        """The patterns of ``exclude``."""
-        return patterns("--exclude", self.exclude)
+    def excluded(self) -> GitIgnoreSpec | None:
+        """The patterns of ``exclude``; None if there are none."""
+        return patterns("--exclude", self.exclude) if self.exclude else None
 
 
 def patterns(option: str, lines: Sequence[str]) -> GitIgnoreSpec:

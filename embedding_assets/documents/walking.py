@@ -115,7 +115,7 @@ class _Walk:
         """The rule that leaves an entry out."""
         path = f"{entry.path}/" if is_folder else entry.path
         rule = None
-        if self._excluded.match_file(path[len(self._top) :].lstrip("/")):
+        if self._excluded is not None and self._excluded.match_file(path[len(self._top) :].lstrip("/")):
             rule = "--exclude"
         elif entry.name.startswith("."):
             rule = "hidden"
