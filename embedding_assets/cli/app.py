@@ -15,6 +15,7 @@ from rich.markup import escape
 from embedding_assets.cli import progress, tables
 from embedding_assets.cli.adopt import adopt
 from embedding_assets.cli.console import Json, StoppableGroup, err, out, print_json, session, show, table_session
+from embedding_assets.cli.formats import formats
 from embedding_assets.cli.importing import import_app
 from embedding_assets.cli.models import models_app
 from embedding_assets.cli.ray import CpusPerWorker, GpusPerWorker, RayAddress, RayCommand, Workers, with_ray
@@ -44,6 +45,7 @@ app.add_typer(import_app, name="import")
 app.command()(adopt)
 app.command()(sync)
 app.command()(search)
+app.command()(formats)
 
 
 @app.command()
