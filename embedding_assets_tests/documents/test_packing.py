@@ -145,7 +145,7 @@ REPEATED = re.compile(r"\| n \| v \||\|---\|---\||```(?:py)?")
 def numbered(text: str) -> str:
     """The text with a number of its own at each word, so that what is lost or doubled shows."""
     count = iter(range(10**6))
-    return re.sub(r"(?<=[\w.)])(?=[ \n]|$)(?<!```py)", lambda _: f"w{next(count)}", text)
+    return re.sub(r"(?<=[\w.)])(?=[ \n]|$)(?<!```py)", lambda _: f" w{next(count)}", text)
 
 
 @settings(deadline=None, max_examples=150)
