@@ -100,6 +100,7 @@ class Splitter:
             (count,) = self._counts([embedded_text(document.context_header, document.text)])
             made = [(document.context_header, document.text, count, document.metadata)]
         seen: Counter[tuple[str, str]] = Counter()
+        distinction = _distinction(document)
         chunks = []
         for index, (header, text, token_count, metadata) in enumerate(made):
             chunks.append(
@@ -111,6 +112,7 @@ class Splitter:
                     total_chunks=len(made),
                     token_count=token_count,
                     occurrence=seen[header, text],
+                    distinction=distinction,
                     chunk_hash=document.chunk_hash,
                 )
             )
@@ -248,3 +250,11 @@ def _shared(left: str, right: str) -> str:
     """The headings that two headers have in common."""
     names = zip(left.split(" > "), right.split(" > "), strict=False)
     return " > ".join(name for name, _ in takewhile(lambda pair: pair[0] == pair[1], names))
+
+
+def _distinction(document: Document) -> str:
+    """What tells a row from one with the same text: its other fields. Empty for a document that is a file by itself."""
+    if not document.file_digest:
+        return ""
+    fields = document.metadata.model_dump(mode="json", exclude={"source", "origin", "position"})
+    return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
