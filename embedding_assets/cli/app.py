@@ -15,6 +15,7 @@ from embedding_assets.cli import progress, tables
 from embedding_assets.cli.adopt import adopt
 from embedding_assets.cli.console import Json, StoppableGroup, err, out, print_json, session, show, table_session
 from embedding_assets.cli.documents import documents, forget, load
+from embedding_assets.cli.formats import formats
 from embedding_assets.cli.importing import import_app
 from embedding_assets.cli.models import models_app
 from embedding_assets.cli.ray import CpusPerWorker, GpusPerWorker, RayAddress, RayCommand, Workers, with_ray
@@ -47,6 +48,7 @@ app.command()(documents)
 app.command()(forget)
 app.command()(sync)
 app.command()(search)
+app.command()(formats)
 
 
 @app.command()

@@ -89,7 +89,8 @@ class Packer:
         self._capacity = max(1, capacity - overlap)
         self._max_characters = max_characters
         self._overlap = overlap
-        self._splitter: Any = (MarkdownSplitter if markdown else TextSplitter).from_callback(size, self._capacity)
+        self._kind: Any = MarkdownSplitter if markdown else TextSplitter
+        self._splitter = self._kind.from_callback(size, self._capacity)
 
     def pieces(self, blocks: Sequence[Block], of: Piece) -> list[Piece]:
         """The pieces of a stretch of these blocks, in order."""
@@ -111,9 +112,7 @@ class Packer:
         if size <= self._capacity:
             units.append(unit(start, end, size))
         elif not block.parts:
-            if units and not units[-1].before and units[-1].size < self._capacity // _SMALL_PART:
-                start = units.pop().start
-            units += [_Unit(*cut) for cut in self._cut(start, end)]
+            units += [_Unit(*cut) for cut in self._cut_after(units, start, end)]
         else:
             room = self._capacity - (self._size(before) + self._size(after) if before else 0)
             for first, last in self._parts(block, start, end, room):
@@ -137,6 +136,18 @@ class Packer:
                 yield first, last
             else:
                 yield from _between(first, cuts[bisect_left(cuts, first + 1) : bisect_left(cuts, last)], last)
+
+    def _cut_after(self, units: Sequence[_Unit], start: int, end: int) -> Iterator[tuple[int, int, int]]:
+        """As ``_cut``; what is little before it gets a beginning to stand with."""
+        before = units[-1].size if units else 0
+        if 0 < before < self._capacity // _SMALL_PART:
+            reach = min(end, start + self._max_characters)
+            found = self._kind.from_callback(self._size, self._capacity - before).chunk_indices(self._text[start:reach])
+            if len(found) > 1:
+                first = start + found[1][0]
+                yield start, first, self._size(self._text[start:first].strip())
+                start = first
+        yield from self._cut(start, end)
 
     def _cut(self, start: int, end: int) -> Iterator[tuple[int, int, int]]:
         """Start, end and size of pieces between sentences, or words, or in words."""

@@ -15,7 +15,7 @@ from embedding_assets.documents.words import has_words, says_something
 _PARAGRAPH_END = re.compile(r"\n(?:[ \t]*\n)+")
 _MARKS = re.compile(r"[`~]+")
 _FENCE = re.compile(r"[ \t]{0,3}(`{3,}|~{3,})[^\n]*\n")
-_LEAD_IN = re.compile(r"(?:^|(?<=[.!?]\s)|(?<=\n))[^\n]{1,400}:[ \t*_]*\Z")
+_SENTENCE_END = re.compile(r"[.!?]\s+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,8 +156,10 @@ def _blocks(text: str, offsets: Sequence[int], start: int, end: int, found: Sequ
 
 def _lead_in(above: str) -> str:
     """The sentence before a list that leads to it, with the line ending it needs; empty if there is none."""
-    found = _LEAD_IN.search(above.rstrip())
-    return f"{found.group().strip()}\n\n" if found else ""
+    line = above.rstrip().rpartition("\n")[2].strip()
+    if not line.rstrip("*_ ").endswith(":"):
+        return ""
+    return f"{_SENTENCE_END.split(line)[-1]}\n\n"
 
 
 def _code_block(text: str, start: int, first: int, end: int, *, fence: str) -> Block:

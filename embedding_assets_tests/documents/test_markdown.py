@@ -27,7 +27,7 @@ def test_markdown_headings(text: str, expected: list[tuple[int, str, int, int]])
     [
         ("# Title\n\ntext\n\n## One\n", "Title"),
         ("Title\nof two\n===\n\ntext\n", "Title of two"),
-        ("#\n\n# Title\n", ""),
+        ("#\n\n# Title\n", "Title"),
         ("text", ""),
         ("## How do I cancel?\n\nBilling.\n\n## Which cards?\n\nVisa.\n", ""),
         ("# One\n\na\n\n# Two\n\nb\n", ""),

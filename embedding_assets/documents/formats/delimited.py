@@ -116,8 +116,11 @@ def _records(stream: IO[bytes], dialect: _Dialect) -> Iterator[tuple[int, list[s
     lines = _Lines(stream, is_quoted=dialect.is_quoted)
     for _ in range(dialect.first_line - 1):
         next(lines, None)
-    quoting = csv.QUOTE_MINIMAL if dialect.is_quoted else csv.QUOTE_NONE
-    reader = csv.reader(lines, delimiter=dialect.delimiter, quoting=quoting, strict=True)
+    reader = (
+        csv.reader(lines, delimiter=dialect.delimiter, strict=True)
+        if dialect.is_quoted
+        else csv.reader(lines, delimiter=dialect.delimiter, quoting=csv.QUOTE_NONE)
+    )
     while True:
         start = lines.start_record()
         try:

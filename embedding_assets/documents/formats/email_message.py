@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from email import message_from_bytes, policy
 from email.message import EmailMessage
-from typing import Final, cast
+from typing import Final
 
 from embedding_assets.documents.document import Document
 from embedding_assets.documents.formats.html import page
@@ -21,7 +21,7 @@ _MOST_PARTS: Final = 1_000
 
 def read(file: OpenedFile) -> Iterator[Document | Rejection]:
     """The document that a message is, under its subject."""
-    message = cast(EmailMessage, message_from_bytes(file.read(), policy=policy.default))
+    message = message_from_bytes(file.read(), policy=policy.default)
     if not message.keys():
         raise UnreadableError("is no mail: it has no headers")
     if sum(1 for _ in message.walk()) > _MOST_PARTS:

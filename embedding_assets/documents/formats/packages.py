@@ -24,7 +24,7 @@ def check_package(data: io.BytesIO, *, doctype: bool = False) -> None:
     Raises:
         UnreadableError: it is damaged, a bomb, encrypted, or no such file.
     """
-    if data.getbuffer()[:8] == b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1":
+    if data.getvalue()[:8] == b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1":
         raise UnreadableError("is encrypted, or of an old format of Office; save it without a password, in the new one")
     try:
         with zipfile.ZipFile(data) as package:

@@ -158,7 +158,7 @@ def _body(node: Node) -> Node | None:
 
 
 def _name(node: Node) -> str:
-    for field in ("name", "type", "declarator", "definition", "declaration"):
+    for field in ("name", "declarator", "definition", "declaration", "type"):
         found = node.child_by_field_name(field)
         if found is None:
             continue
@@ -176,18 +176,17 @@ def _words(node: Node) -> str:
 
 
 def _with_offsets(data: bytes, starts: list[tuple[int, tuple[str, ...]]]) -> Iterator[Part]:
-    """Parts by characters, each to the next one; what follows a definition on its line belongs to it."""
-    ordered = sorted(starts, key=lambda start: start[0])
-    bounds = [(_line_start(data, at), names) for at, names in ordered] + [(len(data), ())]
-    characters = at = 0
-    for (start, names), (end, _) in pairwise(bounds):
-        if end <= start:
-            continue
-        characters += len(data[at:start].decode())
+    """Parts by characters, each to the next one; the rest of its last line and blank lines belong to a definition."""
+    bounds: list[tuple[int, tuple[str, ...]]] = []
+    ordered = sorted(((_line_start(data, at), names) for at, names in starts), key=lambda start: start[0])
+    for (start, names), (end, _) in pairwise([*ordered, (len(data), ())]):
+        if start < end and (not bounds or data[start:end].strip()):
+            bounds.append((start, names))
+    characters = 0
+    for (start, names), (end, _) in pairwise([*bounds, (len(data), ())]):
         length = len(data[start:end].decode())
         yield Part(characters, characters + length, names)
         characters += length
-        at = end
 
 
 def _line_start(data: bytes, at: int) -> int:
