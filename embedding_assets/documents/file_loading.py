@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
-from itertools import chain, islice
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -129,13 +129,12 @@ class _Load:
 
     def run(self, roots: Sequence[Root]) -> LoadReport:
         for root in roots:
+            before = self._counts.files
             files = self._new(walk(root, self._options.choice, self._is_readable, self._counts))
-            first = next(files, None)
-            if first is None and root.is_folder and not self._counts.unread:
-                self._reject([Rejection(root.origin, None, "holds no file of a kind that is read")])
-            files = chain([first] if first is not None else [], files)
             while batch := list(islice(files, _BATCH_FILES)):
                 self._load_batch(root, batch)
+            if root.is_folder and self._counts.files == before and not self._counts.unread:
+                self._reject([Rejection(root.origin, None, "holds no file to read")])
         self._writer.flush()
         self._settle(roots)
         self._writer.finish()

@@ -18,7 +18,7 @@ _GITIGNORE: Final = ".gitignore"
 _FOLDERS: Final = re.compile(
     r"node_modules|bower_components|__pycache__|site-packages|__pypackages__|_build|htmlcov|.+\.(?:egg|dist)-info",
 )
-"""Folders that tools make and fill, by names that nobody gives to others."""
+"""Folders that tools make and fill, by names that other folders do not have."""
 
 _BUILT: Final = frozenset({"build", "dist", "target", "out"})
 """Folders that a build fills, where the file of a project lies beside them."""

@@ -74,7 +74,7 @@ def test_files_and_folders_in_a_collection_are_called_as_with_all_of_it(load, tm
     for path in (docs, ".", "a.md", "./a.md", "sub", "sub/b.md", "../docs", docs / "sub" / ".." / "a.md"):
         report = load(path)
         assert (report.new, report.added, report.removed, report.gone) == (0, 0, 0, 0), path
-    assert load(docs, docs / "a.md", docs / "sub").documents == 2
+    assert (load(docs, docs / "a.md", docs / "sub").documents, load.rejections) == (2, [])
     assert load.origins() == ["docs/a.md", "docs/sub/b.md"]
     assert load.rows("document_metadata ->> 'source'") == ["docs/a.md", "docs/sub/b.md"]
 
