@@ -243,6 +243,7 @@ def _collections_table(collections: list[CollectionSummary]) -> Table:
         loaded = "" if one.loaded_at is None else moment(one.loaded_at)
         name = "in none" if one.name is None else escape(visible(one.name))
         table.add_row(name, *numbers, loaded, escape(visible(one.root or "")))
+    table.columns[0].overflow = table.columns[-1].overflow = "fold"
     return table
 
 
@@ -251,6 +252,7 @@ def _documents_table(found: list[DocumentSummary]) -> Table:
     for one in found:
         state = "" if one.is_complete else f"{one.rejected:,} rejected" if one.rejected else "not read to its end"
         table.add_row(escape(visible(one.origin)), f"{one.chunks:,}", moment(one.loaded_at), state)
+    table.columns[0].overflow = "fold"
     return table
 
 
