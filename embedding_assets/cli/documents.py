@@ -103,7 +103,7 @@ def load(
     A changed file replaces only what changed; text that moved keeps its vector. What cannot be loaded is named and the
     rest goes on; the exit status is 1 when nothing at all could be loaded, or --prune would remove too much.
     """
-    from embedding_assets.documents.collections import find_roots
+    from embedding_assets.documents.collections import collections_inside, find_roots
     from embedding_assets.documents.file_loading import LoadOptions, load_files
     from embedding_assets.documents.formats.options import ReadOptions
     from embedding_assets.documents.ignoring import Choice
@@ -119,6 +119,14 @@ def load(
     options.choice.check()
     with table_session() as (settings, database):
         roots = find_roots(database, paths, collection)
+        for name in collections_inside(database, roots):
+            err.print(
+                f"{name} was loaded from a folder in there, whose documents are now loaded under both names; "
+                f"`embedding-assets forget {name}` removes the others",
+                markup=False,
+                highlight=False,
+                soft_wrap=True,
+            )
         splitter = configured_splitter(settings, database)
         try:
             with progress.counter(err, "loading", "chunks", quiet=as_json) as advance:

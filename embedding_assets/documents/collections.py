@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from embedding_assets.errors import DocumentError
 from embedding_assets.formatting import visible
+from embedding_assets.postgres.chunks import check_is_own
 from embedding_assets.postgres.documents import Collection, list_collections, sample_documents
 from embedding_assets.postgres.source_records import find_source
 
@@ -55,9 +56,11 @@ def find_roots(database: Database, paths: Sequence[str], collection: str | None)
         collection: the name to use instead.
 
     Raises:
+        ConfigurationError: the table is one that somebody else fills.
         DocumentError: a path is empty or not there, or a collection of that name was loaded from a folder that holds
             other documents.
     """
+    check_is_own(database)
     known = list_collections(database)
     roots: dict[Path, Root] = {}
     for given in paths:
@@ -77,6 +80,17 @@ def find_roots(database: Database, paths: Sequence[str], collection: str | None)
         known = [*(one for one in known if one.name != name), root.collection]
         roots[path] = root
     return list(roots.values())
+
+
+def collections_inside(database: Database, roots: Sequence[Root]) -> list[str]:
+    """Names of other collections that were loaded from folders below these: their documents are loaded twice."""
+    own = {root.collection.name for root in roots}
+    folders = [_resolved(root.path) for root in roots if root.is_folder]
+    return [
+        one.name
+        for one in list_collections(database)
+        if one.name not in own and any(_resolved(Path(one.root)).is_relative_to(folder) for folder in folders)
+    ]
 
 
 def _checked(given: str) -> Path:

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
-from itertools import chain, islice
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -23,6 +23,7 @@ from embedding_assets.documents.writing import ChunkWriter
 from embedding_assets.errors import DocumentError
 from embedding_assets.postgres.chunks import LoadedDocument, check_is_own
 from embedding_assets.postgres.documents import count_collection, find_documents, record_collection
+from embedding_assets.postgres.hash_set import HashSet
 from embedding_assets.postgres.locks import hold_alone
 from embedding_assets.postgres.same_text import ensure_text_index
 from embedding_assets.postgres.source_records import remove_documents
@@ -123,17 +124,17 @@ class _Load:
         self._counts = WalkCounts()
         self._report = LoadReport()
         self._found = Found()
+        self._manner = json.dumps([splitter.manner, asdict(options.read)], sort_keys=True)
         self._sizes = {name: count_collection(database, name) for name in collections}
 
     def run(self, roots: Sequence[Root]) -> LoadReport:
         for root in roots:
+            before = self._counts.files
             files = self._new(walk(root, self._options.choice, self._is_readable, self._counts))
-            first = next(files, None)
-            if first is None and root.is_folder and not self._counts.unread:
-                self._reject([Rejection(root.origin, None, "holds no file of a kind that is read")])
-            files = chain([first] if first is not None else [], files)
             while batch := list(islice(files, _BATCH_FILES)):
                 self._load_batch(root, batch)
+            if root.is_folder and self._counts.files == before and not self._counts.unread:
+                self._reject([Rejection(root.origin, None, "holds no file to read")])
         self._writer.flush()
         self._settle(roots)
         self._writer.finish()
@@ -175,8 +176,7 @@ class _Load:
 
     def _digest(self, content: str) -> str:
         """Of all that the chunks of a file depend on, besides its name."""
-        manner = [self._splitter.manner, asdict(self._options.read), content]
-        return hashlib.sha256(json.dumps(manner, sort_keys=True).encode()).hexdigest()
+        return hashlib.sha256(f"{self._manner}{content}".encode()).hexdigest()
 
     def _load(self, root: Root, file: FoundFile, state: FileState, before: KnownDocument | None) -> None:
         self._writer.begin(file.origin, root.collection.name)
@@ -206,7 +206,7 @@ class _Load:
             self._report.shrunk.append(file.origin)
             self._keep(root, file, reading)
         else:
-            digest, hashes = self._digest(state.content), frozenset(reading.hashes)
+            digest, hashes = self._digest(state.content), reading.hashes
             self._writer.add([], LoadedDocument(file.origin, digest, hashes, root.collection.name, state.content))
         self._report.documents += 1
         is_new = before is None or not (before.digest or before.chunks)
@@ -229,7 +229,7 @@ class _Load:
     def _keep(self, root: Root, file: FoundFile, reading: _Reading) -> None:
         """Record a document of which nothing is removed, and which the next load reads again."""
         self._found.failed.add(file.origin)
-        hashes, name = frozenset(reading.hashes), root.collection.name
+        hashes, name = reading.hashes, root.collection.name
         self._writer.add([], LoadedDocument(file.origin, "", hashes, name, rejected=reading.rejected))
 
     def _shrinks(self, root: Root, before: KnownDocument, content: str, chunks: int) -> bool:
@@ -281,7 +281,7 @@ class _Reading:
         rejected: how many there were.
     """
 
-    hashes: set[str] = field(default_factory=set)
+    hashes: HashSet = field(default_factory=HashSet)
     rejections: list[Rejection] = field(default_factory=list)
     rejected: int = 0
 

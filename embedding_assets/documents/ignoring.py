@@ -18,7 +18,7 @@ _GITIGNORE: Final = ".gitignore"
 _FOLDERS: Final = re.compile(
     r"node_modules|bower_components|__pycache__|site-packages|__pypackages__|_build|htmlcov|.+\.(?:egg|dist)-info",
 )
-"""Folders that tools make and fill, by names that nobody gives to others."""
+"""Folders that tools make and fill, by names that other folders do not have."""
 
 _BUILT: Final = frozenset({"build", "dist", "target", "out"})
 """Folders that a build fills, where the file of a project lies beside them."""
@@ -63,9 +63,9 @@ class Choice:
         return patterns("--include", self.include) if self.include else None
 
     @property
-    def excluded(self) -> GitIgnoreSpec:
-        """The patterns of ``exclude``."""
-        return patterns("--exclude", self.exclude)
+    def excluded(self) -> GitIgnoreSpec | None:
+        """The patterns of ``exclude``; None if there are none."""
+        return patterns("--exclude", self.exclude) if self.exclude else None
 
 
 def patterns(option: str, lines: Sequence[str]) -> GitIgnoreSpec:

@@ -38,14 +38,16 @@ class FoundFile:
 
 @dataclass(slots=True)
 class WalkCounts:
-    """What was not read, and why.
+    """What was found, and what of it is not read.
 
     Attributes:
+        files: those to read.
         other_kinds: files of kinds that are not read, by what their names end in.
         left_out: files and folders by the rule that leaves them out; a folder counts as one.
         unread: folders whose entries could not be listed, by their origins: nothing is known of what is in them.
     """
 
+    files: int = 0
     other_kinds: Counter[str] = field(default_factory=Counter)
     left_out: Counter[str] = field(default_factory=Counter)
     unread: list[str] = field(default_factory=list)
@@ -107,6 +109,7 @@ class _Walk:
             elif not self._is_readable(Path(entry.name)):
                 self._counts.other_kinds[Path(entry.name).suffix.lower() or "without a suffix"] += 1
             else:
+                self._counts.files += 1
                 yield FoundFile(Path(entry.path), name)
 
     def _rule(
@@ -115,7 +118,7 @@ class _Walk:
         """The rule that leaves an entry out."""
         path = f"{entry.path}/" if is_folder else entry.path
         rule = None
-        if self._excluded.match_file(path[len(self._top) :].lstrip("/")):
+        if self._excluded is not None and self._excluded.match_file(path[len(self._top) :].lstrip("/")):
             rule = "--exclude"
         elif entry.name.startswith("."):
             rule = "hidden"

@@ -5,16 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from embedding_assets.postgres.chunks import LoadedDocument, remove_stale, store_documents
+from embedding_assets.postgres.chunks import MOST_STALE, LoadedDocument, remove_stale, store_documents
 
 if TYPE_CHECKING:
     from embedding_assets.models import ProcessedChunk
     from embedding_assets.postgres.connection import Database
 
 _BATCH_CHUNKS = 1000
-
-_MOST_STALE = 100_000
-"""Chunks that wait to be removed: what has the same text elsewhere may yet come and take their vectors."""
 
 
 class ChunkWriter:
@@ -69,7 +66,7 @@ class ChunkWriter:
         self._on_progress(len(self._waiting))
         self._waiting.clear()
         self._completed.clear()
-        if len(self._stale) > _MOST_STALE:
+        if len(self._stale) > MOST_STALE:
             self._remove_stale()
 
     def finish(self) -> None:

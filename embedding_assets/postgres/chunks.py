@@ -14,6 +14,7 @@ from embedding_assets.errors import ConfigurationError
 if TYPE_CHECKING:
     from embedding_assets.models import ProcessedChunk
     from embedding_assets.postgres.connection import Connection, Database
+    from embedding_assets.postgres.hash_set import Hashes
     from embedding_assets.postgres.table import Table
 
 _LOADED = (
@@ -48,13 +49,17 @@ _RECORD_BEGUN = """
 """
 
 # One probe of the index for each document: without statistics PostgreSQL takes them for much of the table.
-_STALE = """
+_CHUNKS_OF = """
     SELECT k.chunk_hash, d.origin FROM unnest(%s::text[]) AS d (origin)
     CROSS JOIN LATERAL (
         SELECT chunk_hash FROM knowledge_base WHERE document_metadata ->> 'origin' = d.origin OFFSET 0
     ) AS k
-    WHERE NOT EXISTS (SELECT FROM unnest(%s::text[]) AS kept (chunk_hash) WHERE kept.chunk_hash = k.chunk_hash)
 """
+
+_FETCHED_HASHES = 10_000
+
+MOST_STALE = 100_000
+"""Chunks that wait to be removed, at most: what has the same text elsewhere may yet come and take their vectors."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +78,7 @@ class LoadedDocument:
 
     origin: str
     digest: str
-    hashes: frozenset[str]
+    hashes: Hashes
     collection: str | None = None
     content: str | None = None
     rejected: int = 0
@@ -156,12 +161,16 @@ def store_documents(
 
 def remove_stale(database: Database, stale: Sequence[tuple[str, str]]) -> int:
     """Remove chunks, by hash and origin, unless another document has them by now. Returns how many were there."""
+    return database.run(lambda connection: _remove(connection, stale)) if stale else 0
+
+
+def _remove(connection: Connection, stale: Sequence[tuple[str, str]]) -> int:
     query = """
         DELETE FROM knowledge_base k USING unnest(%s::text[], %s::text[]) AS s (chunk_hash, origin)
         WHERE k.chunk_hash = s.chunk_hash AND k.document_metadata ->> 'origin' = s.origin
     """
     hashes, origins = [chunk_hash for chunk_hash, _ in stale], [origin for _, origin in stale]
-    return database.run(lambda connection: connection.execute(query, [hashes, origins]).rowcount) if stale else 0
+    return connection.execute(query, [hashes, origins]).rowcount
 
 
 def check_is_own(database: Database) -> None:
@@ -329,14 +338,19 @@ def _complete(connection: Connection, completed: Sequence[LoadedDocument], store
     ).fetchall()
     found = {document.origin: len(document.hashes) for document in documents}
     stored.kept = sum(chunks - found[origin] for origin, chunks in counts)
-    whole = [document for document in documents if document.digest]
-    hashes = [chunk_hash for document in whole for chunk_hash in document.hashes]
-    stale = connection.execute(_STALE, [[document.origin for document in whole], hashes]).fetchall()
-    if keep_stale:
-        stored.stale = stale
-    elif stale:
-        query = "DELETE FROM knowledge_base WHERE chunk_hash = ANY(%s)"
-        stored.removed = connection.execute(query, [[chunk_hash for chunk_hash, _ in stale]]).rowcount
+    whole = {document.origin: document.hashes for document in documents if document.digest}
+    with connection.cursor("chunks_of_documents") as cursor:
+        cursor.itersize = _FETCHED_HASHES
+        cursor.execute(_CHUNKS_OF, [list(whole)])
+        for chunk_hash, origin in cursor:
+            if chunk_hash not in whole[origin]:
+                stored.stale.append((chunk_hash, origin))
+                if len(stored.stale) >= MOST_STALE:
+                    stored.removed += _remove(connection, stored.stale)
+                    stored.stale.clear()
+    if stored.stale and not keep_stale:
+        stored.removed += _remove(connection, stored.stale)
+        stored.stale.clear()
 
 
 def has_chunks(database: Database) -> bool:

@@ -4,6 +4,7 @@ import shutil
 
 import pytest
 
+from embedding_assets.documents.collections import collections_inside, find_roots
 from embedding_assets.errors import DocumentError
 from embedding_assets_tests.support.loading import write
 
@@ -73,7 +74,7 @@ def test_files_and_folders_in_a_collection_are_called_as_with_all_of_it(load, tm
     for path in (docs, ".", "a.md", "./a.md", "sub", "sub/b.md", "../docs", docs / "sub" / ".." / "a.md"):
         report = load(path)
         assert (report.new, report.added, report.removed, report.gone) == (0, 0, 0, 0), path
-    assert load(docs, docs / "a.md", docs / "sub").documents == 2
+    assert (load(docs, docs / "a.md", docs / "sub").documents, load.rejections) == (2, [])
     assert load.origins() == ["docs/a.md", "docs/sub/b.md"]
     assert load.rows("document_metadata ->> 'source'") == ["docs/a.md", "docs/sub/b.md"]
 
@@ -86,6 +87,17 @@ def test_a_part_of_a_collection_says_nothing_about_the_rest(load, tmp_path):
     (sub / "c.md").unlink()
     assert load(sub).gone == 1
     assert load(docs).gone == 2
+
+
+def test_a_collection_from_a_folder_inside_is_named(load, tmp_path):
+    docs = write(tmp_path / "docs", a="text a")
+    write(docs / "sub", b="text b")
+    load(docs / "sub")
+    roots = find_roots(load.database, [str(docs)], None)
+    assert collections_inside(load.database, roots) == ["sub"]
+    assert collections_inside(load.database, find_roots(load.database, [str(docs / "sub")], None)) == []
+    load.embed()
+    assert load(docs).reused == 1
 
 
 @pytest.mark.parametrize("path", ["", "  "])

@@ -153,7 +153,7 @@ def test_nothing_is_removed_for_a_file_with_rejected_rows(load, tmp_path):
     report = load(file)
     assert (report.added, report.removed, report.rejected, report.kept) == (0, 0, 1, 10)
     assert (len(load.rows()), load.pending()) == (20, [])
-    # Read again each time, and mended by a whole file.
+    # Read again each time, until it is whole.
     assert load(file).rejected == 1
     rows_file(file, range(5))
     report = load(file)

@@ -35,7 +35,7 @@ _FEW_ROWS = 10_000
 
 
 def upgrade() -> None:
-    """Nobody waits for the index of a large table: the next load builds it, without keeping writers out."""
+    """The index of a large table is left to the next load, which builds it without keeping writers out."""
     op.execute(_DOCUMENTS)
     if not op.get_context().opts["is_own"]:
         return
