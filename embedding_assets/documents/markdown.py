@@ -18,7 +18,7 @@ _TAG = re.compile(r"</?[a-zA-Z][^<>]*>")
 
 _PART_LEVELS = {"list_item_open": 1, "tr_open": 2}
 
-Kind = Literal["text", "code", "table", "list"]
+Kind = Literal["text", "code", "table", "list", "html"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +122,7 @@ def markdown_structure(text: str) -> MarkdownStructure:
 
 
 def _kind(token: str) -> Kind:
-    kinds: dict[str, Kind] = {"fence": "code", "code_block": "code", "table_open": "table"}
+    kinds: dict[str, Kind] = {"fence": "code", "code_block": "code", "table_open": "table", "html_block": "html"}
     return "list" if token.endswith("_list_open") else kinds.get(token, "text")
 
 

@@ -15,6 +15,8 @@ from embedding_assets.documents.words import has_words, says_something
 _PARAGRAPH_END = re.compile(r"\n(?:[ \t]*\n)+")
 _MARKS = re.compile(r"[`~]+")
 _FENCE = re.compile(r"[ \t]{0,3}(`{3,}|~{3,})[^\n]*\n")
+_HTML_TABLE = re.compile(r"\s*(?:<[a-zA-Z][^<>]*>\s*)?<table\b", re.IGNORECASE)
+_HTML_ROW = re.compile(r"<tr\b", re.IGNORECASE)
 _SENTENCE_END = re.compile(r"[.!?]\s+")
 
 
@@ -149,9 +151,18 @@ def _blocks(text: str, offsets: Sequence[int], start: int, end: int, found: Sequ
         elif block.kind == "code":
             fence = _FENCE.match(text, first, ends)
             blocks.append(_code_block(text, begins, first, ends, fence=fence.group() if fence else ""))
+        elif block.kind == "html" and len(rows := _html_rows(text, first, ends)) > 1:
+            blocks.append(Block("table", begins, ends, rows[1:], f"{text[first : rows[1]].rstrip()}\n"))
         else:
             blocks.append(Block("text", begins, ends))
     return blocks or [Block("text", start, end)]
+
+
+def _html_rows(text: str, start: int, end: int) -> list[int]:
+    """Where the rows of a table begin that is written in HTML."""
+    if not _HTML_TABLE.match(text, start):
+        return []
+    return [found.start() for found in _HTML_ROW.finditer(text, start, end)]
 
 
 def _lead_in(above: str) -> str:

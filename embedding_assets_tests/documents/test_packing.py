@@ -34,6 +34,16 @@ def test_each_piece_of_a_table_has_its_header() -> None:
     assert found == rows
 
 
+def test_each_piece_of_a_table_in_html_has_its_header() -> None:
+    rows = [f"<tr><td>row{number}</td><td>some words of row {number}</td></tr>" for number in range(20)]
+    head = "<table>\n<tr><th>name</th><th>what</th></tr>"
+    chunks = split(f"# Title\n\n{head}\n" + "\n".join(rows) + "\n</table>\n\nThe end.\n", 90)
+    assert len(chunks) > 3
+    assert all(chunk.chunk_text.startswith(head) for chunk in chunks)
+    found = [line for chunk in chunks for line in chunk.chunk_text.split("\n") if line.startswith("<tr><td>")]
+    assert found == rows
+
+
 def test_a_header_that_is_most_of_a_chunk_is_not_repeated() -> None:
     head = "| " + " | ".join(f"a long name of column {number}" for number in range(10)) + " |\n|" + "---|" * 10
     rows = ["| " + " | ".join(f"v{row}" for _ in range(10)) + " |" for row in range(10)]

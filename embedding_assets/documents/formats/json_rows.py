@@ -40,6 +40,10 @@ def _rows(file: OpenedFile, value: Any) -> Iterator[tuple[int | None, Row | str]
         raise UnreadableError(_NOT_ROWS)
     if not value:
         raise UnreadableError(NO_ROWS)
+    # Of what is no rows of text at all, such as settings, one reason will do.
+    problem = _problem(file, value)
+    if problem is not None:
+        raise UnreadableError(problem)
     for number, row in enumerate(value, start=1):
         yield number, row if isinstance(row, dict) else "is not a JSON object"
 
@@ -49,6 +53,17 @@ def _is_row(file: OpenedFile, value: dict[str, Any]) -> bool:
     if options.text_column is None and options.template is None:
         return any(isinstance(value[name], str) for name in text_columns(value, None))
     return missing_text(list(value), options.text_column, options.template) is None
+
+
+def _problem(file: OpenedFile, rows: list[Any]) -> str | None:
+    """The reason why no row has a text."""
+    objects = [row for row in rows if isinstance(row, dict)]
+    if not objects:
+        return _NOT_ROWS
+    options = file.options
+    problems = (missing_text(list(row), options.text_column, options.template) for row in objects)
+    first = next(problems)
+    return None if first is None or any(problem is None for problem in problems) else first
 
 
 def _held(value: dict[str, Any]) -> Any:

@@ -182,10 +182,17 @@ def test_json_is_rows_in_one_of_four_ways(tmp_path: Path, value: Any, texts: lis
 
 
 def test_json_that_is_no_rows_says_so(tmp_path: Path) -> None:
-    for value in (7, [], {"compilerOptions": {"strict": True}, "include": ["src"]}, [1, 2]):
-        documents, rejections = read_as(tmp_path, "a.json", json.dumps(value))
+    settings = {"compilerOptions": {"strict": True}, "include": ["src"]}
+    for value in (7, [], settings, [1, 2], [{"a": 1}] * 100, {"a": {"b": 1}, "c": {"d": 2}}):
+        documents, (rejection,) = read_as(tmp_path, "a.json", json.dumps(value))
         assert not documents
-        assert rejections
+        assert rejection.line is None
+
+
+def test_json_rows_without_a_text_are_rejected_one_by_one_beside_others(tmp_path: Path) -> None:
+    documents, (rejection,) = read_as(tmp_path, "a.json", json.dumps([{"a": 1}, {"text": "words"}]))
+    assert [one.text for one in documents] == ["words"]
+    assert rejection.line == 1
 
 
 def test_excel_rows_are_documents(tmp_path: Path) -> None:
