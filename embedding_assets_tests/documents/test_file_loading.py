@@ -95,6 +95,16 @@ def test_a_renamed_file_keeps_its_vectors_and_is_there_once(load, tmp_path):
     assert load.embed() == []
 
 
+def test_a_renamed_file_whose_name_heads_its_chunks_says_something_else_now(load, tmp_path):
+    docs = write(tmp_path / "docs", old="some text")
+    load(docs)
+    load.embed()
+    (docs / "old.md").rename(docs / "new.md")
+    report = load(docs)
+    assert (report.renamed, report.reused, load.origins(), load.rows()) == (1, 0, ["docs/new.md"], ["some text"])
+    assert load.embed() == ["new\nsome text"]
+
+
 def test_a_renamed_folder_keeps_its_vectors(load, tmp_path):
     docs = write(tmp_path / "docs", a="a")
     write(docs / "old", **{f"n{number}": f"text {number}" for number in range(20)})
