@@ -27,7 +27,8 @@ def normalized(name: str) -> str:
 
 def test_every_package_that_is_imported_is_declared():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
-    lines = [*project["dependencies"], *project["optional-dependencies"]["ray"]]
+    extras = project["optional-dependencies"]
+    lines = [*project["dependencies"], *extras["ray"], *extras["documents"]]
     declared = {normalized(re.match(r"[\w.-]+", line)[0]) for line in lines}
     # An extra of psycopg.
     declared.add("psycopg-pool")
