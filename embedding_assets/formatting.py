@@ -1,10 +1,26 @@
-"""Numbers as readers see them: the only place that turns dollars, durations, shares, sizes and moments into words."""
+"""Numbers and names as readers see them: the only place that turns dollars, durations, sizes and moments into words."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
+
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+"""What a terminal obeys instead of showing it, or cannot write: control characters, directions of text, surrogates."""
+
+_PICTURES = {**{chr(code): chr(0x2400 + code) for code in range(0x20)}, "\x7f": "\u2421"}
+
+
+def visible(text: str, keep: str = "") -> str:
+    """A text in one line, of which a terminal obeys nothing: control characters as pictures of them.
+
+    Args:
+        text: whatever it is, such as a name from a file system.
+        keep: characters to leave as they are.
+    """
+    return _CONTROL.sub(lambda found: found[0] if found[0] in keep else _PICTURES.get(found[0], "\ufffd"), text)
 
 
 def dollars(amount: Decimal | float) -> str:

@@ -132,18 +132,22 @@ class ProcessedChunk(_Record):
         total_chunks: int = 1,
         token_count: int = 0,
         occurrence: int = 0,
+        distinction: str = "",
         chunk_hash: str | None = None,
     ) -> Self:
         """Make a chunk, deriving ``chunk_hash`` from what it says and where it stands.
 
         The hash covers origin, source, header, text and ``occurrence`` (how many equal chunks precede this one in its
-        document), not the position: a chunk that only moved keeps its hash, and with it its vector.
+        document), not the position: a chunk that only moved keeps its hash, and with it its vector. ``distinction`` is
+        what else tells apart chunks that are equal in all of this, such as rows of one file.
 
         Raises:
             pydantic.ValidationError: blank text, NUL, lone surrogates, a hash that is not lowercase hex.
         """
         if chunk_hash is None:
-            parts = (metadata.origin, metadata.source, context_header, chunk_text, str(occurrence))
+            parts = [metadata.origin, metadata.source, context_header, chunk_text, str(occurrence)]
+            if distinction:
+                parts.append(distinction)
             # "surrogatepass" only so that validation below, not hashing, is what reports a lone surrogate.
             chunk_hash = hashlib.sha256("\x00".join(parts).encode("utf-8", "surrogatepass")).hexdigest()
         return cls(

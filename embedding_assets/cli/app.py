@@ -6,7 +6,6 @@ import logging
 import os
 import sys
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -16,6 +15,8 @@ from embedding_assets.cli import progress, tables
 from embedding_assets.cli.adopt import adopt
 from embedding_assets.cli.console import Json, StoppableGroup, err, out, print_json, session, show, table_session
 from embedding_assets.cli.evaluate import evaluate
+from embedding_assets.cli.documents import documents, forget, load
+from embedding_assets.cli.formats import formats
 from embedding_assets.cli.importing import import_app
 from embedding_assets.cli.models import models_app
 from embedding_assets.cli.ray import CpusPerWorker, GpusPerWorker, RayAddress, RayCommand, Workers, with_ray
@@ -44,16 +45,20 @@ app.add_typer(models_app)
 app.add_typer(spaces_app, name="spaces")
 app.add_typer(import_app, name="import")
 app.command()(adopt)
+app.command()(load)
+app.command()(documents)
+app.command()(forget)
 app.command()(sync)
 app.command()(search)
 app.command()(evaluate)
 app.command()(serve)
+app.command()(formats)
 
 
 @app.command()
 def demo(
     paths: Annotated[
-        list[Path] | None, typer.Argument(help="Your own documents. Default: Python's documentation.")
+        list[str] | None, typer.Argument(help="Your own documents. Default: Python's documentation.")
     ] = None,
     model: Annotated[
         Literal["small", "default"] | None,
@@ -82,39 +87,6 @@ def migrate(as_json: Json = False) -> None:
         state = "is now" if changed else "was already"
         view = f"The schema {state} at version {HEAD} ({escape(database.address)})."
         show({"changed": changed, "version": HEAD}, view, as_json=as_json)
-
-
-@app.command()
-def load(
-    paths: Annotated[list[Path], typer.Argument(help="Files or folders: Markdown, text, JSONL, CSV, TSV, Parquet.")],
-    text_column: Annotated[str | None, typer.Option(help="Field with the text in JSONL, CSV and Parquet.")] = None,
-    as_json: Json = False,
-) -> None:
-    """Load documents as chunks. Loading a file again adds nothing; a changed file replaces only what changed.
-
-    What cannot be loaded is named and the rest goes on; the exit status is 1 only when nothing at all could be loaded.
-    """
-    from embedding_assets.documents.files import read_documents
-    from embedding_assets.documents.loading import configured_splitter, load_documents
-    from embedding_assets.documents.rejection import Rejection
-
-    rejections: list[Rejection] = []
-
-    def reject(rejection: Rejection) -> None:
-        rejections.append(rejection)
-        err.print(f"rejected: {rejection}", markup=False, highlight=False, soft_wrap=True)
-
-    with table_session() as (settings, database):
-        documents = read_documents(paths, text_column=text_column, on_reject=reject)
-        splitter = configured_splitter(settings, database)
-        with progress.counter(err, "loading", "chunks", quiet=as_json) as advance:
-            report = load_documents(database, documents, splitter, on_progress=advance)
-        report.rejected = len(rejections)
-        next_step = "\nNext: [bold]embedding-assets embed[/bold]" if report.added else ""
-        document = {**asdict(report), "rejections": [asdict(rejection) for rejection in rejections]}
-        show(document, f"{tables.load_line(report)}{next_step}", as_json=as_json)
-    if rejections and not report.documents:
-        raise typer.Exit(1)
 
 
 @app.command()

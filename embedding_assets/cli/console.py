@@ -1,29 +1,45 @@
-"""Everything that commands share: consoles, settings and logs, errors, JSON."""
+"""Everything that commands share: consoles that obey no text, settings and logs, errors, JSON."""
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import date
 from decimal import Decimal
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console, RenderableType
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.highlighter import JSONHighlighter
+from rich.segment import Segment
 from typer.core import TyperGroup
 
 from embedding_assets.cli.stopping import exit_status
 from embedding_assets.config import Settings, get_settings
+from embedding_assets.formatting import visible
 from embedding_assets.logs import configure_logging, correlate
 
 if TYPE_CHECKING:
     from embedding_assets.postgres.connection import Database
 
-out = Console()
-err = Console(stderr=True)
+
+class SafeConsole(Console):
+    """A console on which no text, of a document or a file's name, moves the cursor or sets the title.
+
+    What rich itself sends to the terminal comes in segments of its own, or behind this.
+    """
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """The segments that are written, with pictures of control characters in place of those."""
+        for segment in super().render(renderable, options):
+            text = segment.text if segment.control else visible(segment.text, keep="\n\t")
+            yield segment if text == segment.text else Segment(text, segment.style)
+
+
+out = SafeConsole()
+err = SafeConsole(stderr=True)
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")]
 

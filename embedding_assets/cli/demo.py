@@ -16,9 +16,11 @@ from embedding_assets.cli import progress, tables
 from embedding_assets.cli.answers import answer_view
 from embedding_assets.cli.corpus import installed_documents
 from embedding_assets.cli.dagster import start_materialization
+from embedding_assets.cli.documents import Rejections, load_view
 from embedding_assets.cli.models import fetch
 from embedding_assets.config import DEFAULT_MODEL_NAME
-from embedding_assets.documents.files import read_documents
+from embedding_assets.documents.collections import find_roots
+from embedding_assets.documents.file_loading import LoadOptions, load_files
 from embedding_assets.documents.loading import configured_splitter, load_documents
 from embedding_assets.encoder.demo_model import NAME as DEMO_MODEL
 from embedding_assets.errors import EmbeddingAssetsError
@@ -49,7 +51,7 @@ _POLL_SECONDS = 0.5
 
 
 def run_demo(
-    settings: Settings, paths: list[Path], console: Console, *, model: Literal["small", "default"] | None = None
+    settings: Settings, paths: list[str], console: Console, *, model: Literal["small", "default"] | None = None
 ) -> None:
     """Load, embed through Dagster, check, ask; a second call finds nothing to do and says so.
 
@@ -103,15 +105,17 @@ def choose_model(
     )
 
 
-def _load(settings: Settings, database: Database, paths: list[Path], console: Console) -> None:
-    rejected: list[object] = []
-    documents = read_documents(paths, text_column=None, on_reject=rejected.append) if paths else installed_documents()
+def _load(settings: Settings, database: Database, paths: list[str], console: Console) -> None:
+    rejections = Rejections(console, wrap=True)
+    splitter = configured_splitter(settings, database)
+    roots = find_roots(database, paths, None)
     with progress.counter(console, "loading", "chunks") as advance:
-        report = load_documents(database, documents, configured_splitter(settings, database), on_progress=advance)
-    report.rejected = len(rejected)
-    for rejection in rejected[:10]:
-        console.print(f"rejected: {rejection}", markup=False, highlight=False)
-    console.print(tables.load_line(report), highlight=False)
+        if roots:
+            report = load_files(database, roots, splitter, LoadOptions(), on_progress=advance, on_reject=rejections.add)
+        else:
+            report = load_documents(database, installed_documents(), splitter, on_progress=advance)
+    rejections.sum_up()
+    console.print(load_view(report, next_step=""), highlight=False)
 
 
 def _materialize(settings: Settings, database: Database, column: SpaceColumn, total: int, console: Console) -> None:

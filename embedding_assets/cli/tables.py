@@ -28,7 +28,6 @@ from embedding_assets.reporting.status_page import cost_cell, model_line, pairs
 
 if TYPE_CHECKING:
     from embedding_assets.config import BudgetConfig
-    from embedding_assets.documents.loading import LoadReport
     from embedding_assets.models import EmbeddingStats
     from embedding_assets.pipeline.estimate import BacklogEstimate
     from embedding_assets.postgres.backlog import Backlog
@@ -36,18 +35,6 @@ if TYPE_CHECKING:
     from embedding_assets.postgres.failures import Failure
     from embedding_assets.postgres.usage.ledger import CostRow, Spending
     from embedding_assets.spaces import SpaceColumn
-
-
-def load_line(report: LoadReport) -> str:
-    """A sentence on what loading did."""
-    parts = [
-        f"{counted(report.documents, 'document')} ({report.unchanged:,} unchanged)",
-        f"{counted(report.added, 'chunk')} added",
-        f"{report.removed:,} removed",
-    ]
-    if report.rejected:
-        parts.append(f"[yellow]{report.rejected:,} rejected[/yellow]")
-    return "Loaded " + ", ".join(parts) + "."
 
 
 def estimate_line(space: str, plan: BacklogEstimate, exceeded: Sequence[str] = (), tight: Sequence[str] = ()) -> str:

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from itertools import chain, groupby
 from typing import TYPE_CHECKING
 
 from embedding_assets.documents.document import Document
 from embedding_assets.documents.splitting import Splitter
+from embedding_assets.documents.writing import ChunkWriter
 from embedding_assets.errors import ConfigurationError
-from embedding_assets.postgres.chunks import LoadedDocument, is_unchanged, store_chunks
+from embedding_assets.postgres.chunks import LoadedDocument
+from embedding_assets.postgres.documents import find_documents
 from embedding_assets.postgres.source_records import source_of
 from embedding_assets.providers.space_selection import model_for_splitting
 
 if TYPE_CHECKING:
     from embedding_assets.config import Settings
-    from embedding_assets.models import ProcessedChunk
     from embedding_assets.postgres.connection import Database
-
-_BATCH_CHUNKS = 1000
 
 
 def configured_splitter(settings: Settings, database: Database) -> Splitter:
@@ -41,9 +40,22 @@ class LoadReport:
         documents: documents read, i.e. files and whatever else was loaded as one.
         unchanged: of these, documents that were loaded before as they are now.
         chunks: chunks of the others.
-        added: chunks new to the table; they are pending now.
-        removed: chunks that their documents no longer have.
+        added: chunks new to the table.
+        removed: chunks that their documents no longer have, and those of documents that were removed.
         rejected: texts, rows or files that could not be loaded.
+        new: documents that are new to the table.
+        changed: documents whose chunks were made again.
+        renamed: documents that are there under another name now; the old one was removed.
+        taken_over: documents that an earlier version had called by their absolute paths, and that have a name now.
+        gone: documents whose file is not there any more.
+        pruned: of these, documents that were removed.
+        prune_refused: whether they would have been too many to be removed unasked.
+        reused: added chunks that got the vector of another one with the same text; the other ones are pending.
+        kept: chunks of files that were not read to their end, had rejected rows, or shrank: they were left as they are.
+        shrunk: files of which so much is missing that nothing was removed unasked.
+        changing: files that changed each time they were read; left for the next load.
+        other_kinds: files of kinds that are not read, by what their names end in.
+        left_out: files and folders by the rule that leaves them out.
     """
 
     documents: int = 0
@@ -52,43 +64,24 @@ class LoadReport:
     added: int = 0
     removed: int = 0
     rejected: int = 0
+    new: int = 0
+    changed: int = 0
+    renamed: int = 0
+    taken_over: int = 0
+    gone: int = 0
+    pruned: int = 0
+    prune_refused: bool = False
+    reused: int = 0
+    kept: int = 0
+    shrunk: list[str] = field(default_factory=list)
+    changing: list[str] = field(default_factory=list)
+    other_kinds: dict[str, int] = field(default_factory=dict)
+    left_out: dict[str, int] = field(default_factory=dict)
 
-
-class ChunkWriter:
-    """Stores documents in batches.
-
-    Args:
-        database: where the chunks go.
-        on_progress: called with the number of chunks stored since the last call.
-
-    Attributes:
-        added: chunks new to the table.
-        removed: chunks that their documents no longer have.
-    """
-
-    def __init__(self, database: Database, on_progress: Callable[[int], None]) -> None:
-        self._database = database
-        self._on_progress = on_progress
-        self._waiting: list[ProcessedChunk] = []
-        self._completed: list[LoadedDocument] = []
-        self.added = self.removed = 0
-
-    def add(self, chunks: Sequence[ProcessedChunk], completed: LoadedDocument | None = None) -> None:
-        """Chunks of a document, and the document itself if they are its last ones: both are stored together."""
-        self._waiting += chunks
-        if completed is not None:
-            self._completed.append(completed)
-        if max(len(self._waiting), len(self._completed)) >= _BATCH_CHUNKS:
-            self.flush()
-
-    def flush(self) -> None:
-        """Store what waits."""
-        added, removed = store_chunks(self._database, self._waiting, self._completed)
-        self.added += added
-        self.removed += removed
-        self._on_progress(len(self._waiting))
-        self._waiting.clear()
-        self._completed.clear()
+    def count(self, writer: ChunkWriter) -> None:
+        """Take over what a writer has counted."""
+        self.added, self.removed = writer.added, self.removed + writer.removed
+        self.reused, self.kept = writer.reused, writer.kept
 
 
 def load_documents(
@@ -118,19 +111,23 @@ def load_documents(
         report.documents += 1
         first = next(parts)
         digest = splitter.digest(first)
-        if is_unchanged(database, origin, digest):
+        known = find_documents(database, [origin]).get(origin)
+        if known is not None and known.digest == digest and known.has_all_chunks:
             report.unchanged += 1
             continue
         _check_is_free(database, origin)
+        report.new += known is None
+        report.changed += known is not None
         hashes: set[str] = set()
+        writer.begin(origin, None)
         for part in chain([first], parts):
             chunks = splitter.split(part)
             report.chunks += len(chunks)
             hashes.update(chunk.chunk_hash for chunk in chunks)
             writer.add(chunks)
         writer.add([], LoadedDocument(origin, digest, frozenset(hashes)))
-    writer.flush()
-    report.added, report.removed = writer.added, writer.removed
+    writer.finish()
+    report.count(writer)
     return report
 
 

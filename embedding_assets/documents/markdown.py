@@ -1,15 +1,24 @@
-"""The headings of a Markdown text."""
+"""The headings and blocks of a Markdown text."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
-from typing import Any
+from functools import lru_cache
+from typing import Any, Literal
+
+from embedding_assets.documents.front_matter import front_matter_end
 
 _TITLE_SEARCH_CHARACTERS = 20_000
 _HEADING_CHARACTERS = 500
-_FRONT_MATTER = re.compile(r"\A---[ \t]*\n(?=[\w-]+[ \t]*:).*?\n(?:---|\.\.\.)[ \t]*(?:\n|\Z)", re.DOTALL)
+_FIRST_LEVEL = re.compile(r"^ {0,3}(?:#[ \t]|=+[ \t]*$)", re.MULTILINE)
+_HTML_TITLE = re.compile(r"<h1\b[^<>]*>([^\0]{1,1000}?)</h1>", re.IGNORECASE)
+_TAG = re.compile(r"</?[a-zA-Z][^<>]*>")
+
+_PART_LEVELS = {"list_item_open": 1, "tr_open": 2}
+
+Kind = Literal["text", "code", "table", "list", "html"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,29 +31,106 @@ class Heading:
     end: int
 
 
+@dataclass(frozen=True, slots=True)
+class LineBlock:
+    """A block between headings.
+
+    Attributes:
+        kind: what it is.
+        start: its first line, counted from 0.
+        end: the line after its last.
+        parts: lines at which it can be cut: those at which rows or items begin.
+        head: lines at its beginning that belong to each of its parts: of a table its header.
+    """
+
+    kind: Kind
+    start: int
+    end: int
+    parts: tuple[int, ...] = ()
+    head: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class MarkdownStructure:
+    """What a Markdown text is made of, in order."""
+
+    headings: Sequence[Heading]
+    blocks: Sequence[LineBlock]
+
+
 def markdown_title(text: str) -> str:
-    """The first heading of a Markdown text; empty if none stands near its beginning."""
-    headings = markdown_headings(text[:_TITLE_SEARCH_CHARACTERS])
-    return next((heading.text for heading in headings if heading.text), "")
+    """The heading that a Markdown text stands under as a whole: its first one, if it is the only one of its level, 1.
+
+    One in HTML, as readmes have them, will do where it comes before all others. Empty if there is none.
+    """
+    start = text[:_TITLE_SEARCH_CHARACTERS]
+    first = next((heading for heading in markdown_headings(start) if heading.text), None)
+    if first is None or first.level > 1:
+        return _html_title(start, first)
+    lines = first.end - first.start
+    others = len(_FIRST_LEVEL.findall(text)) > (1 if lines == 1 else lines - 1)
+    if others and sum(heading.level == 1 for heading in markdown_headings(text)) > 1:
+        return ""
+    return first.text
 
 
-def markdown_headings(text: str) -> list[Heading]:
+def _html_title(start: str, first: Heading | None) -> str:
+    found = _HTML_TITLE.search(start)
+    if found is None or (first is not None and start.count("\n", 0, found.start()) > first.start):
+        return ""
+    return " ".join(_TAG.sub(" ", found.group(1)).split())[:_HEADING_CHARACTERS]
+
+
+def markdown_headings(text: str) -> Sequence[Heading]:
     """The headings that divide a Markdown text; not those inside quotes, lists, code or front matter.
+
+    Args:
+        text: with ``\\n`` as its only line ending.
+    """
+    return markdown_structure(text).headings
+
+
+# A document is looked at for its title, then split.
+@lru_cache(maxsize=2)
+def markdown_structure(text: str) -> MarkdownStructure:
+    """The headings that divide a Markdown text, and the blocks between them.
 
     Args:
         text: with ``\\n`` as its only line ending.
     """
     from markdown_it import MarkdownIt
 
-    blocks = MarkdownIt("commonmark").disable("inline")
     inline = MarkdownIt("commonmark")
-    tokens = blocks.parse(_FRONT_MATTER.sub(lambda found: "\n" * found.group().count("\n"), text))
-    headings = []
-    for opening, content in pairwise(tokens):
-        if opening.type == "heading_open" and opening.level == 0 and opening.map is not None:
-            words = _inline_text(inline, content.content[:_HEADING_CHARACTERS])
-            headings.append(Heading(int(opening.tag[1:]), words, opening.map[0], opening.map[1]))
-    return headings
+    headings: list[Heading] = []
+    blocks: list[tuple[Kind, int, int, list[int]]] = []
+    end = front_matter_end(text)
+    shown = "\n" * text.count("\n", 0, end) + text[end:] if end else text
+    tokens = MarkdownIt("commonmark").enable("table").disable("inline").parse(shown)
+    for at, token in enumerate(tokens):
+        if token.map is None or token.nesting < 0:
+            continue
+        if token.level == _PART_LEVELS.get(token.type):
+            blocks[-1][3].append(token.map[0])
+        elif token.level:
+            continue
+        elif token.type == "heading_open":
+            words = _inline_text(inline, tokens[at + 1].content[:_HEADING_CHARACTERS])
+            headings.append(Heading(int(token.tag[1:]), words, token.map[0], token.map[1]))
+        else:
+            blocks.append((_kind(token.type), token.map[0], token.map[1], []))
+    return MarkdownStructure(headings, [_block(*block) for block in blocks])
+
+
+def _kind(token: str) -> Kind:
+    kinds: dict[str, Kind] = {"fence": "code", "code_block": "code", "table_open": "table", "html_block": "html"}
+    return "list" if token.endswith("_list_open") else kinds.get(token, "text")
+
+
+def _block(kind: Kind, start: int, end: int, parts: list[int]) -> LineBlock:
+    if kind != "table":
+        return LineBlock(kind, start, end, tuple(parts))
+    # The rows below the header and the line under it.
+    return LineBlock(kind, start, end, tuple(line for line in parts if line > start + 1), head=2)
 
 
 def _inline_text(parser: Any, markup: str) -> str:

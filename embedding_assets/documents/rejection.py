@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from embedding_assets.documents.lines import MAX_LINE_CHARACTERS
 
 EMPTY = "is empty"
+NOTHING = "holds no words"
 NOT_UTF8 = "is not valid UTF-8"
 TOO_DEEP = "is nested too deeply"
 TOO_LONG = f"is longer than {MAX_LINE_CHARACTERS:,} characters"

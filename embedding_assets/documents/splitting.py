@@ -1,24 +1,25 @@
-"""Documents → chunks, cut at headings, paragraphs and sentences and sized in the model's own tokens."""
+"""Documents → chunks, cut by their structure, then at sentences, and sized in the model's own tokens."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import re
+from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from itertools import takewhile
 
-from semantic_text_splitter import MarkdownSplitter, TextSplitter
 from tokenizers import Encoding, Tokenizer
 
-from embedding_assets.documents.document import Document
+from embedding_assets.documents.document import Document, Places
 from embedding_assets.documents.lines import normalized_newlines
-from embedding_assets.documents.markdown import Heading, markdown_headings
-from embedding_assets.models import ProcessedChunk, embedded_text
+from embedding_assets.documents.packing import Packer, Piece
+from embedding_assets.documents.sections import Section, sections_of
+from embedding_assets.models import DocumentMetadata, ProcessedChunk, embedded_text
 
-SPLITTER_VERSION = 1
+SPLITTER_VERSION = 2
 """Part of every digest: raise it when the same document would be split differently."""
 
 CHARACTERS_PER_TOKEN = 16
@@ -28,20 +29,22 @@ Writing has 3 to 5 characters a token. What has far more is one the tokenizer do
 over 100 characters into a single unknown token, so that megabytes would pass for one.
 """
 
-# The splitter reads ahead within what it is given, which takes quadratic time in a long text without paragraphs.
-_BLOCK_CHARACTERS = 32_768
 # A section this short usually fits, which counting it once shows; only others are measured for cutting.
 _USUAL_CHARACTERS_PER_TOKEN = 4
 _REMEMBERED_WORDS = 200_000
+# Less of a chunk than one in so many is too little to stand alone.
+_SMALL_PART = 6
 _WORD = re.compile(r"\s?\S{1,100}|\s+")
 
 
 @dataclass(frozen=True, slots=True)
-class _Piece:
+class _Sized:
+    """A piece of a section with the room for it in tokens, and whether it was measured yet."""
+
     header: str
-    text: str
+    section: Section
+    piece: Piece
     capacity: int
-    markdown: bool
     uncut: bool = False
 
 
@@ -74,7 +77,10 @@ class Splitter:
         if document.file_digest:
             return hashlib.sha256(json.dumps([*self._manner, document.file_digest]).encode()).hexdigest()
         metadata = document.metadata.model_dump(mode="json")
-        parts = [document.text, document.context_header, document.markdown, document.chunk_hash, metadata]
+        parts: list[object] = [document.text, document.context_header, document.markdown, document.chunk_hash, metadata]
+        if document.places is not None:
+            parts.append([document.places.unit, document.places.first, document.places.starts])
+        parts += [[part.start, part.end, *part.names] for part in document.parts]
         return hashlib.sha256(json.dumps([*self._manner, *parts], sort_keys=True).encode()).hexdigest()
 
     @property
@@ -89,36 +95,69 @@ class Splitter:
             pydantic.ValidationError: the document is a chunk that cannot be stored.
         """
         if document.chunk_hash is None:
-            pieces = self._fitting([piece for section in _sections(document) for piece in self._section(*section)])
+            made = self._texts(replace(document, text=normalized_newlines(document.text)))
         else:
-            pieces = self._counted([_Piece(document.context_header, document.text, self._room, False)])
+            (count,) = self._counts([embedded_text(document.context_header, document.text)])
+            made = [(document.context_header, document.text, count, document.metadata)]
         seen: Counter[tuple[str, str]] = Counter()
+        distinction = _distinction(document)
         chunks = []
-        for index, (piece, token_count) in enumerate(pieces):
-            key = (piece.header, piece.text)
+        for index, (header, text, token_count, metadata) in enumerate(made):
             chunks.append(
                 ProcessedChunk.create_from_chunk(
-                    piece.text,
-                    document.metadata,
-                    context_header=piece.header,
+                    text,
+                    metadata,
+                    context_header=header,
                     chunk_index=index,
-                    total_chunks=len(pieces),
+                    total_chunks=len(made),
                     token_count=token_count,
-                    occurrence=seen[key],
+                    occurrence=seen[header, text],
+                    distinction=distinction,
                     chunk_hash=document.chunk_hash,
                 )
             )
-            seen[key] += 1
+            seen[header, text] += 1
         return chunks
 
-    def _section(self, header: str, body: str, markdown: bool) -> list[_Piece]:
-        text = _trimmed(body)
-        if not text:
-            return []
-        header = self._shortened(header)
+    def _texts(self, document: Document) -> list[tuple[str, str, int, DocumentMetadata]]:
+        """Header, text, tokens and metadata of each chunk."""
+        text = document.text
+        sections = sections_of(document)
+        if document.is_code:
+            sections = self._joined(text, sections)
+        pieces = self._fitting(text, [one for section in sections for one in self._section(text, section)])
+        finder = _PlaceFinder(text, document.places) if document.places is not None else None
+        return [
+            (one.header, one.piece.of(text), count, finder.metadata(document.metadata, one.piece))
+            if finder is not None
+            else (one.header, one.piece.of(text), count, document.metadata)
+            for one, count in pieces
+        ]
+
+    def _joined(self, text: str, sections: Sequence[Section]) -> list[Section]:
+        """Sections of code, small ones together with those beside them in the same class or module."""
+        groups: list[Section] = []
+        sizes: list[int] = []
+        for section in sections:
+            size = self._size(text[section.start : section.end])
+            if groups and groups[-1].end == section.start and sizes[-1] + size <= self._room * 3 // 4:
+                header = _shared(groups[-1].header, section.header)
+                is_inside = header == groups[-1].header or header == section.header
+                if is_inside or min(sizes[-1], size) < self._room // _SMALL_PART:
+                    last = groups[-1]
+                    groups[-1] = Section(header, last.start, section.end, [*last.blocks, *section.blocks], False)
+                    sizes[-1] += size
+                    continue
+            groups.append(section)
+            sizes.append(size)
+        return groups
+
+    def _section(self, text: str, section: Section) -> list[_Sized]:
+        header = self._shortened(section.header)
         capacity = max(1, self._room - len(self._encoded(f"{header}\n"))) if header else self._room
-        piece = _Piece(header, text, capacity, markdown, uncut=True)
-        return [piece] if len(text) <= _USUAL_CHARACTERS_PER_TOKEN * capacity else self._cut(piece)
+        whole = _Sized(header, section, Piece(section.start, section.end), capacity, uncut=True)
+        usual = len(whole.piece.of(text)) <= _USUAL_CHARACTERS_PER_TOKEN * capacity
+        return [whole] if usual else self._cut(text, whole, capacity)
 
     def _shortened(self, header: str) -> str:
         """The header, cut off where it would take more than half of a chunk."""
@@ -130,30 +169,34 @@ class Splitter:
     def _encoded(self, text: str) -> Encoding:
         return self._tokenizer.encode(text, add_special_tokens=False)
 
-    def _cut(self, piece: _Piece) -> list[_Piece]:
-        kind: Any = MarkdownSplitter if piece.markdown else TextSplitter
-        overlap = min(self._chunk_overlap, piece.capacity // 2)
-        splitter = kind.from_callback(self._size, piece.capacity, overlap)
-        texts = (chunk for block in _blocks(piece.text) for chunk in splitter.chunks(block) if chunk.strip())
-        return [_Piece(piece.header, text, piece.capacity, piece.markdown) for text in texts]
+    def _cut(self, text: str, one: _Sized, capacity: int) -> list[_Sized]:
+        packer = Packer(
+            text,
+            self._size,
+            capacity=capacity,
+            max_characters=self._max_characters,
+            overlap=min(self._chunk_overlap, capacity // 2),
+            markdown=one.section.markdown,
+        )
+        pieces = packer.pieces(one.section.blocks, one.piece)
+        return [replace(one, piece=piece, capacity=capacity, uncut=False) for piece in pieces]
 
-    def _fitting(self, pieces: Sequence[_Piece]) -> list[tuple[_Piece, int]]:
+    def _fitting(self, text: str, pieces: Sequence[_Sized]) -> list[tuple[_Sized, int]]:
         """The pieces with their tokens; one that turns out too long is cut, again if need be, for less."""
-        fitting: list[tuple[_Piece, int]] = []
-        for piece, count in self._counted(pieces):
-            if count <= self._chunk_tokens or (piece.capacity == 1 and not piece.uncut):
-                fitting.append((piece, count))
-            elif piece.uncut:
-                fitting += self._fitting(self._cut(piece))
+        fitting: list[tuple[_Sized, int]] = []
+        counts = self._counts([embedded_text(one.header, one.piece.of(text)) for one in pieces])
+        for one, count in zip(pieces, counts, strict=True):
+            if count <= self._chunk_tokens or (one.capacity == 1 and not one.uncut):
+                fitting.append((one, count))
+            elif one.uncut:
+                fitting += self._fitting(text, self._cut(text, one, one.capacity))
             else:
-                less = max(1, min(piece.capacity - 1, piece.capacity * self._chunk_tokens // count))
-                fitting += self._fitting(self._cut(replace(piece, capacity=less)))
+                less = max(1, min(one.capacity - 1, one.capacity * self._chunk_tokens // count))
+                fitting += self._fitting(text, self._cut(text, one, less))
         return fitting
 
-    def _counted(self, pieces: Sequence[_Piece]) -> list[tuple[_Piece, int]]:
-        texts = [embedded_text(piece.header, piece.text) for piece in pieces]
-        encodings = self._tokenizer.encode_batch_fast(texts)
-        return [(piece, len(encoding)) for piece, encoding in zip(pieces, encodings, strict=True)]
+    def _counts(self, texts: Sequence[str]) -> list[int]:
+        return [len(encoding) for encoding in self._tokenizer.encode_batch_fast(list(texts))]
 
     def _size(self, text: str) -> int:
         """About the tokens of a text, as the sum of its words'.
@@ -175,46 +218,43 @@ class Splitter:
         return sum(map(known.__getitem__, words))
 
 
-def _sections(document: Document) -> list[tuple[str, str, bool]]:
-    """Header, body and whether it is Markdown, of each section that has a body."""
-    text = normalized_newlines(document.text)
-    whole = [(document.context_header, text, document.markdown)]
-    if not document.markdown:
-        return whole
-    root = document.context_header or document.metadata.title
-    lines = text.split("\n")
-    sections: list[tuple[str, str, bool]] = []
-    above: list[Heading] = []
-    start = 0
-    for heading in [*markdown_headings(text), Heading(1, "", len(lines), len(lines))]:
-        body = "\n".join(lines[start : heading.start])
-        if body.strip():
-            sections.append((_joined(root, above), body, True))
-        above = [*(one for one in above if one.level < heading.level), heading]
-        start = heading.end
-    return sections or whole
+class _PlaceFinder:
+    """Tells where pieces of a text stand that come in order."""
+
+    def __init__(self, text: str, places: Places) -> None:
+        self._text = text
+        self._places = places
+        self._at = 0
+        self._number = places.first
+
+    def metadata(self, metadata: DocumentMetadata, piece: Piece) -> DocumentMetadata:
+        """The document's metadata with the piece's first and last line, page, …"""
+        start, end = piece.inside(self._text)
+        first, last = self._unit(start), self._unit(max(start, end - 1))
+        unit = self._places.unit
+        position = {unit: first} if unit != "line" and first == last else {unit: first, f"last_{unit}": last}
+        return metadata.model_copy(update={"position": position})
+
+    def _unit(self, offset: int) -> int:
+        starts = self._places.starts
+        if starts is not None:
+            return self._places.first + bisect_right(starts, offset)
+        if offset < self._at:
+            self._at, self._number = 0, self._places.first
+        self._number += self._text.count("\n", self._at, offset)
+        self._at = offset
+        return self._number
 
 
-def _joined(root: str, headings: Sequence[Heading]) -> str:
-    names = [heading.text for heading in headings if heading.text]
-    if root and names[:1] != [root]:
-        names.insert(0, root)
-    return " > ".join(names)
+def _shared(left: str, right: str) -> str:
+    """The headings that two headers have in common."""
+    names = zip(left.split(" > "), right.split(" > "), strict=False)
+    return " > ".join(name for name, _ in takewhile(lambda pair: pair[0] == pair[1], names))
 
 
-def _trimmed(text: str) -> str:
-    """Without blank lines around; the first line's indentation stays, for it may be code."""
-    text = text.rstrip()
-    return text[text.rfind("\n", 0, len(text) - len(text.lstrip())) + 1 :]
-
-
-def _blocks(text: str) -> Iterator[str]:
-    """A long text in portions, parted at the last paragraph, line or word that is within reach."""
-    start = 0
-    while len(text) - start > _BLOCK_CHARACTERS:
-        stop = start + _BLOCK_CHARACTERS
-        ends = (text.rfind(mark, start + 1, stop) for mark in ("\n\n", "\n", " "))
-        end = next((end for end in ends if end > start), stop)
-        yield text[start:end]
-        start = end
-    yield text[start:]
+def _distinction(document: Document) -> str:
+    """What tells a row from one with the same text: its other fields. Empty for a document that is a file by itself."""
+    if not document.file_digest:
+        return ""
+    fields = document.metadata.model_dump(mode="json", exclude={"source", "origin", "position"})
+    return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()

@@ -13,8 +13,8 @@ from pydantic import ValidationError
 
 from embedding_assets.documents.document import Document
 from embedding_assets.documents.lines import MAX_LINE_CHARACTERS, normalized_newlines
-from embedding_assets.documents.loading import ChunkWriter
 from embedding_assets.documents.rejection import TOO_DEEP, TOO_LONG, Rejection
+from embedding_assets.documents.writing import ChunkWriter
 from embedding_assets.errors import ConfigurationError, DatabaseError
 from embedding_assets.formatting import counted
 from embedding_assets.models import DocumentMetadata

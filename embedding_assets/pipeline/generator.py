@@ -17,6 +17,7 @@ from embedding_assets.logs import correlate
 from embedding_assets.models import EmbeddingStats, PrefixStats
 from embedding_assets.pipeline.commits import CommitBatch, Writer
 from embedding_assets.pipeline.memory import peak_memory_bytes
+from embedding_assets.pipeline.repeats import Repeats
 from embedding_assets.pipeline.windows import Window, Windows
 from embedding_assets.planning import PrefixRange, contiguous
 from embedding_assets.postgres.bootstrap import open_database
@@ -31,7 +32,6 @@ from embedding_assets.providers.fallback import fallback_settings
 from embedding_assets.providers.space_selection import Selection, select_for_run
 
 if TYPE_CHECKING:
-    from embedding_assets.postgres.backlog import PendingChunk
     from embedding_assets.postgres.connection import Database
     from embedding_assets.providers.base import EmbeddedBatch, EmbeddingProvider
     from embedding_assets.spaces import SpaceColumn
@@ -280,24 +280,24 @@ class _SpaceRun:
         chunks, aged = windows.due_of(window)
         for chunk in aged:
             self._count(chunk.chunk_hash)["skipped"] += 1
-        # ``load`` refuses blank texts, but an adopted table may hold them; a vector of nothing would match anything.
-        readable = [chunk for chunk in chunks if chunk.text.strip()]
-        for chunk in chunks:
-            if not chunk.text.strip():
-                self._collecting.fail(chunk, "blank_text")
+        texts = Repeats(self._database, self.column, chunks)
+        for chunk in texts.blank:
+            self._collecting.fail(chunk, "blank_text")
+        if texts.known:
+            self._collecting.add(texts.known, texts.known_vectors)
         self._on_progress(len(aged) + len(self._collecting))
 
         def still_wanted(positions: Sequence[int]) -> list[int]:
-            due = windows.still_due([readable[position] for position in positions], window.fetched_at)
-            return [position for position in positions if readable[position].chunk_hash in due]
+            due = windows.still_due(texts.chunks(positions), window.fetched_at)
+            return [at for at in positions if any(chunk.chunk_hash in due for chunk in texts.chunks([at]))]
 
-        batches = embed_checked(self._provider, [chunk.text for chunk in readable], still_wanted=still_wanted)
+        batches = embed_checked(self._provider, texts.texts, still_wanted=still_wanted)
         try:
             # Closed: an API's requests must not go on behind a run that has failed.
             with closing(batches):
                 for batch in batches:
-                    self._collect(readable, batch)
-                    self._on_progress(len(batch.indices) + len(batch.errors) + len(batch.unwanted))
+                    self._collect(texts, batch)
+                    self._on_progress(len(texts.chunks([*batch.indices, *batch.errors, *batch.unwanted])))
                     overdue = time.monotonic() - self._collecting.begun >= self._config.commit_seconds
                     # What was paid for waits for nothing: after a kill it would be paid for again.
                     if len(self._collecting) >= COMMIT_CHUNKS or overdue or batch.usd > 0:
@@ -313,19 +313,19 @@ class _SpaceRun:
             self._collecting = CommitBatch()
             yield
 
-    def _collect(self, window: list[PendingChunk], batch: EmbeddedBatch) -> None:
+    def _collect(self, texts: Repeats, batch: EmbeddedBatch) -> None:
         self._usd += batch.usd
-        chunks = [window[index] for index in batch.indices]
-        if chunks:
-            self._collecting.add(chunks, batch.vectors)
-        for chunk, tokens, truncated in zip(chunks, batch.token_counts, batch.truncated, strict=True):
-            counts = self._count(chunk.chunk_hash)
+        if batch.indices:
+            self._collecting.add(texts.chunks(batch.indices), texts.repeat(batch.indices, batch.vectors))
+        for index, tokens, truncated in zip(batch.indices, batch.token_counts, batch.truncated, strict=True):
+            counts = self._count(texts.chunks([index])[0].chunk_hash)
             counts["tokens"] += tokens
             counts["truncated"] += truncated
         for index, code in batch.errors.items():
-            self._collecting.fail(window[index], code)
-        for index in batch.unwanted:
-            self._count(window[index].chunk_hash)["skipped"] += 1
+            for chunk in texts.chunks([index]):
+                self._collecting.fail(chunk, code)
+        for chunk in texts.chunks(batch.unwanted):
+            self._count(chunk.chunk_hash)["skipped"] += 1
 
     def _commit(self, batch: CommitBatch) -> WriteOutcome:
         """Write a batch; the vectors first, which are paid for."""

@@ -25,7 +25,8 @@ from embedding_assets.cli.entry import main
 main()
 """
 
-COMMANDS = ["demo", "migrate", "load", "estimate", "embed", "spaces", "costs", "search", "failures", "ui",
+COMMANDS = ["demo", "migrate", "load", "documents", "forget", "estimate", "embed", "spaces", "costs", "search",
+            "failures", "ui",
             "status", "health", "report"]  # fmt: skip
 
 
@@ -64,7 +65,7 @@ def test_no_command_shows_the_help(run):
 
 def test_from_documents_to_answers(run, settings, documents):
     code, out, _ = run("load", documents)
-    assert (code, out.splitlines()[0]) == (0, "Loaded 3 documents (0 unchanged), 4 chunks added, 0 removed.")
+    assert (code, out.splitlines()[0]) == (0, "Loaded 3 documents (3 new), 4 chunks added, 0 removed.")
     assert "embedding-assets embed" in out
 
     code, out, err = run("estimate")
@@ -278,7 +279,7 @@ def test_the_demo_gets_the_paths(run, settings, monkeypatch, tmp_path):
     )
 
     assert run("demo")[0] == run("demo", tmp_path, "--model", "default")[0] == 0
-    assert seen == [([], None), ([tmp_path], "default")]
+    assert seen == [([], None), ([str(tmp_path)], "default")]
 
 
 def test_ctrl_c_before_there_is_anything_to_say(run, settings, monkeypatch):

@@ -51,7 +51,7 @@ def documents(tmp_path):
 def play(*paths):
     console = Console(file=io.StringIO(), width=80)
     started = time.monotonic()
-    run_demo(get_settings(), list(paths), console)
+    run_demo(get_settings(), [str(path) for path in paths], console)
     text = console.file.getvalue()
     return text, time.monotonic() - started
 

@@ -9,7 +9,6 @@ from rich.console import Console
 
 from embedding_assets.cli import tables
 from embedding_assets.config import BudgetConfig
-from embedding_assets.documents.loading import LoadReport
 from embedding_assets.health.verdict import Verdict
 from embedding_assets.models import EmbeddingStats
 from embedding_assets.pipeline.estimate import BacklogEstimate
@@ -41,20 +40,6 @@ def space_row(**counts):
                          **counts})  # fmt: skip
     column = SpaceColumn(SPACE, "embedding", "idx_knowledge_embedding", serving=True)
     return column, backlog, IndexState("idx_knowledge_embedding", True, True, 2_500_000)
-
-
-@pytest.mark.parametrize(
-    ("report", "line"),
-    [
-        (LoadReport(1, 0, 1, 1, 0, 0), "Loaded 1 document (0 unchanged), 1 chunk added, 0 removed."),
-        (
-            LoadReport(1200, 7, 3400, 3000, 2, 5),
-            "Loaded 1,200 documents (7 unchanged), 3,000 chunks added, 2 removed, [yellow]5 rejected[/yellow].",
-        ),
-    ],
-)
-def test_what_loading_did(report, line):
-    assert tables.load_line(report) == line
 
 
 @pytest.mark.parametrize(

@@ -7,11 +7,18 @@ from embedding_assets.config import Settings
 from embedding_assets.documents.loading import configured_splitter
 from embedding_assets.documents.splitting import Splitter
 from embedding_assets.postgres.connection import Database
+from embedding_assets_tests.support.loading import Loader
 
 
 @pytest.fixture
 def splitter(settings: Settings, database: Database) -> Splitter:
     return configured_splitter(settings.with_embedding(chunk_tokens=32), database)
+
+
+@pytest.fixture
+def load(settings: Settings, database: Database, splitter: Splitter) -> Loader:
+    """Loads files and folders into this test's table."""
+    return Loader(settings, database, splitter)
 
 
 @pytest.fixture

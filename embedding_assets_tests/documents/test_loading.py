@@ -7,16 +7,15 @@ from pathlib import Path
 import pytest
 
 from embedding_assets.config import Settings
-from embedding_assets.documents import loading
+from embedding_assets.documents import writing
 from embedding_assets.documents.document import Document
-from embedding_assets.documents.files import read_documents
 from embedding_assets.documents.loading import LoadReport, configured_splitter, load_documents
-from embedding_assets.documents.rejection import Rejection
 from embedding_assets.documents.splitting import Splitter
 from embedding_assets.models import DocumentMetadata
 from embedding_assets.pipeline.generator import EmbeddingGenerator
 from embedding_assets.postgres.connection import Database
 from embedding_assets_tests.support.fakes import FakeProvider
+from embedding_assets_tests.support.reading import read
 
 
 @pytest.fixture
@@ -25,9 +24,9 @@ def splitter(settings: Settings, database: Database) -> Splitter:
 
 
 def documents(*paths: Path) -> Iterator[Document]:
-    rejections: list[Rejection] = []
-    yield from read_documents(paths, text_column=None, on_reject=rejections.append)
+    found, rejections = read(*paths)
     assert rejections == []
+    yield from found
 
 
 def rows(database: Database) -> dict[str, tuple[str, bool, str, int, int]]:
@@ -59,7 +58,7 @@ def test_a_first_load(tmp_path: Path, database: Database, splitter: Splitter):
     file.write_text(sections("one", "two", "three"))
     progress: list[int] = []
     report = load_documents(database, documents(file), splitter, on_progress=progress.append)
-    assert report == LoadReport(documents=1, unchanged=0, chunks=3, added=3, removed=0, rejected=0)
+    assert report == LoadReport(documents=1, new=1, chunks=3, added=3)
     assert sum(progress) == 3
     assert [row[3:] for row in sorted(rows(database).values(), key=lambda row: row[3])] == [(0, 3), (1, 3), (2, 3)]
 
@@ -148,7 +147,7 @@ class Killed(BaseException):
 def test_killed_half_way_and_loaded_again_it_is_complete(
     stores: int, tmp_path: Path, database: Database, splitter: Splitter, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(loading, "_BATCH_CHUNKS", 5)
+    monkeypatch.setattr(writing, "_BATCH_CHUNKS", 5)
     write_rows(tmp_path / "many.jsonl", *(f"row {number}" for number in range(23)))
     for number in range(9):
         (tmp_path / f"small {number}.txt").write_text(f"small {number}")

@@ -22,6 +22,21 @@ def test_markdown_headings(text: str, expected: list[tuple[int, str, int, int]])
     assert [(one.level, one.text, one.start, one.end) for one in markdown_headings(text)] == expected
 
 
-def test_the_title_is_the_first_heading_that_says_something() -> None:
-    assert markdown_title("#\n\n## Title\n") == "Title"
-    assert markdown_title("text") == ""
+@pytest.mark.parametrize(
+    ("text", "title"),
+    [
+        ("# Title\n\ntext\n\n## One\n", "Title"),
+        ("Title\nof two\n===\n\ntext\n", "Title of two"),
+        ("#\n\n# Title\n", "Title"),
+        ("text", ""),
+        ("## How do I cancel?\n\nBilling.\n\n## Which cards?\n\nVisa.\n", ""),
+        ("# One\n\na\n\n# Two\n\nb\n", ""),
+        ("## Before\n\n# After\n", ""),
+        ("# Title\n\n```sh\n# a comment\n```\n", "Title"),
+        ("# Title\n" + "word " * 10_000 + "\n\n# Two\n", ""),
+        ('<h1 align="center">A <em>tool</em></h1>\n\ntext\n\n## Use\n', "A tool"),
+        ("## Use\n\n<h1>Late</h1>\n", ""),
+    ],
+)
+def test_the_title_is_a_first_heading_alone_at_its_level(text: str, title: str) -> None:
+    assert markdown_title(text) == title

@@ -13,9 +13,10 @@ from psycopg.conninfo import make_conninfo
 from embedding_assets.config import Settings, get_settings
 from embedding_assets.documents import syncing
 from embedding_assets.documents.document import Document
-from embedding_assets.documents.loading import ChunkWriter, configured_splitter, load_documents
+from embedding_assets.documents.loading import configured_splitter, load_documents
 from embedding_assets.documents.splitting import Splitter
 from embedding_assets.documents.syncing import SyncReport, remove_source, sync_source
+from embedding_assets.documents.writing import ChunkWriter
 from embedding_assets.errors import ConfigurationError, DatabasePermissionError
 from embedding_assets.models import DocumentMetadata
 from embedding_assets.postgres.bootstrap import open_database
@@ -180,10 +181,10 @@ KILLED = """
 import os, signal, sys
 from embedding_assets.config import get_settings
 from embedding_assets.documents.loading import configured_splitter
-from embedding_assets.documents import loading
+from embedding_assets.documents import writing
 from embedding_assets.documents.syncing import sync_source
 from embedding_assets.postgres.bootstrap import open_database
-loading._BATCH_CHUNKS = 10
+writing._BATCH_CHUNKS = 10
 settings = get_settings()
 with open_database(settings) as database:
     sync_source(database, "shop.articles", configured_splitter(settings.with_embedding(chunk_tokens=32), database),

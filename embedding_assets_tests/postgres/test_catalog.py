@@ -56,7 +56,7 @@ def test_tables_of_one_name_in_two_schemas_keep_their_indexes(empty_url):
         assert build_vector_index(two, column, IndexConfig(m=8)) is not None
         assert (describe_index(one, column.index).m, describe_index(two, column.index).m) == (16, 8)
         of_two = [row for row in run_sql(empty_url, indexes) if row[0] == "two"]
-        assert len(of_two) == 4
+        assert len(of_two) == 5
 
         drop_space(one, column)
         assert not describe_index(one, column.index).exists

@@ -13,6 +13,7 @@ from embedding_assets.postgres.index.measurements import baseline_measurement, l
 from embedding_assets.postgres.index.recall import CurvePoint, SearchMeasurement
 from embedding_assets.postgres.index.statistics import VectorStatistics
 from embedding_assets.postgres.runs import latest_run
+from embedding_assets.postgres.same_text import ensure_text_index
 from embedding_assets.postgres.schema import migrate
 from embedding_assets.postgres.spaces import list_spaces
 from embedding_assets.postgres.trigger import trigger_state
@@ -173,3 +174,21 @@ def test_measurements_of_the_version_before_stay_comparable(empty_url, monkeypat
     )  # fmt: skip
     assert first.vectors == VectorStatistics(9, 5, 6, 7, 8, 2, None, 10, 0, 1, None, 0.9, 1.0, 1.1, "0.8.5")
     assert (second.search.recall, second.search.curve, second.search.reason) == (None, (), "5 vectors are too few")
+
+
+@pytest.mark.parametrize(("rows", "at_once"), [(3, True), (10_000, False)])
+def test_the_index_of_texts_waits_for_a_load_where_a_table_is_large(empty_url, monkeypatch, rows, at_once):
+    make_schema(empty_url, "0011", monkeypatch)
+    with Database(empty_url, CONFIG) as database:
+        run_sql(
+            empty_url,
+            "INSERT INTO knowledge_base (chunk_hash, chunk_text) "
+            f"SELECT md5(n::text), n FROM generate_series(1, {rows}) n",
+            "INSERT INTO loaded_documents (origin, digest, chunks) VALUES ('/srv/docs/a.md', 'x', 1)",
+        )
+        assert migrate(database)
+        built = "SELECT count(*) FROM pg_indexes WHERE indexname = 'idx_embedded_text'"
+        assert run_sql(empty_url, built) == [(int(at_once),)]
+        ensure_text_index(database)
+        assert run_sql(empty_url, built) == [(1,)]
+        assert run_sql(empty_url, "SELECT collection, content, rejected FROM loaded_documents") == [(None, None, 0)]

@@ -1,0 +1,281 @@
+"""`load`, `documents` and `forget`: files and folders as documents in the chunk table."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from embedding_assets.cli import progress
+from embedding_assets.cli.console import Json, confirm, err, out, show, table_session
+from embedding_assets.cli.stopping import exit_status
+from embedding_assets.errors import DocumentError
+from embedding_assets.formatting import counted, moment, visible
+
+if TYPE_CHECKING:
+    from embedding_assets.documents.loading import LoadReport
+    from embedding_assets.documents.rejection import Rejection
+    from embedding_assets.postgres.documents import CollectionSummary, DocumentSummary
+
+_SHOWN: Final = 3
+"""Rejections of one kind that are shown as they come."""
+
+_MOST_REJECTIONS: Final = 1_000
+_FORGOTTEN_TOGETHER: Final = 500
+
+
+class Rejections:
+    """What could not be loaded: the first of each kind as they come, all of them by kind.
+
+    Args:
+        console: where they are shown.
+        wrap: break lines at its width; else they can be copied.
+
+    Attributes:
+        first: for programs.
+        reasons: how many of each kind.
+    """
+
+    def __init__(self, console: Console, *, wrap: bool = False) -> None:
+        self._console = console
+        self._wrap = wrap
+        self.first: list[Rejection] = []
+        self.reasons: Counter[str] = Counter()
+
+    def add(self, rejection: Rejection) -> None:
+        """Count one, and show it unless there were some of its kind."""
+        # What stands behind is about this one alone.
+        reason = rejection.reason.partition(":")[0]
+        self.reasons[reason] += 1
+        if len(self.first) < _MOST_REJECTIONS:
+            self.first.append(rejection)
+        if self.reasons[reason] <= _SHOWN:
+            self._show(str(rejection))
+
+    def sum_up(self) -> None:
+        """Show how many more there were of each kind."""
+        for reason, count in self.reasons.most_common():
+            if count > _SHOWN:
+                self._show(f"{count - _SHOWN:,} more: {reason}")
+
+    def _show(self, what: str) -> None:
+        self._console.print(f"rejected: {visible(what)}", markup=False, highlight=False, soft_wrap=not self._wrap)
+
+
+def load(
+    paths: Annotated[list[str], typer.Argument(help="Files or folders; `embedding-assets formats` lists the kinds.")],
+    *,
+    collection: Annotated[
+        str | None, typer.Option(help="What to call these documents together. Default: the folder's name.")
+    ] = None,
+    text_column: Annotated[
+        str | None, typer.Option(help="Field of a row with the text. Default: text, content, body, …")
+    ] = None,
+    text_template: Annotated[
+        str | None, typer.Option(help=r"Text of a row made of several fields: '{title}\n{body}'.")
+    ] = None,
+    encoding: Annotated[str | None, typer.Option(help="Of text files that are not UTF-8, e.g. cp1252.")] = None,
+    format_: Annotated[
+        str | None, typer.Option("--format", help="Format of all files, whatever their names end in.")
+    ] = None,
+    include: Annotated[
+        list[str] | None, typer.Option(help="Only files of a folder that this names, as in .gitignore; repeatable.")
+    ] = None,
+    exclude: Annotated[
+        list[str] | None, typer.Option(help="Not what this names, as in .gitignore; repeatable.")
+    ] = None,
+    no_ignore: Annotated[
+        bool, typer.Option("--no-ignore", help="Load what .gitignore names and what tools make, too.")
+    ] = False,
+    prune: Annotated[bool, typer.Option("--prune", help="Remove documents whose files are gone.")] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Remove even more than a fifth of a collection, or that much of one file.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Load documents as chunks. Loading a folder again adds nothing, wherever it is by now.
+
+    A changed file replaces only what changed; text that moved keeps its vector. What cannot be loaded is named and the
+    rest goes on; the exit status is 1 when nothing at all could be loaded, or --prune would remove too much.
+    """
+    from embedding_assets.documents.collections import collections_inside, find_roots
+    from embedding_assets.documents.file_loading import LoadOptions, load_files
+    from embedding_assets.documents.formats.options import ReadOptions
+    from embedding_assets.documents.ignoring import Choice
+    from embedding_assets.documents.loading import configured_splitter
+
+    rejections = Rejections(err)
+    options = LoadOptions(
+        read=ReadOptions(text_column, encoding, format_, text_template),
+        choice=Choice(tuple(include or ()), tuple(exclude or ()), no_ignore),
+        prune=prune,
+        yes=yes,
+    )
+    options.choice.check()
+    with table_session() as (settings, database):
+        roots = find_roots(database, paths, collection)
+        for name in collections_inside(database, roots):
+            err.print(
+                f"{name} was loaded from a folder in there, whose documents are now loaded under both names; "
+                f"`embedding-assets forget {name}` removes the others",
+                markup=False,
+                highlight=False,
+                soft_wrap=True,
+            )
+        splitter = configured_splitter(settings, database)
+        try:
+            with progress.counter(err, "loading", "chunks", quiet=as_json) as advance:
+                report = load_files(database, roots, splitter, options, on_progress=advance, on_reject=rejections.add)
+        except KeyboardInterrupt as stop:
+            err.print("Stopped. Run it again to go on.", highlight=False)
+            raise typer.Exit(exit_status(stop)) from None
+    rejections.sum_up()
+    document = {
+        **asdict(report),
+        "collections": sorted({root.collection.name for root in roots}),
+        "rejections": [asdict(rejection) for rejection in rejections.first],
+        "reasons": dict(rejections.reasons),
+    }
+    show(document, load_view(report), as_json=as_json)
+    if (rejections.reasons and not report.documents) or report.prune_refused:
+        raise typer.Exit(1)
+
+
+def load_view(report: LoadReport, next_step: str = "embedding-assets embed") -> str:
+    """Sentences on what loading did, and on what it left to be decided."""
+    lines = [load_line(report)]
+    if report.reused:
+        lines.append(f"{counted(report.reused, 'chunk')} kept the vector of the same text.")
+    if report.renamed:
+        lines.append(f"{counted(report.renamed, 'document')} renamed.")
+    if report.taken_over:
+        lines.append(
+            f"{counted(report.taken_over, 'document')} known by absolute paths got the names that they have now."
+        )
+    if report.prune_refused:
+        lines.append(
+            f"[yellow]{counted(report.gone, 'document')} gone, more than a fifth of all: none was removed.[/yellow] If "
+            "that is right: --prune --yes"
+        )
+    elif report.pruned:
+        lines.append(f"{counted(report.pruned, 'document')} gone and removed.")
+    elif report.gone:
+        lines.append(f"[yellow]{counted(report.gone, 'document')} gone, and still found by searches.[/yellow] "
+                     "To remove them: --prune")  # fmt: skip
+    lines += [
+        f"[yellow]{escape(visible(origin))} lost so much that none of it was removed.[/yellow] If that is right: --yes"
+        for origin in report.shrunk
+    ]
+    lines += [
+        f"[yellow]{escape(visible(origin))} changed while it was read, and is left to the next load.[/yellow]"
+        for origin in report.changing
+    ]
+    if report.kept:
+        lines.append(f"{counted(report.kept, 'chunk')} kept of files that were not whole or had rejected parts.")
+    if report.left_out:
+        lines.append(f"Left out: {_counts(report.left_out)}.")
+    if report.other_kinds:
+        lines.append(f"Of other kinds: {_counts(report.other_kinds)}.")
+    if next_step and report.added > report.reused:
+        lines.append(f"Next: [bold]{next_step}[/bold]")
+    return "\n".join(lines)
+
+
+def load_line(report: LoadReport) -> str:
+    """A sentence on what loading did."""
+    states = {"new": report.new, "changed": report.changed, "unchanged": report.unchanged}
+    of_these = ", ".join(f"{count:,} {state}" for state, count in states.items() if count)
+    parts = [
+        f"{counted(report.documents, 'document')}{f' ({of_these})' if of_these else ''}",
+        f"{counted(report.added, 'chunk')} added",
+        f"{report.removed:,} removed",
+    ]
+    if report.rejected:
+        parts.append(f"[yellow]{report.rejected:,} rejected[/yellow]")
+    return "Loaded " + ", ".join(parts) + "."
+
+
+def _counts(counts: dict[str, int], most: int = 12) -> str:
+    shown = [f"{count:,} {escape(visible(what))}" for what, count in list(counts.items())[:most]]
+    rest = sum(list(counts.values())[most:])
+    return ", ".join([*shown, *([f"{rest:,} others"] if rest else [])])
+
+
+def documents(
+    name: Annotated[
+        str | None, typer.Argument(help="A collection, a folder in it, or a document. Default: all collections.")
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, max=1_000_000, help="Most documents.")] = 1_000,
+    as_json: Json = False,
+) -> None:
+    """List what is loaded: collections, or the documents of one."""
+    from embedding_assets.postgres.chunks import check_is_own
+    from embedding_assets.postgres.documents import list_documents, summarize_collections
+
+    with table_session() as (_, database):
+        check_is_own(database)
+        if name is None:
+            collections = summarize_collections(database)
+            view = (
+                _collections_table(collections)
+                if collections
+                else "Nothing is loaded. Next: embedding-assets load PATH"
+            )
+            show([asdict(one) for one in collections], view, as_json=as_json)
+            return
+        found = list_documents(database, name.rstrip("/"), limit)
+        if not found:
+            raise DocumentError(f"{visible(name)} is not loaded; `embedding-assets documents` lists the collections")
+        show([asdict(one) for one in found], _documents_table(found), as_json=as_json)
+        if not as_json and len(found) == limit:
+            out.print(f"Only the first {limit:,}; --limit shows more.")
+
+
+def _collections_table(collections: list[CollectionSummary]) -> Table:
+    table = Table("collection", "documents", "chunks", "incomplete", "loaded", "from", box=None)
+    for one in collections:
+        numbers = (f"{one.documents:,}", f"{one.chunks:,}", f"{one.incomplete:,}")
+        loaded = "" if one.loaded_at is None else moment(one.loaded_at)
+        name = "in none" if one.name is None else escape(visible(one.name))
+        table.add_row(name, *numbers, loaded, escape(visible(one.root or "")))
+    table.columns[0].overflow = table.columns[-1].overflow = "fold"
+    return table
+
+
+def _documents_table(found: list[DocumentSummary]) -> Table:
+    table = Table("document", "chunks", "loaded", "state", box=None)
+    for one in found:
+        state = "" if one.is_complete else f"{one.rejected:,} rejected" if one.rejected else "not read to its end"
+        table.add_row(escape(visible(one.origin)), f"{one.chunks:,}", moment(one.loaded_at), state)
+    table.columns[0].overflow = "fold"
+    return table
+
+
+def forget(
+    name: Annotated[str, typer.Argument(help="A collection, or a document or folder of it: COLLECTION/PATH.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Remove documents with their chunks and vectors; their files stay as they are."""
+    from embedding_assets.postgres.chunks import check_is_own
+    from embedding_assets.postgres.documents import count_named, forget_collection, list_documents
+    from embedding_assets.postgres.source_records import remove_documents
+
+    name = name.rstrip("/")
+    with table_session() as (_, database):
+        check_is_own(database)
+        count, chunks = count_named(database, name)
+        if not count:
+            raise DocumentError(f"{visible(name)} is not loaded; `embedding-assets documents` lists the collections")
+        confirm(f"{counted(count, 'document')} and {counted(chunks, 'chunk')} of {visible(name)} will go.", yes=yes)
+        removed = 0
+        while found := list_documents(database, name, _FORGOTTEN_TOGETHER):
+            removed += remove_documents(database, [one.origin for one in found])
+        forget_collection(database, name)
+        line = f"{escape(visible(name))}: {counted(count, 'document')} and {counted(removed, 'chunk')} removed."
+        show({"name": name, "documents": count, "chunks": removed}, line, as_json=as_json)

@@ -1,0 +1,304 @@
+"""Files and folders into the table: what is new, changed, renamed or gone since they were last loaded."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from embedding_assets.documents.file_state import FileState, file_state
+from embedding_assets.documents.formats.options import ReadOptions
+from embedding_assets.documents.formats.reading import is_readable, read_file
+from embedding_assets.documents.formats.rows import NO_ROWS
+from embedding_assets.documents.gone import Found, Gone, find_gone
+from embedding_assets.documents.ignoring import Choice
+from embedding_assets.documents.loading import LoadReport
+from embedding_assets.documents.rejection import EMPTY, NOTHING, Rejection
+from embedding_assets.documents.walking import FoundFile, WalkCounts, walk
+from embedding_assets.documents.writing import ChunkWriter
+from embedding_assets.errors import DocumentError
+from embedding_assets.postgres.chunks import LoadedDocument, check_is_own
+from embedding_assets.postgres.documents import count_collection, find_documents, record_collection
+from embedding_assets.postgres.hash_set import HashSet
+from embedding_assets.postgres.locks import hold_alone
+from embedding_assets.postgres.same_text import ensure_text_index
+from embedding_assets.postgres.source_records import remove_documents
+
+if TYPE_CHECKING:
+    from embedding_assets.documents.collections import Root
+    from embedding_assets.documents.splitting import Splitter
+    from embedding_assets.postgres.connection import Database
+    from embedding_assets.postgres.documents import KnownDocument
+
+_BATCH_FILES: Final = 256
+_READINGS: Final = 3
+_HELD_BACK: Final = 1_000
+_REMOVED_TOGETHER: Final = 500
+
+LARGE_SHARE: Final = 0.2
+"""Of a collection: more is not removed unasked."""
+
+_FEW_CHUNKS: Final = 100
+"""A file that loses fewer is not asked about, however small the collection."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoadOptions:
+    """How files are loaded.
+
+    Attributes:
+        read: how they are read.
+        choice: which ones of a folder.
+        prune: remove documents whose files are gone.
+        yes: also where that is a large share of a collection, or of a file.
+    """
+
+    read: ReadOptions = field(default_factory=ReadOptions)
+    choice: Choice = field(default_factory=Choice)
+    prune: bool = False
+    yes: bool = False
+
+
+def load_files(
+    database: Database,
+    roots: Sequence[Root],
+    splitter: Splitter,
+    options: LoadOptions,
+    *,
+    on_progress: Callable[[int], None] = lambda _: None,
+    on_reject: Callable[[Rejection], None] = lambda _: None,
+) -> LoadReport:
+    """Make the table hold the documents in these files and folders.
+
+    A stop at any moment leaves every document as it was, complete, or recorded as one to go on with. A second load of
+    the same collection waits.
+
+    Args:
+        database: where they go.
+        roots: what to load.
+        splitter: how texts become chunks.
+        options: how files are loaded.
+        on_progress: called with the number of chunks stored since the last call.
+        on_reject: called for whatever cannot be loaded.
+
+    Raises:
+        ConfigurationError: the table is one that somebody else fills.
+        DocumentError: a file that was named is of a kind that is not read; nothing was loaded.
+        DatabaseError: PostgreSQL refused.
+    """
+    check_is_own(database)
+    for root in roots:
+        if not (root.is_folder or options.read.format or is_readable(root.path)):
+            raise DocumentError(
+                f"{root} is of a kind that is not read; `embedding-assets formats` lists those that are"
+            )
+    collections = {root.collection.name: root.collection for root in roots}
+    with hold_alone(database, *(f"load {database.table.oid} {name}" for name in sorted(collections))):
+        ensure_text_index(database)
+        for collection in collections.values():
+            record_collection(database, collection)
+        load = _Load(database, splitter, options, on_progress=on_progress, on_reject=on_reject, collections=collections)
+        return load.run(roots)
+
+
+class _Load:
+    def __init__(
+        self,
+        database: Database,
+        splitter: Splitter,
+        options: LoadOptions,
+        *,
+        on_progress: Callable[[int], None],
+        on_reject: Callable[[Rejection], None],
+        collections: Iterable[str],
+    ) -> None:
+        self._database = database
+        self._splitter = splitter
+        self._options = options
+        self._on_reject = on_reject
+        self._writer = ChunkWriter(database, on_progress, keep_stale=True)
+        self._counts = WalkCounts()
+        self._report = LoadReport()
+        self._found = Found()
+        self._manner = json.dumps([splitter.manner, asdict(options.read)], sort_keys=True)
+        self._sizes = {name: count_collection(database, name) for name in collections}
+
+    def run(self, roots: Sequence[Root]) -> LoadReport:
+        for root in roots:
+            before = self._counts.files
+            files = self._new(walk(root, self._options.choice, self._is_readable, self._counts))
+            while batch := list(islice(files, _BATCH_FILES)):
+                self._load_batch(root, batch)
+            if root.is_folder and self._counts.files == before and not self._counts.unread:
+                self._reject([Rejection(root.origin, None, "holds no file to read")])
+        self._writer.flush()
+        self._settle(roots)
+        self._writer.finish()
+        report = self._report
+        report.count(self._writer)
+        report.other_kinds = dict(self._counts.other_kinds.most_common())
+        report.left_out = dict(self._counts.left_out.most_common())
+        return report
+
+    def _is_readable(self, path: Path) -> bool:
+        return self._options.read.format is not None or is_readable(path)
+
+    def _new(self, found: Iterator[FoundFile | Rejection]) -> Iterator[FoundFile]:
+        """The files that were not among those before; rejections are passed on."""
+        for one in found:
+            if isinstance(one, Rejection):
+                self._found.seen.add(hash(one.source))
+                self._reject([one])
+            elif not self._found.has(one.origin):
+                self._found.seen.add(hash(one.origin))
+                yield one
+
+    def _load_batch(self, root: Root, batch: Sequence[FoundFile]) -> None:
+        states: list[tuple[FoundFile, FileState]] = []
+        for file in batch:
+            try:
+                states.append((file, file_state(file.path)))
+            except OSError as error:
+                self._found.failed.add(file.origin)
+                self._reject([_unreadable(file, error)])
+        known = find_documents(self._database, [file.origin for file, _ in states])
+        for file, state in states:
+            before = known.get(file.origin)
+            if before is not None and before.has_all_chunks and before.digest == self._digest(state.content):
+                self._report.documents += 1
+                self._report.unchanged += 1
+            else:
+                self._load(root, file, state, before)
+
+    def _digest(self, content: str) -> str:
+        """Of all that the chunks of a file depend on, besides its name."""
+        return hashlib.sha256(f"{self._manner}{content}".encode()).hexdigest()
+
+    def _load(self, root: Root, file: FoundFile, state: FileState, before: KnownDocument | None) -> None:
+        self._writer.begin(file.origin, root.collection.name)
+        for _ in range(_READINGS):
+            reading = self._read(file)
+            try:
+                now = state if state.is_still_that_of(file.path) else file_state(file.path)
+            except OSError as error:
+                reading.reject(_unreadable(file, error))
+                break
+            if now.content == state.content:
+                break
+            state = now
+        else:
+            self._report.changing.append(file.origin)
+            self._keep(root, file, reading)
+            return
+        is_emptied = before is not None and reading.is_of_nothing
+        if reading.rejected and not is_emptied:
+            self._reject(reading.rejections, reading.rejected)
+            if reading.hashes or before is not None:
+                self._keep(root, file, reading)
+            self._found.failed.add(file.origin)
+            if not reading.hashes:
+                return
+        elif before is not None and self._shrinks(root, before, state.content, len(reading.hashes)):
+            self._report.shrunk.append(file.origin)
+            self._keep(root, file, reading)
+        else:
+            digest, hashes = self._digest(state.content), reading.hashes
+            self._writer.add([], LoadedDocument(file.origin, digest, hashes, root.collection.name, state.content))
+        self._report.documents += 1
+        is_new = before is None or not (before.digest or before.chunks)
+        self._report.new += is_new
+        self._report.changed += not is_new
+
+    def _read(self, file: FoundFile) -> _Reading:
+        reading = _Reading()
+        for one in read_file(file.path, file.origin, self._options.read):
+            if isinstance(one, Rejection):
+                if not reading.reject(one):
+                    self._on_reject(one)
+                continue
+            chunks = self._splitter.split(one)
+            reading.hashes.update(chunk.chunk_hash for chunk in chunks)
+            self._report.chunks += len(chunks)
+            self._writer.add(chunks)
+        return reading
+
+    def _keep(self, root: Root, file: FoundFile, reading: _Reading) -> None:
+        """Record a document of which nothing is removed, and which the next load reads again."""
+        self._found.failed.add(file.origin)
+        hashes, name = reading.hashes, root.collection.name
+        self._writer.add([], LoadedDocument(file.origin, "", hashes, name, rejected=reading.rejected))
+
+    def _shrinks(self, root: Root, before: KnownDocument, content: str, chunks: int) -> bool:
+        """Whether a file has lost so much that it may be half of what it should be."""
+        lost = before.chunks - chunks
+        return (
+            not self._options.yes
+            and before.content != content
+            and lost >= _FEW_CHUNKS
+            and lost > LARGE_SHARE * self._sizes[root.collection.name][1]
+        )
+
+    def _reject(self, rejections: Sequence[Rejection], count: int | None = None) -> None:
+        self._report.rejected += len(rejections) if count is None else count
+        for rejection in rejections:
+            self._on_reject(rejection)
+
+    def _settle(self, roots: Sequence[Root]) -> None:
+        """Find what is gone or renamed, and remove what may be."""
+        gone = Gone()
+        self._found.unread += self._counts.unread
+        for root in roots:
+            find_gone(self._database, root, self._found, gone)
+        report = self._report
+        report.renamed, report.taken_over, report.gone = len(gone.renamed), len(gone.taken_over), len(gone.gone)
+        report.new = max(0, report.new - report.renamed - report.taken_over)
+        self._remove(gone.renamed)
+        self._remove(gone.taken_over)
+        if not self._options.prune:
+            return
+        known = sum(documents for documents, _ in self._sizes.values()) + gone.earlier
+        report.prune_refused = report.gone > LARGE_SHARE * known and not self._options.yes
+        if not report.prune_refused:
+            self._remove(gone.gone)
+            report.pruned = report.gone
+
+    def _remove(self, origins: Sequence[str]) -> None:
+        for start in range(0, len(origins), _REMOVED_TOGETHER):
+            self._report.removed += remove_documents(self._database, origins[start : start + _REMOVED_TOGETHER])
+
+
+@dataclass(slots=True)
+class _Reading:
+    """What came of reading a file.
+
+    Attributes:
+        hashes: of its chunks.
+        rejections: the first of them.
+        rejected: how many there were.
+    """
+
+    hashes: HashSet = field(default_factory=HashSet)
+    rejections: list[Rejection] = field(default_factory=list)
+    rejected: int = 0
+
+    @property
+    def is_of_nothing(self) -> bool:
+        """Whether there is nothing in the file, which is no fault of it."""
+        reasons = [rejection.reason for rejection in self.rejections]
+        return not self.hashes and len(reasons) == 1 and reasons[0].startswith((EMPTY, NOTHING, NO_ROWS))
+
+    def reject(self, rejection: Rejection) -> bool:
+        """Count a rejection; returns whether it is held back, since the file may have to be read again."""
+        self.rejected += 1
+        if len(self.rejections) >= _HELD_BACK:
+            return False
+        self.rejections.append(rejection)
+        return True
+
+
+def _unreadable(file: FoundFile, error: OSError) -> Rejection:
+    return Rejection(file.origin, None, f"cannot be read: {error.strerror}")

@@ -1,0 +1,52 @@
+"""What a file held at one moment, and whether that is still so."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+_COARSE_NANOSECONDS: Final = 2_000_000_000
+"""Within that a file may have changed twice at the same time, as far as any file system can tell."""
+
+
+@dataclass(frozen=True, slots=True)
+class FileState:
+    """A file's bytes at one moment.
+
+    Attributes:
+        content: their SHA-256 in hex.
+        stamp: what the file system said of the file.
+        taken_at: when, in nanoseconds.
+    """
+
+    content: str
+    stamp: tuple[int, ...]
+    taken_at: int
+
+    def is_still_that_of(self, path: Path) -> bool:
+        """Whether the file is surely the same one and has not changed; False where only reading it again can tell.
+
+        Raises:
+            OSError: it is gone.
+        """
+        return _stamp(path.stat()) == self.stamp and max(self.stamp[-2:]) < self.taken_at - _COARSE_NANOSECONDS
+
+
+def file_state(path: Path) -> FileState:
+    """Read a file for its state.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with open(path, "rb", buffering=0) as stream:  # noqa: PTH123 (once for each of very many files)
+        taken_at = time.time_ns()
+        stamp = _stamp(os.fstat(stream.fileno()))
+        return FileState(hashlib.file_digest(stream, "sha256").hexdigest(), stamp, taken_at)
+
+
+def _stamp(status: os.stat_result) -> tuple[int, ...]:
+    return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)

@@ -1,0 +1,123 @@
+"""Parquet and Arrow."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import IO, TYPE_CHECKING
+
+from embedding_assets.documents.document import Document
+from embedding_assets.documents.formats.opened import OpenedFile
+from embedding_assets.documents.formats.registry import format_of
+from embedding_assets.documents.formats.rows import NO_ROWS, Row, missing_text, row_document
+from embedding_assets.documents.rejection import EMPTY, NOT_UTF8, Rejection
+
+if TYPE_CHECKING:
+    from pyarrow import RecordBatch, Schema
+
+_BATCH_ROWS = 256
+
+
+def read(file: OpenedFile) -> Iterator[Document | Rejection]:
+    """The documents that the rows of a file are; what precedes damage is read."""
+    import pyarrow
+
+    if file.path.stat().st_size == 0:
+        yield file.rejected(EMPTY)
+        return
+    kind = file.options.format or (found.name if (found := format_of(file.path)) else "parquet")
+    title = "Parquet" if kind == "parquet" else "Arrow"
+    number = 0
+    try:
+        with _unpacked(file) as stream, (_parquet if kind == "parquet" else _arrow)(stream) as (schema, batches):
+            problem = missing_text(schema.names, file.options.text_column, file.options.template)
+            if problem is not None:
+                yield file.rejected(problem)
+                return
+            for batch in batches:
+                for row in _rows(batch):
+                    number += 1
+                    yield row_document(file, number, row)
+    except (pyarrow.ArrowException, OSError):
+        yield (
+            file.rejected("is followed by damage", number)
+            if number
+            else file.rejected(f"is not a readable {title} file")
+        )
+        return
+    if not number:
+        yield file.rejected(NO_ROWS)
+
+
+@contextmanager
+def _unpacked(file: OpenedFile) -> Iterator[IO[bytes]]:
+    """The file itself; of one that is packed a copy, for these formats are not read from front to back."""
+    import shutil
+    import tempfile
+
+    with file.stream() as stream:
+        if not file.is_packed:
+            yield stream
+            return
+        with tempfile.TemporaryFile() as copy:
+            shutil.copyfileobj(stream, copy, 1 << 20)
+            copy.seek(0)
+            yield copy
+
+
+@contextmanager
+def _parquet(stream: IO[bytes]) -> Iterator[tuple[Schema, Iterator[RecordBatch]]]:
+    import pyarrow.parquet
+
+    with pyarrow.parquet.ParquetFile(stream) as parquet:
+        yield parquet.schema_arrow, parquet.iter_batches(batch_size=_BATCH_ROWS)
+
+
+@contextmanager
+def _arrow(stream: IO[bytes]) -> Iterator[tuple[Schema, Iterator[RecordBatch]]]:
+    import pyarrow
+
+    is_file = stream.read(6) == b"ARROW1"
+    stream.seek(0)
+    if is_file:
+        with pyarrow.ipc.open_file(stream) as arrow:
+            yield arrow.schema, _slices(arrow.get_batch(index) for index in range(arrow.num_record_batches))
+    else:
+        with pyarrow.ipc.open_stream(stream) as arrow:
+            yield arrow.schema, _slices(iter(arrow))
+
+
+def _slices(batches: Iterator[RecordBatch]) -> Iterator[RecordBatch]:
+    for batch in batches:
+        # Offsets of a damaged one may point anywhere; texts are looked at row by row.
+        _check(batch)
+        for start in range(0, batch.num_rows, _BATCH_ROWS):
+            yield batch.slice(start, _BATCH_ROWS)
+
+
+def _check(batch: RecordBatch) -> None:
+    import pyarrow
+
+    try:
+        batch.validate(full=True)
+    except pyarrow.ArrowInvalid as error:
+        if "UTF8" not in str(error):
+            raise
+
+
+def _rows(batch: RecordBatch) -> list[Row | str]:
+    try:
+        rows: list[Row | str] = batch.to_pylist()
+    except (ValueError, OverflowError):
+        return [_single_row(batch.slice(index, 1)) for index in range(batch.num_rows)]
+    return rows
+
+
+def _single_row(batch: RecordBatch) -> Row | str:
+    try:
+        row: Row = batch.to_pylist()[0]
+    except UnicodeDecodeError:
+        return NOT_UTF8
+    except (ValueError, OverflowError):
+        return "holds a value that is out of range"
+    return row

@@ -1,0 +1,153 @@
+"""CSV and TSV: the delimiter and the quoting are found from the header."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import zip_longest
+from typing import IO
+
+from embedding_assets.documents.document import Document
+from embedding_assets.documents.formats.opened import OpenedFile, wrong_encoding
+from embedding_assets.documents.formats.registry import format_of
+from embedding_assets.documents.formats.rows import NO_ROWS, Row, missing_text, row_document
+from embedding_assets.documents.formats.values import is_unicode
+from embedding_assets.documents.lines import MAX_LINE_CHARACTERS, read_lines
+from embedding_assets.documents.rejection import EMPTY, TOO_LONG, Rejection
+
+_DELIMITERS = (",", ";", "\t", "|")
+_SEPARATOR_LINE = "sep="
+
+
+@dataclass(frozen=True, slots=True)
+class _Dialect:
+    delimiter: str
+    is_quoted: bool
+    first_line: int = 1
+
+
+class _Lines:
+    """The decoded lines of a CSV file; remembers where it stands, which ``csv.reader`` only knows after a success."""
+
+    def __init__(self, stream: IO[bytes], *, is_quoted: bool = True) -> None:
+        self._lines = read_lines(stream)
+        self._is_quoted = is_quoted
+        self._open_quote = False
+        self._characters = 0
+        self.number = 0
+        self.too_long = False
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        self.number, line, too_long = next(self._lines)
+        # Invalid bytes become lone surrogates, by which their row is known afterwards.
+        text = line.decode("utf-8", "surrogateescape")
+        self._open_quote ^= self._is_quoted and text.count('"') % 2 == 1
+        self._characters += len(text)
+        self.too_long = self.too_long or too_long or (self._open_quote and self._characters > MAX_LINE_CHARACTERS)
+        return text
+
+    def start_record(self) -> int:
+        """The line at which the next record starts."""
+        self._open_quote = self.too_long = False
+        self._characters = 0
+        return self.number + 1
+
+    def skip_open_field(self) -> None:
+        """Read up to where the quoted field ends in which the reader gave up."""
+        while self._open_quote and next(self, None) is not None:
+            pass
+
+
+def read(file: OpenedFile) -> Iterator[Document | Rejection]:
+    """The documents that the rows of a file are."""
+    if file.path.stat().st_size == 0:
+        yield file.rejected(EMPTY)
+        return
+    kind = file.options.format or (found.name if (found := format_of(file.path)) else "csv")
+    with file.stream() as stream:
+        dialect = _dialect(file.utf8_lines(stream), "\t" if kind == "tsv" else ",")
+    with file.stream() as stream:
+        yield from _rows(file, file.utf8_lines(stream), dialect)
+
+
+def _dialect(stream: IO[bytes], usual: str) -> _Dialect:
+    """The delimiter that stands most often in the header, outside of quotes, and whether there are any."""
+    number, line = 0, ""
+    for number, data, _ in read_lines(stream):
+        line = data.decode("utf-8", "replace").strip("\r\n")
+        if line.lower().startswith(_SEPARATOR_LINE) and len(line) == len(_SEPARATOR_LINE) + 1:
+            # As Excel writes it.
+            return _Dialect(line[-1], is_quoted=True, first_line=number + 1)
+        if line.strip():
+            break
+    header = line[:100_000]
+    bare = "".join(header.split('"')[::2])
+    counts = {mark: bare.count(mark) for mark in _DELIMITERS}
+    delimiter = max(_DELIMITERS, key=lambda mark: (counts[mark], mark == usual))
+    delimiter = delimiter if counts[delimiter] else usual
+    # Who writes tabs between fields seldom quotes them, and then the header too.
+    return _Dialect(delimiter, is_quoted=delimiter != "\t" or header.lstrip().startswith('"'))
+
+
+def _rows(file: OpenedFile, stream: IO[bytes], dialect: _Dialect) -> Iterator[Document | Rejection]:
+    records = _records(stream, dialect)
+    line, header = next(records, (None, NO_ROWS))
+    names = [] if isinstance(header, str) else [name.strip() for name in header]
+    options = file.options
+    problem = header if isinstance(header, str) else missing_text(names, options.text_column, options.template)
+    if problem is not None:
+        yield file.rejected(problem, line)
+        return
+    found = False
+    for line, fields in records:
+        found = True
+        yield row_document(file, line, fields if isinstance(fields, str) else _row(names, fields))
+    if not found:
+        yield file.rejected(NO_ROWS)
+
+
+def _records(stream: IO[bytes], dialect: _Dialect) -> Iterator[tuple[int, list[str] | str]]:
+    # The limit is the process's; raising it takes nothing from others.
+    csv.field_size_limit(max(csv.field_size_limit(), MAX_LINE_CHARACTERS))
+    lines = _Lines(stream, is_quoted=dialect.is_quoted)
+    for _ in range(dialect.first_line - 1):
+        next(lines, None)
+    reader = (
+        csv.reader(lines, delimiter=dialect.delimiter, strict=True)
+        if dialect.is_quoted
+        else csv.reader(lines, delimiter=dialect.delimiter, quoting=csv.QUOTE_NONE)
+    )
+    while True:
+        start = lines.start_record()
+        try:
+            fields = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            if lines.too_long:
+                lines.skip_open_field()
+            yield start, TOO_LONG if lines.too_long else f"is not valid CSV: {error}"
+            continue
+        if lines.too_long:
+            yield start, TOO_LONG
+        elif not is_unicode("".join(fields)):
+            yield start, wrong_encoding("utf-8")
+        elif fields:
+            yield start, fields if dialect.is_quoted else [_unquoted(field) for field in fields]
+
+
+def _unquoted(field: str) -> str:
+    """A field without the quotes around it, if it was written by a program that quotes."""
+    inner = field[1:-1]
+    is_quoted = len(field) > 1 and field[0] == field[-1] == '"' and '"' not in inner.replace('""', "")
+    return inner.replace('""', '"') if is_quoted else field
+
+
+def _row(names: Sequence[str], fields: Sequence[str]) -> Row | str:
+    if len(fields) > len(names):
+        return f"has {len(fields)} fields, the header names {len(names)}"
+    return dict(zip_longest(names, fields))

@@ -1,0 +1,230 @@
+"""HTML: its main content as Markdown, without scripts, styles and navigation."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Final
+
+from embedding_assets.documents.document import Document
+from embedding_assets.documents.formats.opened import OpenedFile, UnreadableError, check_lines, decoded
+from embedding_assets.documents.formats.values import document_metadata
+from embedding_assets.documents.markdown import markdown_title
+from embedding_assets.documents.rejection import NOTHING, TOO_DEEP, Rejection
+from embedding_assets.documents.words import has_words
+
+if TYPE_CHECKING:
+    from selectolax.lexbor import LexborHTMLParser, LexborNode
+
+_DEEPEST: Final = 300
+_LEFT_OUT: Final = frozenset(
+    [
+        "script",
+        "style",
+        "noscript",
+        "template",
+        "nav",
+        "svg",
+        "math",
+        "iframe",
+        "object",
+        "embed",
+        "canvas",
+        "audio",
+        "video",
+        "form",
+        "button",
+        "select",
+        "input",
+        "textarea",
+        "dialog",
+        "head",
+        "link",
+        "meta",
+    ]
+)
+_AROUND: Final = frozenset({"header", "footer", "aside"})
+_ROLES: Final = frozenset({"navigation", "banner", "contentinfo", "search", "complementary", "menu"})
+_BLOCKS: Final = frozenset(
+    [
+        "p",
+        "div",
+        "section",
+        "article",
+        "main",
+        "body",
+        "html",
+        "header",
+        "footer",
+        "aside",
+        "figure",
+        "figcaption",
+        "address",
+        "details",
+        "summary",
+        "dl",
+        "dt",
+        "dd",
+        "center",
+        "fieldset",
+        "hgroup",
+    ]
+)
+_MAIN: Final = ("main", "[role=main]", "article", "#content", "#main-content", ".document")
+_CHARSET: Final = re.compile(rb"<meta[^<>]{0,200}?charset\s*=\s*[\"']?\s*([\w.:-]{1,40})", re.IGNORECASE)
+_SPACE: Final = re.compile(r"[ \t\r\n\f]+")
+_LANGUAGE: Final = re.compile(r"(?:language|lang|highlight)-([\w+#-]{1,30})")
+_BLANK_LINES: Final = re.compile(r"\n{3,}")
+
+
+def read(file: OpenedFile) -> Iterator[Document | Rejection]:
+    """The document that a page is."""
+    title, text = page(_decoded(file))
+    check_lines(text)
+    if not has_words(text):
+        raise UnreadableError(NOTHING)
+    yield Document(document_metadata(file, markdown_title(text) or title, {}), text, markdown=True)
+
+
+def _decoded(file: OpenedFile) -> str:
+    data = file.read()
+    declared = _CHARSET.search(data[:4_096])
+    encoding = file.options.encoding or (declared.group(1).decode() if declared else None)
+    try:
+        return decoded(data, encoding)
+    except LookupError:
+        return decoded(data, None)
+
+
+def page(html: str) -> tuple[str, str]:
+    """Title and main content of a page, the content as Markdown.
+
+    Raises:
+        UnreadableError: it is nested deeper than pages are.
+    """
+    from selectolax.lexbor import LexborHTMLParser
+
+    tree = LexborHTMLParser(html.replace("\x00", ""))
+    found = tree.css_first("title")
+    title = _SPACE.sub(" ", found.text()).strip() if found is not None else ""
+    root = _main(tree)
+    if root is None:
+        return title, ""
+    writer = _Writer(is_whole=root.tag in {"body", "html"})
+    writer.children(root, 0)
+    return title, _BLANK_LINES.sub("\n\n", "".join(writer.parts)).strip() + "\n"
+
+
+def _main(tree: LexborHTMLParser) -> LexborNode | None:
+    """The element that the page is about, if it says which, and that is most of it."""
+    whole = tree.body or tree.root
+    for selector in _MAIN:
+        found = tree.css(selector)
+        if len(found) == 1 and has_words(found[0].text()):
+            return found[0]
+    return whole
+
+
+class _Writer:
+    """Writes elements as Markdown."""
+
+    def __init__(self, *, is_whole: bool) -> None:
+        self.parts: list[str] = []
+        # Of a page without a main element, what stands around it is left out.
+        self._is_whole = is_whole
+
+    def children(self, node: LexborNode, depth: int) -> None:
+        """Write what is in an element."""
+        if depth > _DEEPEST:
+            raise UnreadableError(TOO_DEEP)
+        for child in node.iter(include_text=True):
+            self._write(child, depth + 1)
+
+    def _write(self, node: LexborNode, depth: int) -> None:  # noqa: PLR0912 (one for each element)
+        tag = node.tag or ""
+        if tag == "-text":
+            self._text(node.text_content or "")
+        elif tag.startswith(("-", "_", "!")) or tag in _LEFT_OUT or self._is_around(node, tag):
+            return
+        elif len(tag) == 2 and tag[0] == "h" and tag[1] in "123456":
+            self._block(f"{'#' * int(tag[1])} {self._inline(node, depth)}")
+        elif tag == "pre":
+            self._code(node)
+        elif tag in {"ul", "ol"}:
+            self._list(node, depth, is_ordered=tag == "ol")
+        elif tag == "table":
+            self._table(node, depth)
+        elif tag == "br":
+            self.parts.append("\n")
+        elif tag == "hr":
+            self._block("")
+        elif tag == "img":
+            self.parts.append(node.attributes.get("alt") or "")
+        elif tag == "code":
+            self.parts.append(f"`{_SPACE.sub(' ', node.text()).strip()}`")
+        elif tag == "blockquote":
+            self._block("\n".join(f"> {line}" for line in self._inner(node, depth).split("\n")))
+        elif tag in _BLOCKS:
+            self.parts.append("\n\n")
+            self.children(node, depth)
+            self.parts.append("\n\n")
+        else:
+            self.children(node, depth)
+
+    def _is_around(self, node: LexborNode, tag: str) -> bool:
+        attributes = node.attributes
+        if "hidden" in attributes or attributes.get("aria-hidden") == "true" or attributes.get("role") in _ROLES:
+            return True
+        return self._is_whole and tag in _AROUND and node.css_first("h1") is None
+
+    def _text(self, text: str) -> None:
+        text = _SPACE.sub(" ", text)
+        if not self.parts or self.parts[-1].endswith(("\n", " ")):
+            text = text.lstrip()
+        if text:
+            self.parts.append(text)
+
+    def _block(self, text: str) -> None:
+        self.parts.append(f"\n\n{text}\n\n")
+
+    def _inner(self, node: LexborNode, depth: int) -> str:
+        inner = _Writer(is_whole=False)
+        inner.children(node, depth)
+        return _BLANK_LINES.sub("\n\n", "".join(inner.parts)).strip()
+
+    def _inline(self, node: LexborNode, depth: int) -> str:
+        return " ".join(self._inner(node, depth).split())
+
+    def _code(self, node: LexborNode) -> None:
+        code = node.css_first("code")
+        classes = f"{node.attributes.get('class') or ''} {(code.attributes.get('class') or '') if code else ''}"
+        language = _LANGUAGE.search(classes)
+        text = node.text().strip("\n")
+        fence = "```" if "```" not in text else "~~~~"
+        self._block(f"{fence}{language.group(1) if language else ''}\n{text}\n{fence}")
+
+    def _list(self, node: LexborNode, depth: int, *, is_ordered: bool) -> None:
+        lines = []
+        for number, item in enumerate((one for one in node.iter() if one.tag == "li"), start=1):
+            mark = f"{number}. " if is_ordered else "- "
+            text = self._inner(item, depth)
+            if text:
+                lines.append(mark + text.replace("\n", "\n" + " " * len(mark)))
+        self._block("\n".join(lines))
+
+    def _table(self, node: LexborNode, depth: int) -> None:
+        rows = [
+            [self._inline(cell, depth).replace("|", "\\|") for cell in row.iter() if cell.tag in {"td", "th"}]
+            for row in node.css("tr")
+        ]
+        self._block(table([row for row in rows if any(row)]))
+
+
+def table(rows: list[list[str]]) -> str:
+    """Rows as a table of Markdown, the first one as its header; a single column is written as paragraphs."""
+    width = max(map(len, rows), default=0)
+    if width < 2:
+        return "\n\n".join(cell.replace("\\|", "|") for row in rows for cell in row)
+    padded = [[*row, *[""] * (width - len(row))] for row in rows]
+    lines = [f"| {' | '.join(row)} |" for row in padded]
+    return "\n".join([lines[0], f"|{' --- |' * width}", *lines[1:]])

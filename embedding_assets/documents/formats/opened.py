@@ -1,0 +1,243 @@
+"""A file that is read: its bytes, unpacked and bounded, and its text."""
+
+from __future__ import annotations
+
+import codecs
+import gzip
+import io
+import re
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import IO, TYPE_CHECKING, Final
+
+from embedding_assets.documents.lines import MAX_LINE_CHARACTERS, normalized_newlines
+from embedding_assets.documents.rejection import EMPTY, NOT_UTF8, TOO_LONG, Rejection
+
+if TYPE_CHECKING:
+    from embedding_assets.documents.formats.options import ReadOptions
+
+MAX_DOCUMENT_BYTES: Final = 100_000_000
+"""Largest file that is read as one document, unpacked; rows are read one by one from files of any size."""
+
+_MOST_RATIO: Final = 200
+_UNSUSPICIOUS_BYTES: Final = 100_000_000
+
+_MARKS: Final = (
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+
+
+class UnreadableError(Exception):
+    """The reason why a file, or a line of it, cannot be read; it holds no text of the file."""
+
+    def __init__(self, reason: str, line: int | None = None) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.line = line
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedFile:
+    """A file that is read.
+
+    Attributes:
+        path: where it lies.
+        source: the name by which it is known.
+        options: how it is to be read.
+    """
+
+    path: Path
+    source: str
+    options: ReadOptions
+
+    @property
+    def name(self) -> PurePosixPath:
+        """Its name, without the ``.gz`` of one that is packed."""
+        name = PurePosixPath(self.source)
+        return name.with_suffix("") if self.is_packed else name
+
+    @property
+    def is_packed(self) -> bool:
+        """Whether it is packed by gzip."""
+        return self.path.suffix.lower() == ".gz"
+
+    def rejected(self, reason: str, line: int | None = None) -> Rejection:
+        """A rejection of the file, or of a line of it."""
+        return Rejection(self.source, line, reason)
+
+    @contextmanager
+    def stream(self) -> Iterator[IO[bytes]]:
+        """Its bytes, unpacked.
+
+        Raises:
+            UnreadableError: what is packed is damaged, cut off, or so much that it must be a bomb.
+        """
+        with self.path.open("rb") as raw:
+            if not self.is_packed:
+                yield raw
+                return
+            size = self.path.stat().st_size
+            with gzip.GzipFile(fileobj=raw) as packed, io.BufferedReader(_Bounded(packed, size)) as stream:
+                yield stream
+
+    def read(self) -> bytes:
+        """All of its bytes.
+
+        Raises:
+            UnreadableError: they are none, or too many.
+        """
+        with self.stream() as stream:
+            data = stream.read(MAX_DOCUMENT_BYTES + 1)
+        if len(data) > MAX_DOCUMENT_BYTES:
+            raise UnreadableError(f"is larger than {MAX_DOCUMENT_BYTES // 1_000_000} MB; divide it")
+        if not data:
+            raise UnreadableError(EMPTY)
+        return data
+
+    def text(self) -> str:
+        """Its text, with ``\\n`` as its only line ending.
+
+        Raises:
+            UnreadableError: it is blank, in another encoding, or not text.
+        """
+        text = decoded(self.read(), self.options.encoding)
+        if "\x00" in text:
+            raise UnreadableError("contains a NUL character", text.count("\n", 0, text.index("\x00")) + 1)
+        if not text.strip():
+            raise UnreadableError(f"{EMPTY} or blank" if text else EMPTY)
+        return text
+
+    def utf8_lines(self, stream: IO[bytes]) -> IO[bytes]:
+        """The stream in UTF-8, if its beginning or the options name another encoding."""
+        encoding = self.options.encoding
+        buffered = stream if isinstance(stream, io.BufferedReader) else io.BufferedReader(stream)  # type: ignore[type-var]
+        begins = buffered.peek(4)[:4]
+        marked = next((name for mark, name in _MARKS if begins.startswith(mark)), None)
+        name = marked or encoding or "utf-8"
+        if codecs.lookup(name).name in {"utf-8", "ascii"}:
+            return buffered
+        return io.BufferedReader(_Transcoded(buffered, name))
+
+
+def decoded(data: bytes, encoding: str | None) -> str:
+    """Text of bytes by their mark, by the encoding named, or as UTF-8; with ``\\n`` as its only line ending.
+
+    Raises:
+        UnreadableError: it is not that; with the line.
+    """
+    marked = next(((mark, name) for mark, name in _MARKS if data.startswith(mark)), None)
+    name = marked[1] if marked else encoding or "utf-8"
+    try:
+        text = data.decode("utf-8-sig" if name == "utf-8" else name)
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        is_default = name == "utf-8" and encoding is None
+        raise UnreadableError(wrong_encoding("utf-8") if is_default else wrong_encoding(name), line) from None
+    return normalized_newlines(text)
+
+
+def wrong_encoding(name: str) -> str:
+    """The reason why bytes that are not of an encoding are not read."""
+    if name == "utf-8":
+        return f"{NOT_UTF8}; --encoding says what it is, as in --encoding cp1252"
+    return f"is not valid {name}"
+
+
+def check_lines(text: str) -> None:
+    """Refuse a text with a line that no person wrote.
+
+    Raises:
+        UnreadableError: a line is too long.
+    """
+    if len(text) > MAX_LINE_CHARACTERS:
+        number = 1
+        at = 0
+        while len(text) - at > MAX_LINE_CHARACTERS:
+            end = text.find("\n", at, at + MAX_LINE_CHARACTERS + 1)
+            if end < 0:
+                raise UnreadableError(TOO_LONG, number)
+            number += text.count("\n", at, (last := text.rfind("\n", at, at + MAX_LINE_CHARACTERS + 1)) + 1)
+            at = last + 1
+
+
+class _Bounded(io.RawIOBase):
+    """What gzip unpacks, as long as it may be a file of somebody."""
+
+    def __init__(self, packed: gzip.GzipFile, size: int) -> None:
+        self._packed = packed
+        self._most = max(_UNSUSPICIOUS_BYTES, size * _MOST_RATIO)
+        self._read = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: object) -> int:
+        view = memoryview(buffer)  # type: ignore[arg-type]
+        try:
+            data = self._packed.read(len(view))
+        except (EOFError, zlib.error, gzip.BadGzipFile):
+            raise UnreadableError("is a damaged or cut gzip file") from None
+        self._read += len(data)
+        if self._read > self._most:
+            raise UnreadableError(f"unpacks to more than {_MOST_RATIO} times its size")
+        view[: len(data)] = data
+        return len(data)
+
+
+class _Transcoded(io.RawIOBase):
+    """Bytes of another encoding, as UTF-8."""
+
+    def __init__(self, stream: IO[bytes], encoding: str) -> None:
+        self._stream = stream
+        self._encoding = encoding
+        self._decoder = codecs.getincrementaldecoder(encoding)()
+        self._waiting = b""
+        self._ended = False
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: object) -> int:
+        view = memoryview(buffer)  # type: ignore[arg-type]
+        while not self._waiting and not self._ended:
+            data = self._stream.read(65_536)
+            self._ended = not data
+            try:
+                # Lone surrogates are refused later, with their line.
+                self._waiting = self._decoder.decode(data, final=self._ended).encode("utf-8", "surrogatepass")
+            except UnicodeDecodeError:
+                raise UnreadableError(wrong_encoding(self._encoding)) from None
+        taken = self._waiting[: len(view)]
+        self._waiting = self._waiting[len(taken) :]
+        view[: len(taken)] = taken
+        return len(taken)
+
+
+_DATA = r"data:[\w.+-]*/?[\w.+-]*(?:;[\w=.+-]+)*,"
+_PICTURE = re.compile(rf"!\[([^\[\]]{{0,2000}})\]\([ \t]*<?{_DATA}[^)\s<>]*>?[^()\n]*\)")
+_REFERENCE = re.compile(rf"^([ ]{{0,3}}\[[^\[\]\n]{{1,999}}\]:)[ \t]*<?{_DATA}\S*.*$", re.MULTILINE)
+_IMAGE = re.compile(r"<img\b[^<>]*>", re.IGNORECASE)
+_ALT = re.compile(r"\balt\s*=\s*(?:\"([^\"]*)\"|'([^']*)')", re.IGNORECASE)
+_LONG_DATA = re.compile(rf"({_DATA})[A-Za-z0-9+/=%_-]{{100,}}")
+
+
+def without_data(text: str) -> str:
+    """A text whose pictures that are data in it have given way to what is said about them."""
+    if "data:" not in text:
+        return text
+    text = _PICTURE.sub(r"\1", text)
+    text = _REFERENCE.sub(r"", text)
+    text = _IMAGE.sub(lambda found: _alt(found.group()) if "data:" in found.group() else found.group(), text)
+    return _LONG_DATA.sub(r"\1…", text)
+
+
+def _alt(tag: str) -> str:
+    found = _ALT.search(tag)
+    return (found.group(1) or found.group(2) or "") if found else ""

@@ -1,0 +1,80 @@
+"""PDF: the text of its pages."""
+
+from __future__ import annotations
+
+import io
+import logging
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Final
+
+from embedding_assets.documents.document import Document, Places
+from embedding_assets.documents.formats.notebook import joined_units
+from embedding_assets.documents.formats.opened import OpenedFile, UnreadableError, check_lines
+from embedding_assets.documents.formats.values import document_metadata, is_unicode
+from embedding_assets.documents.lines import normalized_newlines
+from embedding_assets.documents.rejection import Rejection
+from embedding_assets.documents.words import has_words
+
+if TYPE_CHECKING:
+    from pypdf import PageObject
+
+_MOST_PAGES: Final = 20_000
+_MOST_CHARACTERS: Final = 50_000_000
+_MOST_PAGE_BYTES: Final = 20_000_000
+
+
+def read(file: OpenedFile) -> Iterator[Document | Rejection]:
+    """The document that the pages of a file are; scans, which are pictures of text, are rejected."""
+    import pypdf
+    from pypdf.errors import PyPdfError
+
+    # It warns of what it repairs, sometimes thousands of times.
+    logging.getLogger("pypdf").setLevel(logging.CRITICAL)
+    try:
+        reader = pypdf.PdfReader(io.BytesIO(file.read()))
+        if reader.is_encrypted and not reader.decrypt(""):
+            raise UnreadableError("is encrypted; save it without a password")
+        if len(reader.pages) > _MOST_PAGES:
+            raise UnreadableError(f"has more than {_MOST_PAGES:,} pages")
+        texts = _texts(reader.pages)
+        title = _property(reader.metadata, "title")
+        author = _property(reader.metadata, "author")
+    except PyPdfError as error:
+        raise UnreadableError(f"is a damaged or cut PDF ({type(error).__name__})") from None
+    text, starts = joined_units(texts)
+    if not has_words(text):
+        raise UnreadableError(f"holds no text on its {len(texts):,} pages: scans have to be recognized (OCR) first")
+    check_lines(text)
+    yield Document(
+        document_metadata(file, title, {"author": author, "pages": len(texts)}),
+        text,
+        markdown=False,
+        context_header=title,
+        places=Places("page", starts),
+    )
+
+
+def _texts(pages: Any) -> list[str]:
+    texts = []
+    left = _MOST_CHARACTERS
+    for page in pages:
+        text = _text(page)
+        left -= len(text)
+        if left < 0:
+            raise UnreadableError(f"holds more than {_MOST_CHARACTERS:,} characters")
+        texts.append(text)
+    return texts
+
+
+def _text(page: PageObject) -> str:
+    contents = page.get_contents()
+    if contents is not None and len(contents.get_data()) > _MOST_PAGE_BYTES:
+        raise UnreadableError("has a page that is too large")
+    text = normalized_newlines(page.extract_text()).replace("\x00", "")
+    return (text if is_unicode(text) else text.encode("utf-8", "replace").decode()).strip()
+
+
+def _property(metadata: Any, name: str) -> str:
+    value = getattr(metadata, name, None)
+    text = value.replace("\x00", "") if isinstance(value, str) else ""
+    return text.strip()[:500] if is_unicode(text) else ""

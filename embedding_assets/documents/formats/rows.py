@@ -1,0 +1,201 @@
+"""What the readers of rows share: which field is the text, and the document that a row is."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final
+
+from pydantic import ValidationError
+
+from embedding_assets.documents.document import Document
+from embedding_assets.documents.formats.opened import OpenedFile, UnreadableError, without_data
+from embedding_assets.documents.formats.options import fields_of_template
+from embedding_assets.documents.formats.values import json_fields, storable
+from embedding_assets.documents.lines import MAX_LINE_CHARACTERS, normalized_newlines
+from embedding_assets.documents.rejection import NOT_UTF8, NOTHING, TOO_DEEP, TOO_LONG, Rejection
+from embedding_assets.documents.words import has_words
+from embedding_assets.models import DocumentMetadata, ProcessedChunk
+
+TEXT_COLUMNS: Final = ("chunk_text", "text", "content", "body", "page_content")
+"""Fields taken as a row's text, in this order and whatever their case, unless a field or a template is named."""
+
+NO_ROWS: Final = "has no rows"
+
+Row = Mapping[str, Any]
+
+# Either read into a place of their own, or computed for every chunk.
+_RESERVED: Final = frozenset({"chunk_hash", "context_header", "title", "source", "origin", "position"}) | frozenset(
+    {"chunk_index", "total_chunks", "token_count", "embedding"}
+)
+# A field of a template that is longer than this is text, and not what somebody filters by.
+_LONGEST_KEPT: Final = 200
+_NAMING_FIELDS: Final = ("url", "href", "path", "name", "title", "id")
+
+
+def row_documents(file: OpenedFile, rows: Iterable[tuple[int | None, Row | str]]) -> Iterator[Document | Rejection]:
+    """The documents that rows are, each with its line, and the rejections of those that are none, or are a reason."""
+    found = False
+    for line, row in rows:
+        found = True
+        yield row_document(file, line, row)
+    if not found:
+        yield file.rejected(NO_ROWS)
+
+
+def row_document(file: OpenedFile, line: int | None, row: Row | str) -> Document | Rejection:
+    """The document that a row is, or the rejection of it; of a row that already is a reason, the rejection."""
+    if isinstance(row, str):
+        return file.rejected(row, line)
+    try:
+        return _document(file, row)
+    except UnreadableError as error:
+        return file.rejected(error.reason, line)
+    except RecursionError:
+        return file.rejected(TOO_DEEP, line)
+
+
+def _document(file: OpenedFile, row: Row) -> Document:
+    used, text = (
+        _templated(row, file.options.template) if file.options.template else _text(row, file.options.text_column)
+    )
+    title = _string(row, "title")
+    header = _string(row, "context_header")
+    chunk_hash = _string(row, "chunk_hash")
+    identity = _string(row, "id")
+    fields = json_fields(row, file, _RESERVED | used)
+    for name in ("source", "title"):
+        if isinstance(row.get(name), dict | list):
+            # Said in words above; as it is, it can be filtered by.
+            fields |= json_fields({f"{name}_fields": row[name]}, file)
+    # Not the line: a row inserted above would give all that follow another hash.
+    source = _string(row, "source") or (f"{file.source}#{identity}" if identity else file.source)
+    fields |= {"source": source, "title": title or file.name.stem, "origin": file.source}
+    try:
+        metadata = DocumentMetadata.model_validate(fields)
+    except ValidationError:
+        raise UnreadableError(TOO_DEEP) from None
+    if not chunk_hash:
+        # Only a title of its own distinguishes a row from its neighbours; the file's name is the same for all of them.
+        own = "title" in used or _is_in_text(title, file.options.template)
+        return Document(metadata, text, markdown=False, context_header=header or ("" if own else title))
+    try:
+        ProcessedChunk.create_from_chunk(text, metadata, chunk_hash=chunk_hash)
+    except ValidationError:
+        raise UnreadableError("has a chunk_hash that is not lowercase hex of 2 to 128 characters") from None
+    return Document(metadata, text, markdown=False, chunk_hash=chunk_hash, context_header=header)
+
+
+def _is_in_text(title: str, template: str | None) -> bool:
+    return bool(title) and template is not None and any(name == "title" for _, name in fields_of_template(template))
+
+
+def _text(row: Row, text_column: str | None) -> tuple[frozenset[str], str]:
+    if text_column and text_column not in row and "." in text_column:
+        names, text = [text_column], _nested(row, text_column)
+        if text is None:
+            raise UnreadableError(missing_text(list(row), text_column) or "")
+    else:
+        names = text_columns(row, text_column)
+        if not names:
+            raise UnreadableError(missing_text(list(row), text_column) or "")
+        name = next((name for name in names if row[name] is not None), names[0])
+        names, text = [name], row[name]
+    name = names[0]
+    if isinstance(text, bytes):
+        try:
+            text = text.decode()
+        except UnicodeDecodeError:
+            raise UnreadableError(f"has a {name!r} that {NOT_UTF8}") from None
+    if text is None:
+        raise UnreadableError(f"has an empty {name!r}")
+    if not isinstance(text, str):
+        raise UnreadableError(f"has a {name!r} that is not a string")
+    if not text.strip():
+        raise UnreadableError(f"has an empty or blank {name!r}")
+    return frozenset(names), _checked(text, f"{name!r}", name)
+
+
+def _checked(text: str, where: str, name: str) -> str:
+    text = without_data(text)
+    if len(text) > MAX_LINE_CHARACTERS:
+        raise UnreadableError(TOO_LONG)
+    text = normalized_newlines(storable(text, name))
+    if not has_words(text):
+        raise UnreadableError(f"has a {where} that {NOTHING}")
+    return text
+
+
+def _templated(row: Row, template: str) -> tuple[frozenset[str], str]:
+    """The text that a template makes of a row; lines without a filled field are left out."""
+    parts = fields_of_template(template)
+    names = [name for _, name in parts if name]
+    if not any(name in row or _nested(row, name) is not None for name in names):
+        raise UnreadableError(_missing(list(row), f"any of {', '.join(map(repr, names))}"))
+    values = {name: _worded(row.get(name) if name in row else _nested(row, name), name) for name in names}
+    if not any(values.values()):
+        raise UnreadableError(f"is empty or blank in {', '.join(map(repr, names))}")
+    text = "".join(f"{before}{values.get(name, '')}" for before, name in parts)
+    used = frozenset(name for name in names if len(values[name]) > _LONGEST_KEPT)
+    return used, _checked(text.strip(), "text", names[0])
+
+
+def _worded(value: object, name: str) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        return storable(value, name).strip()
+    return (
+        value.decode("utf-8", "replace")
+        if isinstance(value, bytes)
+        else json.dumps(value, ensure_ascii=False, default=str)
+    )
+
+
+def _nested(row: Row, name: str) -> Any:
+    value: Any = row
+    for part in name.split("."):
+        value = value.get(part) if isinstance(value, Mapping) else None
+    return value
+
+
+def _string(row: Row, name: str) -> str:
+    """A field in words; of an object what names it best."""
+    value = row.get(name)
+    if isinstance(value, Mapping):
+        scalars = [value[key] for key in _NAMING_FIELDS if isinstance(value.get(key), str | int | float)]
+        only = next(iter(value.values())) if len(value) == 1 else None
+        value = scalars[0] if scalars else only if isinstance(only, str | int | float) else None
+    elif isinstance(value, list | tuple):
+        value = ", ".join(str(item) for item in value[:20] if isinstance(item, str | int | float))
+    if value is None or isinstance(value, bool | bytes):
+        return ""
+    return storable(str(value), name).strip()
+
+
+def text_columns(columns: Iterable[str], text_column: str | None) -> list[str]:
+    """Those of the columns that may hold the text, best first."""
+    if text_column:
+        return [name for name in columns if name == text_column][:1]
+    lowered: dict[str, str] = {}
+    for name in columns:
+        # As it is written before what is written otherwise.
+        if name.lower() not in lowered or name in TEXT_COLUMNS:
+            lowered[name.lower()] = name
+    return [lowered[name] for name in TEXT_COLUMNS if name in lowered]
+
+
+def missing_text(columns: Sequence[str], text_column: str | None, template: str | None = None) -> str | None:
+    """The reason why there is no text among these columns; None if there is."""
+    if template is not None:
+        names = [name for _, name in fields_of_template(template) if name]
+        roots = {name.split(".")[0] for name in names} | set(names)
+        return None if roots & set(columns) else _missing(columns, f"any of {', '.join(map(repr, names))}")
+    if text_columns(columns, text_column) or (text_column and text_column.split(".")[0] in columns):
+        return None
+    return _missing(columns, f"{text_column!r}" if text_column else f"any of {', '.join(TEXT_COLUMNS)}")
+
+
+def _missing(columns: Sequence[str], wanted: str) -> str:
+    found = ", ".join(repr(name[:60]) for name in columns[:20]) + (", …" if len(columns) > 20 else "")
+    return f"has no column {wanted}; found {found or 'none'}; name the one with the text by --text-column"

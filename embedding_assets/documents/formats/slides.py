@@ -1,0 +1,64 @@
+"""PowerPoint: each slide under its title, with its tables and notes, as Markdown."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from typing import Any
+
+from embedding_assets.documents.document import Document, Places
+from embedding_assets.documents.formats.html import table
+from embedding_assets.documents.formats.notebook import joined_units
+from embedding_assets.documents.formats.opened import OpenedFile, UnreadableError, check_lines
+from embedding_assets.documents.formats.packages import check_package
+from embedding_assets.documents.formats.values import document_metadata
+from embedding_assets.documents.rejection import NOTHING, Rejection
+from embedding_assets.documents.words import has_words
+
+
+def read(file: OpenedFile) -> Iterator[Document | Rejection]:
+    """The document that the slides of a file are."""
+    import pptx
+
+    data = io.BytesIO(file.read())
+    check_package(data)
+    presentation = pptx.Presentation(data)
+    texts = [_slide(slide).replace("\x00", "") for slide in presentation.slides]
+    text, starts = joined_units(texts)
+    check_lines(text)
+    if not has_words(text):
+        raise UnreadableError(NOTHING)
+    properties = presentation.core_properties
+    title = properties.title if properties.title != "PowerPoint Presentation" else ""
+    yield Document(
+        document_metadata(file, title or "", {"author": properties.author}),
+        text,
+        markdown=True,
+        places=Places("slide", starts),
+    )
+
+
+def _slide(slide: Any) -> str:
+    title = slide.shapes.title
+    heading = " ".join(title.text_frame.text.split()) if title is not None else ""
+    parts = [f"## {heading}"] if heading else []
+    for shape in _shapes(slide.shapes):
+        if title is not None and shape.shape_id == title.shape_id:
+            continue
+        if getattr(shape, "has_table", False):
+            rows = [[" ".join(cell.text.split()).replace("|", "\\|") for cell in row.cells] for row in shape.table.rows]
+            parts.append(table([row for row in rows if any(row)]))
+        elif shape.has_text_frame:
+            # A line break within a paragraph comes as a vertical tab.
+            parts.append("\n\n".join(one.text.replace("\v", "\n").strip() for one in shape.text_frame.paragraphs))
+    if slide.has_notes_slide and slide.notes_slide.notes_text_frame is not None:
+        parts.append(slide.notes_slide.notes_text_frame.text.replace("\v", "\n").strip())
+    return "\n\n".join(part for part in parts if part.strip())
+
+
+def _shapes(shapes: Any) -> Iterator[Any]:
+    for shape in shapes:
+        if hasattr(shape, "shapes"):
+            yield from _shapes(shape.shapes)
+        else:
+            yield shape

@@ -1,0 +1,107 @@
+"""Values of rows, front matter and properties as JSON keeps them."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Mapping
+from typing import Any, Final
+
+from pydantic import ValidationError
+
+from embedding_assets.documents.formats.opened import OpenedFile, UnreadableError
+from embedding_assets.documents.rejection import TOO_DEEP
+from embedding_assets.models import DocumentMetadata
+
+logger = logging.getLogger(__name__)
+
+MOST_NUMBERS: Final = 32
+"""A longer list of numbers is a vector or a signal, not what somebody would filter by, and is left out."""
+
+_OWN: Final = frozenset({"source", "title", "origin", "position"})
+_LEFT_OUT: Final = object()
+
+
+def is_unicode(text: str) -> bool:
+    """True if a text can be encoded, as one with lone surrogates cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def storable(text: str, name: str) -> str:
+    """The text, if PostgreSQL can store it.
+
+    Raises:
+        UnreadableError: it cannot.
+    """
+    if "\x00" in text:
+        raise UnreadableError(f"contains a NUL character in {name[:60]!r}")
+    if not is_unicode(text):
+        raise UnreadableError(f"contains a lone surrogate, which is not valid Unicode, in {name[:60]!r}")
+    return text
+
+
+def json_fields(fields: Mapping[str, object], file: OpenedFile, without: frozenset[str] = _OWN) -> dict[str, Any]:
+    """The fields that say something, as JSON keeps them; long lists of numbers are left out, which is logged.
+
+    Raises:
+        UnreadableError: a text cannot be stored.
+    """
+    kept = {}
+    for name, value in fields.items():
+        if name in without:
+            continue
+        plain = json_value(value, name)
+        if plain is _LEFT_OUT:
+            _log_left_out(file, name)
+        elif plain not in (None, ""):
+            kept[storable(name, name)] = plain
+    return kept
+
+
+_logged: set[tuple[str, str]] = set()
+
+
+def _log_left_out(file: OpenedFile, name: str) -> None:
+    # Once a file, not once a row.
+    if (file.source, name) not in _logged:
+        if len(_logged) > 10_000:
+            _logged.clear()
+        _logged.add((file.source, name))
+        logger.warning("left out a long list of numbers", extra={"document": file.source, "field": name[:60]})
+
+
+def json_value(value: object, name: str) -> object:  # noqa: PLR0911 (one for each type)
+    """A field as JSON keeps it: dates and decimals as text, NaN and bytes as null."""
+    if value is None or isinstance(value, bool | int):
+        return value
+    if isinstance(value, str):
+        return storable(value, name)
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        items = {storable(str(key), name): json_value(item, name) for key, item in value.items()}
+        return {key: item for key, item in items.items() if item is not _LEFT_OUT}
+    if isinstance(value, list | tuple | set | frozenset):
+        if len(value) > MOST_NUMBERS and all(isinstance(item, int | float) for item in value):
+            return _LEFT_OUT
+        return [item for item in (json_value(item, name) for item in value) if item is not _LEFT_OUT]
+    return None if isinstance(value, bytes) else storable(str(value), name)
+
+
+def document_metadata(file: OpenedFile, title: str, fields: Mapping[str, object]) -> DocumentMetadata:
+    """The metadata of a file that is one document.
+
+    Raises:
+        UnreadableError: a field cannot be stored.
+    """
+    kept = json_fields(fields, file)
+    try:
+        return DocumentMetadata.model_validate(
+            {**kept, "source": file.source, "title": storable(" ".join(title.split()), "title") or file.name.stem}
+        )
+    except (ValidationError, RecursionError):
+        raise UnreadableError(TOO_DEEP) from None

@@ -1,0 +1,85 @@
+"""The front matter of a Markdown text: what it says about the page, in YAML or TOML."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from datetime import date, datetime, time
+from typing import Any
+
+_BLOCK = re.compile(
+    r"\A(?:---[ \t]*\n(.*?)^(?:---|\.\.\.)|\+\+\+[ \t]*\n(.*?)^\+\+\+)[ \t]*(?:\n|\Z)", re.DOTALL | re.MULTILINE
+)
+_MOST_CHARACTERS = 100_000
+_MOST_VALUES = 10_000
+_NOT_YAML = object()
+
+
+class FrontMatterError(Exception):
+    """What stands between the marks is broken."""
+
+
+def front_matter(text: str) -> tuple[dict[str, Any], int]:
+    """The fields, and the offset at which the text behind them begins: 0 if there are none.
+
+    A rule at the beginning of a text, with another one below, is no front matter.
+
+    Raises:
+        FrontMatterError: it is meant to be front matter, and cannot be read.
+    """
+    found = _BLOCK.match(text, 0, _MOST_CHARACTERS)
+    if found is None:
+        return {}, 0
+    yaml, toml = found.group(1), found.group(2)
+    if toml is not None:
+        try:
+            return _plain(tomllib.loads(toml)), found.end()
+        except (tomllib.TOMLDecodeError, RecursionError):
+            raise FrontMatterError from None
+    fields = _yaml(yaml)
+    if isinstance(fields, dict) and fields:
+        return _plain(fields), found.end()
+    # Nothing, or comments alone; not a heading between two rules, which is one, too.
+    is_empty = not yaml.strip() or (not fields and yaml[:1] != "\n" and not isinstance(fields, str))
+    return {}, found.end() if is_empty and fields is not _NOT_YAML else 0
+
+
+def _yaml(text: str) -> object:
+    from yaml import CSafeLoader, YAMLError, load
+
+    try:
+        return load(text, CSafeLoader)
+    except (YAMLError, ValueError, RecursionError):
+        # A paragraph between two rules may be no YAML either.
+        if re.search(r"^[\"']?[\w -]{1,60}[\"']?[ \t]*:(?:\s|$)", text, re.MULTILINE) and "\n\n" not in text.strip():
+            raise FrontMatterError from None
+        return _NOT_YAML
+
+
+def _plain(fields: dict[Any, Any]) -> dict[str, Any]:
+    left = _MOST_VALUES
+
+    def plain(value: Any, depth: int) -> Any:
+        nonlocal left
+        left -= 1
+        # An alias that is used again and again would be written out each time.
+        if left < 0 or depth > 20:
+            raise FrontMatterError
+        if isinstance(value, dict):
+            return {str(key): plain(item, depth + 1) for key, item in value.items()}
+        if isinstance(value, list | tuple | set):
+            return [plain(item, depth + 1) for item in value]
+        if isinstance(value, date | datetime | time):
+            return value.isoformat()
+        return value
+
+    return {str(key): plain(value, 0) for key, value in fields.items()}
+
+
+def front_matter_end(text: str) -> int:
+    """The offset behind what is meant to be front matter, whether or not it can be read."""
+    try:
+        return front_matter(text)[1]
+    except FrontMatterError:
+        found = _BLOCK.match(text, 0, _MOST_CHARACTERS)
+        return found.end() if found else 0

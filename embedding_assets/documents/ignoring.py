@@ -1,0 +1,144 @@
+"""What a load leaves out of a folder: what is no document of its owner's, by the rules of git and by patterns."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from pathspec import GitIgnoreSpec
+
+from embedding_assets.errors import DocumentError
+
+_GITIGNORE: Final = ".gitignore"
+
+_FOLDERS: Final = re.compile(
+    r"node_modules|bower_components|__pycache__|site-packages|__pypackages__|_build|htmlcov|.+\.(?:egg|dist)-info",
+)
+"""Folders that tools make and fill, by names that other folders do not have."""
+
+_BUILT: Final = frozenset({"build", "dist", "target", "out"})
+"""Folders that a build fills, where the file of a project lies beside them."""
+
+_PROJECT: Final = frozenset(
+    {"pyproject.toml", "setup.py", "setup.cfg", "package.json", "Cargo.toml", "pom.xml", "build.gradle"}
+    | {"build.gradle.kts", "CMakeLists.txt", "Makefile", "conf.py", "mkdocs.yml", "meson.build"}
+)
+
+_MARKERS: Final = {"pyvenv.cfg": "virtual environments", "CACHEDIR.TAG": "caches"}
+"""Files by which a folder of any name is known: https://bford.info/cachedir/ and Python's venv."""
+
+_FILES: Final = re.compile(r"(?:requirements|constraints)[\w.-]*\.txt|CMakeLists\.txt|robots\.txt|SOURCES\.txt")
+"""Files for machines, although they end like texts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Which files of a folder are wanted.
+
+    Attributes:
+        include: patterns as in .gitignore; if there are any, only files that one of them names.
+        exclude: patterns of what is left out.
+        all_files: take what .gitignore names and what tools make, too.
+    """
+
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    all_files: bool = False
+
+    def check(self) -> None:
+        """Make sure that all are patterns.
+
+        Raises:
+            DocumentError: one of them is none.
+        """
+        _ = self.included, self.excluded
+
+    @property
+    def included(self) -> GitIgnoreSpec | None:
+        """The patterns of ``include``; None if there are none."""
+        return patterns("--include", self.include) if self.include else None
+
+    @property
+    def excluded(self) -> GitIgnoreSpec | None:
+        """The patterns of ``exclude``; None if there are none."""
+        return patterns("--exclude", self.exclude) if self.exclude else None
+
+
+def patterns(option: str, lines: Sequence[str]) -> GitIgnoreSpec:
+    """Patterns as in .gitignore.
+
+    Raises:
+        DocumentError: one of them is none; ``option`` is named.
+    """
+    try:
+        return GitIgnoreSpec.from_lines(lines)
+    except ValueError as error:
+        raise DocumentError(f"{option}: {error}") from None
+
+
+@dataclass(frozen=True, slots=True)
+class IgnoreFile:
+    """The rules of one .gitignore: about paths below its folder."""
+
+    folder: str
+    rules: GitIgnoreSpec
+
+    def says(self, path: str, *, is_folder: bool) -> bool | None:
+        """Whether it leaves out ``path``, or takes it in; None if it says nothing of it."""
+        below = path[len(self.folder) :].lstrip("/")
+        return self.rules.check_file(f"{below}/" if is_folder else below).include
+
+
+def ignore_files_above(folder: Path) -> list[IgnoreFile]:
+    """Those of the folders around ``folder`` that are in the same git checkout, the outermost first."""
+    found: list[IgnoreFile] = []
+    if (folder / ".git").exists():
+        return found
+    for parent in folder.parents:
+        found = [*read_ignore_file(str(parent)), *found]
+        if (parent / ".git").exists():
+            return found
+    return []
+
+
+def read_ignore_file(folder: str) -> list[IgnoreFile]:
+    """The one in a folder, if it has one that can be read; a line that is no pattern is passed over, as git does."""
+    try:
+        with Path(folder, _GITIGNORE).open(encoding="utf-8", errors="surrogateescape") as stream:
+            lines = stream.read(1_000_000).splitlines()
+    except OSError:
+        return []
+    try:
+        return [IgnoreFile(folder, GitIgnoreSpec.from_lines(lines))]
+    except ValueError:
+        return [IgnoreFile(folder, GitIgnoreSpec.from_lines(filter(_is_pattern, lines)))]
+
+
+def _is_pattern(line: str) -> bool:
+    try:
+        GitIgnoreSpec.from_lines([line])
+    except ValueError:
+        return False
+    return True
+
+
+def is_ignored(rules: Sequence[IgnoreFile], path: str, *, is_folder: bool) -> bool:
+    """Whether the last of the .gitignore files that says something of ``path`` leaves it out."""
+    said = (one.says(path, is_folder=is_folder) for one in reversed(rules))
+    return next((one for one in said if one is not None), False)
+
+
+def made_by_tools(entry: os.DirEntry[str], siblings: frozenset[str]) -> str | None:
+    """What a folder is that a tool made, in the plural; None for any other."""
+    if _FOLDERS.fullmatch(entry.name) or (entry.name in _BUILT and siblings & _PROJECT):
+        return entry.name
+    return next((kind for marker, kind in _MARKERS.items() if os.path.lexists(f"{entry.path}/{marker}")), None)
+
+
+def for_machines(name: str) -> bool:
+    """Whether a file is known by its name to be no document."""
+    return _FILES.fullmatch(name) is not None

@@ -1,0 +1,169 @@
+"""`load`, `documents` and `forget`, as a person uses them."""
+
+import io
+import json
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from embedding_assets.cli.documents import load_line, load_view
+from embedding_assets.documents.loading import LoadReport
+from embedding_assets_tests.support import processes
+from embedding_assets_tests.support.loading import write
+
+
+@pytest.fixture
+def docs(tmp_path):
+    return write(tmp_path / "docs", **{f"n{number}": f"# T\n\ntext {number}" for number in range(10)})
+
+
+@pytest.mark.parametrize(
+    ("report", "line"),
+    [
+        (LoadReport(1, new=1, added=1), "Loaded 1 document (1 new), 1 chunk added, 0 removed."),
+        (LoadReport(), "Loaded 0 documents, 0 chunks added, 0 removed."),
+        (
+            LoadReport(1200, 7, 3400, 3000, 2, 5, new=1000, changed=193),
+            "Loaded 1,200 documents (1,000 new, 193 changed, 7 unchanged), 3,000 chunks added, 2 removed, "
+            "[yellow]5 rejected[/yellow].",
+        ),
+    ],
+)
+def test_what_loading_did(report, line):
+    assert load_line(report) == line
+
+
+def test_what_loading_left_is_said():
+    report = LoadReport(
+        3, added=5, reused=4, renamed=1, taken_over=2, gone=3, kept=7, shrunk=["c/[red].md"], changing=["c/\n.md"],
+        left_out={"node_modules": 2, ".gitignore": 1}, other_kinds={f".k{n}": 1 for n in range(14)},
+    )  # fmt: skip
+    assert load_view(report).splitlines()[1:] == [
+        "4 chunks kept the vector of the same text.",
+        "1 document renamed.",
+        "2 documents known by absolute paths got the names that they have now.",
+        "[yellow]3 documents gone, and still found by searches.[/yellow] To remove them: --prune",
+        "[yellow]c/\\[red].md lost so much that none of it was removed.[/yellow] If that is right: --yes",
+        "[yellow]c/␊.md changed while it was read, and is left to the next load.[/yellow]",
+        "7 chunks kept of files that were not whole or had rejected parts.",
+        "Left out: 2 node_modules, 1 .gitignore.",
+        "Of other kinds: " + ", ".join(f"1 .k{n}" for n in range(12)) + ", 2 others.",
+        "Next: [bold]embedding-assets embed[/bold]",
+    ]
+    assert "Next" not in load_view(LoadReport(added=4, reused=4))
+
+
+def test_a_folder_that_moves_shrinks_and_is_forgotten(run, settings, docs, tmp_path, monkeypatch):
+    code, out, err = run("load", docs)
+    assert (code, out.splitlines()[0]) == (0, "Loaded 10 documents (10 new), 10 chunks added, 0 removed.")
+    moved = docs.rename(tmp_path / "moved")
+    (tmp_path / "elsewhere").mkdir()
+    moved = moved.rename(tmp_path / "elsewhere/docs")
+    assert run("load", moved)[1] == "Loaded 10 documents (10 unchanged), 0 chunks added, 0 removed.\n"
+
+    for number in range(3):
+        (moved / f"n{number}.md").unlink()
+    assert "3 documents gone, and still found" in run("load", moved)[1]
+    code, out, _ = run("load", moved, "--prune")
+    assert (code, "more than a fifth of all: none was removed" in out) == (1, True)
+    report = json.loads(run("load", moved, "--prune", "--yes", "--json")[1])
+    assert (report["pruned"], report["removed"], report["collections"]) == (3, 3, ["docs"])
+
+    code, out, _ = run("documents")
+    assert (code, out.splitlines()[1].split()[:4]) == (0, ["docs", "7", "7", "0"])
+    [collection] = json.loads(run("documents", "--json")[1])
+    assert {"name": "docs", "documents": 7, "chunks": 7, "incomplete": 0, "root": str(moved)}.items() <= (
+        collection.items()
+    )
+    listed = json.loads(run("documents", "docs", "--json")[1])
+    assert [one["origin"] for one in listed] == [f"docs/n{number}.md" for number in range(3, 10)]
+    assert "docs/n3.md" in run("documents", "docs/n3.md")[1]
+    assert "Only the first 2" in run("documents", "docs", "--limit", 2)[1]
+
+    monkeypatch.setattr("sys.stdin", io.StringIO("n\n"))
+    code, _, err = run("forget", "docs/n3.md")
+    assert (code, "1 document and 1 chunk of docs/n3.md will go" in err) == (1, True)
+    assert run("forget", "docs/n3.md", "--yes")[:2] == (0, "docs/n3.md: 1 document and 1 chunk removed.\n")
+    assert json.loads(run("forget", "docs/", "--yes", "--json")[1]) == {"name": "docs", "documents": 6, "chunks": 6}
+    assert run("documents")[1] == "Nothing is loaded. Next: embedding-assets load PATH\n"
+    code, _, err = run("forget", "docs", "--yes")
+    assert (code, "docs is not loaded; `embedding-assets documents` lists the collections" in err) == (1, True)
+    assert run("documents", "docs")[0] == 1
+
+
+def test_a_variable_that_is_not_set(run, settings, docs, monkeypatch):
+    monkeypatch.chdir(docs)
+    code, out, err = run("load", "")
+    assert (code, out, "a path is empty, as of a variable that is not set" in err) == (1, "", True)
+    assert run("demo", "")[0] == 1
+
+
+def test_rejections_are_summed_up_by_reason(run, settings, tmp_path):
+    file = tmp_path / "rows.jsonl"
+    file.write_text(
+        "".join(f'{{"text": "row {number}"}}\nnot json {number}\n' for number in range(8)) + '{"text": 7}\n'
+    )
+    code, out, err = run("load", file)
+    assert (code, "9 rejected" in out) == (0, True)
+    lines = err.splitlines()
+    assert [line.partition(": ")[0] for line in lines] == ["rejected"] * 5
+    assert lines[-1] == "rejected: 5 more: is not valid JSON"
+    report = json.loads(run("load", file, "--json")[1])
+    assert report["reasons"] == {"is not valid JSON": 8, "has a 'text' that is not a string": 1}
+    assert len(report["rejections"]) == 9
+
+
+def test_how_files_are_read_can_be_said(run, settings, tmp_path):
+    (tmp_path / "notes.data").write_bytes("A café.".encode("cp1252"))
+    (tmp_path / "faq.csv").write_text("q,a\nWhy?,Because.\n")
+    code, out, _ = run("load", tmp_path / "notes.data", "--format", "text", "--encoding", "cp1252")
+    assert (code, "1 chunk added" in out) == (0, True)
+    assert "1 chunk added" in run("load", tmp_path / "faq.csv", "--text-template", "{q} {a}")[1]
+    assert run("load", tmp_path, "--encoding", "klingon")[0] == 2
+
+
+def test_what_is_left_out_is_said(run, settings, docs):
+    write(docs / "node_modules/x", README="text")
+    (docs / "picture.png").write_bytes(b"x")
+    (docs / "skipped.md").write_text("text")
+    _, out, _ = run("load", docs, "--exclude", "skipped.md")
+    assert {"Left out: 1 node_modules, 1 --exclude.", "Of other kinds: 1 .png."} <= set(out.splitlines())
+    assert "Loaded 2 documents (2 new)" in run("load", docs, "--no-ignore", "--include", "node_modules/", "--include",
+                                               "skipped.md")[1]  # fmt: skip
+
+
+def test_control_characters_of_names_and_texts_stay_away_from_the_terminal(run, settings, tmp_path):
+    docs = tmp_path / "docs"
+    docs.mkdir()
+    (docs / "\x1b]0;title\x07\x9b2J.md").write_text("# \x1b[2J\n\nsome \x1b[31mred text\n")
+    (docs / "\x1b[1m.jsonl").write_text("no json\n")
+    outputs = [run("load", docs), run("embed"), run("documents", "docs"), run("search", "red"), run("load", "\x1b[2J")]
+    for _, out, err in outputs:
+        assert not {"\x1b", "\x07", "\x9b"} & set(out + err)
+    assert "␛]0;title␇" in outputs[2][1]
+    assert "␛[1m.jsonl:1: is not valid JSON" in outputs[0][2]
+    assert "some ␛[31mred text" in outputs[3][1]
+
+
+def test_ctrl_c_says_how_to_go_on(settings, tmp_path):
+    folder = tmp_path / "docs"
+    folder.mkdir()
+    with (folder / "rows.jsonl").open("w") as stream:
+        stream.writelines(f'{{"text": "row {number}"}}\n' for number in range(200_000))
+    command = "from embedding_assets.cli.entry import main; main()"
+    loading = processes.start(
+        [sys.executable, "-c", command, "load", str(folder)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    import time
+
+    import psycopg
+
+    with psycopg.connect(settings.database.url.get_secret_value(), autocommit=True) as connection:
+        deadline = time.monotonic() + 60
+        while not connection.execute("SELECT 1 FROM knowledge_base LIMIT 1").fetchone() and time.monotonic() < deadline:
+            time.sleep(0.05)
+    loading.send_signal(signal.SIGTERM)
+    out, err = loading.communicate(timeout=30)
+    assert (loading.returncode, out, err) == (143, "", "Stopped. Run it again to go on.\n")

@@ -1,0 +1,233 @@
+"""What each format's reader makes of a good file."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from embedding_assets.documents.formats.options import ReadOptions
+from embedding_assets.documents.formats.registry import FORMATS, Format
+from embedding_assets_tests.support import office
+from embedding_assets_tests.support.formats import chunks_of, read_as
+
+
+@pytest.mark.parametrize("name", office.examples())
+def test_every_format_is_read(tmp_path: Path, name: str) -> None:
+    documents, rejections = read_as(tmp_path, name, office.examples()[name])
+    assert not rejections
+    assert office.WORDS in documents[0].text
+    assert {one.metadata.origin for one in documents} == {name}
+
+
+def test_every_format_is_among_the_examples() -> None:
+    suffixes = {name[name.index(".") :] for name in office.examples()}
+    assert all(suffixes & set(one.suffixes) for one in FORMATS)
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.csv", "a.xlsx", "a.parquet"])
+def test_rows_are_digested_with_the_manner_of_reading(tmp_path: Path, name: str) -> None:
+    content = office.examples()[name]
+    (first, *_), _ = read_as(tmp_path, name, content)
+    (again, *_), _ = read_as(tmp_path / "moved", name, content)
+    (templated, *_), _ = read_as(tmp_path, name, content, ReadOptions(template="{text}{Text}!"))
+    assert first.file_digest == again.file_digest != ""
+    assert first.file_digest != templated.file_digest
+
+
+def test_html_is_its_main_content(tmp_path: Path) -> None:
+    (document,), _ = read_as(tmp_path, "a.html", office.HTML)
+    assert document.metadata.title == "Page"
+    assert document.text == (
+        "# Page\n\nalpha beta gamma\ndelta\n\n- one\n- two\n  \n  1. inner\n\n| name | value |\n| --- | --- |\n"
+        "| size | 7 |\n\n```python\ndef run():\n    pass\n```\n\na chart\n"
+    ).replace("  \n", document.text[document.text.index("- two\n") + 6 :].split("1.")[0].rsplit("\n", 1)[0] + "\n")
+
+
+def test_html_without_a_main_element_goes_without_what_stands_around(tmp_path: Path) -> None:
+    html = (
+        "<title>About us</title><header>Menu</header><div hidden>unseen</div><div role=navigation>links</div>"
+        "<p>We are <b>here</b>.</p><footer>imprint</footer>"
+    )
+    (document,), _ = read_as(tmp_path, "a.htm", html)
+    assert (document.metadata.title, document.text) == ("About us", "We are here.\n")
+
+
+def test_html_says_its_encoding_itself(tmp_path: Path) -> None:
+    html = '<meta charset="windows-1252"><p>caf\xe9 \x80</p>'.replace("\x80", "€").encode("cp1252")
+    (document,), _ = read_as(tmp_path, "a.html", html)
+    assert document.text == "café €\n"
+
+
+def test_a_notebook_is_its_cells_and_what_they_printed(tmp_path: Path) -> None:
+    (document,), _ = read_as(tmp_path, "a.ipynb", office.notebook())
+    assert document.text.strip() == (
+        "# Study\n\nalpha beta gamma\n\n```python\nprint(6 * 7)\n```\n\n```\nforty two\n<Figure>\n```"
+    )
+    assert document.metadata.model_dump()["language"] == "python"
+    assert document.places is not None
+    assert document.places.unit == "cell"
+
+
+def test_word_is_headings_lists_and_tables(tmp_path: Path) -> None:
+    (document,), _ = read_as(tmp_path, "a.docx", office.word())
+    assert document.text == (
+        "# Manual\n\n# Setup\n\nalpha beta gamma\n\n- first\n- second\n\n"
+        "| name | value |\n| --- | --- |\n| size | 7\\|8 |\n"
+    )
+    assert document.metadata.model_dump()["author"] == "Ada"
+
+
+def test_slides_stand_under_their_titles_with_their_notes(tmp_path: Path) -> None:
+    (document,), _ = read_as(tmp_path, "a.pptx", office.slides())
+    assert chunks_of(document) == [
+        ("a > Plan", "alpha beta gamma"),
+        ("a > Costs", "seven dollars\n\nsaid aloud"),
+    ]
+
+
+def test_a_pdf_knows_its_pages(tmp_path: Path) -> None:
+    (document,), _ = read_as(tmp_path, "a.pdf", office.pdf("page one", "page two"))
+    assert document.text == "page one\n\npage two\n\n"
+    assert document.places is not None
+    assert (document.places.unit, document.places.starts) == ("page", (10,))
+
+
+def test_a_scan_says_what_it_needs(tmp_path: Path) -> None:
+    documents, (rejection,) = read_as(tmp_path, "a.pdf", office.pdf("", ""))
+    assert not documents
+    assert rejection.reason == "holds no text on its 2 pages: scans have to be recognized (OCR) first"
+
+
+def test_a_book_is_its_chapters_in_order(tmp_path: Path) -> None:
+    (document,), _ = read_as(tmp_path, "a.epub", office.epub())
+    assert chunks_of(document) == [("A book > First", "one two"), ("A book > Second", office.WORDS)]
+    assert document.metadata.model_dump()["author"] == "Ada"
+
+
+def test_mail_is_its_text_and_names_its_attachments(tmp_path: Path) -> None:
+    (document,), _ = read_as(tmp_path, "a.eml", office.mail())
+    fields = document.metadata.model_dump()
+    assert (document.text, document.context_header) == ("alpha beta gamma\n", "The plan")
+    assert (fields["title"], fields["from"], fields["attachments"]) == ("The plan", "ada@example.org", ["plan.png"])
+
+
+def test_mail_of_html_alone_is_read_as_a_page(tmp_path: Path) -> None:
+    mail = b"Subject: Offer\nContent-Type: text/html; charset=utf-8\n\n<p>Only <b>today</b></p>"
+    (document,), _ = read_as(tmp_path, "a.eml", mail)
+    assert document.text == "Only today\n"
+
+
+@pytest.mark.parametrize("name", office.SOURCES)
+def test_code_is_divided_at_its_definitions(tmp_path: Path, name: str) -> None:
+    (document,), _ = read_as(tmp_path, name, office.SOURCES[name])
+    names = [part.names for part in document.parts if office.WORDS in document.text[part.start : part.end]]
+    assert len(names) == 1
+    assert names[0][-1].lower() == "first"
+    assert "".join(document.text[part.start : part.end] for part in document.parts) == document.text
+
+
+def test_comments_and_decorators_belong_to_what_they_stand_above(tmp_path: Path) -> None:
+    source = "import a\n\n# says é why\n@a.b\ndef one():\n    pass\n\n"
+    source += "class Two:\n    def three(self):\n        pass\n\nx = 1\n"
+    (document,), _ = read_as(tmp_path, "a.py", source)
+    assert [(part.names, document.text[part.start : part.end]) for part in document.parts] == [
+        ((), "import a\n\n"),
+        (("one",), "# says é why\n@a.b\ndef one():\n    pass\n\n"),
+        (("Two",), "class Two:\n"),
+        (("Two", "three"), "    def three(self):\n        pass\n"),
+        ((), "\nx = 1\n"),
+    ]
+
+
+def test_small_neighbours_in_code_share_a_chunk(tmp_path: Path) -> None:
+    methods = "".join(f"    def m{number}(self):\n        return {number}\n\n" for number in range(4))
+    (document,), _ = read_as(tmp_path, "a.py", f"class Small:\n{methods}")
+    ((header, text),) = chunks_of(document)
+    assert header == "a.py > Small"
+    assert text.count("def ") == 4
+
+
+def test_restructured_text_has_sections_and_runs_nothing(tmp_path: Path) -> None:
+    text = (
+        "=====\nGuide\n=====\n\nintro\n\n.. include:: /etc/passwd\n\nUse\n---\n\nrun it\n\nMore\n~~~~\n\ndeep\n\n"
+        "+---+\n| x |\n+---+\n\nEnd\n---\n\n.. raw:: html\n\n   <script>\n"
+    )
+    (document,), _ = read_as(tmp_path, "a.rst", text)
+    assert document.metadata.title == "Guide"
+    assert chunks_of(document) == [
+        ("Guide", "intro\n\n.. include:: /etc/passwd"),
+        ("Guide > Use", "run it"),
+        ("Guide > Use > More", "deep\n\n+---+\n| x |\n+---+"),
+        ("Guide > End", ".. raw:: html\n\n   <script>"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("value", "texts"),
+    [
+        ([{"text": "a"}, {"text": "b"}], ["a", "b"]),
+        ({"version": 1, "items": [{"text": "a"}, {"body": "b"}]}, ["a", "b"]),
+        ({"one": {"text": "a"}, "two": {"text": "b"}}, ["a", "b"]),
+        ({"text": "a", "tags": [{"x": 1}]}, ["a"]),
+    ],
+)
+def test_json_is_rows_in_one_of_four_ways(tmp_path: Path, value: Any, texts: list[str]) -> None:
+    documents, rejections = read_as(tmp_path, "a.json", json.dumps(value))
+    assert not rejections
+    assert [one.text for one in documents] == texts
+
+
+def test_json_that_is_no_rows_says_so(tmp_path: Path) -> None:
+    settings = {"compilerOptions": {"strict": True}, "include": ["src"]}
+    for value in (7, [], settings, [1, 2], [{"a": 1}] * 100, {"a": {"b": 1}, "c": {"d": 2}}):
+        documents, (rejection,) = read_as(tmp_path, "a.json", json.dumps(value))
+        assert not documents
+        assert rejection.line is None
+
+
+def test_json_rows_without_a_text_are_rejected_one_by_one_beside_others(tmp_path: Path) -> None:
+    documents, (rejection,) = read_as(tmp_path, "a.json", json.dumps([{"a": 1}, {"text": "words"}]))
+    assert [one.text for one in documents] == ["words"]
+    assert rejection.line == 1
+
+
+def test_excel_rows_are_documents(tmp_path: Path) -> None:
+    documents, rejections = read_as(tmp_path, "a.xlsx", office.workbook())
+    assert not rejections
+    assert [(one.text, one.metadata.model_dump()["price"]) for one in documents] == [
+        ("alpha beta gamma", 12.5),
+        ("second row", 3),
+    ]
+
+
+def test_parquet_and_arrow_keep_what_is_nested(tmp_path: Path) -> None:
+    for name in ("a.parquet", "a.arrow"):
+        documents, rejections = read_as(tmp_path, name, office.examples()[name])
+        assert not rejections
+        assert [one.metadata.model_dump()["nested"] for one in documents] == [
+            {"page": 1, "tags": ["a"]},
+            {"page": 2, "tags": []},
+        ]
+
+
+def test_what_is_packed_is_named_without_the_packing(tmp_path: Path) -> None:
+    (document,), _ = read_as(tmp_path, "guide.md.gz", gzip.compress(b"text\n"))
+    assert (document.metadata.source, document.metadata.title) == ("guide.md.gz", "guide")
+
+
+def test_what_is_not_installed_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Format, "is_installed", False)
+    documents, (rejection,) = read_as(tmp_path, "a.pdf", office.pdf("one"))
+    assert not documents
+    assert rejection.reason == "needs pypdf to be read: pip install 'embedding-assets[documents]'"
+
+
+def test_a_format_can_be_named(tmp_path: Path) -> None:
+    documents, _ = read_as(tmp_path, "a", b'{"text": "one"}\n', ReadOptions(format="jsonl"))
+    assert [one.text for one in documents] == ["one"]
+    _, (rejection,) = read_as(tmp_path, "a", b"one")
+    assert rejection.reason.startswith("is of an unknown kind")
