@@ -177,8 +177,7 @@ def test_nothing_is_lost_and_nothing_is_doubled(blocks: list[str], size: int, ma
     for word in set(words) - heads:
         assert any(word in found for found in where), word
         if word not in leads | table_heads:
-            # A word that is cut inside may show twice as a part of it.
-            assert sum(word in found for found in bodies) <= 1 or any(word.startswith(other) for other in words)
+            assert sum(word in found for found in bodies) <= 1, word
 
 
 @settings(deadline=None, max_examples=60)
