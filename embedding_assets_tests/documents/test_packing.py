@@ -39,7 +39,8 @@ def test_each_piece_of_a_table_in_html_has_its_header() -> None:
     head = "<table>\n<tr><th>name</th><th>what</th></tr>"
     chunks = split(f"# Title\n\n{head}\n" + "\n".join(rows) + "\n</table>\n\nThe end.\n", 90)
     assert len(chunks) > 3
-    assert all(chunk.chunk_text.startswith(head) for chunk in chunks)
+    assert all(chunk.chunk_text.startswith(head) for chunk in chunks[:-1])
+    assert chunks[-1].chunk_text == "The end."
     found = [line for chunk in chunks for line in chunk.chunk_text.split("\n") if line.startswith("<tr><td>")]
     assert found == rows
 
@@ -176,8 +177,7 @@ def test_nothing_is_lost_and_nothing_is_doubled(blocks: list[str], size: int, ma
     for word in set(words) - heads:
         assert any(word in found for found in where), word
         if word not in leads | table_heads:
-            # A word that is cut inside may show twice as a part of it.
-            assert sum(word in found for found in bodies) <= 1 or any(word.startswith(other) for other in words)
+            assert sum(word in found for found in bodies) <= 1, word
 
 
 @settings(deadline=None, max_examples=60)
