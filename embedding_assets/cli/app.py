@@ -14,8 +14,8 @@ from rich.markup import escape
 from embedding_assets.cli import progress, tables
 from embedding_assets.cli.adopt import adopt
 from embedding_assets.cli.console import Json, StoppableGroup, err, out, print_json, session, show, table_session
-from embedding_assets.cli.evaluate import evaluate
 from embedding_assets.cli.documents import documents, forget, load
+from embedding_assets.cli.evaluate import evaluate
 from embedding_assets.cli.formats import formats
 from embedding_assets.cli.importing import import_app
 from embedding_assets.cli.models import models_app

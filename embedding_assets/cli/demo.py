@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.rule import Rule
 from rich.table import Table
 
-from embedding_assets.cli import progress, tables
+from embedding_assets.cli import progress
 from embedding_assets.cli.answers import answer_view
 from embedding_assets.cli.corpus import installed_documents
 from embedding_assets.cli.dagster import start_materialization
