@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import unicodedata
 from typing import TYPE_CHECKING, Final
 
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.segment import Segment
 from rich.text import Text
+
+from embedding_assets.formatting import visible
 
 if TYPE_CHECKING:
     from embedding_assets.retrieval import Answer, Neighbour, Place, RandomScores, SearchResult
@@ -31,23 +32,8 @@ def answer_view(answer: Answer) -> RenderableType:
     if not answer:
         views.append(Text("Nothing matches."))
     notes = [*answer.notes, *([_about(answer.random_scores)] if answer.random_scores and answer else [])]
-    views += [Text(f"Note: {printable(note)}", style="dim") for note in notes]
+    views += [Text(f"Note: {visible(note)}", style="dim") for note in notes]
     return Group(*views)
-
-
-def printable(text: str) -> str:
-    """A text without what a terminal would obey: control characters, and marks that turn the direction of writing.
-
-    Each becomes one other character, so that places in the text stay where they are.
-    """
-    return "".join("\ufffd" if _is_obeyed(character) else character for character in text)
-
-
-def _is_obeyed(character: str) -> bool:
-    return unicodedata.category(character) == "Cc" or character in _DIRECTIONS
-
-
-_DIRECTIONS: Final = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
 class _Result:
@@ -90,7 +76,7 @@ class _Result:
         return Text.assemble(*parts)
 
     def _snippet(self) -> Text:
-        text = Text(printable(self._result.snippet.text))
+        text = Text(visible(self._result.snippet.text))
         for start, end in self._result.snippet.marks:
             text.stylize("bold", start, end)
         return text
@@ -124,4 +110,4 @@ def _about(random_scores: RandomScores) -> str:
 
 
 def _one_line(text: str) -> str:
-    return printable(" ".join(text.split()))
+    return visible(" ".join(text.split()))

@@ -10,6 +10,7 @@ from embedding_assets.defs.effort import THOROUGH_TAG
 from embedding_assets.defs.jobs import range_tags
 from embedding_assets.planning import PrefixRange
 from embedding_assets.postgres.index.lifecycle import build_indexes
+from embedding_assets.postgres.index.searching import build_for_searches
 from embedding_assets.providers.space_selection import select_for_run
 from embedding_assets_tests.support.fakes import hash_of, insert_chunks, vector_of
 from embedding_assets_tests.support.materializing import materialize, metadata_of
@@ -53,6 +54,7 @@ def table(database, beside):
                 copy.write_row((hash_of(f"row {number}"), text, str(vector)))
         beside.execute("VACUUM (ANALYZE) knowledge_base")
         build_indexes(database, column, config)
+        build_for_searches(database, config, get_settings().search.language)
 
     return fill
 
