@@ -20,6 +20,7 @@ from embedding_assets.formatting import (
     rate,
     share,
     shortened,
+    visible,
 )
 
 
@@ -86,3 +87,9 @@ def test_amounts_in_a_column_have_as_many_decimals_as_the_smallest_needs():
 @pytest.mark.parametrize(("part", "filled"), [(0, 0), (0.001, 0), (0.5, 10), (0.9999, 19), (1, 20), (1.2, 20)])
 def test_a_meter_is_full_only_when_nothing_is_missing(part: float, filled: int):
     assert meter(part, 20, "green") == f"[green]{'━' * filled}[/][dim]{'╌' * (20 - filled)}[/]"
+
+
+def test_places_in_a_visible_text_stay_where_they_are():
+    assert visible("a\x1bb\u202ec\x9bd\u200ee") == "a\u241bb\ufffdc\ufffdd\ufffde"
+    assert visible("ä 日本 🔑 e\u0301") == "ä 日本 🔑 e\u0301"
+    assert visible("a\tb\n", keep="\t") == "a\tb\u240a"
