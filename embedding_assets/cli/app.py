@@ -15,6 +15,7 @@ from embedding_assets.cli import progress, tables
 from embedding_assets.cli.adopt import adopt
 from embedding_assets.cli.console import Json, StoppableGroup, err, out, print_json, session, show, table_session
 from embedding_assets.cli.documents import documents, forget, load
+from embedding_assets.cli.drift import drift
 from embedding_assets.cli.duplicates import duplicates
 from embedding_assets.cli.evaluate import evaluate
 from embedding_assets.cli.formats import formats
@@ -53,6 +54,7 @@ app.command()(sync)
 app.command()(search)
 app.command()(evaluate)
 app.command()(duplicates)
+app.command()(drift)
 app.command()(serve)
 app.command()(formats)
 

@@ -107,7 +107,7 @@ def prepare(database: Database, *, at_least: float, most: int, ef_search: int) -
     column = serving_space(database)
     if column is None:
         return NearDuplicates(reason="nothing was embedded yet; run `embedding-assets embed` first")
-    if not _is_cosine(column):
+    if not column.scores_cosines:
         return NearDuplicates(
             reason=f"space {column.space.name} compares vectors by {column.similarity} and not by a cosine, so that "
             "no score means that two of them are nearly the same"
@@ -164,10 +164,6 @@ def find_near_duplicates(
         groups_in_all=len(groups),
         groups=tuple(one.placed(places) for one in shown),
     )
-
-
-def _is_cosine(column: SpaceColumn) -> bool:
-    return column.similarity == "cosine" or (column.similarity == "dot" and column.space.normalized)
 
 
 def _choose(database: Database, column: SpaceColumn, most: int) -> tuple[Key, ...]:
