@@ -24,8 +24,8 @@ def drift(
 ) -> None:
     """Show by week whether what was loaded is about other things than what was there, by the cosine of mean vectors.
 
-    A week "differs" if its mean is farther from that of all earlier ones than means of as many chunks ever were that
-    were drawn from both, in 200 draws. It is no fault: new subjects do that, and so does a week of few documents.
+    A week "differs" if its mean is farther from that of all earlier ones than means of as many documents ever were that
+    were drawn from both, in 200 draws. It is no fault: new subjects do that.
     """
     from embedding_assets.health.drift import measure_drift
 
@@ -52,10 +52,10 @@ def _sentence(found: Drift) -> str:
 
 
 def _table(found: Sequence[WeekDrift]) -> Table:
-    table = Table("week of", "chunks", "documents", "looked at", "cosine", "by chance at least", "", box=None)
+    table = Table("week of", "chunks", "documents", "looked at", "cosine", "lowest of 200 draws", "", box=None)
     for week in found:
         numbers = [f"{number:,}" for number in (week.chunks, week.documents, week.sampled)]
-        cosines = ["" if value is None else f"{value:.3f}" for value in (week.cosine, week.by_chance)]
+        cosines = ["" if value is None else f"{value:.3f}" for value in (week.cosine, week.lowest_drawn)]
         state = "[yellow]differs[/yellow]" if week.differs else ""
         table.add_row("before" if week.monday is None else f"{week.monday}", *numbers, *cosines, state)
     return table

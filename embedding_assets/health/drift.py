@@ -35,8 +35,8 @@ class WeekDrift:
         documents: how many.
         sampled: vectors that were read.
         cosine: of their mean to the mean of all that was loaded earlier; None where nothing was.
-        by_chance: the lowest cosine between two means of as many vectors each, drawn from both together, in 200 draws;
-            None as ``cosine``.
+        lowest_drawn: the lowest cosine between the means of as many documents each, drawn from both together, in 200
+            draws; None as ``cosine``.
     """
 
     monday: date | None
@@ -44,12 +44,12 @@ class WeekDrift:
     documents: int
     sampled: int
     cosine: float | None
-    by_chance: float | None
+    lowest_drawn: float | None
 
     @property
     def differs(self) -> bool:
         """Whether the week lies farther from the earlier ones than chance explains."""
-        return self.cosine is not None and self.by_chance is not None and self.cosine < self.by_chance
+        return self.cosine is not None and self.lowest_drawn is not None and self.cosine < self.lowest_drawn
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,26 +97,31 @@ def compare_weeks(weeks: Sequence[Week]) -> list[WeekDrift]:
     found = []
     for number, week in enumerate(weeks):
         earlier = [one for one in weeks[:number] if len(one.vectors)]
-        cosine = by_chance = None
+        cosine = lowest_drawn = None
         if earlier and len(week.vectors):
-            cosine, by_chance = _compare(week, earlier, draws)
-        found.append(WeekDrift(week.monday, week.chunks, week.documents, len(week.vectors), cosine, by_chance))
+            cosine, lowest_drawn = _compare(week, earlier, draws)
+        found.append(WeekDrift(week.monday, week.chunks, week.documents, len(week.vectors), cosine, lowest_drawn))
     return found
 
 
 def _compare(week: Week, earlier: Sequence[Week], draws: np.random.Generator) -> tuple[float | None, float | None]:
-    """The cosine of both means, and the lowest one that chance makes."""
-    both = [*earlier, week]
-    vectors = np.concatenate([one.vectors for one in both]).astype(np.float64)
-    weights = np.concatenate([np.full(len(one.vectors), one.chunks / len(one.vectors)) for one in both])
-    size = len(week.vectors)
-    before = len(vectors) - size
-    cosine = _cosine(vectors[before:].sum(axis=0), weights[:before] @ vectors[:before])
-    weights /= weights.sum()
-    # Sums point where means do.
-    new, old = (draws.multinomial(count, weights, size=_DRAWS) @ vectors for count in (size, before))
-    chances = [_cosine(one, other) for one, other in zip(new, old, strict=True)]
-    return cosine, min((chance for chance in chances if chance is not None), default=None)
+    """The cosine of both means, and the lowest one of means of documents that were drawn."""
+    # Sums point where means do. Whole documents are drawn, since the chunks of one resemble each other.
+    new, old = _by_document(week), np.concatenate([_by_document(one) for one in earlier])
+    both = np.concatenate([new, old])
+    alike = np.full(len(both), 1 / len(both))
+    drawn = (draws.multinomial(len(part), alike, size=_DRAWS) @ both for part in (new, old))
+    cosines = [_cosine(one, other) for one, other in zip(*drawn, strict=True)]
+    lowest = min((cosine for cosine in cosines if cosine is not None), default=None)
+    return _cosine(new.sum(axis=0), old.sum(axis=0)), lowest
+
+
+def _by_document(week: Week) -> NDArray[np.float64]:
+    """The sum of each document's vectors, shape (documents, dimensions), with the weight of the chunks not read."""
+    numbers = {origin: number for number, origin in enumerate(dict.fromkeys(week.origins))}
+    sums = np.zeros((len(numbers), week.vectors.shape[1]))
+    np.add.at(sums, [numbers[origin] for origin in week.origins], week.vectors)
+    return sums * (week.chunks / len(week.vectors))
 
 
 def _cosine(one: NDArray[np.float64], other: NDArray[np.float64]) -> float | None:

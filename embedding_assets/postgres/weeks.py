@@ -25,12 +25,14 @@ class Week:
         documents: how many they are of.
         vectors: of at most as many of them as were asked for, unit length, shape (n, dimensions); those with the first
             hashes, which are any. Zero vectors are left out.
+        origins: the document of each of these.
     """
 
     monday: date | None
     chunks: int
     documents: int
     vectors: NDArray[np.float32] = field(repr=False)
+    origins: tuple[str, ...] = field(repr=False)
 
 
 def read_weeks(database: Database, column: SpaceColumn, *, weeks: int, vectors: int) -> tuple[list[Week], int]:
@@ -65,8 +67,8 @@ def read_weeks(database: Database, column: SpaceColumn, *, weeks: int, vectors: 
     """).format(**parts)
     # By the hash alone first: the vectors lie out of line, and are read of few rows.
     picked = sql.SQL("""
-        SELECT monday, k.{name}::vector FROM (
-            SELECT monday, chunk_hash, row_number() OVER (PARTITION BY monday ORDER BY chunk_hash) AS number
+        SELECT monday, origin, k.{name}::vector FROM (
+            SELECT monday, origin, chunk_hash, row_number() OVER (PARTITION BY monday ORDER BY chunk_hash) AS number
             FROM ({dated}) AS dated WHERE NOT undated
         ) AS numbered JOIN {table} k USING (chunk_hash) WHERE number <= %(each)s ORDER BY monday, chunk_hash
     """).format(**parts)
@@ -75,19 +77,26 @@ def read_weeks(database: Database, column: SpaceColumn, *, weeks: int, vectors: 
         counts = connection.execute(counted, []).fetchall()
         dated = [row[1:] for row in counts if not row[0]]
         each = max(1, vectors // max(1, len(dated)))
-        found: dict[date | None, list[NDArray[np.float32]]] = {}
-        for monday, vector in connection.execute(picked, {"each": each}):
-            found.setdefault(monday, []).append(vector.to_numpy())
+        found: dict[date | None, list[tuple[str, NDArray[np.float32]]]] = {}
+        for monday, origin, vector in connection.execute(picked, {"each": each}):
+            numbers = vector.to_numpy()
+            length = np.linalg.norm(numbers)
+            if length > 0:
+                found.setdefault(monday, []).append((origin, numbers / length))
         return [
-            Week(monday, chunks, documents, _of_unit_length(found.get(monday, []), column.space.dimensions))
+            _week(monday, chunks, documents, found.get(monday, []), column.space.dimensions)
             for monday, chunks, documents in dated
         ], sum(row[2] for row in counts if row[0])
 
     return database.run(read, without_limits=True)
 
 
-def _of_unit_length(vectors: list[NDArray[np.float32]], dimensions: int) -> NDArray[np.float32]:
-    stacked = np.array(vectors, dtype=np.float32).reshape(len(vectors), dimensions)
-    lengths = np.linalg.norm(stacked, axis=1, keepdims=True)
-    kept: NDArray[np.float32] = stacked[lengths[:, 0] > 0] / lengths[lengths[:, 0] > 0]
-    return kept
+def _week(
+    monday: date | None,
+    chunks: int,
+    documents: int,
+    found: list[tuple[str, NDArray[np.float32]]],
+    dimensions: int,
+) -> Week:
+    vectors = np.array([vector for _, vector in found], dtype=np.float32).reshape(len(found), dimensions)
+    return Week(monday, chunks, documents, vectors, tuple(origin for origin, _ in found))

@@ -16,15 +16,16 @@ def filled(database):
     vectors[40:, 1] += 3
     column = register_space(database, SMALL_SPACE)
     hashes = insert_vectors(database, column, vectors)
-    for origin, time, chosen in (("old", "2026-03-02", hashes[:40]), ("new", "2026-03-17", hashes[40:59])):
+    execute(
+        database,
+        "UPDATE knowledge_base SET document_metadata = jsonb_build_object('origin', chunk_hash) WHERE chunk_hash <> %s",
+        hashes[59],
+    )
+    for time, chosen in (("2026-03-02", hashes[:40]), ("2026-03-17", hashes[40:59])):
         execute(
             database,
-            "INSERT INTO loaded_documents (origin, digest, chunks, loaded_at) VALUES (%s, 'd', 1, %s)", origin, time,
-        )  # fmt: skip
-        execute(
-            database,
-            "UPDATE knowledge_base SET document_metadata = jsonb_build_object('origin', %s::text) "
-            "WHERE chunk_hash = ANY (%s)", origin, chosen,
+            "INSERT INTO loaded_documents (origin, digest, chunks, loaded_at) "
+            "SELECT unnest(%s::text[]), 'd', 1, %s::timestamptz", chosen, time,
         )  # fmt: skip
 
 
@@ -52,3 +53,17 @@ def test_nothing_to_compare(run, database):
     execute(database, "INSERT INTO loaded_documents (origin, digest, chunks) VALUES ('x', 'd', 5)")
     code, out, _ = run("drift")
     assert (code, "All of them were loaded at one time" in out) == (0, True)
+
+
+@pytest.mark.usefixtures("settings")
+def test_a_document_that_is_loaded_unchanged_keeps_its_week(run, database, tmp_path):
+    (tmp_path / "a.md").write_text("first")
+    run("load", tmp_path)
+    execute(database, "UPDATE loaded_documents SET loaded_at = '2026-03-02'")
+    (tmp_path / "b.md").write_text("second")
+    run("load", tmp_path)
+    column = register_space(database, SMALL_SPACE)
+    execute(database, f"UPDATE knowledge_base SET {column.name} = '[1,0,0,0,0,0,0,0]'")
+    weeks = json.loads(run("drift", "--json")[1])["weeks"]
+    assert [week["documents"] for week in weeks] == [1, 1]
+    assert weeks[1]["cosine"] == pytest.approx(1)

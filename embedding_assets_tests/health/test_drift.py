@@ -13,9 +13,12 @@ from embedding_assets_tests.support.shop import BIGINT, adopt_shop, fill, opened
 from embedding_assets_tests.support.tables import SMALL_SPACE, insert_vectors, unit_vectors
 
 
-def week(number: int, vectors: np.ndarray, chunks: int | None = None) -> Week:
-    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-    return Week(date(2026, 3, 2) + timedelta(weeks=number), chunks or len(unit), 1, unit.astype(np.float32))
+def week(number: int, vectors: np.ndarray, chunks: int | None = None, documents: int | None = None) -> Week:
+    """As many documents as vectors, unless it is said."""
+    unit = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+    count = documents or len(unit)
+    origins = tuple(f"{number}/{one % count}" for one in range(len(unit)))
+    return Week(date(2026, 3, 2) + timedelta(weeks=number), chunks or len(unit), count, unit, origins)
 
 
 def about(subject: int, count: int, seed: int) -> np.ndarray:
@@ -27,10 +30,23 @@ def test_only_other_subjects_differ():
     weeks += [week(5, about(1, 60, 9)), week(6, np.concatenate([about(0, 100, 10), about(1, 9, 11)]))]
     found = compare_weeks(weeks)
     assert [one.differs for one in found] == [False] * 5 + [True, False]
-    assert found[5].cosine < 0.5 < found[5].by_chance
+    assert found[5].cosine < 0.5 < found[5].lowest_drawn
     assert all(one.cosine > 0.8 for one in found[1:4])
-    assert (found[0].cosine, found[0].by_chance) == (None, None)
+    assert (found[0].cosine, found[0].lowest_drawn) == (None, None)
     assert compare_weeks(weeks) == found
+
+
+def test_documents_of_a_subject_each_do_not_make_a_week_differ():
+    def documents(first: int, count: int) -> np.ndarray:
+        """Forty chunks of each document, in turn."""
+        return np.stack([about(subject, 40, subject) for subject in range(first, first + count)], axis=1).reshape(
+            -1, 16
+        )
+
+    weeks = [week(0, documents(0, 8), documents=8), week(1, documents(8, 2), documents=2)]
+    assert not compare_weeks(weeks)[1].differs
+    # As documents of their own the same chunks would.
+    assert compare_weeks([week(0, documents(0, 8)), week(1, documents(8, 2))])[1].differs
 
 
 def test_earlier_weeks_weigh_what_they_have_and_not_what_was_read():
@@ -41,12 +57,12 @@ def test_earlier_weeks_weigh_what_they_have_and_not_what_was_read():
 
 
 def test_without_a_direction_there_is_no_cosine():
-    nothing = Week(None, 3, 1, np.empty((0, 16), np.float32))
+    nothing = Week(None, 3, 1, np.empty((0, 16), np.float32), ())
     same = week(1, about(0, 5, 1))
     assert [one.cosine for one in compare_weeks([nothing, same])] == [None, None]
     assert [one.cosine for one in compare_weeks([same, nothing, same])] == [None, None, pytest.approx(1)]
-    opposite = Week(None, 2, 1, np.array([[1, 0], [-1, 0]], np.float32))
-    found = compare_weeks([opposite, Week(None, 1, 1, np.array([[1, 0]], np.float32))])
+    opposite = Week(None, 2, 1, np.array([[1, 0], [-1, 0]], np.float32), ("a", "b"))
+    found = compare_weeks([opposite, Week(None, 1, 1, np.array([[1, 0]], np.float32), ("c",))])
     assert (found[1].cosine, found[1].differs) == (None, False)
     assert compare_weeks([]) == []
 

@@ -38,6 +38,7 @@ def test_weeks_begin_on_monday_in_utc(database, column):
     ]  # fmt: skip
     assert [len(week.vectors) for week in weeks] == [1, 3, 4]
     assert undated == 1
+    assert [len(set(week.origins)) for week in weeks] == [1, 2, 2]
     assert [week.monday for week in read_weeks(database, column, weeks=520, vectors=100)[0]] == [
         date(2024, 12, 30), date(2026, 3, 9), date(2026, 3, 16)
     ]  # fmt: skip
