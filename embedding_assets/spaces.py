@@ -167,6 +167,11 @@ class SpaceColumn:
         return 1 - distance if self.similarity == "cosine" else -distance
 
     @property
+    def scores_cosines(self) -> bool:
+        """Whether a score is the cosine of two vectors."""
+        return self.similarity == "cosine" or (self.similarity == "dot" and self.space.normalized)
+
+    @property
     def pending_index(self) -> str:
         """Name of the partial index that finds chunks without a vector in this space."""
         return f"{self.index}_pending"

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from embedding_assets.spaces import INT8, UNIT_LENGTH_TOLERANCE, VectorSpace
+from embedding_assets.spaces import INT8, UNIT_LENGTH_TOLERANCE, SpaceColumn, VectorSpace
 
 SPACE = VectorSpace("local", "org/some-Model_v2", "abc", 4, True, "", 384)
 OTHERS = {
@@ -101,3 +101,12 @@ def test_vectors_are_judged_as_they_will_be_stored():
 
 def test_no_vectors_are_valid():
     assert SPACE.find_invalid(np.empty((0, 4), dtype=np.float32)) == {}
+
+
+@pytest.mark.parametrize(
+    ("similarity", "normalized", "is_one"),
+    [("cosine", False, True), ("dot", True, True), ("dot", False, False), ("euclidean", True, False)],
+)
+def test_whether_a_score_is_a_cosine(similarity: str, normalized: bool, is_one: bool):
+    space = replace(SPACE, normalized=normalized)
+    assert SpaceColumn(space, "v", "i", serving=True, similarity=similarity).scores_cosines is is_one

@@ -15,6 +15,8 @@ from embedding_assets.cli import progress, tables
 from embedding_assets.cli.adopt import adopt
 from embedding_assets.cli.console import Json, StoppableGroup, err, out, print_json, session, show, table_session
 from embedding_assets.cli.documents import documents, forget, load
+from embedding_assets.cli.drift import drift
+from embedding_assets.cli.duplicates import duplicates
 from embedding_assets.cli.evaluate import evaluate
 from embedding_assets.cli.formats import formats
 from embedding_assets.cli.importing import import_app
@@ -51,6 +53,8 @@ app.command()(forget)
 app.command()(sync)
 app.command()(search)
 app.command()(evaluate)
+app.command()(duplicates)
+app.command()(drift)
 app.command()(serve)
 app.command()(formats)
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
+
+from embedding_assets.postgres.duplicates.place import LONG_CHARACTERS
 
 if TYPE_CHECKING:
     from embedding_assets.postgres.search import FoundChunk
-
-_LONG_CHARACTERS: Final = 80
-"""From which on a text says the same under whatever headings. A short one, as "Yes.", answers what stands above it."""
 
 
 @dataclass(slots=True)
@@ -31,7 +30,7 @@ def fold(chunks: Iterable[FoundChunk]) -> list[Group]:
     groups: dict[tuple[str, str], Group] = {}
     for chunk in chunks:
         text = " ".join(chunk.text.split())
-        key = ("" if len(text) >= _LONG_CHARACTERS else chunk.header, text)
+        key = ("" if len(text) >= LONG_CHARACTERS else chunk.header, text)
         if key in groups:
             groups[key].others.append(chunk)
         else:

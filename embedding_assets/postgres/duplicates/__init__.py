@@ -1,0 +1,1 @@
+"""Chunks that say the same, or nearly the same."""
