@@ -91,8 +91,8 @@ _FILLERS: Final = """
     )
 """
 """Stop words of a question whose words are taken as they are: of the language that has most of them, by PostgreSQL's
-dictionaries. One alone may be a word of another language (war, die, bin) and weighs what it does in the table, unless it
-is a short one of English."""
+dictionaries. One alone may be a word of another language (war, die, bin) and weighs what it does in the table, unless
+it is a short one of English."""
 
 _READ_FOR_FILLERS: Final = 100
 """Words at a question's beginning; each is looked up in some fifteen dictionaries, a microsecond each."""
