@@ -81,7 +81,9 @@ _FILLERS: Final = """
         SELECT lexeme, dictname, count(*) OVER (PARTITION BY dictname) AS together
         FROM asked CROSS JOIN pg_catalog.pg_ts_dict
         WHERE nth <= {read} AND dictnamespace = 'pg_catalog'::regnamespace AND dictinitoption LIKE '%%stopwords%%'
-          AND ts_lexize(pg_ts_dict.oid, lexeme) = '{{}}'
+          AND ts_lexize(pg_ts_dict.oid, lexeme) = '{{}}' AND lexeme NOT IN (
+              SELECT l.lexeme FROM unnest(%(compounds)s::text[]) AS compound CROSS JOIN LATERAL unnest({parts}) AS l
+          )
     ),
     fillers AS MATERIALIZED (
         SELECT lexeme FROM stopped
@@ -91,8 +93,8 @@ _FILLERS: Final = """
     )
 """
 """Stop words of a question whose words are taken as they are: of the language that has most of them, by PostgreSQL's
-dictionaries. One alone may be a word of another language (war, die, bin) and weighs what it does in the table, unless
-it is a short one of English."""
+dictionaries. One alone may be a word of another language (war, die, bin) and weighs what it does in the table,
+unless it is a short one of English. Parts of identifiers, such as is_in, are none."""
 
 _READ_FOR_FILLERS: Final = 100
 """Words at a question's beginning; each is looked up in some fifteen dictionaries, a microsecond each."""
@@ -217,7 +219,9 @@ class WordLeg:
         parts: list[sql.Composable] = [
             sql.SQL(_QUESTION).format(
                 vector=self.index.vector_of(sql.SQL("%(words)s::text")),
-                fillers=sql.SQL(_FILLERS).format(read=sql.Literal(_READ_FOR_FILLERS))
+                fillers=sql.SQL(_FILLERS).format(
+                    read=sql.Literal(_READ_FOR_FILLERS), parts=self.index.vector_of(sql.SQL("compound"))
+                )
                 if self.index.is_as_it_is
                 else sql.SQL(_NO_FILLERS),
                 filler=sql.Literal(_FILLER),

@@ -179,6 +179,7 @@ def test_stop_words_weigh_little_beside_others(database, manner):
         ("bin", "the bin is full"),
         ("who guidelines", "advice of the who"),
         ("vitamin C", "the language c"),
+        ("what does is_in return?", "call is_in"),
     ],
 )
 def test_words_that_may_be_none_of_a_sentence_find_their_rows(database, manner, question, text):
