@@ -103,10 +103,7 @@ def _name(place: Place) -> str:
 
 
 def _about(random_scores: RandomScores) -> str:
-    return (
-        f"chunks picked at random score {random_scores.mean:.2f} ± {random_scores.spread:.2f} here; "
-        f"--min-score {random_scores.hardly_nearer:.2f} leaves out what is hardly nearer"
-    )
+    return f"chunks picked at random score {random_scores.mean:.2f} ± {random_scores.spread:.2f} with this question"
 
 
 def _one_line(text: str) -> str:

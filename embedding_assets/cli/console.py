@@ -95,10 +95,18 @@ def confirm(consequence: str, *, yes: bool) -> None:
     """Ask before something that cannot be undone, unless the answer was given with the command.
 
     Raises:
-        typer.Abort: the answer is no, or there is no terminal to ask.
+        typer.Abort: the answer is no, or there is no input to read one from.
     """
-    if not yes:
-        typer.confirm(f"{consequence} Go on?", abort=True, err=True)
+    if yes:
+        return
+    try:
+        answer = typer.confirm(f"{consequence} Go on?", err=True)
+    except typer.Abort:
+        if not sys.stdin.isatty():
+            err.print("\nThere is no terminal to ask; --yes answers.", highlight=False)
+        raise
+    if not answer:
+        raise typer.Abort
 
 
 def print_json(value: Any) -> None:

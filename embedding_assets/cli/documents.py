@@ -244,6 +244,7 @@ def _collections_table(collections: list[CollectionSummary]) -> Table:
         name = "in none" if one.name is None else escape(visible(one.name))
         table.add_row(name, *numbers, loaded, escape(visible(one.root or "")))
     table.columns[0].overflow = table.columns[-1].overflow = "fold"
+    table.columns[4].no_wrap = True
     return table
 
 

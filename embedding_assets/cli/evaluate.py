@@ -18,6 +18,7 @@ from embedding_assets.cli import progress
 from embedding_assets.cli.console import Json, err, out, print_json, table_session
 from embedding_assets.config import SearchMode, Settings
 from embedding_assets.errors import ConfigurationError
+from embedding_assets.formatting import counted
 
 if TYPE_CHECKING:
     from embedding_assets.evaluation.comparison import Comparison
@@ -263,13 +264,13 @@ def _show_comparison(asked: Asked, measured: Sequence[Measured], *, as_json: boo
 
 def _show_questions(asked: Asked, unanswered: int) -> None:
     total = sum(len(question.judgements) for question in asked.questions)
-    words = f"{len(asked.questions):,} questions, {total:,} judgements"
-    words += f"; {asked.left_out:,} more questions not asked" if asked.left_out else ""
+    words = f"{counted(len(asked.questions), 'question')}, {counted(total, 'judgement')}"
+    words += f"; {counted(asked.left_out, 'more question')} not asked" if asked.left_out else ""
     words += f"; {unanswered:,} left out, which nothing is judged to answer" if unanswered else ""
     out.print(f"{words}.", highlight=False)
     if asked.unmatched:
         err.print(
-            f"{len(asked.unmatched):,} judgements fit no chunk of the table, and count as not found:",
+            f"Judgements that fit no chunk of the table, and count as not found ({len(asked.unmatched):,}):",
             style="yellow",
             highlight=False,
         )
@@ -285,8 +286,8 @@ def _sentence(comparison: Comparison) -> str:
         for metric, found in comparison.differences.items()
     )
     return (
-        f"{comparison.verdict}. {differences}. {comparison.better:,} questions gain, {comparison.worse:,} lose, of "
-        f"{comparison.questions:,}."
+        f"{comparison.verdict}. {differences}. Of {counted(comparison.questions, 'question')} {comparison.better:,} "
+        f"gained, {comparison.worse:,} lost."
     )
 
 

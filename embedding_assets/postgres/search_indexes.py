@@ -62,6 +62,11 @@ class WordIndex:
         return f"{words_prefix(self.table)}_{hashlib.sha256(said.encode()).hexdigest()[:8]}"
 
     @property
+    def is_as_it_is(self) -> bool:
+        """Whether words are taken as they are, stop words too."""
+        return self.language == f"pg_catalog.{DEFAULT_LANGUAGE}"
+
+    @property
     def regconfig(self) -> sql.Composed:
         """The text search configuration as a constant."""
         return sql.SQL("{}::regconfig").format(sql.Literal(self.language.replace("%", "%%")))

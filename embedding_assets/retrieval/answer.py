@@ -106,11 +106,6 @@ class RandomScores:
     spread: float
     chunks: int
 
-    @property
-    def hardly_nearer(self) -> float:
-        """A score that few chunks have, whatever they are about: two spreads above the mean."""
-        return self.mean + 2 * self.spread
-
 
 @dataclass(frozen=True, slots=True)
 class Answer(Sequence[SearchResult]):

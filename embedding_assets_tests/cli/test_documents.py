@@ -85,6 +85,10 @@ def test_a_folder_that_moves_shrinks_and_is_forgotten(run, settings, docs, tmp_p
     monkeypatch.setattr("sys.stdin", io.StringIO("n\n"))
     code, _, err = run("forget", "docs/n3.md")
     assert (code, "1 document and 1 chunk of docs/n3.md will go" in err) == (1, True)
+    assert "--yes" not in err
+    monkeypatch.setattr("sys.stdin", io.StringIO(""))
+    code, _, err = run("forget", "docs/n3.md")
+    assert (code, "There is no terminal to ask; --yes answers." in err) == (1, True)
     assert run("forget", "docs/n3.md", "--yes")[:2] == (0, "docs/n3.md: 1 document and 1 chunk removed.\n")
     assert json.loads(run("forget", "docs/", "--yes", "--json")[1]) == {"name": "docs", "documents": 6, "chunks": 6}
     assert run("documents")[1] == "Nothing is loaded. Next: embedding-assets load PATH\n"

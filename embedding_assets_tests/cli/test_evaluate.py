@@ -38,9 +38,10 @@ def test_all_modes_are_measured(run, path):
 @pytest.mark.usefixtures("filled")
 def test_judgements_that_fit_nothing_are_named(run, tmp_path):
     path = write_questions(tmp_path / "q", {"id": "x", "query": "zebra", "relevant": [{"source": "gone.md"}]})
-    code, _, err = run("evaluate", path, "--mode", "text")
+    code, out, err = run("evaluate", path, "--mode", "text")
     assert code == 0
-    assert "1 judgements fit no chunk" in err
+    assert out.startswith("1 question, 1 judgement.")
+    assert "Judgements that fit no chunk of the table, and count as not found (1):" in err
     assert "x: gone.md" in err
     assert json.loads(run("evaluate", path, "--json")[1])["unmatched"] == [{"question": "x", "judgement": "gone.md"}]
 

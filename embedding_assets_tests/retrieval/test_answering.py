@@ -376,7 +376,6 @@ def test_how_chunks_at_random_score(searcher: Searcher, settings: Settings, data
     assert random_scores.chunks == 30
     assert random_scores.mean == pytest.approx(np.mean(expected), abs=1e-5)
     assert random_scores.spread == pytest.approx(np.std(expected, ddof=1), abs=1e-5)
-    assert random_scores.hardly_nearer == pytest.approx(random_scores.mean + 2 * random_scores.spread)
     assert searcher.search("text 7").random_scores is None
     assert searcher.ask(Question("text 7", compare=True, mode="text")).random_scores is None
     database.run(lambda c: c.execute("DELETE FROM knowledge_base WHERE chunk_text = 'text 1'"))

@@ -118,8 +118,15 @@ class Scope:
 
     @property
     def scanned(self) -> sql.Composed:
-        """``condition``, worded so that no index of the filter is used: it would find too many rows."""
-        return sql.SQL("({}) IS TRUE").format(self.condition)
+        """``condition``, worded so that no index of the filter is used: it would find too many rows.
+
+        Of a partitioned table, columns are compared in plain words too, which alone leave out partitions.
+        """
+        scanned = sql.SQL("({}) IS TRUE").format(self.condition)
+        if not self.table.is_partitioned:
+            return scanned
+        plain = [clause.sql for clause in self.clauses if clause.indexable is not None and not clause.is_contained]
+        return sql.SQL(" AND ").join([scanned, *plain])
 
     def are_few(self, most: int) -> sql.Composed:
         """True if the filter leaves no more than so many rows, as ``counting`` has noted."""

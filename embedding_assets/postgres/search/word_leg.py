@@ -38,6 +38,9 @@ _COMMON_WORDS: Final = 3
 _TELLING: Final = 0.3
 """Share of the rows above which a word is common in any table, and tells nothing beside rarer ones."""
 
+_FILLER: Final = 0.5
+"""Share of the rows that has a stop word at least, as far as its weight goes: in a small table it may seem rare."""
+
 _READ_ROWS: Final = 200
 _READ_BYTES: Final = 300_000
 _READ_ANYHOW: Final = 20
@@ -48,20 +51,53 @@ _B: Final = 0.75
 """Of BM25: how much the repetition of a word counts, and how much the length of a text."""
 
 _QUESTION: Final = """
-    question AS MATERIALIZED (
-        SELECT l.lexeme, l.positions[1] AS nth, count(*) OVER () AS words,
-               CASE WHEN c.share > {telling} OR c.share * {rows} > {looked_up} THEN c.share END AS share,
-               (chr(39) || replace(replace(l.lexeme, chr(92), chr(92) || chr(92)), chr(39), chr(39) || chr(39))
-                || chr(39))::tsquery AS query
-        FROM unnest({vector}) AS l
-        LEFT JOIN unnest(%(common)s::text[], %(shares)s::float8[]) AS c (lexeme, share) ON c.lexeme = l.lexeme
-        ORDER BY c.share NULLS FIRST, l.lexeme ~ '[0-9]' DESC, nth, l.lexeme LIMIT {most}
+    asked AS MATERIALIZED (
+        SELECT lexeme, positions[1] AS nth, count(*) OVER () AS words FROM unnest({vector})
     ),
-    any_word AS MATERIALIZED (SELECT string_agg(query::text, ' | ')::tsquery AS query FROM question),
+    {fillers},
+    question AS MATERIALIZED (
+        SELECT a.lexeme, nth, words, f.lexeme IS NOT NULL AS is_filler,
+               CASE WHEN f.lexeme IS NOT NULL THEN greatest(c.share, {filler})
+                    WHEN c.share > {telling} OR c.share * {rows} > {looked_up} THEN c.share END AS share,
+               (chr(39) || replace(replace(a.lexeme, chr(92), chr(92) || chr(92)), chr(39), chr(39) || chr(39))
+                || chr(39))::tsquery AS query
+        FROM asked a
+        LEFT JOIN fillers f ON f.lexeme = a.lexeme AND words > (SELECT count(*) FROM fillers)
+        LEFT JOIN unnest(%(common)s::text[], %(shares)s::float8[]) AS c (lexeme, share) ON c.lexeme = a.lexeme
+        ORDER BY is_filler, c.share NULLS FIRST, a.lexeme ~ '[0-9]' DESC, nth, a.lexeme LIMIT {most}
+    ),
+    any_word AS MATERIALIZED (
+        SELECT string_agg(query::text, ' | ')::tsquery AS query FROM question WHERE NOT is_filler
+    ),
     every_word AS MATERIALIZED (
         SELECT string_agg(query::text, ' & ')::tsquery AS query FROM question HAVING max(words) <= {most}
     ),
 """
+
+_NO_FILLERS: Final = "fillers AS (SELECT NULL::text AS lexeme WHERE false)"
+
+_FILLERS: Final = """
+    stopped AS MATERIALIZED (
+        SELECT lexeme, dictname, count(*) OVER (PARTITION BY dictname) AS together
+        FROM asked CROSS JOIN pg_catalog.pg_ts_dict
+        WHERE nth <= {read} AND dictnamespace = 'pg_catalog'::regnamespace AND dictinitoption LIKE '%%stopwords%%'
+          AND ts_lexize(pg_ts_dict.oid, lexeme) = '{{}}' AND lexeme NOT IN (
+              SELECT l.lexeme FROM unnest(%(compounds)s::text[]) AS compound CROSS JOIN LATERAL unnest({parts}) AS l
+          )
+    ),
+    fillers AS MATERIALIZED (
+        SELECT lexeme FROM stopped
+        WHERE (together > 1 OR dictname = 'english_stem' AND length(lexeme) <= 2) AND dictname = (
+            SELECT dictname FROM stopped ORDER BY together DESC, dictname = 'english_stem' DESC, dictname LIMIT 1
+        )
+    )
+"""
+"""Stop words of a question whose words are taken as they are: of the language that has most of them, by PostgreSQL's
+dictionaries. One alone may be a word of another language (war, die, bin) and weighs what it does in the table,
+unless it is a short one of English. Parts of identifiers, such as is_in, are none."""
+
+_READ_FOR_FILLERS: Final = 100
+"""Words at a question's beginning; each is looked up in some fifteen dictionaries, a microsecond each."""
 
 _LOOK_UP: Final = """
     leaders AS MATERIALIZED (
@@ -183,6 +219,12 @@ class WordLeg:
         parts: list[sql.Composable] = [
             sql.SQL(_QUESTION).format(
                 vector=self.index.vector_of(sql.SQL("%(words)s::text")),
+                fillers=sql.SQL(_FILLERS).format(
+                    read=sql.Literal(_READ_FOR_FILLERS), parts=self.index.vector_of(sql.SQL("compound"))
+                )
+                if self.index.is_as_it_is
+                else sql.SQL(_NO_FILLERS),
+                filler=sql.Literal(_FILLER),
                 most=sql.Literal(_WORDS),
                 telling=sql.Literal(_TELLING),
                 rows=sql.Literal(float(self.facts.rows)),
@@ -251,11 +293,14 @@ class WordLeg:
             WHERE words @@ (SELECT query FROM any_word)
         """)
         looked_up = sql.SQL("SELECT place, part, hash, weight, bytes, words FROM looked_up")
+        rows = sql.SQL("(SELECT count(*) FROM split)")
         of_split = sql.SQL("""
             SELECT q.lexeme, q.query, {idf} AS idf FROM question q
-            CROSS JOIN LATERAL (SELECT count(*) AS found FROM texts WHERE words @@ q.query) f
-            WHERE {directly}
-        """).format(idf=_idf(sql.SQL("f.found"), sql.SQL("(SELECT count(*) FROM split)")), directly=self._directly)
+            CROSS JOIN LATERAL (
+                SELECT greatest(count(*), CASE WHEN q.is_filler THEN {filler} * {rows} END) AS found
+                FROM texts WHERE words @@ q.query
+            ) f WHERE {directly}
+        """).format(idf=_idf(sql.SQL("f.found"), rows), filler=sql.Literal(_FILLER), rows=rows, directly=self._directly)
         of_all = sql.SQL("SELECT lexeme, query, idf FROM estimates JOIN question USING (lexeme) WHERE NOT {}").format(
             self._directly
         )

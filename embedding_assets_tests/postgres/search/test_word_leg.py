@@ -141,6 +141,53 @@ def test_common_words_alone_find_something(database, manner, monkeypatch):
     assert len(find(database, "the is number").chunks) == 5
 
 
+@pytest.mark.parametrize(
+    ("question", "wrong"),
+    [
+        ("How long may a bill stay open?", "she rented a car, and how"),
+        ("Find a bill", "she rented a car"),
+        ("Wie lange darf eine Rechnung offen bleiben?", "er hat eine Katze"),
+    ],
+    ids=["english", "a short one alone", "german"],
+)
+def test_a_stop_word_that_few_rows_have_puts_no_row_first(database, column, manner, execute, question, wrong):
+    vectors = unit_vectors(33)
+    hashes = insert_vectors(database, column, vectors)
+    for place, text in [(3, "an invoice is due within thirty days"), (5, wrong)]:
+        execute("UPDATE knowledge_base SET chunk_text = %s WHERE chunk_hash = %s", text, hashes[place])
+        execute(
+            f"UPDATE knowledge_base SET {column.name} = %s WHERE chunk_hash = %s", Vector(vectors[place]), hashes[place]
+        )
+    manner(database)
+    assert find(database, question, column=column, vector=vectors[3]).chunks[0].chunk_hash == hashes[3]
+    assert texts(find(database, question)) == []
+
+
+def test_stop_words_weigh_little_beside_others(database, manner):
+    insert_chunks(database, ["a how may the", "an open bill", "how and when a bill", *FILLER])
+    manner(database)
+    best = texts(find(database, "How is a bill kept open?"))
+    assert best[:2] == ["an open bill", "how and when a bill"]
+    assert "a how may the" not in best
+
+
+@pytest.mark.parametrize(
+    ("question", "text"),
+    [
+        ("the a of", "a tale of the sea"),
+        ("world war", "a long war"),  # German's war is no reason
+        ("bin", "the bin is full"),
+        ("who guidelines", "advice of the who"),
+        ("vitamin C", "the language c"),
+        ("what does is_in return?", "call is_in"),
+    ],
+)
+def test_words_that_may_be_none_of_a_sentence_find_their_rows(database, manner, question, text):
+    insert_chunks(database, [text, *FILLER])
+    manner(database)
+    assert text in texts(find(database, question))
+
+
 HOSTILE = [
     "", " ", "\n\t", "the a of", "😀 🎉 👩", "!!! ??? ...", "'", '"', "\\", "a & b | !c", ":* <-> (", "foo:*",
     "' OR 1=1 --", "%s %(words)s {} {0}", "a\x00b", "\ud800 lone", "x\udcffy", "https://example.org/a?b=c&d=%20#e",
@@ -197,7 +244,7 @@ def test_words_are_looked_up_by_the_index(database, execute):
     recorder = PlanRecorder(database)
     assert len(find(recorder, "a w17 b").chunks) == 5
     assert "Bitmap Index Scan on idx_knowledge_words_" in recorder.plan
-    assert "Seq Scan" not in recorder.plan
+    assert "Seq Scan on knowledge_base" not in recorder.plan
     assert texts(find(database, "w17", where=["source is null"]))[0].endswith("w17")
 
 
