@@ -10,10 +10,9 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from embedding_assets.cli import progress
-from embedding_assets.cli.answers import printable
 from embedding_assets.cli.console import Json, err, out, print_json, table_session
 from embedding_assets.errors import ConfigurationError
-from embedding_assets.formatting import counted
+from embedding_assets.formatting import counted, visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -122,15 +121,15 @@ def _near_view(near: NearDuplicates) -> Iterable[RenderableType]:
 def _name(place: Place) -> list[str | tuple[str, str]]:
     from embedding_assets.retrieval.answer import name_of_key
 
-    source = printable(" ".join((place.source or name_of_key(place.key) or place.chunk_hash).split()))
-    header = printable(" ".join(place.header.split()))
+    source = visible(" ".join((place.source or name_of_key(place.key) or place.chunk_hash).split()))
+    header = visible(" ".join(place.header.split()))
     return [source, *([("  " + header, "bold")] if header else [])]
 
 
 def _snippet(place: Place) -> str:
     from embedding_assets.retrieval.snippet import snippet_of
 
-    return printable(snippet_of(place.text, "", characters=_CHARACTERS).text)
+    return visible(snippet_of(place.text, "", characters=_CHARACTERS).text)
 
 
 def _more(count: int) -> Iterable[RenderableType]:
