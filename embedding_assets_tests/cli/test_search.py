@@ -112,7 +112,7 @@ def test_bytes_that_are_no_text_as_an_argument(settings: Settings):
     assert "characters of the question that are no text" in " ".join(done.stdout.split())
 
 
-def test_in_a_terminal_words_are_bold_and_a_good_least_score_is_shown(settings: Settings, database: Database):
+def test_in_a_terminal_words_are_bold_and_random_scores_are_shown(settings: Settings, database: Database):
     insert_chunks(database, [f"Sentence number {number} says nothing." for number in range(40)])
     embed_pending(settings, database=database)
     leader, follower = pty.openpty()
@@ -138,4 +138,3 @@ def test_in_a_terminal_words_are_bold_and_a_good_least_score_is_shown(settings: 
     text = out.decode()
     assert "\x1b[1mKeys\x1b[0m are \x1b[1mrotated\x1b[0m" in text
     assert "chunks picked at random score" in text
-    assert "--min-score" in text
