@@ -20,7 +20,7 @@ _SAMPLE_ROWS: Final = 2000
 _SLOW_SECONDS: Final = 0.2
 _MOST_NAMED: Final = 20
 
-_BUILD: Final = "`embedding-assets index` builds it"
+_BUILD: Final = "`embedding-assets health` builds it"
 
 
 def note_on_words(facts: Facts, outcome: Outcome, splittable: int) -> str | None:

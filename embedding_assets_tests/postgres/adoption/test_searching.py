@@ -135,7 +135,7 @@ def test_a_large_table_without_an_index_of_words_says_so(settings: Settings, bes
         beside.execute("ANALYZE notes")
         [note] = find(database, "body 7").notes
         assert note == (
-            "words were not searched: public.notes has no index of words in this language; `embedding-assets index` "
+            "words were not searched: public.notes has no index of words in this language; `embedding-assets health` "
             "builds it"
         )
         build_for_searches(database, adopted.index, "simple")

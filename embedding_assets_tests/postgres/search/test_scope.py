@@ -111,7 +111,7 @@ def test_an_index_that_is_not_valid_is_not_relied_on(database, column, filled, e
     assert METADATA_INDEX not in recorder.plan
     notes = ask(database, column, (), words="text").notes
     assert notes == (
-        "words were not searched: knowledge_base has no index of words in this language; `embedding-assets index` "
+        "words were not searched: knowledge_base has no index of words in this language; `embedding-assets health` "
         "builds it",
     )
 
