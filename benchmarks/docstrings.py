@@ -24,7 +24,8 @@ def short_texts(count: int) -> list[str]:
     """
     splitter = TextSplitter((60, 160))
     pieces = (piece for text in _docstrings() for piece in splitter.chunks(text) if len(piece) >= SHORTEST_CHARACTERS)
-    texts = list(islice(_distinct(pieces), count))
+    # PostgreSQL holds no NUL.
+    texts = [text.replace("\0", " ") for text in islice(_distinct(pieces), count)]
     if len(texts) < count:
         raise ValueError(f"the installed packages' docstrings make {len(texts)} texts, {count} were asked for")
     return texts

@@ -73,7 +73,7 @@ def measure(folder: Path, rows: int, parts: Sequence[str]) -> dict[str, Any]:
     """What was found by each part so far, in a file as well."""
     file = folder / "found.json"
     found: dict[str, Any] = json.loads(file.read_text("utf-8")) if file.exists() else {}
-    sentences = [one.replace("\0", " ") for one in short_texts(SENTENCES)]
+    sentences = short_texts(SENTENCES)
     with Database(start_embedded_server(folder / "data"), DatabaseConfig()) as database:
         migrate(database)
         column = next(iter(list_spaces(database)), None) or register_space(database, SPACE)

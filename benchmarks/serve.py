@@ -88,7 +88,7 @@ def prepared(settings: Settings, rows: int, folder: Path) -> list[str]:
         return questions
     count = rows + QUESTIONS
     vectors = embedded_texts(count, folder)
-    plain = [text.replace("\0", " ") for text in short_texts(count)]  # which PostgreSQL cannot hold
+    plain = short_texts(count)
     texts = np.array(plain, dtype=object)[np.random.default_rng(0).permutation(count)]
     with open_database(settings) as database:
         if not list_spaces(database):

@@ -31,7 +31,8 @@ from embedding_assets.postgres.bootstrap import open_database
 from embedding_assets.postgres.catalog import describe_index
 from embedding_assets.postgres.runs import latest_run
 from embedding_assets.postgres.spaces import serving_space
-from embedding_assets.providers.space_selection import model_for_splitting, select_for_run
+from embedding_assets.providers.space_selection import select_for_run
+from embedding_assets.providers.splitting_model import model_for_splitting
 from embedding_assets.reporting.status_page import pairs, verdict_table
 from embedding_assets.retrieval import Question, Searcher
 

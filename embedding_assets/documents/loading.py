@@ -14,7 +14,7 @@ from embedding_assets.errors import ConfigurationError
 from embedding_assets.postgres.chunks import LoadedDocument
 from embedding_assets.postgres.documents import find_documents
 from embedding_assets.postgres.source_records import source_of
-from embedding_assets.providers.space_selection import model_for_splitting
+from embedding_assets.providers.splitting_model import model_for_splitting
 
 if TYPE_CHECKING:
     from embedding_assets.config import Settings

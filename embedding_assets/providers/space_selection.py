@@ -215,32 +215,6 @@ def configured_space(settings: Settings, database: Database) -> str | None:
     return column.space.name if column else None
 
 
-def model_for_splitting(settings: Settings, database: Database) -> tuple[Settings, ModelFiles]:
-    """The settings and the files of the model whose tokens documents are split by, fetched if need be.
-
-    Where an API computes the vectors, a local model still counts the tokens of documents: that of the table's local
-    space, so that a document is split as before, or the demo model where there is no such space and no other model.
-
-    Raises:
-        ModelUnavailableError: the model's files cannot be had.
-    """
-    columns = list_spaces(database)
-    followed = follow_table(settings, columns)
-    if followed.embedding.provider == "local":
-        return followed, _locate(followed)
-    local = follow_table(_with(followed, "embedding", provider="local"), columns)
-    try:
-        return local, _locate(local)
-    except ModelUnavailableError as unavailable:
-        if "model_name" in local.embedding.model_fields_set:
-            raise
-        demo = local.with_embedding(model_name=DEMO_MODEL)
-        try:
-            return demo, _locate(demo)
-        except ModelUnavailableError:
-            raise unavailable from None
-
-
 def create_provider(settings: Settings, database: Database | None = None) -> EmbeddingProvider:
     """The provider these settings describe.
 
@@ -266,7 +240,7 @@ def create_provider(settings: Settings, database: Database | None = None) -> Emb
         )
     if (foreign := foreign_provider(settings)) is not None:
         raise ConfigurationError(foreign)
-    return LocalProvider(_locate(settings), settings.embedding)
+    return LocalProvider(configured_files(settings), settings.embedding)
 
 
 def follow_table(settings: Settings, columns: list[SpaceColumn]) -> Settings:
@@ -362,7 +336,7 @@ def describe_space(settings: Settings) -> tuple[VectorSpace, Similarity]:
     """The configured space, and what its model was trained to be compared by."""
     if settings.embedding.provider == "openai":
         return api_space(settings), "cosine"
-    files = _locate(settings)
+    files = configured_files(settings)
     return local_space(files, settings.embedding), files.similarity
 
 
@@ -395,7 +369,12 @@ def _may_be(config: EmbeddingConfig, space: VectorSpace) -> bool:
     return space.provider == "local" and same_model and sizes_fit
 
 
-def _locate(settings: Settings) -> ModelFiles:
+def configured_files(settings: Settings) -> ModelFiles:
+    """The files of the configured model, fetched if need be.
+
+    Raises:
+        ModelUnavailableError: they cannot be had.
+    """
     config = settings.embedding
     return locate_model(
         config.model_name,
