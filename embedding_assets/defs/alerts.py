@@ -13,6 +13,7 @@ from dagster import (
     DefaultSensorStatus,
     RunFailureSensorContext,
     RunStatusSensorContext,
+    SensorDefinition,
     SkipReason,
     run_failure_sensor,
     run_status_sensor,
@@ -20,20 +21,57 @@ from dagster import (
 from dagster._core.storage.tags import RUN_FAILURE_REASON_TAG, WILL_RETRY_TAG
 from dagster_shared.error import SerializableErrorInfo
 
-from embedding_assets.config import get_settings
+from embedding_assets.defs.table_spec import TableSpec
 from embedding_assets.defs.webhook import Alert, ErrorLine, StepFailure, describe_error, post_alert
 
 
-@run_failure_sensor(
-    default_status=DefaultSensorStatus.RUNNING,
-    minimum_interval_seconds=30,
-    description="Posts each failed run to EMBEDDING_ALERT_WEBHOOK_URL, a blocking check that failed included: JSON "
-    "with a line of text, as Slack takes it. Unset, it only says so. Runs of the command line are not seen.",
-)
-def failed_runs_sensor(context: RunFailureSensorContext) -> SkipReason | None:
-    """One post a run."""
+def alert_sensors(spec: TableSpec) -> list[SensorDefinition]:
+    """The two sensors of a table."""
+
+    @run_failure_sensor(
+        name=spec.name("failed_runs_sensor"),
+        default_status=DefaultSensorStatus.RUNNING,
+        minimum_interval_seconds=30,
+        description="Posts each failed run to EMBEDDING_ALERT_WEBHOOK_URL, a blocking check that failed included: JSON "
+        "with a line of text, as Slack takes it. Unset, it only says so. Runs of other assets, and of the command "
+        "line, are not seen.",
+    )
+    def failed_runs(context: RunFailureSensorContext) -> SkipReason | None:
+        """One post a run."""
+        return _post_failure(context, spec) if _is_of(context.dagster_run, spec) else _of_others(context.dagster_run)
+
+    @run_status_sensor(
+        name=spec.name("failed_checks_sensor"),
+        run_status=DagsterRunStatus.SUCCESS,
+        default_status=DefaultSensorStatus.RUNNING,
+        # It looks at one run a tick.
+        minimum_interval_seconds=10,
+        description="Posts checks of error severity that failed in a run that succeeded, e.g. index_valid, to "
+        "EMBEDDING_ALERT_WEBHOOK_URL, as failed_runs_sensor does. Checks that only warn are included with "
+        "EMBEDDING_ALERT_WARNINGS=true alone.",
+    )
+    def failed_checks(context: RunStatusSensorContext) -> SkipReason | None:
+        """One post a run with failed checks."""
+        return _post_checks(context, spec) if _is_of(context.dagster_run, spec) else _of_others(context.dagster_run)
+
+    return [failed_runs, failed_checks]
+
+
+def _is_of(run: DagsterRun, spec: TableSpec) -> bool:
+    """Whether a run is for assets or checks of the table."""
+    if run.job_name == spec.job_name:
+        return True
+    keys = {*(run.asset_selection or ()), *(check.asset_key for check in run.asset_check_selection or ())}
+    return any(spec.owns(key) for key in keys)
+
+
+def _of_others(run: DagsterRun) -> SkipReason:
+    return SkipReason(f"run {run.run_id} is for none of these assets")
+
+
+def _post_failure(context: RunFailureSensorContext, spec: TableSpec) -> SkipReason | None:
     run = context.dagster_run
-    checks, warnings = _failed_checks(context.instance, run)
+    checks, warnings = _failed_checks(context.instance, run, spec)
     alert = Alert(
         "run_failed",
         run_id=run.run_id,
@@ -46,25 +84,15 @@ def failed_runs_sensor(context: RunFailureSensorContext) -> SkipReason | None:
         reason=run.tags.get(RUN_FAILURE_REASON_TAG),
         will_retry=run.tags.get(WILL_RETRY_TAG) == "true",
     )
-    return _deliver(context, alert)
+    return _deliver(context, spec, alert)
 
 
-@run_status_sensor(
-    run_status=DagsterRunStatus.SUCCESS,
-    default_status=DefaultSensorStatus.RUNNING,
-    # It looks at one run a tick.
-    minimum_interval_seconds=10,
-    description="Posts checks of error severity that failed in a run that succeeded, e.g. index_valid, to "
-    "EMBEDDING_ALERT_WEBHOOK_URL, as failed_runs_sensor does. Checks that only warn are included with "
-    "EMBEDDING_ALERT_WARNINGS=true alone.",
-)
-def failed_checks_sensor(context: RunStatusSensorContext) -> SkipReason | None:
-    """One post a run with failed checks."""
+def _post_checks(context: RunStatusSensorContext, spec: TableSpec) -> SkipReason | None:
     run = context.dagster_run
-    checks, warnings = _failed_checks(context.instance, run)
+    checks, warnings = _failed_checks(context.instance, run, spec)
     if not (checks or warnings):
         # Dagster notes in the run whatever is not skipped.
-        which = "check" if get_settings().alert.warnings else "check of error severity"
+        which = "check" if spec.settings().alert.warnings else "check of error severity"
         return SkipReason(f"no {which} failed in run {run.run_id}")
     alert = Alert(
         "checks_failed",
@@ -75,11 +103,11 @@ def failed_checks_sensor(context: RunStatusSensorContext) -> SkipReason | None:
         checks=checks,
         warnings=warnings,
     )
-    return _deliver(context, alert)
+    return _deliver(context, spec, alert)
 
 
-def _deliver(context: RunStatusSensorContext, alert: Alert) -> SkipReason | None:
-    url = get_settings().alert.webhook_url
+def _deliver(context: RunStatusSensorContext, spec: TableSpec, alert: Alert) -> SkipReason | None:
+    url = spec.settings().alert.webhook_url
     if url is None:
         return SkipReason(f"EMBEDDING_ALERT_WEBHOOK_URL is not set, so this is not posted: {alert.text}")
     failure = post_alert(url, alert)
@@ -111,7 +139,7 @@ def _chain(error: SerializableErrorInfo | None) -> Iterator[ErrorLine]:
         error = error.cause
 
 
-def _failed_checks(instance: DagsterInstance, run: DagsterRun) -> tuple[list[str], list[str]]:
+def _failed_checks(instance: DagsterInstance, run: DagsterRun, spec: TableSpec) -> tuple[list[str], list[str]]:
     """Those of error severity, and those that only warn if they are to be posted."""
     records = instance.get_records_for_run(run.run_id, of_type=DagsterEventType.ASSET_CHECK_EVALUATION).records
     events = [record.event_log_entry.dagster_event for record in records]
@@ -120,5 +148,5 @@ def _failed_checks(instance: DagsterInstance, run: DagsterRun) -> tuple[list[str
     def names(severity: AssetCheckSeverity) -> list[str]:
         return sorted(f"{e.asset_key.to_user_string()}:{e.check_name}" for e in failed if e.severity is severity)
 
-    warnings = names(AssetCheckSeverity.WARN) if get_settings().alert.warnings else []
+    warnings = names(AssetCheckSeverity.WARN) if spec.settings().alert.warnings else []
     return names(AssetCheckSeverity.ERROR), warnings

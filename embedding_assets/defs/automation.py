@@ -22,9 +22,8 @@ from dagster import (
 )
 
 from embedding_assets.defs.jobs import last_sign
+from embedding_assets.defs.table_spec import EMBEDDINGS, HEALTH, TableSpec
 
-_LOAD = AssetKey("chunk_embeddings")
-_HEALTH = AssetKey("pgvector_index_health")
 _PAGE = 500
 
 DEAD_SECONDS = 900
@@ -60,10 +59,12 @@ class ChunksEmbedded(AutomationCondition[AssetKey]):
         if requested is not None and not requested.is_empty:
             handled = context.previous_max_storage_id or handled
         instance = context.asset_graph_view.instance
-        loads = _runs_that_embedded(instance, after=handled, until=now)
-        if not all(load.dagster_run.is_finished or _is_dead(instance, load) for load in loads):
+        health = context.root_context.key
+        load = AssetKey([*health.path[:-1], EMBEDDINGS])
+        loads = _runs_that_embedded(instance, load, after=handled, until=now)
+        if not all(run.dagster_run.is_finished or _is_dead(instance, run) for run in loads):
             return AutomationResult(context, context.get_empty_subset(), cursor=str(handled))
-        if any(_leaves_index(instance, load) for load in loads):
+        if any(_leaves_index(instance, run, health) for run in loads):
             return AutomationResult(context, context.candidate_subset, cursor=str(handled))
         return AutomationResult(context, context.get_empty_subset(), cursor=str(now))
 
@@ -72,26 +73,29 @@ after_load = (
     ChunksEmbedded() & ~AutomationCondition.any_deps_in_progress() & ~AutomationCondition.in_progress()
 ).with_label("after_load")
 
-index_health_sensor = AutomationConditionSensorDefinition(
-    "index_health_sensor",
-    target=AssetSelection.assets(_HEALTH),
-    default_status=DefaultSensorStatus.RUNNING,
-    minimum_interval_seconds=30,
-    # Where conditions that Dagster does not bring along are evaluated.
-    use_user_code_server=True,
-    description="Maintains the index once chunk_embeddings was materialized without it: builds what is missing and "
-    "measures. Waits until no run embeds any more; leaves out loads that embedded nothing or failed.",
-)
+
+def index_health_sensor(spec: TableSpec) -> AutomationConditionSensorDefinition:
+    """The sensor that evaluates the condition for a table."""
+    return AutomationConditionSensorDefinition(
+        spec.name("index_health_sensor"),
+        target=AssetSelection.assets(spec.key(HEALTH)),
+        default_status=DefaultSensorStatus.RUNNING,
+        minimum_interval_seconds=30,
+        # Where conditions that Dagster does not bring along are evaluated.
+        use_user_code_server=True,
+        description="Maintains the index once chunk_embeddings was materialized without it: builds what is missing and "
+        "measures. Waits until no run embeds any more; leaves out loads that embedded nothing or failed.",
+    )
 
 
-def _runs_that_embedded(instance: DagsterInstance, *, after: int, until: int) -> list[RunRecord]:
-    run_ids = {record.run_id for record in _loads(instance, after=after, until=until) if _embedded(record)}
+def _runs_that_embedded(instance: DagsterInstance, load: AssetKey, *, after: int, until: int) -> list[RunRecord]:
+    run_ids = {record.run_id for record in _loads(instance, load, after=after, until=until) if _embedded(record)}
     return list(instance.get_run_records(RunsFilter(run_ids=sorted(run_ids)))) if run_ids else []
 
 
-def _loads(instance: DagsterInstance, *, after: int, until: int) -> Iterator[EventLogRecord]:
+def _loads(instance: DagsterInstance, load: AssetKey, *, after: int, until: int) -> Iterator[EventLogRecord]:
     """Materializations of chunk_embeddings, one for each partition."""
-    events = AssetRecordsFilter(_LOAD, after_storage_id=after, before_storage_id=until + 1)
+    events = AssetRecordsFilter(load, after_storage_id=after, before_storage_id=until + 1)
     cursor: str | None = None
     while True:
         page = instance.fetch_materializations(events, limit=_PAGE, cursor=cursor, ascending=True)
@@ -111,7 +115,7 @@ def _is_dead(instance: DagsterInstance, load: RunRecord) -> bool:
     return time.time() - last_sign(instance, load) >= DEAD_SECONDS
 
 
-def _leaves_index(instance: DagsterInstance, load: RunRecord) -> bool:
+def _leaves_index(instance: DagsterInstance, load: RunRecord, health: AssetKey) -> bool:
     """True if the index was maintained neither by that run nor, from its end on, by another."""
     if not load.dagster_run.is_finished:
         return True  # it was killed before or while it did
@@ -120,8 +124,8 @@ def _leaves_index(instance: DagsterInstance, load: RunRecord) -> bool:
     planned = instance.get_records_for_run(
         load.dagster_run.run_id, of_type=DagsterEventType.ASSET_MATERIALIZATION_PLANNED
     ).records
-    if any(record.asset_key == _HEALTH for record in planned):
+    if any(record.asset_key == health for record in planned):
         return False
-    latest = instance.fetch_materializations(_HEALTH, limit=1).records
+    latest = instance.fetch_materializations(health, limit=1).records
     run = instance.get_run_record_by_id(latest[0].run_id) if latest else None
     return run is None or (run.start_time or 0) < (load.end_time or 0)

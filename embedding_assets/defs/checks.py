@@ -2,10 +2,12 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
+from typing import Any
 
 from dagster import (
     AssetCheckExecutionContext,
     AssetCheckResult,
+    AssetChecksDefinition,
     AssetCheckSeverity,
     AssetCheckSpec,
     asset_check,
@@ -13,9 +15,8 @@ from dagster import (
 )
 
 from embedding_assets.config import Settings
-from embedding_assets.defs.assets import chunk_embeddings, pgvector_index_health
 from embedding_assets.defs.effort import total_written, written_by
-from embedding_assets.defs.resources import EmbeddingProviderResource, PostgresResource
+from embedding_assets.defs.table_spec import EMBEDDINGS, HEALTH, TableSpec
 from embedding_assets.errors import PgvectorError
 from embedding_assets.health.checks import CHECKS, COSTS_WITHIN_BUDGET, VECTORS_MATCH_MODEL, Check
 from embedding_assets.health.judge import judge_costs, judge_embeddings, judge_index, judge_models
@@ -23,73 +24,77 @@ from embedding_assets.health.verdict import Verdict
 from embedding_assets.logs import correlate
 from embedding_assets.postgres.chunks import has_chunks
 from embedding_assets.postgres.connection import Database
+from embedding_assets.providers.space_selection import select_for_run
 from embedding_assets.spaces import SpaceColumn
 
 _ALONE = (VECTORS_MATCH_MODEL, COSTS_WITHIN_BUDGET)
 _BY_NAME = {check.name: check for check in CHECKS}
 
 
-def _specs(asset: object, subject: str) -> list[AssetCheckSpec]:
-    """Of the checks that are judged together."""
+def table_checks(spec: TableSpec) -> list[AssetChecksDefinition]:
+    """The checks of a table's vectors, costs and indexes."""
+    options: dict[str, Any] = {"required_resource_keys": spec.resource_keys}
+
+    # can_subset: otherwise the UI could only run a check with the asset, which repairs first what the check looks for.
+    @multi_asset_check(name=spec.name("embedding_checks"), specs=_specs(spec, EMBEDDINGS), can_subset=True, **options)
+    def embedding_checks(context: AssetCheckExecutionContext) -> Iterator[AssetCheckResult]:
+        """Verdicts on the stored vectors and the backlog."""
+        judge = partial(judge_embeddings, written=total_written(context, spec))
+        yield from _results(context, _judged(context, spec, judge))
+
+    @asset_check(
+        asset=spec.key(EMBEDDINGS),
+        blocking=VECTORS_MATCH_MODEL.blocking,
+        description=VECTORS_MATCH_MODEL.description,
+        **options,
+    )
+    def vectors_match_model(context: AssetCheckExecutionContext) -> AssetCheckResult:
+        """Verdict on whose vectors the columns hold."""
+        with correlate(context.run.run_id), spec.open(context) as database:
+            return as_result(judge_models(database, spec.run_settings(context), written=written_by(context, spec)))
+
+    @asset_check(
+        asset=spec.key(EMBEDDINGS),
+        blocking=COSTS_WITHIN_BUDGET.blocking,
+        description=COSTS_WITHIN_BUDGET.description,
+        **options,
+    )
+    def costs_within_budget(context: AssetCheckExecutionContext) -> AssetCheckResult:
+        """Verdict on the dollars of this run, of today and of this month."""
+        with correlate(context.run.run_id), spec.open(context) as database:
+            return as_result(judge_costs(database, spec.run_settings(context), run_id=context.run.run_id))
+
+    @multi_asset_check(name=spec.name("index_checks"), specs=_specs(spec, HEALTH), can_subset=True, **options)
+    def index_checks(context: AssetCheckExecutionContext) -> Iterator[AssetCheckResult]:
+        """Verdicts on the vector indexes."""
+        try:
+            verdicts = _judged(context, spec, partial(judge_index, written=total_written(context, spec)))
+        except PgvectorError as error:
+            # The database is not even opened then, and nothing is known of its indexes.
+            verdicts = [Verdict(check.name, check.severity, False, str(error)) for check in _selected(context)]
+        yield from _results(context, verdicts)
+
+    return [embedding_checks, vectors_match_model, costs_within_budget, index_checks]
+
+
+def _specs(spec: TableSpec, subject: str) -> list[AssetCheckSpec]:
+    """Of the checks of an asset that are judged together."""
     together = [check for check in CHECKS if check.subject == subject and check not in _ALONE]
     return [
-        AssetCheckSpec(check.name, asset=asset, description=check.description, blocking=check.blocking)  # type: ignore[arg-type]
+        AssetCheckSpec(check.name, asset=spec.key(subject), description=check.description, blocking=check.blocking)
         for check in together
     ]
 
 
-# can_subset: otherwise the UI could only run a check with the asset, which repairs first what the check looks for.
-@multi_asset_check(specs=_specs(chunk_embeddings, "chunk_embeddings"), can_subset=True)
-def embedding_checks(
-    context: AssetCheckExecutionContext, postgres: PostgresResource, embedding_provider: EmbeddingProviderResource
-) -> Iterator[AssetCheckResult]:
-    """Verdicts on the stored vectors and the backlog."""
-    judge = partial(judge_embeddings, written=total_written(context))
-    yield from _results(context, _judged(context, postgres, embedding_provider, judge))
-
-
-@asset_check(asset=chunk_embeddings, blocking=VECTORS_MATCH_MODEL.blocking, description=VECTORS_MATCH_MODEL.description)
-def vectors_match_model(
-    context: AssetCheckExecutionContext, postgres: PostgresResource, embedding_provider: EmbeddingProviderResource
-) -> AssetCheckResult:
-    """Verdict on whose vectors the columns hold."""
-    with correlate(context.run.run_id), postgres.open() as database:
-        return as_result(judge_models(database, embedding_provider.settings(), written=written_by(context)))
-
-
-@asset_check(asset=chunk_embeddings, blocking=COSTS_WITHIN_BUDGET.blocking, description=COSTS_WITHIN_BUDGET.description)
-def costs_within_budget(
-    context: AssetCheckExecutionContext, postgres: PostgresResource, embedding_provider: EmbeddingProviderResource
-) -> AssetCheckResult:
-    """Verdict on the dollars of this run, of today and of this month."""
-    with correlate(context.run.run_id), postgres.open() as database:
-        return as_result(judge_costs(database, embedding_provider.settings(), run_id=context.run.run_id))
-
-
-@multi_asset_check(specs=_specs(pgvector_index_health, "pgvector_index_health"), can_subset=True)
-def index_checks(
-    context: AssetCheckExecutionContext, postgres: PostgresResource, embedding_provider: EmbeddingProviderResource
-) -> Iterator[AssetCheckResult]:
-    """Verdicts on the vector indexes."""
-    try:
-        judge = partial(judge_index, written=total_written(context))
-        verdicts = _judged(context, postgres, embedding_provider, judge)
-    except PgvectorError as error:
-        # The database is not even opened then, and nothing is known of its indexes.
-        verdicts = [Verdict(check.name, check.severity, False, str(error)) for check in _selected(context)]
-    yield from _results(context, verdicts)
-
-
 def _judged(
     context: AssetCheckExecutionContext,
-    postgres: PostgresResource,
-    embedding_provider: EmbeddingProviderResource,
+    spec: TableSpec,
     judge: Callable[[Database, SpaceColumn, Settings], list[Verdict]],
 ) -> list[Verdict]:
-    with correlate(context.run.run_id), postgres.open() as database:
+    with correlate(context.run.run_id), spec.open(context) as database:
         if has_chunks(database):
-            selection = embedding_provider.select(database)
-            return judge(database, selection.column, embedding_provider.settings())
+            settings = spec.run_settings(context)
+            return judge(database, select_for_run(settings, database).column, settings)
     # An empty table is in order, and judging it must not need a model.
     return [check.verdict(True, "knowledge_base is empty") for check in _selected(context)]
 

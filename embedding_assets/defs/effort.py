@@ -4,34 +4,37 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from dagster import AssetKey, DagsterEventType
+from dagster import DagsterEventType
+
+from embedding_assets.defs.table_spec import EMBEDDINGS
 
 if TYPE_CHECKING:
     from dagster import AssetCheckExecutionContext, AssetExecutionContext
 
+    from embedding_assets.defs.table_spec import TableSpec
+
 THOROUGH_TAG: Final = "embedding_assets/thorough"
 """A run with this tag, whatever its value, counts and reads the table whole, and asks APIs for a sample."""
 
-_LOAD: Final = AssetKey("chunk_embeddings")
 _AUTOMATION_TAG: Final = "dagster/from_automation_condition"
 
 
-def written_by(context: AssetExecutionContext | AssetCheckExecutionContext) -> dict[str, int] | None:
+def written_by(context: AssetExecutionContext | AssetCheckExecutionContext, spec: TableSpec) -> dict[str, int] | None:
     """Space → vectors that this run has written so far; None where it is to look at all, whatever that takes.
 
     That is where its tag says so, and where a person asked for checks or index alone.
     """
-    run = context.run
+    run, load = context.run, spec.key(EMBEDDINGS)
     if THOROUGH_TAG in run.tags:
         return None
-    if _LOAD not in context.job_def.asset_layer.selected_asset_keys:
+    if load not in context.job_def.asset_layer.selected_asset_keys:
         return {} if _AUTOMATION_TAG in run.tags else None
     records = context.instance.get_records_for_run(
         run.run_id, of_type=DagsterEventType.ASSET_MATERIALIZATION, ascending=False, limit=1000
     ).records
     for record in records:
         materialization = record.asset_materialization
-        if materialization is not None and materialization.asset_key == _LOAD:
+        if materialization is not None and materialization.asset_key == load:
             values = {name: entry.value for name, entry in materialization.metadata.items()}
             pairs = (("space", "embedded"), ("fallback_space", "fallback_embedded"))
             # Of the events of a range all but one hold a partition's own numbers as well; these are the run's.
@@ -39,7 +42,7 @@ def written_by(context: AssetExecutionContext | AssetCheckExecutionContext) -> d
     return {}
 
 
-def total_written(context: AssetExecutionContext | AssetCheckExecutionContext) -> int | None:
+def total_written(context: AssetExecutionContext | AssetCheckExecutionContext, spec: TableSpec) -> int | None:
     """Vectors that this run has written in all spaces; None as for ``written_by``."""
-    written = written_by(context)
+    written = written_by(context, spec)
     return None if written is None else sum(written.values())

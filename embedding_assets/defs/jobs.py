@@ -1,16 +1,30 @@
-"""The job that sensor and schedule run."""
+"""The job of a table that sensor and schedule run."""
 
-from dagster import AssetSelection, DagsterInstance, DagsterRunStatus, RunRecord, define_asset_job
+from dagster import (
+    AssetSelection,
+    DagsterInstance,
+    DagsterRunStatus,
+    RunRecord,
+    define_asset_job,
+    in_process_executor,
+)
+from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
-from embedding_assets.config import get_settings
+from embedding_assets.defs.table_spec import EMBEDDINGS, HEALTH, PENDING, TableSpec
 from embedding_assets.planning import PrefixRange
 
-embedding_job = define_asset_job(
-    "embed_chunks",
-    selection=AssetSelection.assets("chunks_pending", "chunk_embeddings", "pgvector_index_health"),
-    description="Count the backlog, embed it, maintain the index.",
-    tags=get_settings().embedding.run_tags,
-)
+
+def table_job(spec: TableSpec) -> UnresolvedAssetJobDefinition:
+    """The job over all three assets of a table."""
+    return define_asset_job(
+        spec.job_name,
+        selection=AssetSelection.assets(*(spec.key(name) for name in (PENDING, EMBEDDINGS, HEALTH))),
+        description="Count the backlog, embed it, maintain the index.",
+        tags=spec.settings_when_loaded().embedding.run_tags,
+        # In one process the steps share one model and pay for loading definitions once.
+        executor_def=in_process_executor,
+    )
+
 
 STARTED = [DagsterRunStatus.STARTING, DagsterRunStatus.STARTED, DagsterRunStatus.CANCELING]
 

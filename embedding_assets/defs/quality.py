@@ -8,17 +8,13 @@ from dagster import (
     AssetChecksDefinition,
     AssetExecutionContext,
     AssetsDefinition,
-    BackfillPolicy,
     MaterializeResult,
-    asset,
     asset_check,
 )
 
-from embedding_assets.config import get_settings
-from embedding_assets.defs.assets import pgvector_index_health
 from embedding_assets.defs.checks import as_result
 from embedding_assets.defs.figures import quality_pictures
-from embedding_assets.defs.resources import EmbeddingProviderResource, PostgresResource
+from embedding_assets.defs.table_spec import HEALTH, QUALITY, TableSpec
 from embedding_assets.evaluation.recording import record_quality
 from embedding_assets.health.checks import QUALITY_DROP
 from embedding_assets.health.quality import quality_drop as judge
@@ -27,23 +23,37 @@ from embedding_assets.postgres.chunks import has_chunks
 from embedding_assets.postgres.quality import baseline_quality, latest_quality, list_quality
 
 
-@asset(
-    group_name="embedding",
-    kinds={"postgres"},
-    deps=[pgvector_index_health],
-    backfill_policy=BackfillPolicy.single_run(),
-)
-def retrieval_quality(
-    context: AssetExecutionContext, postgres: PostgresResource, embedding_provider: EmbeddingProviderResource
-) -> MaterializeResult[Any]:
-    """How good answers are: the judged questions of EMBEDDING_EVALUATION_QUERIES, asked as searches are by default.
+def quality_assets(spec: TableSpec) -> tuple[list[AssetsDefinition], list[AssetChecksDefinition]]:
+    """The asset and its check, if there are questions."""
+    if spec.settings_when_loaded().evaluation.queries is None:
+        return [], []
 
-    The numbers are kept, so that a later fall is noticed. It asks up to EMBEDDING_EVALUATION_QUESTIONS questions, and
-    runs only when it is asked for: neither sensor nor nightly schedule does it. If it fails, the file of questions is
-    broken and the error names its lines, or the model cannot embed a question.
-    """
-    settings = embedding_provider.settings()
-    with correlate(context.run.run_id), postgres.open() as database:
+    @spec.asset(QUALITY, kinds={"postgres"}, deps=[spec.key(HEALTH)])
+    def retrieval_quality(context: AssetExecutionContext) -> MaterializeResult[Any]:
+        """How good answers are: the judged questions of EMBEDDING_EVALUATION_QUERIES, asked as searches are by default.
+
+        The numbers are kept, so that a later fall is noticed. It asks up to EMBEDDING_EVALUATION_QUESTIONS questions,
+        and runs only when it is asked for: neither sensor nor nightly schedule does it. If it fails, the file of
+        questions is broken and the error names its lines, or the model cannot embed a question.
+        """
+        return _measure(context, spec)
+
+    @asset_check(
+        asset=spec.key(QUALITY),
+        blocking=QUALITY_DROP.blocking,
+        description=QUALITY_DROP.description,
+        required_resource_keys=spec.resource_keys,
+    )
+    def quality_drop(context: AssetCheckExecutionContext) -> AssetCheckResult:
+        """Verdict on the last measurement."""
+        return _judge(context, spec)
+
+    return [retrieval_quality], [quality_drop]
+
+
+def _measure(context: AssetExecutionContext, spec: TableSpec) -> MaterializeResult[Any]:
+    settings = spec.run_settings(context)
+    with correlate(context.run.run_id), spec.open(context) as database:
         if not has_chunks(database):
             context.log.info("knowledge_base is empty; load documents with `embedding-assets load PATH`")
             return MaterializeResult(metadata={"chunks": 0})
@@ -67,22 +77,11 @@ def retrieval_quality(
     )
 
 
-@asset_check(asset=retrieval_quality, blocking=QUALITY_DROP.blocking, description=QUALITY_DROP.description)
-def quality_drop(
-    context: AssetCheckExecutionContext, postgres: PostgresResource, embedding_provider: EmbeddingProviderResource
-) -> AssetCheckResult:
-    """Verdict on the last measurement."""
-    settings = embedding_provider.settings()
-    with correlate(context.run.run_id), postgres.open() as database:
+def _judge(context: AssetCheckExecutionContext, spec: TableSpec) -> AssetCheckResult:
+    settings = spec.run_settings(context)
+    with correlate(context.run.run_id), spec.open(context) as database:
         measurement = latest_quality(database, settings.search.mode)
         if measurement is None:
             return as_result(QUALITY_DROP.verdict(True, "nothing was measured yet"))
         baseline = baseline_quality(database, measurement)
     return as_result(judge(measurement, baseline, settings.evaluation.quality_drop))
-
-
-def quality_assets() -> tuple[list[AssetsDefinition], list[AssetChecksDefinition]]:
-    """The asset and its check, if there are questions."""
-    if get_settings().evaluation.queries is None:
-        return [], []
-    return [retrieval_quality], [quality_drop]

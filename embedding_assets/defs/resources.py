@@ -1,4 +1,4 @@
-"""Resources: each reads its settings from the environment; what is set here, e.g. in the launchpad, wins."""
+"""Resources: what is set here, e.g. in the launchpad, wins over the settings of the table and the environment."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -11,7 +11,6 @@ from embedding_assets.config import Settings, get_settings
 from embedding_assets.errors import ConfigurationError
 from embedding_assets.postgres.bootstrap import open_database
 from embedding_assets.postgres.connection import Database
-from embedding_assets.providers.space_selection import Selection, select_for_run
 
 
 class PostgresResource(ConfigurableResource):  # type: ignore[type-arg]
@@ -23,9 +22,13 @@ class PostgresResource(ConfigurableResource):  # type: ignore[type-arg]
     )
 
     @contextmanager
-    def open(self) -> Iterator[Database]:
-        """The database, started and migrated if need be, closed at the end."""
-        settings = get_settings()
+    def open(self, settings: Settings | None = None) -> Iterator[Database]:
+        """The database, started and migrated if need be, closed at the end.
+
+        Args:
+            settings: those of a table; by default the environment's.
+        """
+        settings = settings or get_settings()
         if self.url is not None:
             changed = settings.database.model_copy(update={"url": SecretStr(self.url)})
             settings = settings.model_copy(update={"database": changed})
@@ -41,14 +44,13 @@ class ModelResource(ConfigurableResource):  # type: ignore[type-arg]
     device: str | None = Field(default=None, description="auto, cpu, mps, cuda or cuda:N. Unset: EMBEDDING_DEVICE.")
     batch_size: int | None = Field(default=None, description="1 to 512. Unset: EMBEDDING_BATCH_SIZE.")
 
-    def settings(self) -> Settings:
-        """The settings from the environment with what is set here.
+    def apply(self, settings: Settings) -> Settings:
+        """The settings with what is set here.
 
         Raises:
             ConfigurationError: a value is not acceptable.
         """
-        names = ("model_name", "model_revision", "device", "batch_size")
-        return _changed(get_settings(), "embedding", self, names)
+        return _changed(settings, "embedding", self, ("model_name", "model_revision", "device", "batch_size"))
 
     def release(self) -> None:
         """Free the memory of the model."""
@@ -85,20 +87,16 @@ class EmbeddingProviderResource(ConfigurableResource):  # type: ignore[type-arg]
         default=None, description="All runs together. Unset: EMBEDDING_BUDGET_USD_PER_MONTH."
     )
 
-    def settings(self) -> Settings:
-        """The settings that the model resource and this one describe.
+    def apply(self, settings: Settings) -> Settings:
+        """The settings with what the model resource and this one set.
 
         Raises:
             ConfigurationError: a value is not acceptable.
         """
         openai = ("openai_model", "openai_dimensions", "openai_base_url", "requests_per_minute", "tokens_per_minute")
-        settings = _changed(self.model.settings(), "embedding", self, ("provider", "fallback", "new_space"))
+        settings = _changed(self.model.apply(settings), "embedding", self, ("provider", "fallback", "new_space"))
         settings = _changed(settings, "openai", self, openai)
         return _changed(settings, "budget", self, ("usd_per_run", "usd_per_day", "usd_per_month"))
-
-    def select(self, database: Database) -> Selection:
-        """The space to embed into, registered if it is new, and its provider; loads no model."""
-        return select_for_run(self.settings(), database)
 
 
 def _changed(

@@ -10,9 +10,8 @@ from dagster import (
     build_sensor_context,
 )
 
-from embedding_assets.defs.alerts import failed_checks_sensor, failed_runs_sensor
-from embedding_assets.defs.partitions import prefix_partitions
 from embedding_assets.errors import QuotaExceededError
+from embedding_assets_tests.support.defined import SPEC, failed_checks_sensor, failed_runs_sensor
 from embedding_assets_tests.support.webhook import SECRET, Webhook
 
 CANARY = "xylophonecanary"
@@ -56,7 +55,7 @@ def out_of_credit():
     raise QuotaExceededError("the account has no credit left; add some\nand start again")
 
 
-@asset(partitions_def=prefix_partitions)
+@asset(partitions_def=SPEC.partitions)
 def of_others():
     raise ValueError(CANARY)
 

@@ -7,12 +7,12 @@ import dagster
 import pytest
 from dagster import AssetKey, DagsterInstance, serialize_value
 
-from embedding_assets import definitions
 from embedding_assets.config import LoggingConfig
 from embedding_assets.definitions import defs
 from embedding_assets.encoder.demo_model import NAME as DEMO_MODEL
 from embedding_assets.logs import configure_logging
 from embedding_assets.postgres.locks import hold
+from embedding_assets_tests.support.defined import chunk_embeddings
 from embedding_assets_tests.support.fakes import hash_of, insert_chunks
 from embedding_assets_tests.support.materializing import materialize, metadata_of
 
@@ -126,9 +126,7 @@ def test_one_partition_by_its_key_alone(database, instance):
     insert_chunks(database, TEXTS[:10])
     key = hash_of(TEXTS[0])[0]
 
-    result = dagster.materialize(
-        [definitions.chunk_embeddings], instance=instance, resources=defs.resources, partition_key=key
-    )
+    result = dagster.materialize([chunk_embeddings], instance=instance, resources=defs.resources, partition_key=key)
 
     assert result.success
     assert embedded(database) == sum(hash_of(t)[0] == hash_of(TEXTS[0])[0] for t in TEXTS[:10])
@@ -167,7 +165,7 @@ def test_what_the_launchpad_sets_wins(database, instance, monkeypatch):
     )
 
     model = {"config": {"batch_size": 2, "model_name": DEMO_MODEL}}
-    result = materialize(instance, run_config={"resources": {"model": model}})
+    result = materialize(instance, run_config={"resources": {"embedding_model": model}})
 
     assert result.success
     assert sizes == [2, 2, 2], "the first text of the space, the chunks, and the sample that is computed again"
@@ -178,7 +176,7 @@ def test_the_launchpad_chooses_the_database(settings, database, empty_url, insta
     url = settings.database.url.get_secret_value()
     monkeypatch.setenv("EMBEDDING_DATABASE_URL", empty_url)
 
-    assert materialize(instance, run_config={"resources": {"postgres": {"config": {"url": url}}}}).success
+    assert materialize(instance, run_config={"resources": {"embedding_database": {"config": {"url": url}}}}).success
 
     assert embedded(database) == 5
 

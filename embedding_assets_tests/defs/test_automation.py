@@ -23,10 +23,9 @@ from dagster._core.test_utils import create_run_for_test
 
 from embedding_assets.definitions import defs
 from embedding_assets.defs import automation
-from embedding_assets.defs.automation import index_health_sensor
-from embedding_assets.defs.checks import index_checks
-from embedding_assets.defs.jobs import embedding_job, range_tags
+from embedding_assets.defs.jobs import range_tags
 from embedding_assets.planning import PrefixRange
+from embedding_assets_tests.support.defined import SPEC, index_checks, index_health_sensor
 from embedding_assets_tests.support.fakes import insert_chunks
 from embedding_assets_tests.support.materializing import materialize
 
@@ -122,7 +121,7 @@ def test_a_run_that_looks_after_the_index_itself_is_followed_by_none(texts, inst
 
 def test_the_job_of_sensor_and_schedule_is_followed_by_none(texts, instance, tick):
     texts()
-    job = defs.resolve_job_def(embedding_job.name)
+    job = defs.resolve_job_def(SPEC.job_name)
     assert job.execute_in_process(instance=instance, tags=range_tags(PrefixRange("0", "f"))).success
 
     assert not tick()

@@ -11,7 +11,6 @@ from pgvector import Vector
 from embedding_assets import EmbeddingGenerator
 from embedding_assets.config import Settings, get_settings
 from embedding_assets.definitions import defs
-from embedding_assets.defs.sensors import new_chunks_sensor
 from embedding_assets.models import EmbeddingStats
 from embedding_assets.postgres.connection import Database
 from embedding_assets.postgres.index import statistics
@@ -20,6 +19,7 @@ from embedding_assets.postgres.index.lifecycle import accept_recall, build_index
 from embedding_assets.postgres.runs import save_run
 from embedding_assets.postgres.spaces import register_space
 from embedding_assets.spaces import SpaceColumn
+from embedding_assets_tests.support.defined import new_chunks_sensor
 from embedding_assets_tests.support.evaluating import evaluate, execute, failing
 from embedding_assets_tests.support.fakes import FAKE_SPACE, FakeProvider, hash_of, insert_chunks, vector_of
 from embedding_assets_tests.support.generator_runs import texts
@@ -296,7 +296,7 @@ def test_the_sensor_is_stopped(table, instance):
     assert found["backlog_age"].metadata["oldest_pending_hours"].value == 25.0
 
     # Turned on again, it asks for the run that ends the wait.
-    resources = {name: defs.resources[name] for name in ("postgres", "model", "embedding_provider")}
+    resources = {name: defs.resources[name] for name in ("embedding_database", "embedding_model", "embedding_provider")}
     with build_sensor_context(instance=instance, resources=resources) as context:
         [request] = new_chunks_sensor(context).run_requests
     first, last = (request.tags[f"dagster/asset_partition_range_{end}"] for end in ("start", "end"))

@@ -60,7 +60,7 @@ def test_what_is_defined():
     assert [(s.name, s.cron_schedule, s.default_status) for s in repository.schedule_defs] == [
         ("nightly_schedule", "0 2 * * *", DefaultScheduleStatus.RUNNING)
     ]
-    assert set(repository.get_top_level_resources()) == {"postgres", "model", "embedding_provider"}
+    assert set(repository.get_top_level_resources()) == {"embedding_database", "embedding_model", "embedding_provider"}
 
 
 def test_partitions_are_the_hex_characters():

@@ -7,8 +7,9 @@ import sys
 import dagster
 
 from embedding_assets.definitions import defs
-from embedding_assets.defs.quality import quality_assets, quality_drop, retrieval_quality
+from embedding_assets.defs.quality import quality_assets
 from embedding_assets.pipeline.run import embed_pending
+from embedding_assets_tests.support.defined import SPEC
 from embedding_assets_tests.support.evaluating import execute
 from embedding_assets_tests.support.judging import QUESTIONS, insert_documents, write_questions
 
@@ -27,9 +28,10 @@ print(json.dumps([
 
 
 def test_they_are_there_where_questions_are(settings, monkeypatch, tmp_path):
-    assert quality_assets() == ([], [])
+    assert quality_assets(SPEC) == ([], [])
     monkeypatch.setenv("EMBEDDING_EVALUATION_QUERIES", str(tmp_path / "questions.jsonl"))
-    assert quality_assets() == ([retrieval_quality], [quality_drop])
+    [asset], [check] = quality_assets(SPEC)
+    assert (asset.key.to_user_string(), check.check_key.name) == ("retrieval_quality", "quality_drop")
     done = subprocess.run([sys.executable, "-c", DESCRIBE], capture_output=True, text=True, check=True)
     parents, checks, jobs = json.loads(done.stdout)
     assert parents["retrieval_quality"] == ["pgvector_index_health"]
@@ -37,9 +39,10 @@ def test_they_are_there_where_questions_are(settings, monkeypatch, tmp_path):
     assert jobs == [["chunk_embeddings", "chunks_pending", "pgvector_index_health"]], "by no sensor or schedule"
 
 
-def materialize(instance, *, checks=True):
+def materialize(instance):
+    [retrieval_quality], [quality_drop] = quality_assets(SPEC)
     result = dagster.materialize(
-        [*defs.assets, retrieval_quality, *([quality_drop] if checks else [])],
+        [*defs.assets, retrieval_quality, quality_drop],
         instance=instance,
         resources=defs.resources,
         selection=dagster.AssetSelection.assets(retrieval_quality),

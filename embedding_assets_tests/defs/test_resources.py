@@ -6,13 +6,14 @@ from embedding_assets.config import get_settings
 from embedding_assets.defs.resources import EmbeddingProviderResource, ModelResource, PostgresResource
 from embedding_assets.errors import ConfigurationError, DatabaseUnavailableError
 from embedding_assets.postgres.spaces import serving_space
+from embedding_assets.providers.space_selection import select_for_run
 
 
 def test_settings_come_from_the_environment(monkeypatch):
     monkeypatch.setenv("EMBEDDING_BATCH_SIZE", "7")
     monkeypatch.setenv("EMBEDDING_DEVICE", "cpu")
 
-    settings = EmbeddingProviderResource(model=ModelResource(device="auto")).settings()
+    settings = EmbeddingProviderResource(model=ModelResource(device="auto")).apply(get_settings())
 
     assert (settings.embedding.batch_size, settings.embedding.device) == (7, "auto")
 
@@ -25,8 +26,8 @@ def test_nothing_set_is_the_environment(monkeypatch):
     monkeypatch.setenv("EMBEDDING_OPENAI_MODEL", "text-embedding-3-large")
     monkeypatch.setenv("EMBEDDING_BUDGET_USD_PER_DAY", "2.5")
 
-    assert provider().settings() == get_settings()
-    assert provider().settings().embedding.model_fields_set == get_settings().embedding.model_fields_set
+    assert provider().apply(get_settings()) == get_settings()
+    assert provider().apply(get_settings()).embedding.model_fields_set == get_settings().embedding.model_fields_set
 
 
 # Field, its value, variable and another value there, group and name in the settings, and what must be found.
@@ -51,7 +52,7 @@ FIELDS = [
 def test_each_field_wins_over_its_variable(field, value, variable, other, group, name, expected, monkeypatch):
     monkeypatch.setenv(variable, other)
 
-    settings = provider(**{field: value}).settings()
+    settings = provider(**{field: value}).apply(get_settings())
 
     assert getattr(getattr(settings, group), name) == expected
     assert name in getattr(settings, group).model_fields_set
@@ -68,7 +69,7 @@ def test_every_field_is_described_and_tried():
 def test_the_key_comes_from_the_environment_alone(monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", "secret-key")
 
-    settings = provider(openai_model="text-embedding-3-large", usd_per_day=1).settings()
+    settings = provider(openai_model="text-embedding-3-large", usd_per_day=1).apply(get_settings())
 
     assert settings.openai.api_key.get_secret_value() == "secret-key"
     assert not any("key" in field for field in EmbeddingProviderResource.model_fields)
@@ -89,7 +90,7 @@ def test_the_key_comes_from_the_environment_alone(monkeypatch):
 )
 def test_a_wrong_value_is_named(resource, variable, field):
     with pytest.raises(ConfigurationError) as caught:
-        resource.settings()
+        resource.apply(get_settings())
 
     assert variable in str(caught.value)
     assert f"in the configuration of {type(resource).__name__}, which sets {field}" in str(caught.value)
@@ -119,15 +120,16 @@ def test_the_password_of_the_resource_stays_out_of_its_errors(monkeypatch):
 def test_a_provider_for_the_table_and_its_model_is_loaded_once_and_freed(settings, database):
     model = ModelResource()
     resource = EmbeddingProviderResource(model=model)
-    column = resource.select(database).column
+    wanted = resource.apply(settings)
+    column = select_for_run(wanted, database).column
     assert serving_space(database) == column
 
-    first, second = (resource.select(database).open_provider() for _ in range(2))
+    first, second = (select_for_run(wanted, database).open_provider() for _ in range(2))
     first.load()
     second.load()
     assert first._loaded is second._loaded
 
     model.release()
-    third = resource.select(database).open_provider()
+    third = select_for_run(wanted, database).open_provider()
     third.load()
     assert third._loaded is not first._loaded

@@ -3,7 +3,7 @@ from datetime import UTC, datetime
 from dagster import build_schedule_context
 
 from embedding_assets.definitions import defs
-from embedding_assets.defs.schedules import nightly_schedule
+from embedding_assets_tests.support.defined import nightly_schedule
 
 
 def test_every_night_all_partitions():

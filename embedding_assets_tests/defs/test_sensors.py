@@ -10,11 +10,12 @@ from dagster._core.test_utils import create_run_for_test
 from embedding_assets.config import get_settings
 from embedding_assets.defs import sensors
 from embedding_assets.defs.resources import EmbeddingProviderResource, ModelResource, PostgresResource
-from embedding_assets.defs.sensors import PAUSE_AFTER_FAILURE_SECONDS, SILENT_SECONDS, new_chunks_sensor
+from embedding_assets.defs.sensors import PAUSE_AFTER_FAILURE_SECONDS, SILENT_SECONDS
 from embedding_assets.errors import DatabaseUnavailableError
 from embedding_assets.postgres.locks import PrefixLocks, announced
 from embedding_assets.providers.openai.provider import endpoint_of
 from embedding_assets.providers.space_selection import select_for_run
+from embedding_assets_tests.support.defined import new_chunks_sensor
 from embedding_assets_tests.support.selecting import select_unasked
 
 STARTED, QUEUED = DagsterRunStatus.STARTED, DagsterRunStatus.QUEUED
@@ -40,7 +41,7 @@ def insert(database, prefixes):
 def tick(instance, **configuration):
     """The ranges asked for, or the reason for asking nothing."""
     resources = {
-        "postgres": PostgresResource(),
+        "embedding_database": PostgresResource(),
         "embedding_provider": EmbeddingProviderResource(model=ModelResource(), **configuration),
     }
     with build_sensor_context(instance=instance, resources=resources) as context:

@@ -141,7 +141,8 @@ def pod_of(instance: DagsterInstance, tags: dict[str, str]) -> dict:
 
 def tags_of_the_job(deployment: dict, settings: Settings) -> dict[str, str]:
     """Tags of the job in the code server of these values."""
-    script = "import json; from embedding_assets.defs.jobs import embedding_job as j; print(json.dumps(dict(j.tags)))"
+    script = "import json; from embedding_assets.definitions import defs; "
+    script += "j = defs.get_repository_def().get_job('embed_chunks'); print(json.dumps(dict(j.tags)))"
     [value] = [item["value"] for item in deployment["env"] if item["name"] == "EMBEDDING_RUN_TAGS"]
     environment = {**os.environ, "EMBEDDING_RUN_TAGS": value}
     output = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, check=True).stdout
