@@ -16,6 +16,7 @@ from dagster import (
 
 from embedding_assets.config import Settings
 from embedding_assets.defs.effort import total_written, written_by
+from embedding_assets.defs.run_scope import in_run
 from embedding_assets.defs.table_spec import EMBEDDINGS, HEALTH, TableSpec
 from embedding_assets.errors import PgvectorError
 from embedding_assets.health.checks import CHECKS, COSTS_WITHIN_BUDGET, VECTORS_MATCH_MODEL, Check
@@ -37,6 +38,7 @@ def table_checks(spec: TableSpec) -> list[AssetChecksDefinition]:
 
     # can_subset: otherwise the UI could only run a check with the asset, which repairs first what the check looks for.
     @multi_asset_check(name=spec.name("embedding_checks"), specs=_specs(spec, EMBEDDINGS), can_subset=True, **options)
+    @in_run(spec)
     def embedding_checks(context: AssetCheckExecutionContext) -> Iterator[AssetCheckResult]:
         """Verdicts on the stored vectors and the backlog."""
         judge = partial(judge_embeddings, written=total_written(context, spec))
@@ -48,6 +50,7 @@ def table_checks(spec: TableSpec) -> list[AssetChecksDefinition]:
         description=VECTORS_MATCH_MODEL.description,
         **options,
     )
+    @in_run(spec)
     def vectors_match_model(context: AssetCheckExecutionContext) -> AssetCheckResult:
         """Verdict on whose vectors the columns hold."""
         with correlate(context.run.run_id), spec.open(context) as database:
@@ -59,12 +62,14 @@ def table_checks(spec: TableSpec) -> list[AssetChecksDefinition]:
         description=COSTS_WITHIN_BUDGET.description,
         **options,
     )
+    @in_run(spec)
     def costs_within_budget(context: AssetCheckExecutionContext) -> AssetCheckResult:
         """Verdict on the dollars of this run, of today and of this month."""
         with correlate(context.run.run_id), spec.open(context) as database:
             return as_result(judge_costs(database, spec.run_settings(context), run_id=context.run.run_id))
 
     @multi_asset_check(name=spec.name("index_checks"), specs=_specs(spec, HEALTH), can_subset=True, **options)
+    @in_run(spec)
     def index_checks(context: AssetCheckExecutionContext) -> Iterator[AssetCheckResult]:
         """Verdicts on the vector indexes."""
         try:

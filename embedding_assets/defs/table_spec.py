@@ -19,6 +19,8 @@ from dagster import (
 )
 
 from embedding_assets.config.overlay import check_variables, settings_with
+from embedding_assets.defs.failures import variables_set_by
+from embedding_assets.defs.run_scope import in_run
 from embedding_assets.errors import ConfigurationError
 from embedding_assets.planning import all_prefixes
 
@@ -114,7 +116,7 @@ class TableSpec:
 
     def asset(self, name: str, **options: Any) -> Callable[[Materialize], AssetsDefinition]:
         """Dagster's decorator, with what all assets of the table have in common."""
-        decorate: Callable[[Materialize], AssetsDefinition] = asset(
+        as_asset: Callable[[Materialize], AssetsDefinition] = asset(
             name=name,
             key_prefix=list(self.key_prefix) or None,
             group_name=self.group_name,
@@ -125,7 +127,23 @@ class TableSpec:
             backfill_policy=BackfillPolicy.single_run(),
             **options,
         )
+
+        def decorate(function: Materialize) -> AssetsDefinition:
+            return as_asset(in_run(self)(function))
+
         return decorate
+
+    def set_here(self, context: Context) -> dict[str, str]:
+        """Variable → what sets it in this run, where that is not the environment."""
+        definitions = f"the definitions of {'/'.join(self.key_prefix) or 'the table'}"
+        database: PostgresResource = getattr(context.resources, self.name(DATABASE_RESOURCE))
+        provider: EmbeddingProviderResource = getattr(context.resources, self.name(PROVIDER_RESOURCE))
+        return {
+            **dict.fromkeys(self.variables, definitions),
+            **variables_set_by(database, self.name(DATABASE_RESOURCE)),
+            **variables_set_by(provider.model, self.name(MODEL_RESOURCE)),
+            **variables_set_by(provider, self.name(PROVIDER_RESOURCE)),
+        }
 
     @property
     def resource_keys(self) -> set[str]:
