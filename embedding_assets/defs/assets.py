@@ -10,6 +10,7 @@ from embedding_assets.config import Settings
 from embedding_assets.defs.automation import after_load
 from embedding_assets.defs.effort import total_written, written_by
 from embedding_assets.defs.figures import backlog_pictures, index_pictures, run_pictures
+from embedding_assets.defs.following import upstream_condition
 from embedding_assets.defs.metadata import indexes_metadata, prefix_table, run_metadata
 from embedding_assets.defs.table_spec import EMBEDDINGS, HEALTH, PENDING, TableSpec
 from embedding_assets.distribution.engine import chosen_engine
@@ -58,6 +59,7 @@ def table_assets(spec: TableSpec) -> list[AssetsDefinition]:
         kinds={"pytorch", "postgres"},
         deps=[spec.key(PENDING)],
         partitions_def=spec.partitions,
+        automation_condition=upstream_condition(spec),
         freshness_policy=freshness,
     )
     def chunk_embeddings(context: AssetExecutionContext) -> MaterializeResult[Any]:

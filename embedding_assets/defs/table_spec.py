@@ -2,34 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from dagster import (
+    AssetDep,
     AssetExecutionContext,
     AssetKey,
     AssetsDefinition,
+    AssetSpec,
     BackfillPolicy,
     EnvVar,
     MaterializeResult,
+    SensorEvaluationContext,
     StaticPartitionsDefinition,
     asset,
 )
 
 from embedding_assets.config.overlay import check_variables, settings_with
-from embedding_assets.errors import ConfigurationError
+from embedding_assets.encoder.threads import let_threads_sleep
+from embedding_assets.errors import ConfigurationError, TableNotAdoptedError
 from embedding_assets.planning import all_prefixes
 
 if TYPE_CHECKING:
-    from dagster import AssetCheckExecutionContext, SensorEvaluationContext
+    from dagster import AssetCheckExecutionContext
 
     from embedding_assets.config import Settings
     from embedding_assets.defs.resources import EmbeddingProviderResource, PostgresResource
     from embedding_assets.postgres.connection import Database
 
     Context = AssetExecutionContext | AssetCheckExecutionContext | SensorEvaluationContext
+
+Upstream = AssetKey | AssetsDefinition | AssetSpec | AssetDep
 
 Materialize = Callable[[AssetExecutionContext], MaterializeResult[Any]]
 
@@ -42,6 +49,11 @@ DATABASE_RESOURCE: Final = "embedding_database"
 MODEL_RESOURCE: Final = "embedding_model"
 PROVIDER_RESOURCE: Final = "embedding_provider"
 
+_SHAPING: Final = ("EMBEDDING_PREFIX_LENGTH", "EMBEDDING_RUN_TAGS", "EMBEDDING_EVALUATION_QUERIES")
+"""Settings that definitions depend on, so that they must be known when those are loaded."""
+
+_IntEnvVar: Final = type(EnvVar.int("_"))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TableSpec:
@@ -49,22 +61,24 @@ class TableSpec:
 
     Attributes:
         key_prefix: before the names of its assets; of jobs, sensors and resources too, with ``__`` between.
-        variables: settings that differ from those of the environment, by the names of their variables.
+        variables: settings that differ from those of the environment, by the names of their variables; may be secret.
+        adopt: whether what first opens the table adopts it.
         group_name: of its assets.
         owners: of its assets.
         tags: of its assets.
-        deps: what ``chunks_pending`` comes after.
+        deps: what ``chunks_pending`` comes after, and ``chunk_embeddings`` follows.
         schedule: when the nightly run comes, as in cron; None for never.
-        sensors: whether new chunks and finished loads start runs.
+        sensors: whether new chunks, finished loads and what is upstream start runs.
         alerts: whether failed runs and checks of this table are posted to the webhook, if there is one.
     """
 
     key_prefix: tuple[str, ...] = ()
-    variables: Mapping[str, object] = field(default_factory=dict)
+    variables: Mapping[str, object] = field(default_factory=dict, repr=False)
+    adopt: bool = False
     group_name: str = "embedding"
     owners: Sequence[str] = ()
     tags: Mapping[str, str] = field(default_factory=dict)
-    deps: Sequence[AssetKey | AssetsDefinition] = ()
+    deps: Sequence[Upstream] = ()
     schedule: str | None = "0 2 * * *"
     sensors: bool = True
     alerts: bool = True
@@ -82,9 +96,20 @@ class TableSpec:
             raise ConfigurationError(f"{error}{self._where}") from None
 
     def settings_when_loaded(self) -> Settings:
-        """The same while definitions are loaded, where what is to come from a variable is not known yet."""
+        """The same while definitions are loaded, where what is to come from a variable is not known yet.
+
+        Raises:
+            ConfigurationError: a setting is not acceptable, or one that definitions depend on is to come from a
+                variable that is not set.
+        """
         check_variables(self.variables)
-        return settings_with({name: value for name, value in self.variables.items() if not isinstance(value, EnvVar)})
+        return settings_with(
+            {
+                name: _value(name, value)
+                for name, value in self.variables.items()
+                if name in _SHAPING or not _is_variable(value)
+            }
+        )
 
     @property
     def _where(self) -> str:
@@ -138,19 +163,44 @@ class TableSpec:
         Raises:
             ConfigurationError: a value is not acceptable.
         """
+        if not isinstance(context, SensorEvaluationContext):
+            # In the process of a step alone, and before torch is loaded: what a code server's environment has, runs of
+            # assets that are not ours would inherit.
+            let_threads_sleep()
         provider: EmbeddingProviderResource = getattr(context.resources, self.name(PROVIDER_RESOURCE))
         return provider.apply(self.settings())
 
-    def open(self, context: Context) -> AbstractContextManager[Database]:
-        """The database with its table, started and migrated if need be, closed at the end."""
-        database: PostgresResource = getattr(context.resources, self.name(DATABASE_RESOURCE))
-        return database.open(self.settings())
+    @contextmanager
+    def open(self, context: Context) -> Iterator[Database]:
+        """The database with its table, started, migrated and adopted if need be, closed at the end.
+
+        Raises:
+            DatabaseError: it cannot be reached, lacks pgvector, or refuses what is needed.
+            TableNotAdoptedError: the table was not adopted, and is not to be.
+        """
+        resource: PostgresResource = getattr(context.resources, self.name(DATABASE_RESOURCE))
+        settings = self.settings()
+        with ExitStack() as opened:
+            try:
+                database = opened.enter_context(resource.open(settings))
+            except TableNotAdoptedError as error:
+                if not self.adopt:
+                    raise TableNotAdoptedError(
+                        f"{error}, and `adopt` in its definitions does it{self._where}"
+                    ) from None
+                resource.adopt(settings)
+                database = opened.enter_context(resource.open(settings))
+            yield database
+
+
+def _is_variable(value: object) -> bool:
+    return isinstance(value, EnvVar | _IntEnvVar)
 
 
 def _value(name: str, value: object) -> object:
-    if not isinstance(value, EnvVar):
+    if not _is_variable(value):
         return value
-    found = value.get_value()
-    if found is None:
-        raise ConfigurationError(f"{name} is to come from {value.env_var_name}, which is not set; set it")
-    return found
+    variable = value.env_var_name if isinstance(value, EnvVar) else value.name
+    if variable not in os.environ:
+        raise ConfigurationError(f"{name} is to come from {variable}, which is not set; set it")
+    return os.environ[variable]
