@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Any
 
 from dagster import AssetSelection, AutomationCondition, AutomationConditionSensorDefinition, DefaultSensorStatus
 
 from embedding_assets.defs.table_spec import EMBEDDINGS, TableSpec
-
-if TYPE_CHECKING:
-    from dagster import AssetKey
 
 # Of chunks_pending, before which they stand: counting comes with the run.
 _UPSTREAM_UPDATED = AutomationCondition.any_deps_match(AutomationCondition.any_deps_updated())
@@ -20,7 +17,7 @@ follows_upstream = (
 ).with_label("follows_upstream")
 
 
-def upstream_condition(spec: TableSpec) -> AutomationCondition[AssetKey] | None:
+def upstream_condition(spec: TableSpec) -> AutomationCondition[Any] | None:
     """True once an asset that fills the table was materialized, and none is just now; None if there is none."""
     return follows_upstream if spec.deps and spec.sensors else None
 

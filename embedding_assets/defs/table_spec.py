@@ -107,7 +107,7 @@ class TableSpec:
             {
                 name: _value(name, value)
                 for name, value in self.variables.items()
-                if name in _SHAPING or not _is_variable(value)
+                if name in _SHAPING or _variable_of(value) is None
             }
         )
 
@@ -193,14 +193,17 @@ class TableSpec:
             yield database
 
 
-def _is_variable(value: object) -> bool:
-    return isinstance(value, EnvVar | _IntEnvVar)
+def _variable_of(value: object) -> str | None:
+    """The variable that a value is to come from."""
+    if isinstance(value, EnvVar):
+        return value.env_var_name
+    return str(value.name) if isinstance(value, _IntEnvVar) else None  # type: ignore[attr-defined]
 
 
 def _value(name: str, value: object) -> object:
-    if not _is_variable(value):
+    variable = _variable_of(value)
+    if variable is None:
         return value
-    variable = value.env_var_name if isinstance(value, EnvVar) else value.name
     if variable not in os.environ:
         raise ConfigurationError(f"{name} is to come from {variable}, which is not set; set it")
     return os.environ[variable]
