@@ -49,12 +49,12 @@ def new_chunks_sensor(spec: TableSpec, job: UnresolvedAssetJobDefinition) -> Sen
         "Few chunks are one run. Waits while a limit in dollars is used up, or the provider is known to be down.",
     )
     def new_chunks(context: SensorEvaluationContext) -> SensorResult | SkipReason:
-        return _ask_for_runs(context, spec)
+        return ask_for_runs(context, spec)
 
     return new_chunks
 
 
-def _ask_for_runs(context: SensorEvaluationContext, spec: TableSpec) -> SensorResult | SkipReason:
+def ask_for_runs(context: SensorEvaluationContext, spec: TableSpec) -> SensorResult | SkipReason:
     """One probe of the partial index for each prefix, however large the table; none of a model or an API."""
     settings = spec.run_settings(context)
     prefixes = all_prefixes(settings.embedding.prefix_length)

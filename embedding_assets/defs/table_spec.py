@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from dagster import (
     AssetsDefinition,
     AssetSpec,
     BackfillPolicy,
+    BetaWarning,
     EnvVar,
     MaterializeResult,
     SensorEvaluationContext,
@@ -139,17 +141,20 @@ class TableSpec:
 
     def asset(self, name: str, **options: Any) -> Callable[[Materialize], AssetsDefinition]:
         """Dagster's decorator, with what all assets of the table have in common."""
-        decorate: Callable[[Materialize], AssetsDefinition] = asset(
-            name=name,
-            key_prefix=list(self.key_prefix) or None,
-            group_name=self.group_name,
-            owners=list(self.owners) or None,
-            tags=dict(self.tags) or None,
-            required_resource_keys=self.resource_keys,
-            # Every asset in one run of many partitions needs this policy, the unpartitioned ones too.
-            backfill_policy=BackfillPolicy.single_run(),
-            **options,
-        )
+        with warnings.catch_warnings():
+            # Known and accepted; a warning above the output of every command says nothing to a user.
+            warnings.filterwarnings("ignore", category=BetaWarning, message="Parameter `backfill_policy`")
+            decorate: Callable[[Materialize], AssetsDefinition] = asset(
+                name=name,
+                key_prefix=list(self.key_prefix) or None,
+                group_name=self.group_name,
+                owners=list(self.owners) or None,
+                tags=dict(self.tags) or None,
+                required_resource_keys=self.resource_keys,
+                # Every asset in one run of many partitions needs this policy, the unpartitioned ones too.
+                backfill_policy=BackfillPolicy.single_run(),
+                **options,
+            )
         return decorate
 
     @property
