@@ -202,7 +202,7 @@ def _variable_of(value: object) -> str | None:
     """The variable that a value is to come from."""
     if isinstance(value, EnvVar):
         return value.env_var_name
-    return str(value.name) if isinstance(value, _IntEnvVar) else None  # type: ignore[attr-defined]
+    return str(value.name) if isinstance(value, _IntEnvVar) else None
 
 
 def _value(name: str, value: object) -> object:
