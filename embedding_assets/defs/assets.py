@@ -11,7 +11,7 @@ from embedding_assets.defs.automation import after_load
 from embedding_assets.defs.effort import total_written, written_by
 from embedding_assets.defs.figures import backlog_pictures, index_pictures, run_pictures
 from embedding_assets.defs.metadata import indexes_metadata, prefix_table, run_metadata
-from embedding_assets.defs.table_spec import EMBEDDINGS, HEALTH, PENDING, TableSpec
+from embedding_assets.defs.table_spec import DOCUMENTS, EMBEDDINGS, HEALTH, PENDING, TableSpec
 from embedding_assets.distribution.engine import chosen_engine
 from embedding_assets.formatting import dollars
 from embedding_assets.health.costs import limits_exceeded_by
@@ -43,7 +43,9 @@ def table_assets(spec: TableSpec) -> list[AssetsDefinition]:
     """``chunks_pending``, ``chunk_embeddings`` and ``pgvector_index_health`` of a table."""
     freshness = None if spec.schedule is None else _DAILY
 
-    @spec.asset(PENDING, kinds={"postgres"}, deps=spec.deps)
+    @spec.asset(
+        PENDING, kinds={"postgres"}, deps=[*spec.deps, *([spec.key(DOCUMENTS)] if spec.loads_documents else [])]
+    )
     def chunks_pending(context: AssetExecutionContext) -> MaterializeResult[Any]:
         """Chunks without a vector: how many, what embedding them takes, and whether the index waits for the load.
 

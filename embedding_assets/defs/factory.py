@@ -12,6 +12,7 @@ from embedding_assets.defs.alerts import alert_sensors
 from embedding_assets.defs.assets import table_assets
 from embedding_assets.defs.automation import index_health_sensor
 from embedding_assets.defs.checks import table_checks
+from embedding_assets.defs.documents import documents_assets, documents_sensor
 from embedding_assets.defs.jobs import table_job
 from embedding_assets.defs.quality import quality_assets
 from embedding_assets.defs.resources import EmbeddingProviderResource, ModelResource, PostgresResource
@@ -108,7 +109,7 @@ def table_definitions(spec: TableSpec) -> Definitions:
     measured, judged = quality_assets(spec)
     job = table_job(spec)
     return Definitions(
-        assets=[*table_assets(spec), *measured],
+        assets=[*documents_assets(spec), *table_assets(spec), *measured],
         asset_checks=[*table_checks(spec), *judged],
         resources=_resources(spec),
         jobs=[job],
@@ -129,4 +130,5 @@ def _resources(spec: TableSpec) -> dict[str, Any]:
 
 def _sensors(spec: TableSpec, job: Any) -> list[SensorDefinition]:
     running = [new_chunks_sensor(spec, job), index_health_sensor(spec)] if spec.sensors else []
+    running += [documents_sensor(spec, job)] if spec.sensors and spec.loads_documents else []
     return [*running, *(alert_sensors(spec) if spec.alerts else [])]

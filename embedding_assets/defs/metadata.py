@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dagster import MetadataValue, TableColumn, TableMetadataValue, TableRecord, TableSchema
 
+from embedding_assets.formatting import visible
 from embedding_assets.models import EmbeddingStats
 from embedding_assets.postgres.index.lifecycle import IndexReport
 
 if TYPE_CHECKING:
+    from embedding_assets.documents.configured import ConfiguredLoad
     from embedding_assets.postgres.index.recall import CurvePoint
     from embedding_assets.postgres.usage.ledger import Spending
 
@@ -134,6 +136,42 @@ def prefix_table(rows: Mapping[str, Mapping[str, int]]) -> TableMetadataValue:
     columns = list(next(iter(rows.values()))) if rows else ["pending"]
     kinds = {"prefix": "string", **dict.fromkeys(columns, "int")}
     return _table([{"prefix": prefix, **counts} for prefix, counts in rows.items()], list(kinds), kinds)
+
+
+def load_metadata(loaded: ConfiguredLoad) -> dict[str, Any]:
+    """What loading documents did, and the first of what could not be loaded: files and reasons, never text."""
+    report = loaded.report
+    counted: list[tuple[str, Mapping[str, int]]] = [
+        ("of a kind that is not read", report.other_kinds),
+        ("left out by this rule", report.left_out),
+        ("rejected", dict(loaded.reasons.most_common())),
+    ]
+    left_out: list[dict[str, _Cell]] = [
+        {"what": visible(what), "why": why, "count": count} for why, counts in counted for what, count in counts.items()
+    ]
+    rejections: list[dict[str, _Cell]] = [
+        {"file": visible(one.source), "line": one.line, "reason": visible(one.reason)} for one in loaded.first
+    ]
+    return {
+        "documents": report.documents,
+        "new": report.new,
+        "changed": report.changed,
+        "unchanged": report.unchanged,
+        "renamed": report.renamed,
+        "gone": report.gone,
+        "pruned": report.pruned,
+        "rejected": report.rejected,
+        "chunks_added": report.added,
+        "chunks_removed": report.removed,
+        "chunks_reused": report.reused,
+        "collections": ", ".join(loaded.collections) or "none",
+        **({"missing": ", ".join(loaded.missing)} if loaded.missing else {}),
+        **({"not_loaded": _table(left_out, ["what", "why", "count"], _WORDS)} if left_out else {}),
+        **({"rejections": _table(rejections, ["file", "line", "reason"], _WORDS)} if rejections else {}),
+    }
+
+
+_WORDS = {"what": "string", "why": "string", "count": "int", "file": "string", "line": "int", "reason": "string"}
 
 
 def _table(rows: Sequence[Mapping[str, _Cell]], columns: Sequence[str], kinds: Mapping[str, str]) -> TableMetadataValue:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 Materialize = Callable[[AssetExecutionContext], MaterializeResult[Any]]
 
+DOCUMENTS: Final = "documents"
 PENDING: Final = "chunks_pending"
 EMBEDDINGS: Final = "chunk_embeddings"
 HEALTH: Final = "pgvector_index_health"
@@ -96,11 +97,16 @@ class TableSpec:
 
     def owns(self, key: AssetKey) -> bool:
         """Whether an asset is one of the table's."""
-        return key.path[:-1] == [*self.key_prefix] and key.path[-1] in (PENDING, EMBEDDINGS, HEALTH, QUALITY)
+        return key.path[:-1] == [*self.key_prefix] and key.path[-1] in (DOCUMENTS, PENDING, EMBEDDINGS, HEALTH, QUALITY)
 
     def name(self, base: str) -> str:
         """Name of a job, sensor, op or resource."""
         return "__".join([*self.key_prefix, base])
+
+    @property
+    def loads_documents(self) -> bool:
+        """Whether it is filled with documents that the settings name."""
+        return bool(self.settings_when_loaded().loading.paths)
 
     @property
     def job_name(self) -> str:

@@ -9,7 +9,7 @@ from typing import Final, Literal
 
 from embedding_assets.health.verdict import Number, Severity, Verdict
 
-Subject = Literal["chunk_embeddings", "pgvector_index_health", "retrieval_quality"]
+Subject = Literal["documents", "chunk_embeddings", "pgvector_index_health", "retrieval_quality"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +49,17 @@ class Check:
 
 _of_embeddings: Final = partial(Check, "chunk_embeddings")
 _of_index: Final = partial(Check, "pgvector_index_health")
+
+DOCUMENTS_READABLE: Final = Check(
+    "documents",
+    "documents_readable",
+    states="All files of EMBEDDING_DOCUMENTS can be read. It is an error where a folder is missing or nothing could be "
+    "read at all, else a warning",
+    remedy="Look at `rejections` of the last materialization; correct those files or leave them out by "
+    "EMBEDDING_DOCUMENTS_EXCLUDE. Bring a missing folder back, or take it out of EMBEDDING_DOCUMENTS; what was loaded "
+    "of it is kept. What was not removed because it is so much goes with `embedding-assets load --prune --yes`",
+    cost="nothing beyond loading, with which it is made. Only with EMBEDDING_DOCUMENTS",
+)
 
 FINITE_DIMENSIONS: Final = _of_embeddings(
     "finite_dimensions",
@@ -181,6 +192,7 @@ QUALITY_DROP: Final = Check(
 )
 
 CHECKS: Final = (
+    DOCUMENTS_READABLE,
     FINITE_DIMENSIONS,
     UNIT_NORM,
     THROUGHPUT,

@@ -4,16 +4,18 @@ from dataclasses import replace
 
 import pytest
 
-from embedding_assets.health import costs, embeddings, index, quality
+from embedding_assets.health import costs, documents, embeddings, index, quality
 from embedding_assets.health.checks import CHECKS, RECALL, Check
 from embedding_assets.health.verdict import Verdict, over_spaces
 
 
 def test_names_are_unique_and_those_of_the_functions_that_judge():
     names = [check.name for check in CHECKS]
-    assert len(set(names)) == len(names) == 16
+    assert len(set(names)) == len(names) == 17
     for name in names:
-        [function] = [getattr(module, name) for module in (embeddings, index, costs, quality) if hasattr(module, name)]
+        [function] = [
+            getattr(module, name) for module in (documents, embeddings, index, costs, quality) if hasattr(module, name)
+        ]
         assert callable(function)
 
 
