@@ -23,6 +23,7 @@ from dagster import (
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
 from embedding_assets.defs.checks import as_result
+from embedding_assets.defs.code_version import code_version
 from embedding_assets.defs.jobs import IN_PROGRESS, range_tags
 from embedding_assets.defs.metadata import load_metadata
 from embedding_assets.defs.table_spec import DOCUMENTS, TableSpec
@@ -50,7 +51,7 @@ def documents_assets(spec: TableSpec) -> list[AssetsDefinition]:
     key = spec.key(DOCUMENTS)
     checked = AssetCheckSpec(DOCUMENTS_READABLE.name, asset=key, description=DOCUMENTS_READABLE.description)
 
-    @spec.asset(DOCUMENTS, kinds={"postgres"}, check_specs=[checked])
+    @spec.asset(DOCUMENTS, kinds={"postgres"}, check_specs=[checked], code_version=code_version(spec, DOCUMENTS))
     def documents(context: AssetExecutionContext) -> MaterializeResult:  # type: ignore[type-arg]  # else refused
         """Files of EMBEDDING_DOCUMENTS as chunks in the table: what is new or has changed, the rest stays as it is.
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
     Context = AssetExecutionContext | AssetCheckExecutionContext | SensorEvaluationContext
 
-Materialize = Callable[[AssetExecutionContext], MaterializeResult[Any]]
+Materialize = Callable[[AssetExecutionContext], MaterializeResult[Any] | Iterator[Any]]
 
 DOCUMENTS: Final = "documents"
 PENDING: Final = "chunks_pending"
@@ -42,6 +43,8 @@ QUALITY: Final = "retrieval_quality"
 DATABASE_RESOURCE: Final = "embedding_database"
 MODEL_RESOURCE: Final = "embedding_model"
 PROVIDER_RESOURCE: Final = "embedding_provider"
+
+_PART_OF_NAME: Final = re.compile(r'"(?:[^"]|"")+"|[^".\s]+')
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,6 +112,18 @@ class TableSpec:
         return bool(self.settings_when_loaded().loading.paths)
 
     @property
+    def source(self) -> AssetKey | None:
+        """The table whose rows are embedded, where nothing is known of what fills it.
+
+        A key alone, without a definition: an asset of the project that has this key takes its place.
+        """
+        if self.deps or self.loads_documents:
+            return None
+        relation = self.settings_when_loaded().source.relation or "knowledge_base"
+        parts = [_plain(part) for part in _PART_OF_NAME.findall(relation)]
+        return AssetKey([*self.key_prefix, *parts])
+
+    @property
     def job_name(self) -> str:
         """Of the job that sensor and schedule run."""
         return self.name("embed_chunks")
@@ -151,6 +166,11 @@ class TableSpec:
         """The database with its table, started and migrated if need be, closed at the end."""
         database: PostgresResource = getattr(context.resources, self.name(DATABASE_RESOURCE))
         return database.open(self.settings())
+
+
+def _plain(identifier: str) -> str:
+    """An SQL identifier as part of a key."""
+    return re.sub(r"\W", "_", identifier.strip('"'))
 
 
 def _value(name: str, value: object) -> object:

@@ -17,6 +17,12 @@ RED: Final = "#d64545"
 SERIES: Final = (BLUE, AMBER, GREEN, "#8e63d9", "#d1559b", "#0f95a5", "#8f8a1c", "#a2694a")
 OTHERS: Final = "#80858c"
 
+
+def of_limit(*, is_held: bool) -> str:
+    """Colour of a limit: red only where it is not held."""
+    return INK if is_held else RED
+
+
 INLINE_CHARACTERS: Final = 999
 """Dagster's UI shows Markdown of up to so many characters at once, longer one behind "Show Markdown"
 (tried with 1.13.27; in the metadata of checks it is always behind that link)."""

@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from embedding_assets.reporting.figures.picture import INK, RED, Picture
+from embedding_assets.reporting.figures.picture import INK, Picture, of_limit
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -74,12 +74,13 @@ def draw(paint: Callable[[Axes], str], size: tuple[int, int], caption: str) -> P
     return Picture(_tidy(stream.getvalue().decode()), words, caption)
 
 
-def threshold(axes: Axes, value: float, label: str) -> None:
+def threshold(axes: Axes, value: float, label: str, *, is_held: bool) -> None:
     """A dashed line at a limit, named above its right end."""
-    axes.axhline(value, color=RED, linewidth=1.2, linestyle=(0, (5, 3)))
+    colour = of_limit(is_held=is_held)
+    axes.axhline(value, color=colour, linewidth=1.2, linestyle=(0, (5, 3)))
     axes.annotate(
         label, (1, value), xycoords=("axes fraction", "data"), xytext=(-2, 2), textcoords="offset points",
-        ha="right", va="bottom", color=RED, fontsize=8.5,
+        ha="right", va="bottom", color=colour, fontsize=8.5,
     )  # fmt: skip
 
 
