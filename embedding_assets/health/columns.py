@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from embedding_assets.health import checks
 
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
     from embedding_assets.postgres.table import Table
     from embedding_assets.postgres.table_columns import DescribedColumn
     from embedding_assets.spaces import SpaceColumn
+
+_LENGTH: Final = re.compile(r"\([\d,]+\)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +68,9 @@ def columns_unchanged(table: Table, changes: ColumnChanges) -> Verdict:
 
 
 def _is_same_type(now: str, before: str) -> bool:
-    """A column of vectors that was adopted may be without a length of its own; a type may stand in a schema."""
+    """Without lengths, which are not recorded, but of vectors; a type may stand in a schema."""
     now, before = now.rpartition(".")[2], before.rpartition(".")[2]
-    return now == before or (now in ("vector", "halfvec") and before.startswith(f"{now}("))
+    if before.startswith(("vector(", "halfvec(")):
+        # One that was there before the table was adopted may be without a length of its own.
+        return now in (before, before.partition("(")[0])
+    return _LENGTH.sub("", now) == _LENGTH.sub("", before)

@@ -224,6 +224,12 @@ def test_a_limit_is_red_only_where_it_is_not_held(floor, colour):
     assert (colours.RED in recall_glance(CURVE, 40, 0.9 if floor == 10.0 else 0.999).svg) == (colour == colours.RED)
 
 
+def test_words_are_lighter_where_it_is_dark():
+    svg = throughput_figure(runs(3), 10.0).svg
+    assert f"@media(prefers-color-scheme:dark){{svg{{color:{colours.INK_ON_DARK}}}}}" in svg
+    assert f": {colours.INK}" not in svg
+
+
 def test_the_backlog_says_when_it_was_counted():
     assert words(backlog_glance(PREFIXES, when="before the run"))[0].startswith("Before the run: ")
     assert any(one.startswith("Before the run: ") for one in words(backlog_figure(PREFIXES, when="before the run")))

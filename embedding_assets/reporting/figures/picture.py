@@ -10,6 +10,9 @@ from urllib.parse import quote
 
 # All of them stand out from white and from near-black alike, see ``Picture``.
 INK: Final = "#73787f"
+INK_ON_DARK: Final = "#a3a9b1"
+"""Where the reader's system, or the page around the image, says that it is dark; INK is legible there, but dim."""
+
 BLUE: Final = "#2f7fe6"
 GREEN: Final = "#1f9d6b"
 AMBER: Final = "#d9730d"

@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from embedding_assets.reporting.figures.picture import INK, Picture, of_limit
+from embedding_assets.reporting.figures.picture import INK, INK_ON_DARK, Picture, of_limit
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -45,6 +45,9 @@ _STYLE: Final = {
     "legend.labelcolor": INK,
     "legend.fontsize": 8.5,
 }
+
+
+_INK_STYLE: Final = f"<style>svg{{color:{INK}}}@media(prefers-color-scheme:dark){{svg{{color:{INK_ON_DARK}}}}}</style>"
 
 
 def draw(paint: Callable[[Axes], str], size: tuple[int, int], caption: str) -> Picture:
@@ -108,6 +111,8 @@ def _tidy(svg: str) -> str:
     svg = svg[svg.index("<svg") :].replace("'DejaVu Sans'", "system-ui, sans-serif")
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     svg = re.sub(r">\s+<", "><", svg)
+    head, end, rest = svg.partition(">")
+    svg = f"{head}{end}{_INK_STYLE}{rest}".replace(f": {INK}", ": currentColor")
     # Only within tags: a number among the words stays as it is.
     return re.sub(r"<[^>]*>", _shorten, svg)
 
