@@ -10,6 +10,7 @@ from dagster import (
     AssetMaterialization,
     AssetObservation,
     AssetsDefinition,
+    AssetSpec,
     FreshnessPolicy,
     MaterializeResult,
 )
@@ -117,6 +118,23 @@ def table_assets(spec: TableSpec) -> list[AssetsDefinition]:
         return _maintain(context, spec)
 
     return [chunks_pending, chunk_embeddings, pgvector_index_health]
+
+
+def source_assets(spec: TableSpec) -> list[AssetSpec]:
+    """The table whose rows are embedded, which others fill, where nothing else is known to be upstream."""
+    if spec.source is None:
+        return []
+    return [
+        AssetSpec(
+            spec.source,
+            description="The table whose rows are embedded, filled outside of Dagster.\n\n`chunks_pending` observes "
+            "how many rows it has, and its columns.",
+            group_name=spec.group_name,
+            owners=list(spec.owners),
+            tags=dict(spec.tags),
+            kinds={"postgres", "table"},
+        )
+    ]
 
 
 def _count(context: AssetExecutionContext, spec: TableSpec) -> MaterializeResult[Any]:

@@ -9,7 +9,7 @@ from dagster import AssetKey, AssetsDefinition, Definitions, SensorDefinition
 
 from embedding_assets.config.overlay import check_variables
 from embedding_assets.defs.alerts import alert_sensors
-from embedding_assets.defs.assets import table_assets
+from embedding_assets.defs.assets import source_assets, table_assets
 from embedding_assets.defs.automation import index_health_sensor
 from embedding_assets.defs.checks import table_checks
 from embedding_assets.defs.documents import documents_assets, documents_sensor
@@ -109,7 +109,7 @@ def table_definitions(spec: TableSpec) -> Definitions:
     measured, judged = quality_assets(spec)
     job = table_job(spec)
     return Definitions(
-        assets=[*documents_assets(spec), *table_assets(spec), *measured],
+        assets=[*source_assets(spec), *documents_assets(spec), *table_assets(spec), *measured],
         asset_checks=[*table_checks(spec), *judged],
         resources=_resources(spec),
         jobs=[job],

@@ -36,7 +36,7 @@ _BEFORE = "before the run"
 def backlog_pictures(prefixes: Sequence[PrefixCounts]) -> _Pictures:
     """Embedded and pending chunks, by prefix, as they were before they are embedded."""
     glance, figure = backlog_glance(prefixes, when=_BEFORE), backlog_figure(prefixes, when=_BEFORE)
-    return {"backlog_before_the_run": _inline(glance), "figures": _gallery([figure])}
+    return {"backlog": _inline(glance), "figures": _gallery([figure])}
 
 
 def run_pictures(
@@ -49,7 +49,7 @@ def run_pictures(
     floor, limit = settings.embedding.throughput_floor, settings.budget.usd_per_day
     costs = {"costs": _inline(cost_glance(days, None if limit is None else float(limit)))} if days else {}
     return {
-        **({"backlog_after_the_run": _inline(backlog_glance(prefixes, when="after the run"))} if prefixes else {}),
+        **({"backlog": _inline(backlog_glance(prefixes, when="after the run"))} if prefixes else {}),
         "throughput": _inline(throughput_glance(runs, floor)),
         **costs,
     }

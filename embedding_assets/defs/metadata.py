@@ -11,6 +11,7 @@ from dagster import MetadataValue, TableColumn, TableColumnConstraints, TableMet
 from embedding_assets.formatting import counted, visible
 from embedding_assets.models import EmbeddingStats, PrefixStats
 from embedding_assets.postgres.index.lifecycle import IndexReport
+from embedding_assets.postgres.spaces import list_spaces
 
 if TYPE_CHECKING:
     from embedding_assets.documents.configured import ConfiguredLoad
@@ -87,7 +88,7 @@ def _costs(stats: EmbeddingStats, spending: Spending) -> dict[str, _Value]:
     parts = [stats, *([stats.fallback] if stats.fallback else [])]
     usd, embedded = sum(part.usd for part in parts), sum(part.embedded for part in parts)
     # A run without work has no price a piece; a zero would be a dip in the drawing.
-    price = {"run_usd_per_1000_embeddings": round(1000 * usd / embedded, 10)} if embedded else {}
+    price = {"run_usd_per_1000": round(1000 * usd / embedded, 10)} if embedded else {}
     so_far = {"usd_today": float(spending.day), "usd_this_month": float(spending.month)}
     return {"run_usd": round(usd, 10), **price, **so_far}
 
@@ -122,10 +123,8 @@ def indexes_metadata(reports: Sequence[IndexReport]) -> dict[str, Any]:
 def _measured(report: IndexReport) -> dict[str, Any]:
     state, measurement = report.state, report.measurement
     search = measurement.search
-    built_with = (
-        f"{state.operator_class}, m={state.m}, ef_construction={state.ef_construction}; "
-        f"searched with ef_search={measurement.ef_search}"
-    )
+    # One line of the column that the UI has for it in a window of 1,280 pixels.
+    built_with = f"m={state.m}, ef_construction={state.ef_construction}, ef_search={measurement.ef_search}"
     return {
         "space": report.column.space.name,
         "index": state.name,
@@ -230,16 +229,36 @@ def _table(rows: Sequence[Mapping[str, _Cell]], columns: Sequence[str], kinds: M
     )
 
 
+_OWN_COLUMNS = {
+    "chunk_hash": "identifies a chunk; its first characters are its partition",
+    "chunk_text": "the text",
+    "context_header": "the headings that the text stands under; embedded in front of it",
+    "document_metadata": "of the document: its source, title and other fields",
+    "chunk_index": "place of the chunk in its document, from 0",
+    "total_chunks": "chunks of the document",
+    "token_count": "tokens of header and text in the model's own counting",
+    "text_version": "rises with each edit of the text",
+    "pending_since": "when the text was last written or edited",
+}
+
+
+def _described(database: Database, spaces: Mapping[str, str], column: DescribedColumn) -> str | None:
+    if column.name in spaces:
+        return f"vectors of space {spaces[column.name]}"
+    return column.comment or (_OWN_COLUMNS.get(column.name) if database.table.is_own else None)
+
+
 def table_metadata(database: Database, columns: Sequence[DescribedColumn]) -> dict[str, Any]:
     """Where a table is and what it is made of, by the names that Dagster's catalog knows; without user or password."""
     host, _, name = database.address.rpartition("@")[2].rpartition("/")
+    spaces = {space.name: space.space.name for space in list_spaces(database)}
     place = "" if host.startswith("/") else host  # the folder of a socket
     schema = TableSchema(
         [
             TableColumn(
                 column.name,
                 column.type,
-                column.comment or None,
+                _described(database, spaces, column),
                 TableColumnConstraints(nullable=not column.is_required),
             )
             for column in columns

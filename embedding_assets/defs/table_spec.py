@@ -113,10 +113,7 @@ class TableSpec:
 
     @property
     def source(self) -> AssetKey | None:
-        """The table whose rows are embedded, where nothing is known of what fills it.
-
-        A key alone, without a definition: an asset of the project that has this key takes its place.
-        """
+        """The table whose rows are embedded, where nothing is known of what fills it."""
         if self.deps or self.loads_documents:
             return None
         relation = self.settings_when_loaded().source.relation or "knowledge_base"

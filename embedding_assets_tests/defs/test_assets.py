@@ -11,6 +11,7 @@ from dagster import AssetKey, DagsterInstance, MarkdownMetadataValue, serialize_
 from embedding_assets.config import LoggingConfig
 from embedding_assets.definitions import defs
 from embedding_assets.defs.code_version import code_version
+from embedding_assets.defs.factory import build_embedding_definitions
 from embedding_assets.encoder.demo_model import NAME as DEMO_MODEL
 from embedding_assets.errors import BudgetExceededError
 from embedding_assets.logs import configure_logging
@@ -115,6 +116,8 @@ def test_the_catalog_knows_where_the_vectors_are(database, instance):
     assert metadata["dagster/uri"] == f"postgresql://{'' if host.startswith('/') else host}/{name}"
     columns = {column.name: column for column in metadata["dagster/column_schema"].columns}
     assert columns["embedding"].type == "vector(768)"
+    assert columns["embedding"].description == f"vectors of space {metadata['space']}"
+    assert all(column.description for column in columns.values())
     assert (columns["chunk_hash"].constraints.nullable, columns["embedding"].constraints.nullable) == (False, True)
     [seen] = [event for event in result.all_events if event.event_type_value == "ASSET_OBSERVATION"]
     assert seen.asset_key == AssetKey("knowledge_base")
@@ -339,9 +342,23 @@ def test_a_run_without_work_does_not_wait(database, instance, monkeypatch):
 
 
 def test_asset_keys_have_no_prefix():
-    assert {key for asset in defs.assets for key in asset.keys} == {
-        AssetKey("chunks_pending"), AssetKey("chunk_embeddings"), AssetKey("pgvector_index_health"),
+    assert {asset.key.to_user_string() for asset in defs.assets} == {
+        "knowledge_base", "chunks_pending", "chunk_embeddings", "pgvector_index_health",
     }  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore::dagster.BetaWarning")
+def test_the_table_is_upstream_where_nothing_else_is_known_to_be(settings, monkeypatch):
+    def upstream(**options):
+        graph = build_embedding_definitions(**options).resolve_asset_graph()
+        [pending] = [key for key in graph.get_all_asset_keys() if key.path[-1] == "chunks_pending"]
+        return {key.to_user_string() for key in graph.get(pending).parent_keys}
+
+    assert upstream() == {"knowledge_base"}
+    assert upstream(table='shop."Our Notes"', key_prefix="eu") == {"eu/shop/Our_Notes"}
+    assert upstream(table="articles", deps=[AssetKey("articles")]) == {"articles"}
+    monkeypatch.setenv("EMBEDDING_DOCUMENTS", "/srv/docs")
+    assert upstream() == {"documents"}
 
 
 def test_an_empty_table_needs_no_model(database, instance, monkeypatch):

@@ -12,8 +12,8 @@ from embedding_assets_tests.support.materializing import materialize
 TEXTS = [f"number {n} plays in the park" for n in range(60)]
 
 AT_ONCE = {
-    "chunks_pending": ["backlog_before_the_run"],
-    "chunk_embeddings": ["backlog_after_the_run", "throughput"],
+    "chunks_pending": ["backlog"],
+    "chunk_embeddings": ["backlog", "throughput"],
     "pgvector_index_health": ["recall_curve", "latency_curve"],
 }
 """Asset → its pictures that need no click."""

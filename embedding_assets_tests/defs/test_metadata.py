@@ -48,7 +48,7 @@ def test_statistics_are_numbers_that_dagster_can_draw():
 
     assert numbers(values) == {
         "run_embedded": 30, "run_failed": 1, "run_skipped": 2, "run_truncated": 3, "run_tokens": 400,
-        "run_seconds": 1.5, "run_chunks_per_second": 20.0, "run_usd": 0.006, "run_usd_per_1000_embeddings": 0.2,
+        "run_seconds": 1.5, "run_chunks_per_second": 20.0, "run_usd": 0.006, "run_usd_per_1000": 0.2,
         "usd_today": 1.5, "usd_this_month": 12.75,
     }  # fmt: skip
     assert values["run_computed"].value == (
@@ -75,7 +75,7 @@ def test_a_run_without_work_is_described_too():
     # A zero would be a dip in the drawing of speed, and look like a price.
     nothing = Spending(run=Decimal(0), day=Decimal(0), month=Decimal(0))
     assert run_metadata(EmbeddingStats(space="s"), "local", nothing) == {"space": "s", "run_embedded": 0}
-    assert "run_usd_per_1000_embeddings" not in run_metadata(EmbeddingStats(space="s"), "openai", SPENDING)
+    assert "run_usd_per_1000" not in run_metadata(EmbeddingStats(space="s"), "openai", SPENDING)
 
 
 def test_a_partition_opens_with_its_own_numbers():
@@ -97,7 +97,7 @@ def test_what_the_fallback_did_stands_beside_and_its_dollars_count():
     }  # fmt: skip
     assert values["run_embedded"] == 10
     assert values["run_usd"] == 0.004
-    assert values["run_usd_per_1000_embeddings"] == 0.1
+    assert values["run_usd_per_1000"] == 0.1
 
 
 def details(values):
@@ -137,7 +137,7 @@ def test_an_index_that_was_built_and_measured():
     del values["details"]
     assert values == {
         "space": FAKE_SPACE.name, "index": "idx", "valid": True,
-        "built_with": "vector_cosine_ops, m=16, ef_construction=64; searched with ef_search=40",
+        "built_with": "m=16, ef_construction=64, ef_search=40",
         "vectors": 300, "size_mb": 2.5, "recall": 0.9877, "p50_ms": 1.23, "p95_ms": 2.35, "exact_p50_ms": 30.12,
         "bloat": round(measured.bloat or 0, 3),
     }  # fmt: skip

@@ -86,7 +86,7 @@ def test_a_run_with_the_launchpads_provider(database, launch, server, instance):
     assert (run["run_computed"], run["run_embedded"]) == ("by the API", 120)
     # The sample was not embedded yet when the run's own numbers were taken.
     assert 0 < run["run_usd"] < float(server.bill_usd)
-    assert run["run_usd_per_1000_embeddings"] == pytest.approx(run["run_usd"] / 0.12)
+    assert run["run_usd_per_1000"] == pytest.approx(run["run_usd"] / 0.12)
     first = float(server.usd(server.served[0].tokens))
     assert run["usd_today"] == run["usd_this_month"] == pytest.approx(run["run_usd"] + first)
     spent = evaluations(result)["costs_within_budget"].metadata
@@ -97,7 +97,7 @@ def test_a_run_with_the_launchpads_provider(database, launch, server, instance):
 
     again = launch()
     assert metadata_of(again, "chunk_embeddings")["run_embedded"] == 0
-    assert "run_usd_per_1000_embeddings" not in metadata_of(again, "chunk_embeddings")
+    assert "run_usd_per_1000" not in metadata_of(again, "chunk_embeddings")
 
     today = evaluations(again)["costs_within_budget"].metadata["usd_today"].value
     nearly_spent = launch(dagster.AssetSelection.all_asset_checks(), usd_per_day=today * 1.2)

@@ -105,7 +105,7 @@ def test_the_same_numbers_give_the_same_file(name):
 def test_a_glance_is_short_enough_to_be_shown_at_once(name):
     picture = GLANCES[name]()
 
-    assert parsed(picture).get("width") == "360"
+    assert parsed(picture).get("width") == "350"
     assert len(picture.markdown) <= INLINE_CHARACTERS
     assert words(picture)[0] == picture.alt
 
@@ -240,7 +240,7 @@ def test_a_run_below_the_floor_lies_below_the_line():
     bar, line = (
         path.get("d") for path in parsed(throughput_glance(slow, 50.0)).iter("{http://www.w3.org/2000/svg}path")
     )
-    assert (bar, line) == ("M22 74V47", "M0 20H360")
+    assert (bar, line) == ("M22 74V47", "M0 20H350")
 
 
 @pytest.mark.parametrize(
@@ -264,7 +264,7 @@ def test_a_point_below_the_floor_lies_below_its_line():
 def test_latency_is_compared_with_exact_search():
     assert latency_figure(CURVE, 40, 23.4).alt == "0.617 ms a search at ef_search 40, 23.4 ms without the index"
     assert latency_figure(CURVE, 40).alt == "0.617 ms a search at ef_search 40"
-    assert latency_glance(CURVE, 40, 23.4).alt == "0.617 ms a search at ef_search 40, p95 1.2 ms; exact 23.4 ms"
+    assert latency_glance(CURVE, 40, 23.4).alt == "0.617 ms at ef_search 40, p95 1.2 ms; exact 23.4 ms"
     assert "median without the index" in words(latency_figure(CURVE, 40, 23.4))
 
 

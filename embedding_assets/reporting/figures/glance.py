@@ -11,12 +11,12 @@ from typing import Final
 
 from embedding_assets.reporting.figures.picture import INK, INLINE_CHARACTERS, Picture
 
-WIDTH: Final = 360
+WIDTH: Final = 350
 """CSS pixels: what the value of an asset's metadata has room for in windows of 1,280 pixels and more, and beside the
 lineage from 1,500 on."""
 
 HEIGHT: Final = 92
-LEFT, RIGHT, TOP, FLOOR = 2, 358, 20, 74
+LEFT, RIGHT, TOP, FLOOR = 2, 348, 20, 74
 MOST_BARS: Final = 30
 
 

@@ -152,7 +152,7 @@ def latency_glance(curve: Sequence[CurvePoint], ef_search: int, exact_p50_ms: fl
         limit(y(exact_p50_ms), INK) if exact_p50_ms else "",
         _ends(curve),
     ]
-    title = [(f"{milliseconds(at.p50_ms)} a search at ef_search {at.ef_search}", BLUE)]
+    title = [(f"{milliseconds(at.p50_ms)} at ef_search {at.ef_search}", BLUE)]
     title += [(f", p95 {milliseconds(at.p95_ms)}", _P95)]
     title += [(f"; exact {milliseconds(exact_p50_ms)}", INK)] if exact_p50_ms else []
     return glance(title, [p95, *rest], rest)
