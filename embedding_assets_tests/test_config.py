@@ -193,6 +193,7 @@ def test_every_setting_has_bounds_to_test_or_is_free():
             "DATABASE_PASSWORD_FILE",
             "DATA_DIR",
             "DOCUMENTS",
+            "DOCUMENTS_ENCODING",
             "DOCUMENTS_EXCLUDE",
             "DOCUMENTS_INCLUDE",
             "DOCUMENTS_TEXT_COLUMN",

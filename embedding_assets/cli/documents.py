@@ -169,7 +169,7 @@ def _configured(options: LoadOptions) -> tuple[list[str], LoadOptions]:
     )
     by_template = options.read.template is not None
     column = options.read.text_column or (None if by_template else set_.read.text_column)
-    read = replace(options.read, text_column=column)
+    read = replace(options.read, text_column=column, encoding=options.read.encoding or set_.read.encoding)
     return list(config.paths), replace(options, choice=choice, read=read, prune=options.prune or set_.prune)
 
 

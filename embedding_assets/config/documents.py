@@ -29,3 +29,4 @@ class DocumentsConfig(EnvironmentSettings):
     text_column: str | None = Field(
         None, description="Field of a row with the text. Unset: `text`, `content`, `body` and others."
     )
+    encoding: str | None = Field(None, description="Of text files that are not UTF-8, e.g. cp1252.")

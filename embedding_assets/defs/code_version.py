@@ -20,7 +20,7 @@ _SPACE: Final = {
     "openai": ("model", "dimensions"),
 }  # fmt: skip
 _DEPENDS_ON: Final = {
-    DOCUMENTS: {"embedding": ("model_name", "chunk_tokens", "chunk_overlap"), "loading": ("text_column",)},
+    DOCUMENTS: {"embedding": ("model_name", "chunk_tokens", "chunk_overlap"), "loading": ("text_column", "encoding")},
     EMBEDDINGS: _SPACE,
     HEALTH: {**_SPACE, "index": ("type", "m", "ef_construction")},
 }

@@ -63,11 +63,11 @@ def configured_options(config: DocumentsConfig) -> LoadOptions:
     """How the files are loaded.
 
     Raises:
+        ConfigurationError: there is no such encoding.
         DocumentError: a pattern is none.
     """
-    return LoadOptions(
-        read=ReadOptions(text_column=config.text_column), choice=configured_choice(config), prune=config.prune
-    )
+    read = ReadOptions(text_column=config.text_column, encoding=config.encoding)
+    return LoadOptions(read=read, choice=configured_choice(config), prune=config.prune)
 
 
 def is_elsewhere(path: str) -> bool:
@@ -97,7 +97,7 @@ def load_configured(
         on_progress: called with the number of chunks stored since the last call.
 
     Raises:
-        ConfigurationError: the table is one that somebody else fills.
+        ConfigurationError: the table is one that somebody else fills, or there is no such encoding.
         DocumentError: two of the folders have the same name, a folder is another one than was loaded by that name, or
             a file is of a kind that is not read; nothing was loaded.
     """

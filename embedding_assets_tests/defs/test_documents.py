@@ -49,7 +49,7 @@ def check_of(result):
 def counts(result):
     names = ("documents", "new", "changed", "unchanged", "renamed", "gone", "pruned", "rejected")
     metadata = metadata_of(result, "documents")
-    return {name: metadata[name] for name in names if metadata[name]}
+    return {name: metadata[name] for name in names if metadata.get(name)}
 
 
 def test_without_documents_there_is_none(settings):
@@ -116,6 +116,16 @@ def test_rejections_are_listed_by_file_and_reason_without_text(settings, docs, i
     assert (check.passed, check.severity.value, check.metadata["rejected"].value) == (False, "WARN", 2)
     events = json.dumps([dagster.serialize_value(entry) for entry in instance.all_logs(result.run_id)])
     assert CANARY not in events
+
+
+def test_files_of_another_encoding(settings, docs, database, instance, monkeypatch):
+    (docs / "latin.md").write_bytes("Caf\xe9 im Park.".encode("cp1252"))
+    monkeypatch.setenv("EMBEDDING_DOCUMENTS_ENCODING", "cp1252")
+    assert counts(run(instance)) == {"documents": 4, "new": 4}
+    found = database.run(
+        lambda c: c.execute("SELECT count(*) FROM knowledge_base WHERE chunk_text ~ 'Café'").fetchone()
+    )
+    assert found == (1,)
 
 
 def test_a_missing_folder_is_an_error_and_costs_nothing(settings, docs, database, instance, monkeypatch, tmp_path):
