@@ -121,8 +121,12 @@ def table_assets(spec: TableSpec) -> list[AssetsDefinition]:
 
 
 def source_assets(spec: TableSpec) -> list[AssetSpec]:
-    """The table whose rows are embedded, which others fill, where nothing else is known to be upstream."""
-    if spec.source is None:
+    """``knowledge_base``, where nothing else is known to be upstream of what is pending.
+
+    Not a table of somebody's: an asset of theirs that fills it may have its name, and two definitions of one key are
+    refused. By its key alone it is upstream either way.
+    """
+    if spec.source is None or spec.settings_when_loaded().source.relation is not None:
         return []
     return [
         AssetSpec(

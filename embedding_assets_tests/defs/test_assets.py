@@ -361,6 +361,20 @@ def test_the_table_is_upstream_where_nothing_else_is_known_to_be(settings, monke
     assert upstream() == {"documents"}
 
 
+@pytest.mark.filterwarnings("ignore::dagster.BetaWarning")
+def test_an_asset_that_fills_the_table_takes_its_place_by_its_key(settings):
+    @dagster.asset
+    def articles(): ...
+
+    merged = dagster.Definitions.merge(
+        dagster.Definitions(assets=[articles]), build_embedding_definitions("articles"),
+    )  # fmt: skip
+
+    graph = merged.resolve_asset_graph()
+    assert graph.get(AssetKey("chunks_pending")).parent_keys == {AssetKey("articles")}
+    assert graph.get(AssetKey("articles")).is_materializable
+
+
 def test_an_empty_table_needs_no_model(database, instance, monkeypatch):
     """A fresh checkout without a cached model and without a network."""
     monkeypatch.setenv("EMBEDDING_MODEL_NAME", "nobody/never-fetched")
