@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
@@ -18,6 +18,7 @@ from embedding_assets.errors import DocumentError
 from embedding_assets.formatting import counted, moment, visible
 
 if TYPE_CHECKING:
+    from embedding_assets.documents.file_loading import LoadOptions
     from embedding_assets.documents.loading import LoadReport
     from embedding_assets.documents.rejection import Rejection
     from embedding_assets.postgres.documents import CollectionSummary, DocumentSummary
@@ -49,8 +50,7 @@ class Rejections:
 
     def add(self, rejection: Rejection) -> None:
         """Count one, and show it unless there were some of its kind."""
-        # What stands behind is about this one alone.
-        reason = rejection.reason.partition(":")[0]
+        reason = rejection.kind
         self.reasons[reason] += 1
         if len(self.first) < _MOST_REJECTIONS:
             self.first.append(rejection)
@@ -68,7 +68,12 @@ class Rejections:
 
 
 def load(
-    paths: Annotated[list[str], typer.Argument(help="Files or folders; `embedding-assets formats` lists the kinds.")],
+    paths: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="Files or folders; `embedding-assets formats` lists the kinds. Default: those of EMBEDDING_DOCUMENTS."
+        ),
+    ] = None,
     *,
     collection: Annotated[
         str | None, typer.Option(help="What to call these documents together. Default: the folder's name.")
@@ -117,6 +122,8 @@ def load(
         yes=yes,
     )
     options.choice.check()
+    if not paths:
+        paths, options = _configured(options)
     with table_session() as (settings, database):
         roots = find_roots(database, paths, collection)
         for name in collections_inside(database, roots):
@@ -144,6 +151,26 @@ def load(
     show(document, load_view(report), as_json=as_json)
     if (rejections.reasons and not report.documents) or report.prune_refused:
         raise typer.Exit(1)
+
+
+def _configured(options: LoadOptions) -> tuple[list[str], LoadOptions]:
+    """What the settings say is to be loaded, and how where the command does not say it."""
+    from embedding_assets.config import get_settings
+    from embedding_assets.documents.configured import configured_options
+
+    config = get_settings().loading
+    if not config.paths:
+        raise DocumentError("say what to load: embedding-assets load PATH, or set EMBEDDING_DOCUMENTS")
+    set_ = configured_options(config)
+    choice = replace(
+        options.choice,
+        include=options.choice.include or set_.choice.include,
+        exclude=options.choice.exclude + set_.choice.exclude,
+    )
+    by_template = options.read.template is not None
+    column = options.read.text_column or (None if by_template else set_.read.text_column)
+    read = replace(options.read, text_column=column, encoding=options.read.encoding or set_.read.encoding)
+    return list(config.paths), replace(options, choice=choice, read=read, prune=options.prune or set_.prune)
 
 
 def load_view(report: LoadReport, next_step: str = "embedding-assets embed") -> str:

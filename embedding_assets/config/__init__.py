@@ -13,6 +13,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator, model_v
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from embedding_assets.config.database import DatabaseConfig as DatabaseConfig
+from embedding_assets.config.documents import DocumentsConfig as DocumentsConfig
 from embedding_assets.config.environment import (
     EnvironmentSettings,
     describe_malformed_json,
@@ -31,8 +32,9 @@ from embedding_assets.config.unknown import warn_of_unknown
 from embedding_assets.errors import ConfigurationError
 
 Group = Literal[
-    "database", "source", "embedding", "openai", "budget", "index", "search", "rerank", "evaluation", "ray", "logging"
-]
+    "database", "source", "loading", "embedding", "openai", "budget", "index", "search", "rerank", "evaluation", "ray",
+    "logging",
+]  # fmt: skip
 
 DEFAULT_MODEL_NAME = "sentence-transformers/all-mpnet-base-v2"
 DEFAULT_MODEL_REVISION = "e8c3b32edf5434bc2275fc9bab85f82640a19130"
@@ -270,6 +272,7 @@ class Settings(EnvironmentSettings):
     )
     database: DatabaseConfig = Field(default_factory=DatabaseConfig)
     source: TableConfig = Field(default_factory=TableConfig)
+    loading: DocumentsConfig = Field(default_factory=DocumentsConfig)
     embedding: EmbeddingConfig = Field(default_factory=EmbeddingConfig)
     openai: OpenAIConfig = Field(default_factory=OpenAIConfig)
     budget: BudgetConfig = Field(default_factory=BudgetConfig)

@@ -11,9 +11,10 @@ from dagster import AssetDep, AssetKey, AssetsDefinition, AssetSpec, BetaWarning
 
 from embedding_assets.config.overlay import check_variables
 from embedding_assets.defs.alerts import alert_sensors
-from embedding_assets.defs.assets import table_assets
+from embedding_assets.defs.assets import source_assets, table_assets
 from embedding_assets.defs.automation import index_health_sensor
 from embedding_assets.defs.checks import table_checks
+from embedding_assets.defs.documents import documents_assets, documents_sensor
 from embedding_assets.defs.following import upstream_sensors
 from embedding_assets.defs.jobs import table_job
 from embedding_assets.defs.quality import quality_assets
@@ -161,7 +162,7 @@ def table_definitions(spec: TableSpec) -> Definitions:
         measured, judged = quality_assets(spec)
         job = table_job(spec)
         return Definitions(
-            assets=[*table_assets(spec), *measured],
+            assets=[*source_assets(spec), *documents_assets(spec), *table_assets(spec), *measured],
             asset_checks=[*table_checks(spec), *judged],
             resources=_resources(spec),
             jobs=[job],
@@ -182,4 +183,5 @@ def _resources(spec: TableSpec) -> dict[str, Any]:
 
 def _sensors(spec: TableSpec, job: Any) -> list[SensorDefinition]:
     running = [new_chunks_sensor(spec, job), index_health_sensor(spec)] if spec.sensors else []
-    return [*running, *upstream_sensors(spec), *(alert_sensors(spec) if spec.alerts else [])]
+    documents = [documents_sensor(spec, job)] if spec.sensors and spec.loads_documents else []
+    return [*running, *documents, *upstream_sensors(spec), *(alert_sensors(spec) if spec.alerts else [])]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -40,8 +41,9 @@ if TYPE_CHECKING:
 
 Upstream = AssetKey | AssetsDefinition | AssetSpec | AssetDep
 
-Materialize = Callable[[AssetExecutionContext], MaterializeResult[Any]]
+Materialize = Callable[[AssetExecutionContext], MaterializeResult[Any] | Iterator[Any]]
 
+DOCUMENTS: Final = "documents"
 PENDING: Final = "chunks_pending"
 EMBEDDINGS: Final = "chunk_embeddings"
 HEALTH: Final = "pgvector_index_health"
@@ -51,10 +53,16 @@ DATABASE_RESOURCE: Final = "embedding_database"
 MODEL_RESOURCE: Final = "embedding_model"
 PROVIDER_RESOURCE: Final = "embedding_provider"
 
-_SHAPING: Final = ("EMBEDDING_PREFIX_LENGTH", "EMBEDDING_RUN_TAGS", "EMBEDDING_EVALUATION_QUERIES")
+_SHAPING: Final = (
+    "EMBEDDING_PREFIX_LENGTH",
+    "EMBEDDING_RUN_TAGS",
+    "EMBEDDING_EVALUATION_QUERIES",
+    "EMBEDDING_DOCUMENTS",
+)
 """Settings that definitions depend on, so that they must be known when those are loaded."""
 
 _IntEnvVar: Final = type(EnvVar.int("_"))
+_PART_OF_NAME: Final = re.compile(r'"(?:[^"]|"")+"|[^".\s]+')
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,11 +131,25 @@ class TableSpec:
 
     def owns(self, key: AssetKey) -> bool:
         """Whether an asset is one of the table's."""
-        return key.path[:-1] == [*self.key_prefix] and key.path[-1] in (PENDING, EMBEDDINGS, HEALTH, QUALITY)
+        return key.path[:-1] == [*self.key_prefix] and key.path[-1] in (DOCUMENTS, PENDING, EMBEDDINGS, HEALTH, QUALITY)
 
     def name(self, base: str) -> str:
         """Name of a job, sensor, op or resource."""
         return "__".join([*self.key_prefix, base])
+
+    @property
+    def loads_documents(self) -> bool:
+        """Whether it is filled with documents that the settings name."""
+        return bool(self.settings_when_loaded().loading.paths)
+
+    @property
+    def source(self) -> AssetKey | None:
+        """The table whose rows are embedded, where nothing is known of what fills it."""
+        if self.deps or self.loads_documents:
+            return None
+        relation = self.settings_when_loaded().source.relation or "knowledge_base"
+        parts = [_plain(part) for part in _PART_OF_NAME.findall(relation)]
+        return AssetKey([*self.key_prefix, *parts])
 
     @property
     def job_name(self) -> str:
@@ -203,6 +225,11 @@ def _variable_of(value: object) -> str | None:
     if isinstance(value, EnvVar):
         return value.env_var_name
     return str(value.name) if isinstance(value, _IntEnvVar) else None
+
+
+def _plain(identifier: str) -> str:
+    """An SQL identifier as part of a key."""
+    return re.sub(r"\W", "_", identifier.strip('"'))
 
 
 def _value(name: str, value: object) -> object:

@@ -104,6 +104,18 @@ def test_a_variable_that_is_not_set(run, settings, docs, monkeypatch):
     assert run("demo", "")[0] == 1
 
 
+def test_without_a_path_what_the_settings_name(run, settings, docs, monkeypatch):
+    code, _, err = run("load")
+    assert (code, "say what to load: embedding-assets load PATH, or set EMBEDDING_DOCUMENTS" in err) == (1, True)
+    monkeypatch.setenv("EMBEDDING_DOCUMENTS", str(docs))
+    monkeypatch.setenv("EMBEDDING_DOCUMENTS_EXCLUDE", "n9.md, n8.md")
+    monkeypatch.setenv("EMBEDDING_DOCUMENTS_PRUNE", "true")
+    assert json.loads(run("load", "--json")[1])["new"] == 8
+    (docs / "n0.md").unlink()
+    report = json.loads(run("load", "--exclude", "n7.md", "--json")[1])
+    assert (report["unchanged"], report["gone"], report["pruned"], report["left_out"]) == (6, 1, 1, {"--exclude": 3})
+
+
 def test_rejections_are_summed_up_by_reason(run, settings, tmp_path):
     file = tmp_path / "rows.jsonl"
     file.write_text(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from embedding_assets.formatting import by_device, printable, rate
 from embedding_assets.reporting.figures.glance import MOST_BARS, bars, ends, glance, limit, note, scale
-from embedding_assets.reporting.figures.picture import BLUE, INK, RED, SERIES, Picture
+from embedding_assets.reporting.figures.picture import BLUE, INK, SERIES, Picture, of_limit
 from embedding_assets.reporting.figures.style import DEFAULT_SIZE, dates_below, draw, legend_below_title, threshold
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def throughput_figure(
                 zorder=3,
             )
         if floor:
-            threshold(axes, floor, f"floor {floor:g}")
+            threshold(axes, floor, f"floor {floor:g}", is_held=rates[-1] >= floor)
         margin = max((times[-1] - times[0]) * 0.04, 0.25)
         axes.set_xlim(times[0] - margin, times[-1] + margin)
         axes.set_ylim(0, max([*rates, floor or 0.0]) * 1.2 or 1.0)
@@ -75,8 +75,9 @@ def throughput_glance(runs: Sequence[PastRun], floor: float | None = None) -> Pi
         return note(_NOTHING)
     first, latest = runs[0], runs[-1]
     title = [(f"{rate(latest.chunks_per_second)} chunks/s {by_device(latest.device)}", BLUE)]
-    title += [(f", the floor is {floor:g}", RED)] if floor else []
+    colour = of_limit(is_held=latest.chunks_per_second >= (floor or 0.0))
+    title += [(f", the floor is {floor:g}", colour)] if floor else []
     y = scale(0, max([*(run.chunks_per_second for run in runs), floor or 0.0]))
     columns = bars([y(run.chunks_per_second) for run in runs], BLUE)
     dates = ends(f"{first.finished_at:%Y-%m-%d}", f"{latest.finished_at:%Y-%m-%d}" if len(runs) > 1 else "")
-    return glance(title, [columns, limit(y(floor)) if floor else "", dates], [columns])
+    return glance(title, [columns, limit(y(floor), colour) if floor else "", dates], [columns])
