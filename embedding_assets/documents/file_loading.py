@@ -5,31 +5,33 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from embedding_assets.documents.file_state import FileState, file_state
+from embedding_assets.documents.finding import check_kind, find_files
 from embedding_assets.documents.formats.options import ReadOptions
 from embedding_assets.documents.formats.reading import is_readable, read_file
 from embedding_assets.documents.formats.rows import NO_ROWS
+from embedding_assets.documents.found_file import FoundFile, LocalFile
 from embedding_assets.documents.gone import Found, Gone, find_gone
 from embedding_assets.documents.ignoring import Choice
 from embedding_assets.documents.loading import LoadReport
 from embedding_assets.documents.rejection import EMPTY, NOTHING, Rejection
-from embedding_assets.documents.walking import FoundFile, WalkCounts, walk
+from embedding_assets.documents.walking import WalkCounts
 from embedding_assets.documents.writing import ChunkWriter
-from embedding_assets.errors import DocumentError
 from embedding_assets.postgres.chunks import LoadedDocument, check_is_own
-from embedding_assets.postgres.documents import count_collection, find_documents, record_collection
+from embedding_assets.postgres.documents import count_collection, find_documents, record_collection, record_mark
 from embedding_assets.postgres.hash_set import HashSet
 from embedding_assets.postgres.locks import hold_alone
 from embedding_assets.postgres.same_text import ensure_text_index
 from embedding_assets.postgres.source_records import remove_documents
 
 if TYPE_CHECKING:
-    from embedding_assets.documents.collections import Root
+    from embedding_assets.documents.file_state import FileState
+    from embedding_assets.documents.root import Root
     from embedding_assets.documents.splitting import Splitter
     from embedding_assets.postgres.connection import Database
     from embedding_assets.postgres.documents import KnownDocument
@@ -92,10 +94,7 @@ def load_files(
     """
     check_is_own(database)
     for root in roots:
-        if not (root.is_folder or options.read.format or is_readable(root.path)):
-            raise DocumentError(
-                f"{root} is of a kind that is not read; `embedding-assets formats` lists those that are"
-            )
+        check_kind(root, options.read)
     collections = {root.collection.name: root.collection for root in roots}
     with hold_alone(database, *(f"load {database.table.oid} {name}" for name in sorted(collections))):
         ensure_text_index(database)
@@ -130,7 +129,7 @@ class _Load:
     def run(self, roots: Sequence[Root]) -> LoadReport:
         for root in roots:
             before = self._counts.files
-            files = self._new(walk(root, self._options.choice, self._is_readable, self._counts))
+            files = self._new(find_files(root, self._options.choice, self._is_readable, self._counts))
             while batch := list(islice(files, _BATCH_FILES)):
                 self._load_batch(root, batch)
             if root.is_folder and self._counts.files == before and not self._counts.unread:
@@ -161,29 +160,57 @@ class _Load:
         states: list[tuple[FoundFile, FileState]] = []
         for file in batch:
             try:
-                states.append((file, file_state(file.path)))
+                states.append((file, file.state()))
             except OSError as error:
-                self._found.failed.add(file.origin)
-                self._reject([_unreadable(file, error)])
+                self._fail(file, error)
         known = find_documents(self._database, [file.origin for file, _ in states])
         for file, state in states:
             before = known.get(file.origin)
-            if before is not None and before.has_all_chunks and before.digest == self._digest(state.content):
-                self._report.documents += 1
-                self._report.unchanged += 1
+            if self._is_loaded(before, state):
+                self._count_unchanged()
             else:
                 self._load(root, file, state, before)
+
+    def _is_loaded(self, before: KnownDocument | None, state: FileState) -> bool:
+        """Whether all of a file is in the table, as it is read now; False where only fetching it can tell."""
+        if before is None or not before.has_all_chunks:
+            return False
+        is_same = state.mark is not None and state.mark == before.mark
+        content = state.content or (before.content if is_same else None)
+        return content is not None and before.digest == self._digest(content)
+
+    def _count_unchanged(self) -> None:
+        self._report.documents += 1
+        self._report.unchanged += 1
+
+    def _fail(self, file: FoundFile, error: OSError) -> None:
+        self._found.failed.add(file.origin)
+        self._reject([_unreadable(file, error)])
 
     def _digest(self, content: str) -> str:
         """Of all that the chunks of a file depend on, besides its name."""
         return hashlib.sha256(f"{self._manner}{content}".encode()).hexdigest()
 
-    def _load(self, root: Root, file: FoundFile, state: FileState, before: KnownDocument | None) -> None:
+    def _load(self, root: Root, found: FoundFile, state: FileState, before: KnownDocument | None) -> None:
+        with ExitStack() as stack:
+            try:
+                file = stack.enter_context(found.local())
+                content_state = state if state.content else file.state()
+            except OSError as error:
+                self._fail(found, error)
+                return
+            if state.content or not self._is_loaded(before, content_state):
+                self._load_local(root, file, content_state, before)
+            else:
+                record_mark(self._database, file.origin, file.mark)
+                self._count_unchanged()
+
+    def _load_local(self, root: Root, file: LocalFile, state: FileState, before: KnownDocument | None) -> None:
         self._writer.begin(file.origin, root.collection.name)
         for _ in range(_READINGS):
             reading = self._read(file)
             try:
-                now = state if state.is_still_that_of(file.path) else file_state(file.path)
+                now = state if state.is_still_that_of(file.path) else file.state()
             except OSError as error:
                 reading.reject(_unreadable(file, error))
                 break
@@ -206,14 +233,15 @@ class _Load:
             self._report.shrunk.append(file.origin)
             self._keep(root, file, reading)
         else:
-            digest, hashes = self._digest(state.content), reading.hashes
-            self._writer.add([], LoadedDocument(file.origin, digest, hashes, root.collection.name, state.content))
+            digest, hashes, content = self._digest(state.content), reading.hashes, state.content
+            name = root.collection.name
+            self._writer.add([], LoadedDocument(file.origin, digest, hashes, name, content, mark=file.mark))
         self._report.documents += 1
         is_new = before is None or not (before.digest or before.chunks)
         self._report.new += is_new
         self._report.changed += not is_new
 
-    def _read(self, file: FoundFile) -> _Reading:
+    def _read(self, file: LocalFile) -> _Reading:
         reading = _Reading()
         for one in read_file(file.path, file.origin, self._options.read):
             if isinstance(one, Rejection):
@@ -226,7 +254,7 @@ class _Load:
             self._writer.add(chunks)
         return reading
 
-    def _keep(self, root: Root, file: FoundFile, reading: _Reading) -> None:
+    def _keep(self, root: Root, file: LocalFile, reading: _Reading) -> None:
         """Record a document of which nothing is removed, and which the next load reads again."""
         self._found.failed.add(file.origin)
         hashes, name = reading.hashes, root.collection.name

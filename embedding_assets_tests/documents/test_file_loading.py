@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from embedding_assets.documents import file_loading
+from embedding_assets.documents import file_loading, found_file
 from embedding_assets.documents.formats.options import ReadOptions
 from embedding_assets_tests.support.loading import Loader, write
 
@@ -274,14 +274,14 @@ def test_a_file_that_never_rests_is_left_for_the_next_load(load, tmp_path, monke
 
 def test_a_file_that_vanishes_before_it_is_read_is_named(load, tmp_path, monkeypatch):
     docs = write(tmp_path / "docs", a="a", b="b")
-    state = file_loading.file_state
+    state = found_file.file_state
 
-    def vanishing(path):
+    def vanishing(path, mark=None):
         if path.name == "a.md":
             path.unlink()
         return state(path)
 
-    monkeypatch.setattr(file_loading, "file_state", vanishing)
+    monkeypatch.setattr(found_file, "file_state", vanishing)
     report = load(docs)
     assert (report.documents, load.rejections) == (1, ["docs/a.md: cannot be read: No such file or directory"])
 
