@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from embedding_assets.documents.file_reader import FileReader
 from embedding_assets.documents.finding import check_kind, find_files
 from embedding_assets.documents.formats.options import ReadOptions
-from embedding_assets.documents.formats.reading import is_readable, read_file
+from embedding_assets.documents.formats.reading import is_readable
 from embedding_assets.documents.formats.rows import NO_ROWS
 from embedding_assets.documents.found_file import FoundFile, LocalFile
 from embedding_assets.documents.gone import Found, Gone, find_gone
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     from embedding_assets.postgres.documents import KnownDocument
 
 _BATCH_FILES: Final = 256
+_AHEAD_FILES: Final = 256
 _READINGS: Final = 3
 _HELD_BACK: Final = 1_000
 _REMOVED_TOGETHER: Final = 500
@@ -104,6 +107,10 @@ def load_files(
         return load.run(roots)
 
 
+_Job = tuple["Root", FoundFile, "FileState", "KnownDocument | None"]
+"""A file to be loaded: where it was found, what it held, what is in the table of it."""
+
+
 class _Load:
     def __init__(
         self,
@@ -116,8 +123,8 @@ class _Load:
         collections: Iterable[str],
     ) -> None:
         self._database = database
-        self._splitter = splitter
         self._options = options
+        self._reader = FileReader(splitter, options.read)
         self._on_reject = on_reject
         self._writer = ChunkWriter(database, on_progress, keep_stale=True)
         self._counts = WalkCounts()
@@ -127,13 +134,9 @@ class _Load:
         self._sizes = {name: count_collection(database, name) for name in collections}
 
     def run(self, roots: Sequence[Root]) -> LoadReport:
-        for root in roots:
-            before = self._counts.files
-            files = self._new(find_files(root, self._options.choice, self._is_readable, self._counts))
-            while batch := list(islice(files, _BATCH_FILES)):
-                self._load_batch(root, batch)
-            if root.is_folder and self._counts.files == before and not self._counts.unread:
-                self._reject([Rejection(root.origin, None, "holds no file to read")])
+        with self._reader:
+            for job in self._ahead(chain.from_iterable(map(self._jobs, roots))):
+                self._load(*job)
         self._writer.flush()
         self._settle(roots)
         self._writer.finish()
@@ -142,6 +145,28 @@ class _Load:
         report.other_kinds = dict(self._counts.other_kinds.most_common())
         report.left_out = dict(self._counts.left_out.most_common())
         return report
+
+    def _jobs(self, root: Root) -> Iterator[_Job]:
+        """The files of a root that are to be loaded; others are counted."""
+        before = self._counts.files
+        files = self._new(find_files(root, self._options.choice, self._is_readable, self._counts))
+        while batch := list(islice(files, _BATCH_FILES)):
+            yield from self._jobs_of(root, batch)
+        if root.is_folder and self._counts.files == before and not self._counts.unread:
+            self._reject([Rejection(root.origin, None, "holds no file to read")])
+
+    def _ahead(self, jobs: Iterable[_Job]) -> Iterator[_Job]:
+        """The same, while the files of those to come are read already."""
+        waiting: deque[_Job] = deque()
+        for job in jobs:
+            file = job[1]
+            if isinstance(file, LocalFile):
+                self._reader.announce(file.path, file.origin)
+            waiting.append(job)
+            if len(waiting) > _AHEAD_FILES:
+                yield waiting.popleft()
+        while waiting:
+            yield waiting.popleft()
 
     def _is_readable(self, path: Path) -> bool:
         return self._options.read.format is not None or is_readable(path)
@@ -156,7 +181,7 @@ class _Load:
                 self._found.seen.add(hash(one.origin))
                 yield one
 
-    def _load_batch(self, root: Root, batch: Sequence[FoundFile]) -> None:
+    def _jobs_of(self, root: Root, batch: Sequence[FoundFile]) -> Iterator[_Job]:
         states: list[tuple[FoundFile, FileState]] = []
         for file in batch:
             try:
@@ -169,7 +194,7 @@ class _Load:
             if self._is_loaded(before, state):
                 self._count_unchanged()
             else:
-                self._load(root, file, state, before)
+                yield root, file, state, before
 
     def _is_loaded(self, before: KnownDocument | None, state: FileState) -> bool:
         """Whether all of a file is in the table, as it is read now; False where only fetching it can tell."""
@@ -243,12 +268,13 @@ class _Load:
 
     def _read(self, file: LocalFile) -> _Reading:
         reading = _Reading()
-        for one in read_file(file.path, file.origin, self._options.read):
-            if isinstance(one, Rejection):
-                if not reading.reject(one):
+        for portion in self._reader.read(file.path, file.origin):
+            chunks = []
+            for one in portion:
+                if not isinstance(one, Rejection):
+                    chunks.append(one)
+                elif not reading.reject(one):
                     self._on_reject(one)
-                continue
-            chunks = self._splitter.split(one)
             reading.hashes.update(chunk.chunk_hash for chunk in chunks)
             self._report.chunks += len(chunks)
             self._writer.add(chunks)
