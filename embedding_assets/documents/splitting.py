@@ -7,7 +7,7 @@ import json
 import re
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import takewhile
 
@@ -32,6 +32,7 @@ over 100 characters into a single unknown token, so that megabytes would pass fo
 # A section this short usually fits, which counting it once shows; only others are measured for cutting.
 _USUAL_CHARACTERS_PER_TOKEN = 4
 _REMEMBERED_WORDS = 200_000
+_COUNTED_TOGETHER = 256
 # Less of a chunk than one in so many is too little to stand alone.
 _SMALL_PART = 6
 _WORD = re.compile(r"\s?\S{1,100}|\s+")
@@ -83,6 +84,10 @@ class Splitter:
         parts += [[part.start, part.end, *part.names] for part in document.parts]
         return hashlib.sha256(json.dumps([*self._manner, *parts], sort_keys=True).encode()).hexdigest()
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """Another process makes its own of the same settings."""
+        return _restored, (self._tokenizer.to_str(), self._chunk_tokens, self._chunk_overlap)
+
     @property
     def manner(self) -> str:
         """Digest of how this splits: settings and tokenizer; 12 characters."""
@@ -94,45 +99,45 @@ class Splitter:
         Raises:
             pydantic.ValidationError: the document is a chunk that cannot be stored.
         """
+        return list(self.chunks(document))
+
+    def chunks(self, document: Document) -> Iterator[ProcessedChunk]:
+        """As ``split``, one by one: those of a long text take far more memory than the text."""
         if document.chunk_hash is None:
-            made = self._texts(replace(document, text=normalized_newlines(document.text)))
+            total, made = self._texts(replace(document, text=normalized_newlines(document.text)))
         else:
             (count,) = self._counts([embedded_text(document.context_header, document.text)])
-            made = [(document.context_header, document.text, count, document.metadata)]
-        seen: Counter[tuple[str, str]] = Counter()
+            total, made = 1, iter([(document.context_header, document.text, count, document.metadata)])
+        seen: Counter[bytes] = Counter()
         distinction = _distinction(document)
-        chunks = []
         for index, (header, text, token_count, metadata) in enumerate(made):
-            chunks.append(
-                ProcessedChunk.create_from_chunk(
-                    text,
-                    metadata,
-                    context_header=header,
-                    chunk_index=index,
-                    total_chunks=len(made),
-                    token_count=token_count,
-                    occurrence=seen[header, text],
-                    distinction=distinction,
-                    chunk_hash=document.chunk_hash,
-                )
+            key = hashlib.sha256(f"{header}\x00{text}".encode("utf-8", "surrogatepass")).digest()
+            yield ProcessedChunk.create_from_chunk(
+                text,
+                metadata,
+                context_header=header,
+                chunk_index=index,
+                total_chunks=total,
+                token_count=token_count,
+                occurrence=seen[key],
+                distinction=distinction,
+                chunk_hash=document.chunk_hash,
             )
-            seen[header, text] += 1
-        return chunks
+            seen[key] += 1
 
-    def _texts(self, document: Document) -> list[tuple[str, str, int, DocumentMetadata]]:
-        """Header, text, tokens and metadata of each chunk."""
+    def _texts(self, document: Document) -> tuple[int, Iterator[tuple[str, str, int, DocumentMetadata]]]:
+        """How many chunks there are; header, text, tokens and metadata of each."""
         text = document.text
         sections = sections_of(document)
         if document.is_code:
             sections = self._joined(text, sections)
         pieces = self._fitting(text, [one for section in sections for one in self._section(text, section)])
         finder = _PlaceFinder(text, document.places) if document.places is not None else None
-        return [
-            (one.header, one.piece.of(text), count, finder.metadata(document.metadata, one.piece))
-            if finder is not None
-            else (one.header, one.piece.of(text), count, document.metadata)
-            for one, count in pieces
-        ]
+
+        def metadata(one: _Sized) -> DocumentMetadata:
+            return finder.metadata(document.metadata, one.piece) if finder is not None else document.metadata
+
+        return len(pieces), ((one.header, one.piece.of(text), count, metadata(one)) for one, count in pieces)
 
     def _joined(self, text: str, sections: Sequence[Section]) -> list[Section]:
         """Sections of code, small ones together with those beside them in the same class or module."""
@@ -184,8 +189,7 @@ class Splitter:
     def _fitting(self, text: str, pieces: Sequence[_Sized]) -> list[tuple[_Sized, int]]:
         """The pieces with their tokens; one that turns out too long is cut, again if need be, for less."""
         fitting: list[tuple[_Sized, int]] = []
-        counts = self._counts([embedded_text(one.header, one.piece.of(text)) for one in pieces])
-        for one, count in zip(pieces, counts, strict=True):
+        for one, count in self._counted(text, pieces):
             if count <= self._chunk_tokens or (one.capacity == 1 and not one.uncut):
                 fitting.append((one, count))
             elif one.uncut:
@@ -194,6 +198,14 @@ class Splitter:
                 less = max(1, min(one.capacity - 1, one.capacity * self._chunk_tokens // count))
                 fitting += self._fitting(text, self._cut(text, one, less))
         return fitting
+
+    def _counted(self, text: str, pieces: Sequence[_Sized]) -> Iterator[tuple[_Sized, int]]:
+        # What tokenizers return takes some hundred bytes a token.
+        for start in range(0, len(pieces), _COUNTED_TOGETHER):
+            some = pieces[start : start + _COUNTED_TOGETHER]
+            yield from zip(
+                some, self._counts([embedded_text(one.header, one.piece.of(text)) for one in some]), strict=True
+            )
 
     def _counts(self, texts: Sequence[str]) -> list[int]:
         return [len(encoding) for encoding in self._tokenizer.encode_batch_fast(list(texts))]
@@ -216,6 +228,10 @@ class Splitter:
             encodings = self._tokenizer.encode_batch_fast(unknown, add_special_tokens=False)
             known.update(zip(unknown, map(len, encodings), strict=True))
         return sum(map(known.__getitem__, words))
+
+
+def _restored(tokenizer: str, chunk_tokens: int, chunk_overlap: int) -> Splitter:
+    return Splitter(Tokenizer.from_str(tokenizer), chunk_tokens=chunk_tokens, chunk_overlap=chunk_overlap)
 
 
 class _PlaceFinder:

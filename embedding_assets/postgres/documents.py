@@ -45,6 +45,7 @@ class KnownDocument:
         content: digest of its file's bytes; None if that is not known.
         chunks: how many it had when it was recorded.
         has_all_chunks: whether that many are there.
+        mark: see ``LoadedDocument``.
     """
 
     origin: str
@@ -52,6 +53,7 @@ class KnownDocument:
     content: str | None
     chunks: int
     has_all_chunks: bool
+    mark: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,10 +118,16 @@ def find_documents(database: Database, origins: Sequence[str]) -> dict[str, Know
     query = """
         SELECT d.origin, d.digest, d.content, d.chunks, d.chunks = (
             SELECT count(*) FROM knowledge_base k WHERE k.document_metadata ->> 'origin' = d.origin
-        ) FROM loaded_documents d WHERE d.origin = ANY(%s)
+        ), d.mark FROM loaded_documents d WHERE d.origin = ANY(%s)
     """
     rows = database.run(lambda connection: connection.execute(query, [list(origins)]).fetchall())
     return {row[0]: KnownDocument(*row) for row in rows}
+
+
+def record_mark(database: Database, origin: str, mark: str | None) -> None:
+    """Keep by what the file of a document is known now, which holds what it held before."""
+    query = "UPDATE loaded_documents SET mark = %s WHERE origin = %s"
+    database.run(lambda connection: connection.execute(query, [mark, origin]))
 
 
 def sample_documents(database: Database, collection: str, most: int) -> list[tuple[str, str]]:

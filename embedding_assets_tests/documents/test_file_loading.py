@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from embedding_assets.documents import file_loading
+from embedding_assets.documents import file_loading, file_reading, found_file
 from embedding_assets.documents.formats.options import ReadOptions
 from embedding_assets_tests.support.loading import Loader, write
 
@@ -240,14 +240,14 @@ def test_larger_chunks_of_the_same_file_need_no_confirmation(load, tmp_path):
 
 def test_a_file_that_changes_while_it_is_read_is_read_again(load, tmp_path, monkeypatch):
     file = write(tmp_path / "docs", a="first") / "a.md"
-    read, versions = file_loading.read_file, ["second", "third"]
+    read, versions = file_reading.read_file, ["second", "third"]
 
     def changing(path, source, options):
         yield from read(path, source, options)
         if versions:
             file.write_text(versions.pop(0))
 
-    monkeypatch.setattr(file_loading, "read_file", changing)
+    monkeypatch.setattr(file_reading, "read_file", changing)
     report = load(file)
     assert (load.rows(), report.changing) == (["third"], [])
     assert load(file).unchanged == 1
@@ -258,13 +258,13 @@ def test_a_file_that_never_rests_is_left_for_the_next_load(load, tmp_path, monke
     load(file.parent)
     file.write_text("0")
     with monkeypatch.context() as patch:
-        read = file_loading.read_file
+        read = file_reading.read_file
 
         def changing(path, source, options):
             yield from read(path, source, options)
             path.write_text(f"{path.read_text()}, and more")
 
-        patch.setattr(file_loading, "read_file", changing)
+        patch.setattr(file_reading, "read_file", changing)
         report = load(file)
         assert (report.changing, report.removed) == (["docs/a.md"], 0)
         assert "first" in load.rows()
@@ -274,14 +274,14 @@ def test_a_file_that_never_rests_is_left_for_the_next_load(load, tmp_path, monke
 
 def test_a_file_that_vanishes_before_it_is_read_is_named(load, tmp_path, monkeypatch):
     docs = write(tmp_path / "docs", a="a", b="b")
-    state = file_loading.file_state
+    state = found_file.file_state
 
-    def vanishing(path):
+    def vanishing(path, mark=None):
         if path.name == "a.md":
             path.unlink()
         return state(path)
 
-    monkeypatch.setattr(file_loading, "file_state", vanishing)
+    monkeypatch.setattr(found_file, "file_state", vanishing)
     report = load(docs)
     assert (report.documents, load.rejections) == (1, ["docs/a.md: cannot be read: No such file or directory"])
 
@@ -331,7 +331,7 @@ def test_a_large_file_that_is_gone_after_it_was_loaded_in_part_is_gone(load, tmp
         patch.setattr(writing.ChunkWriter, "add", kill)
         with pytest.raises(Killed):
             load(file.parent)
-    assert (len(load.rows()), load.origins()) == (20, ["docs/many.jsonl"])
+    assert (len(load.rows()), load.origins()) == (23, ["docs/many.jsonl"])
     file.unlink()
     assert load(file.parent, prune=True, yes=True).pruned == 1
     assert load.rows() == []
