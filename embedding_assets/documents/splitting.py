@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import takewhile
+from typing import TYPE_CHECKING
 
 from tokenizers import Encoding, Tokenizer
 
@@ -17,7 +18,10 @@ from embedding_assets.documents.document import Document, Places
 from embedding_assets.documents.lines import normalized_newlines
 from embedding_assets.documents.packing import Packer, Piece
 from embedding_assets.documents.sections import Section, sections_of
-from embedding_assets.models import DocumentMetadata, ProcessedChunk, embedded_text
+from embedding_assets.models import HEADINGS, DocumentMetadata, ProcessedChunk, embedded_text
+
+if TYPE_CHECKING:
+    from embedding_assets.config import HeaderChoice
 
 SPLITTER_VERSION = 2
 """Part of every digest: raise it when the same document would be split differently."""
@@ -39,7 +43,7 @@ _WORD = re.compile(r"\s?\S{1,100}|\s+")
 
 @dataclass(frozen=True, slots=True)
 class _Sized:
-    """A piece of a section with the room for it in tokens, and whether it was measured yet."""
+    """A piece of a section with the header it is embedded under, room in tokens, and whether it was measured yet."""
 
     header: str
     section: Section
@@ -55,19 +59,25 @@ class Splitter:
         tokenizer: the model's; it is copied, its truncation and padding are not used.
         chunk_tokens: most tokens of what is embedded for a chunk: header, text and special tokens.
         chunk_overlap: tokens that neighbouring chunks of a section share.
+        header: what of title and headings is embedded in front of a chunk; all of it is in its metadata otherwise.
     """
 
-    def __init__(self, tokenizer: Tokenizer, *, chunk_tokens: int, chunk_overlap: int) -> None:
+    def __init__(
+        self, tokenizer: Tokenizer, *, chunk_tokens: int, chunk_overlap: int, header: HeaderChoice = "all"
+    ) -> None:
         self._tokenizer: Tokenizer = Tokenizer.from_str(tokenizer.to_str())
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
         self._chunk_tokens = chunk_tokens
         self._chunk_overlap = chunk_overlap
+        self._header = header
         self._room = max(2, chunk_tokens - self._tokenizer.num_special_tokens_to_add(is_pair=False))
         self._max_characters = CHARACTERS_PER_TOKEN * chunk_tokens
         self._word_tokens: dict[str, int] = {}
         fingerprint = hashlib.sha256(self._tokenizer.to_str().encode()).hexdigest()
-        self._manner = [SPLITTER_VERSION, chunk_tokens, chunk_overlap, fingerprint]
+        self._manner: list[int | str] = [SPLITTER_VERSION, chunk_tokens, chunk_overlap, fingerprint]
+        if header != "all":
+            self._manner.append(header)
 
     def digest(self, document: Document) -> str:
         """Fingerprint of all that the chunks of a document depend on; equal to the one before: nothing to split.
@@ -127,12 +137,16 @@ class Splitter:
             sections = self._joined(text, sections)
         pieces = self._fitting(text, [one for section in sections for one in self._section(text, section)])
         finder = _PlaceFinder(text, document.places) if document.places is not None else None
-        return [
-            (one.header, one.piece.of(text), count, finder.metadata(document.metadata, one.piece))
-            if finder is not None
-            else (one.header, one.piece.of(text), count, document.metadata)
-            for one, count in pieces
-        ]
+        made = []
+        for one, count in pieces:
+            position = finder.position(one.piece) if finder is not None else {}
+            if self._header != "all" and (headings := self._shortened(one.section.header("all"))) != one.header:
+                position[HEADINGS] = headings
+            metadata = document.metadata
+            if position:
+                metadata = metadata.model_copy(update={"position": position})
+            made.append((one.header, one.piece.of(text), count, metadata))
+        return made
 
     def _joined(self, text: str, sections: Sequence[Section]) -> list[Section]:
         """Sections of code, small ones together with those beside them in the same class or module."""
@@ -141,11 +155,11 @@ class Splitter:
         for section in sections:
             size = self._size(text[section.start : section.end])
             if groups and groups[-1].end == section.start and sizes[-1] + size <= self._room * 3 // 4:
-                header = _shared(groups[-1].header, section.header)
-                is_inside = header == groups[-1].header or header == section.header
+                last = groups[-1]
+                names = _shared(last.names, section.names)
+                is_inside = names in (last.names, section.names)
                 if is_inside or min(sizes[-1], size) < self._room // _SMALL_PART:
-                    last = groups[-1]
-                    groups[-1] = Section(header, last.start, section.end, [*last.blocks, *section.blocks], False)
+                    groups[-1] = replace(last, names=names, end=section.end, blocks=[*last.blocks, *section.blocks])
                     sizes[-1] += size
                     continue
             groups.append(section)
@@ -153,7 +167,7 @@ class Splitter:
         return groups
 
     def _section(self, text: str, section: Section) -> list[_Sized]:
-        header = self._shortened(section.header)
+        header = self._shortened(section.header(self._header))
         capacity = max(1, self._room - len(self._encoded(f"{header}\n"))) if header else self._room
         whole = _Sized(header, section, Piece(section.start, section.end), capacity, uncut=True)
         usual = len(whole.piece.of(text)) <= _USUAL_CHARACTERS_PER_TOKEN * capacity
@@ -227,13 +241,12 @@ class _PlaceFinder:
         self._at = 0
         self._number = places.first
 
-    def metadata(self, metadata: DocumentMetadata, piece: Piece) -> DocumentMetadata:
-        """The document's metadata with the piece's first and last line, page, …"""
+    def position(self, piece: Piece) -> dict[str, int | str]:
+        """The piece's first and last line, page, …"""
         start, end = piece.inside(self._text)
         first, last = self._unit(start), self._unit(max(start, end - 1))
         unit = self._places.unit
-        position = {unit: first} if unit != "line" and first == last else {unit: first, f"last_{unit}": last}
-        return metadata.model_copy(update={"position": position})
+        return {unit: first} if unit != "line" and first == last else {unit: first, f"last_{unit}": last}
 
     def _unit(self, offset: int) -> int:
         starts = self._places.starts
@@ -246,10 +259,10 @@ class _PlaceFinder:
         return self._number
 
 
-def _shared(left: str, right: str) -> str:
-    """The headings that two headers have in common."""
-    names = zip(left.split(" > "), right.split(" > "), strict=False)
-    return " > ".join(name for name, _ in takewhile(lambda pair: pair[0] == pair[1], names))
+def _shared(left: Sequence[str], right: Sequence[str]) -> tuple[str, ...]:
+    """The headings that two sections have in common."""
+    names = zip(left, right, strict=False)
+    return tuple(name for name, _ in takewhile(lambda pair: pair[0] == pair[1], names))
 
 
 def _distinction(document: Document) -> str:
