@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Mapping
 from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, ValidationInfo, model_validator
@@ -12,6 +13,17 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, Va
 def embedded_text(context_header: str, chunk_text: str) -> str:
     """The text a model reads for a chunk: the headings it stands under, then the chunk itself."""
     return f"{context_header}\n{chunk_text}" if context_header else chunk_text
+
+
+HEADINGS = "headings"
+"""In a chunk's position: its title and headings, where they are not what is embedded in front of it."""
+
+
+def shown_headings(context_header: str, metadata: Mapping[str, Any]) -> str:
+    """The headings a chunk stands under, whether they are embedded or not."""
+    position = metadata.get("position")
+    headings = position.get(HEADINGS) if isinstance(position, Mapping) else None
+    return headings if isinstance(headings, str) else context_header
 
 
 def _storable_text(value: str) -> str:

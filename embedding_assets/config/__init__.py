@@ -36,6 +36,8 @@ Group = Literal[
     "logging",
 ]  # fmt: skip
 
+HeaderChoice = Literal["all", "headings", "title", "none"]
+
 DEFAULT_MODEL_NAME = "sentence-transformers/all-mpnet-base-v2"
 DEFAULT_MODEL_REVISION = "e8c3b32edf5434bc2275fc9bab85f82640a19130"
 
@@ -147,6 +149,11 @@ class EmbeddingConfig(EnvironmentSettings):
         256, ge=16, le=32768, description="Most tokens of a chunk made by `load`, header included."
     )
     chunk_overlap: int = Field(0, ge=0, description="Tokens that neighbouring chunks share.")
+    chunk_header: HeaderChoice = Field(
+        "all",
+        description="What is embedded in front of a chunk made by `load`: its document's title and the headings above "
+        "it, one of both, or nothing. A chunk shows all of them either way.",
+    )
     hub_timeout_seconds: float = Field(5.0, gt=0, le=300, description="Longest wait for an answer of the model hub.")
 
     @field_validator("prefix_length", mode="before")

@@ -29,6 +29,7 @@ def configured_splitter(settings: Settings, database: Database) -> Splitter:
         files.tokenizer(),
         chunk_tokens=min(config.chunk_tokens, files.max_tokens(config.max_seq_length)),
         chunk_overlap=config.chunk_overlap,
+        header=config.chunk_header,
     )
 
 

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import takewhile
+from typing import TYPE_CHECKING
 
 from tokenizers import Encoding, Tokenizer
 
@@ -17,7 +18,10 @@ from embedding_assets.documents.document import Document, Places
 from embedding_assets.documents.lines import normalized_newlines
 from embedding_assets.documents.packing import Packer, Piece
 from embedding_assets.documents.sections import Section, sections_of
-from embedding_assets.models import DocumentMetadata, ProcessedChunk, embedded_text
+from embedding_assets.models import HEADINGS, DocumentMetadata, ProcessedChunk, embedded_text
+
+if TYPE_CHECKING:
+    from embedding_assets.config import HeaderChoice
 
 SPLITTER_VERSION = 2
 """Part of every digest: raise it when the same document would be split differently."""
@@ -40,7 +44,7 @@ _WORD = re.compile(r"\s?\S{1,100}|\s+")
 
 @dataclass(frozen=True, slots=True)
 class _Sized:
-    """A piece of a section with the room for it in tokens, and whether it was measured yet."""
+    """A piece of a section with the header it is embedded under, room in tokens, and whether it was measured yet."""
 
     header: str
     section: Section
@@ -56,19 +60,25 @@ class Splitter:
         tokenizer: the model's; it is copied, its truncation and padding are not used.
         chunk_tokens: most tokens of what is embedded for a chunk: header, text and special tokens.
         chunk_overlap: tokens that neighbouring chunks of a section share.
+        header: what of title and headings is embedded in front of a chunk; all of it is in its metadata otherwise.
     """
 
-    def __init__(self, tokenizer: Tokenizer, *, chunk_tokens: int, chunk_overlap: int) -> None:
+    def __init__(
+        self, tokenizer: Tokenizer, *, chunk_tokens: int, chunk_overlap: int, header: HeaderChoice = "all"
+    ) -> None:
         self._tokenizer: Tokenizer = Tokenizer.from_str(tokenizer.to_str())
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
         self._chunk_tokens = chunk_tokens
         self._chunk_overlap = chunk_overlap
+        self._header = header
         self._room = max(2, chunk_tokens - self._tokenizer.num_special_tokens_to_add(is_pair=False))
         self._max_characters = CHARACTERS_PER_TOKEN * chunk_tokens
         self._word_tokens: dict[str, int] = {}
         fingerprint = hashlib.sha256(self._tokenizer.to_str().encode()).hexdigest()
-        self._manner = [SPLITTER_VERSION, chunk_tokens, chunk_overlap, fingerprint]
+        self._manner: list[int | str] = [SPLITTER_VERSION, chunk_tokens, chunk_overlap, fingerprint]
+        if header != "all":
+            self._manner.append(header)
 
     def digest(self, document: Document) -> str:
         """Fingerprint of all that the chunks of a document depend on; equal to the one before: nothing to split.
@@ -86,7 +96,7 @@ class Splitter:
 
     def __reduce__(self) -> tuple[object, ...]:
         """Another process makes its own of the same settings."""
-        return _restored, (self._tokenizer.to_str(), self._chunk_tokens, self._chunk_overlap)
+        return _restored, (self._tokenizer.to_str(), self._chunk_tokens, self._chunk_overlap, self._header)
 
     @property
     def manner(self) -> str:
@@ -133,11 +143,16 @@ class Splitter:
             sections = self._joined(text, sections)
         pieces = self._fitting(text, [one for section in sections for one in self._section(text, section)])
         finder = _PlaceFinder(text, document.places) if document.places is not None else None
+        return len(pieces), (
+            (one.header, one.piece.of(text), count, self._metadata(document, one, finder)) for one, count in pieces
+        )
 
-        def metadata(one: _Sized) -> DocumentMetadata:
-            return finder.metadata(document.metadata, one.piece) if finder is not None else document.metadata
-
-        return len(pieces), ((one.header, one.piece.of(text), count, metadata(one)) for one, count in pieces)
+    def _metadata(self, document: Document, one: _Sized, finder: _PlaceFinder | None) -> DocumentMetadata:
+        """The document's, with where the piece stands, and its headings where the header does not have them all."""
+        position = finder.position(one.piece) if finder is not None else {}
+        if self._header != "all" and (headings := self._shortened(one.section.header("all"))) != one.header:
+            position[HEADINGS] = headings
+        return document.metadata.model_copy(update={"position": position}) if position else document.metadata
 
     def _joined(self, text: str, sections: Sequence[Section]) -> list[Section]:
         """Sections of code, small ones together with those beside them in the same class or module."""
@@ -146,11 +161,11 @@ class Splitter:
         for section in sections:
             size = self._size(text[section.start : section.end])
             if groups and groups[-1].end == section.start and sizes[-1] + size <= self._room * 3 // 4:
-                header = _shared(groups[-1].header, section.header)
-                is_inside = header == groups[-1].header or header == section.header
+                last = groups[-1]
+                names = _shared(last.names, section.names)
+                is_inside = names in (last.names, section.names)
                 if is_inside or min(sizes[-1], size) < self._room // _SMALL_PART:
-                    last = groups[-1]
-                    groups[-1] = Section(header, last.start, section.end, [*last.blocks, *section.blocks], False)
+                    groups[-1] = replace(last, names=names, end=section.end, blocks=[*last.blocks, *section.blocks])
                     sizes[-1] += size
                     continue
             groups.append(section)
@@ -158,7 +173,7 @@ class Splitter:
         return groups
 
     def _section(self, text: str, section: Section) -> list[_Sized]:
-        header = self._shortened(section.header)
+        header = self._shortened(section.header(self._header))
         capacity = max(1, self._room - len(self._encoded(f"{header}\n"))) if header else self._room
         whole = _Sized(header, section, Piece(section.start, section.end), capacity, uncut=True)
         usual = len(whole.piece.of(text)) <= _USUAL_CHARACTERS_PER_TOKEN * capacity
@@ -230,8 +245,10 @@ class Splitter:
         return sum(map(known.__getitem__, words))
 
 
-def _restored(tokenizer: str, chunk_tokens: int, chunk_overlap: int) -> Splitter:
-    return Splitter(Tokenizer.from_str(tokenizer), chunk_tokens=chunk_tokens, chunk_overlap=chunk_overlap)
+def _restored(tokenizer: str, chunk_tokens: int, chunk_overlap: int, header: HeaderChoice) -> Splitter:
+    return Splitter(
+        Tokenizer.from_str(tokenizer), chunk_tokens=chunk_tokens, chunk_overlap=chunk_overlap, header=header
+    )
 
 
 class _PlaceFinder:
@@ -243,13 +260,12 @@ class _PlaceFinder:
         self._at = 0
         self._number = places.first
 
-    def metadata(self, metadata: DocumentMetadata, piece: Piece) -> DocumentMetadata:
-        """The document's metadata with the piece's first and last line, page, …"""
+    def position(self, piece: Piece) -> dict[str, int | str]:
+        """The piece's first and last line, page, …"""
         start, end = piece.inside(self._text)
         first, last = self._unit(start), self._unit(max(start, end - 1))
         unit = self._places.unit
-        position = {unit: first} if unit != "line" and first == last else {unit: first, f"last_{unit}": last}
-        return metadata.model_copy(update={"position": position})
+        return {unit: first} if unit != "line" and first == last else {unit: first, f"last_{unit}": last}
 
     def _unit(self, offset: int) -> int:
         starts = self._places.starts
@@ -262,10 +278,10 @@ class _PlaceFinder:
         return self._number
 
 
-def _shared(left: str, right: str) -> str:
-    """The headings that two headers have in common."""
-    names = zip(left.split(" > "), right.split(" > "), strict=False)
-    return " > ".join(name for name, _ in takewhile(lambda pair: pair[0] == pair[1], names))
+def _shared(left: Sequence[str], right: Sequence[str]) -> tuple[str, ...]:
+    """The headings that two sections have in common."""
+    names = zip(left, right, strict=False)
+    return tuple(name for name, _ in takewhile(lambda pair: pair[0] == pair[1], names))
 
 
 def _distinction(document: Document) -> str:

@@ -42,7 +42,7 @@ def read_places(database: Database, work: Callable[[ChunkPlace], None], *, with_
     query = sql.SQL("SELECT {}, {}, {}, {}, {} FROM {} k").format(
         table.hash(),
         table.source(),
-        table.header(),
+        table.headings(),
         table.metadata_of(),
         table.body() if with_text else sql.SQL("''"),
         table.rows,
@@ -78,7 +78,7 @@ def sample_places(database: Database, rows: int) -> list[ChunkPlace]:
     """).format(
         hash=table.hash(),
         source=table.source(),
-        header=table.header(),
+        header=table.headings(),
         metadata=table.metadata_of(),
         text=table.body(),
         rows=table.rows,
