@@ -11,7 +11,7 @@ import math
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, get_args
 
@@ -27,7 +27,7 @@ from embedding_assets.config import HeaderChoice, Settings
 from embedding_assets.documents.document import Document
 from embedding_assets.documents.loading import configured_splitter, load_documents
 from embedding_assets.evaluation.measuring import Measured, Way, evaluate
-from embedding_assets.evaluation.metrics import MRR, NDCG, measure, recall_at
+from embedding_assets.evaluation.metrics import MRR, NDCG, Estimate, difference, measure, recall_at
 from embedding_assets.models import DocumentMetadata
 from embedding_assets.pipeline.run import embed_pending
 from embedding_assets.postgres.bootstrap import open_database
@@ -81,6 +81,7 @@ def compared(
     rows: list[Row] = []
     aims: list[Aim] = []
     facts: dict[str, Any] = {"collections": {}, "splitting": {}}
+    by_default: dict[str, dict[str, Measured]] = {}
     for collection in collections:
         with filled(server, collection, first) as (settings, database):
             found = {mode: asked(settings, database, collection, mode) for mode in MODES}
@@ -105,12 +106,18 @@ def compared(
             "chunks": len(chunks),
             "questions": len(collection.questions),
         }
-    for splitting in (first, *others):
-        for collection in collections if others else ():
+        by_default[collection.name] = found
+    for collection in collections:
+        for splitting in others:
             with filled(server, collection, splitting) as (settings, database):
                 found = {mode: asked(settings, database, collection, mode) for mode in ("vector", "hybrid")}
-            values = {mode: round(one.estimates[NDCG].value, 4) for mode, one in found.items()}
-            facts["splitting"].setdefault(str(splitting), {})[collection.name] = values
+                chunks = texts_of(database)
+            changes = {mode: change(by_default[collection.name][mode], one) for mode, one in found.items()}
+            rows.append(split_otherwise(f"{collection.name}: hybrid, {splitting}", found, changes))
+            facts["splitting"].setdefault(str(splitting), {})[collection.name] = {
+                "chunks": len(chunks),
+                **{mode: rounded(estimate) for mode, estimate in changes.items()},
+            }
     return Result(
         name="quality",
         title="Answers to judged questions, the default model",
@@ -221,6 +228,22 @@ def described(label: str, measured: Measured, ours: bool) -> Row:
     found = measured.estimates
     note = f"{found[NDCG].low:.3f} to {found[NDCG].high:.3f}, recall@10 {found[recall_at(10)].value:.3f}, "
     return Row(label, [found[NDCG].value], note=f"{note}MRR {found[MRR].value:.3f}", ours=ours)
+
+
+def change(before: Measured, after: Measured) -> Estimate:
+    """The change of nDCG@10, question by question."""
+    return difference(before.questions[NDCG], after.questions[NDCG])
+
+
+def rounded(estimate: Estimate) -> dict[str, float]:
+    return {name: round(value, 4) for name, value in asdict(estimate).items()}
+
+
+def split_otherwise(label: str, found: dict[str, Measured], changes: dict[str, Estimate]) -> Row:
+    """A splitting beside the default one, by the change from it and the interval of that."""
+    said = {mode: f"{one.value:+.3f} ({one.low:+.3f} to {one.high:+.3f})" for mode, one in changes.items()}
+    note = f"from the default: {said['hybrid']}; vectors alone {said['vector']}"
+    return Row(label, [found["hybrid"].estimates[NDCG].value], note=note)
 
 
 def described_values(label: str, values: dict[str, dict[str, float]]) -> Row:

@@ -199,7 +199,7 @@ class EmbeddingStats(_Record):
         peak_memory_bytes: highest resident memory of the process so far.
         device: e.g. ``cpu`` or ``cuda:0``.
         precision: number format of the model's layers, e.g. ``bfloat16``; rounding alone depends on it.
-        threads: of the CPU that computed; 0 elsewhere.
+        threads: of the CPU that computed, those of all workers of a cluster together; 0 elsewhere.
         streams: batches that were computed side by side; 0 where that is not known.
         busy_prefixes: partitions left to another run that holds them.
         prefixes: the counts by partition key.
@@ -233,6 +233,12 @@ class EmbeddingStats(_Record):
     def chunks_per_second(self) -> float:
         """Embedded chunks per second of ``seconds``; 0 when nothing was embedded."""
         return self.embedded / self.seconds if self.seconds > 0 else 0.0
+
+    @property
+    def summary(self) -> str:
+        """For a log."""
+        counts = f"{self.embedded} embedded, {self.failed} failed, {self.skipped} skipped"
+        return f"{counts}, {self.chunks_per_second:.1f} chunks/s"
 
 
 class EmbeddingCost(_Record):

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from embedding_assets.documents.collections import Root
+from embedding_assets.documents.collections import LocalRoot
 from embedding_assets.documents.configured import is_elsewhere, is_there
 from embedding_assets.documents.formats.reading import is_readable
 from embedding_assets.documents.rejection import Rejection
@@ -76,7 +76,7 @@ def look_at(paths: Sequence[str], choice: Choice, *, seconds: float) -> Appearan
 def _lines(path: str, choice: Choice, is_wanted: Callable[[Path], bool], counts: WalkCounts) -> Iterator[str]:
     place = Path(path).expanduser().absolute()
     # What it is called in the table does not matter here.
-    root = Root(place, Collection(path, path, is_folder=True), path, place.is_dir())
+    root = LocalRoot(place, Collection(path, path, is_folder=True), path, place.is_dir())
     for found in walk(root, choice, is_wanted, counts):
         if isinstance(found, Rejection):
             yield f"{found}\0"

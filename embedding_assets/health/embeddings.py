@@ -71,7 +71,7 @@ def throughput(run: PastRun | None, config: EmbeddingConfig) -> Verdict:
     )
     return checks.THROUGHPUT.verdict(
         run.chunks_per_second >= floor,
-        f"{rate(run.chunks_per_second)} chunks/s {by_device(run.device)}, the floor is {floor:g}",
+        f"{rate(run.chunks_per_second)} chunks/s {by_device(run.device, run.threads)}, the floor is {floor:g}",
         {"chunks_per_second": round(run.chunks_per_second, 2), "floor": floor},
         remedy=f"{remedy}, or lower EMBEDDING_THROUGHPUT_FLOOR",
     )

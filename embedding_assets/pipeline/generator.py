@@ -64,7 +64,7 @@ class EmbeddingGenerator:
         before_writing: called once, before the first vectors are written, and not for the fallback's: what should only
             happen once the provider is known to work. If it fails, so does the run.
         keep_stats: given the statistics of each space once what was embedded in it is committed, also of a run that
-            then fails or is interrupted; default: they are saved as those of a run.
+            then fails or is interrupted; default: they are saved as those of a run. With it, this is a part of one.
     """
 
     def __init__(
@@ -120,6 +120,7 @@ class EmbeddingGenerator:
                 on_progress=self._on_progress,
                 before_writing=self._before_writing,
                 keep_stats=self._keep_stats or partial(save_run, database),
+                name=f"range {self._prefixes}" if self._keep_stats else "run",
             )
             try:
                 return run.execute()
@@ -151,6 +152,7 @@ class EmbeddingGenerator:
             buckets=stopped.held,
             on_progress=self._on_progress,
             keep_stats=self._keep_stats or partial(save_run, database),
+            name=stopped.name,
             also_in=stopped.column,
         ).execute()
 
@@ -162,6 +164,7 @@ class _SpaceRun:
 
     Attributes:
         column: the space written to.
+        name: what the log calls it.
         stats: what was done, once that is saved.
     """
 
@@ -175,10 +178,12 @@ class _SpaceRun:
         buckets: Sequence[int],
         on_progress: Callable[[int], object],
         keep_stats: Callable[[EmbeddingStats], object],
+        name: str = "run",
         before_writing: Callable[[], object] | None = None,
         also_in: SpaceColumn | None = None,
     ) -> None:
         self.column = column
+        self.name = name
         self.stats = EmbeddingStats(space=column.space.name)
         self._config = settings.embedding
         self._database = database
@@ -240,14 +245,7 @@ class _SpaceRun:
                 raise
         self._save_stats(time.monotonic())
         stats = self.stats
-        logger.info(
-            "run finished: %d embedded, %d failed, %d skipped, %.1f chunks/s",
-            stats.embedded,
-            stats.failed,
-            stats.skipped,
-            stats.chunks_per_second,
-            extra=stats.model_dump(exclude={"prefixes"}),
-        )
+        logger.info("%s finished: %s", self.name, stats.summary, extra=stats.model_dump(exclude={"prefixes"}))
         return stats
 
     def _acquire(self, locks: PrefixLocks) -> None:

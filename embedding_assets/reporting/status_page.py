@@ -133,7 +133,7 @@ def _runs(data: Overview, space: SpaceOverview) -> Text:
     return Text.assemble(
         (f"{sparkline(rates)} ", "blue"),
         (f"{rate(run.chunks_per_second)} chunks/s", "yellow" if data.is_slow(space) else ""),
-        f" {by_device(run.device)}, {counted(run.embedded, 'chunk')}, {moment(run.finished_at)}{since}",
+        f" {by_device(run.device, run.threads)}, {counted(run.embedded, 'chunk')}, {moment(run.finished_at)}{since}",
     )
 
 

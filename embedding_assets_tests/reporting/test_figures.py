@@ -208,6 +208,12 @@ def test_the_latest_run_is_reported():
     assert words(throughput_glance(runs(60)))[1:] == ["2026-10-23", "2026-11-21"]
 
 
+def test_rates_with_other_threads_are_other_dots():
+    mixed = [*runs(2, threads=2), *runs(3, threads=16), *runs(2)]
+    assert {"cpu", "cpu, 2 threads", "cpu, 16 threads"} <= set(words(throughput_figure(mixed)))
+    assert "The latest run: 32.4 chunks/s on cpu, 4 threads" in words(throughput_figure(runs(12, threads=4)))
+
+
 @pytest.mark.parametrize("days", [0.01, 4, 45, 400])
 def test_runs_of_any_span_have_a_few_dates_below(days):
     first, last = runs(2)

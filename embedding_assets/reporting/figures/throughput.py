@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
-from embedding_assets.formatting import by_device, printable, rate
+from embedding_assets.formatting import by_device, counted, printable, rate
 from embedding_assets.reporting.figures.glance import MOST_BARS, bars, ends, glance, limit, note, scale
 from embedding_assets.reporting.figures.picture import BLUE, INK, SERIES, Picture, of_limit
 from embedding_assets.reporting.figures.style import DEFAULT_SIZE, dates_below, draw, legend_below_title, threshold
@@ -42,15 +42,15 @@ def throughput_figure(
         rates = [run.chunks_per_second for run in runs]
         axes.plot(times, rates, color=INK, linewidth=0.8, alpha=0.6)
         largest = max(run.embedded for run in runs) or 1
-        devices = list(dict.fromkeys(run.device for run in runs))
-        for n, device in enumerate(devices):
-            own = [i for i, run in enumerate(runs) if run.device == device]
+        places = [_place(run) for run in runs]
+        for n, place in enumerate(dict.fromkeys(places)):
+            own = [i for i, one in enumerate(places) if one == place]
             axes.scatter(
                 [times[i] for i in own],
                 [rates[i] for i in own],
                 s=[20 + 100 * runs[i].embedded / largest for i in own],
                 color=SERIES[n % len(SERIES)],
-                label=printable(device),
+                label=place,
                 zorder=3,
             )
         if floor:
@@ -61,11 +61,16 @@ def throughput_figure(
         dates_below(axes, "end of the run (UTC)")
         axes.set_ylabel("chunks per second")
         legend_below_title(axes)
-        latest = f"{rate(runs[-1].chunks_per_second)} chunks/s {by_device(runs[-1].device)}"
+        latest = f"{rate(runs[-1].chunks_per_second)} chunks/s {by_device(runs[-1].device, runs[-1].threads)}"
         axes.set_title(f"The latest run: {latest}")
         return f"Throughput over time; the latest run: {latest}"
 
     return draw(paint, size, _CAPTION)
+
+
+def _place(run: PastRun) -> str:
+    """Where it computed: rates of other devices, or with other threads, are no trend."""
+    return printable(run.device) + (f", {counted(run.threads, 'thread')}" if run.threads else "")
 
 
 def throughput_glance(runs: Sequence[PastRun], floor: float | None = None) -> Picture:
