@@ -201,8 +201,8 @@ QUALITY_DROP: Final = Check(
     remedy="See what changed with `embedding-assets evaluate` and its --baseline; embed what is pending, take back a "
     "change of model, splitting or EMBEDDING_SEARCH_MODE, or accept the lower value with `embedding-assets evaluate "
     "--accept`",
-    cost="up to EMBEDDING_EVALUATION_QUESTIONS searches when the asset is materialized, and one reading of the table; "
-    "the check itself reads two rows. Only with EMBEDDING_EVALUATION_QUERIES",
+    cost="up to EMBEDDING_EVALUATION_QUESTIONS searches when the asset is materialized, and at most one reading of the "
+    "table; the check itself reads two rows. Only with EMBEDDING_EVALUATION_QUERIES",
 )
 
 CHECKS: Final = (
