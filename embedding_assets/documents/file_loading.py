@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -43,7 +44,8 @@ LARGE_SHARE: Final = 0.2
 """Of a collection: more is not removed unasked."""
 
 _FEW_CHUNKS: Final = 100
-"""A file that loses fewer is not asked about, however small the collection."""
+_FEW_DOCUMENTS: Final = 20
+"""Where fewer go, of a file or as documents, nothing is asked, however small the collection."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +57,15 @@ class LoadOptions:
         choice: which ones of a folder.
         prune: remove documents whose files are gone.
         yes: also where that is a large share of a collection, or of a file.
+        accept_rejected: take what could be read of a file with rejected rows as all that is in it, and remove what else
+            was loaded of it.
     """
 
     read: ReadOptions = field(default_factory=ReadOptions)
     choice: Choice = field(default_factory=Choice)
     prune: bool = False
     yes: bool = False
+    accept_rejected: bool = False
 
 
 def load_files(
@@ -168,11 +173,21 @@ class _Load:
         known = find_documents(self._database, [file.origin for file, _ in states])
         for file, state in states:
             before = known.get(file.origin)
-            if before is not None and before.has_all_chunks and before.digest == self._digest(state.content):
+            if before is not None and self._is_as_it_was(before, state.content):
                 self._report.documents += 1
                 self._report.unchanged += 1
+                self._report.rejected_before += before.rejected
+                if not before.digest:
+                    self._found.failed.add(file.origin)
             else:
                 self._load(root, file, state, before)
+
+    def _is_as_it_was(self, before: KnownDocument, content: str) -> bool:
+        """Whether a file need not be read: it would give the same chunks, or the same ones and the same rejections."""
+        digest = self._digest(content)
+        if before.digest or self._options.accept_rejected:
+            return before.has_all_chunks and before.digest == digest
+        return before.has_all_chunks and before.content == _attempt(digest)
 
     def _digest(self, content: str) -> str:
         """Of all that the chunks of a file depend on, besides its name."""
@@ -194,24 +209,42 @@ class _Load:
             self._report.changing.append(file.origin)
             self._keep(root, file, reading)
             return
-        is_emptied = before is not None and reading.is_of_nothing
-        if reading.rejected and not is_emptied:
+        self._record(root, file, reading, state.content, before)
+
+    def _record(
+        self, root: Root, file: FoundFile, reading: _Reading, content: str, before: KnownDocument | None
+    ) -> None:
+        """Keep what came of a file that was read: as a document, as one that is not complete, or not at all."""
+        if not reading.is_of_nothing:
             self._reject(reading.rejections, reading.rejected)
-            if reading.hashes or before is not None:
-                self._keep(root, file, reading)
-            self._found.failed.add(file.origin)
-            if not reading.hashes:
-                return
-        elif before is not None and self._shrinks(root, before, state.content, len(reading.hashes)):
+        if not reading.hashes and not (before is not None and reading.is_of_nothing):
+            self._pass_over(root, file, reading, before)
+            return
+        if reading.hashes and reading.rejected and not self._options.accept_rejected:
+            self._keep(root, file, reading, _attempt(self._digest(content)))
+        elif before is not None and self._shrinks(root, before, content, len(reading.hashes)):
             self._report.shrunk.append(file.origin)
             self._keep(root, file, reading)
         else:
-            digest, hashes = self._digest(state.content), reading.hashes
-            self._writer.add([], LoadedDocument(file.origin, digest, hashes, root.collection.name, state.content))
+            digest, name = self._digest(content), root.collection.name
+            rejected = reading.rejected if reading.hashes else 0
+            self._writer.add([], LoadedDocument(file.origin, digest, reading.hashes, name, content, rejected=rejected))
         self._report.documents += 1
         is_new = before is None or not (before.digest or before.chunks)
         self._report.new += is_new
         self._report.changed += not is_new
+
+    def _pass_over(self, root: Root, file: FoundFile, reading: _Reading, before: KnownDocument | None) -> None:
+        """Count a file of which nothing was read; what it had before stays."""
+        if reading.is_of_nothing:
+            self._report.empty += 1
+        else:
+            self._report.rejected_files += 1
+            self._found.failed.add(file.origin)
+        if before is None:
+            self._writer.abandon()
+        else:
+            self._keep(root, file, reading)
 
     def _read(self, file: FoundFile) -> _Reading:
         reading = _Reading()
@@ -226,11 +259,11 @@ class _Load:
             self._writer.add(chunks)
         return reading
 
-    def _keep(self, root: Root, file: FoundFile, reading: _Reading) -> None:
-        """Record a document of which nothing is removed, and which the next load reads again."""
+    def _keep(self, root: Root, file: FoundFile, reading: _Reading, attempt: str | None = None) -> None:
+        """Record a document of which nothing is removed, and which the next load reads again unless it is as it was."""
         self._found.failed.add(file.origin)
         hashes, name = reading.hashes, root.collection.name
-        self._writer.add([], LoadedDocument(file.origin, "", hashes, name, rejected=reading.rejected))
+        self._writer.add([], LoadedDocument(file.origin, "", hashes, name, attempt, rejected=reading.rejected))
 
     def _shrinks(self, root: Root, before: KnownDocument, content: str, chunks: int) -> bool:
         """Whether a file has lost so much that it may be half of what it should be."""
@@ -261,10 +294,17 @@ class _Load:
         if not self._options.prune:
             return
         known = sum(documents for documents, _ in self._sizes.values()) + gone.earlier
-        report.prune_refused = report.gone > LARGE_SHARE * known and not self._options.yes
+        is_large = report.gone > LARGE_SHARE * known and not self._are_few(gone.gone)
+        report.prune_refused = is_large and not self._options.yes
         if not report.prune_refused:
             self._remove(gone.gone)
             report.pruned = report.gone
+
+    def _are_few(self, origins: Sequence[str]) -> bool:
+        """Whether so little goes that it need not be asked about; never where nothing is left, as of an empty mount."""
+        if len(origins) >= _FEW_DOCUMENTS or not self._found.seen:
+            return False
+        return sum(one.chunks for one in find_documents(self._database, origins).values()) < _FEW_CHUNKS
 
     def _remove(self, origins: Sequence[str]) -> None:
         for start in range(0, len(origins), _REMOVED_TOGETHER):
@@ -288,8 +328,9 @@ class _Reading:
     @property
     def is_of_nothing(self) -> bool:
         """Whether there is nothing in the file, which is no fault of it."""
-        reasons = [rejection.reason for rejection in self.rejections]
-        return not self.hashes and len(reasons) == 1 and reasons[0].startswith((EMPTY, NOTHING, NO_ROWS))
+        if self.hashes or self.rejected > 1:
+            return False
+        return all(rejection.reason.startswith((EMPTY, NOTHING, NO_ROWS)) for rejection in self.rejections)
 
     def reject(self, rejection: Rejection) -> bool:
         """Count a rejection; returns whether it is held back, since the file may have to be read again."""
@@ -298,6 +339,11 @@ class _Reading:
             return False
         self.rejections.append(rejection)
         return True
+
+
+def _attempt(digest: str) -> str:
+    """What is kept of a reading with rejections: the same one would have them again. A later version may not."""
+    return hashlib.sha256(f"{version('embedding-assets')} {digest}".encode()).hexdigest()
 
 
 def _unreadable(file: FoundFile, error: OSError) -> Rejection:
