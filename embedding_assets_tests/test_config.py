@@ -90,6 +90,7 @@ BOUNDS = [
     ("EMBEDDING_BACKLOG_AGE_HOURS", ["0.1", "8760"], ["0", "8761", "inf", "nan"]),
     ("EMBEDDING_CHUNK_TOKENS", ["16", "32768"], ["15", "32769"]),
     ("EMBEDDING_CHUNK_OVERLAP", ["0", "127"], ["-1"]),
+    ("EMBEDDING_CHUNK_HEADER", ["all", "headings", "title", "none"], ["text"]),
     ("EMBEDDING_HUB_TIMEOUT_SECONDS", ["0.1", "300"], ["0", "301"]),
     ("EMBEDDING_DATABASE_POOL_SIZE", ["1", "2", "64"], ["0", "65"]),
     ("EMBEDDING_DATABASE_CONNECT_TIMEOUT_SECONDS", ["1", "300"], ["0", "301"]),

@@ -101,6 +101,13 @@ def load(
     yes: Annotated[
         bool, typer.Option("--yes", help="Remove even more than a fifth of a collection, or that much of one file.")
     ] = False,
+    accept_rejected: Annotated[
+        bool,
+        typer.Option(
+            "--accept-rejected",
+            help="Take what could be read of a file with rejected rows as all of it, and remove what else it had.",
+        ),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Load documents as chunks. Loading a folder again adds nothing, wherever it is by now.
@@ -120,6 +127,7 @@ def load(
         choice=Choice(tuple(include or ()), tuple(exclude or ()), no_ignore),
         prune=prune,
         yes=yes,
+        accept_rejected=accept_rejected,
     )
     options.choice.check()
     if not paths:
@@ -149,7 +157,7 @@ def load(
         "reasons": dict(rejections.reasons),
     }
     show(document, load_view(report), as_json=as_json)
-    if (rejections.reasons and not report.documents) or report.prune_refused:
+    if ((rejections.reasons or report.empty) and not report.documents) or report.prune_refused:
         raise typer.Exit(1)
 
 
@@ -203,7 +211,15 @@ def load_view(report: LoadReport, next_step: str = "embedding-assets embed") -> 
         for origin in report.changing
     ]
     if report.kept:
-        lines.append(f"{counted(report.kept, 'chunk')} kept of files that were not whole or had rejected parts.")
+        kept = f"{counted(report.kept, 'chunk')} kept of files that were not whole or had rejected parts."
+        lines.append(f"{kept} To remove them: --accept-rejected" if report.rejected else kept)
+    if report.rejected_before:
+        lines.append(
+            f"{counted(report.rejected_before, 'row')} of unchanged documents rejected as before; "
+            "`embedding-assets documents COLLECTION` shows of which."
+        )
+    if report.empty:
+        lines.append(f"{counted(report.empty, 'empty file')}.")
     if report.left_out:
         lines.append(f"Left out: {_counts(report.left_out)}.")
     if report.other_kinds:
@@ -223,7 +239,8 @@ def load_line(report: LoadReport) -> str:
         f"{report.removed:,} removed",
     ]
     if report.rejected:
-        parts.append(f"[yellow]{report.rejected:,} rejected[/yellow]")
+        files = f" ({counted(report.rejected_files, 'whole file')})" if report.rejected_files else ""
+        parts.append(f"[yellow]{report.rejected:,} rejected{files}[/yellow]")
     return "Loaded " + ", ".join(parts) + "."
 
 
@@ -278,7 +295,7 @@ def _collections_table(collections: list[CollectionSummary]) -> Table:
 def _documents_table(found: list[DocumentSummary]) -> Table:
     table = Table("document", "chunks", "loaded", "state", box=None)
     for one in found:
-        state = "" if one.is_complete else f"{one.rejected:,} rejected" if one.rejected else "not read to its end"
+        state = f"{one.rejected:,} rejected" if one.rejected else "" if one.is_complete else "not read to its end"
         table.add_row(escape(visible(one.origin)), f"{one.chunks:,}", moment(one.loaded_at), state)
     table.columns[0].overflow = "fold"
     return table

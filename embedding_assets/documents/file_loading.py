@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
 from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -16,17 +17,16 @@ from embedding_assets.documents.file_reader import FileReader
 from embedding_assets.documents.finding import check_kind, find_files
 from embedding_assets.documents.formats.options import ReadOptions
 from embedding_assets.documents.formats.reading import is_readable
-from embedding_assets.documents.formats.rows import NO_ROWS
 from embedding_assets.documents.found_file import FoundFile, LocalFile
 from embedding_assets.documents.gone import Found, Gone, find_gone
 from embedding_assets.documents.ignoring import Choice
 from embedding_assets.documents.loading import LoadReport
-from embedding_assets.documents.rejection import EMPTY, NOTHING, Rejection
+from embedding_assets.documents.reading_outcome import Reading
+from embedding_assets.documents.rejection import Rejection
 from embedding_assets.documents.walking import WalkCounts
 from embedding_assets.documents.writing import ChunkWriter
 from embedding_assets.postgres.chunks import LoadedDocument, check_is_own
 from embedding_assets.postgres.documents import count_collection, find_documents, record_collection, record_mark
-from embedding_assets.postgres.hash_set import HashSet
 from embedding_assets.postgres.locks import hold_alone
 from embedding_assets.postgres.same_text import ensure_text_index
 from embedding_assets.postgres.source_records import remove_documents
@@ -41,14 +41,14 @@ if TYPE_CHECKING:
 _BATCH_FILES: Final = 256
 _AHEAD_FILES: Final = 256
 _READINGS: Final = 3
-_HELD_BACK: Final = 1_000
 _REMOVED_TOGETHER: Final = 500
 
 LARGE_SHARE: Final = 0.2
 """Of a collection: more is not removed unasked."""
 
 _FEW_CHUNKS: Final = 100
-"""A file that loses fewer is not asked about, however small the collection."""
+_FEW_DOCUMENTS: Final = 20
+"""Where fewer go, of a file or as documents, nothing is asked, however small the collection."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +60,15 @@ class LoadOptions:
         choice: which ones of a folder.
         prune: remove documents whose files are gone.
         yes: also where that is a large share of a collection, or of a file.
+        accept_rejected: take what could be read of a file with rejected rows as all that is in it, and remove what else
+            was loaded of it.
     """
 
     read: ReadOptions = field(default_factory=ReadOptions)
     choice: Choice = field(default_factory=Choice)
     prune: bool = False
     yes: bool = False
+    accept_rejected: bool = False
 
 
 def load_files(
@@ -191,22 +194,33 @@ class _Load:
         known = find_documents(self._database, [file.origin for file, _ in states])
         for file, state in states:
             before = known.get(file.origin)
-            if self._is_loaded(before, state):
-                self._count_unchanged()
+            if before is not None and self._is_loaded(before, state):
+                self._count_unchanged(file.origin, before)
             else:
                 yield root, file, state, before
 
-    def _is_loaded(self, before: KnownDocument | None, state: FileState) -> bool:
-        """Whether all of a file is in the table, as it is read now; False where only fetching it can tell."""
-        if before is None or not before.has_all_chunks:
+    def _is_loaded(self, before: KnownDocument, state: FileState) -> bool:
+        """Whether a file need not be read: it would give the same chunks, or the same ones and the same rejections.
+
+        False where only fetching it can tell.
+        """
+        if not before.has_all_chunks:
             return False
         is_same = state.mark is not None and state.mark == before.mark
         content = state.content or (before.content if is_same else None)
-        return content is not None and before.digest == self._digest(content)
+        if content is None:
+            return False
+        digest = self._digest(content)
+        if before.digest or self._options.accept_rejected:
+            return before.digest == digest
+        return before.content == _attempt(digest)
 
-    def _count_unchanged(self) -> None:
+    def _count_unchanged(self, origin: str, before: KnownDocument) -> None:
         self._report.documents += 1
         self._report.unchanged += 1
+        self._report.rejected_before += before.rejected
+        if not before.digest:
+            self._found.failed.add(origin)
 
     def _fail(self, file: FoundFile, error: OSError) -> None:
         self._found.failed.add(file.origin)
@@ -224,11 +238,11 @@ class _Load:
             except OSError as error:
                 self._fail(found, error)
                 return
-            if state.content or not self._is_loaded(before, content_state):
+            if before is None or state.content or not self._is_loaded(before, content_state):
                 self._load_local(root, file, content_state, before)
             else:
                 record_mark(self._database, file.origin, file.mark)
-                self._count_unchanged()
+                self._count_unchanged(file.origin, before)
 
     def _load_local(self, root: Root, file: LocalFile, state: FileState, before: KnownDocument | None) -> None:
         self._writer.begin(file.origin, root.collection.name)
@@ -246,28 +260,46 @@ class _Load:
             self._report.changing.append(file.origin)
             self._keep(root, file, reading)
             return
-        is_emptied = before is not None and reading.is_of_nothing
-        if reading.rejected and not is_emptied:
+        self._record(root, file, reading, state.content, before)
+
+    def _record(
+        self, root: Root, file: LocalFile, reading: Reading, content: str, before: KnownDocument | None
+    ) -> None:
+        """Keep what came of a file that was read: as a document, as one that is not complete, or not at all."""
+        if not reading.is_of_nothing:
             self._reject(reading.rejections, reading.rejected)
-            if reading.hashes or before is not None:
-                self._keep(root, file, reading)
-            self._found.failed.add(file.origin)
-            if not reading.hashes:
-                return
-        elif before is not None and self._shrinks(root, before, state.content, len(reading.hashes)):
+        if not reading.hashes and not (before is not None and reading.is_of_nothing):
+            self._pass_over(root, file, reading, before)
+            return
+        if reading.hashes and reading.rejected and not self._options.accept_rejected:
+            self._keep(root, file, reading, _attempt(self._digest(content)) if reading.is_repeatable else None)
+        elif before is not None and self._shrinks(root, before, content, len(reading.hashes)):
             self._report.shrunk.append(file.origin)
             self._keep(root, file, reading)
         else:
-            digest, hashes, content = self._digest(state.content), reading.hashes, state.content
-            name = root.collection.name
-            self._writer.add([], LoadedDocument(file.origin, digest, hashes, name, content, mark=file.mark))
+            digest, hashes, name = self._digest(content), reading.hashes, root.collection.name
+            rejected = reading.rejected if hashes else 0
+            document = LoadedDocument(file.origin, digest, hashes, name, content, mark=file.mark, rejected=rejected)
+            self._writer.add([], document)
         self._report.documents += 1
         is_new = before is None or not (before.digest or before.chunks)
         self._report.new += is_new
         self._report.changed += not is_new
 
-    def _read(self, file: LocalFile) -> _Reading:
-        reading = _Reading()
+    def _pass_over(self, root: Root, file: LocalFile, reading: Reading, before: KnownDocument | None) -> None:
+        """Count a file of which nothing was read; what it had before stays."""
+        if reading.is_of_nothing:
+            self._report.empty += 1
+        else:
+            self._report.rejected_files += 1
+            self._found.failed.add(file.origin)
+        if before is None:
+            self._writer.abandon()
+        else:
+            self._keep(root, file, reading)
+
+    def _read(self, file: LocalFile) -> Reading:
+        reading = Reading()
         for portion in self._reader.read(file.path, file.origin):
             chunks = []
             for one in portion:
@@ -280,11 +312,11 @@ class _Load:
             self._writer.add(chunks)
         return reading
 
-    def _keep(self, root: Root, file: LocalFile, reading: _Reading) -> None:
-        """Record a document of which nothing is removed, and which the next load reads again."""
+    def _keep(self, root: Root, file: LocalFile, reading: Reading, attempt: str | None = None) -> None:
+        """Record a document of which nothing is removed, and which the next load reads again unless it is as it was."""
         self._found.failed.add(file.origin)
         hashes, name = reading.hashes, root.collection.name
-        self._writer.add([], LoadedDocument(file.origin, "", hashes, name, rejected=reading.rejected))
+        self._writer.add([], LoadedDocument(file.origin, "", hashes, name, attempt, rejected=reading.rejected))
 
     def _shrinks(self, root: Root, before: KnownDocument, content: str, chunks: int) -> bool:
         """Whether a file has lost so much that it may be half of what it should be."""
@@ -315,43 +347,26 @@ class _Load:
         if not self._options.prune:
             return
         known = sum(documents for documents, _ in self._sizes.values()) + gone.earlier
-        report.prune_refused = report.gone > LARGE_SHARE * known and not self._options.yes
+        is_large = report.gone > LARGE_SHARE * known and not self._are_few(gone.gone)
+        report.prune_refused = is_large and not self._options.yes
         if not report.prune_refused:
             self._remove(gone.gone)
             report.pruned = report.gone
+
+    def _are_few(self, origins: Sequence[str]) -> bool:
+        """Whether so little goes that it need not be asked about; never where nothing is left, as of an empty mount."""
+        if len(origins) >= _FEW_DOCUMENTS or not self._found.seen:
+            return False
+        return sum(one.chunks for one in find_documents(self._database, origins).values()) < _FEW_CHUNKS
 
     def _remove(self, origins: Sequence[str]) -> None:
         for start in range(0, len(origins), _REMOVED_TOGETHER):
             self._report.removed += remove_documents(self._database, origins[start : start + _REMOVED_TOGETHER])
 
 
-@dataclass(slots=True)
-class _Reading:
-    """What came of reading a file.
-
-    Attributes:
-        hashes: of its chunks.
-        rejections: the first of them.
-        rejected: how many there were.
-    """
-
-    hashes: HashSet = field(default_factory=HashSet)
-    rejections: list[Rejection] = field(default_factory=list)
-    rejected: int = 0
-
-    @property
-    def is_of_nothing(self) -> bool:
-        """Whether there is nothing in the file, which is no fault of it."""
-        reasons = [rejection.reason for rejection in self.rejections]
-        return not self.hashes and len(reasons) == 1 and reasons[0].startswith((EMPTY, NOTHING, NO_ROWS))
-
-    def reject(self, rejection: Rejection) -> bool:
-        """Count a rejection; returns whether it is held back, since the file may have to be read again."""
-        self.rejected += 1
-        if len(self.rejections) >= _HELD_BACK:
-            return False
-        self.rejections.append(rejection)
-        return True
+def _attempt(digest: str) -> str:
+    """What is kept of a reading with rejections: the same one would have them again. A later version may not."""
+    return hashlib.sha256(f"{version('embedding-assets')} {digest}".encode()).hexdigest()
 
 
 def _unreadable(file: FoundFile, error: OSError) -> Rejection:

@@ -69,10 +69,10 @@ class LoadedDocument:
     Attributes:
         origin: what it is called.
         digest: of all that its chunks depend on; empty if it was not read to its end, or parts of it were rejected:
-            its record is that of a document to be loaded again, and nothing of it is removed.
+            its record is that of a document that is not complete, and nothing of it is removed.
         hashes: those of its chunks.
         collection: the documents that it belongs to.
-        content: digest of the file's bytes.
+        content: digest of the file's bytes; where parts were rejected, of all that this depended on.
         rejected: rows or parts of it that were rejected.
         mark: of a file elsewhere: by what its version is known there.
     """

@@ -42,15 +42,32 @@ def test_what_is_gone_is_removed_when_asked(load, tmp_path):
 
 
 def test_more_than_a_fifth_is_removed_only_when_that_is_said(load, tmp_path):
-    docs = write(tmp_path / "docs", **{f"n{number}": f"text {number}" for number in range(10)})
+    docs = write(tmp_path / "docs", **{f"n{number}": f"text {number}" for number in range(40)})
     load(docs)
-    for number in range(3):
+    for number in range(20):
         (docs / f"n{number}.md").unlink()
     report = load(docs, prune=True)
-    assert (report.gone, report.pruned, report.removed, report.prune_refused) == (3, 0, 0, True)
-    assert len(load.rows()) == 10
+    assert (report.gone, report.pruned, report.removed, report.prune_refused) == (20, 0, 0, True)
+    assert len(load.rows()) == 40
     report = load(docs, prune=True, yes=True)
-    assert (report.pruned, len(load.rows())) == (3, 7)
+    assert (report.pruned, len(load.rows())) == (20, 20)
+
+
+def test_a_few_small_documents_are_removed_unasked(load, tmp_path):
+    docs = write(tmp_path / "docs", **{f"n{number}": f"text {number}" for number in range(4)})
+    load(docs)
+    (docs / "n0.md").unlink()
+    report = load(docs, prune=True)
+    assert (report.pruned, report.prune_refused, len(load.rows())) == (1, False, 3)
+
+
+def test_a_large_document_that_is_gone_is_asked_about_in_a_small_collection_too(load, tmp_path):
+    docs = write(tmp_path / "docs", small="text")
+    book = rows_file(docs / "book.jsonl", range(100))
+    load(docs)
+    book.unlink()
+    assert load(docs, prune=True).prune_refused
+    assert len(load.rows()) == 101
 
 
 def test_an_empty_mount_removes_nothing(load, tmp_path):
@@ -163,8 +180,8 @@ def test_nothing_is_removed_for_a_file_with_rejected_rows(load, tmp_path):
     report = load(file)
     assert (report.added, report.removed, report.rejected, report.kept) == (0, 0, 1, 10)
     assert (len(load.rows()), load.pending()) == (20, [])
-    # Read again each time, until it is whole.
-    assert load(file).rejected == 1
+    report = load(file)
+    assert (report.unchanged, report.changed, report.rejected, report.rejected_before) == (1, 0, 0, 1)
     rows_file(file, range(5))
     report = load(file)
     assert (report.removed, report.rejected, report.kept) == (15, 0, 0)
@@ -209,9 +226,30 @@ def test_an_emptied_file_loses_its_chunks(load, tmp_path):
     assert load(docs).added == 1
 
 
-def test_a_new_file_with_nothing_in_it_is_said(load, tmp_path):
-    load(write(tmp_path / "docs", a="", b="b"))
-    assert load.rejections == ["docs/a.md: is empty"]
+@pytest.mark.parametrize("text", ["", " \n", "---\n", "<!-- later -->\n"])
+def test_a_new_file_with_nothing_in_it_is_counted_and_is_no_document(load, tmp_path, text):
+    docs = write(tmp_path / "docs", a="a", z=text)
+    (docs / "rows.jsonl").write_text("")
+    for _ in range(2):
+        report = load(docs)
+        assert (report.documents, report.empty, report.rejected, load.rejections) == (1, 2, 0, [])
+        assert load.origins() == ["docs/a.md"]
+    write(docs, z="z")
+    assert (load(docs).new, load.rows()) == (1, ["a", "z"])
+
+
+def test_a_file_that_is_rejected_as_a_whole_is_no_document(load, tmp_path):
+    docs = write(tmp_path / "docs", a="a")
+    (docs / "z.jsonl").write_text("not json\nnor this\n")
+    report = load(docs)
+    assert (report.documents, report.rejected, report.rejected_files, load.origins()) == (1, 2, 1, ["docs/a.md"])
+    rows_file(docs / "z.jsonl", range(2))
+    load(docs)
+    (docs / "z.jsonl").write_text("<html>")
+    report = load(docs)
+    # What it had stays, and it is read again.
+    assert (report.documents, report.rejected_files, report.kept, len(load.rows())) == (1, 1, 2, 3)
+    assert load(docs).rejected_files == 1
 
 
 @pytest.mark.parametrize("left", [0, 500])
