@@ -6,7 +6,7 @@ INSTALLED := .venv/.installed
 BENCHMARKS := encode shared fidelity write scale index search serve end_to_end backlog startup memory api admission own_table \
 	quality
 
-.PHONY: help demo test ui check docs bench clean
+.PHONY: help demo test ui check docs screenshots bench clean
 
 help: ## Show what there is to make
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -35,6 +35,9 @@ check: $(INSTALLED) ## Lint, types, borders between layers, docs up to date
 docs: $(INSTALLED) ## Write the generated sections, build the site: build/docs/index.html
 	$(BIN)/python docs/generate.py
 	$(BIN)/sphinx-build -W --keep-going -q docs build/docs
+
+screenshots: $(INSTALLED) ## Take the pictures of README and docs again (some minutes; needs Chromium)
+	$(BIN)/python docs/screenshots.py
 
 bench: $(addprefix bench-,$(BENCHMARKS)) ## Measure everything (an hour or more), update the docs; bench-NAME: one of them
 	$(BIN)/python docs/generate.py

@@ -11,9 +11,9 @@ import math
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from api import create_database
@@ -23,11 +23,11 @@ from pydantic import SecretStr
 from report import Aim, Result, Row, publish
 from servers import own_server
 
-from embedding_assets.config import Settings
+from embedding_assets.config import HeaderChoice, Settings
 from embedding_assets.documents.document import Document
 from embedding_assets.documents.loading import configured_splitter, load_documents
 from embedding_assets.evaluation.measuring import Measured, Way, evaluate
-from embedding_assets.evaluation.metrics import MRR, NDCG, measure, recall_at
+from embedding_assets.evaluation.metrics import MRR, NDCG, Estimate, difference, measure, recall_at
 from embedding_assets.models import DocumentMetadata
 from embedding_assets.pipeline.run import embed_pending
 from embedding_assets.postgres.bootstrap import open_database
@@ -45,15 +45,15 @@ class Splitting:
 
     tokens: int = 256
     overlap: int = 0
-    header: bool = True
+    header: HeaderChoice = "all"
 
     def __str__(self) -> str:
         overlap = f", overlap {self.overlap}" if self.overlap else ""
-        return f"chunks of {self.tokens}{overlap}{'' if self.header else ', without header'}"
+        header = {"all": "", "none": ", without header"}.get(self.header, f", header {self.header}")
+        return f"chunks of {self.tokens}{overlap}{header}"
 
 
-DEFAULT = Splitting()
-OTHERS = (Splitting(128), Splitting(384), Splitting(128, 32), Splitting(256, 64), Splitting(256, header=False))
+OTHERS = (Splitting(128), Splitting(384), Splitting(128, 32), Splitting(256, 64), Splitting(256, header="none"))
 
 
 def main() -> None:
@@ -61,6 +61,9 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, action="append", help="in BEIR's form; instead of the package's")
     parser.add_argument("--archives", type=Path, help="where the package's archive lies or goes; default: nowhere")
     parser.add_argument("--no-splitting", action="store_true", help="the default splitting alone")
+    parser.add_argument(
+        "--header", choices=get_args(HeaderChoice), default="all", help="what is embedded in front of a chunk, at first"
+    )
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary, own_server() as server:
         if arguments.folder:
@@ -68,16 +71,19 @@ def main() -> None:
         else:
             collections = packaged_collections(arguments.archives or Path(temporary))
         others = () if arguments.no_splitting else OTHERS
-        publish(compared(server, collections, others))
+        publish(compared(server, collections, others, Splitting(header=arguments.header)))
 
 
-def compared(server: str, collections: Sequence[Collection], others: Sequence[Splitting]) -> Result:
+def compared(
+    server: str, collections: Sequence[Collection], others: Sequence[Splitting], first: Splitting = Splitting()
+) -> Result:
     """Every collection as it is by default, beside exact search; then split otherwise."""
     rows: list[Row] = []
     aims: list[Aim] = []
     facts: dict[str, Any] = {"collections": {}, "splitting": {}}
+    by_default: dict[str, dict[str, Measured]] = {}
     for collection in collections:
-        with filled(server, collection, DEFAULT) as (settings, database):
+        with filled(server, collection, first) as (settings, database):
             found = {mode: asked(settings, database, collection, mode) for mode in MODES}
             chunks, reranked = texts_of(database), settings.rerank.is_set
             if reranked:
@@ -100,12 +106,18 @@ def compared(server: str, collections: Sequence[Collection], others: Sequence[Sp
             "chunks": len(chunks),
             "questions": len(collection.questions),
         }
-    for splitting in (DEFAULT, *others):
-        for collection in collections if others else ():
+        by_default[collection.name] = found
+    for collection in collections:
+        for splitting in others:
             with filled(server, collection, splitting) as (settings, database):
                 found = {mode: asked(settings, database, collection, mode) for mode in ("vector", "hybrid")}
-            values = {mode: round(one.estimates[NDCG].value, 4) for mode, one in found.items()}
-            facts["splitting"].setdefault(str(splitting), {})[collection.name] = values
+                chunks = texts_of(database)
+            changes = {mode: change(by_default[collection.name][mode], one) for mode, one in found.items()}
+            rows.append(split_otherwise(f"{collection.name}: hybrid, {splitting}", found, changes))
+            facts["splitting"].setdefault(str(splitting), {})[collection.name] = {
+                "chunks": len(chunks),
+                **{mode: rounded(estimate) for mode, estimate in changes.items()},
+            }
     return Result(
         name="quality",
         title="Answers to judged questions, the default model",
@@ -135,13 +147,13 @@ def filled(server: str, collection: Collection, splitting: Splitting) -> Iterato
         server, f"quality_{collection.name}_{splitting.tokens}_{splitting.overlap}_{splitting.header}".lower()
     )
     settings = Settings().with_group("database", url=SecretStr(url))
-    settings = settings.with_embedding(chunk_tokens=splitting.tokens, chunk_overlap=splitting.overlap)
+    settings = settings.with_embedding(
+        chunk_tokens=splitting.tokens, chunk_overlap=splitting.overlap, chunk_header=splitting.header
+    )
     with open_database(settings) as database:
         migrate(database)
         documents = [
-            Document(
-                DocumentMetadata(source=id_, title=title), text, markdown=False, context_header=title * splitting.header
-            )
+            Document(DocumentMetadata(source=id_, title=title), text, markdown=False, context_header=title)
             for id_, (title, text) in collection.documents.items()
         ]
         load_documents(database, documents, configured_splitter(settings, database))
@@ -216,6 +228,22 @@ def described(label: str, measured: Measured, ours: bool) -> Row:
     found = measured.estimates
     note = f"{found[NDCG].low:.3f} to {found[NDCG].high:.3f}, recall@10 {found[recall_at(10)].value:.3f}, "
     return Row(label, [found[NDCG].value], note=f"{note}MRR {found[MRR].value:.3f}", ours=ours)
+
+
+def change(before: Measured, after: Measured) -> Estimate:
+    """The change of nDCG@10, question by question."""
+    return difference(before.questions[NDCG], after.questions[NDCG])
+
+
+def rounded(estimate: Estimate) -> dict[str, float]:
+    return {name: round(value, 4) for name, value in asdict(estimate).items()}
+
+
+def split_otherwise(label: str, found: dict[str, Measured], changes: dict[str, Estimate]) -> Row:
+    """A splitting beside the default one, by the change from it and the interval of that."""
+    said = {mode: f"{one.value:+.3f} ({one.low:+.3f} to {one.high:+.3f})" for mode, one in changes.items()}
+    note = f"from the default: {said['hybrid']}; vectors alone {said['vector']}"
+    return Row(label, [found["hybrid"].estimates[NDCG].value], note=note)
 
 
 def described_values(label: str, values: dict[str, dict[str, float]]) -> Row:

@@ -117,7 +117,7 @@ def checks() -> str:
         for check in CHECKS:
             if check.subject == subject:
                 severity = f"{check.severity}, blocking" if check.blocking else check.severity
-                cells = (f"`{check.name}`", severity, check.states, check.remedy, check.cost)
+                cells = (f"`{check.name}`", severity, check.description.rstrip("."), check.remedy, check.cost)
                 rows.append(f"| {' | '.join(cells)} |")
         tables.append("\n".join(rows))
     return "\n\n".join(tables)

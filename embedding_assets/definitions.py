@@ -3,9 +3,6 @@
 from dagster import Definitions, in_process_executor
 
 from embedding_assets.defs.factory import build_embedding_definitions
-from embedding_assets.encoder.threads import let_threads_sleep
-
-let_threads_sleep()
 
 defs = Definitions.merge(
     build_embedding_definitions(),

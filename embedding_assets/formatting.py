@@ -85,9 +85,11 @@ def rate(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.1f}"
 
 
-def by_device(device: str) -> str:
-    """The device of a run, as the end of a sentence."""
-    return "by the API" if device == "api" else f"on {printable(device)}"
+def by_device(device: str, threads: int | None = None) -> str:
+    """The device of a run and its threads, where those are known, as the end of a sentence."""
+    if device == "api":
+        return "by the API"
+    return f"on {printable(device)}" + (f", {counted(threads, 'thread')}" if threads else "")
 
 
 def counted(number: int, noun: str) -> str:

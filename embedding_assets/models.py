@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Mapping
 from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, ValidationInfo, model_validator
@@ -12,6 +13,17 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, Va
 def embedded_text(context_header: str, chunk_text: str) -> str:
     """The text a model reads for a chunk: the headings it stands under, then the chunk itself."""
     return f"{context_header}\n{chunk_text}" if context_header else chunk_text
+
+
+HEADINGS = "headings"
+"""In a chunk's position: its title and headings, where they are not what is embedded in front of it."""
+
+
+def shown_headings(context_header: str, metadata: Mapping[str, Any]) -> str:
+    """The headings a chunk stands under, whether they are embedded or not."""
+    position = metadata.get("position")
+    headings = position.get(HEADINGS) if isinstance(position, Mapping) else None
+    return headings if isinstance(headings, str) else context_header
 
 
 def _storable_text(value: str) -> str:
@@ -187,7 +199,7 @@ class EmbeddingStats(_Record):
         peak_memory_bytes: highest resident memory of the process so far.
         device: e.g. ``cpu`` or ``cuda:0``.
         precision: number format of the model's layers, e.g. ``bfloat16``; rounding alone depends on it.
-        threads: of the CPU that computed; 0 elsewhere.
+        threads: of the CPU that computed, those of all workers of a cluster together; 0 elsewhere.
         streams: batches that were computed side by side; 0 where that is not known.
         busy_prefixes: partitions left to another run that holds them.
         prefixes: the counts by partition key.
@@ -221,6 +233,12 @@ class EmbeddingStats(_Record):
     def chunks_per_second(self) -> float:
         """Embedded chunks per second of ``seconds``; 0 when nothing was embedded."""
         return self.embedded / self.seconds if self.seconds > 0 else 0.0
+
+    @property
+    def summary(self) -> str:
+        """For a log."""
+        counts = f"{self.embedded} embedded, {self.failed} failed, {self.skipped} skipped"
+        return f"{counts}, {self.chunks_per_second:.1f} chunks/s"
 
 
 class EmbeddingCost(_Record):

@@ -64,6 +64,8 @@ from embedding_assets.formatting import (
         (rate(3141.59), "3,142"),
         (by_device("api"), "by the API"),
         (by_device("cuda:0"), "on cuda:0"),
+        (by_device("cuda:0", 0), "on cuda:0"),
+        (by_device("cpu", 2), "on cpu, 2 threads"),
         (counted(1, "chunk"), "1 chunk"),
         (counted(12_345, "chunk"), "12,345 chunks"),
         (compact(999_999), "999,999"),

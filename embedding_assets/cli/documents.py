@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
@@ -18,6 +18,7 @@ from embedding_assets.errors import DocumentError
 from embedding_assets.formatting import counted, moment, visible
 
 if TYPE_CHECKING:
+    from embedding_assets.documents.file_loading import LoadOptions
     from embedding_assets.documents.loading import LoadReport
     from embedding_assets.documents.rejection import Rejection
     from embedding_assets.postgres.documents import CollectionSummary, DocumentSummary
@@ -49,8 +50,7 @@ class Rejections:
 
     def add(self, rejection: Rejection) -> None:
         """Count one, and show it unless there were some of its kind."""
-        # What stands behind is about this one alone.
-        reason = rejection.reason.partition(":")[0]
+        reason = rejection.kind
         self.reasons[reason] += 1
         if len(self.first) < _MOST_REJECTIONS:
             self.first.append(rejection)
@@ -68,7 +68,12 @@ class Rejections:
 
 
 def load(
-    paths: Annotated[list[str], typer.Argument(help="Files or folders; `embedding-assets formats` lists the kinds.")],
+    paths: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="Files or folders; `embedding-assets formats` lists the kinds. Default: those of EMBEDDING_DOCUMENTS."
+        ),
+    ] = None,
     *,
     collection: Annotated[
         str | None, typer.Option(help="What to call these documents together. Default: the folder's name.")
@@ -96,6 +101,13 @@ def load(
     yes: Annotated[
         bool, typer.Option("--yes", help="Remove even more than a fifth of a collection, or that much of one file.")
     ] = False,
+    accept_rejected: Annotated[
+        bool,
+        typer.Option(
+            "--accept-rejected",
+            help="Take what could be read of a file with rejected rows as all of it, and remove what else it had.",
+        ),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Load documents as chunks. Loading a folder again adds nothing, wherever it is by now.
@@ -115,8 +127,11 @@ def load(
         choice=Choice(tuple(include or ()), tuple(exclude or ()), no_ignore),
         prune=prune,
         yes=yes,
+        accept_rejected=accept_rejected,
     )
     options.choice.check()
+    if not paths:
+        paths, options = _configured(options)
     with table_session() as (settings, database):
         roots = find_roots(database, paths, collection)
         for name in collections_inside(database, roots):
@@ -142,8 +157,28 @@ def load(
         "reasons": dict(rejections.reasons),
     }
     show(document, load_view(report), as_json=as_json)
-    if (rejections.reasons and not report.documents) or report.prune_refused:
+    if ((rejections.reasons or report.empty) and not report.documents) or report.prune_refused:
         raise typer.Exit(1)
+
+
+def _configured(options: LoadOptions) -> tuple[list[str], LoadOptions]:
+    """What the settings say is to be loaded, and how where the command does not say it."""
+    from embedding_assets.config import get_settings
+    from embedding_assets.documents.configured import configured_options
+
+    config = get_settings().loading
+    if not config.paths:
+        raise DocumentError("say what to load: embedding-assets load PATH, or set EMBEDDING_DOCUMENTS")
+    set_ = configured_options(config)
+    choice = replace(
+        options.choice,
+        include=options.choice.include or set_.choice.include,
+        exclude=options.choice.exclude + set_.choice.exclude,
+    )
+    by_template = options.read.template is not None
+    column = options.read.text_column or (None if by_template else set_.read.text_column)
+    read = replace(options.read, text_column=column, encoding=options.read.encoding or set_.read.encoding)
+    return list(config.paths), replace(options, choice=choice, read=read, prune=options.prune or set_.prune)
 
 
 def load_view(report: LoadReport, next_step: str = "embedding-assets embed") -> str:
@@ -176,7 +211,15 @@ def load_view(report: LoadReport, next_step: str = "embedding-assets embed") -> 
         for origin in report.changing
     ]
     if report.kept:
-        lines.append(f"{counted(report.kept, 'chunk')} kept of files that were not whole or had rejected parts.")
+        kept = f"{counted(report.kept, 'chunk')} kept of files that were not whole or had rejected parts."
+        lines.append(f"{kept} To remove them: --accept-rejected" if report.rejected else kept)
+    if report.rejected_before:
+        lines.append(
+            f"{counted(report.rejected_before, 'row')} of unchanged documents rejected as before; "
+            "`embedding-assets documents COLLECTION` shows of which."
+        )
+    if report.empty:
+        lines.append(f"{counted(report.empty, 'empty file')}.")
     if report.left_out:
         lines.append(f"Left out: {_counts(report.left_out)}.")
     if report.other_kinds:
@@ -196,7 +239,8 @@ def load_line(report: LoadReport) -> str:
         f"{report.removed:,} removed",
     ]
     if report.rejected:
-        parts.append(f"[yellow]{report.rejected:,} rejected[/yellow]")
+        files = f" ({counted(report.rejected_files, 'whole file')})" if report.rejected_files else ""
+        parts.append(f"[yellow]{report.rejected:,} rejected{files}[/yellow]")
     return "Loaded " + ", ".join(parts) + "."
 
 
@@ -251,7 +295,7 @@ def _collections_table(collections: list[CollectionSummary]) -> Table:
 def _documents_table(found: list[DocumentSummary]) -> Table:
     table = Table("document", "chunks", "loaded", "state", box=None)
     for one in found:
-        state = "" if one.is_complete else f"{one.rejected:,} rejected" if one.rejected else "not read to its end"
+        state = f"{one.rejected:,} rejected" if one.rejected else "" if one.is_complete else "not read to its end"
         table.add_row(escape(visible(one.origin)), f"{one.chunks:,}", moment(one.loaded_at), state)
     table.columns[0].overflow = "fold"
     return table

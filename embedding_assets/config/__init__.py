@@ -13,6 +13,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator, model_v
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from embedding_assets.config.database import DatabaseConfig as DatabaseConfig
+from embedding_assets.config.documents import DocumentsConfig as DocumentsConfig
 from embedding_assets.config.environment import (
     EnvironmentSettings,
     describe_malformed_json,
@@ -31,8 +32,11 @@ from embedding_assets.config.unknown import warn_of_unknown
 from embedding_assets.errors import ConfigurationError
 
 Group = Literal[
-    "database", "source", "embedding", "openai", "budget", "index", "search", "rerank", "evaluation", "ray", "logging"
-]
+    "database", "source", "loading", "embedding", "openai", "budget", "index", "search", "rerank", "evaluation", "ray",
+    "logging",
+]  # fmt: skip
+
+HeaderChoice = Literal["all", "headings", "title", "none"]
 
 DEFAULT_MODEL_NAME = "sentence-transformers/all-mpnet-base-v2"
 DEFAULT_MODEL_REVISION = "e8c3b32edf5434bc2275fc9bab85f82640a19130"
@@ -145,6 +149,11 @@ class EmbeddingConfig(EnvironmentSettings):
         256, ge=16, le=32768, description="Most tokens of a chunk made by `load`, header included."
     )
     chunk_overlap: int = Field(0, ge=0, description="Tokens that neighbouring chunks share.")
+    chunk_header: HeaderChoice = Field(
+        "all",
+        description="What is embedded in front of a chunk made by `load`: its document's title and the headings above "
+        "it, one of both, or nothing. A chunk shows all of them either way.",
+    )
     hub_timeout_seconds: float = Field(5.0, gt=0, le=300, description="Longest wait for an answer of the model hub.")
 
     @field_validator("prefix_length", mode="before")
@@ -270,6 +279,7 @@ class Settings(EnvironmentSettings):
     )
     database: DatabaseConfig = Field(default_factory=DatabaseConfig)
     source: TableConfig = Field(default_factory=TableConfig)
+    loading: DocumentsConfig = Field(default_factory=DocumentsConfig)
     embedding: EmbeddingConfig = Field(default_factory=EmbeddingConfig)
     openai: OpenAIConfig = Field(default_factory=OpenAIConfig)
     budget: BudgetConfig = Field(default_factory=BudgetConfig)

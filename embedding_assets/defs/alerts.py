@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from dagster import (
     AssetCheckSeverity,
+    AssetKey,
     DagsterEventType,
     DagsterInstance,
     DagsterRun,
@@ -38,7 +39,7 @@ def alert_sensors(spec: TableSpec) -> list[SensorDefinition]:
     )
     def failed_runs(context: RunFailureSensorContext) -> SkipReason | None:
         """One post a run."""
-        return _post_failure(context, spec) if _is_of(context.dagster_run, spec) else _of_others(context.dagster_run)
+        return _post_failure(context, spec) if _is_of(context, spec) else _of_others(context.dagster_run)
 
     @run_status_sensor(
         name=spec.name("failed_checks_sensor"),
@@ -52,17 +53,27 @@ def alert_sensors(spec: TableSpec) -> list[SensorDefinition]:
     )
     def failed_checks(context: RunStatusSensorContext) -> SkipReason | None:
         """One post a run with failed checks."""
-        return _post_checks(context, spec) if _is_of(context.dagster_run, spec) else _of_others(context.dagster_run)
+        return _post_checks(context, spec) if _is_of(context, spec) else _of_others(context.dagster_run)
 
     return [failed_runs, failed_checks]
 
 
-def _is_of(run: DagsterRun, spec: TableSpec) -> bool:
+def _is_of(context: RunStatusSensorContext, spec: TableSpec) -> bool:
     """Whether a run is for assets or checks of the table."""
-    if run.job_name == spec.job_name:
-        return True
+    run = context.dagster_run
     keys = {*(run.asset_selection or ()), *(check.asset_key for check in run.asset_check_selection or ())}
-    return any(spec.owns(key) for key in keys)
+    return run.job_name == spec.job_name or any(spec.owns(key) for key in keys or _planned(context.instance, run))
+
+
+def _planned(instance: DagsterInstance, run: DagsterRun) -> Iterator[AssetKey]:
+    """What a run of a whole job set out to do, which it names nowhere else."""
+    for kind in (DagsterEventType.ASSET_MATERIALIZATION_PLANNED, DagsterEventType.ASSET_CHECK_EVALUATION_PLANNED):
+        for record in instance.get_records_for_run(run.run_id, of_type=kind).records:
+            event = record.event_log_entry.dagster_event
+            if event is not None and kind is DagsterEventType.ASSET_CHECK_EVALUATION_PLANNED:
+                yield event.asset_check_planned_data.asset_key
+            elif event is not None and event.asset_key is not None:
+                yield event.asset_key
 
 
 def _of_others(run: DagsterRun) -> SkipReason:

@@ -1,19 +1,39 @@
 """The three assets of a table: what is pending, the vectors, the health of the index."""
 
-from contextlib import nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext, suppress
 from datetime import timedelta
 from typing import Any, Final
 
-from dagster import AssetExecutionContext, AssetsDefinition, FreshnessPolicy, MaterializeResult
+from dagster import (
+    AssetExecutionContext,
+    AssetMaterialization,
+    AssetObservation,
+    AssetsDefinition,
+    AssetSpec,
+    FreshnessPolicy,
+    MaterializeResult,
+)
 
 from embedding_assets.config import Settings
 from embedding_assets.defs.automation import after_load
+from embedding_assets.defs.code_version import code_version
 from embedding_assets.defs.effort import total_written, written_by
 from embedding_assets.defs.figures import backlog_pictures, index_pictures, run_pictures
-from embedding_assets.defs.metadata import indexes_metadata, prefix_table, run_metadata
-from embedding_assets.defs.table_spec import EMBEDDINGS, HEALTH, PENDING, TableSpec
+from embedding_assets.defs.following import upstream_condition
+from embedding_assets.defs.metadata import (
+    indexes_metadata,
+    partition_metadata,
+    prefix_table,
+    run_metadata,
+    source_metadata,
+    table_metadata,
+)
+from embedding_assets.defs.table_spec import DOCUMENTS, EMBEDDINGS, HEALTH, PENDING, TableSpec
 from embedding_assets.distribution.engine import chosen_engine
+from embedding_assets.errors import ConfigurationError, DatabaseError, EmbeddingAssetsError
 from embedding_assets.formatting import dollars
+from embedding_assets.health.columns import columns_unchanged, find_column_changes
 from embedding_assets.health.costs import limits_exceeded_by
 from embedding_assets.logs import correlate
 from embedding_assets.models import PrefixStats
@@ -29,8 +49,10 @@ from embedding_assets.postgres.index.searching import build_for_searches
 from embedding_assets.postgres.prefixes import count_pending_by_prefix
 from embedding_assets.postgres.runs import list_runs
 from embedding_assets.postgres.samples import sample_sources
+from embedding_assets.postgres.spaces import list_spaces
+from embedding_assets.postgres.table_columns import DescribedColumn, describe_columns
 from embedding_assets.postgres.usage.ledger import count_spending, list_daily_costs
-from embedding_assets.providers.space_selection import select_for_run
+from embedding_assets.providers.space_selection import find_for_run, select_for_run
 from embedding_assets.reporting.figures.map import MAP_SIZE
 from embedding_assets.reporting.gather import count_prefixes
 from embedding_assets.spaces import SpaceColumn
@@ -42,12 +64,19 @@ _DAILY: Final = FreshnessPolicy.time_window(fail_window=timedelta(hours=36), war
 def table_assets(spec: TableSpec) -> list[AssetsDefinition]:
     """``chunks_pending``, ``chunk_embeddings`` and ``pgvector_index_health`` of a table."""
     freshness = None if spec.schedule is None else _DAILY
+    upstream = [*spec.deps, *([spec.key(DOCUMENTS)] if spec.loads_documents else [])]
 
-    @spec.asset(PENDING, kinds={"postgres"}, deps=spec.deps)
+    @spec.asset(
+        PENDING,
+        kinds={"postgres"},
+        deps=[spec.source] if spec.source else upstream,
+        code_version=code_version(spec, PENDING),
+    )
     def chunks_pending(context: AssetExecutionContext) -> MaterializeResult[Any]:
-        """Chunks without a vector: how many, what embedding them takes, and whether the index waits for the load.
+        """Chunks without a vector: how many, and what embedding them takes.
 
-        It changes nothing, so it can be materialized alone to see what a run will cost.
+        Also whether the index waits for the load. It changes nothing, so it can be materialized alone to see what a
+        run will cost; its numbers are those before the run.
         If it fails, the settings or the database are at fault, not a text: the error names the variable. If its log
         warns that a dollar limit will be passed, the run stops there; raise the limit or leave the rest to later runs.
         """
@@ -58,15 +87,19 @@ def table_assets(spec: TableSpec) -> list[AssetsDefinition]:
         kinds={"pytorch", "postgres"},
         deps=[spec.key(PENDING)],
         partitions_def=spec.partitions,
+        automation_condition=upstream_condition(spec),
         freshness_policy=freshness,
+        code_version=code_version(spec, EMBEDDINGS),
     )
-    def chunk_embeddings(context: AssetExecutionContext) -> MaterializeResult[Any]:
-        """Vectors of the chunks whose hash begins with the partition's characters, written to ``knowledge_base``.
+    def chunk_embeddings(context: AssetExecutionContext) -> Iterator[Any]:
+        """Vectors of the chunks, written to their table.
 
+        A partition is the chunks whose hash begins with its characters, and a range of partitions is one run. A
+        partition that was materialized had no chunk left to embed at that time; `coverage` names those that have now.
         If it fails, the model, the provider or the database is at fault, not a text, and the error says what to do.
         What was embedded until then is kept: materialize it again, it goes on from the table.
         """
-        return _embed(context, spec)
+        yield from _embed(context, spec)
 
     @spec.asset(
         HEALTH,
@@ -74,11 +107,13 @@ def table_assets(spec: TableSpec) -> list[AssetsDefinition]:
         deps=[spec.key(EMBEDDINGS)],
         automation_condition=after_load if spec.sensors else None,
         freshness_policy=freshness,
+        code_version=code_version(spec, HEALTH),
     )
     def pgvector_index_health(context: AssetExecutionContext) -> MaterializeResult[Any]:
-        """The HNSW index of every space that has vectors: built when it is missing, invalid, not as configured or
-        bloated, then measured against exact search. The numbers are kept, so that a later drop is noticed.
+        """The HNSW index of every space that has vectors, built if need be and measured.
 
+        It is built when it is missing, invalid, not as configured or bloated, and measured against exact search. The
+        numbers are kept, so that a later drop is noticed.
         If it fails, an index could not be built and the error says why, e.g. too little disk or memory. Searches still
         work, slowly, without it; materialize it again.
         """
@@ -87,9 +122,32 @@ def table_assets(spec: TableSpec) -> list[AssetsDefinition]:
     return [chunks_pending, chunk_embeddings, pgvector_index_health]
 
 
+def source_assets(spec: TableSpec) -> list[AssetSpec]:
+    """``knowledge_base``, where nothing else is known to be upstream of what is pending.
+
+    Not a table of somebody's: an asset of theirs that fills it may have its name, and two definitions of one key are
+    refused. By its key alone it is upstream either way.
+    """
+    if spec.source is None or spec.settings_when_loaded().source.relation is not None:
+        return []
+    return [
+        AssetSpec(
+            spec.source,
+            description="The table whose rows are embedded, filled outside of Dagster.\n\n`chunks_pending` observes "
+            "how many rows it has, and its columns.",
+            group_name=spec.group_name,
+            owners=list(spec.owners),
+            tags=dict(spec.tags),
+            kinds={"postgres", "table"},
+        )
+    ]
+
+
 def _count(context: AssetExecutionContext, spec: TableSpec) -> MaterializeResult[Any]:
     settings = spec.run_settings(context)
     with correlate(context.run.run_id), spec.open(context) as database:
+        columns = describe_columns(database)
+        _check_columns(database, columns)
         if not has_chunks(database):
             return _nothing_to_do(context)
         column = select_for_run(settings, database).column
@@ -97,6 +155,8 @@ def _count(context: AssetExecutionContext, spec: TableSpec) -> MaterializeResult
         plan = plan_load(database, column, backlog)
         shown = _shown_backlog(database, column, settings, backlog)
         spending = count_spending(database, context.run.run_id)
+        if spec.source:
+            context.log_event(AssetObservation(spec.source, metadata=source_metadata(database, columns, backlog)))
     context.log.info("%d chunks are due in space %s", backlog.due, column.space.name)
     for limit in limits_exceeded_by(estimate.usd or 0, spending, settings.budget):
         context.log.warning(
@@ -109,13 +169,13 @@ def _count(context: AssetExecutionContext, spec: TableSpec) -> MaterializeResult
             "chunks": backlog.chunks,
             "embedded": backlog.embedded,
             "pending": backlog.pending,
-            "waiting_for_retry": backlog.waiting,
-            "quarantined": backlog.quarantined,
-            "unreachable": backlog.unreachable,
+            **_unless_zero(
+                waiting_for_retry=backlog.waiting, quarantined=backlog.quarantined, unreachable=backlog.unreachable
+            ),
             "tokens": estimate.tokens,
-            # Unknown before the first run of some size, and without a price.
+            # Unknown before the first run of some size, and without a price; a local model has none.
             **({} if estimate.seconds is None else {"estimated_minutes": round(estimate.seconds / 60, 2)}),
-            **({} if estimate.usd is None else {"estimated_usd": estimate.usd}),
+            **({"estimated_usd": estimate.usd} if estimate.usd else {}),
             "index_plan": f"{plan.decision}: {plan.reason}",
         }
     )
@@ -134,40 +194,80 @@ def _shown_backlog(database: Database, column: SpaceColumn, settings: Settings, 
     rows = {
         counts.prefix: {"embedded": counts.embedded, "pending": counts.pending} for counts in prefixes if counts.chunks
     }
-    return {**backlog_pictures(prefixes), "by_prefix": prefix_table(rows)}
+    # Where nothing is pending the picture is that of the run before.
+    pictures = backlog_pictures(prefixes) if backlog.pending else {}
+    return {**pictures, "by_prefix": prefix_table(rows)}
 
 
-def _embed(context: AssetExecutionContext, spec: TableSpec) -> MaterializeResult[Any]:
+def _unless_zero(**counts: int) -> dict[str, int]:
+    return {name: count for name, count in counts.items() if count}
+
+
+def _check_columns(database: Database, columns: Sequence[DescribedColumn]) -> None:
+    """Raise if an adopted table lacks a column: in words, before a statement fails for it."""
+    if database.table.is_own:
+        return
+    changes = find_column_changes(database.table, columns, list_spaces(database))
+    if changes.gone:
+        raise ConfigurationError(columns_unchanged(database.table, changes).description)
+
+
+def _embed(context: AssetExecutionContext, spec: TableSpec) -> Iterator[AssetMaterialization | MaterializeResult[Any]]:
     keys = context.partition_key_range
     prefixes = PrefixRange(keys.start, keys.end)
     with correlate(context.run.run_id), spec.open(context) as database:
         if not has_chunks(database):
-            return _nothing_to_do(context)
+            yield _nothing_to_do(context)
+            return
         settings = spec.run_settings(context)
         built_later = spec.key(HEALTH) in context.job_def.asset_layer.selected_asset_keys
-        outcome = embed_pending(
-            settings,
-            prefixes=prefixes,
-            database=database,
-            defer_index=built_later,
-            build_index="on_failure",
-            wait_for_device=True,
-            engine=chosen_engine(settings),
-            progress=lambda due: nullcontext(Pace(due, context.log.info)),
-        )
+        try:
+            outcome = embed_pending(
+                settings,
+                prefixes=prefixes,
+                database=database,
+                defer_index=built_later,
+                build_index="on_failure",
+                wait_for_device=True,
+                engine=chosen_engine(settings),
+                progress=lambda due: nullcontext(Pace(due, context.log.info)),
+            )
+        except EmbeddingAssetsError:
+            with suppress(DatabaseError):  # what ended the run is the news
+                yield from _complete_partitions(context, spec, database, settings)
+            raise
         column, stats = outcome.column, outcome.stats
         spending = count_spending(database, context.run.run_id)
         embedded = stats.embedded + (stats.fallback.embedded if stats.fallback else 0)
         backlog = count_backlog(database, column, written=None if written_by(context, spec) is None else embedded)
         left = () if backlog.estimated else count_prefixes(database, column, settings.embedding.prefix_length, backlog)
         runs, days = list_runs(database, column.space.name), list_daily_costs(database)
-    # Beside the numbers of the whole run, which Dagster gives to each of its partitions.
+        table = table_metadata(database, describe_columns(database))
+    pictures = run_pictures(left, runs, days, settings) if embedded else {}
+    rows = {} if backlog.estimated else {"dagster/row_count": backlog.embedded}
+    of_run = {**pictures, **run_metadata(stats, column.space.provider, spending), **rows, **table}
+    # Each partition's own numbers come first: those of the result would stand before them.
+    by_prefix = {counts.prefix: counts for counts in left}
     for prefix in context.partition_keys:
-        counts = stats.prefixes.get(prefix, PrefixStats())
-        own = {f"partition_{name}": count for name, count in counts.model_dump().items()}
-        context.add_asset_metadata(metadata=own, partition_key=prefix)
-    pictures = run_pictures(left, runs, days, settings)
-    return MaterializeResult(metadata={**pictures, **run_metadata(stats, column.space.provider, spending)})
+        own = partition_metadata(prefix, stats.prefixes.get(prefix, PrefixStats()), by_prefix.get(prefix))
+        context.add_asset_metadata(metadata={**own, **of_run}, partition_key=prefix)
+    yield MaterializeResult()
+
+
+def _complete_partitions(
+    context: AssetExecutionContext, spec: TableSpec, database: Database, settings: Settings
+) -> Iterator[AssetMaterialization]:
+    """Materializations of those partitions in which a run that fails has left nothing to do."""
+    _, column = find_for_run(settings, database)
+    if column is None:
+        return
+    length = settings.embedding.prefix_length
+    pending = count_pending_by_prefix(database, column, length)
+    complete = [prefix for prefix in context.partition_keys if prefix not in pending]
+    context.log.info("%d of %d partitions are complete", len(complete), len(context.partition_keys))
+    for prefix in complete:
+        metadata = {"partition": prefix, "pending": 0, "space": column.space.name}
+        yield AssetMaterialization(spec.key(EMBEDDINGS), partition=prefix, metadata=metadata)
 
 
 def _maintain(context: AssetExecutionContext, spec: TableSpec) -> MaterializeResult[Any]:
@@ -180,8 +280,9 @@ def _maintain(context: AssetExecutionContext, spec: TableSpec) -> MaterializeRes
         written = total_written(context, spec)
         reports = build_indexes(database, column, settings.index, remeasure=written is None, written=written)
         build_for_searches(database, settings.index, settings.search.language)
-        if count_backlog(database, column, written=written).estimated:
-            # The pictures would read some thousand vectors to show what they showed last night.
+        is_unchanged = written == 0 and not any(report.build_seconds for report in reports)
+        if is_unchanged or count_backlog(database, column, written=written).estimated:
+            # The pictures would read some thousand vectors to show what they showed before.
             return MaterializeResult(metadata=indexes_metadata(reports))
         runs, days = list_runs(database, column.space.name), list_daily_costs(database)
         vectors, sources = sample_sources(database, column, MAP_SIZE)

@@ -108,7 +108,7 @@ def _loads(instance: DagsterInstance, load: AssetKey, *, after: int, until: int)
 def _embedded(record: EventLogRecord) -> bool:
     """True if that run embedded anything, in its own space or the fallback's."""
     metadata = record.asset_materialization.metadata if record.asset_materialization else {}
-    return any(metadata[name].value for name in ("embedded", "fallback_embedded") if name in metadata)
+    return any(metadata[name].value for name in ("run_embedded", "run_fallback_embedded") if name in metadata)
 
 
 def _is_dead(instance: DagsterInstance, load: RunRecord) -> bool:

@@ -17,18 +17,23 @@ from dagster import (
 from embedding_assets.config import Settings
 from embedding_assets.defs.effort import total_written, written_by
 from embedding_assets.defs.run_scope import in_run
-from embedding_assets.defs.table_spec import EMBEDDINGS, HEALTH, TableSpec
+from embedding_assets.defs.table_spec import EMBEDDINGS, HEALTH, PENDING, TableSpec
 from embedding_assets.errors import PgvectorError
-from embedding_assets.health.checks import CHECKS, COSTS_WITHIN_BUDGET, VECTORS_MATCH_MODEL, Check
+from embedding_assets.health.checks import CHECKS, COLUMNS_UNCHANGED, COSTS_WITHIN_BUDGET, VECTORS_MATCH_MODEL, Check
+from embedding_assets.health.columns import columns_unchanged as judge_columns
+from embedding_assets.health.columns import find_column_changes
 from embedding_assets.health.judge import judge_costs, judge_embeddings, judge_index, judge_models
-from embedding_assets.health.verdict import Verdict
+from embedding_assets.health.verdict import Number, Verdict
 from embedding_assets.logs import correlate
 from embedding_assets.postgres.chunks import has_chunks
 from embedding_assets.postgres.connection import Database
+from embedding_assets.postgres.spaces import list_spaces
+from embedding_assets.postgres.table_columns import describe_columns
 from embedding_assets.providers.space_selection import select_for_run
 from embedding_assets.spaces import SpaceColumn
 
 _ALONE = (VECTORS_MATCH_MODEL, COSTS_WITHIN_BUDGET)
+_SET = ("floor", "ceiling", "limit_hours", "drop_allowed")
 _BY_NAME = {check.name: check for check in CHECKS}
 
 
@@ -38,7 +43,7 @@ def table_checks(spec: TableSpec) -> list[AssetChecksDefinition]:
 
     # can_subset: otherwise the UI could only run a check with the asset, which repairs first what the check looks for.
     @multi_asset_check(name=spec.name("embedding_checks"), specs=_specs(spec, EMBEDDINGS), can_subset=True, **options)
-    @in_run(spec)
+    @in_run(spec.set_here)
     def embedding_checks(context: AssetCheckExecutionContext) -> Iterator[AssetCheckResult]:
         """Verdicts on the stored vectors and the backlog."""
         judge = partial(judge_embeddings, written=total_written(context, spec))
@@ -50,7 +55,7 @@ def table_checks(spec: TableSpec) -> list[AssetChecksDefinition]:
         description=VECTORS_MATCH_MODEL.description,
         **options,
     )
-    @in_run(spec)
+    @in_run(spec.set_here)
     def vectors_match_model(context: AssetCheckExecutionContext) -> AssetCheckResult:
         """Verdict on whose vectors the columns hold."""
         with correlate(context.run.run_id), spec.open(context) as database:
@@ -62,14 +67,14 @@ def table_checks(spec: TableSpec) -> list[AssetChecksDefinition]:
         description=COSTS_WITHIN_BUDGET.description,
         **options,
     )
-    @in_run(spec)
+    @in_run(spec.set_here)
     def costs_within_budget(context: AssetCheckExecutionContext) -> AssetCheckResult:
         """Verdict on the dollars of this run, of today and of this month."""
         with correlate(context.run.run_id), spec.open(context) as database:
             return as_result(judge_costs(database, spec.run_settings(context), run_id=context.run.run_id))
 
     @multi_asset_check(name=spec.name("index_checks"), specs=_specs(spec, HEALTH), can_subset=True, **options)
-    @in_run(spec)
+    @in_run(spec.set_here)
     def index_checks(context: AssetCheckExecutionContext) -> Iterator[AssetCheckResult]:
         """Verdicts on the vector indexes."""
         try:
@@ -79,7 +84,29 @@ def table_checks(spec: TableSpec) -> list[AssetChecksDefinition]:
             verdicts = [Verdict(check.name, check.severity, False, str(error)) for check in _selected(context)]
         yield from _results(context, verdicts)
 
-    return [embedding_checks, vectors_match_model, costs_within_budget, index_checks]
+    return [*_column_checks(spec, options), embedding_checks, vectors_match_model, costs_within_budget, index_checks]
+
+
+def _column_checks(spec: TableSpec, options: dict[str, Any]) -> list[AssetChecksDefinition]:
+    """The check of a table's columns, where it is one that somebody else makes and changes."""
+    if spec.settings_when_loaded().source.relation is None:
+        return []
+
+    @asset_check(
+        asset=spec.key(PENDING),
+        blocking=COLUMNS_UNCHANGED.blocking,
+        description=COLUMNS_UNCHANGED.description,
+        **options,
+    )
+    @in_run(spec.set_here)
+    def columns_unchanged(context: AssetCheckExecutionContext) -> AssetCheckResult:
+        """Verdict on the columns of the table."""
+        with correlate(context.run.run_id), spec.open(context) as database:
+            table = database.table
+            changes = find_column_changes(table, describe_columns(database), list_spaces(database))
+            return as_result(judge_columns(table, changes))
+
+    return [columns_unchanged]
 
 
 def _specs(spec: TableSpec, subject: str) -> list[AssetCheckSpec]:
@@ -123,5 +150,10 @@ def as_result(verdict: Verdict) -> AssetCheckResult:
         passed=verdict.passed,
         severity=AssetCheckSeverity.ERROR if verdict.severity == "error" else AssetCheckSeverity.WARN,
         description=verdict.description,
-        metadata=verdict.numbers,
+        metadata={name: _shown(name, value) for name, value in verdict.numbers.items()},
     )
+
+
+def _shown(name: str, value: Number) -> Number:
+    """A number that Dagster draws; one that is set, and would be a flat line, as text."""
+    return f"{value:g}" if name in _SET and isinstance(value, float | int) else value

@@ -36,9 +36,8 @@ def written_by(context: AssetExecutionContext | AssetCheckExecutionContext, spec
         materialization = record.asset_materialization
         if materialization is not None and materialization.asset_key == load:
             values = {name: entry.value for name, entry in materialization.metadata.items()}
-            pairs = (("space", "embedded"), ("fallback_space", "fallback_embedded"))
-            # Of the events of a range all but one hold a partition's own numbers as well; these are the run's.
-            return {str(values[space]): int(str(values[count])) for space, count in pairs if space in values}
+            pairs = (("space", "run_embedded"), ("run_fallback_space", "run_fallback_embedded"))
+            return {str(values[space]): int(str(values[count])) for space, count in pairs if count in values}
     return {}
 
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import re
+import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
-from dagster import AssetKey, AssetsDefinition, Definitions, SensorDefinition
+from dagster import AssetDep, AssetKey, AssetsDefinition, AssetSpec, BetaWarning, Definitions, SensorDefinition
 
 from embedding_assets.config.overlay import check_variables
 from embedding_assets.defs.alerts import alert_sensors
-from embedding_assets.defs.assets import table_assets
+from embedding_assets.defs.assets import source_assets, table_assets
 from embedding_assets.defs.automation import index_health_sensor
 from embedding_assets.defs.checks import table_checks
+from embedding_assets.defs.documents import documents_assets, documents_sensor
+from embedding_assets.defs.following import upstream_sensors
 from embedding_assets.defs.jobs import table_job
 from embedding_assets.defs.quality import quality_assets
 from embedding_assets.defs.resources import EmbeddingProviderResource, ModelResource, PostgresResource
@@ -20,7 +24,13 @@ from embedding_assets.defs.sensors import new_chunks_sensor
 from embedding_assets.defs.table_spec import DATABASE_RESOURCE, MODEL_RESOURCE, PROVIDER_RESOURCE, TableSpec
 from embedding_assets.errors import ConfigurationError
 
+if TYPE_CHECKING:
+    from embedding_assets.defs.table_spec import Upstream
+
 NIGHTLY: Final = "0 2 * * *"
+
+_PREFIX_LENGTHS: Final = {16: 1, 256: 2}
+"""Partitions → characters of a hash by which there are so many."""
 
 
 def build_embedding_definitions(
@@ -30,23 +40,26 @@ def build_embedding_definitions(
     text: str | None = None,
     where: str | None = None,
     metadata: str | Sequence[str] | None = None,
+    adopt: bool = False,
     database_url: str | None = None,
     provider: str | None = None,
     fallback: str | None = None,
     model: str | None = None,
     settings: Mapping[str, object] | None = None,
     key_prefix: str | Sequence[str] = (),
+    partitions: Literal[16, 256] | None = None,
     group_name: str = "embedding",
-    owners: Sequence[str] = (),
+    owners: str | Sequence[str] = (),
     tags: Mapping[str, str] | None = None,
-    deps: Sequence[AssetKey | AssetsDefinition] = (),
+    deps: str | Upstream | Sequence[str | Upstream] = (),
     schedule: str | None = NIGHTLY,
     sensors: bool = True,
     alerts: bool = True,
 ) -> Definitions:
     """Assets, checks, job, schedule, sensors and resources of one embedded table.
 
-    What is not given comes from the environment, as for the command line. Two tables in one project need two prefixes.
+    What is not given comes from the environment, as for the command line; with a table, database or model of its own
+    comes none of the environment's key, text, password or prompts. Two tables in one project need two prefixes.
 
     Args:
         table: as in SQL, e.g. ``shop."Notes"``; by default ``knowledge_base``, or the only table that was adopted.
@@ -54,23 +67,28 @@ def build_embedding_definitions(
         text: its column that is embedded, or a template such as ``{title}: {body}``.
         where: an SQL condition on the rows to embed.
         metadata: columns that searches show and filter by.
+        adopt: whether the first run, or tick of a sensor, adopts the table, as ``embedding-assets adopt`` does;
+            without, runs fail until that was done.
         database_url: of its database, best as an ``EnvVar``, which is read when a run or sensor needs it.
         provider: ``local`` or ``openai``.
         fallback: the provider that stands in.
-        model: of the provider: a name, or a folder for the local one.
+        model: of the provider, which is said then: a name, or a folder for the local one.
         settings: any other settings by the names of their variables, e.g. ``{"EMBEDDING_INDEX_M": 32}``; a value may
             be an ``EnvVar``.
-        key_prefix: of its assets; jobs, sensors and resources are called by it too, with ``__`` between.
+        key_prefix: of its assets, ``"shop"``, ``"shop/articles"`` or ``["shop", "articles"]``; jobs, sensors and
+            resources are called by it too, with ``__`` between.
+        partitions: of ``chunk_embeddings``: 16 or 256.
         group_name: of its assets.
         owners: of its assets, e.g. ``team:search``.
         tags: of its assets.
-        deps: assets of yours that fill the table.
+        deps: assets of yours that fill the table: keys, as ``AssetKey`` or ``"shop/articles"``, or definitions.
+            ``chunk_embeddings`` follows them.
         schedule: when the run over everything comes, as in cron; None for never.
-        sensors: whether new chunks and finished loads start runs.
+        sensors: whether new chunks, finished loads and what is upstream start runs.
         alerts: whether failed runs and checks are posted to ``EMBEDDING_ALERT_WEBHOOK_URL``.
 
     Raises:
-        ConfigurationError: a setting is unknown or not acceptable.
+        ConfigurationError: a setting is unknown or not acceptable, or the prefix is.
     """
     given: dict[str, object] = {
         "EMBEDDING_TABLE": table,
@@ -81,7 +99,8 @@ def build_embedding_definitions(
         "EMBEDDING_DATABASE_URL": database_url,
         "EMBEDDING_PROVIDER": provider,
         "EMBEDDING_FALLBACK": fallback,
-        "EMBEDDING_OPENAI_MODEL" if provider == "openai" else "EMBEDDING_MODEL_NAME": model,
+        _model_variable(provider or (settings or {}).get("EMBEDDING_PROVIDER"), model): model,
+        "EMBEDDING_PREFIX_LENGTH": _prefix_length(partitions),
     }
     variables: dict[str, object] = {name: value for name, value in given.items() if value is not None}
     if twice := sorted(set(variables) & set(settings or {})):
@@ -90,12 +109,13 @@ def build_embedding_definitions(
     check_variables(variables)
     return table_definitions(
         TableSpec(
-            key_prefix=(key_prefix,) if isinstance(key_prefix, str) else tuple(key_prefix),
+            key_prefix=_key_prefix(key_prefix),
             variables=variables,
+            adopt=adopt,
             group_name=group_name,
-            owners=tuple(owners),
+            owners=(owners,) if isinstance(owners, str) else tuple(owners),
             tags=dict(tags or {}),
-            deps=tuple(deps),
+            deps=_upstream(deps),
             schedule=schedule,
             sensors=sensors,
             alerts=alerts,
@@ -103,18 +123,52 @@ def build_embedding_definitions(
     )
 
 
+def _key_prefix(prefix: str | Sequence[str]) -> tuple[str, ...]:
+    parts = tuple(part for part in prefix.split("/") if part) if isinstance(prefix, str) else tuple(prefix)
+    for part in parts:
+        if not re.fullmatch(r"[A-Za-z0-9_]+", part):
+            raise ConfigurationError(
+                f"key_prefix: {part!r} may have letters, digits and _ alone, since jobs and sensors are called by it"
+            )
+    return parts
+
+
+def _model_variable(provider: object, model: str | None) -> str:
+    if model is not None and provider not in ("local", "openai"):
+        raise ConfigurationError("model: say whose it is, too, by provider: local or openai")
+    return "EMBEDDING_OPENAI_MODEL" if provider == "openai" else "EMBEDDING_MODEL_NAME"
+
+
+def _prefix_length(partitions: int | None) -> int | None:
+    if partitions is None:
+        return None
+    if partitions not in _PREFIX_LENGTHS:
+        raise ConfigurationError(f"partitions: there may be 16 or 256, not {partitions}")
+    return _PREFIX_LENGTHS[partitions]
+
+
+def _upstream(deps: str | Upstream | Sequence[str | Upstream]) -> tuple[Upstream, ...]:
+    # Keys and specs are tuples, too.
+    one = isinstance(deps, str | AssetKey | AssetSpec | AssetDep | AssetsDefinition)
+    several: Any = [deps] if one else deps
+    return tuple(AssetKey.from_user_string(dep) if isinstance(dep, str) else dep for dep in several)
+
+
 def table_definitions(spec: TableSpec) -> Definitions:
     """All definitions of a table."""
-    measured, judged = quality_assets(spec)
-    job = table_job(spec)
-    return Definitions(
-        assets=[*table_assets(spec), *measured],
-        asset_checks=[*table_checks(spec), *judged],
-        resources=_resources(spec),
-        jobs=[job],
-        sensors=[*_sensors(spec, job)],
-        schedules=[] if spec.schedule is None else [nightly_schedule(spec, spec.schedule, job)],
-    )
+    with warnings.catch_warnings():
+        # Known and accepted; said above the output of every command, it means nothing to a user.
+        warnings.simplefilter("ignore", BetaWarning)
+        measured, judged = quality_assets(spec)
+        job = table_job(spec)
+        return Definitions(
+            assets=[*source_assets(spec), *documents_assets(spec), *table_assets(spec), *measured],
+            asset_checks=[*table_checks(spec), *judged],
+            resources=_resources(spec),
+            jobs=[job],
+            sensors=[*_sensors(spec, job)],
+            schedules=[] if spec.schedule is None else [nightly_schedule(spec, spec.schedule, job)],
+        )
 
 
 def _resources(spec: TableSpec) -> dict[str, Any]:
@@ -129,4 +183,5 @@ def _resources(spec: TableSpec) -> dict[str, Any]:
 
 def _sensors(spec: TableSpec, job: Any) -> list[SensorDefinition]:
     running = [new_chunks_sensor(spec, job), index_health_sensor(spec)] if spec.sensors else []
-    return [*running, *(alert_sensors(spec) if spec.alerts else [])]
+    documents = [documents_sensor(spec, job)] if spec.sensors and spec.loads_documents else []
+    return [*running, *documents, *upstream_sensors(spec), *(alert_sensors(spec) if spec.alerts else [])]

@@ -30,9 +30,13 @@ if TYPE_CHECKING:
 _Pictures = dict[str, MarkdownMetadataValue]
 
 
+_BEFORE = "before the run"
+
+
 def backlog_pictures(prefixes: Sequence[PrefixCounts]) -> _Pictures:
-    """Embedded and pending chunks, by prefix."""
-    return {"backlog": _inline(backlog_glance(prefixes)), "figures": _gallery([backlog_figure(prefixes)])}
+    """Embedded and pending chunks, by prefix, as they were before they are embedded."""
+    glance, figure = backlog_glance(prefixes, when=_BEFORE), backlog_figure(prefixes, when=_BEFORE)
+    return {"backlog": _inline(glance), "figures": _gallery([figure])}
 
 
 def run_pictures(
@@ -45,7 +49,7 @@ def run_pictures(
     floor, limit = settings.embedding.throughput_floor, settings.budget.usd_per_day
     costs = {"costs": _inline(cost_glance(days, None if limit is None else float(limit)))} if days else {}
     return {
-        **({"backlog": _inline(backlog_glance(prefixes))} if prefixes else {}),
+        **({"backlog": _inline(backlog_glance(prefixes, when="after the run"))} if prefixes else {}),
         "throughput": _inline(throughput_glance(runs, floor)),
         **costs,
     }

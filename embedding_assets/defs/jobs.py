@@ -10,16 +10,21 @@ from dagster import (
 )
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
-from embedding_assets.defs.table_spec import EMBEDDINGS, HEALTH, PENDING, TableSpec
+from embedding_assets.defs.table_spec import DOCUMENTS, EMBEDDINGS, HEALTH, PENDING, TableSpec
 from embedding_assets.planning import PrefixRange
+
+EMBEDDING = (PENDING, EMBEDDINGS, HEALTH)
+"""The assets that a run for new chunks is over."""
 
 
 def table_job(spec: TableSpec) -> UnresolvedAssetJobDefinition:
-    """The job over all three assets of a table."""
+    """The job over all assets of a table but the one of judged questions."""
+    names = (*([DOCUMENTS] if spec.loads_documents else []), *EMBEDDING)
     return define_asset_job(
         spec.job_name,
-        selection=AssetSelection.assets(*(spec.key(name) for name in (PENDING, EMBEDDINGS, HEALTH))),
-        description="Count the backlog, embed it, maintain the index.",
+        selection=AssetSelection.assets(*map(spec.key, names)),
+        description=f"{'Load documents, count' if spec.loads_documents else 'Count'} the backlog, embed it, maintain "
+        "the index.",
         tags=spec.settings_when_loaded().embedding.run_tags,
         # In one process the steps share one model and pay for loading definitions once.
         executor_def=in_process_executor,

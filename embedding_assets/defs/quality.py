@@ -45,7 +45,7 @@ def quality_assets(spec: TableSpec) -> tuple[list[AssetsDefinition], list[AssetC
         description=QUALITY_DROP.description,
         required_resource_keys=spec.resource_keys,
     )
-    @in_run(spec)
+    @in_run(spec.set_here)
     def quality_drop(context: AssetCheckExecutionContext) -> AssetCheckResult:
         """Verdict on the last measurement."""
         return _judge(context, spec)

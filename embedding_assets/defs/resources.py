@@ -9,7 +9,8 @@ from pydantic import Field, SecretStr
 
 from embedding_assets.config import Settings, get_settings
 from embedding_assets.errors import ConfigurationError
-from embedding_assets.postgres.bootstrap import open_database
+from embedding_assets.postgres.adopting import adopt
+from embedding_assets.postgres.bootstrap import open_database, resolve_url
 from embedding_assets.postgres.connection import Database
 
 
@@ -28,12 +29,25 @@ class PostgresResource(ConfigurableResource):  # type: ignore[type-arg]
         Args:
             settings: those of a table; by default the environment's.
         """
-        settings = settings or get_settings()
-        if self.url is not None:
-            changed = settings.database.model_copy(update={"url": SecretStr(self.url)})
-            settings = settings.model_copy(update={"database": changed})
-        with open_database(settings) as database:
+        with open_database(self._leading_here(settings or get_settings())) as database:
             yield database
+
+    def adopt(self, settings: Settings) -> None:
+        """Adopt the table of these settings.
+
+        Raises:
+            ConfigurationError: something stands against it; the message says what, and what would do.
+            DatabasePermissionError: a right is missing.
+        """
+        settings = self._leading_here(settings)
+        with Database(resolve_url(settings), settings.database, settings.source) as database:
+            adopt(database, settings.source)
+
+    def _leading_here(self, settings: Settings) -> Settings:
+        if self.url is None:
+            return settings
+        changed = settings.database.model_copy(update={"url": SecretStr(self.url)})
+        return settings.model_copy(update={"database": changed})
 
 
 class ModelResource(ConfigurableResource):  # type: ignore[type-arg]

@@ -39,6 +39,7 @@ class _RunLogHandler(logging.Handler):
         self._current: ContextVar[_RunLog | None] = ContextVar("embedding_assets_run_log", default=None)
         self._open: list[_RunLog] = []
         self._opening = threading.Lock()
+        self._level = logging.NOTSET
 
     def emit(self, record: logging.LogRecord) -> None:
         target = self._current.get()
@@ -52,13 +53,24 @@ class _RunLogHandler(logging.Handler):
     def writing_to(self, target: _RunLog) -> Iterator[None]:
         token = self._current.set(target)
         with self._opening:
+            if not self._open:
+                self._lower_level()
             self._open.append(target)
         try:
             yield
         finally:
             with self._opening:
                 self._open.remove(target)
+                if not self._open:
+                    logging.getLogger(_PACKAGE).setLevel(self._level)
             self._current.reset(token)
+
+    def _lower_level(self) -> None:
+        logger = logging.getLogger(_PACKAGE)
+        self._level = logger.level
+        # Python's own default shows warnings alone; what the project has set for the package holds.
+        if logger.level == logging.NOTSET and logger.getEffectiveLevel() > logging.INFO:
+            logger.setLevel(logging.INFO)
 
 
 _handler: Final = _RunLogHandler()

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import wraps
 from inspect import isgeneratorfunction
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from embedding_assets.defs.failures import explained
 from embedding_assets.defs.run_log import logged_to
 
-if TYPE_CHECKING:
-    from embedding_assets.defs.table_spec import TableSpec
-
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-def in_run(spec: TableSpec) -> Callable[[F], F]:
-    """Decorator of what Dagster calls with a context: its log lines go to the run, its errors are explained there."""
+def in_run(set_here: Callable[[Any], Mapping[str, str]]) -> Callable[[F], F]:
+    """Decorator of what Dagster calls with a context: its log lines go to the run, its errors are explained there.
+
+    Args:
+        set_here: of a context, variable → what sets it instead of the environment.
+    """
 
     def decorate(function: F) -> F:
         if isgeneratorfunction(function):
@@ -25,15 +26,23 @@ def in_run(spec: TableSpec) -> Callable[[F], F]:
             @wraps(function)
             def yielding(context: Any) -> Iterator[Any]:
                 # All at once: between two results the caller's context would be this one.
-                with logged_to(context), explained(spec.set_here(context)):
-                    results = list(function(context))
+                results: list[Any] = []
+                failure: Exception | None = None
+                try:
+                    with logged_to(context), explained(set_here(context)):
+                        results.extend(function(context))
+                except Exception as error:  # noqa: BLE001 (raised below)
+                    failure = error
+                # What came before it holds nevertheless.
                 yield from results
+                if failure is not None:
+                    raise failure
 
             return yielding  # type: ignore[return-value]
 
         @wraps(function)
         def returning(context: Any) -> Any:
-            with logged_to(context), explained(spec.set_here(context)):
+            with logged_to(context), explained(set_here(context)):
                 return function(context)
 
         return returning  # type: ignore[return-value]

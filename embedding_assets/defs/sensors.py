@@ -19,7 +19,7 @@ from dagster import (
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
 from embedding_assets.config import Settings
-from embedding_assets.defs.jobs import IN_PROGRESS, STARTED, last_sign, range_tags
+from embedding_assets.defs.jobs import EMBEDDING, IN_PROGRESS, STARTED, last_sign, range_tags
 from embedding_assets.defs.table_spec import EMBEDDINGS, TableSpec
 from embedding_assets.pipeline.readiness import check_readiness
 from embedding_assets.planning import PrefixRange, all_prefixes, group_prefixes, split_ranges
@@ -49,12 +49,12 @@ def new_chunks_sensor(spec: TableSpec, job: UnresolvedAssetJobDefinition) -> Sen
         "Few chunks are one run. Waits while a limit in dollars is used up, or the provider is known to be down.",
     )
     def new_chunks(context: SensorEvaluationContext) -> SensorResult | SkipReason:
-        return _ask_for_runs(context, spec)
+        return ask_for_runs(context, spec)
 
     return new_chunks
 
 
-def _ask_for_runs(context: SensorEvaluationContext, spec: TableSpec) -> SensorResult | SkipReason:
+def ask_for_runs(context: SensorEvaluationContext, spec: TableSpec) -> SensorResult | SkipReason:
     """One probe of the partial index for each prefix, however large the table; none of a model or an API."""
     settings = spec.run_settings(context)
     prefixes = all_prefixes(settings.embedding.prefix_length)
@@ -77,7 +77,11 @@ def _ask_for_runs(context: SensorEvaluationContext, spec: TableSpec) -> SensorRe
         ranges = split_ranges(ranges, parallel - len(runs))
     if not ranges:
         return SkipReason(f"{len(ready.prefixes)} prefixes have due chunks; runs for all of them are in progress")
-    return SensorResult(run_requests=[RunRequest(tags=range_tags(prefixes)) for prefixes in ranges])
+    # Of the job's assets those alone that chunks are for.
+    keys = [spec.key(name) for name in EMBEDDING]
+    return SensorResult(
+        run_requests=[RunRequest(tags=range_tags(prefixes), asset_selection=keys) for prefixes in ranges]
+    )
 
 
 def _runs_in_progress(

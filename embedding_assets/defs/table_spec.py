@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+import os
+import re
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from dagster import (
+    AssetDep,
     AssetExecutionContext,
     AssetKey,
     AssetsDefinition,
+    AssetSpec,
     BackfillPolicy,
+    BetaWarning,
     EnvVar,
     MaterializeResult,
+    SensorEvaluationContext,
     StaticPartitionsDefinition,
     asset,
 )
@@ -21,11 +28,12 @@ from dagster import (
 from embedding_assets.config.overlay import check_variables, settings_with
 from embedding_assets.defs.failures import variables_set_by
 from embedding_assets.defs.run_scope import in_run
-from embedding_assets.errors import ConfigurationError
+from embedding_assets.encoder.threads import let_threads_sleep
+from embedding_assets.errors import ConfigurationError, TableNotAdoptedError
 from embedding_assets.planning import all_prefixes
 
 if TYPE_CHECKING:
-    from dagster import AssetCheckExecutionContext, SensorEvaluationContext
+    from dagster import AssetCheckExecutionContext
 
     from embedding_assets.config import Settings
     from embedding_assets.defs.resources import EmbeddingProviderResource, PostgresResource
@@ -33,8 +41,11 @@ if TYPE_CHECKING:
 
     Context = AssetExecutionContext | AssetCheckExecutionContext | SensorEvaluationContext
 
-Materialize = Callable[[AssetExecutionContext], MaterializeResult[Any]]
+Upstream = AssetKey | AssetsDefinition | AssetSpec | AssetDep
 
+Materialize = Callable[[AssetExecutionContext], MaterializeResult[Any] | Iterator[Any]]
+
+DOCUMENTS: Final = "documents"
 PENDING: Final = "chunks_pending"
 EMBEDDINGS: Final = "chunk_embeddings"
 HEALTH: Final = "pgvector_index_health"
@@ -44,6 +55,17 @@ DATABASE_RESOURCE: Final = "embedding_database"
 MODEL_RESOURCE: Final = "embedding_model"
 PROVIDER_RESOURCE: Final = "embedding_provider"
 
+_SHAPING: Final = (
+    "EMBEDDING_PREFIX_LENGTH",
+    "EMBEDDING_RUN_TAGS",
+    "EMBEDDING_EVALUATION_QUERIES",
+    "EMBEDDING_DOCUMENTS",
+)
+"""Settings that definitions depend on, so that they must be known when those are loaded."""
+
+_IntEnvVar: Final = type(EnvVar.int("_"))
+_PART_OF_NAME: Final = re.compile(r'"(?:[^"]|"")+"|[^".\s]+')
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TableSpec:
@@ -51,22 +73,24 @@ class TableSpec:
 
     Attributes:
         key_prefix: before the names of its assets; of jobs, sensors and resources too, with ``__`` between.
-        variables: settings that differ from those of the environment, by the names of their variables.
+        variables: settings that differ from those of the environment, by the names of their variables; may be secret.
+        adopt: whether what first opens the table adopts it.
         group_name: of its assets.
         owners: of its assets.
         tags: of its assets.
-        deps: what ``chunks_pending`` comes after.
+        deps: what ``chunks_pending`` comes after, and ``chunk_embeddings`` follows.
         schedule: when the nightly run comes, as in cron; None for never.
-        sensors: whether new chunks and finished loads start runs.
+        sensors: whether new chunks, finished loads and what is upstream start runs.
         alerts: whether failed runs and checks of this table are posted to the webhook, if there is one.
     """
 
     key_prefix: tuple[str, ...] = ()
-    variables: Mapping[str, object] = field(default_factory=dict)
+    variables: Mapping[str, object] = field(default_factory=dict, repr=False)
+    adopt: bool = False
     group_name: str = "embedding"
     owners: Sequence[str] = ()
     tags: Mapping[str, str] = field(default_factory=dict)
-    deps: Sequence[AssetKey | AssetsDefinition] = ()
+    deps: Sequence[Upstream] = ()
     schedule: str | None = "0 2 * * *"
     sensors: bool = True
     alerts: bool = True
@@ -84,9 +108,20 @@ class TableSpec:
             raise ConfigurationError(f"{error}{self._where}") from None
 
     def settings_when_loaded(self) -> Settings:
-        """The same while definitions are loaded, where what is to come from a variable is not known yet."""
+        """The same while definitions are loaded, where what is to come from a variable is not known yet.
+
+        Raises:
+            ConfigurationError: a setting is not acceptable, or one that definitions depend on is to come from a
+                variable that is not set.
+        """
         check_variables(self.variables)
-        return settings_with({name: value for name, value in self.variables.items() if not isinstance(value, EnvVar)})
+        return settings_with(
+            {
+                name: _value(name, value)
+                for name, value in self.variables.items()
+                if name in _SHAPING or _variable_of(value) is None
+            }
+        )
 
     @property
     def _where(self) -> str:
@@ -98,11 +133,25 @@ class TableSpec:
 
     def owns(self, key: AssetKey) -> bool:
         """Whether an asset is one of the table's."""
-        return key.path[:-1] == [*self.key_prefix] and key.path[-1] in (PENDING, EMBEDDINGS, HEALTH, QUALITY)
+        return key.path[:-1] == [*self.key_prefix] and key.path[-1] in (DOCUMENTS, PENDING, EMBEDDINGS, HEALTH, QUALITY)
 
     def name(self, base: str) -> str:
         """Name of a job, sensor, op or resource."""
         return "__".join([*self.key_prefix, base])
+
+    @property
+    def loads_documents(self) -> bool:
+        """Whether it is filled with documents that the settings name."""
+        return bool(self.settings_when_loaded().loading.paths)
+
+    @property
+    def source(self) -> AssetKey | None:
+        """The table whose rows are embedded, where nothing is known of what fills it."""
+        if self.deps or self.loads_documents:
+            return None
+        relation = self.settings_when_loaded().source.relation or "knowledge_base"
+        parts = [_plain(part) for part in _PART_OF_NAME.findall(relation)]
+        return AssetKey([*self.key_prefix, *parts])
 
     @property
     def job_name(self) -> str:
@@ -116,20 +165,23 @@ class TableSpec:
 
     def asset(self, name: str, **options: Any) -> Callable[[Materialize], AssetsDefinition]:
         """Dagster's decorator, with what all assets of the table have in common."""
-        as_asset: Callable[[Materialize], AssetsDefinition] = asset(
-            name=name,
-            key_prefix=list(self.key_prefix) or None,
-            group_name=self.group_name,
-            owners=list(self.owners) or None,
-            tags=dict(self.tags) or None,
-            required_resource_keys=self.resource_keys,
-            # Every asset in one run of many partitions needs this policy, the unpartitioned ones too.
-            backfill_policy=BackfillPolicy.single_run(),
-            **options,
-        )
+        with warnings.catch_warnings():
+            # Known and accepted; a warning above the output of every command says nothing to a user.
+            warnings.filterwarnings("ignore", category=BetaWarning, message="Parameter `backfill_policy`")
+            as_asset: Callable[[Materialize], AssetsDefinition] = asset(
+                name=name,
+                key_prefix=list(self.key_prefix) or None,
+                group_name=self.group_name,
+                owners=list(self.owners) or None,
+                tags=dict(self.tags) or None,
+                required_resource_keys=self.resource_keys,
+                # Every asset in one run of many partitions needs this policy, the unpartitioned ones too.
+                backfill_policy=BackfillPolicy.single_run(),
+                **options,
+            )
 
         def decorate(function: Materialize) -> AssetsDefinition:
-            return as_asset(in_run(self)(function))
+            return as_asset(in_run(self.set_here)(function))
 
         return decorate
 
@@ -156,19 +208,52 @@ class TableSpec:
         Raises:
             ConfigurationError: a value is not acceptable.
         """
+        if not isinstance(context, SensorEvaluationContext):
+            # In the process of a step alone, and before torch is loaded: what a code server's environment has, runs of
+            # assets that are not ours would inherit.
+            let_threads_sleep()
         provider: EmbeddingProviderResource = getattr(context.resources, self.name(PROVIDER_RESOURCE))
         return provider.apply(self.settings())
 
-    def open(self, context: Context) -> AbstractContextManager[Database]:
-        """The database with its table, started and migrated if need be, closed at the end."""
-        database: PostgresResource = getattr(context.resources, self.name(DATABASE_RESOURCE))
-        return database.open(self.settings())
+    @contextmanager
+    def open(self, context: Context) -> Iterator[Database]:
+        """The database with its table, started, migrated and adopted if need be, closed at the end.
+
+        Raises:
+            DatabaseError: it cannot be reached, lacks pgvector, or refuses what is needed.
+            TableNotAdoptedError: the table was not adopted, and is not to be.
+        """
+        resource: PostgresResource = getattr(context.resources, self.name(DATABASE_RESOURCE))
+        settings = self.settings()
+        with ExitStack() as opened:
+            try:
+                database = opened.enter_context(resource.open(settings))
+            except TableNotAdoptedError as error:
+                if not self.adopt:
+                    raise TableNotAdoptedError(
+                        f"{error}, and `adopt` in its definitions does it{self._where}"
+                    ) from None
+                resource.adopt(settings)
+                database = opened.enter_context(resource.open(settings))
+            yield database
+
+
+def _variable_of(value: object) -> str | None:
+    """The variable that a value is to come from."""
+    if isinstance(value, EnvVar):
+        return value.env_var_name
+    return str(value.name) if isinstance(value, _IntEnvVar) else None
+
+
+def _plain(identifier: str) -> str:
+    """An SQL identifier as part of a key."""
+    return re.sub(r"\W", "_", identifier.strip('"'))
 
 
 def _value(name: str, value: object) -> object:
-    if not isinstance(value, EnvVar):
+    variable = _variable_of(value)
+    if variable is None:
         return value
-    found = value.get_value()
-    if found is None:
-        raise ConfigurationError(f"{name} is to come from {value.env_var_name}, which is not set; set it")
-    return found
+    if variable not in os.environ:
+        raise ConfigurationError(f"{name} is to come from {variable}, which is not set; set it")
+    return os.environ[variable]

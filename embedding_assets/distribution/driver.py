@@ -69,12 +69,14 @@ class Ledger:
         parts: the statistics of each range, and of each space written to.
         load_seconds: the longest that a worker loaded the model.
         began: when the first range was handed out; None: none was.
+        workers: that embedded beside each other.
         busy: prefixes that are due and were left to other runs.
     """
 
     parts: list[EmbeddingStats] = field(default_factory=list)
     load_seconds: float = 0.0
     began: float | None = None
+    workers: int = 0
     busy: set[str] = field(default_factory=set)
 
 
@@ -184,6 +186,7 @@ class Driver:
 
     def _note_embedded(self, worker: _Hired, outcome: Outcome) -> None:
         self.ledger.parts += outcome.stats
+        self.ledger.workers = max(self.ledger.workers, sum(bool(one.embeds) for one in self._workers))
         worker.chunks += sum(stats.embedded for stats in outcome.stats)
         own = self._column.space.name
         if worker.embeds is not None and any(part.busy_prefixes for part in outcome.stats if part.space == own):

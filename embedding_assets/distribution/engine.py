@@ -76,14 +76,7 @@ def embed_on_ray(load: Load, advance: Callable[[int], object]) -> EmbeddingStats
                     within(_SAVING_SECONDS, partial(_save, load, driver.ledger))
             raise
         stats = _save(load, driver.ledger)
-    logger.info(
-        "run finished: %d embedded, %d failed, %d skipped, %.1f chunks/s",
-        stats.embedded,
-        stats.failed,
-        stats.skipped,
-        stats.chunks_per_second,
-        extra=stats.model_dump(exclude={"prefixes", "fallback"}),
-    )
+    logger.info("run finished: %s", stats.summary, extra=stats.model_dump(exclude={"prefixes", "fallback"}))
     return stats
 
 
@@ -145,7 +138,7 @@ def _save(load: Load, ledger: Ledger) -> EmbeddingStats:
     """Record what was done, of each space; returns that of the run's own space."""
     own = load.selection.column.space.name
     seconds = 0.0 if ledger.began is None else time.monotonic() - ledger.began
-    merge = partial(merge_stats, seconds=seconds, load_seconds=ledger.load_seconds)
+    merge = partial(merge_stats, workers=ledger.workers, seconds=seconds, load_seconds=ledger.load_seconds)
     stats = merge(own, [part for part in ledger.parts if part.space == own], busy_prefixes=ledger.busy)
     save_run(load.database, stats)
     others = {part.space for part in ledger.parts} - {own}

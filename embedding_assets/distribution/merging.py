@@ -16,6 +16,7 @@ def merge_stats(
     space: str,
     parts: Sequence[EmbeddingStats],
     *,
+    workers: int = 1,
     seconds: float,
     load_seconds: float = 0.0,
     busy_prefixes: Iterable[str] = (),
@@ -25,12 +26,14 @@ def merge_stats(
     Args:
         space: its name.
         parts: the statistics of each range.
+        workers: that embedded beside each other.
         seconds: the run's, on the clock: workers embed beside each other.
         load_seconds: the longest that a worker loaded the model before its first range.
         busy_prefixes: what was left to other runs in the end.
 
     Returns:
-        Counts are sums. Load time and peak memory are the highest of any worker.
+        Counts are sums. Load time and peak memory are the highest of any worker; threads and streams those of one, for
+        each worker.
     """
     prefixes: dict[str, Counter[str]] = {}
     for part in parts:
@@ -50,6 +53,8 @@ def merge_stats(
         peak_memory_bytes=max((part.peak_memory_bytes for part in parts), default=0),
         device=" and ".join(sorted({part.device for part in worked})),
         precision=" and ".join(sorted({part.precision for part in worked if part.precision})),
+        threads=workers * max((part.threads for part in parts), default=0),
+        streams=workers * max((part.streams for part in parts), default=0),
         busy_prefixes=sorted(busy_prefixes),
         prefixes={prefix: PrefixStats(**counts) for prefix, counts in sorted(prefixes.items())},
     )

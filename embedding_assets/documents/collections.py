@@ -25,7 +25,7 @@ _MOST_NAME_BYTES: Final = 200
 
 
 @dataclass(frozen=True, slots=True)
-class Root:
+class LocalRoot:
     """A folder or file to load, and what its documents are called.
 
     Attributes:
@@ -43,8 +43,12 @@ class Root:
     def __str__(self) -> str:
         return visible(str(self.path))
 
+    def holds(self, origin: str) -> bool:
+        """Whether the file of a document below it is there, loaded or left out."""
+        return os.path.lexists(f"{self.path}/{origin[len(self.origin) + 1 :]}")
 
-def find_roots(database: Database, paths: Sequence[str], collection: str | None) -> list[Root]:
+
+def find_roots(database: Database, paths: Sequence[str], collection: str | None) -> list[LocalRoot]:
     """What is to be loaded, each with its name; nothing is read yet.
 
     A path in a folder that was loaded before, or is given before it, belongs to that folder's collection. Any other is
@@ -62,7 +66,7 @@ def find_roots(database: Database, paths: Sequence[str], collection: str | None)
     """
     check_is_own(database)
     known = list_collections(database)
-    roots: dict[Path, Root] = {}
+    roots: dict[Path, LocalRoot] = {}
     for given in paths:
         path = _checked(given)
         root = _root(path, known, collection)
@@ -82,7 +86,7 @@ def find_roots(database: Database, paths: Sequence[str], collection: str | None)
     return list(roots.values())
 
 
-def collections_inside(database: Database, roots: Sequence[Root]) -> list[str]:
+def collections_inside(database: Database, roots: Sequence[LocalRoot]) -> list[str]:
     """Names of other collections that were loaded from folders below these: their documents are loaded twice."""
     own = {root.collection.name for root in roots}
     folders = [_resolved(root.path) for root in roots if root.is_folder]
@@ -112,7 +116,7 @@ def _reason(error: Exception) -> str:
     return "is not a path"
 
 
-def _root(path: Path, known: Sequence[Collection], wanted: str | None) -> Root:
+def _root(path: Path, known: Sequence[Collection], wanted: str | None) -> LocalRoot:
     is_folder = path.is_dir()
     base = path if is_folder else path.parent
     around = None
@@ -131,7 +135,7 @@ def _root(path: Path, known: Sequence[Collection], wanted: str | None) -> Root:
     if not _is_utf8(str(path)):
         raise DocumentError(f"{visible(str(path))} has a name that is not valid UTF-8; load it from where it has not")
     parts = [collection.name, *([below] if below else []), *([] if is_folder else [path.name])]
-    return Root(path, collection, "/".join(parts), is_folder)
+    return LocalRoot(path, collection, "/".join(parts), is_folder)
 
 
 def _path_below(root: str, base: Path, *, is_folder: bool) -> str | None:
@@ -188,7 +192,7 @@ def _check_is_free(database: Database, name: str) -> None:
         )
 
 
-def _check_is_moved(database: Database, before: Collection, root: Root) -> None:
+def _check_is_moved(database: Database, before: Collection, root: LocalRoot) -> None:
     """Make sure that a collection's folder was moved, and is not another one of the same name."""
     sample = sample_documents(database, before.name, _COMPARED)
     if 2 * sum(_has(root, origin, content) for origin, content in sample) < len(sample):
@@ -199,7 +203,7 @@ def _check_is_moved(database: Database, before: Collection, root: Root) -> None:
         )
 
 
-def _has(root: Root, origin: str, content: str) -> bool:
+def _has(root: LocalRoot, origin: str, content: str) -> bool:
     path = Path(root.collection.root, origin.removeprefix(f"{root.collection.name}/"))
     try:
         if not path.is_file():

@@ -4,46 +4,51 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
-from itertools import islice
+from importlib.metadata import version
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from embedding_assets.documents.file_state import FileState, file_state
+from embedding_assets.documents.file_reader import FileReader
+from embedding_assets.documents.finding import check_kind, find_files
 from embedding_assets.documents.formats.options import ReadOptions
-from embedding_assets.documents.formats.reading import is_readable, read_file
-from embedding_assets.documents.formats.rows import NO_ROWS
+from embedding_assets.documents.formats.reading import is_readable
+from embedding_assets.documents.found_file import FoundFile, LocalFile
 from embedding_assets.documents.gone import Found, Gone, find_gone
 from embedding_assets.documents.ignoring import Choice
 from embedding_assets.documents.loading import LoadReport
-from embedding_assets.documents.rejection import EMPTY, NOTHING, Rejection
-from embedding_assets.documents.walking import FoundFile, WalkCounts, walk
+from embedding_assets.documents.reading_outcome import Reading
+from embedding_assets.documents.rejection import Rejection
+from embedding_assets.documents.walking import WalkCounts
 from embedding_assets.documents.writing import ChunkWriter
-from embedding_assets.errors import DocumentError
 from embedding_assets.postgres.chunks import LoadedDocument, check_is_own
-from embedding_assets.postgres.documents import count_collection, find_documents, record_collection
-from embedding_assets.postgres.hash_set import HashSet
+from embedding_assets.postgres.documents import count_collection, find_documents, record_collection, record_mark
 from embedding_assets.postgres.locks import hold_alone
 from embedding_assets.postgres.same_text import ensure_text_index
 from embedding_assets.postgres.source_records import remove_documents
 
 if TYPE_CHECKING:
-    from embedding_assets.documents.collections import Root
+    from embedding_assets.documents.file_state import FileState
+    from embedding_assets.documents.root import Root
     from embedding_assets.documents.splitting import Splitter
     from embedding_assets.postgres.connection import Database
     from embedding_assets.postgres.documents import KnownDocument
 
 _BATCH_FILES: Final = 256
+_AHEAD_FILES: Final = 256
 _READINGS: Final = 3
-_HELD_BACK: Final = 1_000
 _REMOVED_TOGETHER: Final = 500
 
 LARGE_SHARE: Final = 0.2
 """Of a collection: more is not removed unasked."""
 
 _FEW_CHUNKS: Final = 100
-"""A file that loses fewer is not asked about, however small the collection."""
+_FEW_DOCUMENTS: Final = 20
+"""Where fewer go, of a file or as documents, nothing is asked, however small the collection."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +60,15 @@ class LoadOptions:
         choice: which ones of a folder.
         prune: remove documents whose files are gone.
         yes: also where that is a large share of a collection, or of a file.
+        accept_rejected: take what could be read of a file with rejected rows as all that is in it, and remove what else
+            was loaded of it.
     """
 
     read: ReadOptions = field(default_factory=ReadOptions)
     choice: Choice = field(default_factory=Choice)
     prune: bool = False
     yes: bool = False
+    accept_rejected: bool = False
 
 
 def load_files(
@@ -92,10 +100,7 @@ def load_files(
     """
     check_is_own(database)
     for root in roots:
-        if not (root.is_folder or options.read.format or is_readable(root.path)):
-            raise DocumentError(
-                f"{root} is of a kind that is not read; `embedding-assets formats` lists those that are"
-            )
+        check_kind(root, options.read)
     collections = {root.collection.name: root.collection for root in roots}
     with hold_alone(database, *(f"load {database.table.oid} {name}" for name in sorted(collections))):
         ensure_text_index(database)
@@ -103,6 +108,10 @@ def load_files(
             record_collection(database, collection)
         load = _Load(database, splitter, options, on_progress=on_progress, on_reject=on_reject, collections=collections)
         return load.run(roots)
+
+
+_Job = tuple["Root", FoundFile, "FileState", "KnownDocument | None"]
+"""A file to be loaded: where it was found, what it held, what is in the table of it."""
 
 
 class _Load:
@@ -117,8 +126,8 @@ class _Load:
         collections: Iterable[str],
     ) -> None:
         self._database = database
-        self._splitter = splitter
         self._options = options
+        self._reader = FileReader(splitter, options.read)
         self._on_reject = on_reject
         self._writer = ChunkWriter(database, on_progress, keep_stale=True)
         self._counts = WalkCounts()
@@ -128,13 +137,9 @@ class _Load:
         self._sizes = {name: count_collection(database, name) for name in collections}
 
     def run(self, roots: Sequence[Root]) -> LoadReport:
-        for root in roots:
-            before = self._counts.files
-            files = self._new(walk(root, self._options.choice, self._is_readable, self._counts))
-            while batch := list(islice(files, _BATCH_FILES)):
-                self._load_batch(root, batch)
-            if root.is_folder and self._counts.files == before and not self._counts.unread:
-                self._reject([Rejection(root.origin, None, "holds no file to read")])
+        with self._reader:
+            for job in self._ahead(chain.from_iterable(map(self._jobs, roots))):
+                self._load(*job)
         self._writer.flush()
         self._settle(roots)
         self._writer.finish()
@@ -143,6 +148,28 @@ class _Load:
         report.other_kinds = dict(self._counts.other_kinds.most_common())
         report.left_out = dict(self._counts.left_out.most_common())
         return report
+
+    def _jobs(self, root: Root) -> Iterator[_Job]:
+        """The files of a root that are to be loaded; others are counted."""
+        before = self._counts.files
+        files = self._new(find_files(root, self._options.choice, self._is_readable, self._counts))
+        while batch := list(islice(files, _BATCH_FILES)):
+            yield from self._jobs_of(root, batch)
+        if root.is_folder and self._counts.files == before and not self._counts.unread:
+            self._reject([Rejection(root.origin, None, "holds no file to read")])
+
+    def _ahead(self, jobs: Iterable[_Job]) -> Iterator[_Job]:
+        """The same, while the files of those to come are read already."""
+        waiting: deque[_Job] = deque()
+        for job in jobs:
+            file = job[1]
+            if isinstance(file, LocalFile):
+                self._reader.announce(file.path, file.origin)
+            waiting.append(job)
+            if len(waiting) > _AHEAD_FILES:
+                yield waiting.popleft()
+        while waiting:
+            yield waiting.popleft()
 
     def _is_readable(self, path: Path) -> bool:
         return self._options.read.format is not None or is_readable(path)
@@ -157,33 +184,72 @@ class _Load:
                 self._found.seen.add(hash(one.origin))
                 yield one
 
-    def _load_batch(self, root: Root, batch: Sequence[FoundFile]) -> None:
+    def _jobs_of(self, root: Root, batch: Sequence[FoundFile]) -> Iterator[_Job]:
         states: list[tuple[FoundFile, FileState]] = []
         for file in batch:
             try:
-                states.append((file, file_state(file.path)))
+                states.append((file, file.state()))
             except OSError as error:
-                self._found.failed.add(file.origin)
-                self._reject([_unreadable(file, error)])
+                self._fail(file, error)
         known = find_documents(self._database, [file.origin for file, _ in states])
         for file, state in states:
             before = known.get(file.origin)
-            if before is not None and before.has_all_chunks and before.digest == self._digest(state.content):
-                self._report.documents += 1
-                self._report.unchanged += 1
+            if before is not None and self._is_loaded(before, state):
+                self._count_unchanged(file.origin, before)
             else:
-                self._load(root, file, state, before)
+                yield root, file, state, before
+
+    def _is_loaded(self, before: KnownDocument, state: FileState) -> bool:
+        """Whether a file need not be read: it would give the same chunks, or the same ones and the same rejections.
+
+        False where only fetching it can tell.
+        """
+        if not before.has_all_chunks:
+            return False
+        is_same = state.mark is not None and state.mark == before.mark
+        content = state.content or (before.content if is_same else None)
+        if content is None:
+            return False
+        digest = self._digest(content)
+        if before.digest or self._options.accept_rejected:
+            return before.digest == digest
+        return before.content == _attempt(digest)
+
+    def _count_unchanged(self, origin: str, before: KnownDocument) -> None:
+        self._report.documents += 1
+        self._report.unchanged += 1
+        self._report.rejected_before += before.rejected
+        if not before.digest:
+            self._found.failed.add(origin)
+
+    def _fail(self, file: FoundFile, error: OSError) -> None:
+        self._found.failed.add(file.origin)
+        self._reject([_unreadable(file, error)])
 
     def _digest(self, content: str) -> str:
         """Of all that the chunks of a file depend on, besides its name."""
         return hashlib.sha256(f"{self._manner}{content}".encode()).hexdigest()
 
-    def _load(self, root: Root, file: FoundFile, state: FileState, before: KnownDocument | None) -> None:
+    def _load(self, root: Root, found: FoundFile, state: FileState, before: KnownDocument | None) -> None:
+        with ExitStack() as stack:
+            try:
+                file = stack.enter_context(found.local())
+                content_state = state if state.content else file.state()
+            except OSError as error:
+                self._fail(found, error)
+                return
+            if before is None or state.content or not self._is_loaded(before, content_state):
+                self._load_local(root, file, content_state, before)
+            else:
+                record_mark(self._database, file.origin, file.mark)
+                self._count_unchanged(file.origin, before)
+
+    def _load_local(self, root: Root, file: LocalFile, state: FileState, before: KnownDocument | None) -> None:
         self._writer.begin(file.origin, root.collection.name)
         for _ in range(_READINGS):
             reading = self._read(file)
             try:
-                now = state if state.is_still_that_of(file.path) else file_state(file.path)
+                now = state if state.is_still_that_of(file.path) else file.state()
             except OSError as error:
                 reading.reject(_unreadable(file, error))
                 break
@@ -194,43 +260,63 @@ class _Load:
             self._report.changing.append(file.origin)
             self._keep(root, file, reading)
             return
-        is_emptied = before is not None and reading.is_of_nothing
-        if reading.rejected and not is_emptied:
+        self._record(root, file, reading, state.content, before)
+
+    def _record(
+        self, root: Root, file: LocalFile, reading: Reading, content: str, before: KnownDocument | None
+    ) -> None:
+        """Keep what came of a file that was read: as a document, as one that is not complete, or not at all."""
+        if not reading.is_of_nothing:
             self._reject(reading.rejections, reading.rejected)
-            if reading.hashes or before is not None:
-                self._keep(root, file, reading)
-            self._found.failed.add(file.origin)
-            if not reading.hashes:
-                return
-        elif before is not None and self._shrinks(root, before, state.content, len(reading.hashes)):
+        if not reading.hashes and not (before is not None and reading.is_of_nothing):
+            self._pass_over(root, file, reading, before)
+            return
+        if reading.hashes and reading.rejected and not self._options.accept_rejected:
+            self._keep(root, file, reading, _attempt(self._digest(content)) if reading.is_repeatable else None)
+        elif before is not None and self._shrinks(root, before, content, len(reading.hashes)):
             self._report.shrunk.append(file.origin)
             self._keep(root, file, reading)
         else:
-            digest, hashes = self._digest(state.content), reading.hashes
-            self._writer.add([], LoadedDocument(file.origin, digest, hashes, root.collection.name, state.content))
+            digest, hashes, name = self._digest(content), reading.hashes, root.collection.name
+            rejected = reading.rejected if hashes else 0
+            document = LoadedDocument(file.origin, digest, hashes, name, content, mark=file.mark, rejected=rejected)
+            self._writer.add([], document)
         self._report.documents += 1
         is_new = before is None or not (before.digest or before.chunks)
         self._report.new += is_new
         self._report.changed += not is_new
 
-    def _read(self, file: FoundFile) -> _Reading:
-        reading = _Reading()
-        for one in read_file(file.path, file.origin, self._options.read):
-            if isinstance(one, Rejection):
-                if not reading.reject(one):
+    def _pass_over(self, root: Root, file: LocalFile, reading: Reading, before: KnownDocument | None) -> None:
+        """Count a file of which nothing was read; what it had before stays."""
+        if reading.is_of_nothing:
+            self._report.empty += 1
+        else:
+            self._report.rejected_files += 1
+            self._found.failed.add(file.origin)
+        if before is None:
+            self._writer.abandon()
+        else:
+            self._keep(root, file, reading)
+
+    def _read(self, file: LocalFile) -> Reading:
+        reading = Reading()
+        for portion in self._reader.read(file.path, file.origin):
+            chunks = []
+            for one in portion:
+                if not isinstance(one, Rejection):
+                    chunks.append(one)
+                elif not reading.reject(one):
                     self._on_reject(one)
-                continue
-            chunks = self._splitter.split(one)
             reading.hashes.update(chunk.chunk_hash for chunk in chunks)
             self._report.chunks += len(chunks)
             self._writer.add(chunks)
         return reading
 
-    def _keep(self, root: Root, file: FoundFile, reading: _Reading) -> None:
-        """Record a document of which nothing is removed, and which the next load reads again."""
+    def _keep(self, root: Root, file: LocalFile, reading: Reading, attempt: str | None = None) -> None:
+        """Record a document of which nothing is removed, and which the next load reads again unless it is as it was."""
         self._found.failed.add(file.origin)
         hashes, name = reading.hashes, root.collection.name
-        self._writer.add([], LoadedDocument(file.origin, "", hashes, name, rejected=reading.rejected))
+        self._writer.add([], LoadedDocument(file.origin, "", hashes, name, attempt, rejected=reading.rejected))
 
     def _shrinks(self, root: Root, before: KnownDocument, content: str, chunks: int) -> bool:
         """Whether a file has lost so much that it may be half of what it should be."""
@@ -261,43 +347,26 @@ class _Load:
         if not self._options.prune:
             return
         known = sum(documents for documents, _ in self._sizes.values()) + gone.earlier
-        report.prune_refused = report.gone > LARGE_SHARE * known and not self._options.yes
+        is_large = report.gone > LARGE_SHARE * known and not self._are_few(gone.gone)
+        report.prune_refused = is_large and not self._options.yes
         if not report.prune_refused:
             self._remove(gone.gone)
             report.pruned = report.gone
+
+    def _are_few(self, origins: Sequence[str]) -> bool:
+        """Whether so little goes that it need not be asked about; never where nothing is left, as of an empty mount."""
+        if len(origins) >= _FEW_DOCUMENTS or not self._found.seen:
+            return False
+        return sum(one.chunks for one in find_documents(self._database, origins).values()) < _FEW_CHUNKS
 
     def _remove(self, origins: Sequence[str]) -> None:
         for start in range(0, len(origins), _REMOVED_TOGETHER):
             self._report.removed += remove_documents(self._database, origins[start : start + _REMOVED_TOGETHER])
 
 
-@dataclass(slots=True)
-class _Reading:
-    """What came of reading a file.
-
-    Attributes:
-        hashes: of its chunks.
-        rejections: the first of them.
-        rejected: how many there were.
-    """
-
-    hashes: HashSet = field(default_factory=HashSet)
-    rejections: list[Rejection] = field(default_factory=list)
-    rejected: int = 0
-
-    @property
-    def is_of_nothing(self) -> bool:
-        """Whether there is nothing in the file, which is no fault of it."""
-        reasons = [rejection.reason for rejection in self.rejections]
-        return not self.hashes and len(reasons) == 1 and reasons[0].startswith((EMPTY, NOTHING, NO_ROWS))
-
-    def reject(self, rejection: Rejection) -> bool:
-        """Count a rejection; returns whether it is held back, since the file may have to be read again."""
-        self.rejected += 1
-        if len(self.rejections) >= _HELD_BACK:
-            return False
-        self.rejections.append(rejection)
-        return True
+def _attempt(digest: str) -> str:
+    """What is kept of a reading with rejections: the same one would have them again. A later version may not."""
+    return hashlib.sha256(f"{version('embedding-assets')} {digest}".encode()).hexdigest()
 
 
 def _unreadable(file: FoundFile, error: OSError) -> Rejection:

@@ -18,14 +18,16 @@ class FileState:
     """A file's bytes at one moment.
 
     Attributes:
-        content: their SHA-256 in hex.
+        content: their SHA-256 in hex; empty of a file elsewhere that is not fetched yet.
         stamp: what the file system said of the file.
         taken_at: when, in nanoseconds.
+        mark: of a file elsewhere: what is said of its version there, and is another one once its bytes are.
     """
 
     content: str
-    stamp: tuple[int, ...]
-    taken_at: int
+    stamp: tuple[int, ...] = ()
+    taken_at: int = 0
+    mark: str | None = None
 
     def is_still_that_of(self, path: Path) -> bool:
         """Whether the file is surely the same one and has not changed; False where only reading it again can tell.
@@ -36,8 +38,8 @@ class FileState:
         return _stamp(path.stat()) == self.stamp and max(self.stamp[-2:]) < self.taken_at - _COARSE_NANOSECONDS
 
 
-def file_state(path: Path) -> FileState:
-    """Read a file for its state.
+def file_state(path: Path, mark: str | None = None) -> FileState:
+    """Read a file for its state; ``mark`` is passed on.
 
     Raises:
         OSError: it cannot be read.
@@ -45,7 +47,7 @@ def file_state(path: Path) -> FileState:
     with open(path, "rb", buffering=0) as stream:  # noqa: PTH123 (once for each of very many files)
         taken_at = time.time_ns()
         stamp = _stamp(os.fstat(stream.fileno()))
-        return FileState(hashlib.file_digest(stream, "sha256").hexdigest(), stamp, taken_at)
+        return FileState(hashlib.file_digest(stream, "sha256").hexdigest(), stamp, taken_at, mark)
 
 
 def _stamp(status: os.stat_result) -> tuple[int, ...]:

@@ -6,10 +6,11 @@ import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from embedding_assets.documents.collections import LocalRoot
 from embedding_assets.postgres.documents import documents_below, find_documents, origins_with
 
 if TYPE_CHECKING:
-    from embedding_assets.documents.collections import Root
+    from embedding_assets.documents.root import Root
     from embedding_assets.postgres.connection import Database
 
 
@@ -57,17 +58,14 @@ def find_gone(database: Database, root: Root, found: Found, gone: Gone) -> None:
     """Add the documents of a root that were not found in it; of a file only the one that an earlier version loaded."""
     if root.is_folder:
         _find_missing(database, root, found, gone)
-    _find_earlier(database, root, found, gone)
+    if isinstance(root, LocalRoot):
+        _find_earlier(database, root, found, gone)
 
 
 def _find_missing(database: Database, root: Root, found: Found, gone: Gone) -> None:
     collection = root.collection.name
     for page in documents_below(database, root.origin, collection):
-        missing = {
-            origin: content
-            for origin, content in page
-            if not found.may_have(origin) and not os.path.lexists(f"{root.path}/{origin[len(root.origin) + 1 :]}")
-        }
+        missing = {origin: content for origin, content in page if not found.may_have(origin) and not root.holds(origin)}
         contents = [content for content in missing.values() if content is not None]
         elsewhere = {
             content
@@ -78,7 +76,7 @@ def _find_missing(database: Database, root: Root, found: Found, gone: Gone) -> N
             (gone.renamed if content in elsewhere else gone.gone).append(origin)
 
 
-def _find_earlier(database: Database, root: Root, found: Found, gone: Gone) -> None:
+def _find_earlier(database: Database, root: LocalRoot, found: Found, gone: Gone) -> None:
     """Those of earlier versions, which called a file by its absolute path, without links."""
     place = str(root.path.resolve())
     if not root.is_folder:

@@ -29,6 +29,7 @@ def configured_splitter(settings: Settings, database: Database) -> Splitter:
         files.tokenizer(),
         chunk_tokens=min(config.chunk_tokens, files.max_tokens(config.max_seq_length)),
         chunk_overlap=config.chunk_overlap,
+        header=config.chunk_header,
     )
 
 
@@ -43,6 +44,9 @@ class LoadReport:
         added: chunks new to the table.
         removed: chunks that their documents no longer have, and those of documents that were removed.
         rejected: texts, rows or files that could not be loaded.
+        rejected_files: of these, files of which nothing was loaded.
+        rejected_before: rows of unchanged files that were rejected when these were read.
+        empty: files without words that never had chunks; they are no documents.
         new: documents that are new to the table.
         changed: documents whose chunks were made again.
         renamed: documents that are there under another name now; the old one was removed.
@@ -64,6 +68,9 @@ class LoadReport:
     added: int = 0
     removed: int = 0
     rejected: int = 0
+    rejected_files: int = 0
+    rejected_before: int = 0
+    empty: int = 0
     new: int = 0
     changed: int = 0
     renamed: int = 0

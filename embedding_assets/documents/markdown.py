@@ -5,10 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any, Literal
+from functools import cache, lru_cache
+from typing import TYPE_CHECKING, Any, Literal
 
 from embedding_assets.documents.front_matter import front_matter_end
+
+if TYPE_CHECKING:
+    from markdown_it import MarkdownIt
 
 _TITLE_SEARCH_CHARACTERS = 20_000
 _HEADING_CHARACTERS = 500
@@ -98,14 +101,12 @@ def markdown_structure(text: str) -> MarkdownStructure:
     Args:
         text: with ``\\n`` as its only line ending.
     """
-    from markdown_it import MarkdownIt
-
-    inline = MarkdownIt("commonmark")
+    inline, blockwise = _parsers()
     headings: list[Heading] = []
     blocks: list[tuple[Kind, int, int, list[int]]] = []
     end = front_matter_end(text)
     shown = "\n" * text.count("\n", 0, end) + text[end:] if end else text
-    tokens = MarkdownIt("commonmark").enable("table").disable("inline").parse(shown)
+    tokens = blockwise.parse(shown)
     for at, token in enumerate(tokens):
         if token.map is None or token.nesting < 0:
             continue
@@ -119,6 +120,14 @@ def markdown_structure(text: str) -> MarkdownStructure:
         else:
             blocks.append((_kind(token.type), token.map[0], token.map[1], []))
     return MarkdownStructure(headings, [_block(*block) for block in blocks])
+
+
+@cache
+def _parsers() -> tuple[MarkdownIt, MarkdownIt]:
+    """Of lines, and of the blocks of a text; to make them takes longer than to parse a short text."""
+    from markdown_it import MarkdownIt
+
+    return MarkdownIt("commonmark"), MarkdownIt("commonmark").enable("table").disable("inline")
 
 
 def _kind(token: str) -> Kind:

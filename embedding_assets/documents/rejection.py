@@ -30,3 +30,8 @@ class Rejection:
     def __str__(self) -> str:
         place = self.source if self.line is None else f"{self.source}:{self.line}"
         return f"{place}: {self.reason}"
+
+    @property
+    def kind(self) -> str:
+        """The reason without what is about this one alone."""
+        return self.reason.partition(":")[0]

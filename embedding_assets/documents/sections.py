@@ -6,11 +6,15 @@ import re
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from embedding_assets.documents.document import Document
 from embedding_assets.documents.front_matter import front_matter_end
 from embedding_assets.documents.markdown import Heading, Kind, LineBlock, markdown_structure
 from embedding_assets.documents.words import has_words, says_something
+
+if TYPE_CHECKING:
+    from embedding_assets.config import HeaderChoice
 
 _PARAGRAPH_END = re.compile(r"\n(?:[ \t]*\n)+")
 _MARKS = re.compile(r"[`~]+")
@@ -46,18 +50,25 @@ class Section:
     """A stretch of a text under one header.
 
     Attributes:
-        header: the headings above it, as they are embedded.
+        title: what the whole text is called; empty if it has no name but its file's.
+        names: headings above it, outermost first, without the title.
         start: offset in the text.
         end: offset at which it ends.
         blocks: what it is made of.
         markdown: whether it is Markdown.
     """
 
-    header: str
+    title: str
+    names: tuple[str, ...]
     start: int
     end: int
     blocks: Sequence[Block]
     markdown: bool
+
+    def header(self, choice: HeaderChoice) -> str:
+        """Title and headings, or those of them that are chosen."""
+        title = [self.title] if self.title and choice in {"all", "title"} else []
+        return " > ".join([*title, *(self.names if choice in {"all", "headings"} else ())])
 
 
 def sections_of(document: Document) -> list[Section]:
@@ -66,24 +77,30 @@ def sections_of(document: Document) -> list[Section]:
         return _markdown_sections(document)
     text = document.text
     if not document.parts:
-        return [_plain_section(text, document.context_header, 0, len(text))] if has_words(text) else []
+        return [_plain_section(text, *_given(document), 0, len(text))] if has_words(text) else []
     root = document.context_header or document.metadata.title
     return [
-        _code_section(text, joined(root, part.names), part.start, part.end)
+        _code_section(text, root, _below(root, part.names), part.start, part.end)
         if document.is_code
-        else _plain_section(text, joined(root, part.names), part.start, part.end)
+        else _plain_section(text, root, _below(root, part.names), part.start, part.end)
         for part in document.parts
         if has_words(text[part.start : part.end])
     ]
 
 
-def joined(root: str, names: Sequence[str]) -> str:
-    """The header that a title and the headings below it make."""
-    kept = [name for name in names if name]
-    return " > ".join(kept if not root or kept[:1] == [root] else [root, *kept])
+def _given(document: Document) -> tuple[str, tuple[str, ...]]:
+    """Title and headings of a text without headings of its own."""
+    header = document.context_header
+    return (header, ()) if header == document.metadata.title else ("", (header,))
 
 
-def _plain_section(text: str, header: str, start: int, end: int) -> Section:
+def _below(title: str, names: Sequence[str]) -> tuple[str, ...]:
+    """The headings below a title, which may be the first of them itself."""
+    kept = tuple(name for name in names if name)
+    return kept[1:] if title and kept[:1] == (title,) else kept
+
+
+def _plain_section(text: str, title: str, names: tuple[str, ...], start: int, end: int) -> Section:
     blocks = []
     at = start
     for found in _PARAGRAPH_END.finditer(text, start, end):
@@ -91,11 +108,11 @@ def _plain_section(text: str, header: str, start: int, end: int) -> Section:
         at = found.end()
     if at < end:
         blocks.append(Block("text", at, end))
-    return Section(header, start, end, blocks, markdown=False)
+    return Section(title, names, start, end, blocks, markdown=False)
 
 
-def _code_section(text: str, header: str, start: int, end: int) -> Section:
-    return Section(header, start, end, [_code_block(text, start, start, end, fence="")], markdown=False)
+def _code_section(text: str, title: str, names: tuple[str, ...], start: int, end: int) -> Section:
+    return Section(title, names, start, end, [_code_block(text, start, start, end, fence="")], markdown=False)
 
 
 def _markdown_sections(document: Document) -> list[Section]:
@@ -111,14 +128,14 @@ def _markdown_sections(document: Document) -> list[Section]:
         until = bisect_left(structure.blocks, heading.start, taken, key=lambda block: block.start)
         if says_something(text[start:end]):
             blocks = _blocks(text, offsets, start, end, structure.blocks[taken:until])
-            names = [one.text for one in above]
-            sections.append(Section(joined(root, names), start, end, blocks, markdown=True))
+            names = _below(root, [one.text for one in above])
+            sections.append(Section(root, names, start, end, blocks, markdown=True))
         taken = until
         above = [*(one for one in above if one.level < heading.level), heading]
         start = offsets[heading.end]
     if not sections and has_words(text) and structure.headings and says_something(text):
         # Headings alone are kept where nothing else would be.
-        return [Section(document.context_header, 0, len(text), [Block("text", 0, len(text))], markdown=True)]
+        return [Section(document.context_header, (), 0, len(text), [Block("text", 0, len(text))], markdown=True)]
     return sections
 
 

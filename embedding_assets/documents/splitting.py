@@ -7,9 +7,10 @@ import json
 import re
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import takewhile
+from typing import TYPE_CHECKING
 
 from tokenizers import Encoding, Tokenizer
 
@@ -17,7 +18,10 @@ from embedding_assets.documents.document import Document, Places
 from embedding_assets.documents.lines import normalized_newlines
 from embedding_assets.documents.packing import Packer, Piece
 from embedding_assets.documents.sections import Section, sections_of
-from embedding_assets.models import DocumentMetadata, ProcessedChunk, embedded_text
+from embedding_assets.models import HEADINGS, DocumentMetadata, ProcessedChunk, embedded_text
+
+if TYPE_CHECKING:
+    from embedding_assets.config import HeaderChoice
 
 SPLITTER_VERSION = 2
 """Part of every digest: raise it when the same document would be split differently."""
@@ -32,6 +36,7 @@ over 100 characters into a single unknown token, so that megabytes would pass fo
 # A section this short usually fits, which counting it once shows; only others are measured for cutting.
 _USUAL_CHARACTERS_PER_TOKEN = 4
 _REMEMBERED_WORDS = 200_000
+_COUNTED_TOGETHER = 256
 # Less of a chunk than one in so many is too little to stand alone.
 _SMALL_PART = 6
 _WORD = re.compile(r"\s?\S{1,100}|\s+")
@@ -39,7 +44,7 @@ _WORD = re.compile(r"\s?\S{1,100}|\s+")
 
 @dataclass(frozen=True, slots=True)
 class _Sized:
-    """A piece of a section with the room for it in tokens, and whether it was measured yet."""
+    """A piece of a section with the header it is embedded under, room in tokens, and whether it was measured yet."""
 
     header: str
     section: Section
@@ -55,19 +60,25 @@ class Splitter:
         tokenizer: the model's; it is copied, its truncation and padding are not used.
         chunk_tokens: most tokens of what is embedded for a chunk: header, text and special tokens.
         chunk_overlap: tokens that neighbouring chunks of a section share.
+        header: what of title and headings is embedded in front of a chunk; all of it is in its metadata otherwise.
     """
 
-    def __init__(self, tokenizer: Tokenizer, *, chunk_tokens: int, chunk_overlap: int) -> None:
+    def __init__(
+        self, tokenizer: Tokenizer, *, chunk_tokens: int, chunk_overlap: int, header: HeaderChoice = "all"
+    ) -> None:
         self._tokenizer: Tokenizer = Tokenizer.from_str(tokenizer.to_str())
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
         self._chunk_tokens = chunk_tokens
         self._chunk_overlap = chunk_overlap
+        self._header = header
         self._room = max(2, chunk_tokens - self._tokenizer.num_special_tokens_to_add(is_pair=False))
         self._max_characters = CHARACTERS_PER_TOKEN * chunk_tokens
         self._word_tokens: dict[str, int] = {}
         fingerprint = hashlib.sha256(self._tokenizer.to_str().encode()).hexdigest()
-        self._manner = [SPLITTER_VERSION, chunk_tokens, chunk_overlap, fingerprint]
+        self._manner: list[int | str] = [SPLITTER_VERSION, chunk_tokens, chunk_overlap, fingerprint]
+        if header != "all":
+            self._manner.append(header)
 
     def digest(self, document: Document) -> str:
         """Fingerprint of all that the chunks of a document depend on; equal to the one before: nothing to split.
@@ -83,6 +94,10 @@ class Splitter:
         parts += [[part.start, part.end, *part.names] for part in document.parts]
         return hashlib.sha256(json.dumps([*self._manner, *parts], sort_keys=True).encode()).hexdigest()
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """Another process makes its own of the same settings."""
+        return _restored, (self._tokenizer.to_str(), self._chunk_tokens, self._chunk_overlap, self._header)
+
     @property
     def manner(self) -> str:
         """Digest of how this splits: settings and tokenizer; 12 characters."""
@@ -94,45 +109,50 @@ class Splitter:
         Raises:
             pydantic.ValidationError: the document is a chunk that cannot be stored.
         """
+        return list(self.chunks(document))
+
+    def chunks(self, document: Document) -> Iterator[ProcessedChunk]:
+        """As ``split``, one by one: those of a long text take far more memory than the text."""
         if document.chunk_hash is None:
-            made = self._texts(replace(document, text=normalized_newlines(document.text)))
+            total, made = self._texts(replace(document, text=normalized_newlines(document.text)))
         else:
             (count,) = self._counts([embedded_text(document.context_header, document.text)])
-            made = [(document.context_header, document.text, count, document.metadata)]
-        seen: Counter[tuple[str, str]] = Counter()
+            total, made = 1, iter([(document.context_header, document.text, count, document.metadata)])
+        seen: Counter[bytes] = Counter()
         distinction = _distinction(document)
-        chunks = []
         for index, (header, text, token_count, metadata) in enumerate(made):
-            chunks.append(
-                ProcessedChunk.create_from_chunk(
-                    text,
-                    metadata,
-                    context_header=header,
-                    chunk_index=index,
-                    total_chunks=len(made),
-                    token_count=token_count,
-                    occurrence=seen[header, text],
-                    distinction=distinction,
-                    chunk_hash=document.chunk_hash,
-                )
+            key = hashlib.sha256(f"{header}\x00{text}".encode("utf-8", "surrogatepass")).digest()
+            yield ProcessedChunk.create_from_chunk(
+                text,
+                metadata,
+                context_header=header,
+                chunk_index=index,
+                total_chunks=total,
+                token_count=token_count,
+                occurrence=seen[key],
+                distinction=distinction,
+                chunk_hash=document.chunk_hash,
             )
-            seen[header, text] += 1
-        return chunks
+            seen[key] += 1
 
-    def _texts(self, document: Document) -> list[tuple[str, str, int, DocumentMetadata]]:
-        """Header, text, tokens and metadata of each chunk."""
+    def _texts(self, document: Document) -> tuple[int, Iterator[tuple[str, str, int, DocumentMetadata]]]:
+        """How many chunks there are; header, text, tokens and metadata of each."""
         text = document.text
         sections = sections_of(document)
         if document.is_code:
             sections = self._joined(text, sections)
         pieces = self._fitting(text, [one for section in sections for one in self._section(text, section)])
         finder = _PlaceFinder(text, document.places) if document.places is not None else None
-        return [
-            (one.header, one.piece.of(text), count, finder.metadata(document.metadata, one.piece))
-            if finder is not None
-            else (one.header, one.piece.of(text), count, document.metadata)
-            for one, count in pieces
-        ]
+        return len(pieces), (
+            (one.header, one.piece.of(text), count, self._metadata(document, one, finder)) for one, count in pieces
+        )
+
+    def _metadata(self, document: Document, one: _Sized, finder: _PlaceFinder | None) -> DocumentMetadata:
+        """The document's, with where the piece stands, and its headings where the header does not have them all."""
+        position = finder.position(one.piece) if finder is not None else {}
+        if self._header != "all" and (headings := self._shortened(one.section.header("all"))) != one.header:
+            position[HEADINGS] = headings
+        return document.metadata.model_copy(update={"position": position}) if position else document.metadata
 
     def _joined(self, text: str, sections: Sequence[Section]) -> list[Section]:
         """Sections of code, small ones together with those beside them in the same class or module."""
@@ -141,11 +161,11 @@ class Splitter:
         for section in sections:
             size = self._size(text[section.start : section.end])
             if groups and groups[-1].end == section.start and sizes[-1] + size <= self._room * 3 // 4:
-                header = _shared(groups[-1].header, section.header)
-                is_inside = header == groups[-1].header or header == section.header
+                last = groups[-1]
+                names = _shared(last.names, section.names)
+                is_inside = names in (last.names, section.names)
                 if is_inside or min(sizes[-1], size) < self._room // _SMALL_PART:
-                    last = groups[-1]
-                    groups[-1] = Section(header, last.start, section.end, [*last.blocks, *section.blocks], False)
+                    groups[-1] = replace(last, names=names, end=section.end, blocks=[*last.blocks, *section.blocks])
                     sizes[-1] += size
                     continue
             groups.append(section)
@@ -153,7 +173,7 @@ class Splitter:
         return groups
 
     def _section(self, text: str, section: Section) -> list[_Sized]:
-        header = self._shortened(section.header)
+        header = self._shortened(section.header(self._header))
         capacity = max(1, self._room - len(self._encoded(f"{header}\n"))) if header else self._room
         whole = _Sized(header, section, Piece(section.start, section.end), capacity, uncut=True)
         usual = len(whole.piece.of(text)) <= _USUAL_CHARACTERS_PER_TOKEN * capacity
@@ -184,8 +204,7 @@ class Splitter:
     def _fitting(self, text: str, pieces: Sequence[_Sized]) -> list[tuple[_Sized, int]]:
         """The pieces with their tokens; one that turns out too long is cut, again if need be, for less."""
         fitting: list[tuple[_Sized, int]] = []
-        counts = self._counts([embedded_text(one.header, one.piece.of(text)) for one in pieces])
-        for one, count in zip(pieces, counts, strict=True):
+        for one, count in self._counted(text, pieces):
             if count <= self._chunk_tokens or (one.capacity == 1 and not one.uncut):
                 fitting.append((one, count))
             elif one.uncut:
@@ -194,6 +213,14 @@ class Splitter:
                 less = max(1, min(one.capacity - 1, one.capacity * self._chunk_tokens // count))
                 fitting += self._fitting(text, self._cut(text, one, less))
         return fitting
+
+    def _counted(self, text: str, pieces: Sequence[_Sized]) -> Iterator[tuple[_Sized, int]]:
+        # What tokenizers return takes some hundred bytes a token.
+        for start in range(0, len(pieces), _COUNTED_TOGETHER):
+            some = pieces[start : start + _COUNTED_TOGETHER]
+            yield from zip(
+                some, self._counts([embedded_text(one.header, one.piece.of(text)) for one in some]), strict=True
+            )
 
     def _counts(self, texts: Sequence[str]) -> list[int]:
         return [len(encoding) for encoding in self._tokenizer.encode_batch_fast(list(texts))]
@@ -218,6 +245,12 @@ class Splitter:
         return sum(map(known.__getitem__, words))
 
 
+def _restored(tokenizer: str, chunk_tokens: int, chunk_overlap: int, header: HeaderChoice) -> Splitter:
+    return Splitter(
+        Tokenizer.from_str(tokenizer), chunk_tokens=chunk_tokens, chunk_overlap=chunk_overlap, header=header
+    )
+
+
 class _PlaceFinder:
     """Tells where pieces of a text stand that come in order."""
 
@@ -227,13 +260,12 @@ class _PlaceFinder:
         self._at = 0
         self._number = places.first
 
-    def metadata(self, metadata: DocumentMetadata, piece: Piece) -> DocumentMetadata:
-        """The document's metadata with the piece's first and last line, page, …"""
+    def position(self, piece: Piece) -> dict[str, int | str]:
+        """The piece's first and last line, page, …"""
         start, end = piece.inside(self._text)
         first, last = self._unit(start), self._unit(max(start, end - 1))
         unit = self._places.unit
-        position = {unit: first} if unit != "line" and first == last else {unit: first, f"last_{unit}": last}
-        return metadata.model_copy(update={"position": position})
+        return {unit: first} if unit != "line" and first == last else {unit: first, f"last_{unit}": last}
 
     def _unit(self, offset: int) -> int:
         starts = self._places.starts
@@ -246,10 +278,10 @@ class _PlaceFinder:
         return self._number
 
 
-def _shared(left: str, right: str) -> str:
-    """The headings that two headers have in common."""
-    names = zip(left.split(" > "), right.split(" > "), strict=False)
-    return " > ".join(name for name, _ in takewhile(lambda pair: pair[0] == pair[1], names))
+def _shared(left: Sequence[str], right: Sequence[str]) -> tuple[str, ...]:
+    """The headings that two sections have in common."""
+    names = zip(left, right, strict=False)
+    return tuple(name for name, _ in takewhile(lambda pair: pair[0] == pair[1], names))
 
 
 def _distinction(document: Document) -> str:

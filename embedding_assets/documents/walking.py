@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from embedding_assets.documents.collections import Root
+from embedding_assets.documents.collections import LocalRoot
+from embedding_assets.documents.found_file import LocalFile
 from embedding_assets.documents.ignoring import (
     Choice,
     IgnoreFile,
@@ -26,14 +27,6 @@ _MOST_ORIGIN_BYTES: Final = 2_000
 """An index entry has no room for more."""
 
 _DEEPEST: Final = 500
-
-
-@dataclass(frozen=True, slots=True)
-class FoundFile:
-    """A file to read, and what its document is called."""
-
-    path: Path
-    origin: str
 
 
 @dataclass(slots=True)
@@ -54,8 +47,8 @@ class WalkCounts:
 
 
 def walk(
-    root: Root, choice: Choice, is_readable: Callable[[Path], bool], counts: WalkCounts
-) -> Iterator[FoundFile | Rejection]:
+    root: LocalRoot, choice: Choice, is_readable: Callable[[Path], bool], counts: WalkCounts
+) -> Iterator[LocalFile | Rejection]:
     """The files to read of a root, by name; a file that is one itself, whatever the rules.
 
     Links to files count as files. Those to folders are left out: they may lead back up and never end.
@@ -67,14 +60,16 @@ def walk(
         counts: to be added to.
     """
     if not root.is_folder:
-        yield FoundFile(root.path, root.origin)
+        yield LocalFile(root.path, root.origin)
         return
     rules = [] if choice.all_files else ignore_files_above(root.path)
     yield from _Walk(root, choice, is_readable, counts).folder(str(root.path), root.origin, rules, 0)
 
 
 class _Walk:
-    def __init__(self, root: Root, choice: Choice, is_readable: Callable[[Path], bool], counts: WalkCounts) -> None:
+    def __init__(
+        self, root: LocalRoot, choice: Choice, is_readable: Callable[[Path], bool], counts: WalkCounts
+    ) -> None:
         self._top = str(root.path)
         self._choice = choice
         self._included = choice.included
@@ -84,7 +79,7 @@ class _Walk:
 
     def folder(
         self, path: str, origin: str, above: Sequence[IgnoreFile], depth: int
-    ) -> Iterator[FoundFile | Rejection]:
+    ) -> Iterator[LocalFile | Rejection]:
         try:
             with os.scandir(path) as found:
                 entries = sorted(found, key=lambda entry: entry.name)
@@ -110,7 +105,7 @@ class _Walk:
                 self._counts.other_kinds[Path(entry.name).suffix.lower() or "without a suffix"] += 1
             else:
                 self._counts.files += 1
-                yield FoundFile(Path(entry.path), name)
+                yield LocalFile(Path(entry.path), name)
 
     def _rule(
         self, entry: os.DirEntry[str], is_folder: bool, rules: Sequence[IgnoreFile], siblings: frozenset[str]

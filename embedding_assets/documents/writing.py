@@ -44,6 +44,10 @@ class ChunkWriter:
         """The chunks to come are those of this document; recorded with the first of them, unless it is complete."""
         self._begun = (origin, collection)
 
+    def abandon(self) -> None:
+        """The document that was begun has no chunks and is no document."""
+        self._begun = None
+
     def add(self, chunks: Sequence[ProcessedChunk], completed: LoadedDocument | None = None) -> None:
         """Chunks of a document, and the document itself if they are its last ones: both are stored together."""
         self._waiting += chunks

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 HEADING_SEPARATOR: Final = " > "
 
-_IDENTIFIERS: Final = ("_id", "id", "doc_id", "docno")
+IDENTIFIERS: Final = ("_id", "id", "doc_id", "docno")
 """Fields of metadata by which collections call their documents, in this order."""
 
 _HASH: Final = re.compile(r"[0-9a-f]{32,128}")
@@ -41,7 +41,7 @@ class Place:
     @property
     def document(self) -> str:
         """What the document is called by: the first of the usual fields that it has, else its source."""
-        named = (self.metadata[name] for name in _IDENTIFIERS if self.metadata.get(name) not in (None, ""))
+        named = (self.metadata[name] for name in IDENTIFIERS if self.metadata.get(name) not in (None, ""))
         return str(next(named, self.source))
 
     @property

@@ -9,7 +9,7 @@ from typing import Final, Literal
 
 from embedding_assets.health.verdict import Number, Severity, Verdict
 
-Subject = Literal["chunk_embeddings", "pgvector_index_health", "retrieval_quality"]
+Subject = Literal["documents", "chunks_pending", "chunk_embeddings", "pgvector_index_health", "retrieval_quality"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +19,8 @@ class Check:
     Attributes:
         subject: the asset that it is a check of.
         name: also that of the function that judges.
-        states: what holds when it passes, as a sentence without its full stop.
+        states: what holds when it passes, as a short sentence without its full stop.
+        detail: what there is to know besides, in the same form.
         remedy: what to do when it fails, as a sentence without its full stop; begins with a verb.
         cost: what looking takes.
         severity: of a failure.
@@ -33,11 +34,12 @@ class Check:
     cost: str
     severity: Severity = "warning"
     blocking: bool = False
+    detail: str = ""
 
     @property
     def description(self) -> str:
-        """The statement that holds when it passes, and the remedy when it fails."""
-        return f"{self.states}. If it fails: {self.remedy[0].lower()}{self.remedy[1:]}."
+        """The statement that holds when it passes; what to do stands in the verdict of one that failed."""
+        return f"{self.states}. {self.detail}." if self.detail else f"{self.states}."
 
     def verdict(
         self, passed: bool, found: str, numbers: Mapping[str, Number] | None = None, *, remedy: str | None = None
@@ -50,12 +52,32 @@ class Check:
 _of_embeddings: Final = partial(Check, "chunk_embeddings")
 _of_index: Final = partial(Check, "pgvector_index_health")
 
+DOCUMENTS_READABLE: Final = Check(
+    "documents",
+    "documents_readable",
+    states="All files of EMBEDDING_DOCUMENTS can be read",
+    detail="It is an error where a folder is missing or nothing could be read at all",
+    remedy="Look at `rejections` of the last materialization; correct those files or leave them out by "
+    "EMBEDDING_DOCUMENTS_EXCLUDE. Bring a missing folder back, or take it out of EMBEDDING_DOCUMENTS; what was loaded "
+    "of it is kept. What was not removed because it is so much goes with `embedding-assets load --prune --yes`",
+    cost="nothing beyond loading, with which it is made. Only with EMBEDDING_DOCUMENTS",
+)
+
+COLUMNS_UNCHANGED: Final = Check(
+    "chunks_pending",
+    "columns_unchanged",
+    states="The table has the columns that it was adopted with, of the same types",
+    remedy="Give the table those columns back, or adopt it as it is now: `embedding-assets adopt TABLE` shows what "
+    "that takes, after `embedding-assets adopt TABLE --undo` where the key has changed",
+    cost="a look into the catalog. Only with EMBEDDING_TABLE",
+)
+
 FINITE_DIMENSIONS: Final = _of_embeddings(
     "finite_dimensions",
     severity="error",
     blocking=True,
-    states="Every stored vector has the dimensions of its space (768 by default), all finite, and unit length where "
-    "the model normalizes",
+    states="Every stored vector has finite numbers, as many as its space",
+    detail="And length 1 where the model normalizes",
     remedy="Set those vectors to NULL and embed again: they were not written by this pipeline",
     cost="at night and when asked reads every vector, or 100,000 at random where that takes more than half a minute; "
     "after a run that embedded few chunks of a large table, 500 at random",
@@ -64,7 +86,7 @@ UNIT_NORM: Final = _of_embeddings(
     "unit_norm",
     severity="error",
     blocking=True,
-    states="Vectors of a model that normalizes have length 1, and no vector has length 0",
+    states="No vector has length 0, and those of a model that normalizes have length 1",
     remedy="Set those to NULL (vector_norm(embedding::vector) finds them) and embed again",
     cost="the same reading as finite_dimensions",
 )
@@ -106,9 +128,9 @@ VECTORS_MATCH_MODEL: Final = _of_embeddings(
     "vectors_match_model",
     severity="error",
     blocking=True,
-    states="Stored vectors are those that the model of their space makes of their text: a sample of every space is "
-    "embedded again and compared, which notices a wrong tenth of a column with a probability of at least 97%, a wrong "
-    "hundredth with 29 to 47%",
+    states="Stored vectors are what their model makes of their text",
+    detail="A sample of every space is embedded again and compared, which notices a wrong tenth of a column with a "
+    "probability of at least 97%, a wrong hundredth with 29 to 47%",
     remedy="Set to NULL what is not this model's (the whole column if that cannot be determined) and embed again; for "
     "an adopted table check the EMBEDDING_MODEL_NAME that it was claimed with",
     cost="at night and when asked loads the model and embeds 64 texts a space, or 44 (some 7,000 tokens) by an API; "
@@ -131,7 +153,8 @@ INDEX_VALID: Final = _of_index(
 )
 RECALL: Final = _of_index(
     "recall",
-    states="The indexes find the true nearest neighbours: recall@10 is not below EMBEDDING_RECALL_FLOOR",
+    states="recall@10 is not below EMBEDDING_RECALL_FLOOR",
+    detail="So many of the true ten nearest neighbours the indexes find",
     remedy="Raise EMBEDDING_INDEX_M and EMBEDDING_INDEX_EF_CONSTRUCTION, then materialize pgvector_index_health, which "
     "rebuilds the index; or lower EMBEDDING_RECALL_FLOOR",
     cost="20 to 100 exact searches, as many as a minute allows; what was measured within a day is used again while "
@@ -140,8 +163,9 @@ RECALL: Final = _of_index(
 )
 RECALL_DROP: Final = _of_index(
     "recall_drop",
-    states="recall@10 has not fallen by more than EMBEDDING_INDEX_RECALL_DROP, nor by more than its confidence "
-    "intervals explain, since it was last accepted",
+    states="recall@10 has not fallen since it was last accepted",
+    detail="It has if it is lower by more than EMBEDDING_INDEX_RECALL_DROP, and by more than its confidence intervals "
+    "explain",
     remedy="Rebuild the index (drop it, then materialize pgvector_index_health), raise EMBEDDING_INDEX_EF_SEARCH, or "
     "accept the lower recall with `embedding-assets spaces accept-recall NAME`",
     cost="the measurement of recall",
@@ -171,16 +195,19 @@ PGVECTOR_VERSION: Final = _of_index(
 QUALITY_DROP: Final = Check(
     "retrieval_quality",
     "quality_drop",
-    states="nDCG@10 of the judged questions has not fallen by more than EMBEDDING_EVALUATION_QUALITY_DROP, nor by more "
-    "than its differences from question to question explain, since it was last accepted",
+    states="nDCG@10 of the judged questions has not fallen since it was last accepted",
+    detail="It has if it is lower by more than EMBEDDING_EVALUATION_QUALITY_DROP, and by more than its differences "
+    "from question to question explain",
     remedy="See what changed with `embedding-assets evaluate` and its --baseline; embed what is pending, take back a "
     "change of model, splitting or EMBEDDING_SEARCH_MODE, or accept the lower value with `embedding-assets evaluate "
     "--accept`",
-    cost="up to EMBEDDING_EVALUATION_QUESTIONS searches when the asset is materialized, and one reading of the table; "
-    "the check itself reads two rows. Only with EMBEDDING_EVALUATION_QUERIES",
+    cost="up to EMBEDDING_EVALUATION_QUESTIONS searches when the asset is materialized, and at most one reading of the "
+    "table; the check itself reads two rows. Only with EMBEDDING_EVALUATION_QUERIES",
 )
 
 CHECKS: Final = (
+    DOCUMENTS_READABLE,
+    COLUMNS_UNCHANGED,
     FINITE_DIMENSIONS,
     UNIT_NORM,
     THROUGHPUT,

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from embedding_assets.formatting import by_device, moment, rate, share
+from embedding_assets.formatting import by_device, counted, moment, rate, share
 from embedding_assets.health import checks
 from embedding_assets.health.audit import SpaceSample, minimum_cosine
 from embedding_assets.spaces import UNIT_LENGTH_TOLERANCE
@@ -71,19 +71,32 @@ def throughput(run: PastRun | None, config: EmbeddingConfig) -> Verdict:
     )
     return checks.THROUGHPUT.verdict(
         run.chunks_per_second >= floor,
-        f"{rate(run.chunks_per_second)} chunks/s {by_device(run.device)}, the floor is {floor:g}",
+        f"{rate(run.chunks_per_second)} chunks/s {by_device(run.device, run.threads)}, the floor is {floor:g}",
         {"chunks_per_second": round(run.chunks_per_second, 2), "floor": floor},
         remedy=f"{remedy}, or lower EMBEDDING_THROUGHPUT_FLOOR",
     )
 
 
-def coverage(backlog: Backlog, config: EmbeddingConfig) -> Verdict:
-    """Enough of the table is embedded."""
+def coverage(backlog: Backlog, config: EmbeddingConfig, prefixes: Mapping[str, int] | None = None) -> Verdict:
+    """Enough of the table is embedded.
+
+    Args:
+        backlog: of the space.
+        config: what is enough.
+        prefixes: the partitions in which chunks are pending → how many.
+    """
     about = "about " if backlog.estimated else ""
+    found = f"{about}{backlog.embedded:,} of {backlog.chunks:,} chunks are embedded ({share(backlog.coverage)})"
+    if prefixes:
+        found += f"; pending in {counted(len(prefixes), 'partition')}: {' '.join(prefixes)}"
     return checks.COVERAGE.verdict(
         backlog.coverage >= config.coverage_floor,
-        f"{about}{backlog.embedded:,} of {backlog.chunks:,} chunks are embedded ({share(backlog.coverage)})",
-        {"coverage": round(backlog.coverage, 4), "pending": backlog.pending},
+        found,
+        {
+            "coverage": round(backlog.coverage, 4),
+            "pending": backlog.pending,
+            **({"incomplete_partitions": len(prefixes)} if prefixes is not None else {}),
+        },
     )
 
 

@@ -144,7 +144,7 @@ def planner_uses_index(measurement: IndexMeasurement) -> Verdict:
     return checks.PLANNER_USES_INDEX.verdict(
         search.planner_uses_index or vectors <= EXACT_SEARCH_ROWS,
         found,
-        {"planner_uses_index": int(search.planner_uses_index), "vectors": vectors},
+        {"index_is_used": search.planner_uses_index, "vectors": vectors},
     )
 
 

@@ -14,6 +14,7 @@ from embedding_assets.postgres.catalog import describe_index
 from embedding_assets.postgres.index.lifecycle import measure_space, spaces_to_index
 from embedding_assets.postgres.index.measurements import baseline_measurement
 from embedding_assets.postgres.index.statistics import measure_vectors
+from embedding_assets.postgres.prefixes import count_pending_by_prefix
 from embedding_assets.postgres.runs import latest_run
 from embedding_assets.postgres.server_version import RECOMMENDED_PGVECTOR
 from embedding_assets.postgres.usage.ledger import count_spending
@@ -138,9 +139,10 @@ def _judge_backlog(database: Database, column: SpaceColumn, settings: Settings, 
     config = settings.embedding
     run = latest_run(database, column.space.name, at_least=embeddings.THROUGHPUT_MINIMUM_CHUNKS)
     oldest = oldest_pending(database, column)
+    prefixes = count_pending_by_prefix(database, column, config.prefix_length) if backlog.pending else {}
     return [
         embeddings.throughput(run, config),
-        embeddings.coverage(backlog, config),
+        embeddings.coverage(backlog, config, prefixes),
         embeddings.backlog_age(oldest, datetime.now(UTC), config.backlog_age_hours, is_recorded=database.table.is_own),
         embeddings.quarantine_empty(backlog),
         embeddings.hashes_reachable(backlog),

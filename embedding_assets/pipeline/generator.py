@@ -18,6 +18,7 @@ from embedding_assets.models import EmbeddingStats, PrefixStats
 from embedding_assets.pipeline.commits import CommitBatch, Writer
 from embedding_assets.pipeline.memory import peak_memory_bytes
 from embedding_assets.pipeline.repeats import Repeats
+from embedding_assets.pipeline.run_lines import RunLines
 from embedding_assets.pipeline.windows import Window, Windows
 from embedding_assets.planning import PrefixRange, contiguous
 from embedding_assets.postgres.bootstrap import open_database
@@ -64,7 +65,7 @@ class EmbeddingGenerator:
         before_writing: called once, before the first vectors are written, and not for the fallback's: what should only
             happen once the provider is known to work. If it fails, so does the run.
         keep_stats: given the statistics of each space once what was embedded in it is committed, also of a run that
-            then fails or is interrupted; default: they are saved as those of a run.
+            then fails or is interrupted; default: they are saved as those of a run. With it, this is a part of one.
     """
 
     def __init__(
@@ -120,6 +121,7 @@ class EmbeddingGenerator:
                 on_progress=self._on_progress,
                 before_writing=self._before_writing,
                 keep_stats=self._keep_stats or partial(save_run, database),
+                name=f"range {self._prefixes}" if self._keep_stats else "run",
             )
             try:
                 return run.execute()
@@ -151,6 +153,7 @@ class EmbeddingGenerator:
             buckets=stopped.held,
             on_progress=self._on_progress,
             keep_stats=self._keep_stats or partial(save_run, database),
+            name=stopped.name,
             also_in=stopped.column,
         ).execute()
 
@@ -162,6 +165,7 @@ class _SpaceRun:
 
     Attributes:
         column: the space written to.
+        name: what the log calls it.
         stats: what was done, once that is saved.
     """
 
@@ -175,10 +179,12 @@ class _SpaceRun:
         buckets: Sequence[int],
         on_progress: Callable[[int], object],
         keep_stats: Callable[[EmbeddingStats], object],
+        name: str = "run",
         before_writing: Callable[[], object] | None = None,
         also_in: SpaceColumn | None = None,
     ) -> None:
         self.column = column
+        self.name = name
         self.stats = EmbeddingStats(space=column.space.name)
         self._config = settings.embedding
         self._database = database
@@ -194,6 +200,7 @@ class _SpaceRun:
         self._load_seconds = 0.0
         self._started = self._committed = time.monotonic()
         self._collecting = CommitBatch()
+        self._lines = RunLines()
 
     @property
     def held(self) -> list[int]:
@@ -240,14 +247,7 @@ class _SpaceRun:
                 raise
         self._save_stats(time.monotonic())
         stats = self.stats
-        logger.info(
-            "run finished: %d embedded, %d failed, %d skipped, %.1f chunks/s",
-            stats.embedded,
-            stats.failed,
-            stats.skipped,
-            stats.chunks_per_second,
-            extra=stats.model_dump(exclude={"prefixes"}),
-        )
+        logger.info("%s finished: %s", self.name, stats.summary, extra=stats.model_dump(exclude={"prefixes"}))
         return stats
 
     def _acquire(self, locks: PrefixLocks) -> None:
@@ -361,16 +361,8 @@ class _SpaceRun:
                 self._count(chunk.chunk_hash)["embedded" if chunk.chunk_hash in outcome.written else "skipped"] += 1
         for failed in batch.failed:
             self._count(failed.chunk_hash)["failed"] += 1
-            logger.log(
-                # Of empty texts there may be many, and nothing is wrong with them.
-                logging.INFO if failed.error_code == "blank_text" else logging.WARNING,
-                "chunk %s failed: %s",
-                failed.chunk_hash,
-                failed.error_code,
-                extra={"chunk_hash": failed.chunk_hash, "error_code": failed.error_code},
-            )
-        counts = {"embedded": len(outcome.written), "failed": len(batch.failed)}
-        logger.info("committed %d vectors", len(outcome.written), extra=counts)
+            self._lines.failed(failed)
+        self._lines.committed(len(outcome.written))
 
     def _count(self, chunk_hash: str) -> Counter[str]:
         return self._counts.setdefault(chunk_hash[: self._config.prefix_length], Counter())

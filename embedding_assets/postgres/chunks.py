@@ -30,16 +30,16 @@ _LOADED_COLUMNS = sql.SQL(", ").join(map(sql.Identifier, _LOADED))
 
 # Chunks of a document that is not complete are counted: some may be there from before.
 _RECORD_DOCUMENTS = """
-    INSERT INTO loaded_documents (origin, digest, chunks, collection, content, rejected)
+    INSERT INTO loaded_documents (origin, digest, chunks, collection, content, rejected, mark)
     SELECT d.origin, d.digest, CASE WHEN d.digest <> '' THEN d.chunks ELSE (
         SELECT count(*) FROM knowledge_base k WHERE k.document_metadata ->> 'origin' = d.origin
-    ) END, d.collection, d.content, d.rejected
-    FROM unnest(%s::text[], %s::text[], %s::integer[], %s::text[], %s::text[], %s::integer[])
-        AS d (origin, digest, chunks, collection, content, rejected)
+    ) END, d.collection, d.content, d.rejected, d.mark
+    FROM unnest(%s::text[], %s::text[], %s::integer[], %s::text[], %s::text[], %s::integer[], %s::text[])
+        AS d (origin, digest, chunks, collection, content, rejected, mark)
     ORDER BY d.origin
     ON CONFLICT (origin) DO UPDATE SET
         digest = excluded.digest, chunks = excluded.chunks, collection = excluded.collection,
-        content = excluded.content, rejected = excluded.rejected, loaded_at = now()
+        content = excluded.content, rejected = excluded.rejected, mark = excluded.mark, loaded_at = now()
     RETURNING origin, chunks
 """
 
@@ -69,11 +69,12 @@ class LoadedDocument:
     Attributes:
         origin: what it is called.
         digest: of all that its chunks depend on; empty if it was not read to its end, or parts of it were rejected:
-            its record is that of a document to be loaded again, and nothing of it is removed.
+            its record is that of a document that is not complete, and nothing of it is removed.
         hashes: those of its chunks.
         collection: the documents that it belongs to.
-        content: digest of the file's bytes.
+        content: digest of the file's bytes; where parts were rejected, of all that this depended on.
         rejected: rows or parts of it that were rejected.
+        mark: of a file elsewhere: by what its version is known there.
     """
 
     origin: str
@@ -82,6 +83,7 @@ class LoadedDocument:
     collection: str | None = None
     content: str | None = None
     rejected: int = 0
+    mark: str | None = None
 
 
 @dataclass(slots=True)
@@ -334,6 +336,7 @@ def _complete(connection: Connection, completed: Sequence[LoadedDocument], store
             [document.collection for document in documents],
             [document.content for document in documents],
             [document.rejected for document in documents],
+            [document.mark for document in documents],
         ],
     ).fetchall()
     found = {document.origin: len(document.hashes) for document in documents}

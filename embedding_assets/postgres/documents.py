@@ -42,16 +42,20 @@ class KnownDocument:
     Attributes:
         origin: what it is called.
         digest: see ``LoadedDocument``.
-        content: digest of its file's bytes; None if that is not known.
+        content: digest of its file's bytes; see ``LoadedDocument``. None if that is not known.
         chunks: how many it had when it was recorded.
+        rejected: rows or parts of it that were rejected.
         has_all_chunks: whether that many are there.
+        mark: see ``LoadedDocument``.
     """
 
     origin: str
     digest: str
     content: str | None
     chunks: int
+    rejected: int
     has_all_chunks: bool
+    mark: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,18 +118,24 @@ def record_collection(database: Database, collection: Collection) -> None:
 def find_documents(database: Database, origins: Sequence[str]) -> dict[str, KnownDocument]:
     """Those of ``origins`` that are recorded."""
     query = """
-        SELECT d.origin, d.digest, d.content, d.chunks, d.chunks = (
+        SELECT d.origin, d.digest, d.content, d.chunks, d.rejected, d.chunks = (
             SELECT count(*) FROM knowledge_base k WHERE k.document_metadata ->> 'origin' = d.origin
-        ) FROM loaded_documents d WHERE d.origin = ANY(%s)
+        ), d.mark FROM loaded_documents d WHERE d.origin = ANY(%s)
     """
     rows = database.run(lambda connection: connection.execute(query, [list(origins)]).fetchall())
     return {row[0]: KnownDocument(*row) for row in rows}
 
 
+def record_mark(database: Database, origin: str, mark: str | None) -> None:
+    """Keep by what the file of a document is known now, which holds what it held before."""
+    query = "UPDATE loaded_documents SET mark = %s WHERE origin = %s"
+    database.run(lambda connection: connection.execute(query, [mark, origin]))
+
+
 def sample_documents(database: Database, collection: str, most: int) -> list[tuple[str, str]]:
     """Origin and content of some of a collection's documents, the same ones each time."""
     query = """
-        SELECT origin, content FROM loaded_documents WHERE collection = %s AND content IS NOT NULL
+        SELECT origin, content FROM loaded_documents WHERE collection = %s AND content IS NOT NULL AND digest <> ''
         ORDER BY md5(origin) LIMIT %s
     """
     return database.run(lambda connection: connection.execute(query, [collection, most]).fetchall())

@@ -17,13 +17,17 @@ _KEPT_RUNS: Final = 10_000
 
 _FIELDS = (
     "embedded", "failed", "skipped", "truncated", "tokens",
-    "seconds", "model_load_seconds", "peak_memory_bytes", "device", "precision", "usd",
+    "seconds", "model_load_seconds", "peak_memory_bytes", "device", "precision", "threads", "streams", "usd",
 )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class PastRun:
-    """A finished run; units as in EmbeddingStats."""
+    """A finished run; units as in EmbeddingStats.
+
+    Attributes:
+        threads: None, as ``streams``: recorded before these were.
+    """
 
     finished_at: datetime
     embedded: int
@@ -36,6 +40,8 @@ class PastRun:
     peak_memory_bytes: int
     device: str
     precision: str
+    threads: int | None = None
+    streams: int | None = None
     usd: float = 0.0
 
     @property

@@ -10,6 +10,8 @@ from typing import Any, Final
 
 from psycopg import sql
 
+from embedding_assets.models import HEADINGS
+
 ROW: Final = "k"
 """Alias of the table in queries that have others beside it."""
 
@@ -148,8 +150,17 @@ class Table:
             for number, column in enumerate(self.key, start=1)
         )
 
+    def headings(self, alias: str = ROW) -> sql.Composable:
+        """Headings above the text, embedded or not, if the table has them apart."""
+        if not self.is_own:
+            return sql.SQL("''")
+        position = sql.Literal(["position", HEADINGS])
+        return sql.SQL("coalesce({} #>> {}, {})").format(
+            _column(alias, "document_metadata"), position, self.header(alias)
+        )
+
     def header(self, alias: str = ROW) -> sql.Composable:
-        """Headings above the text, if the table has them apart."""
+        """What is embedded in front of the text, if the table has it apart."""
         return sql.SQL("coalesce({}, '')").format(_column(alias, "context_header")) if self.is_own else sql.SQL("''")
 
     def body(self, alias: str = ROW) -> sql.Composable:

@@ -180,6 +180,11 @@ class Overview:
         return [verdict for space in self.spaces for verdict in space.checks]
 
     @property
+    def checked(self) -> list[str]:
+        """Names of the checks that were made, each once, in however many spaces."""
+        return list(dict.fromkeys(verdict.name for verdict in self.checks))
+
+    @property
     def unchecked(self) -> list[str]:
         """Names of the checks that were not made in some space."""
         return list(dict.fromkeys(name for space in self.spaces for name in space.unchecked))
@@ -189,6 +194,11 @@ class Overview:
         """Those that did not pass, each with the name of its space, errors first."""
         failed = [(space.name, verdict) for space in self.spaces for verdict in space.checks if not verdict.passed]
         return sorted(failed, key=lambda pair: not pair[1].is_error)
+
+    @property
+    def failed(self) -> list[str]:
+        """Names of the checks that did not pass, each once, in however many spaces."""
+        return list(dict.fromkeys(verdict.name for _, verdict in self.failed_checks))
 
     def is_slow(self, space: SpaceOverview) -> bool:
         """True if a space's representative run is of some size, and below the floor."""

@@ -34,7 +34,10 @@ _COLOURS: Final = {"": "green", "warn": "yellow", "bad": "red"}
 def status_page(data: Overview) -> RenderableType:
     """Everything at a glance; legible from 80 columns on and without colours."""
     documents = f" of {counted(data.documents, 'document')}" if data.documents else ""
-    head = Text.assemble((counted(data.chunks, "chunk"), "bold"), f"{documents} in {data.table} ({data.database})")
+    # The address on a line of its own: with it the line would be too long for most windows.
+    head = Text.assemble(
+        (counted(data.chunks, "chunk"), "bold"), f"{documents} in {data.table}\n", (data.database, "dim")
+    )
     if not data.spaces:
         return Group(
             head, Text("Nothing is embedded yet. Next: embedding-assets " + ("embed" if data.chunks else "load PATH"))
@@ -130,7 +133,7 @@ def _runs(data: Overview, space: SpaceOverview) -> Text:
     return Text.assemble(
         (f"{sparkline(rates)} ", "blue"),
         (f"{rate(run.chunks_per_second)} chunks/s", "yellow" if data.is_slow(space) else ""),
-        f" {by_device(run.device)}, {counted(run.embedded, 'chunk')}, {moment(run.finished_at)}{since}",
+        f" {by_device(run.device, run.threads)}, {counted(run.embedded, 'chunk')}, {moment(run.finished_at)}{since}",
     )
 
 

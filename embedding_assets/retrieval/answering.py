@@ -132,7 +132,7 @@ class Answering:
             score=score,
             source=chunk.source,
             title=_title(chunk),
-            context_header=chunk.header,
+            context_header=chunk.headings,
             text=chunk.text,
             metadata=chunk.metadata,
             space=column.space.name if column is not None and score is not None else "",
@@ -142,7 +142,8 @@ class Answering:
             holds_all_words=chunk.holds_all_words,
             snippet=snippet_of(chunk.text, self._question.plain_text),
             other_places=tuple(
-                Place(other.chunk_hash, other.key, other.source, _title(other), other.header) for other in group.others
+                Place(other.chunk_hash, other.key, other.source, _title(other), other.headings)
+                for other in group.others
             ),
         )
 

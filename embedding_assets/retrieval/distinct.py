@@ -30,7 +30,7 @@ def fold(chunks: Iterable[FoundChunk]) -> list[Group]:
     groups: dict[tuple[str, str], Group] = {}
     for chunk in chunks:
         text = " ".join(chunk.text.split())
-        key = ("" if len(text) >= LONG_CHARACTERS else chunk.header, text)
+        key = ("" if len(text) >= LONG_CHARACTERS else chunk.headings, text)
         if key in groups:
             groups[key].others.append(chunk)
         else:

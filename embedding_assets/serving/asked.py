@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from http import HTTPStatus
 from typing import Annotated, Any, Final
@@ -19,6 +20,8 @@ MOST_QUERY_CHARACTERS: Final = 10_000
 """Of which a model reads the first few thousand at most."""
 
 MOST_CONDITIONS: Final = 50
+
+_IN_PYDANTICS_WORDS: Final = re.compile(r"^(Input|Value|String|List|Tuple|Data) (?=should )| after validation")
 
 Scalar = str | int | float | bool
 
@@ -125,10 +128,15 @@ def asked_in_address(parameters: Iterable[tuple[str, str]]) -> Question:
         raise _refused(error, {"query": "q"}) from None
 
 
-def _refused(error: ValidationError, names: Mapping[str, str] | None = None) -> Problem:
-    """What is wrong, without what was given."""
-    fields: dict[str, str] = {}
+def faults_of(error: ValidationError) -> dict[str, str]:
+    """Field → what is wrong with it, without what was given: ``is missing``, ``should be a valid integer``."""
+    faults: dict[str, str] = {}
     for item in error.errors(include_url=False, include_context=False, include_input=False):
-        field = str(item["loc"][0]) if item["loc"] else "body"
-        fields.setdefault((names or {}).get(field, field), item["msg"])
+        said = "is missing" if item["type"] == "missing" else _IN_PYDANTICS_WORDS.sub("", item["msg"])
+        faults.setdefault(str(item["loc"][0]) if item["loc"] else "body", said)
+    return faults
+
+
+def _refused(error: ValidationError, names: Mapping[str, str] | None = None) -> Problem:
+    fields = {(names or {}).get(field, field): fault for field, fault in faults_of(error).items()}
     return Problem(HTTPStatus.BAD_REQUEST, "the question is not one; see errors", fields=fields)

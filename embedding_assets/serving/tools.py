@@ -9,12 +9,12 @@ from mcp.server import MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
 from mcp.server.transport_security import TransportSecuritySettings
 from mcp.types import CallToolResult, TextContent, ToolAnnotations
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from embedding_assets.retrieval import SearchMode
 from embedding_assets.retrieval.question import MOST_CONTEXT
 from embedding_assets.serving.answers import as_document, as_text, neighbours_as_text
-from embedding_assets.serving.asked import MOST_BODY_BYTES, MOST_QUERY_CHARACTERS, asked_by
+from embedding_assets.serving.asked import MOST_BODY_BYTES, MOST_QUERY_CHARACTERS, asked_by, faults_of
 from embedding_assets.serving.problems import problem_of
 
 if TYPE_CHECKING:
@@ -78,9 +78,27 @@ _Most = Annotated[int, Field(ge=1, le=MOST_CONTEXT, description="How many passag
 _READS: Final = ToolAnnotations(read_only_hint=True, idempotent_hint=True, open_world_hint=False)
 
 
+class _Server(MCPServer):
+    """A server whose tools say in plain words which arguments are wrong."""
+
+    async def call_tool(self, name: str, arguments: dict[str, Any], context: Any = None) -> Any:
+        """Call a tool.
+
+        Raises:
+            ToolError: as the SDK's; of wrong arguments it has a sentence.
+        """
+        try:
+            return await super().call_tool(name, arguments, context)
+        except ToolError as error:
+            if not isinstance(error.__cause__, ValidationError):
+                raise
+            faults = "; ".join(f"{field} {fault}" for field, fault in faults_of(error.__cause__).items())
+            raise ToolError(f"{name} was not called: {faults}") from None
+
+
 def make_tools(service: Service) -> MCPServer:
     """The server that agents talk to, whatever the transport."""
-    server = MCPServer(
+    server = _Server(
         "embedding-assets",
         title="Documents",
         instructions=_INSTRUCTIONS,

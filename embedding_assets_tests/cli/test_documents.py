@@ -16,7 +16,7 @@ from embedding_assets_tests.support.loading import write
 
 @pytest.fixture
 def docs(tmp_path):
-    return write(tmp_path / "docs", **{f"n{number}": f"# T\n\ntext {number}" for number in range(10)})
+    return write(tmp_path / "docs", **{f"n{number}": f"# T\n\ntext {number}" for number in range(30)})
 
 
 @pytest.mark.parametrize(
@@ -29,6 +29,10 @@ def docs(tmp_path):
             "Loaded 1,200 documents (1,000 new, 193 changed, 7 unchanged), 3,000 chunks added, 2 removed, "
             "[yellow]5 rejected[/yellow].",
         ),
+        (
+            LoadReport(rejected=5, rejected_files=2),
+            "Loaded 0 documents, 0 chunks added, 0 removed, [yellow]5 rejected (2 whole files)[/yellow].",
+        ),
     ],
 )
 def test_what_loading_did(report, line):
@@ -37,7 +41,8 @@ def test_what_loading_did(report, line):
 
 def test_what_loading_left_is_said():
     report = LoadReport(
-        3, added=5, reused=4, renamed=1, taken_over=2, gone=3, kept=7, shrunk=["c/[red].md"], changing=["c/\n.md"],
+        3, rejected=1, rejected_before=2, empty=1, added=5, reused=4, renamed=1, taken_over=2, gone=3, kept=7,
+        shrunk=["c/[red].md"], changing=["c/\n.md"],
         left_out={"node_modules": 2, ".gitignore": 1}, other_kinds={f".k{n}": 1 for n in range(14)},
     )  # fmt: skip
     assert load_view(report).splitlines()[1:] == [
@@ -47,7 +52,9 @@ def test_what_loading_left_is_said():
         "[yellow]3 documents gone, and still found by searches.[/yellow] To remove them: --prune",
         "[yellow]c/\\[red].md lost so much that none of it was removed.[/yellow] If that is right: --yes",
         "[yellow]c/␊.md changed while it was read, and is left to the next load.[/yellow]",
-        "7 chunks kept of files that were not whole or had rejected parts.",
+        "7 chunks kept of files that were not whole or had rejected parts. To remove them: --accept-rejected",
+        "2 rows of unchanged documents rejected as before; `embedding-assets documents COLLECTION` shows of which.",
+        "1 empty file.",
         "Left out: 2 node_modules, 1 .gitignore.",
         "Of other kinds: " + ", ".join(f"1 .k{n}" for n in range(12)) + ", 2 others.",
         "Next: [bold]embedding-assets embed[/bold]",
@@ -57,19 +64,19 @@ def test_what_loading_left_is_said():
 
 def test_a_folder_that_moves_shrinks_and_is_forgotten(run, settings, docs, tmp_path, monkeypatch):
     code, out, err = run("load", docs)
-    assert (code, out.splitlines()[0]) == (0, "Loaded 10 documents (10 new), 10 chunks added, 0 removed.")
+    assert (code, out.splitlines()[0]) == (0, "Loaded 30 documents (30 new), 30 chunks added, 0 removed.")
     moved = docs.rename(tmp_path / "moved")
     (tmp_path / "elsewhere").mkdir()
     moved = moved.rename(tmp_path / "elsewhere/docs")
-    assert run("load", moved)[1] == "Loaded 10 documents (10 unchanged), 0 chunks added, 0 removed.\n"
+    assert run("load", moved)[1] == "Loaded 30 documents (30 unchanged), 0 chunks added, 0 removed.\n"
 
-    for number in range(3):
+    for number in range(23):
         (moved / f"n{number}.md").unlink()
-    assert "3 documents gone, and still found" in run("load", moved)[1]
+    assert "23 documents gone, and still found" in run("load", moved)[1]
     code, out, _ = run("load", moved, "--prune")
     assert (code, "more than a fifth of all: none was removed" in out) == (1, True)
     report = json.loads(run("load", moved, "--prune", "--yes", "--json")[1])
-    assert (report["pruned"], report["removed"], report["collections"]) == (3, 3, ["docs"])
+    assert (report["pruned"], report["removed"], report["collections"]) == (23, 23, ["docs"])
 
     code, out, _ = run("documents")
     assert (code, out.splitlines()[1].split()[:4]) == (0, ["docs", "7", "7", "0"])
@@ -78,18 +85,18 @@ def test_a_folder_that_moves_shrinks_and_is_forgotten(run, settings, docs, tmp_p
         collection.items()
     )
     listed = json.loads(run("documents", "docs", "--json")[1])
-    assert [one["origin"] for one in listed] == [f"docs/n{number}.md" for number in range(3, 10)]
-    assert "docs/n3.md" in run("documents", "docs/n3.md")[1]
+    assert [one["origin"] for one in listed] == [f"docs/n{number}.md" for number in range(23, 30)]
+    assert "docs/n23.md" in run("documents", "docs/n23.md")[1]
     assert "Only the first 2" in run("documents", "docs", "--limit", 2)[1]
 
     monkeypatch.setattr("sys.stdin", io.StringIO("n\n"))
-    code, _, err = run("forget", "docs/n3.md")
-    assert (code, "1 document and 1 chunk of docs/n3.md will go" in err) == (1, True)
+    code, _, err = run("forget", "docs/n23.md")
+    assert (code, "1 document and 1 chunk of docs/n23.md will go" in err) == (1, True)
     assert "--yes" not in err
     monkeypatch.setattr("sys.stdin", io.StringIO(""))
-    code, _, err = run("forget", "docs/n3.md")
+    code, _, err = run("forget", "docs/n23.md")
     assert (code, "There is no terminal to ask; --yes answers." in err) == (1, True)
-    assert run("forget", "docs/n3.md", "--yes")[:2] == (0, "docs/n3.md: 1 document and 1 chunk removed.\n")
+    assert run("forget", "docs/n23.md", "--yes")[:2] == (0, "docs/n23.md: 1 document and 1 chunk removed.\n")
     assert json.loads(run("forget", "docs/", "--yes", "--json")[1]) == {"name": "docs", "documents": 6, "chunks": 6}
     assert run("documents")[1] == "Nothing is loaded. Next: embedding-assets load PATH\n"
     code, _, err = run("forget", "docs", "--yes")
@@ -104,6 +111,18 @@ def test_a_variable_that_is_not_set(run, settings, docs, monkeypatch):
     assert run("demo", "")[0] == 1
 
 
+def test_without_a_path_what_the_settings_name(run, settings, docs, monkeypatch):
+    code, _, err = run("load")
+    assert (code, "say what to load: embedding-assets load PATH, or set EMBEDDING_DOCUMENTS" in err) == (1, True)
+    monkeypatch.setenv("EMBEDDING_DOCUMENTS", str(docs))
+    monkeypatch.setenv("EMBEDDING_DOCUMENTS_EXCLUDE", "n9.md, n8.md")
+    monkeypatch.setenv("EMBEDDING_DOCUMENTS_PRUNE", "true")
+    assert json.loads(run("load", "--json")[1])["new"] == 28
+    (docs / "n0.md").unlink()
+    report = json.loads(run("load", "--exclude", "n7.md", "--json")[1])
+    assert (report["unchanged"], report["gone"], report["pruned"], report["left_out"]) == (26, 1, 1, {"--exclude": 3})
+
+
 def test_rejections_are_summed_up_by_reason(run, settings, tmp_path):
     file = tmp_path / "rows.jsonl"
     file.write_text(
@@ -114,7 +133,8 @@ def test_rejections_are_summed_up_by_reason(run, settings, tmp_path):
     lines = err.splitlines()
     assert [line.partition(": ")[0] for line in lines] == ["rejected"] * 5
     assert lines[-1] == "rejected: 5 more: is not valid JSON"
-    report = json.loads(run("load", file, "--json")[1])
+    assert "9 rows of unchanged documents rejected as before" in run("load", file)[1]
+    report = json.loads(run("load", file, "--json", "--accept-rejected")[1])
     assert report["reasons"] == {"is not valid JSON": 8, "has a 'text' that is not a string": 1}
     assert len(report["rejections"]) == 9
 

@@ -47,20 +47,21 @@ def tick(instance):
 
 
 def run(instance, *assets, **options):
+    """One run, in which the assets pass for ones of the table."""
     return dagster.materialize(assets, instance=instance, raise_on_error=False, **options)
 
 
-@asset
+@asset(name="chunk_embeddings")
 def out_of_credit():
     raise QuotaExceededError("the account has no credit left; add some\nand start again")
 
 
-@asset(partitions_def=SPEC.partitions)
+@asset(name="chunk_embeddings", partitions_def=SPEC.partitions)
 def of_others():
     raise ValueError(CANARY)
 
 
-@asset
+@asset(name="pgvector_index_health")
 def in_order():
     return 1
 
@@ -82,8 +83,8 @@ def test_a_failed_run_is_reported_once(instance, webhook, tick):
     assert post["event"] == "run_failed"
     assert (post["run_id"], post["reason"]) == (failed.run_id, "STEP_FAILURE")
     message = "the account has no credit left; add some"
-    assert post["steps"] == [{"step": "out_of_credit", "error": "QuotaExceededError", "message": message}]
-    assert post["text"].endswith(f"failed, run {failed.run_id[:8]}: out_of_credit: QuotaExceededError: {message}")
+    assert post["steps"] == [{"step": "chunk_embeddings", "error": "QuotaExceededError", "message": message}]
+    assert post["text"].endswith(f"failed, run {failed.run_id[:8]}: chunk_embeddings: QuotaExceededError: {message}")
     assert [r.error for r in reaction.dagster_run_reactions] == [None]
 
 
@@ -92,7 +93,7 @@ def test_of_others_errors_the_class_alone_and_the_partition(instance, webhook, t
     tick(failed_runs_sensor)
 
     [post] = webhook.received
-    assert post["steps"] == [{"step": "of_others", "error": "ValueError", "message": None}]
+    assert post["steps"] == [{"step": "chunk_embeddings", "error": "ValueError", "message": None}]
     assert post["partitions"] == "3"
     assert CANARY not in str(post)
 
@@ -103,7 +104,7 @@ def test_a_blocking_check_that_fails_is_a_failed_run(instance, webhook, tick):
     tick(failed_checks_sensor)
 
     [post] = webhook.received
-    assert (post["event"], post["checks"]) == ("run_failed", ["in_order:judged"])
+    assert (post["event"], post["checks"]) == ("run_failed", ["pgvector_index_health:judged"])
     assert post["steps"][0]["error"] == "DagsterAssetCheckFailedError"
     assert CANARY not in str(post)
 
@@ -116,7 +117,7 @@ def test_a_check_that_does_not_block_is_reported_by_the_other_sensor(instance, w
     tick(failed_checks_sensor)
 
     [post] = webhook.received
-    assert (post["event"], post["checks"], post["warnings"]) == ("checks_failed", ["in_order:judged"], [])
+    assert (post["event"], post["checks"], post["warnings"]) == ("checks_failed", ["pgvector_index_health:judged"], [])
     assert post["steps"] == []
 
 
@@ -141,7 +142,7 @@ def test_checks_that_only_warn_are_reported_where_that_is_asked_for(instance, we
     run(instance, in_order, judged(AssetCheckSeverity.ERROR, blocking=True), warned)
     tick(failed_runs_sensor)
 
-    both = (["in_order:judged"], ["in_order:warned"])
+    both = (["pgvector_index_health:judged"], ["pgvector_index_health:warned"])
     assert [tuple(post[name] for name in names) for post in webhook.received] == [([], both[1]), both, both]
     assert [post["event"] for post in webhook.received] == ["checks_failed", "checks_failed", "run_failed"]
 

@@ -1,18 +1,26 @@
 import json
 import logging
+import re
 import threading
 import time
 
 import dagster
 import pytest
-from dagster import AssetKey, DagsterInstance, serialize_value
+from dagster import AssetKey, DagsterInstance, MarkdownMetadataValue, serialize_value
 
 from embedding_assets.config import LoggingConfig
 from embedding_assets.definitions import defs
+from embedding_assets.defs.code_version import code_version
+from embedding_assets.defs.factory import build_embedding_definitions
 from embedding_assets.encoder.demo_model import NAME as DEMO_MODEL
+from embedding_assets.errors import BudgetExceededError
 from embedding_assets.logs import configure_logging
+from embedding_assets.pipeline.run import embed_pending
+from embedding_assets.planning import PrefixRange
 from embedding_assets.postgres.locks import hold
-from embedding_assets_tests.support.defined import chunk_embeddings
+from embedding_assets.postgres.schema import HEAD
+from embedding_assets_tests.support.defined import SPEC, chunk_embeddings
+from embedding_assets_tests.support.evaluating import evaluate
 from embedding_assets_tests.support.fakes import hash_of, insert_chunks
 from embedding_assets_tests.support.materializing import materialize, metadata_of
 
@@ -43,7 +51,8 @@ def test_the_whole_range_in_one_run(database, instance):
     assert steps.index("pgvector_index_health") < steps.index("index_checks")
     assert embedded(database) == 60
     pending = metadata_of(result, "chunks_pending")
-    assert (pending["chunks"], pending["pending"], pending["embedded"], pending["estimated_usd"]) == (60, 60, 0, 0.0)
+    assert (pending["chunks"], pending["pending"], pending["embedded"]) == (60, 60, 0)
+    assert "estimated_usd" not in pending, "a local model costs none"
     assert pending["tokens"] > 0
     assert "estimated_minutes" not in pending, "there is no run yet to judge by"
     by_prefix = {row.data["prefix"]: row.data["pending"] for row in pending["by_prefix"].records}
@@ -52,19 +61,20 @@ def test_the_whole_range_in_one_run(database, instance):
     [*all_embeddings] = result.asset_materializations_for_node("chunk_embeddings")
     assert sorted(m.partition for m in all_embeddings) == list("0123456789abcdef")
     run = metadata_of(result, "chunk_embeddings")
-    assert sum(row.data["embedded"] for row in run["by_prefix"].records) == 60
-    for name in ("tokens", "seconds", "chunks_per_second", "peak_memory_mb"):
+    assert sum(row.data["embedded"] for row in run["run_by_prefix"].records) == 60
+    for name in ("run_tokens", "run_seconds", "run_chunks_per_second"):
         assert run[name] > 0, name
-    assert run["model_load_seconds"] >= 0
-    costs = ("usd", "usd_per_1000_embeddings", "usd_today", "usd_this_month")
-    assert (run["provider"], {run[name] for name in costs}) == ("local", {0.0})
+    assert re.match(r"on cpu in \w+.*, peak memory [\d,]+ MB$", run["run_computed"])
+    assert not any("usd" in name for name in run), "a local model costs none"
+    assert run["dagster/row_count"] == 60
 
     health = metadata_of(result, "pgvector_index_health")
-    assert (health["index"], health["valid"], health["m"]) == ("idx_knowledge_embedding", "yes", 16)
+    assert (health["index"], health["valid"]) == ("idx_knowledge_embedding", True)
+    assert "m=16" in health["built_with"]
     assert health["recall"] > 0.9
     assert health["size_mb"] > 0
     assert [row.data["ef_search"] for row in health["ef_search_curve"].records] == [10, 20, 40, 80, 120, 200, 400]
-    assert [row.data["index"] for row in health["spaces"].records] == ["idx_knowledge_embedding"]
+    assert "spaces" not in health, "there is one"
     verdicts = {check.check_name: check.passed for check in result.get_asset_check_evaluations()}
     assert verdicts == dict.fromkeys(
         ["finite_dimensions", "unit_norm", "throughput", "coverage", "backlog_age", "quarantine_empty",
@@ -78,8 +88,8 @@ def test_the_whole_range_in_one_run(database, instance):
 
     again = materialize(instance)
     assert again.success
-    assert metadata_of(again, "chunk_embeddings")["embedded"] == 0
-    assert metadata_of(again, "chunk_embeddings")["device"] == "none needed", "the model was loaded for nothing"
+    assert metadata_of(again, "chunk_embeddings")["run_embedded"] == 0
+    assert "run_computed" not in metadata_of(again, "chunk_embeddings"), "the model was loaded for nothing"
 
 
 def test_each_partition_shows_its_own_numbers(database, instance):
@@ -89,7 +99,85 @@ def test_each_partition_shows_its_own_numbers(database, instance):
 
     for prefix in "0123456789abcdef":
         expected = sum(chunk_hash.startswith(prefix) for chunk_hash in hashes)
-        assert metadata_of(result, "chunk_embeddings", prefix)["partition_embedded"] == expected, prefix
+        metadata = metadata_of(result, "chunk_embeddings", prefix)
+        assert list(metadata)[:2] == ["partition", "embedded"]
+        assert (metadata["partition"], metadata["embedded"], metadata["run_embedded"]) == (prefix, expected, 8)
+        assert (metadata["pending"], metadata["dagster/partition_row_count"]) == (0, expected)
+
+
+def test_the_catalog_knows_where_the_vectors_are(database, instance):
+    insert_chunks(database, TEXTS[:3])
+
+    result = materialize(instance)
+
+    metadata = metadata_of(result, "chunk_embeddings")
+    host, _, name = database.address.rpartition("@")[2].rpartition("/")
+    assert metadata["dagster/table_name"] == f"{name}.public.knowledge_base"
+    assert metadata["dagster/uri"] == f"postgresql://{'' if host.startswith('/') else host}/{name}"
+    columns = {column.name: column for column in metadata["dagster/column_schema"].columns}
+    assert columns["embedding"].type == "vector(768)"
+    assert columns["embedding"].description == f"vectors of space {metadata['space']}"
+    assert all(column.description for column in columns.values())
+    assert (columns["chunk_hash"].constraints.nullable, columns["embedding"].constraints.nullable) == (False, True)
+    [seen] = [event for event in result.all_events if event.event_type_value == "ASSET_OBSERVATION"]
+    assert seen.asset_key == AssetKey("knowledge_base")
+    assert seen.asset_observation_data.asset_observation.metadata["dagster/row_count"].value == 3
+
+
+def test_an_empty_run_attaches_no_pictures(database, instance):
+    insert_chunks(database, TEXTS[:3])
+    materialize(instance)
+    again = materialize(instance)
+    for asset in ("chunks_pending", "chunk_embeddings", "pgvector_index_health"):
+        values = again.asset_materializations_for_node(asset)[0].metadata.values()
+        assert not [value for value in values if isinstance(value, MarkdownMetadataValue)], asset
+
+
+def test_what_is_complete_is_shown_complete_where_a_run_stops(database, instance, monkeypatch):
+    """As at a limit in dollars: the failure comes after materializations of the partitions that are done."""
+    insert_chunks(database, TEXTS)
+    used = {hash_of(text)[0] for text in TEXTS}
+
+    def stops(settings, **options):
+        embed_pending(settings, **{**options, "prefixes": PrefixRange("4", "9")})
+        raise BudgetExceededError("the limit of a day is used up")
+
+    monkeypatch.setattr("embedding_assets.defs.assets.embed_pending", stops)
+    result = materialize(instance, first="4", last="f", raise_on_error=False)
+
+    assert not result.success
+    done = {m.partition for m in result.asset_materializations_for_node("chunk_embeddings")}
+    assert done == {prefix for prefix in "456789abcdef" if prefix <= "9" or prefix not in used}
+    kinds = [event.event_type_value for event in result.all_events if event.step_key == "chunk_embeddings"]
+    assert kinds.index("ASSET_MATERIALIZATION") < kinds.index("STEP_FAILURE")
+    failed = instance.event_log_storage.get_latest_asset_partition_materialization_attempts_without_materializations(
+        AssetKey("chunk_embeddings")
+    )
+    assert set(failed) == {prefix for prefix in "abcdef" if prefix in used}, "of the range that was asked for"
+
+
+def test_rows_that_come_later_are_named_by_their_partition(database, instance):
+    insert_chunks(database, TEXTS[:20])
+    materialize(instance)
+    insert_chunks(database, TEXTS[20:22])
+    checks = evaluate(dagster.AssetSelection.checks(dagster.AssetCheckKey(AssetKey("chunk_embeddings"), "coverage")))
+    prefixes = sorted({hash_of(text)[0] for text in TEXTS[20:22]})
+    assert not checks["coverage"].passed
+    assert f"pending in {len(prefixes)} partition" in checks["coverage"].description
+    assert f": {' '.join(prefixes)}." in checks["coverage"].description
+    assert checks["coverage"].metadata["incomplete_partitions"].value == len(prefixes)
+
+
+def test_the_code_version_is_that_of_schema_and_settings(settings, monkeypatch):
+    names = ("chunks_pending", "chunk_embeddings", "pgvector_index_health")
+    before = {name: code_version(SPEC, name) for name in names}
+    assert all(version.startswith(HEAD) for version in before.values())
+    monkeypatch.setenv("EMBEDDING_INDEX_M", "24")
+    assert code_version(SPEC, "chunk_embeddings") == before["chunk_embeddings"]
+    assert code_version(SPEC, "pgvector_index_health") != before["pgvector_index_health"]
+    monkeypatch.setenv("EMBEDDING_MODEL_NAME", "another/model")
+    assert code_version(SPEC, "chunk_embeddings") != before["chunk_embeddings"]
+    assert code_version(SPEC, "chunks_pending") == before["chunks_pending"]
 
 
 def test_one_partition_or_part_of_the_range(database, instance):
@@ -126,7 +214,7 @@ def test_one_partition_by_its_key_alone(database, instance):
     insert_chunks(database, TEXTS[:10])
     key = hash_of(TEXTS[0])[0]
 
-    result = dagster.materialize([chunk_embeddings], instance=instance, resources=defs.resources, partition_key=key)
+    result = dagster.materialize([chunk_embeddings], instance=instance, partition_key=key)
 
     assert result.success
     assert embedded(database) == sum(hash_of(t)[0] == hash_of(TEXTS[0])[0] for t in TEXTS[:10])
@@ -254,9 +342,37 @@ def test_a_run_without_work_does_not_wait(database, instance, monkeypatch):
 
 
 def test_asset_keys_have_no_prefix():
-    assert {key for asset in defs.assets for key in asset.keys} == {
-        AssetKey("chunks_pending"), AssetKey("chunk_embeddings"), AssetKey("pgvector_index_health"),
+    assert {asset.key.to_user_string() for asset in defs.assets} == {
+        "knowledge_base", "chunks_pending", "chunk_embeddings", "pgvector_index_health",
     }  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore::dagster.BetaWarning")
+def test_the_table_is_upstream_where_nothing_else_is_known_to_be(settings, monkeypatch):
+    def upstream(**options):
+        graph = build_embedding_definitions(**options).resolve_asset_graph()
+        [pending] = [key for key in graph.get_all_asset_keys() if key.path[-1] == "chunks_pending"]
+        return {key.to_user_string() for key in graph.get(pending).parent_keys}
+
+    assert upstream() == {"knowledge_base"}
+    assert upstream(table='shop."Our Notes"', key_prefix="eu") == {"eu/shop/Our_Notes"}
+    assert upstream(table="articles", deps=[AssetKey("articles")]) == {"articles"}
+    monkeypatch.setenv("EMBEDDING_DOCUMENTS", "/srv/docs")
+    assert upstream() == {"documents"}
+
+
+@pytest.mark.filterwarnings("ignore::dagster.BetaWarning")
+def test_an_asset_that_fills_the_table_takes_its_place_by_its_key(settings):
+    @dagster.asset
+    def articles(): ...
+
+    merged = dagster.Definitions.merge(
+        dagster.Definitions(assets=[articles]), build_embedding_definitions("articles"),
+    )  # fmt: skip
+
+    graph = merged.resolve_asset_graph()
+    assert graph.get(AssetKey("chunks_pending")).parent_keys == {AssetKey("articles")}
+    assert graph.get(AssetKey("articles")).is_materializable
 
 
 def test_an_empty_table_needs_no_model(database, instance, monkeypatch):

@@ -80,7 +80,7 @@ def add_load(instance, partitions, *, status=DagsterRunStatus.SUCCESS, embedded=
         )
         instance.report_dagster_event(event, run.run_id)
     for partition in partitions if loaded else ():
-        done = AssetMaterialization(LOAD, partition=partition, metadata={"embedded": embedded, **metadata})
+        done = AssetMaterialization(LOAD, partition=partition, metadata={"run_embedded": embedded, **metadata})
         event = DagsterEvent(
             DagsterEventType.ASSET_MATERIALIZATION.value,
             run.job_name,
@@ -201,7 +201,7 @@ def test_a_load_that_waits_in_the_queue_is_waited_for(instance, tick):
     [
         ({}, True),
         ({"embedded": 0}, False),
-        ({"embedded": 0, "fallback_embedded": 2}, True),
+        ({"embedded": 0, "run_fallback_embedded": 2}, True),
         ({"status": DagsterRunStatus.FAILURE}, False),
         ({"status": DagsterRunStatus.CANCELED}, False),
         ({"loaded": False}, False),

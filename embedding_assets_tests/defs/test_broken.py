@@ -298,7 +298,7 @@ def test_the_sensor_is_stopped(table, instance):
     # Turned on again, it asks for the run that ends the wait.
     resources = {name: defs.resources[name] for name in ("embedding_database", "embedding_model", "embedding_provider")}
     with build_sensor_context(instance=instance, resources=resources) as context:
-        [request] = new_chunks_sensor(context).run_requests
+        [request] = new_chunks_sensor.evaluate_tick(context).run_requests
     first, last = (request.tags[f"dagster/asset_partition_range_{end}"] for end in ("start", "end"))
     assert materialize(instance, first=first, last=last).success
     assert failing() == {}

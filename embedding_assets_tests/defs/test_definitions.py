@@ -8,6 +8,7 @@ from pathlib import Path
 from dagster import AssetKey, DefaultScheduleStatus, DefaultSensorStatus
 
 from embedding_assets.definitions import defs
+from embedding_assets.health.checks import CHECKS
 
 CHECKOUT = Path(__file__).parents[2]
 
@@ -29,7 +30,8 @@ def test_what_is_defined():
 
     assert {key.to_user_string(): sorted(p.to_user_string() for p in graph.get(key).parent_keys)
             for key in graph.get_all_asset_keys()} == {
-        "chunks_pending": [],
+        "knowledge_base": [],
+        "chunks_pending": ["knowledge_base"],
         "chunk_embeddings": ["chunks_pending"],
         "pgvector_index_health": ["chunk_embeddings"],
     }  # fmt: skip
@@ -75,8 +77,8 @@ def test_embeddings_and_index_are_to_be_touched_every_night():
     graph = defs.resolve_asset_graph()
 
     late = timedelta(hours=36)
-    windows = {key.to_user_string(): graph.get(key).freshness_policy for key in graph.get_all_asset_keys()}
-    assert windows.pop("chunks_pending") is None
+    windows = {asset.key.to_user_string(): graph.get(asset.key).freshness_policy for asset in defs.assets}
+    assert windows.pop("knowledge_base") is windows.pop("chunks_pending") is None
     assert {name: policy.fail_window.to_timedelta() for name, policy in windows.items()} == {
         "chunk_embeddings": late,
         "pgvector_index_health": late,
@@ -87,7 +89,7 @@ def test_embeddings_and_index_are_to_be_touched_every_night():
 def test_everything_is_described():
     graph = defs.resolve_asset_graph()
 
-    assert all(graph.get(key).description for key in graph.get_all_asset_keys())
+    assert all(graph.get(asset.key).description for asset in defs.assets)
     assert all(graph.get_check_spec(key).description for key in graph.asset_check_keys)
     repository = defs.get_repository_def()
     named = [*repository.sensor_defs, *repository.schedule_defs, repository.get_job("embed_chunks")]
@@ -97,9 +99,15 @@ def test_everything_is_described():
 def test_every_check_says_what_to_do_when_it_fails():
     graph = defs.resolve_asset_graph()
 
+    by_name = {check.name: check for check in CHECKS}
     for key in graph.asset_check_keys:
-        assert ". If it fails: " in graph.get_check_spec(key).description, key
-    assert all("If it fails" in graph.get(key).description for key in graph.get_all_asset_keys())
+        check = by_name[key.name]
+        assert graph.get_check_spec(key).description == check.description
+        assert check.verdict(False, "found").description.startswith("found. "), key
+    for asset in defs.assets:
+        description = graph.get(asset.key).description
+        assert "If it fails" in description or graph.get(asset.key).is_external, asset.key
+        assert len(description.partition("\n")[0]) <= 100, "what a list shows of it"
 
 
 def test_only_the_checks_on_vectors_block():
@@ -130,13 +138,12 @@ def test_no_asset_uses_a_pool():
     assert not [key for key in graph.get_all_asset_keys() if graph.get(key).pools]
 
 
-def test_threads_that_wait_sleep():
+def test_loading_changes_nothing_of_the_process():
     code = (
-        "import os, sys; import embedding_assets.definitions; "
-        "print(os.environ['OMP_WAIT_POLICY'], 'torch' in sys.modules)"
+        "import logging, os, warnings; import dagster; before = dict(os.environ); "
+        "logging.getLogger('embedding_assets').setLevel(logging.ERROR); import embedding_assets.definitions; "
+        "print(dict(os.environ) == before, [f for f in warnings.filters if f[2] is dagster.BetaWarning], "
+        "logging.getLogger('embedding_assets').level)"
     )
-    environment = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
-    done = subprocess.run(
-        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False, timeout=120
-    )
-    assert done.stdout.split() == ["PASSIVE", "False"], done.stderr
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=120)
+    assert done.stdout.strip() == "True [] 40", done.stderr

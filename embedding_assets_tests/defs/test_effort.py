@@ -109,7 +109,7 @@ def test_a_run_of_one_chunk_reads_no_more_than_that_is_worth(beside, instance):
     checks = evaluations(result)
     assert len(checks) == 15
     assert all(check.passed for check in checks.values())
-    assert metadata_of(result, "chunk_embeddings")["embedded"] == 1
+    assert metadata_of(result, "chunk_embeddings")["run_embedded"] == 1
     assert checks["vectors_match_model"].metadata["compared"].value == 1
     assert re.match(r"about 20,00\d of 20,00\d chunks are embedded", checks["coverage"].description)
     pending = metadata_of(result, "chunks_pending")
@@ -144,7 +144,7 @@ def test_an_api_is_asked_for_the_chunk_alone(settings, database, beside, instanc
 
         result = materialize(instance)
 
-        assert metadata_of(result, "chunk_embeddings")["embedded"] == 1
+        assert metadata_of(result, "chunk_embeddings")["run_embedded"] == 1
         assert [served.inputs for served in server.served] == [1]
         assert "is not checked: an API is asked by the nightly run" in (
             evaluations(result)["vectors_match_model"].description

@@ -1,16 +1,17 @@
 from dataclasses import replace
 from decimal import Decimal
 
-from dagster import FloatMetadataValue, IntMetadataValue, MetadataValue, TableMetadataValue
+from dagster import BoolMetadataValue, FloatMetadataValue, IntMetadataValue, MetadataValue, TableMetadataValue
 from dagster._core.definitions.metadata import normalize_metadata
 
-from embedding_assets.defs.metadata import indexes_metadata, prefix_table, run_metadata
+from embedding_assets.defs.metadata import indexes_metadata, partition_metadata, prefix_table, run_metadata
 from embedding_assets.models import EmbeddingStats, PrefixStats
 from embedding_assets.postgres.catalog import IndexState
 from embedding_assets.postgres.index.lifecycle import IndexReport
 from embedding_assets.postgres.index.measurements import IndexMeasurement
 from embedding_assets.postgres.index.recall import CurvePoint, SearchMeasurement
 from embedding_assets.postgres.index.size import index_bloat
+from embedding_assets.postgres.prefixes import PrefixCounts
 from embedding_assets.postgres.usage.ledger import Spending
 from embedding_assets.spaces import SpaceColumn
 from embedding_assets_tests.support.fakes import FAKE_SPACE
@@ -31,6 +32,10 @@ def measurement(state: IndexState, search: SearchMeasurement) -> IndexMeasuremen
     return replace(index_measurement(), index=state, search=search, vectors=VECTORS, bloat=bloat)
 
 
+def numbers(values):
+    return {k: v.value for k, v in values.items() if isinstance(v, IntMetadataValue | FloatMetadataValue)}
+
+
 def test_statistics_are_numbers_that_dagster_can_draw():
     stats = EmbeddingStats(
         space="s", embedded=30, failed=1, skipped=2, truncated=3, tokens=400, seconds=1.5, model_load_seconds=2.25,
@@ -41,52 +46,71 @@ def test_statistics_are_numbers_that_dagster_can_draw():
 
     values = normalize_metadata(run_metadata(stats, "openai", SPENDING))
 
-    numbers = {k: v.value for k, v in values.items() if isinstance(v, IntMetadataValue | FloatMetadataValue)}
-    assert numbers == {
-        "embedded": 30, "failed": 1, "skipped": 2, "truncated": 3, "tokens": 400, "seconds": 1.5,
-        "threads": 4, "streams": 2, "chunks_per_second": 20.0, "model_load_seconds": 2.25, "peak_memory_mb": 700,
-        "usd": 0.006, "usd_per_1000_embeddings": 0.2, "usd_today": 1.5, "usd_this_month": 12.75,
+    assert numbers(values) == {
+        "run_embedded": 30, "run_failed": 1, "run_skipped": 2, "run_truncated": 3, "run_tokens": 400,
+        "run_seconds": 1.5, "run_chunks_per_second": 20.0, "run_usd": 0.006, "run_usd_per_1000": 0.2,
+        "usd_today": 1.5, "usd_this_month": 12.75,
     }  # fmt: skip
-    assert values["provider"] == MetadataValue.text("openai")
-    assert values["busy_prefixes"] == MetadataValue.text("a, b")
-    assert isinstance(values["by_prefix"], TableMetadataValue)
-    assert values["by_prefix"].records[0].data == {
+    assert values["run_computed"].value == (
+        "on cpu in float32, 4 threads, 2 batches side by side, model loaded in 2.2 s, peak memory 700 MB"
+    )
+    assert values["run_busy_prefixes"] == MetadataValue.text("a, b")
+    assert isinstance(values["run_by_prefix"], TableMetadataValue)
+    assert values["run_by_prefix"].records[0].data == {
         "prefix": "0", "embedded": 30, "failed": 1, "skipped": 2, "truncated": 3, "tokens": 400,
     }  # fmt: skip
 
 
-def test_a_run_without_work_is_described_too():
-    values = run_metadata(EmbeddingStats(space="s"), "local", SPENDING)
+def test_a_local_run_shows_what_matters_and_no_dollars():
+    nothing = Spending(run=Decimal(0), day=Decimal(0), month=Decimal(0))
+    stats = EmbeddingStats(space="s", embedded=30, tokens=400, seconds=1.5, device="cpu", precision="bfloat16")
+    values = run_metadata(stats, "local", nothing)
+    assert list(values) == [
+        "space", "run_embedded", "run_chunks_per_second", "run_seconds", "run_tokens", "run_computed",
+    ]  # fmt: skip
+    assert "run_usd" in run_metadata(stats, "local", SPENDING), "an API was used this month"
 
-    assert (values["device"], values["busy_prefixes"], values["chunks_per_second"]) == ("none needed", "none", 0.0)
-    assert values["by_prefix"].records == []
-    # Nothing was embedded, so there is no price a piece; a zero would look like one.
-    assert "usd_per_1000_embeddings" not in values
-    assert not any(name.startswith("fallback") for name in values)
+
+def test_a_run_without_work_is_described_too():
+    # A zero would be a dip in the drawing of speed, and look like a price.
+    nothing = Spending(run=Decimal(0), day=Decimal(0), month=Decimal(0))
+    assert run_metadata(EmbeddingStats(space="s"), "local", nothing) == {"space": "s", "run_embedded": 0}
+    assert "run_usd_per_1000" not in run_metadata(EmbeddingStats(space="s"), "openai", SPENDING)
+
+
+def test_a_partition_opens_with_its_own_numbers():
+    own = PrefixStats(embedded=3, failed=1, tokens=40)
+    assert partition_metadata("7", own, PrefixCounts("7", 45, 1)) == {
+        "partition": "7", "embedded": 3, "failed": 1, "tokens": 40, "pending": 1, "dagster/partition_row_count": 45,
+    }  # fmt: skip
+    assert partition_metadata("7", PrefixStats(), None) == {"partition": "7", "embedded": 0}
 
 
 def test_what_the_fallback_did_stands_beside_and_its_dollars_count():
-    fallback = EmbeddingStats(space="f", embedded=30, failed=2, skipped=1, tokens=50, seconds=1.234, usd=0.003)
+    fallback = EmbeddingStats(space="f", embedded=30, failed=2, tokens=50, seconds=1.234, usd=0.003)
 
     values = run_metadata(EmbeddingStats(space="s", embedded=10, usd=0.001, fallback=fallback), "local", SPENDING)
 
-    assert {name: value for name, value in values.items() if name.startswith("fallback")} == {
-        "fallback_space": "f", "fallback_embedded": 30, "fallback_failed": 2, "fallback_skipped": 1,
-        "fallback_tokens": 50, "fallback_seconds": 1.23, "fallback_usd": 0.003,
+    assert {name: value for name, value in values.items() if name.startswith("run_fallback")} == {
+        "run_fallback_space": "f", "run_fallback_embedded": 30, "run_fallback_failed": 2, "run_fallback_tokens": 50,
+        "run_fallback_seconds": 1.23, "run_fallback_usd": 0.003,
     }  # fmt: skip
-    assert values["embedded"] == 10
-    assert values["usd"] == 0.004
-    assert values["usd_per_1000_embeddings"] == 0.1
+    assert values["run_embedded"] == 10
+    assert values["run_usd"] == 0.004
+    assert values["run_usd_per_1000"] == 0.1
+
+
+def details(values):
+    return {row.data["measure"]: row.data["value"] for row in values["details"].records}
 
 
 def test_what_was_not_measured_of_an_index_is_left_out():
     values = indexes_metadata([IndexReport(COLUMN, MISSING, measurement(MISSING, UNMEASURED), None)])
 
-    assert values["valid"] == "no"
-    assert not {"build_seconds", "recall", "p50_ms", "bloat", "ef_search_curve"} & set(values)
-    assert values["zero_share"] == 0.01
-    [row] = values["spaces"].records
-    assert row.data["recall"] is None
+    assert values["valid"] is False
+    assert not {"built_with", "recall", "p50_ms", "bloat", "ef_search_curve", "spaces"} & set(values)
+    assert details(values)["share of vectors of length 0"] == 0.01
+    assert "seconds of building" not in details(values)
 
 
 def test_an_index_that_was_built_and_measured():
@@ -103,32 +127,28 @@ def test_an_index_that_was_built_and_measured():
         ]
     )
 
+    assert {
+        "seconds of building": 3.46, "queries of the measurement": 100, "recall, lower end of its interval": 0.9765,
+        "p95 without the index, ms": 40.0, "PostgreSQL takes the index by itself": 1, "table, MB": 3.0,
+        "share of dead rows": 0.25, "shortest vector": 0.99,
+    }.items() <= details(values).items()  # fmt: skip
     table, points = values.pop("spaces"), values.pop("ef_search_curve")
+    assert isinstance(normalize_metadata(values)["valid"], BoolMetadataValue)
+    del values["details"]
     assert values == {
-        "space": FAKE_SPACE.name, "index": "idx", "valid": "yes", "operator_class": "vector_cosine_ops", "m": 16,
-        "ef_construction": 64, "size_mb": 2.5, "queries": 100, "planner_uses_index": "yes",
-        "ef_search": 40, "vectors": 300, "build_seconds": 3.46, "recall": 0.9877, "recall_low": 0.9765,
-        "recall_high": 0.99, "p50_ms": 1.23, "p95_ms": 2.35, "exact_p50_ms": 30.12, "exact_p95_ms": 40.0,
-        "bloat": round(measured.bloat or 0, 3), "table_mb": 3.0, "toast_mb": 2.0, "dead_share": 0.25,
-        "zero_share": 0.01, "duplicates": 0.1, "near_duplicates": 0.2, "norm_min": 0.99, "norm_max": 1.01,
+        "space": FAKE_SPACE.name, "index": "idx", "valid": True,
+        "built_with": "m=16, ef_construction=64, ef_search=40",
+        "vectors": 300, "size_mb": 2.5, "recall": 0.9877, "p50_ms": 1.23, "p95_ms": 2.35, "exact_p50_ms": 30.12,
+        "bloat": round(measured.bloat or 0, 3),
     }  # fmt: skip
-    assert [row.data for row in points.records] == [
-        {"ef_search": 10, "recall": 0.8123, "recall_low": 0.7, "recall_high": 0.9, "p50_ms": 0.512, "p95_ms": 1.0},
-        {
-            "ef_search": 40,
-            "recall": 0.9877,
-            "recall_low": 0.9765,
-            "recall_high": 0.99,
-            "p50_ms": 1.234,
-            "p95_ms": 2.345,
-        },
-    ]
+    assert [(row.data["ef_search"], row.data["recall"], row.data["p95_ms"]) for row in points.records] == [
+        (10, 0.8123, 1.0), (40, 0.9877, 2.345),
+    ]  # fmt: skip
     assert [column.name for column in points.schema.columns] == list(points.records[0].data)
     assert [row.data for row in table.records] == [
-        {"space": FAKE_SPACE.name, "index": "idx", "valid": "yes", "size_mb": 2.5, "build_seconds": 3.46,
-         "recall": 0.9877, "queries": 100, "p50_ms": 1.23},
-        {"space": other.space.name, "index": "idx_other", "valid": "no", "size_mb": 0.0, "build_seconds": None,
-         "recall": None, "queries": 3, "p50_ms": None},
+        {"space": FAKE_SPACE.name, "index": "idx", "valid": True, "size_mb": 2.5, "recall": 0.9877, "p50_ms": 1.23},
+        {"space": other.space.name, "index": "idx_other", "valid": False, "size_mb": 0.0, "recall": None,
+         "p50_ms": None},
     ]  # fmt: skip
     assert [column.name for column in table.schema.columns] == list(table.records[0].data)
 

@@ -83,21 +83,21 @@ def test_a_run_with_the_launchpads_provider(database, launch, server, instance):
     assert evaluations(result)["vectors_match_model"].metadata["compared"].value == 44
     pending, run = metadata_of(result, "chunks_pending"), metadata_of(result, "chunk_embeddings")
     assert pending["estimated_usd"] > 0
-    assert (run["provider"], run["device"], run["embedded"]) == ("openai", "api", 120)
+    assert (run["run_computed"], run["run_embedded"]) == ("by the API", 120)
     # The sample was not embedded yet when the run's own numbers were taken.
-    assert 0 < run["usd"] < float(server.bill_usd)
-    assert run["usd_per_1000_embeddings"] == pytest.approx(run["usd"] / 0.12)
+    assert 0 < run["run_usd"] < float(server.bill_usd)
+    assert run["run_usd_per_1000"] == pytest.approx(run["run_usd"] / 0.12)
     first = float(server.usd(server.served[0].tokens))
-    assert run["usd_today"] == run["usd_this_month"] == pytest.approx(run["usd"] + first)
+    assert run["usd_today"] == run["usd_this_month"] == pytest.approx(run["run_usd"] + first)
     spent = evaluations(result)["costs_within_budget"].metadata
-    assert run["usd"] <= spent["usd_this_run"].value <= float(server.bill_usd) * 1.000001
+    assert run["run_usd"] <= spent["usd_this_run"].value <= float(server.bill_usd) * 1.000001
     events = json.dumps([serialize_value(entry) for entry in instance.all_logs(result.run_id)])
     assert server.api_key not in events
     assert not any(text in events for text in TEXTS)
 
     again = launch()
-    assert metadata_of(again, "chunk_embeddings")["embedded"] == 0
-    assert "usd_per_1000_embeddings" not in metadata_of(again, "chunk_embeddings")
+    assert metadata_of(again, "chunk_embeddings")["run_embedded"] == 0
+    assert "run_usd_per_1000" not in metadata_of(again, "chunk_embeddings")
 
     today = evaluations(again)["costs_within_budget"].metadata["usd_today"].value
     nearly_spent = launch(dagster.AssetSelection.all_asset_checks(), usd_per_day=today * 1.2)
@@ -120,7 +120,7 @@ def test_a_second_space_beside_the_local_one(settings, database, launch):
     health = metadata_of(result, "pgvector_index_health")
     assert health["index"] == api.index
     assert [row.data["index"] for row in health["spaces"].records] == [api.index, local.index]
-    assert all(row.data["valid"] == "yes" for row in health["spaces"].records)
+    assert all(row.data["valid"] for row in health["spaces"].records)
 
 
 def test_runs_of_an_api_need_not_take_turns(database, launch):
@@ -271,8 +271,8 @@ def test_an_outage_with_a_fallback_and_its_end(database, launch, server, monkeyp
     assert failing(result) == {"coverage"}, "what the fallback embedded is pending in the primary space"
     api, local = list_spaces(database)
     run, health = metadata_of(result, "chunk_embeddings"), metadata_of(result, "pgvector_index_health")
-    assert (run["space"], run["embedded"], run["usd"]) == (api.space.name, 0, 0.0)
-    assert (run["fallback_space"], run["fallback_embedded"]) == (local.space.name, 30)
+    assert (run["space"], run["run_embedded"], run["run_usd"]) == (api.space.name, 0, 0.0)
+    assert (run["run_fallback_space"], run["run_fallback_embedded"]) == (local.space.name, 30)
     # So that it is found quickly too.
     assert [row.data["index"] for row in health["spaces"].records] == [api.index, local.index]
     models = evaluations(result)["vectors_match_model"]
@@ -284,8 +284,8 @@ def test_an_outage_with_a_fallback_and_its_end(database, launch, server, monkeyp
     healed = launch(fallback="local", thorough=True)
 
     assert failing(healed) == set()
-    assert metadata_of(healed, "chunk_embeddings")["embedded"] == 30
-    assert "fallback_space" not in metadata_of(healed, "chunk_embeddings")
+    assert metadata_of(healed, "chunk_embeddings")["run_embedded"] == 30
+    assert "run_fallback_space" not in metadata_of(healed, "chunk_embeddings")
     assert evaluations(healed)["vectors_match_model"].metadata["compared"].value == 30 + 44
     assert_vectors(database, TEXTS[:60])
 

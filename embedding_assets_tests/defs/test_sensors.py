@@ -10,12 +10,12 @@ from dagster._core.test_utils import create_run_for_test
 from embedding_assets.config import get_settings
 from embedding_assets.defs import sensors
 from embedding_assets.defs.resources import EmbeddingProviderResource, ModelResource, PostgresResource
-from embedding_assets.defs.sensors import PAUSE_AFTER_FAILURE_SECONDS, SILENT_SECONDS
+from embedding_assets.defs.sensors import PAUSE_AFTER_FAILURE_SECONDS, SILENT_SECONDS, ask_for_runs
 from embedding_assets.errors import DatabaseUnavailableError
 from embedding_assets.postgres.locks import PrefixLocks, announced
 from embedding_assets.providers.openai.provider import endpoint_of
 from embedding_assets.providers.space_selection import select_for_run
-from embedding_assets_tests.support.defined import new_chunks_sensor
+from embedding_assets_tests.support.defined import SPEC
 from embedding_assets_tests.support.selecting import select_unasked
 
 STARTED, QUEUED = DagsterRunStatus.STARTED, DagsterRunStatus.QUEUED
@@ -45,7 +45,7 @@ def tick(instance, **configuration):
         "embedding_provider": EmbeddingProviderResource(model=ModelResource(), **configuration),
     }
     with build_sensor_context(instance=instance, resources=resources) as context:
-        outcome = new_chunks_sensor(context)
+        outcome = ask_for_runs(context, SPEC)
     if isinstance(outcome, SkipReason):
         return outcome.skip_message
     assert isinstance(outcome, SensorResult)

@@ -197,7 +197,10 @@ def test_a_local_model_makes_the_vectors_of_one_process(start: Start, database: 
     half = embedded(beside)
     assert stats["embedded"] == half == sum(hash_of(text)[0] < "c" for text in given)
     assert stats["device"] == "cpu"
+    assert stats["threads"] >= stats["streams"] >= 1
     assert stats["model_load_seconds"] > 0
+    [record] = list_runs(database, list_spaces(database)[0].space.name)
+    assert (record.threads, record.streams) == (stats["threads"], stats["streams"])
     assert stats["prefixes"].keys() == {format(digit, "x") for digit in range(12)}
     found = stored(database)
     provider = create_provider(get_settings(), database)

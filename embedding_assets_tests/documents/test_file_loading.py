@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from embedding_assets.documents import file_loading
+from embedding_assets.documents import file_loading, file_reading, found_file
 from embedding_assets.documents.formats.options import ReadOptions
 from embedding_assets_tests.support.loading import Loader, write
 
@@ -42,15 +42,32 @@ def test_what_is_gone_is_removed_when_asked(load, tmp_path):
 
 
 def test_more_than_a_fifth_is_removed_only_when_that_is_said(load, tmp_path):
-    docs = write(tmp_path / "docs", **{f"n{number}": f"text {number}" for number in range(10)})
+    docs = write(tmp_path / "docs", **{f"n{number}": f"text {number}" for number in range(40)})
     load(docs)
-    for number in range(3):
+    for number in range(20):
         (docs / f"n{number}.md").unlink()
     report = load(docs, prune=True)
-    assert (report.gone, report.pruned, report.removed, report.prune_refused) == (3, 0, 0, True)
-    assert len(load.rows()) == 10
+    assert (report.gone, report.pruned, report.removed, report.prune_refused) == (20, 0, 0, True)
+    assert len(load.rows()) == 40
     report = load(docs, prune=True, yes=True)
-    assert (report.pruned, len(load.rows())) == (3, 7)
+    assert (report.pruned, len(load.rows())) == (20, 20)
+
+
+def test_a_few_small_documents_are_removed_unasked(load, tmp_path):
+    docs = write(tmp_path / "docs", **{f"n{number}": f"text {number}" for number in range(4)})
+    load(docs)
+    (docs / "n0.md").unlink()
+    report = load(docs, prune=True)
+    assert (report.pruned, report.prune_refused, len(load.rows())) == (1, False, 3)
+
+
+def test_a_large_document_that_is_gone_is_asked_about_in_a_small_collection_too(load, tmp_path):
+    docs = write(tmp_path / "docs", small="text")
+    book = rows_file(docs / "book.jsonl", range(100))
+    load(docs)
+    book.unlink()
+    assert load(docs, prune=True).prune_refused
+    assert len(load.rows()) == 101
 
 
 def test_an_empty_mount_removes_nothing(load, tmp_path):
@@ -163,8 +180,8 @@ def test_nothing_is_removed_for_a_file_with_rejected_rows(load, tmp_path):
     report = load(file)
     assert (report.added, report.removed, report.rejected, report.kept) == (0, 0, 1, 10)
     assert (len(load.rows()), load.pending()) == (20, [])
-    # Read again each time, until it is whole.
-    assert load(file).rejected == 1
+    report = load(file)
+    assert (report.unchanged, report.changed, report.rejected, report.rejected_before) == (1, 0, 0, 1)
     rows_file(file, range(5))
     report = load(file)
     assert (report.removed, report.rejected, report.kept) == (15, 0, 0)
@@ -209,9 +226,30 @@ def test_an_emptied_file_loses_its_chunks(load, tmp_path):
     assert load(docs).added == 1
 
 
-def test_a_new_file_with_nothing_in_it_is_said(load, tmp_path):
-    load(write(tmp_path / "docs", a="", b="b"))
-    assert load.rejections == ["docs/a.md: is empty"]
+@pytest.mark.parametrize("text", ["", " \n", "---\n", "<!-- later -->\n"])
+def test_a_new_file_with_nothing_in_it_is_counted_and_is_no_document(load, tmp_path, text):
+    docs = write(tmp_path / "docs", a="a", z=text)
+    (docs / "rows.jsonl").write_text("")
+    for _ in range(2):
+        report = load(docs)
+        assert (report.documents, report.empty, report.rejected, load.rejections) == (1, 2, 0, [])
+        assert load.origins() == ["docs/a.md"]
+    write(docs, z="z")
+    assert (load(docs).new, load.rows()) == (1, ["a", "z"])
+
+
+def test_a_file_that_is_rejected_as_a_whole_is_no_document(load, tmp_path):
+    docs = write(tmp_path / "docs", a="a")
+    (docs / "z.jsonl").write_text("not json\nnor this\n")
+    report = load(docs)
+    assert (report.documents, report.rejected, report.rejected_files, load.origins()) == (1, 2, 1, ["docs/a.md"])
+    rows_file(docs / "z.jsonl", range(2))
+    load(docs)
+    (docs / "z.jsonl").write_text("<html>")
+    report = load(docs)
+    # What it had stays, and it is read again.
+    assert (report.documents, report.rejected_files, report.kept, len(load.rows())) == (1, 1, 2, 3)
+    assert load(docs).rejected_files == 1
 
 
 @pytest.mark.parametrize("left", [0, 500])
@@ -240,14 +278,14 @@ def test_larger_chunks_of_the_same_file_need_no_confirmation(load, tmp_path):
 
 def test_a_file_that_changes_while_it_is_read_is_read_again(load, tmp_path, monkeypatch):
     file = write(tmp_path / "docs", a="first") / "a.md"
-    read, versions = file_loading.read_file, ["second", "third"]
+    read, versions = file_reading.read_file, ["second", "third"]
 
     def changing(path, source, options):
         yield from read(path, source, options)
         if versions:
             file.write_text(versions.pop(0))
 
-    monkeypatch.setattr(file_loading, "read_file", changing)
+    monkeypatch.setattr(file_reading, "read_file", changing)
     report = load(file)
     assert (load.rows(), report.changing) == (["third"], [])
     assert load(file).unchanged == 1
@@ -258,13 +296,13 @@ def test_a_file_that_never_rests_is_left_for_the_next_load(load, tmp_path, monke
     load(file.parent)
     file.write_text("0")
     with monkeypatch.context() as patch:
-        read = file_loading.read_file
+        read = file_reading.read_file
 
         def changing(path, source, options):
             yield from read(path, source, options)
             path.write_text(f"{path.read_text()}, and more")
 
-        patch.setattr(file_loading, "read_file", changing)
+        patch.setattr(file_reading, "read_file", changing)
         report = load(file)
         assert (report.changing, report.removed) == (["docs/a.md"], 0)
         assert "first" in load.rows()
@@ -274,14 +312,14 @@ def test_a_file_that_never_rests_is_left_for_the_next_load(load, tmp_path, monke
 
 def test_a_file_that_vanishes_before_it_is_read_is_named(load, tmp_path, monkeypatch):
     docs = write(tmp_path / "docs", a="a", b="b")
-    state = file_loading.file_state
+    state = found_file.file_state
 
-    def vanishing(path):
+    def vanishing(path, mark=None):
         if path.name == "a.md":
             path.unlink()
         return state(path)
 
-    monkeypatch.setattr(file_loading, "file_state", vanishing)
+    monkeypatch.setattr(found_file, "file_state", vanishing)
     report = load(docs)
     assert (report.documents, load.rejections) == (1, ["docs/a.md: cannot be read: No such file or directory"])
 
@@ -331,7 +369,7 @@ def test_a_large_file_that_is_gone_after_it_was_loaded_in_part_is_gone(load, tmp
         patch.setattr(writing.ChunkWriter, "add", kill)
         with pytest.raises(Killed):
             load(file.parent)
-    assert (len(load.rows()), load.origins()) == (20, ["docs/many.jsonl"])
+    assert (len(load.rows()), load.origins()) == (23, ["docs/many.jsonl"])
     file.unlink()
     assert load(file.parent, prune=True, yes=True).pruned == 1
     assert load.rows() == []

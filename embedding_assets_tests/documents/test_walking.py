@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from embedding_assets.documents.collections import Root
+from embedding_assets.documents.collections import LocalRoot
 from embedding_assets.documents.formats.reading import is_readable
 from embedding_assets.documents.ignoring import Choice
 from embedding_assets.documents.rejection import Rejection
@@ -19,7 +19,7 @@ from embedding_assets_tests.support.reading import written
 def walked(folder: Path, choice: Choice | None = None) -> tuple[list[str], list[str], WalkCounts]:
     """Origins of the files to read, rejections, and what was left out."""
     counts = WalkCounts()
-    root = Root(folder, Collection("c", str(folder), is_folder=True), "c", is_folder=True)
+    root = LocalRoot(folder, Collection("c", str(folder), is_folder=True), "c", is_folder=True)
     found = list(walk(root, choice or Choice(), is_readable, counts))
     rejections = [str(one) for one in found if isinstance(one, Rejection)]
     return [one.origin for one in found if not isinstance(one, Rejection)], rejections, counts

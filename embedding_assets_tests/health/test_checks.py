@@ -4,16 +4,17 @@ from dataclasses import replace
 
 import pytest
 
-from embedding_assets.health import costs, embeddings, index, quality
+from embedding_assets.health import columns, costs, documents, embeddings, index, quality
 from embedding_assets.health.checks import CHECKS, RECALL, Check
 from embedding_assets.health.verdict import Verdict, over_spaces
 
 
 def test_names_are_unique_and_those_of_the_functions_that_judge():
     names = [check.name for check in CHECKS]
-    assert len(set(names)) == len(names) == 16
+    assert len(set(names)) == len(names) == 18
+    modules = (columns, documents, embeddings, index, costs, quality)
     for name in names:
-        [function] = [getattr(module, name) for module in (embeddings, index, costs, quality) if hasattr(module, name)]
+        [function] = [getattr(module, name) for module in modules if hasattr(module, name)]
         assert callable(function)
 
 
@@ -23,7 +24,9 @@ def test_each_says_what_holds_and_what_to_do(check: Check):
         assert words == words.strip()
         assert not words.endswith(".")
     assert check.states[0].isupper() or check.states.startswith(("recall@10", "nDCG@10", "pgvector"))
-    assert check.description.startswith(f"{check.states}. If it fails: {check.remedy[0].lower()}")
+    assert check.description.startswith(f"{check.states}.")
+    assert len(check.states.split()) <= 15, "it stands in a narrow column"
+    assert check.verdict(False, "found").description == f"found. {check.remedy}"
     if check.blocking:
         assert check.severity == "error", "Dagster blocks for errors alone"
 

@@ -154,7 +154,7 @@ def test_bloat(bloat, size, passed):
 def test_the_planner(uses, vectors, passed):
     verdict = index.planner_uses_index(index_measurement(vectors=vectors, uses_index=uses))
     assert (verdict.name, verdict.passed) == ("planner_uses_index", passed)
-    assert verdict.numbers == {"planner_uses_index": int(uses), "vectors": vectors}
+    assert verdict.numbers == {"index_is_used": uses, "vectors": vectors}
     assert ("ANALYZE" in verdict.description) is not passed
 
 

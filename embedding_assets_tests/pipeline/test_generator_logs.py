@@ -9,6 +9,9 @@ import pytest
 from embedding_assets import errors
 from embedding_assets.config import Settings
 from embedding_assets.logs import correlate
+from embedding_assets.models import EmbeddingStats
+from embedding_assets.pipeline.generator import EmbeddingGenerator
+from embedding_assets.planning import PrefixRange
 from embedding_assets.postgres.connection import Database
 from embedding_assets.providers.base import EmbeddedBatch
 from embedding_assets_tests.support.fakes import FakeProvider, hash_of, insert_chunks
@@ -48,7 +51,7 @@ def test_failures_are_logged_with_hash_and_code(
     insert_chunks(database, texts(2))
     embed(settings, database, FakeProvider(spoil=without("text 1", error="odd")))
     [record] = [
-        record for record in caplog.records if record.name.endswith("generator") and record.levelname == "WARNING"
+        record for record in caplog.records if record.name.endswith("run_lines") and record.levelname == "WARNING"
     ]
     assert vars(record)["chunk_hash"] == hash_of("text 1")
     assert vars(record)["error_code"] == "odd"
@@ -64,3 +67,20 @@ def test_what_the_helper_threads_log_carries_the_runs_id(settings: Settings, dat
     with correlate("run-7"):
         embed(settings, database)
     assert set(seen) == {"run-7"}
+
+
+def test_the_end_of_a_run_and_of_a_part_of_one(
+    settings: Settings, database: Database, caplog: pytest.LogCaptureFixture
+):
+    caplog.set_level(logging.INFO)
+    insert_chunks(database, texts(2))
+    kept: list[EmbeddingStats] = []
+    for keep_stats in (kept.append, None):
+        EmbeddingGenerator(
+            settings, prefixes=PrefixRange("0", "f"), database=database, provider=FakeProvider(), keep_stats=keep_stats
+        ).generate_embeddings_batch()
+    messages = [message for message in caplog.messages if " finished: " in message]
+    assert messages == [
+        f"range 0-f finished: 2 embedded, 0 failed, 0 skipped, {kept[0].chunks_per_second:.1f} chunks/s",
+        "run finished: 0 embedded, 0 failed, 0 skipped, 0.0 chunks/s",
+    ]

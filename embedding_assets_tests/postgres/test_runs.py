@@ -21,7 +21,7 @@ def test_the_latest_run_of_some_size(database, column, execute):
     save_run(
         database,
         stats(column, embedded=300, failed=1, skipped=2, truncated=3, tokens=10**10, seconds=1.5,
-              model_load_seconds=0.5, peak_memory_bytes=10**10, usd=0.015),
+              model_load_seconds=0.5, peak_memory_bytes=10**10, threads=4, streams=2, usd=0.015),
     )  # fmt: skip
     save_run(database, stats(other, embedded=999, seconds=1))
     save_run(database, stats(column, embedded=2, seconds=0))
@@ -33,6 +33,7 @@ def test_the_latest_run_of_some_size(database, column, execute):
     run = latest_run(database, column.space.name, at_least=100)
     assert (run.embedded, run.failed, run.skipped, run.truncated) == (300, 1, 2, 3)
     assert (run.tokens, run.peak_memory_bytes, run.device, run.precision) == (10**10, 10**10, "fake", "exact")
+    assert (run.threads, run.streams) == (4, 2)
     assert (run.usd, type(run.usd)) == (0.015, float)
     assert (run.seconds, run.model_load_seconds, run.chunks_per_second) == (1.5, 0.5, pytest.approx(200))
     assert latest_run(database, column.space.name, at_least=301) is None

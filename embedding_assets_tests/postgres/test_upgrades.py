@@ -43,7 +43,7 @@ def test_a_schema_of_the_version_before_is_brought_up_to_date_with_its_rows(empt
         assert migrate(database)
         assert not migrate(database)
         run = latest_run(database, column.space.name)
-        assert (run.embedded, run.precision, run.usd) == (9, "bfloat16", 0)
+        assert (run.embedded, run.precision, run.threads, run.streams, run.usd) == (9, "bfloat16", None, None, 0)
         assert count_backlog(database, column).embedded == 1
         assert count_spending(database, "run").month == 0
         waiting = "SELECT count(*) FROM knowledge_base WHERE pending_since > now() - interval '1 minute'"

@@ -105,7 +105,7 @@ def test_the_same_numbers_give_the_same_file(name):
 def test_a_glance_is_short_enough_to_be_shown_at_once(name):
     picture = GLANCES[name]()
 
-    assert parsed(picture).get("width") == "360"
+    assert parsed(picture).get("width") == "350"
     assert len(picture.markdown) <= INLINE_CHARACTERS
     assert words(picture)[0] == picture.alt
 
@@ -208,6 +208,12 @@ def test_the_latest_run_is_reported():
     assert words(throughput_glance(runs(60)))[1:] == ["2026-10-23", "2026-11-21"]
 
 
+def test_rates_with_other_threads_are_other_dots():
+    mixed = [*runs(2, threads=2), *runs(3, threads=16), *runs(2)]
+    assert {"cpu", "cpu, 2 threads", "cpu, 16 threads"} <= set(words(throughput_figure(mixed)))
+    assert "The latest run: 32.4 chunks/s on cpu, 4 threads" in words(throughput_figure(runs(12, threads=4)))
+
+
 @pytest.mark.parametrize("days", [0.01, 4, 45, 400])
 def test_runs_of_any_span_have_a_few_dates_below(days):
     first, last = runs(2)
@@ -215,12 +221,32 @@ def test_runs_of_any_span_have_a_few_dates_below(days):
     assert 3 <= shown.index("end of the run (UTC)") <= 8
 
 
+@pytest.mark.parametrize(("floor", "colour"), [(10.0, colours.INK), (1_000.0, colours.RED)])
+def test_a_limit_is_red_only_where_it_is_not_held(floor, colour):
+    glance = throughput_glance(runs(12), floor)
+    assert f"<tspan fill='{colour}'>, the floor is" in glance.svg
+    assert f"stroke='{colour}'" in glance.svg
+    assert (colours.RED in throughput_figure(runs(12), floor).svg) == (colour == colours.RED)
+    assert (colours.RED in recall_glance(CURVE, 40, 0.9 if floor == 10.0 else 0.999).svg) == (colour == colours.RED)
+
+
+def test_words_are_lighter_where_it_is_dark():
+    svg = throughput_figure(runs(3), 10.0).svg
+    assert f"@media(prefers-color-scheme:dark){{svg{{color:{colours.INK_ON_DARK}}}}}" in svg
+    assert f": {colours.INK}" not in svg
+
+
+def test_the_backlog_says_when_it_was_counted():
+    assert words(backlog_glance(PREFIXES, when="before the run"))[0].startswith("Before the run: ")
+    assert any(one.startswith("Before the run: ") for one in words(backlog_figure(PREFIXES, when="before the run")))
+
+
 def test_a_run_below_the_floor_lies_below_the_line():
     slow = runs(1)  # 25 chunks a second
     bar, line = (
         path.get("d") for path in parsed(throughput_glance(slow, 50.0)).iter("{http://www.w3.org/2000/svg}path")
     )
-    assert (bar, line) == ("M22 74V47", "M0 20H360")
+    assert (bar, line) == ("M22 74V47", "M0 20H350")
 
 
 @pytest.mark.parametrize(
@@ -244,7 +270,7 @@ def test_a_point_below_the_floor_lies_below_its_line():
 def test_latency_is_compared_with_exact_search():
     assert latency_figure(CURVE, 40, 23.4).alt == "0.617 ms a search at ef_search 40, 23.4 ms without the index"
     assert latency_figure(CURVE, 40).alt == "0.617 ms a search at ef_search 40"
-    assert latency_glance(CURVE, 40, 23.4).alt == "0.617 ms a search at ef_search 40, p95 1.2 ms; exact 23.4 ms"
+    assert latency_glance(CURVE, 40, 23.4).alt == "0.617 ms at ef_search 40, p95 1.2 ms; exact 23.4 ms"
     assert "median without the index" in words(latency_figure(CURVE, 40, 23.4))
 
 
@@ -285,7 +311,7 @@ def test_every_embedding_is_a_dot_in_its_sources_colour():
 def test_sources_are_reported_as_they_are():
     names = ["$x_1$ <b>&amp;", "", "a long name of a source that does not fit beside the map"]
     shown = words(map_figure(np.eye(3, dtype=np.float32), names))
-    assert {"$x_1$ <b>&amp;", "no source", "a long name …eside the map"} <= set(shown)
+    assert {"$x_1$ <b>&amp;", "no source", f"…{names[2][-21:]}"} <= set(shown)
 
 
 def test_names_without_a_glyph_and_unprintable_ones_make_a_figure():
@@ -301,9 +327,15 @@ def test_names_without_a_glyph_and_unprintable_ones_make_a_figure():
 @pytest.mark.parametrize(
     ("names", "expected"),
     [
-        (["/docs/a/one.md", "/docs/a/two.md", "/docs/b.md"], {"a/one.md", "a/two.md", "b.md"}),
-        (["/one.md", "/two.md", "three.md"], {"/one.md", "/two.md", "three.md"}),
-        (["tutorial", "tutor", "tutor/x"], {"tutorial", "tutor", "tutor/x"}),
+        (["/docs/a/one.md", "/docs/a/two.md", "/docs/b.md"], {"one.md", "two.md", "b.md"}),
+        (["/one.md", "/two.md", "three.md"], {"one.md", "two.md", "three.md"}),
+        (["tutorial", "tutor", "tutor/x"], {"tutorial", "tutor", "x"}),
+        (["docs/a/index.md", "docs/b/index.md", "sql"], {"a/index.md", "b/index.md", "sql"}),
+        (["index.md", "docs/index.md", "sql"], {"index.md", "docs/index.md", "sql"}),
+        (
+            ["https://host/a/", "https://host/b?x=1", "a/long_name_of_a_chapter.md"],
+            {"a", "b?x=1", "…_name_of_a_chapter.md"},
+        ),
     ],
 )
 def test_files_of_a_folder_are_reported_by_their_names(names, expected):

@@ -69,7 +69,7 @@ def test_the_page_shows_everything(everything):
 
     for expected in (
         "13,442 chunks of 412 documents in embedded PostgreSQL , 2026-11-21 12:00 UTC",
-        "2 of 6 checks failed: what to do index_valid in local-all-mpnet-base-v2-768-1a2b3c4d : index idx is invalid: "
+        "2 of 5 checks failed: what to do index_valid in local-all-mpnet-base-v2-768-1a2b3c4d : index idx is invalid: "
         "a build of it failed. Materialize it",
         "local-all-mpnet-base-v2-768-1a2b3c4d answers searches",
         "sentence-transformers/all-mpnet-base-v2, 768 dimensions, on this machine, column embedding",

@@ -30,7 +30,7 @@ def test_everything_is_reported_at_any_usual_width(width):
     text = flowing(data, width)
 
     for expected in (
-        "13,442 chunks of 412 documents in knowledge_base (embedded PostgreSQL)",
+        "13,442 chunks of 412 documents in knowledge_base embedded PostgreSQL",
         "local-all-mpnet-base-v2-768-1a2b3c4d (answers searches)",
         "model sentence-transformers/all-mpnet-base-v2, 768 dimensions, on this machine column embedding",
         "model text-embedding-3-small, 768 dimensions, by the API at api.openai.com column embedding",

@@ -34,9 +34,10 @@ class Loader:
         read: ReadOptions | None = None,
         prune: bool = False,
         yes: bool = False,
+        accept_rejected: bool = False,
     ) -> LoadReport:
         rejections: list[Rejection] = []
-        options = LoadOptions(read or ReadOptions(), choice or Choice(), prune, yes)
+        options = LoadOptions(read or ReadOptions(), choice or Choice(), prune, yes, accept_rejected)
         roots = find_roots(self.database, [str(path) for path in paths], collection)
         report = load_files(self.database, roots, self.splitter, options, on_reject=rejections.append)
         self.rejections = [str(rejection) for rejection in rejections]

@@ -10,16 +10,16 @@ import hashlib
 
 import dagster as dg
 
-from embedding_assets import definitions as embedding
+from embedding_assets.defs.factory import build_embedding_definitions
 
 ARTICLES = ["Keys are rotated every ninety days.", "Backups are kept for a year, in another region."]
 
 
 # Single run: so that it can be materialized with a range of partitions of what is downstream.
-@dg.asset(required_resource_keys={"postgres"}, backfill_policy=dg.BackfillPolicy.single_run())
+@dg.asset(required_resource_keys={"embedding_database"}, backfill_policy=dg.BackfillPolicy.single_run())
 def articles(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
     """Chunks of the articles, written into knowledge_base."""
-    with context.resources.postgres.open() as database:
+    with context.resources.embedding_database.open() as database:
         rows = [(hashlib.sha256(text.encode()).hexdigest(), text) for text in ARTICLES]
         database.run(
             lambda connection: connection.cursor().executemany(
@@ -29,17 +29,5 @@ def articles(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
     return dg.MaterializeResult(metadata={"articles": len(ARTICLES)})
 
 
-def after_articles(spec: dg.AssetSpec) -> dg.AssetSpec:
-    """Counting the backlog waits for the articles."""
-    return spec.merge_attributes(deps=[articles]) if spec.key == dg.AssetKey("chunks_pending") else spec
-
-
-defs = dg.Definitions(
-    assets=[articles, *dg.map_asset_specs(after_articles, embedding.defs.assets)],
-    asset_checks=embedding.defs.asset_checks,
-    resources=embedding.defs.resources,
-    jobs=embedding.defs.jobs,
-    sensors=embedding.defs.sensors,
-    schedules=embedding.defs.schedules,
-    executor=embedding.defs.executor,
-)
+# Counting the backlog waits for the articles, and chunk_embeddings follows them.
+defs = dg.Definitions.merge(dg.Definitions(assets=[articles]), build_embedding_definitions(deps=[articles]))

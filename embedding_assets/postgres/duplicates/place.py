@@ -55,7 +55,7 @@ def digest(table: Table) -> sql.Composed:
         (SELECT md5(CASE WHEN length(said) >= {long} THEN said ELSE ({header}) COLLATE "C" || E'\\n' || said END)
          FROM (SELECT btrim(regexp_replace(({body}) COLLATE "C", '\\s+', ' ', 'g')) AS said OFFSET 0) AS normalized
          WHERE said <> '')
-    """).format(long=sql.Literal(LONG_CHARACTERS), header=table.header(), body=table.body())
+    """).format(long=sql.Literal(LONG_CHARACTERS), header=table.headings(), body=table.body())
 
 
 def read_places(database: Database, keys: Sequence[Key]) -> dict[Key, Place]:
@@ -68,7 +68,7 @@ def read_places(database: Database, keys: Sequence[Key]) -> dict[Key, Place]:
         key=table.key_texts(),
         hash=table.hash(),
         source=table.source(),
-        header=table.header(),
+        header=table.headings(),
         body=table.body(),
         most=sql.Literal(_BEGINNING),
         rows=table.rows,

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from embedding_assets.models import shown_headings
+
 
 @dataclass(frozen=True, slots=True)
 class FoundChunk:
@@ -15,7 +17,7 @@ class FoundChunk:
         key: names and values of the row's own key.
         source: what shows a person which row it is.
         text: without ``header``.
-        header: headings above the text, if the table has them apart.
+        header: what is embedded in front of the text, if the table has it apart.
         metadata: what searches show of a row; empty where it is no JSON object.
         distance: exact, in the metric of the space's column; None without a question's vector, or without a vector of
             the row.
@@ -34,6 +36,11 @@ class FoundChunk:
     vector_rank: int | None
     text_rank: int | None
     holds_all_words: bool
+
+    @property
+    def headings(self) -> str:
+        """The headings above the text, whether they are embedded or not."""
+        return shown_headings(self.header, self.metadata)
 
 
 @dataclass(frozen=True, slots=True)

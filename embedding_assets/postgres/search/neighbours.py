@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 # Rows of one file are documents of one chunk each: these are not looked for among thousands of the same origin.
 _QUERY = """
     SELECT DISTINCT ON (found.chunk_hash, k.chunk_index)
-           found.chunk_hash, k.chunk_index - found.chunk_index, k.chunk_hash, coalesce(k.context_header, ''),
+           found.chunk_hash, k.chunk_index - found.chunk_index, k.chunk_hash, {headings},
            coalesce(k.chunk_text, '')
     FROM unnest(%(hashes)s::text[]) AS wanted (chunk_hash)
     JOIN {relation} found ON found.chunk_hash = wanted.chunk_hash
@@ -51,7 +51,7 @@ def has_positions(database: Database) -> bool:
 
 def find_neighbours(database: Database, hashes: Sequence[str], most: int) -> list[NeighbouringChunk]:
     """The chunks up to ``most`` places before and after each of these, in their order; found by their origin."""
-    query = sql.SQL(_QUERY).format(relation=database.table.relation)
+    query = sql.SQL(_QUERY).format(relation=database.table.relation, headings=database.table.headings("k"))
     parameters = {"hashes": list(hashes), "most": most}
     rows = database.run(lambda connection: connection.execute(query, parameters).fetchall())
     return [NeighbouringChunk(*row) for row in rows]

@@ -25,11 +25,14 @@ _PARTS: Final = (("embedded", GREEN), ("pending", AMBER), ("quarantined", RED))
 _MOST_BARS: Final = 32
 
 
-def backlog_figure(prefixes: Sequence[PrefixCounts], *, size: tuple[int, int] = DEFAULT_SIZE) -> Picture:
+def backlog_figure(
+    prefixes: Sequence[PrefixCounts], *, when: str = "", size: tuple[int, int] = DEFAULT_SIZE
+) -> Picture:
     """Chunks of each prefix, stacked: embedded, pending, quarantined.
 
     Args:
         prefixes: in order, 16 or 256 of them.
+        when: they were counted, where that is not now, e.g. ``before the run``.
         size: in CSS pixels.
     """
     chunks = sum(counts.chunks for counts in prefixes)
@@ -58,13 +61,14 @@ def backlog_figure(prefixes: Sequence[PrefixCounts], *, size: tuple[int, int] = 
         axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
         legend_below_title(axes)
         embedded = sum(counts.embedded for counts in prefixes)
-        axes.set_title(f"{share(embedded, chunks)} of {chunks:,} chunks are embedded")
-        return f"Chunks by prefix: {embedded:,} of {chunks:,} are embedded"
+        before = f"{when[:1].upper()}{when[1:]}: " if when else ""
+        axes.set_title(f"{before}{share(embedded, chunks)} of {chunks:,} chunks {'' if when else 'are '}embedded")
+        return f"Chunks by prefix{f', {when}' if when else ''}: {embedded:,} of {chunks:,} are embedded"
 
     return draw(paint, size, _CAPTION)
 
 
-def backlog_glance(prefixes: Sequence[PrefixCounts]) -> Picture:
+def backlog_glance(prefixes: Sequence[PrefixCounts], *, when: str = "") -> Picture:
     """The same by the first character of the prefix."""
     groups: dict[str, list[int]] = defaultdict(lambda: [0] * len(_PARTS))
     for counts in prefixes:
@@ -81,7 +85,8 @@ def backlog_glance(prefixes: Sequence[PrefixCounts]) -> Picture:
         if totals[i]:
             tops = "".join(f"V{y(sum(group[: i + 1]))}h{step}" for group in groups.values())
             parts.append(f"<path fill='{_PARTS[i][1]}' d='M0 {FLOOR}{tops}V{FLOOR}z'/>")
-    title = [(f"{share(totals[0], sum(totals))} of {compact(sum(totals))} embedded", GREEN)]
+    title = [(f"{when[:1].upper()}{when[1:]}: ", "")] if when else []
+    title += [(f"{share(totals[0], sum(totals))} of {compact(sum(totals))} embedded", GREEN)]
     title += [(f", {compact(totals[i])} {_PARTS[i][0]}", _PARTS[i][1]) for i in (1, 2) if totals[i]]
     extent = f" textLength='{step * (len(groups) - 1) + 8}'" if len(groups) > 1 else ""
     return glance(title, [*parts, text(step // 2 - 4, 89, "".join(groups), extent)], parts)

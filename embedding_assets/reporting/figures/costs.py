@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from datetime import date, timedelta
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from embedding_assets.formatting import dollars, shortened
 from embedding_assets.reporting.figures.glance import MOST_BARS, bars, ends, glance, limit, note, scale
-from embedding_assets.reporting.figures.picture import BLUE, OTHERS, RED, SERIES, Picture
+from embedding_assets.reporting.figures.picture import BLUE, OTHERS, SERIES, Picture, of_limit
 from embedding_assets.reporting.figures.style import DEFAULT_SIZE, dates_below, draw, legend_below_title, threshold
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def cost_figure(
             axes.bar(places, heights, bottom=bottom, width=0.8, color=colour, label=label)
             bottom = [low + height for low, height in zip(bottom, heights, strict=True)]
         if shown := _limit_to_show(limit_per_day_usd, max(bottom)):
-            threshold(axes, shown, f"limit {dollars(shown)} a day")
+            threshold(axes, shown, f"limit {dollars(shown)} a day", is_held=max(bottom) < shown)
         axes.set_ylim(0, max(*bottom, shown or 0.0) * 1.15)
         axes.set_xlim(places[0] - 0.7, max(places[-1], places[0] + 6) + 0.7)
         dates_below(axes, "day (UTC)")
@@ -68,12 +69,13 @@ def cost_glance(costs: Sequence[DayCost], limit_per_day_usd: float | None = None
         if cost.day in days:
             days[cost.day] += cost.usd
     title = [(_title(sum(days.values()), len(days)), BLUE)]
-    title += [(f", the limit is {dollars(limit_per_day_usd)} a day", RED)] if limit_per_day_usd else []
+    colour = of_limit(is_held=max(days.values()) < (limit_per_day_usd or math.inf))
+    title += [(f", the limit is {dollars(limit_per_day_usd)} a day", colour)] if limit_per_day_usd else []
     shown = _limit_to_show(limit_per_day_usd, max(days.values()))
     y = scale(0, max([*days.values(), shown or 0.0]))
     columns = bars([y(usd) for usd in days.values()], BLUE)
     dates = ends(str(min(days)), str(max(days)) if len(days) > 1 else "")
-    return glance(title, [columns, limit(y(shown)) if shown else "", dates], [columns])
+    return glance(title, [columns, limit(y(shown), colour) if shown else "", dates], [columns])
 
 
 def _days(costs: Sequence[DayCost]) -> list[date]:

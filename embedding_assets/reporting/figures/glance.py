@@ -9,14 +9,14 @@ from collections.abc import Callable, Sequence
 from html import escape
 from typing import Final
 
-from embedding_assets.reporting.figures.picture import INK, INLINE_CHARACTERS, RED, Picture
+from embedding_assets.reporting.figures.picture import INK, INLINE_CHARACTERS, Picture
 
-WIDTH: Final = 360
+WIDTH: Final = 350
 """CSS pixels: what the value of an asset's metadata has room for in windows of 1,280 pixels and more, and beside the
 lineage from 1,500 on."""
 
 HEIGHT: Final = 92
-LEFT, RIGHT, TOP, FLOOR = 2, 358, 20, 74
+LEFT, RIGHT, TOP, FLOOR = 2, 348, 20, 74
 MOST_BARS: Final = 30
 
 
@@ -53,7 +53,7 @@ def ends(first: str, last: str) -> str:
     return text(0, 89, first) + text(WIDTH, 89, last, " text-anchor='end'")
 
 
-def limit(y: int, colour: str = RED) -> str:
+def limit(y: int, colour: str) -> str:
     """A dashed line across."""
     return f"<path stroke='{colour}' stroke-dasharray='5 3' d='M0 {y}H{WIDTH}'/>"
 

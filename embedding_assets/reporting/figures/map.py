@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from os.path import commonprefix
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from embedding_assets.formatting import share, shortened
+from embedding_assets.formatting import printable, share
 from embedding_assets.reporting.figures.glance import note
 from embedding_assets.reporting.figures.picture import OTHERS, SERIES, Picture
 from embedding_assets.reporting.figures.style import draw
@@ -23,6 +22,8 @@ if TYPE_CHECKING:
 
 MAP_SIZE: Final = 1000
 """Vectors that a map shows; more would hide each other."""
+
+_LEGEND_CHARACTERS: Final = 22
 
 _NOTHING: Final = "Nothing yet: a map needs a few embedded chunks"
 _CAPTION: Final = (
@@ -72,15 +73,29 @@ def map_figure(vectors: NDArray[np.floating], sources: Sequence[str], *, size: t
 def _groups(origins: Sequence[str]) -> tuple[list[tuple[str, str, set[str]]], list[tuple[str, str, set[str]]]]:
     """Label, colour and names of the most frequent sources, and of all others together."""
     frequent = [name for name, _ in sorted(Counter(origins).items(), key=lambda item: (-item[1], item[0]))]
-    # Files of one folder are named by their file names. A source need not be a path: it may be an address, too.
-    shared = commonprefix(frequent).rpartition("/")[0]  # noqa: RUF071
-    within = len(shared) + 1 if shared else 0
+    shown = frequent[: len(SERIES)]
     groups = [
-        (shortened(name[within:], 26) or "no source", colour, {name})
-        for name, colour in zip(frequent, SERIES, strict=False)
+        (_from_its_end(_telling(name, shown)) or "no source", colour, {name})
+        for name, colour in zip(shown, SERIES, strict=False)
     ]
     rest = set(frequent[len(SERIES) :])
     return groups, [(f"{len(rest):,} more", OTHERS, rest)] if rest else []
+
+
+def _telling(name: str, names: Sequence[str]) -> str:
+    """As much of the end of a path or an address as tells it from the others: its file name, if that is enough."""
+    parts = name.rstrip("/").split("/")
+    for length in range(1, len(parts)):
+        end = "/".join(parts[-length:])
+        if not any(other != name and f"/{other.rstrip('/')}".endswith(f"/{end}") for other in names):
+            return end
+    return name
+
+
+def _from_its_end(name: str) -> str:
+    """What fits of a name, on one line; names of one folder differ at their ends."""
+    name = printable(name)
+    return name if len(name) <= _LEGEND_CHARACTERS else f"…{name[1 - _LEGEND_CHARACTERS :]}"
 
 
 def _dots(points: NDArray[np.float64], colour: str) -> PathPatch:

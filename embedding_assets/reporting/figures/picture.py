@@ -10,12 +10,21 @@ from urllib.parse import quote
 
 # All of them stand out from white and from near-black alike, see ``Picture``.
 INK: Final = "#73787f"
+INK_ON_DARK: Final = "#a3a9b1"
+"""Where the reader's system, or the page around the image, says that it is dark; INK is legible there, but dim."""
+
 BLUE: Final = "#2f7fe6"
 GREEN: Final = "#1f9d6b"
 AMBER: Final = "#d9730d"
 RED: Final = "#d64545"
 SERIES: Final = (BLUE, AMBER, GREEN, "#8e63d9", "#d1559b", "#0f95a5", "#8f8a1c", "#a2694a")
 OTHERS: Final = "#80858c"
+
+
+def of_limit(*, is_held: bool) -> str:
+    """Colour of a limit: red only where it is not held."""
+    return INK if is_held else RED
+
 
 INLINE_CHARACTERS: Final = 999
 """Dagster's UI shows Markdown of up to so many characters at once, longer one behind "Show Markdown"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from embedding_assets.formatting import printable
 from embedding_assets.reporting.figures.glance import LEFT, RIGHT, dot, ends, glance, limit, line, note, scale
-from embedding_assets.reporting.figures.picture import BLUE, INK, RED, SERIES, Picture
+from embedding_assets.reporting.figures.picture import BLUE, INK, SERIES, Picture, of_limit
 from embedding_assets.reporting.figures.style import DEFAULT_SIZE, dates_below, draw, legend_below_title, threshold
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def quality_figure(history: Sequence[QualityMeasurement], *, size: tuple[int, in
                 )
         baseline = _baseline(history)
         if baseline is not None:
-            threshold(axes, baseline, f"accepted {baseline:.3f}")
+            threshold(axes, baseline, f"accepted {baseline:.3f}", is_held=history[-1].ndcg >= baseline)
         margin = max((times[-1] - times[0]) * 0.04, 0.25)
         axes.set_xlim(times[0] - margin, times[-1] + margin)
         axes.set_ylim(0, 1)
@@ -83,9 +83,10 @@ def quality_glance(history: Sequence[QualityMeasurement]) -> Picture:
     points = [(round(LEFT + 4 + n * step), y(one.ndcg)) for n, one in enumerate(shown)]
     curve = [line(points, BLUE)] if len(points) > 1 else []
     title = [(f"nDCG@10 {shown[-1].ndcg:.3f}", BLUE)]
-    title += [(f", accepted {baseline:.3f}", RED)] if baseline is not None else []
+    colour = of_limit(is_held=baseline is None or shown[-1].ndcg >= baseline)
+    title += [(f", accepted {baseline:.3f}", colour)] if baseline is not None else []
     dates = ends(f"{shown[0].measured_at:%Y-%m-%d}", f"{shown[-1].measured_at:%Y-%m-%d}" if len(shown) > 1 else "")
-    parts = [*curve, dot(*points[-1], BLUE), limit(y(baseline)) if baseline is not None else "", dates]
+    parts = [*curve, dot(*points[-1], BLUE), limit(y(baseline), colour) if baseline is not None else "", dates]
     return glance(title, parts, [*curve, dot(*points[-1], BLUE)])
 
 

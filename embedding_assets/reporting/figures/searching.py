@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from embedding_assets.formatting import milliseconds
 from embedding_assets.postgres.index.recall import nearest_point
 from embedding_assets.reporting.figures.glance import WIDTH, dot, ends, glance, limit, line, note, pairs, scale
-from embedding_assets.reporting.figures.picture import BLUE, INK, RED, SERIES, Picture
+from embedding_assets.reporting.figures.picture import BLUE, INK, SERIES, Picture, of_limit
 from embedding_assets.reporting.figures.style import DEFAULT_SIZE, draw, legend_below_title, threshold
 
 if TYPE_CHECKING:
@@ -52,7 +52,8 @@ def recall_figure(
         recalls = [point.recall for point in curve]
         axes.plot(searched, recalls, color=BLUE, linewidth=2, marker="o", markersize=4.5, label="recall@10")
         if floor:
-            threshold(axes, floor, f"floor {floor:g}")
+            is_held = nearest_point(curve, ef_search).recall >= floor
+            threshold(axes, floor, f"floor {floor:g}", is_held=is_held)
         _put_ef_search_below(axes, searched, ef_search)
         lowest = min([*low, floor or 1.0])
         margin = 0.06 * (1 - lowest) + 0.002
@@ -124,13 +125,14 @@ def recall_glance(curve: Sequence[CurvePoint], ef_search: int, floor: float | No
     band += [(x(point.ef_search), y(point.recall_low)) for point in reversed(curve)]
     shade = f"<path fill='{BLUE}' opacity='.25' d='M{pairs(band)}z'/>"
     at = nearest_point(curve, ef_search)
+    colour = of_limit(is_held=at.recall >= (floor or 0.0))
     rest = [
         line([(x(point.ef_search), y(point.recall)) for point in curve], BLUE),
         dot(x(at.ef_search), y(at.recall), BLUE),
-        limit(y(floor)) if floor else "",
+        limit(y(floor), colour) if floor else "",
         _ends(curve),
     ]
-    title = [(_recall_title(curve, ef_search), BLUE)] + ([(f", the floor is {floor:g}", RED)] if floor else [])
+    title = [(_recall_title(curve, ef_search), BLUE)] + ([(f", the floor is {floor:g}", colour)] if floor else [])
     return glance(title, [shade, *rest], rest)
 
 
@@ -150,7 +152,7 @@ def latency_glance(curve: Sequence[CurvePoint], ef_search: int, exact_p50_ms: fl
         limit(y(exact_p50_ms), INK) if exact_p50_ms else "",
         _ends(curve),
     ]
-    title = [(f"{milliseconds(at.p50_ms)} a search at ef_search {at.ef_search}", BLUE)]
+    title = [(f"{milliseconds(at.p50_ms)} at ef_search {at.ef_search}", BLUE)]
     title += [(f", p95 {milliseconds(at.p95_ms)}", _P95)]
     title += [(f"; exact {milliseconds(exact_p50_ms)}", INK)] if exact_p50_ms else []
     return glance(title, [p95, *rest], rest)

@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from embedding_assets.reporting.figures.picture import INK, RED, Picture
+from embedding_assets.reporting.figures.picture import INK, INK_ON_DARK, Picture, of_limit
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -47,6 +47,9 @@ _STYLE: Final = {
 }
 
 
+_INK_STYLE: Final = f"<style>svg{{color:{INK}}}@media(prefers-color-scheme:dark){{svg{{color:{INK_ON_DARK}}}}}</style>"
+
+
 def draw(paint: Callable[[Axes], str], size: tuple[int, int], caption: str) -> Picture:
     """Paint on fresh axes and keep the outcome as SVG.
 
@@ -74,12 +77,13 @@ def draw(paint: Callable[[Axes], str], size: tuple[int, int], caption: str) -> P
     return Picture(_tidy(stream.getvalue().decode()), words, caption)
 
 
-def threshold(axes: Axes, value: float, label: str) -> None:
+def threshold(axes: Axes, value: float, label: str, *, is_held: bool) -> None:
     """A dashed line at a limit, named above its right end."""
-    axes.axhline(value, color=RED, linewidth=1.2, linestyle=(0, (5, 3)))
+    colour = of_limit(is_held=is_held)
+    axes.axhline(value, color=colour, linewidth=1.2, linestyle=(0, (5, 3)))
     axes.annotate(
         label, (1, value), xycoords=("axes fraction", "data"), xytext=(-2, 2), textcoords="offset points",
-        ha="right", va="bottom", color=RED, fontsize=8.5,
+        ha="right", va="bottom", color=colour, fontsize=8.5,
     )  # fmt: skip
 
 
@@ -107,6 +111,8 @@ def _tidy(svg: str) -> str:
     svg = svg[svg.index("<svg") :].replace("'DejaVu Sans'", "system-ui, sans-serif")
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     svg = re.sub(r">\s+<", "><", svg)
+    head, end, rest = svg.partition(">")
+    svg = f"{head}{end}{_INK_STYLE}{rest}".replace(f": {INK}", ": currentColor")
     # Only within tags: a number among the words stays as it is.
     return re.sub(r"<[^>]*>", _shorten, svg)
 

@@ -298,8 +298,9 @@ def test_neither_key_nor_text_is_logged(server: ApiServer, database: Database, c
     assert all("canary" not in str(vars(record)) for record in caplog.records)
     assert "canary" not in repr(provider)
     ours = [record for record in caplog.records if record.name.startswith("embedding_assets.providers")]
-    answered = [record for record in ours if record.levelname == "INFO" and record.message.startswith("request of")]
+    answered = [record for record in ours if record.message.startswith("request of")]
     assert len(answered) == server.requests
+    assert {record.levelname for record in answered if vars(record)["outcome"] == "answered"} == {"DEBUG"}
     assert {"inputs", "tokens", "usd", "milliseconds", "status", "outcome"} <= set(vars(answered[0]))
     assert any("trying again" in record.message for record in ours if record.levelname == "WARNING")
 

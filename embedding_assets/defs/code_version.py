@@ -1,0 +1,39 @@
+"""Versions of what the assets compute, by which Dagster notices that they were materialized otherwise."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import TYPE_CHECKING, Final
+
+from embedding_assets.defs.table_spec import DOCUMENTS, EMBEDDINGS, HEALTH
+from embedding_assets.postgres.schema import HEAD
+
+if TYPE_CHECKING:
+    from embedding_assets.defs.table_spec import TableSpec
+
+# Group of settings → those on which the outcome depends.
+_SPACE: Final = {
+    "embedding": (
+        "provider", "model_name", "model_revision", "dimensions", "document_prompt", "similarity", "max_seq_length",
+    ),
+    "openai": ("model", "dimensions"),
+}  # fmt: skip
+_DEPENDS_ON: Final = {
+    DOCUMENTS: {"embedding": ("model_name", "chunk_tokens", "chunk_overlap"), "loading": ("text_column", "encoding")},
+    EMBEDDINGS: _SPACE,
+    HEALTH: {**_SPACE, "index": ("type", "m", "ef_construction")},
+}
+
+
+def code_version(spec: TableSpec, name: str) -> str:
+    """The version of the schema, and a digest of the settings that the asset's outcome depends on, if there are any."""
+    settings = spec.settings_when_loaded()
+    values = [
+        [group, field, str(getattr(getattr(settings, group), field))]
+        for group, fields in _DEPENDS_ON.get(name, {}).items()
+        for field in fields
+    ]
+    if not values:
+        return HEAD
+    return f"{HEAD}-{hashlib.sha256(json.dumps(values).encode()).hexdigest()[:8]}"

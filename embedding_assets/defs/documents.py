@@ -1,0 +1,149 @@
+"""The asset of documents, its check and its sensor; only where EMBEDDING_DOCUMENTS names folders."""
+
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+from dagster import (
+    AssetCheckSpec,
+    AssetExecutionContext,
+    AssetsDefinition,
+    DagsterRunStatus,
+    DefaultSensorStatus,
+    MaterializeResult,
+    RunRecord,
+    RunRequest,
+    RunsFilter,
+    SensorDefinition,
+    SensorEvaluationContext,
+    SensorResult,
+    SkipReason,
+    sensor,
+)
+from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
+
+from embedding_assets.defs.checks import as_result
+from embedding_assets.defs.code_version import code_version
+from embedding_assets.defs.jobs import IN_PROGRESS, range_tags
+from embedding_assets.defs.metadata import load_metadata
+from embedding_assets.defs.table_spec import DOCUMENTS, TableSpec
+from embedding_assets.documents.configured import configured_choice, load_configured
+from embedding_assets.documents.noticing import look_at
+from embedding_assets.formatting import counted
+from embedding_assets.health.checks import DOCUMENTS_READABLE
+from embedding_assets.health.documents import documents_readable
+from embedding_assets.logs import correlate
+from embedding_assets.planning import PrefixRange
+
+LOOK_SECONDS: Final = 20.0
+"""Longest time that a tick looks through the folders."""
+
+PAUSE_AFTER_FAILURE_SECONDS: Final = 600
+
+_LINE_SECONDS: Final = 10.0
+_SENSOR: Final = "documents_sensor"
+
+
+def documents_assets(spec: TableSpec) -> list[AssetsDefinition]:
+    """The asset with its check, if there are documents to load."""
+    if not spec.loads_documents:
+        return []
+    key = spec.key(DOCUMENTS)
+    checked = AssetCheckSpec(DOCUMENTS_READABLE.name, asset=key, description=DOCUMENTS_READABLE.description)
+
+    @spec.asset(DOCUMENTS, kinds={"postgres"}, check_specs=[checked], code_version=code_version(spec, DOCUMENTS))
+    def documents(context: AssetExecutionContext) -> MaterializeResult:  # type: ignore[type-arg]  # else refused
+        """Files of EMBEDDING_DOCUMENTS as chunks in the table: what is new or has changed, the rest stays as it is.
+
+        Text that only moved keeps its vector. What cannot be read is counted, and listed in `rejections`; the others
+        are loaded. Documents whose files are gone stay until EMBEDDING_DOCUMENTS_PRUNE=true removes them. If it fails,
+        the settings or the database are at fault, or two folders have one name, and the error says what to do.
+        """
+        return _load(context, spec)
+
+    return [documents]
+
+
+def documents_sensor(spec: TableSpec, job: UnresolvedAssetJobDefinition) -> SensorDefinition:
+    """The sensor that asks for a run of a table's job once a file has changed."""
+
+    @sensor(
+        name=spec.name(_SENSOR),
+        job=job,
+        minimum_interval_seconds=60,
+        default_status=DefaultSensorStatus.RUNNING,
+        description="Asks for a run that loads documents and embeds them once a file of EMBEDDING_DOCUMENTS is new, "
+        "gone or changed, by its name, size and time. It reads no file, and asks no database.",
+    )
+    def changed_documents(context: SensorEvaluationContext) -> SensorResult | SkipReason:
+        return _ask_for_load(context, spec)
+
+    return changed_documents
+
+
+def _load(context: AssetExecutionContext, spec: TableSpec) -> MaterializeResult[Any]:
+    settings = spec.run_settings(context)
+    with correlate(context.run.run_id), spec.open(context) as database:
+        loaded = load_configured(database, settings, on_progress=_Lines(context.log.info))
+    report = loaded.report
+    verdict = documents_readable(
+        report.documents,
+        loaded.reasons,
+        missing=loaded.missing,
+        shrunk=report.shrunk,
+        gone=report.gone,
+        prune_refused=report.prune_refused,
+    )
+    if not verdict.passed:
+        context.log.warning(verdict.description)
+    return MaterializeResult(metadata=load_metadata(loaded), check_results=[as_result(verdict)])
+
+
+class _Lines:
+    """Called with the number of chunks just stored; writes a line every ten seconds."""
+
+    def __init__(self, write: Callable[[str], None]) -> None:
+        self._write = write
+        self._chunks = 0
+        self._last = time.monotonic()
+
+    def __call__(self, chunks: int) -> None:
+        self._chunks += chunks
+        if time.monotonic() - self._last >= _LINE_SECONDS:
+            self._last = time.monotonic()
+            self._write(f"{self._chunks:,} chunks stored so far")
+
+
+def _ask_for_load(context: SensorEvaluationContext, spec: TableSpec) -> SensorResult | SkipReason:
+    config = spec.settings().loading
+    found = look_at(config.paths, configured_choice(config), seconds=LOOK_SECONDS)
+    if found is None:
+        return SkipReason(
+            f"looking through EMBEDDING_DOCUMENTS takes longer than {LOOK_SECONDS:g} s, so changes are not noticed; "
+            "the nightly run loads them"
+        )
+    latest = _latest_run(context, spec)
+    status = latest.dagster_run.status if latest else None
+    if status in IN_PROGRESS:
+        return SkipReason(f"run {latest.dagster_run.run_id} still loads" if latest else "")
+    failed = latest is not None and status is DagsterRunStatus.FAILURE and not _has_loaded(context, spec, latest)
+    if context.cursor == found.digest and not failed:
+        missing = f"; {', '.join(found.missing)} does not exist" if found.missing else ""
+        return SkipReason(f"{counted(found.files, 'file')}, as when they were last loaded{missing}")
+    left = PAUSE_AFTER_FAILURE_SECONDS - (time.time() - (latest.end_time or 0)) if latest and failed else 0
+    if left > 0:
+        return SkipReason(f"the last run that was to load failed; the next is asked for in {left:.0f} s")
+    keys = spec.partitions.get_partition_keys()
+    return SensorResult(run_requests=[RunRequest(tags=range_tags(PrefixRange(keys[0], keys[-1])))], cursor=found.digest)
+
+
+def _latest_run(context: SensorEvaluationContext, spec: TableSpec) -> RunRecord | None:
+    """The last run that this sensor asked for."""
+    asked = RunsFilter(job_name=spec.job_name, tags={"dagster/sensor_name": spec.name(_SENSOR)})
+    return next(iter(context.instance.get_run_records(asked, limit=1)), None)
+
+
+def _has_loaded(context: SensorEvaluationContext, spec: TableSpec, record: RunRecord) -> bool:
+    """Whether it was something else that failed, later in that run."""
+    latest = context.instance.get_latest_materialization_event(spec.key(DOCUMENTS))
+    return latest is not None and latest.run_id == record.dagster_run.run_id

@@ -1,0 +1,117 @@
+"""The documents of EMBEDDING_DOCUMENTS into the table."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from embedding_assets.documents.collections import find_roots
+from embedding_assets.documents.file_loading import LoadOptions, load_files
+from embedding_assets.documents.formats.options import ReadOptions
+from embedding_assets.documents.ignoring import Choice
+from embedding_assets.documents.loading import LoadReport, configured_splitter
+from embedding_assets.formatting import visible
+
+if TYPE_CHECKING:
+    from embedding_assets.config import DocumentsConfig, Settings
+    from embedding_assets.documents.rejection import Rejection
+    from embedding_assets.postgres.connection import Database
+
+_FIRST: Final = 20
+
+
+@dataclass(slots=True)
+class ConfiguredLoad:
+    """The outcome of loading what is configured.
+
+    Attributes:
+        report: counts.
+        collections: names of what was loaded.
+        missing: paths that are not there.
+        reasons: how many rejections there were of each kind.
+        first: the first rejections.
+    """
+
+    report: LoadReport = field(default_factory=LoadReport)
+    collections: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
+    reasons: Counter[str] = field(default_factory=Counter)
+    first: list[Rejection] = field(default_factory=list)
+
+    def reject(self, rejection: Rejection) -> None:
+        """Count what could not be loaded."""
+        self.reasons[rejection.kind] += 1
+        if len(self.first) < _FIRST:
+            self.first.append(rejection)
+
+
+def configured_choice(config: DocumentsConfig) -> Choice:
+    """Which files of the folders are wanted.
+
+    Raises:
+        DocumentError: a pattern is none.
+    """
+    choice = Choice(config.include, config.exclude)
+    choice.check()
+    return choice
+
+
+def configured_options(config: DocumentsConfig) -> LoadOptions:
+    """How the files are loaded.
+
+    Raises:
+        ConfigurationError: there is no such encoding.
+        DocumentError: a pattern is none.
+    """
+    read = ReadOptions(text_column=config.text_column, encoding=config.encoding)
+    return LoadOptions(read=read, choice=configured_choice(config), prune=config.prune)
+
+
+def is_elsewhere(path: str) -> bool:
+    """Whether it is the URL of a bucket or a file, and not a path of this machine."""
+    return "://" in path
+
+
+def is_there(path: str) -> bool:
+    """Whether a path of this machine leads to something."""
+    try:
+        Path(path).expanduser().stat()
+    except (OSError, RuntimeError, ValueError):
+        return False
+    return True
+
+
+def load_configured(
+    database: Database, settings: Settings, *, on_progress: Callable[[int], None] = lambda _: None
+) -> ConfiguredLoad:
+    """Make the table hold what is in the folders and files of the settings.
+
+    A path that is not there is named in the outcome, and nothing of what was loaded from it is removed.
+
+    Args:
+        database: where they go.
+        settings: which ones, and how.
+        on_progress: called with the number of chunks stored since the last call.
+
+    Raises:
+        ConfigurationError: the table is one that somebody else fills, or there is no such encoding.
+        DocumentError: two of the folders have the same name, a folder is another one than was loaded by that name, or
+            a file is of a kind that is not read; nothing was loaded.
+    """
+    config = settings.loading
+    options = configured_options(config)
+    there = [path for path in config.paths if is_elsewhere(path) or is_there(path)]
+    loaded = ConfiguredLoad(missing=_missing(config.paths, there))
+    if there:
+        roots = find_roots(database, there, None)
+        loaded.collections = tuple(sorted({root.collection.name for root in roots}))
+        splitter = configured_splitter(settings, database)
+        loaded.report = load_files(database, roots, splitter, options, on_progress=on_progress, on_reject=loaded.reject)
+    return loaded
+
+
+def _missing(paths: Sequence[str], there: Sequence[str]) -> tuple[str, ...]:
+    return tuple(visible(path) for path in paths if path not in there)

@@ -1,0 +1,325 @@
+"""Processes that read and split files side by side; one that crashes or hangs costs the file it was at, and no more."""
+
+from __future__ import annotations
+
+import logging
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from embedding_assets.documents.file_reading import WHOLE, Portion, Share
+from embedding_assets.documents.reading_process import HEADER, LAST_PORTION, LOG_RECORD, READY, Manner
+from embedding_assets.documents.rejection import Rejection
+
+if TYPE_CHECKING:
+    from embedding_assets.documents.formats.options import ReadOptions
+    from embedding_assets.documents.splitting import Splitter
+
+logger = logging.getLogger(__name__)
+
+FILE_SECONDS: Final = 300.0
+"""A process that is silent for so long while it reads a file is ended, and the file rejected."""
+
+_WAITING_BYTES: Final = 24_000_000
+"""Of answers that are not taken yet; at more, processes wait."""
+
+_AHEAD_TASKS: Final = 16
+_AHEAD_BYTES: Final = 262_144
+"""Small files that a process is given at once, so that it need not wait for the next one."""
+
+_PIPE_BYTES: Final = 1 << 20
+_POLL_SECONDS: Final = 1.0
+_END_SECONDS: Final = 5.0
+_FEWEST_TO_TRY: Final = 2
+
+
+class ProcessesUnavailableError(Exception):
+    """No process could be started."""
+
+
+@dataclass(slots=True, eq=False)
+class _Task:
+    """A file, or a share of its rows, and what came of it so far.
+
+    Attributes:
+        answers: portions, as they came.
+        is_done: whether there are no more to come.
+    """
+
+    number: int
+    path: Path
+    source: str
+    size: int
+    share: Share
+    answers: deque[bytes] = field(default_factory=deque)
+    is_done: bool = False
+
+
+class ReadingPool:
+    """Reads files by processes of its own, which are started as they are needed.
+
+    They are no copies of this one and run none of its ``__main__``, so that any script may use it. Used by one thread.
+
+    Args:
+        splitter: how texts become chunks.
+        options: how files are read.
+        processes: how many at most.
+    """
+
+    def __init__(self, splitter: Splitter, options: ReadOptions, processes: int) -> None:
+        manner: Manner = (splitter, options, logging.getLogger("embedding_assets").getEffectiveLevel())
+        self._manner = pickle.dumps(manner, pickle.HIGHEST_PROTOCOL)
+        self._most = processes
+        self._workers: list[_Worker] = []
+        self._pending: deque[_Task] = deque()
+        self._tasks: dict[int, _Task] = {}
+        self._announced: dict[str, list[_Task]] = {}
+        self._numbers = 0
+        self._waiting = 0
+        self._failed_starts = 0
+        self._was_ready = False
+
+    def announce(self, path: Path, source: str, size: int, shares: int = 1) -> None:
+        """Begin with a file that will be asked for: as early as there is room for it.
+
+        Args:
+            path: the file.
+            source: the name by which it is known.
+            size: bytes, about.
+            shares: how many processes share its rows.
+        """
+        if source not in self._announced:
+            self._announced[source] = self._add(path, source, size, shares)
+            self._dispatch()
+
+    def read(self, path: Path, source: str, size: int, shares: int = 1) -> Iterator[Portion]:
+        """The chunks of a file, and what of it is rejected, until it is read to its end; see ``announce``.
+
+        Raises:
+            ProcessesUnavailableError: none can be started here.
+        """
+        tasks = self._announced.pop(source, None) or self._add(path, source, size, shares, first=True)
+        said: set[str] = set()
+        try:
+            while True:
+                for task in tasks:
+                    while task.answers:
+                        answer = task.answers.popleft()
+                        self._waiting -= len(answer)
+                        portion: Portion = pickle.loads(answer)  # noqa: S301 (of a process that this one started)
+                        yield _without_repeated(portion, said) if len(tasks) > 1 else portion
+                if all(task.is_done and not task.answers for task in tasks):
+                    return
+                self._pump(tasks)
+        finally:
+            for task in tasks:
+                self._forget(task)
+
+    def close(self) -> None:
+        """End all processes, whatever they are at."""
+        for worker in self._workers:
+            worker.end()
+        self._workers.clear()
+
+    def _add(self, path: Path, source: str, size: int, shares: int, *, first: bool = False) -> list[_Task]:
+        tasks = []
+        for number in range(shares):
+            self._numbers += 1
+            share = WHOLE if shares == 1 else Share(number, shares)
+            tasks.append(_Task(self._numbers, path, source, size, share))
+        self._tasks |= {task.number: task for task in tasks}
+        if first:
+            self._pending.extendleft(reversed(tasks))
+        else:
+            self._pending.extend(tasks)
+        return tasks
+
+    def _forget(self, task: _Task) -> None:
+        """What comes of it is of no interest any more."""
+        self._waiting -= sum(map(len, task.answers))
+        task.answers.clear()
+        self._tasks.pop(task.number, None)
+        with suppress(ValueError):
+            self._pending.remove(task)
+
+    def _dispatch(self) -> None:
+        while self._pending:
+            task = self._pending[0]
+            worker = min(self._workers, key=lambda one: (len(one.tasks) > 0, one.bytes), default=None)
+            if (worker is None or worker.tasks) and len(self._workers) < self._most:
+                worker = _Worker(self._manner)
+                self._workers.append(worker)
+            if worker is None or not worker.has_room(task):
+                return
+            self._pending.popleft()
+            worker.give(task)
+
+    def _pump(self, wanted: list[_Task]) -> None:
+        """Take what processes have to say, or wait for it."""
+        self._dispatch()
+        is_waited_for = any(task in self._pending for task in wanted)
+        heard = {}
+        for worker in self._workers:
+            if self._waiting < _WAITING_BYTES or is_waited_for or any(task in worker.tasks for task in wanted):
+                heard[worker.answers] = worker
+            else:
+                worker.since = time.monotonic()
+        for connection in wait(list(heard), _POLL_SECONDS):
+            worker = heard[connection]  # type: ignore[index]
+            try:
+                self._take(worker, worker.answers.recv_bytes())
+            except (EOFError, OSError):
+                self._bury(worker, "")
+        for worker in list(self._workers):
+            if worker.tasks and time.monotonic() - worker.since > FILE_SECONDS and not worker.answers.poll():
+                self._bury(worker, f"takes longer than {FILE_SECONDS:g} seconds to read")
+
+    def _take(self, worker: _Worker, answer: bytes) -> None:
+        number, kind = HEADER.unpack_from(answer)
+        worker.since = time.monotonic()
+        if kind == READY:
+            self._was_ready = worker.is_ready = True
+            return
+        content = answer[HEADER.size :]
+        if kind == LOG_RECORD:
+            record = pickle.loads(content)  # noqa: S301 (of a process that this one started)
+            logging.getLogger(record.name).handle(record)
+            return
+        self._keep(number, content)
+        if kind == LAST_PORTION:
+            task = worker.tasks.popleft()
+            task.is_done = True
+
+    def _keep(self, number: int, answer: bytes) -> None:
+        task = self._tasks.get(number)
+        if task is not None:
+            task.answers.append(answer)
+            self._waiting += len(answer)
+
+    def _bury(self, worker: _Worker, reason: str) -> None:
+        """Reject what an ended process was at, and have others do the rest."""
+        self._workers.remove(worker)
+        status = worker.end()
+        if not worker.is_ready:
+            self._failed_starts += 1
+            if not self._was_ready and self._failed_starts >= _FEWEST_TO_TRY:
+                raise ProcessesUnavailableError
+        elif worker.tasks:
+            guilty = worker.tasks.popleft()
+            rejection = Rejection(guilty.source, None, reason or f"ended the process that read it ({_ending(status)})")
+            self._keep(guilty.number, pickle.dumps([rejection]))
+            guilty.is_done = True
+        self._pending.extendleft(task for task in reversed(worker.tasks) if task.number in self._tasks)
+
+
+class _Worker:
+    """A process, and what it was given to read.
+
+    Attributes:
+        tasks: the one that it is at, and those that follow.
+        answers: what it has to say.
+        since: when it last spoke, was given something after it had nothing, or was not listened to.
+        is_ready: whether it has spoken.
+    """
+
+    def __init__(self, manner: bytes) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "embedding_assets.documents.reading_process"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            # Libraries in C or Rust may print what they choke on.
+            stderr=subprocess.DEVNULL,
+            env=_environment(),
+        )
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._asked = Connection(os.dup(self._process.stdin.fileno()), readable=False)
+        self.answers = Connection(os.dup(self._process.stdout.fileno()), writable=False)
+        self._process.stdin.close()
+        self._process.stdout.close()
+        _widen(self.answers)
+        self.tasks: deque[_Task] = deque()
+        self.since = time.monotonic()
+        self.is_ready = False
+        with suppress(OSError):
+            self._asked.send_bytes(manner)
+
+    @property
+    def bytes(self) -> int:
+        """Size of all that it was given."""
+        return sum(task.size for task in self.tasks)
+
+    def has_room(self, task: _Task) -> bool:
+        """Whether it may be given one more."""
+        if not self.tasks:
+            return True
+        return len(self.tasks) < _AHEAD_TASKS and self.bytes + task.size <= _AHEAD_BYTES
+
+    def give(self, task: _Task) -> None:
+        """Have it read a file; if it is gone, that shows when it is listened to."""
+        if not self.tasks:
+            self.since = time.monotonic()
+        self.tasks.append(task)
+        with suppress(OSError):
+            self._asked.send_bytes(pickle.dumps((task.number, str(task.path), task.source, task.share)))
+
+    def end(self) -> int:
+        """End the process, if it has not ended by itself; returns its status."""
+        self._asked.close()
+        self.answers.close()
+        if self.tasks or not self.is_ready:
+            self._process.kill()
+        try:
+            return self._process.wait(_END_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            return self._process.wait()
+
+
+def _environment() -> dict[str, str]:
+    """One thread each, and packages from where this process has them, not from the folder it is in."""
+    path = os.pathsep.join(os.path.abspath(entry) for entry in sys.path)  # noqa: PTH100 (as the interpreter has it)
+    threads = dict.fromkeys(("OMP_NUM_THREADS", "RAYON_NUM_THREADS", "TOKENIZERS_PARALLELISM"), "1")
+    return {**os.environ, "PYTHONPATH": path, **threads, "TOKENIZERS_PARALLELISM": "false", "MALLOC_ARENA_MAX": "2"}
+
+
+def _widen(connection: Connection) -> None:
+    """Have a pipe hold more, so that its writer goes on while this process is at something else."""
+    try:
+        import fcntl
+
+        fcntl.fcntl(connection.fileno(), fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+    except (AttributeError, OSError):
+        return  # not Linux, or not allowed
+
+
+def _ending(status: int) -> str:
+    if status >= 0:
+        return f"exit status {status}"
+    try:
+        name = signal.Signals(-status).name
+    except ValueError:
+        return f"signal {-status}"
+    return f"{name}, as where memory is short" if name == "SIGKILL" else name
+
+
+def _without_repeated(portion: Portion, said: set[str]) -> Portion:
+    """A portion without rejections of the whole file that another share has brought already."""
+    kept: Portion = []
+    for one in portion:
+        if isinstance(one, Rejection) and one.line is None:
+            if one.reason in said:
+                continue
+            said.add(one.reason)
+        kept.append(one)
+    return kept
