@@ -150,7 +150,7 @@ def _count(context: AssetExecutionContext, spec: TableSpec) -> MaterializeResult
         _check_columns(database, columns)
         if not has_chunks(database):
             return _nothing_to_do(context)
-        column = select_for_run(settings, database).column
+        column = select_for_run(settings, database, look_only=True).column
         backlog, estimate = estimate_backlog(database, column, settings, roughly=written_by(context, spec) is not None)
         plan = plan_load(database, column, backlog)
         shown = _shown_backlog(database, column, settings, backlog)

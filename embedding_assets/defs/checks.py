@@ -16,6 +16,7 @@ from dagster import (
 
 from embedding_assets.config import Settings
 from embedding_assets.defs.effort import total_written, written_by
+from embedding_assets.defs.last_result import last_result
 from embedding_assets.defs.run_scope import in_run
 from embedding_assets.defs.table_spec import EMBEDDINGS, HEALTH, PENDING, TableSpec
 from embedding_assets.errors import PgvectorError
@@ -58,8 +59,13 @@ def table_checks(spec: TableSpec) -> list[AssetChecksDefinition]:
     @in_run(spec.set_here)
     def vectors_match_model(context: AssetCheckExecutionContext) -> AssetCheckResult:
         """Verdict on whose vectors the columns hold."""
+        written = written_by(context, spec)
+        if written is not None and not any(written.values()):
+            kept = last_result(context, spec.key(EMBEDDINGS), VECTORS_MATCH_MODEL.name)
+            if kept is not None:
+                return kept
         with correlate(context.run.run_id), spec.open(context) as database:
-            return as_result(judge_models(database, spec.run_settings(context), written=written_by(context, spec)))
+            return as_result(judge_models(database, spec.run_settings(context), written=written))
 
     @asset_check(
         asset=spec.key(EMBEDDINGS),

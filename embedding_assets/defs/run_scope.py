@@ -9,12 +9,16 @@ from typing import Any, TypeVar
 
 from embedding_assets.defs.failures import explained
 from embedding_assets.defs.run_log import logged_to
+from embedding_assets.defs.run_status import RunStatus
+from embedding_assets.postgres.interruption import stopped_by
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
 def in_run(set_here: Callable[[Any], Mapping[str, str]]) -> Callable[[F], F]:
     """Decorator of what Dagster calls with a context: its log lines go to the run, its errors are explained there.
+
+    It ends when Dagster calls its run over.
 
     Args:
         set_here: of a context, variable → what sets it instead of the environment.
@@ -29,7 +33,7 @@ def in_run(set_here: Callable[[Any], Mapping[str, str]]) -> Callable[[F], F]:
                 results: list[Any] = []
                 failure: Exception | None = None
                 try:
-                    with logged_to(context), explained(set_here(context)):
+                    with logged_to(context), explained(set_here(context)), stopped_by(RunStatus(context)):
                         results.extend(function(context))
                 except Exception as error:  # noqa: BLE001 (raised below)
                     failure = error
@@ -42,7 +46,7 @@ def in_run(set_here: Callable[[Any], Mapping[str, str]]) -> Callable[[F], F]:
 
         @wraps(function)
         def returning(context: Any) -> Any:
-            with logged_to(context), explained(set_here(context)):
+            with logged_to(context), explained(set_here(context)), stopped_by(RunStatus(context)):
                 return function(context)
 
         return returning  # type: ignore[return-value]

@@ -213,7 +213,8 @@ class TableSpec:
             # assets that are not ours would inherit.
             let_threads_sleep()
         provider: EmbeddingProviderResource = getattr(context.resources, self.name(PROVIDER_RESOURCE))
-        return provider.apply(self.settings())
+        database: PostgresResource = getattr(context.resources, self.name(DATABASE_RESOURCE))
+        return database.apply(provider.apply(self.settings()))
 
     @contextmanager
     def open(self, context: Context) -> Iterator[Database]:

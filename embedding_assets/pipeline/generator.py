@@ -23,7 +23,7 @@ from embedding_assets.pipeline.windows import Window, Windows
 from embedding_assets.planning import PrefixRange, contiguous
 from embedding_assets.postgres.bootstrap import open_database
 from embedding_assets.postgres.failures import FailedChunk, forget_outdated, save_failures
-from embedding_assets.postgres.interruption import interruptible, within
+from embedding_assets.postgres.interruption import check_stopped, interruptible, within
 from embedding_assets.postgres.locks import PrefixLocks
 from embedding_assets.postgres.runs import save_run
 from embedding_assets.postgres.spaces import check_registered
@@ -257,7 +257,12 @@ class _SpaceRun:
         check_registered(self._database, self.column)
         busy = len(self._buckets) - len(self.held)
         if busy:
-            logger.warning("%d of %d hash ranges are held by another run and left to it", busy, len(self._buckets))
+            logger.warning(
+                "%d of %d hash ranges are held by another run and left to it: %s",
+                busy,
+                len(self._buckets),
+                locks.describe_others() or "which has just ended",
+            )
 
     def _work_off(self, windows: Windows, fetcher: ThreadPoolExecutor, writer: Writer) -> None:
         for window in windows.fetch(fetcher):
@@ -298,6 +303,7 @@ class _SpaceRun:
                 for batch in batches:
                     self._collect(texts, batch)
                     self._on_progress(len(texts.chunks([*batch.indices, *batch.errors, *batch.unwanted])))
+                    check_stopped()
                     overdue = time.monotonic() - self._collecting.begun >= self._config.commit_seconds
                     # What was paid for waits for nothing: after a kill it would be paid for again.
                     if len(self._collecting) >= COMMIT_CHUNKS or overdue or batch.usd > 0:
