@@ -92,6 +92,12 @@ def pause(context: SensorEvaluationContext, spec: TableSpec, sensor: str, look: 
     return after_failure(own)
 
 
+def was_cancelled(context: SensorEvaluationContext, spec: TableSpec) -> bool:
+    """Whether the last run over the table or its index was cancelled, so that no other is wanted just for the index."""
+    latest = latest_finished(context, spec, index_alone=True)
+    return latest is not None and latest.dagster_run.status is DagsterRunStatus.CANCELED
+
+
 def after_failure(record: RunRecord) -> str:
     """Why nothing is asked for after a run of the sensor's that failed, and until when; empty if it may be."""
     until = (record.end_time or 0) + PAUSE_AFTER_FAILURE_SECONDS

@@ -17,7 +17,7 @@ from dagster._core.definitions.unresolved_asset_job_definition import Unresolved
 from embedding_assets.config import Settings
 from embedding_assets.defs.answering import answer_within
 from embedding_assets.defs.jobs import EMBEDDING, range_tags
-from embedding_assets.defs.pauses import SensorNotes, pause
+from embedding_assets.defs.pauses import SensorNotes, pause, was_cancelled
 from embedding_assets.defs.table_look import TableLook, look_at_table
 from embedding_assets.defs.table_runs import embeds, is_silent, prefixes_of, runs_in_progress
 from embedding_assets.defs.table_spec import HEALTH, TableSpec
@@ -90,7 +90,7 @@ def _look_and_ask(context: SensorEvaluationContext, spec: TableSpec, notes: Sens
         return SensorResult(run_requests=[RunRequest(tags=range_tags(part), asset_selection=keys) for part in ranges])
     if not look.missing:
         notes.forget_indexes()
-    elif not runs and notes.may_ask_for(look.missing):
+    elif not runs and not was_cancelled(context, spec) and notes.may_ask_for(look.missing):
         context.log.info("asking for a run that builds %s", ", ".join(look.missing))
         return SensorResult(run_requests=[RunRequest(asset_selection=[spec.key(HEALTH)])])
     return SkipReason(reason)

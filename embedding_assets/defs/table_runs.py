@@ -73,10 +73,19 @@ def location_tags(context: SensorEvaluationContext) -> dict[str, str]:
     return {_LOCATION_TAG: label} if label else {}
 
 
-def latest_finished(context: SensorEvaluationContext, spec: TableSpec) -> RunRecord | None:
-    """The last run that embedded the table and ended, whoever asked for it."""
+def latest_finished(
+    context: SensorEvaluationContext, spec: TableSpec, *, index_alone: bool = False
+) -> RunRecord | None:
+    """The last run that embedded the table and ended, whoever asked for it.
+
+    Args:
+        context: of the tick.
+        spec: of the table.
+        index_alone: whether runs that only maintained its index count too.
+    """
     found = [*_finished(context, spec.job_name), *_finished(context, _JOB_OF_ASSETS)]
-    ours = [record for record in found if embeds(record.dagster_run, spec)]
+    runs = [(record, record.dagster_run) for record in found]
+    ours = [record for record, run in runs if embeds(run, spec) or (index_alone and _maintains(run, spec))]
     return max(ours, key=lambda record: record.create_timestamp, default=None)
 
 

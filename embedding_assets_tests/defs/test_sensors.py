@@ -576,5 +576,16 @@ def test_while_it_pauses_after_a_failure_the_index_is_asked_for(filled, database
     assert tick(instance) == [["pgvector_index_health"]]
 
 
+@pytest.mark.parametrize(
+    "run", [{"first": "0", "last": "f"}, {"assets": ["pgvector_index_health"], "job": "embed_chunks"}]
+)
+def test_nor_is_one_after_a_run_that_a_person_cancelled(filled, beside, instance, run):
+    beside.execute(f"DROP INDEX {filled.index}")
+    instance.report_run_canceled(add_run(instance, **run))
+    assert tick(instance) == "no chunk is due"
+    add_run(instance, "0", "f", status=DagsterRunStatus.SUCCESS)
+    assert tick(instance) == [["pgvector_index_health"]]
+
+
 def test_a_table_of_which_nothing_is_embedded_lacks_no_index(table, instance):
     assert tick(instance) == "no chunk is due"

@@ -54,6 +54,8 @@ def loading(database):
 @pytest.mark.usefixtures("tiny")
 def test_a_code_server_elsewhere_with_a_home_of_its_own(database, tmp_path):
     with code_server(tmp_path) as project:
+        [asked] = project.tick()
+        assert asked["dagster/asset_partition_range_start"] == "0"
         run = project.launch(**{"dagster/priority": "3", "team": "search"})
         assert project.end_of(run) is DagsterRunStatus.SUCCESS
         assert embedded(database) == 40
@@ -85,6 +87,7 @@ def test_a_terminated_run_lets_go_and_a_reload_ends_none(database, tmp_path):
     with code_server(tmp_path) as project:
         run = project.launch()
         wait_for(lambda: embedded(database), "the first vector")
+        assert "runs for all of them are in progress" in project.tick()
         project.reload()
         before = embedded(database)
         wait_for(lambda: embedded(database) > before, "a vector after the reload")
@@ -93,6 +96,7 @@ def test_a_terminated_run_lets_go_and_a_reload_ends_none(database, tmp_path):
         assert not loading(database)
         kept = embedded(database)
         assert 0 < kept < CHUNKS
+        assert f"run {run[:8]} was cancelled" in project.tick()
 
         again = project.launch()
         wait_for(lambda: embedded(database) > kept, "the next run's first vector")

@@ -49,6 +49,15 @@ mutation ($params: ReexecutionParams!) {
   }
 }
 """
+_TICK = """
+mutation ($selector: SensorSelector!) {
+  sensorDryRun(selectorData: $selector, cursor: null) {
+    __typename ... on DryRunInstigationTick {
+      evaluationResult { skipReason error { message } runRequests { tags { key value } } }
+    }
+  }
+}
+"""
 _TERMINATE = "mutation ($id: String!) { terminateRun(runId: $id) { __typename } }"
 
 
@@ -85,6 +94,14 @@ class Project:
     def terminate(self, run_id):
         """As the button does."""
         return self.ask(_TERMINATE, id=run_id)["__typename"]
+
+    def tick(self, sensor="shop__new_chunks_sensor"):
+        """What a sensor says when it is tested in the UI: why it asks for nothing, or the tags of the runs."""
+        selector = {"repositoryName": "__repository__", "repositoryLocationName": "theirs", "sensorName": sensor}
+        result = self.ask(_TICK, selector=selector)["evaluationResult"]
+        assert result["error"] is None, result
+        requests = result["runRequests"] or []
+        return result["skipReason"] or [{tag["key"]: tag["value"] for tag in one["tags"]} for one in requests]
 
     def reload(self):
         """Load the definitions again, as the button does."""
