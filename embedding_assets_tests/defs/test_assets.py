@@ -214,7 +214,7 @@ def test_one_partition_by_its_key_alone(database, instance):
     insert_chunks(database, TEXTS[:10])
     key = hash_of(TEXTS[0])[0]
 
-    result = dagster.materialize([chunk_embeddings], instance=instance, partition_key=key)
+    result = dagster.materialize([chunk_embeddings], instance=instance, resources=defs.resources, partition_key=key)
 
     assert result.success
     assert embedded(database) == sum(hash_of(t)[0] == hash_of(TEXTS[0])[0] for t in TEXTS[:10])

@@ -373,7 +373,7 @@ def test_dagster_embeds_there_where_the_settings_say_so(
     with DagsterInstance.ephemeral() as instance:
         result = materialize(instance, selection=[AssetKey("chunk_embeddings")])
     assert result.success
-    assert metadata_of(result, "chunk_embeddings")["embedded"] == 200
+    assert metadata_of(result, "chunk_embeddings")["run_embedded"] == 200
     assert_vectors(database, given)
     assert signal.getsignal(signal.SIGTERM) in (before, signal.default_int_handler), "Dagster's own, if any"
 
