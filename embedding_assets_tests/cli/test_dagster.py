@@ -114,6 +114,7 @@ def test_the_ui_serves_the_state_and_stops_with_all_its_children(settings, datab
         process.wait(60)
 
     assert {node["assetKey"]["path"][0] for node in found["assetNodes"]} == {
+        "knowledge_base",
         "chunks_pending",
         "chunk_embeddings",
         "pgvector_index_health",

@@ -85,16 +85,16 @@ def test_the_folder_is_followed(settings, docs, database, instance):
 
 
 def test_what_is_gone_is_removed_where_that_is_wanted(settings, docs, database, instance, monkeypatch):
-    for number in range(3, 10):
+    for number in range(3, 40):
         (docs / f"n{number}.md").write_text(f"Number {number} plays elsewhere.\n")
     run(instance)
     (docs / "n9.md").unlink()
     monkeypatch.setenv("EMBEDDING_DOCUMENTS_PRUNE", "true")
-    assert counts(run(instance)) == {"documents": 9, "unchanged": 9, "gone": 1, "pruned": 1}
-    for number in range(5):
+    assert counts(run(instance)) == {"documents": 39, "unchanged": 39, "gone": 1, "pruned": 1}
+    for number in range(10, 35):
         (docs / f"n{number}.md").unlink()
     refused = run(instance)
-    assert counts(refused) == {"documents": 4, "unchanged": 4, "gone": 5}
+    assert counts(refused) == {"documents": 14, "unchanged": 14, "gone": 25}
     assert (check_of(refused).passed, check_of(refused).severity.value) == (False, "WARN")
     assert "load --prune --yes" in check_of(refused).description
 

@@ -166,7 +166,7 @@ def test_services_run_by_their_commands_and_embed(
     wait_for(lambda: is_healthy("code"), "the code server")
     daemon, webserver = start("daemon"), start("webserver")
     found = wait_for_definitions(ports["3000"], webserver)
-    assert len(found["assetNodes"]) == 3
+    assert len(found["assetNodes"]) == 4
     assert is_healthy("webserver")
     assert is_healthy("daemon")
 
