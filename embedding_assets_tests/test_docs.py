@@ -83,7 +83,10 @@ def programs() -> list[object]:
 
 
 @pytest.mark.parametrize("program", programs())
-def test_programs_run(program: str, settings: Settings, database: Database):
+def test_programs_run(
+    program: str, settings: Settings, database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
     insert_chunks(database, ["Keys are rotated every ninety days."])
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 from embedding_assets.health.costs import costs_within_budget, limits_exceeded_by
@@ -42,7 +42,7 @@ class Readiness:
 
     prefixes: list[str]
     few: bool = False
-    chunks: int = 0
+    chunks: int = field(default=0, compare=False)
     obstacle: str = ""
     warning: str = ""
 

@@ -132,6 +132,15 @@ def test_many_are_not_few(settings: Settings, database: Database):
     assert check_readiness(database, settings, PREFIXES) == Readiness(["3", "4"], few=False)
 
 
+def test_chunks_are_counted_up_to_what_is_few(settings: Settings, database: Database):
+    select_unasked(settings, database)
+    assert check_readiness(database, settings, PREFIXES).chunks == 0
+    insert(database, "3", count=7)
+    assert check_readiness(database, settings, PREFIXES).chunks == 7
+    insert(database, "4", count=FEW_CHUNKS + 50)
+    assert check_readiness(database, settings, PREFIXES).chunks == FEW_CHUNKS + 1
+
+
 @pytest.mark.parametrize(("usd_per_day", "ready"), [("40", True), ("32", False)])
 def test_a_limit_need_not_leave_a_full_request(
     usd_per_day: str, ready: bool, by_api: Settings, database: Database, monkeypatch: pytest.MonkeyPatch
