@@ -12,6 +12,8 @@ BUCKETS = 256
 EXACT_SEARCH_ROWS = 10_000
 """Up to here a search without an index still answers in milliseconds, so dropping one disturbs no reader."""
 
+_ROWS_PER_CHANGE = 100
+
 _ROWS_PER_VECTOR = 10
 """Rows that may be looked at for each vector that a run has written."""
 
@@ -197,6 +199,16 @@ def looks_at_all(rows: int, written: int | None) -> bool:
         written: vectors that the run has written; None: all is to be looked at, whatever it takes.
     """
     return written is None or rows <= max(EXACT_SEARCH_ROWS, _ROWS_PER_VECTOR * written)
+
+
+def shows_change(rows: int, changed: int | None) -> bool:
+    """Whether pictures of so many rows look otherwise than before: from a hundredth of them on.
+
+    Args:
+        rows: of the table, about.
+        changed: how many of them; None: they are to be drawn in any case.
+    """
+    return changed is None or (changed > 0 and changed * _ROWS_PER_CHANGE >= rows)
 
 
 def plan_index(*, embedded: int, pending: int) -> Literal["keep", "defer"]:

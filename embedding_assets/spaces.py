@@ -138,7 +138,7 @@ class SpaceColumn:
 
     Attributes:
         space: whose vectors they are.
-        name: of the column.
+        name: of the column; empty while there is none: no row has a vector in the space.
         index: name of the column's vector index.
         serving: whether searches are answered from it.
         query_prompt: put before every question, if it was set; None: what the model's files say.

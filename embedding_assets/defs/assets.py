@@ -40,7 +40,7 @@ from embedding_assets.models import PrefixStats
 from embedding_assets.pipeline.estimate import estimate_backlog
 from embedding_assets.pipeline.pace import Pace
 from embedding_assets.pipeline.run import embed_pending
-from embedding_assets.planning import PrefixRange
+from embedding_assets.planning import PrefixRange, shows_change
 from embedding_assets.postgres.backlog import Backlog, count_backlog
 from embedding_assets.postgres.chunks import has_chunks
 from embedding_assets.postgres.connection import Database
@@ -150,10 +150,10 @@ def _count(context: AssetExecutionContext, spec: TableSpec) -> MaterializeResult
         _check_columns(database, columns)
         if not has_chunks(database):
             return _nothing_to_do(context)
-        column = select_for_run(settings, database).column
+        column = select_for_run(settings, database, look_only=True).column
         backlog, estimate = estimate_backlog(database, column, settings, roughly=written_by(context, spec) is not None)
         plan = plan_load(database, column, backlog)
-        shown = _shown_backlog(database, column, settings, backlog)
+        shown = _shown_backlog(database, column, settings, backlog, draw=written_by(context, spec) is None)
         spending = count_spending(database, context.run.run_id)
         if spec.source:
             context.log_event(AssetObservation(spec.source, metadata=source_metadata(database, columns, backlog)))
@@ -181,7 +181,9 @@ def _count(context: AssetExecutionContext, spec: TableSpec) -> MaterializeResult
     )
 
 
-def _shown_backlog(database: Database, column: SpaceColumn, settings: Settings, backlog: Backlog) -> dict[str, Any]:
+def _shown_backlog(
+    database: Database, column: SpaceColumn, settings: Settings, backlog: Backlog, *, draw: bool
+) -> dict[str, Any]:
     """By prefix, and drawn; of a table far larger than its backlog the pending chunks alone, which are few."""
     length = settings.embedding.prefix_length
     if backlog.estimated:
@@ -194,8 +196,9 @@ def _shown_backlog(database: Database, column: SpaceColumn, settings: Settings, 
     rows = {
         counts.prefix: {"embedded": counts.embedded, "pending": counts.pending} for counts in prefixes if counts.chunks
     }
-    # Where nothing is pending the picture is that of the run before.
-    pictures = backlog_pictures(prefixes) if backlog.pending else {}
+    # Where nothing is pending the picture is that of the run before, and where little is, nearly.
+    shown = bool(backlog.pending) if draw else shows_change(backlog.chunks, backlog.pending)
+    pictures = backlog_pictures(prefixes) if shown else {}
     return {**pictures, "by_prefix": prefix_table(rows)}
 
 
@@ -243,7 +246,8 @@ def _embed(context: AssetExecutionContext, spec: TableSpec) -> Iterator[AssetMat
         left = () if backlog.estimated else count_prefixes(database, column, settings.embedding.prefix_length, backlog)
         runs, days = list_runs(database, column.space.name), list_daily_costs(database)
         table = table_metadata(database, describe_columns(database))
-    pictures = run_pictures(left, runs, days, settings) if embedded else {}
+    drawn = embedded > 0 and shows_change(backlog.embedded, None if written_by(context, spec) is None else embedded)
+    pictures = run_pictures(left, runs, days, settings) if drawn else {}
     rows = {} if backlog.estimated else {"dagster/row_count": backlog.embedded}
     of_run = {**pictures, **run_metadata(stats, column.space.provider, spending), **rows, **table}
     # Each partition's own numbers come first: those of the result would stand before them.
@@ -280,7 +284,8 @@ def _maintain(context: AssetExecutionContext, spec: TableSpec) -> MaterializeRes
         written = total_written(context, spec)
         reports = build_indexes(database, column, settings.index, remeasure=written is None, written=written)
         build_for_searches(database, settings.index, settings.search.language)
-        is_unchanged = written == 0 and not any(report.build_seconds for report in reports)
+        is_built = any(report.build_seconds for report in reports)
+        is_unchanged = not is_built and not shows_change(reports[0].measurement.vectors.count, written)
         if is_unchanged or count_backlog(database, column, written=written).estimated:
             # The pictures would read some thousand vectors to show what they showed before.
             return MaterializeResult(metadata=indexes_metadata(reports))

@@ -16,6 +16,8 @@ from dagster import (
 
 from embedding_assets.config import Settings
 from embedding_assets.defs.effort import total_written, written_by
+from embedding_assets.defs.last_result import last_result
+from embedding_assets.defs.run_scope import in_run
 from embedding_assets.defs.table_spec import EMBEDDINGS, HEALTH, PENDING, TableSpec
 from embedding_assets.errors import PgvectorError
 from embedding_assets.health.checks import CHECKS, COLUMNS_UNCHANGED, COSTS_WITHIN_BUDGET, VECTORS_MATCH_MODEL, Check
@@ -42,6 +44,7 @@ def table_checks(spec: TableSpec) -> list[AssetChecksDefinition]:
 
     # can_subset: otherwise the UI could only run a check with the asset, which repairs first what the check looks for.
     @multi_asset_check(name=spec.name("embedding_checks"), specs=_specs(spec, EMBEDDINGS), can_subset=True, **options)
+    @in_run(spec.set_here)
     def embedding_checks(context: AssetCheckExecutionContext) -> Iterator[AssetCheckResult]:
         """Verdicts on the stored vectors and the backlog."""
         judge = partial(judge_embeddings, written=total_written(context, spec))
@@ -53,10 +56,16 @@ def table_checks(spec: TableSpec) -> list[AssetChecksDefinition]:
         description=VECTORS_MATCH_MODEL.description,
         **options,
     )
+    @in_run(spec.set_here)
     def vectors_match_model(context: AssetCheckExecutionContext) -> AssetCheckResult:
         """Verdict on whose vectors the columns hold."""
+        written = written_by(context, spec)
+        if written is not None and not any(written.values()):
+            kept = last_result(context, spec.key(EMBEDDINGS), VECTORS_MATCH_MODEL.name)
+            if kept is not None:
+                return kept
         with correlate(context.run.run_id), spec.open(context) as database:
-            return as_result(judge_models(database, spec.run_settings(context), written=written_by(context, spec)))
+            return as_result(judge_models(database, spec.run_settings(context), written=written))
 
     @asset_check(
         asset=spec.key(EMBEDDINGS),
@@ -64,12 +73,14 @@ def table_checks(spec: TableSpec) -> list[AssetChecksDefinition]:
         description=COSTS_WITHIN_BUDGET.description,
         **options,
     )
+    @in_run(spec.set_here)
     def costs_within_budget(context: AssetCheckExecutionContext) -> AssetCheckResult:
         """Verdict on the dollars of this run, of today and of this month."""
         with correlate(context.run.run_id), spec.open(context) as database:
             return as_result(judge_costs(database, spec.run_settings(context), run_id=context.run.run_id))
 
     @multi_asset_check(name=spec.name("index_checks"), specs=_specs(spec, HEALTH), can_subset=True, **options)
+    @in_run(spec.set_here)
     def index_checks(context: AssetCheckExecutionContext) -> Iterator[AssetCheckResult]:
         """Verdicts on the vector indexes."""
         try:
@@ -93,6 +104,7 @@ def _column_checks(spec: TableSpec, options: dict[str, Any]) -> list[AssetChecks
         description=COLUMNS_UNCHANGED.description,
         **options,
     )
+    @in_run(spec.set_here)
     def columns_unchanged(context: AssetCheckExecutionContext) -> AssetCheckResult:
         """Verdict on the columns of the table."""
         with correlate(context.run.run_id), spec.open(context) as database:

@@ -26,6 +26,8 @@ from embedding_assets.defs.checks import as_result
 from embedding_assets.defs.code_version import code_version
 from embedding_assets.defs.jobs import IN_PROGRESS, range_tags
 from embedding_assets.defs.metadata import load_metadata
+from embedding_assets.defs.pauses import after_failure
+from embedding_assets.defs.table_runs import SENSOR_TAG, location_tags
 from embedding_assets.defs.table_spec import DOCUMENTS, TableSpec
 from embedding_assets.documents.configured import configured_choice, load_configured
 from embedding_assets.documents.noticing import look_at
@@ -37,8 +39,6 @@ from embedding_assets.planning import PrefixRange
 
 LOOK_SECONDS: Final = 20.0
 """Longest time that a tick looks through the folders."""
-
-PAUSE_AFTER_FAILURE_SECONDS: Final = 600
 
 _LINE_SECONDS: Final = 10.0
 _SENSOR: Final = "documents_sensor"
@@ -130,16 +130,16 @@ def _ask_for_load(context: SensorEvaluationContext, spec: TableSpec) -> SensorRe
     if context.cursor == found.digest and not failed:
         missing = f"; {', '.join(found.missing)} does not exist" if found.missing else ""
         return SkipReason(f"{counted(found.files, 'file')}, as when they were last loaded{missing}")
-    left = PAUSE_AFTER_FAILURE_SECONDS - (time.time() - (latest.end_time or 0)) if latest and failed else 0
-    if left > 0:
-        return SkipReason(f"the last run that was to load failed; the next is asked for in {left:.0f} s")
+    if latest and failed and (pause := after_failure(latest)):
+        return SkipReason(pause)
     keys = spec.partitions.get_partition_keys()
     return SensorResult(run_requests=[RunRequest(tags=range_tags(PrefixRange(keys[0], keys[-1])))], cursor=found.digest)
 
 
 def _latest_run(context: SensorEvaluationContext, spec: TableSpec) -> RunRecord | None:
     """The last run that this sensor asked for."""
-    asked = RunsFilter(job_name=spec.job_name, tags={"dagster/sensor_name": spec.name(_SENSOR)})
+    tags = {SENSOR_TAG: spec.name(_SENSOR), **location_tags(context)}
+    asked = RunsFilter(job_name=spec.job_name, tags=tags)
     return next(iter(context.instance.get_run_records(asked, limit=1)), None)
 
 

@@ -14,6 +14,7 @@ from dagster import (
 
 from embedding_assets.defs.checks import as_result
 from embedding_assets.defs.figures import quality_pictures
+from embedding_assets.defs.run_scope import in_run
 from embedding_assets.defs.table_spec import HEALTH, QUALITY, TableSpec
 from embedding_assets.evaluation.recording import record_quality
 from embedding_assets.health.checks import QUALITY_DROP
@@ -44,6 +45,7 @@ def quality_assets(spec: TableSpec) -> tuple[list[AssetsDefinition], list[AssetC
         description=QUALITY_DROP.description,
         required_resource_keys=spec.resource_keys,
     )
+    @in_run(spec.set_here)
     def quality_drop(context: AssetCheckExecutionContext) -> AssetCheckResult:
         """Verdict on the last measurement."""
         return _judge(context, spec)

@@ -29,7 +29,7 @@ class PostgresResource(ConfigurableResource):  # type: ignore[type-arg]
         Args:
             settings: those of a table; by default the environment's.
         """
-        with open_database(self._leading_here(settings or get_settings())) as database:
+        with open_database(self.apply(settings or get_settings())) as database:
             yield database
 
     def adopt(self, settings: Settings) -> None:
@@ -39,11 +39,12 @@ class PostgresResource(ConfigurableResource):  # type: ignore[type-arg]
             ConfigurationError: something stands against it; the message says what, and what would do.
             DatabasePermissionError: a right is missing.
         """
-        settings = self._leading_here(settings)
+        settings = self.apply(settings)
         with Database(resolve_url(settings), settings.database, settings.source) as database:
             adopt(database, settings.source)
 
-    def _leading_here(self, settings: Settings) -> Settings:
+    def apply(self, settings: Settings) -> Settings:
+        """The settings with the URL that is set here."""
         if self.url is None:
             return settings
         changed = settings.database.model_copy(update={"url": SecretStr(self.url)})

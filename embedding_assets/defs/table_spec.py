@@ -26,6 +26,8 @@ from dagster import (
 )
 
 from embedding_assets.config.overlay import check_variables, settings_with
+from embedding_assets.defs.failures import variables_set_by
+from embedding_assets.defs.run_scope import in_run
 from embedding_assets.encoder.threads import let_threads_sleep
 from embedding_assets.errors import ConfigurationError, TableNotAdoptedError
 from embedding_assets.planning import all_prefixes
@@ -166,7 +168,7 @@ class TableSpec:
         with warnings.catch_warnings():
             # Known and accepted; a warning above the output of every command says nothing to a user.
             warnings.filterwarnings("ignore", category=BetaWarning, message="Parameter `backfill_policy`")
-            decorate: Callable[[Materialize], AssetsDefinition] = asset(
+            as_asset: Callable[[Materialize], AssetsDefinition] = asset(
                 name=name,
                 key_prefix=list(self.key_prefix) or None,
                 group_name=self.group_name,
@@ -177,7 +179,23 @@ class TableSpec:
                 backfill_policy=BackfillPolicy.single_run(),
                 **options,
             )
+
+        def decorate(function: Materialize) -> AssetsDefinition:
+            return as_asset(in_run(self.set_here)(function))
+
         return decorate
+
+    def set_here(self, context: Context) -> dict[str, str]:
+        """Variable → what sets it in this run, where that is not the environment."""
+        definitions = f"the definitions of {'/'.join(self.key_prefix) or 'the table'}"
+        database: PostgresResource = getattr(context.resources, self.name(DATABASE_RESOURCE))
+        provider: EmbeddingProviderResource = getattr(context.resources, self.name(PROVIDER_RESOURCE))
+        return {
+            **dict.fromkeys(self.variables, definitions),
+            **variables_set_by(database, self.name(DATABASE_RESOURCE)),
+            **variables_set_by(provider.model, self.name(MODEL_RESOURCE)),
+            **variables_set_by(provider, self.name(PROVIDER_RESOURCE)),
+        }
 
     @property
     def resource_keys(self) -> set[str]:
@@ -195,7 +213,8 @@ class TableSpec:
             # assets that are not ours would inherit.
             let_threads_sleep()
         provider: EmbeddingProviderResource = getattr(context.resources, self.name(PROVIDER_RESOURCE))
-        return provider.apply(self.settings())
+        database: PostgresResource = getattr(context.resources, self.name(DATABASE_RESOURCE))
+        return database.apply(provider.apply(self.settings()))
 
     @contextmanager
     def open(self, context: Context) -> Iterator[Database]:

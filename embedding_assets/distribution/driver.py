@@ -22,6 +22,7 @@ from embedding_assets.distribution.ranges import plan_ranges
 from embedding_assets.distribution.worker import Outcome, Place
 from embedding_assets.errors import ClusterError, ConfigurationError
 from embedding_assets.postgres.backlog import due_by_bucket
+from embedding_assets.postgres.interruption import check_stopped
 from embedding_assets.postgres.locks import busy_buckets
 
 if TYPE_CHECKING:
@@ -149,6 +150,7 @@ class Driver:
         while self._left or self._under_way() or self._ask_again():
             with suppress(queue.Empty):
                 self._note(*self._answers.get(timeout=_TICK_SECONDS))
+            check_stopped()
             # One that loads its model counts: that may have to be fetched.
             if any(worker.node for worker in self._workers):
                 seen = time.monotonic()

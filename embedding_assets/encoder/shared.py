@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from typing import TYPE_CHECKING
@@ -13,6 +14,8 @@ from embedding_assets.imports import without_collection
 if TYPE_CHECKING:
     from embedding_assets.encoder.model import LoadedModel
     from embedding_assets.encoder.precision import Requested
+
+logger = logging.getLogger(__name__)
 
 _models: dict[tuple[str, str, str, int, str, int | None], LoadedModel] = {}
 _lock = threading.Lock()
@@ -42,6 +45,7 @@ def get_model(
     key = (str(files.path), files.revision, device, max_tokens, precision, threads)
     with _lock:
         if key not in _models:
+            logger.info("loading model %s", files.name)
             _models[key] = load_compared(files, device, max_tokens, precision, threads)
         return _models[key]
 

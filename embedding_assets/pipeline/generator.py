@@ -18,11 +18,12 @@ from embedding_assets.models import EmbeddingStats, PrefixStats
 from embedding_assets.pipeline.commits import CommitBatch, Writer
 from embedding_assets.pipeline.memory import peak_memory_bytes
 from embedding_assets.pipeline.repeats import Repeats
+from embedding_assets.pipeline.run_lines import RunLines
 from embedding_assets.pipeline.windows import Window, Windows
 from embedding_assets.planning import PrefixRange, contiguous
 from embedding_assets.postgres.bootstrap import open_database
 from embedding_assets.postgres.failures import FailedChunk, forget_outdated, save_failures
-from embedding_assets.postgres.interruption import interruptible, within
+from embedding_assets.postgres.interruption import check_stopped, interruptible, within
 from embedding_assets.postgres.locks import PrefixLocks
 from embedding_assets.postgres.runs import save_run
 from embedding_assets.postgres.spaces import check_registered
@@ -199,6 +200,7 @@ class _SpaceRun:
         self._load_seconds = 0.0
         self._started = self._committed = time.monotonic()
         self._collecting = CommitBatch()
+        self._lines = RunLines()
 
     @property
     def held(self) -> list[int]:
@@ -255,7 +257,12 @@ class _SpaceRun:
         check_registered(self._database, self.column)
         busy = len(self._buckets) - len(self.held)
         if busy:
-            logger.warning("%d of %d hash ranges are held by another run and left to it", busy, len(self._buckets))
+            logger.warning(
+                "%d of %d hash ranges are held by another run and left to it: %s",
+                busy,
+                len(self._buckets),
+                locks.describe_others() or "which has just ended",
+            )
 
     def _work_off(self, windows: Windows, fetcher: ThreadPoolExecutor, writer: Writer) -> None:
         for window in windows.fetch(fetcher):
@@ -296,6 +303,7 @@ class _SpaceRun:
                 for batch in batches:
                     self._collect(texts, batch)
                     self._on_progress(len(texts.chunks([*batch.indices, *batch.errors, *batch.unwanted])))
+                    check_stopped()
                     overdue = time.monotonic() - self._collecting.begun >= self._config.commit_seconds
                     # What was paid for waits for nothing: after a kill it would be paid for again.
                     if len(self._collecting) >= COMMIT_CHUNKS or overdue or batch.usd > 0:
@@ -359,16 +367,8 @@ class _SpaceRun:
                 self._count(chunk.chunk_hash)["embedded" if chunk.chunk_hash in outcome.written else "skipped"] += 1
         for failed in batch.failed:
             self._count(failed.chunk_hash)["failed"] += 1
-            logger.log(
-                # Of empty texts there may be many, and nothing is wrong with them.
-                logging.INFO if failed.error_code == "blank_text" else logging.WARNING,
-                "chunk %s failed: %s",
-                failed.chunk_hash,
-                failed.error_code,
-                extra={"chunk_hash": failed.chunk_hash, "error_code": failed.error_code},
-            )
-        counts = {"embedded": len(outcome.written), "failed": len(batch.failed)}
-        logger.info("committed %d vectors", len(outcome.written), extra=counts)
+            self._lines.failed(failed)
+        self._lines.committed(len(outcome.written))
 
     def _count(self, chunk_hash: str) -> Counter[str]:
         return self._counts.setdefault(chunk_hash[: self._config.prefix_length], Counter())

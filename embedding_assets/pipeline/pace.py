@@ -8,15 +8,18 @@ from collections.abc import Callable
 from embedding_assets.formatting import duration, rate
 
 _EVERY_SECONDS = 10.0
+_EVERY_SHARE = 1 / 60
+_AT_LEAST_EVERY_SECONDS = 300.0
+"""Between two lines is a sixtieth of the time that a run has taken: some hundred lines in a night."""
 
 
 class Pace:
-    """Called with the number of chunks just finished; writes a line every ten seconds, and one at the end."""
+    """Called with the number of chunks just finished; writes lines, ten seconds apart and later more."""
 
     def __init__(self, total: int, write: Callable[[str], None]) -> None:
         self._total, self._write = total, write
         self._done = self._first = 0
-        self._started = self._last = time.monotonic()
+        self._begun = self._started = self._last = time.monotonic()
 
     def __call__(self, chunks: int) -> None:
         if not chunks:
@@ -27,10 +30,13 @@ class Pace:
             self._first, self._started = chunks, now
         complete = self._done < self._total <= self._done + chunks
         self._done += chunks
-        if now - self._last < _EVERY_SECONDS and not complete:
+        if now - self._last < self._pause(now) and not complete:
             return
         self._last = now
         total = max(self._total, self._done)
         speed = (self._done - self._first) / (now - self._started) if now > self._started else 0.0
         pace = f", {rate(speed)} chunks/s, {duration((total - self._done) / speed)} left" if speed else ""
         self._write(f"{self._done:,} of {total:,} chunks{pace}")
+
+    def _pause(self, now: float) -> float:
+        return min(max(_EVERY_SECONDS, (now - self._begun) * _EVERY_SHARE), _AT_LEAST_EVERY_SECONDS)

@@ -35,12 +35,14 @@ class Readiness:
     Attributes:
         prefixes: those with chunks that are due; empty while something hinders all work.
         few: whether one run had better take all of it.
+        chunks: that are due, counted up to ``FEW_CHUNKS`` and one more; 0 where they were not counted.
         obstacle: why nothing that is due could be embedded now, and when that changes; empty if it could.
         warning: what somebody should know meanwhile; empty if nothing.
     """
 
     prefixes: list[str]
     few: bool = False
+    chunks: int = 0
     obstacle: str = ""
     warning: str = ""
 
@@ -78,7 +80,7 @@ def _measure(database: Database, column: SpaceColumn, prefixes: Sequence[str]) -
         return Readiness([]), None
     chunks, most_tokens = measure_due(database, column, most=FEW_CHUNKS + 1)
     few = chunks <= FEW_CHUNKS
-    return Readiness(due, few=few), most_tokens if few else None
+    return Readiness(due, few=few, chunks=chunks), most_tokens if few else None
 
 
 def _within_budget(database: Database, settings: Settings, readiness: Readiness, most_tokens: int | None) -> Readiness:

@@ -231,6 +231,8 @@ def _is_due(table: Table, column: SpaceColumn, also_in: SpaceColumn | None = Non
 
 def is_missing(column: SpaceColumn) -> sql.Composed:
     """True of rows ``k`` without a vector in a space."""
+    if not column.name:
+        return sql.Composed([sql.SQL("true")])
     return sql.SQL("k.{} IS NULL").format(sql.Identifier(column.name))
 
 

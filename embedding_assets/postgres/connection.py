@@ -148,7 +148,7 @@ class Database:
         """
 
         def once() -> T:
-            with closing(self._open_session()) as connection:
+            with closing(self._open_session()) as connection, watched(connection):
                 return work(connection)
 
         return self._retry(once)

@@ -62,10 +62,13 @@ class Interruptible:
         """True if the work waits for a lock that another session holds; asks on a ``session`` of its own."""
         if self.polling:
             return True
-        pids = [connection.info.backend_pid for connection in self._watched() if not connection.closed]
         query = "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE pid = ANY(%s) AND wait_event_type = 'Lock')"
         with session() as connection:
-            return connection.execute(query, [pids]).fetchone() == (True,)
+            return connection.execute(query, [self.pids()]).fetchone() == (True,)
+
+    def pids(self) -> list[int]:
+        """Of the server's processes that work for it just now."""
+        return [connection.info.backend_pid for connection in self._watched() if not connection.closed]
 
     def _watched(self) -> list[psycopg.Connection[Any]]:
         with self._lock:
@@ -82,6 +85,8 @@ class Interruptible:
             with self._lock:
                 self._connections.discard(connection)
 
+
+_stop: ContextVar[Callable[[], None] | None] = ContextVar("embedding_assets_stop", default=None)
 
 _current: ContextVar[Interruptible | None] = ContextVar("embedding_assets_interruptible", default=None)
 
@@ -124,6 +129,23 @@ def polling() -> Iterator[None]:
         yield
     finally:
         work.polling = False
+
+
+@contextmanager
+def stopped_by(check: Callable[[], None]) -> Iterator[None]:
+    """Have ``check`` called now and then by long work in this context; what it raises ends that work."""
+    token = _stop.set(check)
+    try:
+        yield
+    finally:
+        _stop.reset(token)
+
+
+def check_stopped() -> None:
+    """Call what the context has for it; to be called from the thread that began the work."""
+    check = _stop.get()
+    if check is not None:
+        check()
 
 
 def is_interrupted() -> bool:

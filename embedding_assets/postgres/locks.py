@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Final
 from psycopg import OperationalError
 
 from embedding_assets.planning import BUCKETS, contiguous
-from embedding_assets.postgres.interruption import check_interrupted, polling
+from embedding_assets.postgres.interruption import check_interrupted, check_stopped, polling
+from embedding_assets.postgres.lock_holders import describe_advisory_holder, describe_bucket_holders, introduce
 
 if TYPE_CHECKING:
     from embedding_assets.postgres.connection import Connection, Database
@@ -85,7 +86,11 @@ def hold_alone(database: Database, *names: str) -> Iterator[None]:
 
 
 def keep_idle(connection: Connection) -> None:
-    """Let an autocommit connection be idle for any time while its client lives, and end soon after that does not."""
+    """Let an autocommit connection be idle for any time while its client lives, and end soon after that does not.
+
+    It is for locks, so others see whose it is.
+    """
+    introduce(connection)
     for name, value in _KEPT_IDLE.items():
         connection.execute("SELECT set_config(%s, %s, false)", [name, value])
 
@@ -96,10 +101,13 @@ def _wait_for(connection: Connection, name: str) -> None:
     with polling():
         while connection.execute("SELECT pg_try_advisory_lock(%s)", [key]).fetchone() != (True,):
             check_interrupted()
+            check_stopped()
             if time.monotonic() - reminded >= _REMIND_SECONDS:
                 reminded = time.monotonic()
-                logger.info("waiting for another process that holds the lock %r", name)
+                holder = describe_advisory_holder(connection, key)
+                logger.info("waiting for the lock %r, which %s holds", name, holder or "another process")
             time.sleep(_POLL_SECONDS)
+    introduce(connection)
 
 
 def _let_go(connection: Connection, name: str) -> None:
@@ -190,6 +198,17 @@ class PrefixLocks:
             taken = self._database.retry(lambda: self._take(self._connection, [buckets]))
         self.held = sorted({*self.held, *taken})
         return taken
+
+    def describe_others(self) -> str:
+        """Who holds buckets of the space besides, in words; empty where none do any more.
+
+        Raises:
+            DatabaseError: the database cannot be asked.
+        """
+        key = self._space, self._database.table.oid
+        return self._database.run(
+            lambda connection: describe_bucket_holders(connection, *key, besides=self._session[0])
+        )
 
     def check(self) -> bool:
         """Make sure that the locks are held; takes them again if their connection was lost.

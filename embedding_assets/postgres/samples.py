@@ -87,6 +87,14 @@ def read_vectors(database: Database, column: SpaceColumn, keys: Sequence[tuple[s
     return database.run(lambda connection: _read(connection, table, column, wanted, parameters))
 
 
+def has_vectors(database: Database, column: SpaceColumn) -> bool:
+    """Whether any row has a vector in a space; reads up to the first that has."""
+    query = sql.SQL("SELECT EXISTS (SELECT FROM {} k WHERE k.{} IS NOT NULL)").format(
+        database.table.rows, sql.Identifier(column.name)
+    )
+    return database.run(lambda connection: connection.execute(query, []).fetchone()) == (True,)
+
+
 def sample_sources(database: Database, column: SpaceColumn, rows: int) -> tuple[NDArray[np.float32], tuple[str, ...]]:
     """At most ``rows`` stored vectors of a space, shape (n, dimensions), and the source of each one's document.
 

@@ -21,34 +21,15 @@ from embedding_assets.postgres.columns import (
     take_first_column,
 )
 from embedding_assets.postgres.locks import TABLE_LOCK, hold, is_loading
+from embedding_assets.postgres.space_mismatch import mismatch, settings_of, too_long
 from embedding_assets.postgres.trigger import create_function, watch_removals
-from embedding_assets.spaces import MOST_DIMENSIONS, IndexType, Similarity, SpaceColumn, VectorSpace, most_dimensions
+from embedding_assets.spaces import IndexType, Similarity, SpaceColumn, VectorSpace, most_dimensions
 
 if TYPE_CHECKING:
     from embedding_assets.postgres.connection import Connection, Database
     from embedding_assets.postgres.table import Table
 
 _ATTRIBUTES = sql.SQL(", ").join(sql.Identifier(field.name) for field in fields(VectorSpace))
-
-_SETTING_OF = {
-    "provider": "EMBEDDING_PROVIDER",
-    "model": "EMBEDDING_MODEL_NAME",
-    "revision": "EMBEDDING_MODEL_REVISION",
-    "dimensions": "EMBEDDING_DIMENSIONS",
-    "max_tokens": "EMBEDDING_MAX_SEQ_LENGTH",
-    "prompt": "EMBEDDING_DOCUMENT_PROMPT",
-}
-_API_SETTING_OF = {
-    "provider": "EMBEDDING_PROVIDER",
-    "model": "EMBEDDING_OPENAI_MODEL",
-    "revision": "EMBEDDING_OPENAI_BASE_URL",
-    "dimensions": "EMBEDDING_OPENAI_DIMENSIONS",
-    "max_tokens": "EMBEDDING_OPENAI_MAX_INPUT_TOKENS",
-    "prompt": "EMBEDDING_DOCUMENT_PROMPT",
-}
-
-_NAME_OF_PLACE = {"openai": "revision", "local": "model"}
-"""The attribute that says where a model is: on which server, or in which folder."""
 
 
 def list_spaces(database: Database) -> list[SpaceColumn]:
@@ -122,6 +103,7 @@ def register_space(
     similarity: Similarity = "cosine",
     index_type: IndexType | None = None,
     before: Callable[[], None] = lambda: None,
+    look_only: bool = False,
 ) -> SpaceColumn:
     """The column of ``space``, registered if it is new: ``embedding`` for a table's first space, else one of its own.
 
@@ -135,6 +117,7 @@ def register_space(
         similarity: what a new space ranks by.
         index_type: the configured type of indexes, of which one must be able to have the dimensions of a new space.
         before: called before a space is registered that is allowed; what it raises prevents that.
+        look_only: change nothing; a space that would be registered has a column without a name.
 
     Raises:
         SpaceMismatchError: the table is embedded in another space, and a further one is not allowed.
@@ -149,7 +132,7 @@ def register_space(
         others = [column for column in known if column != unused]
         allowed = new_space or (new_provider and all(other.space.provider != space.provider for other in others))
         if found is None and others and not allowed:
-            raise SpaceMismatchError(_mismatch(space, others))
+            raise SpaceMismatchError(mismatch(space, others))
         return found
 
     def register(connection: Connection) -> SpaceColumn:
@@ -171,10 +154,14 @@ def register_space(
     column = database.run(find)
     if column is None:
         if space.dimensions > most_dimensions(index_type):
-            raise ConfigurationError(_too_long(space, index_type))
+            raise ConfigurationError(too_long(space, index_type))
         before()
+        if look_only:
+            return SpaceColumn(space, "", "", serving=False, similarity=similarity)
         with database.session() as session, hold(session, TABLE_LOCK):
             column = database.run(register)
+    if look_only:
+        return column
     if not pending_index_waits(database, column) or describe_index(database, column.index).exists:
         ensure_pending_index(database, column)
     return column
@@ -186,7 +173,7 @@ def check_claim(database: Database, space: VectorSpace) -> None:
     Raises:
         ConfigurationError: the column cannot be that of the space.
     """
-    problem = database.run(lambda connection: claim_problem(connection, database.table, space, _settings_of(space)))
+    problem = database.run(lambda connection: claim_problem(connection, database.table, space, settings_of(space)))
     if problem:
         raise ConfigurationError(problem)
 
@@ -313,7 +300,7 @@ def _register(
     connection.execute(sql.SQL("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE").format(table.relation), [])
     if unused is not None:
         if not _is_empty(connection, table, unused):
-            raise SpaceMismatchError(_mismatch(space, known))
+            raise SpaceMismatchError(mismatch(space, known))
         connection.execute("DELETE FROM embedding_spaces WHERE name = %s", [unused.space.name])
         known.remove(unused)
     taken = [column.name for column in known]
@@ -324,7 +311,7 @@ def _register(
             table,
             space,
             similarity,
-            setting_of=_settings_of(space),
+            setting_of=settings_of(space),
             claim=claim_vectors,
             may_leave=new_space,
         )
@@ -352,47 +339,3 @@ def _register(
         [space.name, *astuple(space), column.name, column.index, column.serving, column.similarity, column.storage],
     )
     return column
-
-
-def _too_long(space: VectorSpace, index_type: IndexType | None) -> str:
-    larger = next((one for one, most in MOST_DIMENSIONS.items() if most >= space.dimensions), None)
-    remedy = "choose another model, or shorter vectors where the model can make them"
-    if larger is not None:
-        remedy = f"set EMBEDDING_INDEX_TYPE={larger}, which can have {MOST_DIMENSIONS[larger]:,}, or {remedy}"
-    kind = f" with EMBEDDING_INDEX_TYPE={index_type}" if index_type else ""
-    return (
-        f"{space.model} makes vectors of {space.dimensions:,} dimensions, and an index{kind} can have at most "
-        f"{most_dimensions(index_type):,}; {remedy}"
-    )
-
-
-def _mismatch(space: VectorSpace, known: list[SpaceColumn]) -> str:
-    own = [column for column in known if column.space.provider == space.provider] or known
-    column = next((column for column in own if column.serving), own[0])
-    lines = [f"the table is embedded in space {column.space.name}, but the settings describe {space.name}:"]
-    setting_of = _settings_of(space)
-    if space.weights == column.space.weights:
-        setting_of = {**setting_of, "revision": "EMBEDDING_PRECISION"}
-    differences = space.differences(column.space)
-    for name in differences:
-        setting = f" ({setting_of[name]})" if name in setting_of else ""
-        lines.append(f"  {name}{setting} is {getattr(space, name)!r}, the table's is {getattr(column.space, name)!r}")
-    way = "unset these variables"
-    if column.space.is_int8 and "revision" in differences:
-        way = "set EMBEDDING_PRECISION=int8" + (" and unset the others" if len(differences) > 1 else "")
-    if space.provider == column.space.provider == "openai" and "revision" in differences:
-        others = " and unset the others" if len(differences) > 1 else ""
-        way = f"set EMBEDDING_OPENAI_BASE_URL to the API at {column.space.revision}{others}"
-    lines.append(
-        f"{way} to go on with the table's model, "
-        "or set EMBEDDING_NEW_SPACE=true to give the new one a column and an index of its own"
-    )
-    if differences == [_NAME_OF_PLACE.get(space.provider)]:
-        hint = f"if it is the same model in a new place, run `embedding-assets spaces rename {column.space.name}`"
-        server = column.space.revision.partition("?")[0]
-        lines.append(f"{hint}, or set EMBEDDING_OPENAI_SERVER={server}" if space.provider == "openai" else hint)
-    return "\n".join(lines)
-
-
-def _settings_of(space: VectorSpace) -> dict[str, str]:
-    return _API_SETTING_OF if space.provider == "openai" else _SETTING_OF

@@ -78,7 +78,9 @@ class Selection:
         return provider
 
 
-def select_for_run(settings: Settings, database: Database, provider: EmbeddingProvider | None = None) -> Selection:
+def select_for_run(
+    settings: Settings, database: Database, provider: EmbeddingProvider | None = None, *, look_only: bool = False
+) -> Selection:
     """The space that a run embeds into, registered if it is new; with a ``provider`` of the caller's own, that one's.
 
     A further space needs ``EMBEDDING_NEW_SPACE``, unless it is the first of another provider that the settings name:
@@ -90,6 +92,8 @@ def select_for_run(settings: Settings, database: Database, provider: EmbeddingPr
         settings: which provider and model.
         database: the table's.
         provider: the caller's own; None: the configured one.
+        look_only: change nothing in the database, load no model and ask no API; of that only the key is checked. A
+            space that would be registered has a column without a name.
 
     Raises:
         SpaceMismatchError: the settings describe another space than the table's.
@@ -117,8 +121,11 @@ def select_for_run(settings: Settings, database: Database, provider: EmbeddingPr
         claim_vectors=_names_model(settings),
         similarity=similarity,
         index_type=settings.index.type,
-        before=lambda: contacted.append(_make_contact(followed, database)),
+        before=lambda: contacted.append(_make_contact(followed, database, look_only=look_only)),
+        look_only=look_only,
     )
+    if look_only:
+        return Selection(followed, column, database)
     column = adjust_space(database, column, query_prompt=embedding.query_prompt, similarity=embedding.similarity)
     if column.similarity == "cosine" != similarity and embedding.similarity is None and not space.normalized:
         logger.warning(
@@ -132,9 +139,13 @@ def select_for_run(settings: Settings, database: Database, provider: EmbeddingPr
     return select_space(followed, column, database, contacted[0] if contacted else None)
 
 
-def _make_contact(settings: Settings, database: Database) -> EmbeddingProvider:
+def _make_contact(settings: Settings, database: Database, *, look_only: bool) -> EmbeddingProvider:
     """Embed a text, so that a model that cannot be used, or a wrong key, leaves nothing behind."""
     provider = create_provider(settings, database)
+    if look_only:
+        if isinstance(provider, OpenAIProvider):
+            provider.load()
+        return provider
     try:
         confirm_embedding(provider)
     except (ProviderUnavailableError, RateLimitExceededError):

@@ -209,7 +209,7 @@ def test_a_change_asks_for_a_run_once(ticks, docs):
 def test_a_failed_load_is_tried_again_later(ticks, monkeypatch):
     run = ticks.asked()
     ticks.end(run, DagsterRunStatus.FAILURE)
-    assert "the next is asked for in" in ticks.tick().skip_message
+    assert "the next is asked for at" in ticks.tick().skip_message
     now = time.time()
     monkeypatch.setattr("embedding_assets.defs.documents.time.time", lambda: now + 700)
     assert ticks.asked()

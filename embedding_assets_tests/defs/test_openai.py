@@ -203,7 +203,7 @@ def test_an_index_that_cannot_be_built_either_does_not_hide_why_the_run_failed(
     result = launch(usd_per_run=1e-9)
 
     [error] = errors_of(result)
-    assert error.startswith("dagster._core.errors.DagsterExecutionStepExecutionError")
+    assert error.startswith("dagster._core.definitions.events.Failure: this run costs")
     assert "BudgetExceededError" in error
     assert "no room left" not in error
     lines = [entry.user_message for entry in instance.all_logs(result.run_id)]
@@ -232,6 +232,41 @@ def test_vectors_that_the_api_did_not_make(database, launch):
     assert "1 of 15 vectors are not what text-embedding-3-small makes of their text" in description
     assert hash_of(TEXTS[3]) in description
     assert not result.success, "what is built on wrong vectors must wait"
+
+
+def test_counting_alone_registers_no_space_and_asks_nothing(database, launch, server):
+    insert_chunks(database, TEXTS[:20])
+
+    result = launch("chunks_pending", usd_per_day=1.0)
+
+    assert result.success
+    pending = metadata_of(result, "chunks_pending")
+    assert (pending["chunks"], pending["pending"], pending["embedded"]) == (20, 20, 0)
+    assert pending["estimated_usd"] > 0
+    assert sum(row.data["pending"] for row in pending["by_prefix"].records) == 20
+    assert (list_spaces(database), server.requests) == ([], 0)
+
+
+def test_counting_alone_for_another_provider_leaves_no_space(database, launch, server):
+    insert_chunks(database, TEXTS[:20])
+    EmbeddingGenerator(get_settings(), database=database).generate_embeddings_batch()
+    before = list_spaces(database)
+    columns = "SELECT column_name FROM information_schema.columns WHERE table_name = 'knowledge_base' ORDER BY 1"
+    had = database.run(lambda c: c.execute(columns).fetchall())
+
+    result = launch("chunks_pending")
+
+    assert metadata_of(result, "chunks_pending")["pending"] == 20
+    assert list_spaces(database) == before
+    assert database.run(lambda c: c.execute(columns).fetchall()) == had
+
+
+def test_counting_alone_says_that_the_key_is_missing(database, launch, monkeypatch):
+    insert_chunks(database, TEXTS[:2])
+    monkeypatch.delenv("EMBEDDING_OPENAI_API_KEY")
+    [error] = errors_of(launch("chunks_pending", openai_base_url="https://api.openai.com/v1"))
+    assert "OpenAI needs a key; set OPENAI_API_KEY or EMBEDDING_OPENAI_API_KEY" in error
+    assert list_spaces(database) == []
 
 
 @pytest.mark.parametrize("missing", ["server", "key", "budget"])

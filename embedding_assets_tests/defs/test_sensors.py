@@ -1,5 +1,7 @@
 import re
+import socket
 import time
+from concurrent.futures import wait
 from contextlib import closing
 
 import pytest
@@ -8,10 +10,12 @@ from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobO
 from dagster._core.test_utils import create_run_for_test
 
 from embedding_assets.config import get_settings
-from embedding_assets.defs import sensors
+from embedding_assets.defs import answering, sensors, table_look
+from embedding_assets.defs.pauses import PAUSE_AFTER_FAILURE_SECONDS
 from embedding_assets.defs.resources import EmbeddingProviderResource, ModelResource, PostgresResource
-from embedding_assets.defs.sensors import PAUSE_AFTER_FAILURE_SECONDS, SILENT_SECONDS, ask_for_runs
-from embedding_assets.errors import DatabaseUnavailableError
+from embedding_assets.defs.table_runs import SILENT_SECONDS
+from embedding_assets.postgres.estimates import count_inserts
+from embedding_assets.postgres.index.build import build_vector_index
 from embedding_assets.postgres.locks import PrefixLocks, announced
 from embedding_assets.providers.openai.provider import endpoint_of
 from embedding_assets.providers.space_selection import select_for_run
@@ -38,27 +42,57 @@ def insert(database, prefixes):
     )
 
 
-def tick(instance, **configuration):
-    """The ranges asked for, or the reason for asking nothing."""
+def tick(instance, *, cursor=None, location=None, **configuration):
+    """The ranges asked for, or the reason for asking nothing.
+
+    Args:
+        instance: of Dagster.
+        cursor: a list, whose last item is the sensor's cursor, and to which the next is appended.
+        location: name of the code location that ticks.
+        configuration: of the provider.
+    """
     resources = {
         "embedding_database": PostgresResource(),
         "embedding_provider": EmbeddingProviderResource(model=ModelResource(), **configuration),
     }
-    with build_sensor_context(instance=instance, resources=resources) as context:
-        outcome = ask_for_runs(context, SPEC)
+    kept = cursor[-1] if cursor else None
+    with build_sensor_context(
+        instance=instance, resources=resources, cursor=kept, repository_name="repository"
+    ) as context:
+        if location is not None:
+            context._code_location_origin = RegisteredCodeLocationOrigin(location)
+        outcome = sensors.ask_for_runs(context, SPEC)
+        if cursor is not None:
+            cursor.append(context.cursor)
     if isinstance(outcome, SkipReason):
         return outcome.skip_message
     assert isinstance(outcome, SensorResult)
-    tags = [request.tags for request in outcome.run_requests]
+    tags = [request.tags for request in outcome.run_requests if request.tags]
+    if not tags:
+        return [[key.to_user_string() for key in request.asset_selection] for request in outcome.run_requests]
     return [f"{t['dagster/asset_partition_range_start']}-{t['dagster/asset_partition_range_end']}" for t in tags]
 
 
-def add_run(instance, first=None, last=None, *, status=STARTED, job="embed_chunks", assets=None, partition=None):
+def add_run(
+    instance,
+    first=None,
+    last=None,
+    *,
+    status=STARTED,
+    job="embed_chunks",
+    assets=None,
+    partition=None,
+    location="location",
+    asked=False,
+):
+    """A run as Dagster records one; ``asked``: by the sensor."""
     tags = {"dagster/partition": partition} if partition else {}
     if first:
         tags = {"dagster/asset_partition_range_start": first, "dagster/asset_partition_range_end": last}
+    if asked:
+        tags["dagster/sensor_name"] = "new_chunks_sensor"
     selection = frozenset(map(AssetKey, assets)) if assets else None
-    repository = RemoteRepositoryOrigin(RegisteredCodeLocationOrigin("location"), "repository")
+    repository = RemoteRepositoryOrigin(RegisteredCodeLocationOrigin(location), "repository")
     return create_run_for_test(
         instance,
         job_name=job,
@@ -169,12 +203,12 @@ def test_a_run_that_was_killed_does_not_block_for_ever(table, instance, monkeypa
     run = add_run(instance, "0", "f")
     now = time.time()
 
-    monkeypatch.setattr(sensors.time, "time", lambda: now + SILENT_SECONDS - 5)
+    monkeypatch.setattr(time, "time", lambda: now + SILENT_SECONDS - 5)
     assert "in progress" in tick(instance)
-    monkeypatch.setattr(sensors.time, "time", lambda: now + SILENT_SECONDS + 5)
+    monkeypatch.setattr(time, "time", lambda: now + SILENT_SECONDS + 5)
     assert tick(instance) == ["3-3"]
     instance.report_engine_event("a sign of life", run)
-    monkeypatch.setattr(sensors.time, "time", lambda: now + SILENT_SECONDS - 5)
+    monkeypatch.setattr(time, "time", lambda: now + SILENT_SECONDS - 5)
     assert "in progress" in tick(instance)
 
 
@@ -182,7 +216,7 @@ def test_a_silent_run_blocks_while_its_process_lives(table, instance, monkeypatc
     insert(table, ["3", "a"])
     run = add_run(instance, "0", "7")
     now = time.time()
-    monkeypatch.setattr(sensors.time, "time", lambda: now + SILENT_SECONDS + 5)
+    monkeypatch.setattr(time, "time", lambda: now + SILENT_SECONDS + 5)
     with announced(table, run.run_id):
         assert tick(instance) == ["a-a"]
     assert tick(instance) == ["3-a"]
@@ -194,44 +228,124 @@ def test_a_silent_run_blocks_while_its_process_lives(table, instance, monkeypatc
     assert tick(instance) == ["3-a"]
 
 
-def test_a_cancelled_run_is_not_started_again_at_once(table, instance, monkeypatch):
+def test_a_cancelled_run_stays_cancelled_until_rows_come(table, instance, monkeypatch):
     insert(table, ["3"])
-    instance.report_run_canceled(add_run(instance, "0", "f"))
-    said = tick(instance)
-    assert re.match(r"the latest run was cancelled \d s ago; the next is asked for in \d+ s", said)
+    run = add_run(instance, "0", "f")
+    instance.report_run_canceled(run)
+    cursor = []
+    said = tick(instance, cursor=cursor)
+    assert said.startswith(f"run {run.run_id[:8]} was cancelled, so what it left is asked for once further rows come")
     assert "dagster sensor stop new_chunks_sensor" in said
 
     now = time.time()
-    monkeypatch.setattr(sensors.time, "time", lambda: now + PAUSE_AFTER_FAILURE_SECONDS + 1)
-    assert tick(instance) == ["3-3"]
+    monkeypatch.setattr(time, "time", lambda: now + 86400)
+    assert tick(instance, cursor=cursor) == said, "a day later"
+    insert(table, ["4"])
+    assert tick(instance, cursor=cursor) == ["3-4"]
+
+
+@pytest.mark.usefixtures("many")
+def test_of_a_large_backlog_the_server_s_count_of_inserts_shows_further_rows(table, instance):
+    insert(table, ["30"])
+    instance.report_run_canceled(add_run(instance, "0", "f"))
+    cursor = []
+    wait_for_statistics(table, 1)
+    assert "cancelled" in tick(instance, cursor=cursor)
+    assert "cancelled" in tick(instance, cursor=cursor)
+    insert(table, ["31"])
+    wait_for_statistics(table, 2)
+    assert tick(instance, cursor=cursor) == ["3-3"]
+
+
+def wait_for_statistics(table, rows):
+    """Until the server's counters have so many inserts; sessions report theirs when they are idle for a second."""
+    table.close()
+    deadline = time.monotonic() + 20
+    while count_inserts(table) < rows:
+        assert time.monotonic() < deadline
+        table.close()
+        time.sleep(0.1)
+
+
+def test_a_run_by_hand_ends_the_pause_after_a_cancelled_one(table, instance):
+    insert(table, ["3"])
+    instance.report_run_canceled(add_run(instance, "0", "f"))
+    cursor = []
+    assert "cancelled" in tick(instance, cursor=cursor)
+    add_run(instance, "0", "1", status=DagsterRunStatus.SUCCESS, **IMPLICIT)
+    assert tick(instance, cursor=cursor) == ["3-3"]
+
+
+def test_a_run_by_hand_that_is_cancelled_is_not_replaced_either(table, instance):
+    insert(table, ["3"])
+    instance.report_run_canceled(add_run(instance, "0", "f", **IMPLICIT))
+    assert "was cancelled" in tick(instance)
 
 
 def test_a_run_that_is_queued_for_long_still_blocks(table, instance, monkeypatch):
     insert(table, ["3"])
     add_run(instance, "0", "f", status=QUEUED)
     now = time.time()
-    monkeypatch.setattr(sensors.time, "time", lambda: now + 10 * SILENT_SECONDS)
+    monkeypatch.setattr(time, "time", lambda: now + 10 * SILENT_SECONDS)
 
     assert "in progress" in tick(instance)
 
 
-def test_after_a_failure_it_pauses(table, instance, monkeypatch):
+def test_after_a_failure_of_what_it_asked_for_it_pauses_and_says_until_when(table, instance, monkeypatch):
     insert(table, ["3"])
-    run = add_run(instance, "0", "f")
+    run = add_run(instance, "0", "f", asked=True)
     instance.report_run_failed(run)
-    assert "the latest run failed" in tick(instance)
+    said = tick(instance)
+    assert re.match(
+        rf"run {run.run_id[:8]}, which this sensor had asked for, failed; .*\d\d:\d\d:\d\d UTC, in \d+ s", said
+    )
+    assert int(re.search(r"in (\d+) s", said)[1]) in range(
+        PAUSE_AFTER_FAILURE_SECONDS - 60, PAUSE_AFTER_FAILURE_SECONDS + 1
+    )
 
     now = time.time()
-    monkeypatch.setattr(sensors.time, "time", lambda: now + PAUSE_AFTER_FAILURE_SECONDS + 1)
+    monkeypatch.setattr(time, "time", lambda: now + PAUSE_AFTER_FAILURE_SECONDS + 1)
+    assert tick(instance) == ["3-3"]
+
+
+@pytest.mark.parametrize("asked_before", [False, True])
+def test_a_failed_experiment_of_a_person_s_is_no_reason_to_pause(table, instance, asked_before):
+    insert(table, ["3"])
+    if asked_before:
+        add_run(instance, "0", "f", asked=True, status=DagsterRunStatus.SUCCESS)
+    instance.report_run_failed(add_run(instance, "0", "f"))
+
     assert tick(instance) == ["3-3"]
 
 
 def test_a_success_after_a_failure_ends_the_pause(table, instance):
     insert(table, ["3"])
-    instance.report_run_failed(add_run(instance, "0", "f"))
+    instance.report_run_failed(add_run(instance, "0", "f", asked=True))
     add_run(instance, "0", "f", status=DagsterRunStatus.SUCCESS)
 
     assert tick(instance) == ["3-3"]
+
+
+def test_runs_of_another_code_location_are_another_table_s(table, instance):
+    insert(table, ["3"])
+    running = add_run(instance, "0", "f", location="theirs")
+    assert tick(instance, location="ours") == ["3-3"]
+    assert "in progress" in tick(instance, location="theirs")
+    instance.report_run_canceled(running)
+    instance.report_run_failed(add_run(instance, "0", "f", location="theirs", asked=True))
+    assert tick(instance, location="ours") == ["3-3"]
+    assert "failed" in tick(instance, location="theirs")
+
+
+def test_prefixes_that_are_worked_on_elsewhere_are_left_alone(table, instance):
+    """By the command line, or by another deployment: Dagster here knows nothing of it."""
+    insert(table, ["3", "a"])
+    space = select_for_run(get_settings(), table).column.space.name
+    with closing(PrefixLocks(table, space)) as locks:
+        locks.acquire(range(0x30, 0x31))
+        assert tick(instance) == ["a-a"]
+        locks.acquire(range(0xA0, 0xA1))
+        assert tick(instance) == "2 prefixes have due chunks; runs for all of them are in progress"
 
 
 @pytest.mark.usefixtures("many")
@@ -300,7 +414,7 @@ def test_with_a_budget_used_up_it_says_when_it_goes_on(by_api, instance, monkeyp
     assert "EMBEDDING_BUDGET_USD_PER_DAY leaves $1.00; it resets at midnight UTC" in tick(instance)
     assert tick(instance, usd_per_day=1000.0) == ["3-3"]
 
-    run = add_run(instance, "0", "f")
+    run = add_run(instance, "0", "f", asked=True)
     instance.report_run_failed(run)
     assert "midnight" in tick(instance), "rather than that the run it stopped has failed"
 
@@ -333,12 +447,145 @@ def test_while_the_api_is_down_it_waits(by_api, instance):
     assert tick(instance, fallback="local") == ["3-3"]
 
 
-def test_a_database_that_is_away_is_said_in_one_line(instance, monkeypatch):
+def test_a_table_that_was_not_adopted_is_a_tick_that_says_so(settings, beside, instance, monkeypatch):
+    beside.execute("CREATE TABLE notes (id int PRIMARY KEY, body text)")
+    monkeypatch.setenv("EMBEDDING_TABLE", "notes")
+    monkeypatch.setenv("EMBEDDING_TABLE_TEXT", "body")
+    assert "embedding-assets adopt" in tick(instance)
+
+
+def test_a_database_that_is_away_is_a_tick_that_says_so(instance, monkeypatch):
     monkeypatch.setenv("EMBEDDING_DATABASE_URL", "postgresql://u:hunter2@127.0.0.1:1/d")
     monkeypatch.setenv("EMBEDDING_DATABASE_RETRY_SECONDS", "0")
 
-    with pytest.raises(DatabaseUnavailableError, match=r"127\.0\.0\.1:1.* EMBEDDING_DATABASE_URL") as caught:
-        tick(instance)
+    said = tick(instance)
 
-    assert "\n" not in str(caught.value)
-    assert "hunter2" not in str(caught.value)
+    assert re.search(r"127\.0\.0\.1:1.* EMBEDDING_DATABASE_URL", said)
+    assert "\n" not in said
+    assert "hunter2" not in said
+
+
+@pytest.fixture
+def brief(monkeypatch):
+    """A tick waits for two seconds, and later ones know nothing of it."""
+    monkeypatch.setattr(sensors, "ANSWER_SECONDS", 2.0)
+    monkeypatch.setattr(answering, "_DIAGNOSIS_SECONDS", 3.0)
+    answering._under_way.clear()
+    yield
+    deadline = time.monotonic() + 30
+    while not all(look.done() for look in answering._under_way.values()):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    answering._under_way.clear()
+
+
+@pytest.mark.usefixtures("brief")
+def test_a_server_that_never_answers_is_named_in_time(instance, monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        monkeypatch.setenv("EMBEDDING_DATABASE_URL", f"postgresql://u:hunter2@127.0.0.1:{port}/d")
+        monkeypatch.setenv("EMBEDDING_DATABASE_CONNECT_TIMEOUT_SECONDS", "5")
+        started = time.monotonic()
+        said = tick(instance)
+        again = tick(instance)
+        assert time.monotonic() - started < 20, "of the 60 that a tick has"
+    assert said.startswith(f"PostgreSQL at u@127.0.0.1:{port}/d has not answered within 2 s and accepts no connection")
+    assert again.startswith(f"PostgreSQL at u@127.0.0.1:{port}/d still does not answer")
+    assert "hunter2" not in said + again
+
+
+@pytest.mark.usefixtures("brief")
+def test_a_lock_that_a_tick_waits_for_is_named_with_its_holder(table, beside, instance):
+    insert(table, ["3"])
+    with beside.transaction():
+        beside.execute("SET LOCAL application_name = 'month end'")
+        beside.execute("LOCK knowledge_base")
+        said = tick(instance)
+    pid = beside.info.backend_pid
+    assert f"has not answered within 2 s: a statement waits for a lock that pid {pid} (month end" in said
+    wait_until_over()
+    assert tick(instance) == ["3-3"]
+
+
+@pytest.mark.usefixtures("brief")
+def test_a_statement_that_does_not_end_is_named_and_cancelled(table, beside, instance, monkeypatch):
+    monkeypatch.setattr(
+        table_look, "count_inserts", lambda database: database.run(lambda c: c.execute("SELECT pg_sleep(600)"))
+    )
+    said = tick(instance)
+    assert re.search(r"has not answered within 2 s: a statement has been running for \d s \(pid \d+\)$", said)
+    wait_until_over()
+    query = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(600)%' AND pid <> pg_backend_pid()"
+    assert beside.execute(f"{query} AND state = 'active'").fetchone() == (0,)
+
+
+def wait_until_over():
+    """The look that was given up has ended."""
+    for look in answering._under_way.values():
+        wait([look], timeout=30)
+        assert look.done()
+
+
+# An index that is missing
+
+
+def test_a_dropped_index_is_asked_for_once(filled, database, beside, instance):
+    cursor = []
+    assert tick(instance, cursor=cursor) == "no chunk is due"
+    beside.execute(f"DROP INDEX {filled.index}")
+    assert tick(instance, cursor=cursor) == [["pgvector_index_health"]]
+    assert tick(instance, cursor=cursor) == "no chunk is due", "what it asked for may have failed"
+
+
+def test_one_that_is_dropped_again_later_is_asked_for_again(filled, database, beside, instance, settings):
+    cursor = []
+    beside.execute(f"DROP INDEX {filled.index}")
+    assert tick(instance, cursor=cursor) == [["pgvector_index_health"]]
+    build_vector_index(database, filled, settings.index)
+    assert tick(instance, cursor=cursor) == "no chunk is due"
+    beside.execute(f"DROP INDEX {filled.index}")
+    assert tick(instance, cursor=cursor) == [["pgvector_index_health"]]
+
+
+@pytest.mark.parametrize(
+    "run",
+    [
+        {"first": "0", "last": "f"},
+        {"assets": ["pgvector_index_health"], "job": "__ASSET_JOB"},
+        {"assets": ["pgvector_index_health"], "status": QUEUED},
+    ],
+)
+def test_an_index_that_a_run_is_about_to_build_is_not_asked_for(filled, beside, instance, run):
+    beside.execute(f"DROP INDEX {filled.index}")
+    add_run(instance, **run)
+    assert tick(instance) == "no chunk is due"
+
+
+def test_nor_is_that_of_a_space_that_is_loaded_elsewhere(filled, database, beside, instance):
+    beside.execute(f"DROP INDEX {filled.index}")
+    with closing(PrefixLocks(database, filled.space.name)) as locks:
+        locks.acquire(range(0x30, 0x31))
+        assert tick(instance) == "no chunk is due"
+
+
+def test_while_it_pauses_after_a_failure_the_index_is_asked_for(filled, database, beside, instance):
+    """A blocking check that failed has kept the run from building it."""
+    beside.execute(f"DROP INDEX {filled.index}")
+    insert(database, ["3"])
+    instance.report_run_failed(add_run(instance, "0", "f", asked=True))
+    assert tick(instance) == [["pgvector_index_health"]]
+
+
+@pytest.mark.parametrize(
+    "run", [{"first": "0", "last": "f"}, {"assets": ["pgvector_index_health"], "job": "embed_chunks"}]
+)
+def test_nor_is_one_after_a_run_that_a_person_cancelled(filled, beside, instance, run):
+    beside.execute(f"DROP INDEX {filled.index}")
+    instance.report_run_canceled(add_run(instance, **run))
+    assert tick(instance) == "no chunk is due"
+    add_run(instance, "0", "f", status=DagsterRunStatus.SUCCESS)
+    assert tick(instance) == [["pgvector_index_health"]]
+
+
+def test_a_table_of_which_nothing_is_embedded_lacks_no_index(table, instance):
+    assert tick(instance) == "no chunk is due"

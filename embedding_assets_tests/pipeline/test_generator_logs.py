@@ -51,7 +51,7 @@ def test_failures_are_logged_with_hash_and_code(
     insert_chunks(database, texts(2))
     embed(settings, database, FakeProvider(spoil=without("text 1", error="odd")))
     [record] = [
-        record for record in caplog.records if record.name.endswith("generator") and record.levelname == "WARNING"
+        record for record in caplog.records if record.name.endswith("run_lines") and record.levelname == "WARNING"
     ]
     assert vars(record)["chunk_hash"] == hash_of("text 1")
     assert vars(record)["error_code"] == "odd"

@@ -1,5 +1,7 @@
 """Locks: one holder at a time, gone with their connection, in no other's way."""
 
+import os
+import re
 import threading
 import time
 from contextlib import closing
@@ -9,8 +11,9 @@ import pytest
 from psycopg.conninfo import make_conninfo
 
 from embedding_assets.config import DatabaseConfig
+from embedding_assets.logs import correlate
 from embedding_assets.postgres.connection import Database
-from embedding_assets.postgres.interruption import WorkInterruptedError, within
+from embedding_assets.postgres.interruption import WorkInterruptedError, stopped_by, within
 from embedding_assets.postgres.locks import PrefixLocks, announced, busy_buckets, hold, hold_alone, is_loading
 from embedding_assets.postgres.schema import migrate
 from embedding_assets_tests.support.fakes import insert_chunks
@@ -200,11 +203,50 @@ def test_waiting_is_mentioned_again_after_a_while(database, monkeypatch, caplog)
     with database.session() as connection, hold(connection, "a name"):
         waiting.start()
         deadline = time.monotonic() + 30
-        while sum("holds the lock 'a name'" in message for message in caplog.messages) < 2:
+        while sum("waiting for the lock 'a name'" in message for message in caplog.messages) < 2:
             assert time.monotonic() < deadline, "not mentioned again"
             time.sleep(0.02)
     waiting.join(30)
     assert not waiting.is_alive()
+
+
+def test_who_holds_a_lock_is_named_by_run_and_process(database, monkeypatch, caplog):
+    monkeypatch.setattr("embedding_assets.postgres.locks._POLL_SECONDS", 0.02)
+    caplog.set_level("INFO", logger="embedding_assets")
+
+    class Stopped(BaseException):
+        pass
+
+    def stop():
+        if caplog.messages:
+            raise Stopped
+
+    with (
+        correlate("0123abcd-4567"),
+        database.session() as connection,
+        hold(connection, "a name"),
+        database.session() as other,
+        stopped_by(stop),
+        pytest.raises(Stopped),
+        hold(other, "a name"),
+    ):
+        raise AssertionError("two hold one lock")
+    [said] = caplog.messages
+    assert re.match(
+        r"waiting for the lock 'a name', which pid \d+ \(embedding_assets run 0123abcd, process "
+        rf"{os.getpid()} on .+, connected for \d+ s\) holds$",
+        said,
+    )
+
+
+def test_who_holds_buckets_is_named(database):
+    with closing(PrefixLocks(database, "space")) as mine:
+        mine.acquire(range(4))
+        assert mine.describe_others() == ""
+        with correlate("89abcdef"), closing(PrefixLocks(database, "space")) as theirs:
+            theirs.acquire(range(8))
+            assert "embedding_assets run 89abcdef, process" in mine.describe_others()
+            assert theirs.describe_others().count("pid ") == 1
 
 
 def test_a_lost_connection_does_not_end_the_wait_for_a_turn(database, execute):

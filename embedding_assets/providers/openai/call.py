@@ -24,7 +24,7 @@ from embedding_assets.providers.openai.background import Emit
 from embedding_assets.providers.openai.gate import PROBE, ApiGate, tokens_of
 from embedding_assets.providers.openai.outcomes import Outcome
 from embedding_assets.providers.openai.pace import Slots
-from embedding_assets.providers.openai.remarks import find_cut_texts, note_other_lengths
+from embedding_assets.providers.openai.remarks import find_cut_texts, log_request, note_other_lengths
 from embedding_assets.providers.openai.retries import AgainError, log_retry, pause
 from embedding_assets.providers.openai.texts import ApiText, cut_text, next_size, share_tokens
 
@@ -272,20 +272,7 @@ class ApiCall:
         if outcome.kind == "answered":
             self._answered_at = time.monotonic()
             self._account.pace.answered(len(texts), ended - started, busy=self._slots.busy)
-        logger.info(
-            "request of %d texts: %s in %d ms",
-            len(texts),
-            outcome.reason,
-            milliseconds,
-            extra={
-                "inputs": len(texts),
-                "tokens": outcome.tokens or likely,
-                "usd": float(usd),
-                "milliseconds": milliseconds,
-                "status": outcome.status,
-                "outcome": outcome.kind,
-            },
-        )
+        log_request(outcome, len(texts), outcome.tokens or likely, float(usd), milliseconds)
         return outcome, ended - outage_seconds
 
     async def _wait_out(self, request: _Request, outcome: Outcome, down_since: float) -> None:

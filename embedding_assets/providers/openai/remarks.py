@@ -1,4 +1,4 @@
-"""What a server does to texts and vectors silently, said once in a process for each server and model."""
+"""What is logged of a server: its requests, and once in a process for each model what it does to texts silently."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Final
 
+from embedding_assets.formatting import counted
+from embedding_assets.providers.openai.outcomes import Outcome
 from embedding_assets.providers.openai.texts import ApiText, find_cut_length, least_tokens
 
 logger = logging.getLogger(__name__)
@@ -44,4 +46,23 @@ def note_other_lengths(server: str, model: str) -> None:
     """Log that vectors do not have unit length as they come."""
     logger.info(
         "the embeddings API at %s sends vectors of %s that are not of unit length; they are normalized", server, model
+    )
+
+
+def log_request(outcome: Outcome, texts: int, tokens: int, usd: float, milliseconds: int) -> None:
+    """Log a request; what was answered at DEBUG, since a night of loading has thousands of them."""
+    logger.log(
+        logging.DEBUG if outcome.kind == "answered" else logging.INFO,
+        "request of %s: %s in %d ms",
+        counted(texts, "text"),
+        outcome.reason,
+        milliseconds,
+        extra={
+            "inputs": texts,
+            "tokens": tokens,
+            "usd": usd,
+            "milliseconds": milliseconds,
+            "status": outcome.status,
+            "outcome": outcome.kind,
+        },
     )

@@ -282,6 +282,7 @@ def test_a_limit_needs_a_price(server: ApiServer, database: Database):
 
 def test_neither_key_nor_text_is_logged(server: ApiServer, database: Database, caplog: pytest.LogCaptureFixture):
     caplog.set_level(logging.DEBUG)
+    caplog.set_level(logging.DEBUG, "embedding_assets")
     server.api_key = "canary-key"
     for fault in PASSING:
         server.faults.script.extend([fault, None])
@@ -298,8 +299,9 @@ def test_neither_key_nor_text_is_logged(server: ApiServer, database: Database, c
     assert all("canary" not in str(vars(record)) for record in caplog.records)
     assert "canary" not in repr(provider)
     ours = [record for record in caplog.records if record.name.startswith("embedding_assets.providers")]
-    answered = [record for record in ours if record.levelname == "INFO" and record.message.startswith("request of")]
+    answered = [record for record in ours if record.name.endswith("remarks") and "request of" in record.message]
     assert len(answered) == server.requests
+    assert {record.levelname for record in answered if vars(record)["outcome"] == "answered"} == {"DEBUG"}
     assert {"inputs", "tokens", "usd", "milliseconds", "status", "outcome"} <= set(vars(answered[0]))
     assert any("trying again" in record.message for record in ours if record.levelname == "WARNING")
 

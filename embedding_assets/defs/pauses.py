@@ -1,0 +1,124 @@
+"""Pauses of a table's sensor, though chunks are due: after runs that failed, or that a person cancelled."""
+
+from __future__ import annotations
+
+import json
+import time
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from dagster import DagsterRunStatus
+
+from embedding_assets.defs.table_runs import latest_finished, latest_of_sensor
+
+if TYPE_CHECKING:
+    from dagster import RunRecord, SensorEvaluationContext
+
+    from embedding_assets.defs.table_look import TableLook
+    from embedding_assets.defs.table_spec import TableSpec
+
+PAUSE_AFTER_FAILURE_SECONDS: Final = 600
+
+INDEX_AGAIN_SECONDS: Final = 3600
+"""Before an index that is still missing is asked for once more."""
+
+_CANCELLED, _INDEXES = "cancelled", "indexes"
+
+
+class SensorNotes:
+    """What the sensor keeps from tick to tick, in its cursor."""
+
+    def __init__(self, cursor: str | None) -> None:
+        self._kept: dict[str, Any] = _read(cursor)
+
+    def write(self) -> str:
+        """As a cursor."""
+        return json.dumps(self._kept, sort_keys=True)
+
+    def holds(self, run_id: str, look: TableLook) -> bool:
+        """Whether no rows have come since this run was first seen cancelled."""
+        now: dict[str, Any] = {
+            "run": run_id,
+            "due": look.ready.prefixes,
+            "chunks": look.ready.chunks,
+            "inserts": look.inserts,
+        }
+        before = self._kept.get(_CANCELLED)
+        if before is None or before["run"] != run_id:
+            self._kept[_CANCELLED] = now
+            return True
+        return not (
+            set(now["due"]) - set(before["due"])
+            or now["chunks"] > before["chunks"]
+            or now["inserts"] > before["inserts"]
+        )
+
+    def forget_cancelled(self) -> None:
+        """The cancelled run is not the last any more."""
+        self._kept.pop(_CANCELLED, None)
+
+    def may_ask_for(self, indexes: tuple[str, ...]) -> bool:
+        """Whether a run for missing indexes may be asked for, which is noted; not again and again for the same."""
+        asked = self._kept.get(_INDEXES, {})
+        if set(indexes) <= set(asked.get("names", [])) and time.time() - asked["at"] < INDEX_AGAIN_SECONDS:
+            return False
+        self._kept[_INDEXES] = {"names": list(indexes), "at": time.time()}
+        return True
+
+    def forget_indexes(self) -> None:
+        """None is missing."""
+        self._kept.pop(_INDEXES, None)
+
+
+def _read(cursor: str | None) -> dict[str, Any]:
+    try:
+        kept = json.loads(cursor or "{}")
+    except ValueError:
+        return {}
+    return kept if isinstance(kept, dict) else {}
+
+
+def pause(context: SensorEvaluationContext, spec: TableSpec, sensor: str, look: TableLook, notes: SensorNotes) -> str:
+    """Why nothing is asked for just now, and until when; empty if it may be."""
+    latest = latest_finished(context, spec)
+    if latest is not None and latest.dagster_run.status is DagsterRunStatus.CANCELED:
+        return _held(latest, sensor) if notes.holds(latest.dagster_run.run_id, look) else ""
+    notes.forget_cancelled()
+    own = latest_of_sensor(context, spec, sensor)
+    if own is None or own.dagster_run.status is not DagsterRunStatus.FAILURE:
+        return ""
+    if latest is not None and latest.dagster_run.status is DagsterRunStatus.SUCCESS and _is_later(latest, own):
+        return ""
+    return after_failure(own)
+
+
+def was_cancelled(context: SensorEvaluationContext, spec: TableSpec) -> bool:
+    """Whether the last run over the table or its index was cancelled, so that no other is wanted just for the index."""
+    latest = latest_finished(context, spec, index_alone=True)
+    return latest is not None and latest.dagster_run.status is DagsterRunStatus.CANCELED
+
+
+def after_failure(record: RunRecord) -> str:
+    """Why nothing is asked for after a run of the sensor's that failed, and until when; empty if it may be."""
+    until = (record.end_time or 0) + PAUSE_AFTER_FAILURE_SECONDS
+    left = until - time.time()
+    if left <= 0:
+        return ""
+    run = record.dagster_run
+    return (
+        f"run {run.run_id[:8]}, which this sensor had asked for, failed; the next is asked for at "
+        f"{datetime.fromtimestamp(until, UTC):%H:%M:%S} UTC, in {left:.0f} s. Launch a run of {run.job_name} to try "
+        "at once"
+    )
+
+
+def _held(latest: RunRecord, sensor: str) -> str:
+    return (
+        f"run {latest.dagster_run.run_id[:8]} was cancelled, so what it left is asked for once further rows come, or "
+        f"once you launch a run. To ask for none at all, switch this sensor off: on Dagster's page Automation, or with "
+        f"`dagster sensor stop {sensor}`"
+    )
+
+
+def _is_later(one: RunRecord, other: RunRecord) -> bool:
+    return one.create_timestamp > other.create_timestamp

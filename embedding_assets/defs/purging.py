@@ -1,0 +1,82 @@
+"""Removal of old runs of a table, of which Dagster itself keeps every event for ever."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Final
+
+from dagster import (
+    AssetCheckKey,
+    AssetKey,
+    AssetRecordsFilter,
+    DagsterInstance,
+    DagsterRunStatus,
+    RunRecord,
+    RunsFilter,
+)
+
+from embedding_assets.defs.table_spec import DOCUMENTS, EMBEDDINGS, HEALTH, PENDING, QUALITY, TableSpec
+from embedding_assets.health.checks import CHECKS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_FINISHED: Final = [DagsterRunStatus.SUCCESS, DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED]
+_PAGE: Final = 200
+_NAMES: Final = (DOCUMENTS, PENDING, EMBEDDINGS, HEALTH, QUALITY)
+
+
+def purge_runs(instance: DagsterInstance, *, older_than_days: float, key_prefix: Sequence[str] = ()) -> int:
+    """Delete a table's finished runs with their events; returns how many.
+
+    Kept are those that have the latest materialization of an asset or partition, or a check's latest result, so that
+    the catalog shows what it showed, and runs over assets of others.
+
+    Args:
+        instance: of Dagster.
+        older_than_days: by the time that they were created.
+        key_prefix: of the table's assets.
+    """
+    spec = TableSpec(key_prefix=tuple(key_prefix))
+    kept = {*_latest_materializations(instance, spec), *_latest_evaluations(instance, spec)}
+    before = time.time() - 86_400 * older_than_days
+    purged = 0
+    # All first: a page is found by the last run of the one before.
+    for record in list(_finished(instance, spec)):
+        if record.create_timestamp.timestamp() < before and record.dagster_run.run_id not in kept:
+            instance.delete_run(record.dagster_run.run_id)
+            purged += 1
+    return purged
+
+
+def _finished(instance: DagsterInstance, spec: TableSpec) -> Iterator[RunRecord]:
+    cursor: str | None = None
+    while True:
+        page = instance.get_run_records(RunsFilter(statuses=_FINISHED), limit=_PAGE, cursor=cursor)
+        for record in page:
+            run = record.dagster_run
+            cursor = run.run_id
+            if all(map(spec.owns, run.asset_selection)) if run.asset_selection else run.job_name == spec.job_name:
+                yield record
+        if len(page) < _PAGE:
+            return
+
+
+def _latest_materializations(instance: DagsterInstance, spec: TableSpec) -> Iterator[str]:
+    for key in map(spec.key, _NAMES):
+        for partition in [None, *sorted(_partitions(instance, key))]:
+            wanted = AssetRecordsFilter(key, asset_partitions=None if partition is None else [partition])
+            for record in instance.fetch_materializations(wanted, limit=1).records:
+                yield record.run_id
+
+
+def _partitions(instance: DagsterInstance, key: AssetKey) -> set[str]:
+    return {str(partition) for partition in instance.get_materialized_partitions(key)}
+
+
+def _latest_evaluations(instance: DagsterInstance, spec: TableSpec) -> Iterator[str]:
+    for check in CHECKS:
+        key = AssetCheckKey(spec.key(check.subject), check.name)
+        for record in instance.event_log_storage.get_asset_check_execution_history(key, limit=1):
+            yield record.run_id

@@ -1,0 +1,119 @@
+"""Dagster's runs of a table, as its sensor sees them: those in progress, and the last that ended."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Final
+
+from dagster import DagsterRun, DagsterRunStatus, RunRecord, RunsFilter
+
+from embedding_assets.defs.jobs import IN_PROGRESS, STARTED, last_sign
+from embedding_assets.defs.table_spec import EMBEDDINGS, HEALTH, TableSpec
+from embedding_assets.planning import PrefixRange
+
+if TYPE_CHECKING:
+    from dagster import SensorEvaluationContext
+
+SILENT_SECONDS: Final = 60
+"""A started run that has not logged anything for so long, and holds no lock, is dead or done with embedding."""
+
+SENSOR_TAG: Final = "dagster/sensor_name"
+_LOCATION_TAG: Final = ".dagster/repository"
+_JOB_OF_ASSETS: Final = "__ASSET_JOB"
+_FINISHED: Final = [DagsterRunStatus.SUCCESS, DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED]
+
+_MOST_READ: Final = 500
+"""Of an instance's runs in progress the newest; where more wait, prefixes are kept apart by their locks alone."""
+
+_LATEST: Final = 20
+
+
+def runs_in_progress(context: SensorEvaluationContext, spec: TableSpec) -> list[RunRecord]:
+    """Those that embed the table or maintain its index."""
+    # Not by job name: runs started from the command line have another, and the project may have jobs of its own.
+    records = context.instance.get_run_records(RunsFilter(statuses=IN_PROGRESS), limit=_MOST_READ)
+    return [
+        record
+        for record in records
+        if (embeds(record.dagster_run, spec) or _maintains(record.dagster_run, spec))
+        and _is_here(context, record.dagster_run)
+    ]
+
+
+def embeds(run: DagsterRun, spec: TableSpec) -> bool:
+    """Whether a run embeds the table."""
+    return spec.key(EMBEDDINGS) in run.asset_selection if run.asset_selection else run.job_name == spec.job_name
+
+
+def _maintains(run: DagsterRun, spec: TableSpec) -> bool:
+    return bool(run.asset_selection) and spec.key(HEALTH) in (run.asset_selection or ())
+
+
+def is_silent(context: SensorEvaluationContext, record: RunRecord) -> bool:
+    """Whether nothing has been heard of a started run for so long that its process may be gone."""
+    if record.dagster_run.status not in STARTED:
+        return False
+    return time.time() - last_sign(context.instance, record) >= SILENT_SECONDS
+
+
+def prefixes_of(run: DagsterRun, prefixes: list[str]) -> list[str]:
+    """Those of ``prefixes`` that a run has to do with."""
+    first = run.tags.get("dagster/asset_partition_range_start") or run.tags.get("dagster/partition")
+    last = run.tags.get("dagster/asset_partition_range_end") or first
+    if first is None or last is None:
+        return prefixes
+    covered = PrefixRange(first, last).buckets
+    return [prefix for prefix in prefixes if set(PrefixRange(prefix, prefix).buckets) & set(covered)]
+
+
+def location_tags(context: SensorEvaluationContext) -> dict[str, str]:
+    """What all runs of this code location have among their tags: another one may have a table of the same name."""
+    label = _label(context)
+    return {_LOCATION_TAG: label} if label else {}
+
+
+def latest_finished(
+    context: SensorEvaluationContext, spec: TableSpec, *, index_alone: bool = False
+) -> RunRecord | None:
+    """The last run that embedded the table and ended, whoever asked for it.
+
+    Args:
+        context: of the tick.
+        spec: of the table.
+        index_alone: whether runs that only maintained its index count too.
+    """
+    found = [*_finished(context, spec.job_name), *_finished(context, _JOB_OF_ASSETS)]
+    runs = [(record, record.dagster_run) for record in found]
+    ours = [record for record, run in runs if embeds(run, spec) or (index_alone and _maintains(run, spec))]
+    return max(ours, key=lambda record: record.create_timestamp, default=None)
+
+
+def latest_of_sensor(context: SensorEvaluationContext, spec: TableSpec, sensor: str) -> RunRecord | None:
+    """The last run that a sensor of this code location asked for, and that ended."""
+    records = [
+        record for record in _finished(context, spec.job_name, {SENSOR_TAG: sensor}) if embeds(record.dagster_run, spec)
+    ]
+    return records[0] if records else None
+
+
+def _finished(
+    context: SensorEvaluationContext, job_name: str, tags: dict[str, str] | None = None
+) -> Iterator[RunRecord]:
+    wanted_runs = RunsFilter(job_name=job_name, statuses=_FINISHED, tags={**(tags or {}), **location_tags(context)})
+    yield from context.instance.get_run_records(wanted_runs, limit=_LATEST)
+
+
+def _is_here(context: SensorEvaluationContext, run: DagsterRun) -> bool:
+    """Whether a run is of this code location, or of none: another one may have a table of the same name."""
+    label = _label(context)
+    origin = run.remote_job_origin
+    return label is None or origin is None or origin.repository_origin.get_label() == label
+
+
+def _label(context: SensorEvaluationContext) -> str | None:
+    """Of this code location, as Dagster puts it into the tags of its runs."""
+    location = context.code_location_origin
+    if location is None or context.repository_name is None:
+        return None
+    return f"{context.repository_name}@{location.location_name}"

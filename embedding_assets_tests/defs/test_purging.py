@@ -1,0 +1,52 @@
+from datetime import UTC, datetime
+
+import pytest
+from dagster import AssetKey, DagsterInstance, DagsterRunStatus
+from dagster._core.test_utils import create_run_for_test, freeze_time
+
+from embedding_assets.definitions import defs
+from embedding_assets.defs.jobs import range_tags
+from embedding_assets.defs.purging import purge_runs
+from embedding_assets.planning import PrefixRange
+from embedding_assets_tests.support.fakes import insert_chunks
+from embedding_assets_tests.support.generator_runs import texts
+from embedding_assets_tests.support.tiny_model import DIMENSIONS, save_tiny_model
+
+LONG_AGO = datetime(2024, 1, 1, tzinfo=UTC)
+KEYS = [AssetKey(name) for name in ("chunks_pending", "chunk_embeddings", "pgvector_index_health")]
+
+
+@pytest.fixture
+def home(tmp_path):
+    with DagsterInstance.local_temp(str(tmp_path)) as instance:
+        yield instance
+
+
+def test_runs_go_and_what_the_catalog_shows_stays(settings, database, home, tmp_path, monkeypatch):
+    monkeypatch.setenv("EMBEDDING_MODEL_NAME", str(save_tiny_model(tmp_path / "tiny")))
+    monkeypatch.setenv("EMBEDDING_DIMENSIONS", str(DIMENSIONS))
+    insert_chunks(database, texts(40))
+    job = defs.resolve_job_def("embed_chunks")
+    ranges = [range_tags(PrefixRange(first, last)) for first, last in ("00", "00", "0f", "00", "12")]
+    runs = [job.execute_in_process(instance=home, tags=tags).run_id for tags in ranges]
+
+    assert purge_runs(home, older_than_days=1) == 0, "none is so old"
+    assert purge_runs(home, older_than_days=-1) == 2, "those of which later ones have all"
+
+    assert {run.run_id for run in home.get_runs()} == {runs[2], runs[3], runs[4]}
+    assert home.get_materialized_partitions(KEYS[1]) == set("0123456789abcdef")
+    assert home.get_latest_materialization_event(KEYS[2]).run_id == runs[4]
+
+
+def test_runs_in_progress_and_of_other_assets_stay(home):
+    with freeze_time(LONG_AGO):
+        create_run_for_test(home, job_name="embed_chunks", status=DagsterRunStatus.STARTED)
+        create_run_for_test(home, job_name="theirs", status=DagsterRunStatus.SUCCESS)
+        both = frozenset([KEYS[1], AssetKey("theirs")])
+        create_run_for_test(home, job_name="embed_chunks", status=DagsterRunStatus.SUCCESS, asset_selection=both)
+        ours = frozenset(KEYS)
+        for _ in range(3):
+            create_run_for_test(home, job_name="__ASSET_JOB", status=DagsterRunStatus.FAILURE, asset_selection=ours)
+    assert purge_runs(home, older_than_days=-1, key_prefix=["shop"]) == 0
+    assert purge_runs(home, older_than_days=-1) == 3
+    assert len(home.get_runs()) == 3

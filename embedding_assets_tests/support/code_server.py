@@ -1,0 +1,172 @@
+"""A code server of a project's own, as a process, and what the UI asks it for."""
+
+import os
+import sys
+import time
+from contextlib import contextmanager
+
+from dagster import DagsterInstance, DagsterRunStatus
+from dagster._core.workspace.context import WorkspaceProcessContext
+from dagster._core.workspace.load_target import GrpcServerTarget
+from dagster_graphql.test.utils import execute_dagster_graphql
+
+from embedding_assets_tests.support.dagster_ui import free_port
+from embedding_assets_tests.support.processes import start
+
+PROJECT = """
+import dagster as dg
+from embedding_assets.defs.factory import build_embedding_definitions
+
+@dg.asset
+def own():
+    return 1
+
+defs = dg.Definitions.merge(dg.Definitions(assets=[own]), build_embedding_definitions(key_prefix="shop"))
+"""
+
+HOME = """
+run_coordinator:
+  module: dagster._core.run_coordinator
+  class: DefaultRunCoordinator
+telemetry:
+  enabled: false
+"""
+"""A home as a project may have it: SQLite, no loggers captured, no daemon."""
+
+ENDED = (DagsterRunStatus.SUCCESS, DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED)
+
+_LAUNCH = """
+mutation ($params: ExecutionParams!) {
+  launchPipelineExecution(executionParams: $params) {
+    __typename ... on LaunchRunSuccess { run { runId } } ... on PythonError { message }
+  }
+}
+"""
+_RETRY = """
+mutation ($params: ReexecutionParams!) {
+  launchPipelineReexecution(reexecutionParams: $params) {
+    __typename ... on LaunchRunSuccess { run { runId } } ... on PythonError { message }
+  }
+}
+"""
+_TICK = """
+mutation ($selector: SensorSelector!) {
+  sensorDryRun(selectorData: $selector, cursor: null) {
+    __typename ... on DryRunInstigationTick {
+      evaluationResult { skipReason error { message } runRequests { tags { key value } } }
+    }
+  }
+}
+"""
+_TERMINATE = "mutation ($id: String!) { terminateRun(runId: $id) { __typename } }"
+
+
+class Project:
+    """A project of somebody's: its code server, its home, and its runs.
+
+    Attributes:
+        server: the process of the code server.
+        instance: of its home.
+    """
+
+    def __init__(self, server, instance, process):
+        self.server, self.instance, self._process = server, instance, process
+
+    def ask(self, query, **variables):
+        """What GraphQL answers."""
+        result = execute_dagster_graphql(self._process.create_request_context(), query, variables=variables)
+        return next(iter(result.data.values()))
+
+    def launch(self, job="shop__embed_chunks", assets=(), **tags):
+        """Launch a run over all partitions; returns its id."""
+        tags = {"dagster/asset_partition_range_start": "0", "dagster/asset_partition_range_end": "f", **tags}
+        selector = {"repositoryName": "__repository__", "repositoryLocationName": "theirs", "pipelineName": job}
+        if assets:
+            selector["assetSelection"] = [{"path": ["shop", name]} for name in assets]
+        metadata = {"tags": [{"key": key, "value": value} for key, value in tags.items()]}
+        params = {"selector": selector, "mode": "default", "executionMetadata": metadata, "runConfigData": {}}
+        return _run_id(self.ask(_LAUNCH, params=params))
+
+    def retry(self, run_id):
+        """Launch a run again from where it failed; returns the new one's id."""
+        return _run_id(self.ask(_RETRY, params={"parentRunId": run_id, "strategy": "FROM_FAILURE"}))
+
+    def terminate(self, run_id):
+        """As the button does."""
+        return self.ask(_TERMINATE, id=run_id)["__typename"]
+
+    def tick(self, sensor="shop__new_chunks_sensor"):
+        """What a sensor says when it is tested in the UI: why it asks for nothing, or the tags of the runs."""
+        selector = {"repositoryName": "__repository__", "repositoryLocationName": "theirs", "sensorName": sensor}
+        result = self.ask(_TICK, selector=selector)["evaluationResult"]
+        assert result["error"] is None, result
+        requests = result["runRequests"] or []
+        return result["skipReason"] or [{tag["key"]: tag["value"] for tag in one["tags"]} for one in requests]
+
+    def reload(self):
+        """Load the definitions again, as the button does."""
+        self._process.reload_code_location("theirs")
+
+    def worker(self, run_id):
+        """Process id of a run's worker, once it has begun."""
+        return wait_for(lambda: next((pid for pid in self._pids(run_id)), None), "the worker")
+
+    def _pids(self, run_id):
+        for entry in self.instance.all_logs(run_id):
+            metadata = entry.dagster_event.engine_event_data.metadata if _is_engine_event(entry) else {}
+            if "pid" in metadata:
+                yield int(metadata["pid"].value)
+
+    def end_of(self, run_id):
+        """The status that a run ends with."""
+        return wait_for(lambda: (status := self.instance.get_run_by_id(run_id).status) in ENDED and status, "the end")
+
+    def said(self, run_id):
+        """Messages in a run's log that are no events."""
+        return [entry.user_message for entry in self.instance.all_logs(run_id) if entry.dagster_event is None]
+
+
+def _is_engine_event(entry):
+    return entry.dagster_event is not None and entry.dagster_event.is_engine_event
+
+
+def _run_id(answer):
+    assert answer["__typename"] == "LaunchRunSuccess", answer
+    return answer["run"]["runId"]
+
+
+def wait_for(what, name, seconds=90):
+    """Ask until there is an answer."""
+    deadline = time.monotonic() + seconds
+    while not (found := what()):
+        assert time.monotonic() < deadline, f"{name} did not come"
+        time.sleep(0.1)
+    return found
+
+
+@contextmanager
+def code_server(folder):
+    """A project in a folder, with its home there, served from another working directory."""
+    home, code, elsewhere = folder / "home", folder / "definitions.py", folder / "elsewhere"
+    home.mkdir()
+    elsewhere.mkdir()
+    (home / "dagster.yaml").write_text(HOME)
+    code.write_text(PROJECT)
+    port = free_port()
+    server = start(
+        [sys.executable, "-m", "dagster", "api", "grpc", "-f", code, "-h", "127.0.0.1", "-p", str(port)],
+        cwd=elsewhere,
+        env={**os.environ, "DAGSTER_HOME": str(home), "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    target = GrpcServerTarget(host="127.0.0.1", port=port, socket=None, location_name="theirs")
+    with DagsterInstance.from_config(str(home)) as instance:
+        wait_for(lambda: _listens(port), "the code server")
+        with WorkspaceProcessContext(instance, target) as process:
+            yield Project(server, instance, process)
+
+
+def _listens(port):
+    import socket
+
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
