@@ -46,10 +46,11 @@ def available_threads(
 
     ``EMBEDDING_THREADS`` decides, then ``OMP_NUM_THREADS``; else the cores of the affinity mask, or a cgroup's quota of
     CPU time where that is less. A core counts once whatever number of hardware threads it has: they share the units
-    that multiply, and onnxruntime and scikit-learn count them so as well.
+    that multiply, and onnxruntime and scikit-learn count them so as well. What a variable asks for beyond the CPUs is
+    not taken: each thread has weights and buffers of its own, so hundreds of them would fill the memory.
 
     Args:
-        configured: ``EMBEDDING_THREADS``. More than there are cores is allowed, with a warning.
+        configured: ``EMBEDDING_THREADS``.
         process: where the kernel describes this process's cgroups.
         processors: where it describes the processors.
     """
@@ -60,18 +61,18 @@ def available_threads(
     if quota is not None and math.ceil(quota) < cores:
         # Rounded up: a stream more than the quota has CPUs waits at times, one less leaves a part of it unused.
         allowed = Threads(max(1, math.ceil(quota)), "CPU quota of the cgroup")
+    most = len(usable) if allowed.reason == "cores" else allowed.count
     if configured is not None:
-        most = len(usable) if allowed.reason == "cores" else allowed.count
-        if configured > most:
-            logger.warning(
-                "EMBEDDING_THREADS=%d is more than this process has CPUs for (%d): its threads take turns",
-                configured,
-                most,
-            )
-        return Threads(configured, "EMBEDDING_THREADS")
+        return _bounded(configured, most, "EMBEDDING_THREADS")
     if (of_openmp := _openmp_threads()) is not None:
-        return Threads(of_openmp, "OMP_NUM_THREADS")
+        return _bounded(of_openmp, most, "OMP_NUM_THREADS")
     return allowed
+
+
+def _bounded(wanted: int, most: int, variable: str) -> Threads:
+    if wanted > most:
+        logger.warning("%s=%d is more than this process has CPUs for: %d are taken", variable, wanted, most)
+    return Threads(min(wanted, most), variable)
 
 
 def use_available_threads(configured: int | None = None) -> Threads:
