@@ -20,6 +20,7 @@ from embedding_assets.planning import (
     plan_batches,
     plan_index,
     plan_requests,
+    shows_change,
     split_ranges,
 )
 from embedding_assets_tests.support.fakes import bucket_of
@@ -258,3 +259,11 @@ def test_requests_hold_every_text_once_in_order_and_are_filled(counts: list[int]
 )
 def test_batches_that_streams_finish_together(tokens: int, workers: int, share: int):
     assert even_share(tokens, at_least=64, at_most=768, workers=workers) == share
+
+
+@pytest.mark.parametrize(
+    ("rows", "changed", "shown"),
+    [(1000, 0, False), (1000, 9, False), (1000, 10, True), (0, 0, False), (5, 1, True), (10**9, None, True)],
+)
+def test_a_picture_changes_with_a_hundredth(rows, changed, shown):
+    assert shows_change(rows, changed) is shown

@@ -141,7 +141,8 @@ def test_no_asset_uses_a_pool():
 def test_loading_changes_nothing_of_the_process():
     code = (
         "import logging, os, warnings; import dagster; before = dict(os.environ); "
-        "logging.getLogger('embedding_assets').setLevel(logging.ERROR); import embedding_assets.definitions; "
+        "logging.getLogger('embedding_assets').setLevel(logging.ERROR); from embedding_assets.defs.factory import "
+        "build_embedding_definitions as build; build(); "
         "print(dict(os.environ) == before, [f for f in warnings.filters if f[2] is dagster.BetaWarning], "
         "logging.getLogger('embedding_assets').level)"
     )

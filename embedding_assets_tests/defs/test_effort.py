@@ -4,6 +4,7 @@ import re
 import time
 
 import pytest
+from dagster import MarkdownMetadataValue
 
 from embedding_assets.config import get_settings
 from embedding_assets.defs.effort import THOROUGH_TAG
@@ -159,3 +160,28 @@ def test_a_run_without_work_loads_no_model(database, instance, monkeypatch):
     checks = evaluations(materialize(instance))
     assert checks["vectors_match_model"].passed
     assert "nothing was embedded" in checks["vectors_match_model"].description
+
+
+@pytest.mark.usefixtures("tiny")
+def test_pictures_are_drawn_where_a_hundredth_has_changed_or_somebody_asks(database, instance):
+    insert_chunks(database, [f"chunk {number}" for number in range(220)])
+    assert drawn(materialize(instance)) == {"chunks_pending", "chunk_embeddings", "pgvector_index_health"}
+    insert_chunks(database, ["one more"])
+    assert drawn(materialize(instance)) == set()
+    insert_chunks(database, ["another"])
+    tags = {**range_tags(PrefixRange("0", "f")), THOROUGH_TAG: "true"}
+    assert drawn(materialize(instance, tags=tags)) == {"chunks_pending", "chunk_embeddings", "pgvector_index_health"}
+    insert_chunks(database, [f"more {number}" for number in range(5)])
+    assert "chunks_pending" in drawn(materialize(instance))
+
+
+def drawn(result):
+    """Assets whose materializations have pictures."""
+    events = result.get_asset_materialization_events()
+    markdown = [
+        (event.asset_key.path[-1], value)
+        for event in events
+        for value in event.materialization.metadata.values()
+        if isinstance(value, MarkdownMetadataValue)
+    ]
+    return {name for name, value in markdown if "data:image" in value.value or "<svg" in value.value}

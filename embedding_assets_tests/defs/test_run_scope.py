@@ -1,12 +1,8 @@
-import logging
-
 import pytest
-from dagster import AssetKey, AssetMaterialization, DagsterInstance, Failure, asset, materialize
+from dagster import AssetKey, AssetMaterialization, Failure, asset, materialize
 
 from embedding_assets.defs.run_scope import in_run
 from embedding_assets.errors import ConfigurationError
-
-logger = logging.getLogger("embedding_assets.some.module")
 
 
 def decorated(work):
@@ -51,4 +47,4 @@ def test_a_function_that_returns_is_wrapped_too():
 
     assert other.descriptions_by_key[AssetKey("other")] == "What it is."
     with pytest.raises(Failure, match="a sentence"):
-        materialize([other], instance=DagsterInstance.ephemeral())
+        materialize([other])

@@ -85,7 +85,7 @@ def test_a_space_that_does_not_exist_yet_needs_everything(settings: Settings, by
     insert(database, "3")
     assert check_readiness(database, settings, PREFIXES) == Readiness(PREFIXES)
     select_unasked(settings, database)
-    assert check_readiness(database, settings, PREFIXES) == Readiness(["3"], few=True)
+    assert check_readiness(database, settings, PREFIXES) == Readiness(["3"], few=True, chunks=1)
     assert check_readiness(database, by_api, PREFIXES) == Readiness(PREFIXES)
 
 
@@ -116,7 +116,7 @@ def test_it_is_the_configured_space_that_counts_not_the_one_that_serves(
     embed(database, local, "35")
     embed(database, api, "3")
     assert check_readiness(database, settings, PREFIXES) == Readiness([])
-    assert check_readiness(database, by_api, PREFIXES) == Readiness(["5"], few=True)
+    assert check_readiness(database, by_api, PREFIXES) == Readiness(["5"], few=True, chunks=1)
     # An unset provider is that of the vectors that serve.
     unset = settings.model_copy(update={"embedding": type(settings.embedding)(), "openai": by_api.openai})
     assert check_readiness(database, unset, PREFIXES).prefixes == []
@@ -127,9 +127,9 @@ def test_it_is_the_configured_space_that_counts_not_the_one_that_serves(
 def test_many_are_not_few(settings: Settings, database: Database):
     select_unasked(settings, database)
     insert(database, "3", count=FEW_CHUNKS)
-    assert check_readiness(database, settings, PREFIXES) == Readiness(["3"], few=True)
+    assert check_readiness(database, settings, PREFIXES) == Readiness(["3"], few=True, chunks=1000)
     insert(database, "4")
-    assert check_readiness(database, settings, PREFIXES) == Readiness(["3", "4"], few=False)
+    assert check_readiness(database, settings, PREFIXES) == Readiness(["3", "4"], few=False, chunks=1001)
 
 
 @pytest.mark.parametrize(("usd_per_day", "ready"), [("40", True), ("32", False)])
@@ -167,7 +167,7 @@ def test_a_limit_in_dollars_that_the_next_request_could_pass_stops_all_runs(
         spend(database, spent)
     ready = check_readiness(database, limited, PREFIXES)
     if setting is None:
-        assert ready == Readiness(["3", "5"], few=True)
+        assert ready == Readiness(["3", "5"], few=True, chunks=2)
     else:
         assert ready.prefixes == []
         assert ready.obstacle.startswith("a limit in dollars leaves too little for the next request: ")
@@ -180,7 +180,7 @@ def test_limits_in_dollars_do_not_concern_a_local_model(settings: Settings, data
     select_unasked(limited, database)
     insert(database, "3")
     spend(database, 5)
-    assert check_readiness(database, limited, PREFIXES) == Readiness(["3"], few=True)
+    assert check_readiness(database, limited, PREFIXES) == Readiness(["3"], few=True, chunks=1)
 
 
 def test_a_long_text_of_many_chunks_must_fit(by_api: Settings, database: Database):
@@ -252,7 +252,7 @@ def test_beside_an_outage_the_fallback_goes_on_with_what_neither_has_embedded(by
     assert ready.prefixes == []
     assert ready.obstacle.endswith("UTC; the fallback has embedded what is due")
     fail(database, settings, seconds=-1)
-    assert check_readiness(database, settings, PREFIXES) == Readiness(["3", "5"], few=True)
+    assert check_readiness(database, settings, PREFIXES) == Readiness(["3", "5"], few=True, chunks=2)
 
 
 def test_an_api_that_was_down_from_the_start(settings: Settings, by_api: Settings, database: Database):

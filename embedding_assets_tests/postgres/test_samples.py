@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from embedding_assets.postgres.samples import _sample, read_vectors, sample_vectors
+from embedding_assets.postgres.samples import _sample, has_vectors, read_vectors, sample_vectors
 from embedding_assets.postgres.spaces import register_space
 from embedding_assets_tests.support.fakes import FAKE_SPACE, hash_of, insert_chunks, vector_of
 from embedding_assets_tests.support.generator_runs import embed, texts
@@ -74,3 +74,9 @@ def test_a_large_table_is_read_in_part(settings, database, column):
     # 20 candidates a row, by pages.
     assert rows == 64
     assert 64 < read < 4000
+
+
+def test_whether_there_is_any_vector(database, column):
+    assert has_vectors(database, column)
+    execute(database, f"UPDATE knowledge_base SET {column.name} = NULL")
+    assert not has_vectors(database, column)

@@ -136,3 +136,32 @@ def test_a_local_model_that_cannot_be_used_leaves_nothing_behind(
         select_for_run(get_settings(), database)
     assert list_spaces(database) == []
     assert columns_and_indexes(database) == before
+
+
+@pytest.mark.parametrize("beside", [False, True], ids=["first", "further"])
+def test_looking_only_changes_nothing_and_asks_nothing(
+    settings: Settings, database: Database, server: ApiServer, monkeypatch: pytest.MonkeyPatch, beside: bool
+):
+    insert_chunks(database, sentences(3))
+    if beside:
+        select_for_run(settings, database)
+    configure(monkeypatch, server, openai_dimensions=8)
+    before = columns_and_indexes(database), list_spaces(database)
+
+    selection = select_for_run(get_settings(), database, look_only=True)
+
+    assert (selection.column.space.provider, selection.column.name) == ("openai", "")
+    assert (columns_and_indexes(database), list_spaces(database)) == before
+    assert server.requests == 0
+    registered = select_for_run(get_settings(), database)
+    assert registered.column.space == selection.column.space
+    assert select_for_run(get_settings(), database, look_only=True).column == registered.column
+
+
+def test_looking_only_refuses_what_a_run_would(
+    settings: Settings, database: Database, server: ApiServer, monkeypatch: pytest.MonkeyPatch
+):
+    select_for_run(settings, database)
+    monkeypatch.setenv("EMBEDDING_DOCUMENT_PROMPT", "passage: ")
+    with pytest.raises(SpaceMismatchError, match="EMBEDDING_DOCUMENT_PROMPT"):
+        select_for_run(get_settings(), database, look_only=True)

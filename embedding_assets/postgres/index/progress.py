@@ -11,8 +11,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
+from psycopg import errors
+
 from embedding_assets.errors import DatabaseError
 from embedding_assets.formatting import duration, share
+from embedding_assets.postgres.interruption import check_stopped
 
 if TYPE_CHECKING:
     from embedding_assets.postgres.connection import Connection, Database
@@ -63,21 +66,28 @@ def watch_build(
 ) -> Iterator[None]:
     """Report on the index that ``connection`` builds inside: to the log every ten seconds, to ``on_progress`` each.
 
+    What the context's work is stopped by ends the build, too, and is raised. Later lines of a long build are a
+    sixtieth of its time apart.
+
     Asks on a connection of its own every second, and not before one has passed. That may fail without harm to the
     build. ``on_progress`` is called in another thread and must not raise.
     """
-    over = threading.Event()
+    over, stopped = threading.Event(), list[BaseException]()
     # With the context of the caller, so that its log lines carry the run's id.
     thread = threading.Thread(
         target=contextvars.copy_context().run,
-        args=(_watch, database, over),
-        kwargs={"pid": connection.info.backend_pid, "name": name, "vectors": vectors, "on_progress": on_progress},
+        args=(_watch, database, over, connection, stopped),
+        kwargs={"name": name, "vectors": vectors, "on_progress": on_progress},
         name=f"progress of {name}",
         daemon=True,
     )
     thread.start()
     try:
         yield
+    except errors.QueryCanceled:
+        if stopped:
+            raise stopped[0] from None
+        raise
     finally:
         over.set()
         # Not for long: it may be trying to reach a server that is gone.
@@ -85,25 +95,44 @@ def watch_build(
 
 
 def _watch(
-    database: Database, over: threading.Event, *, pid: int, name: str, vectors: int, on_progress: OnBuildProgress | None
+    database: Database,
+    over: threading.Event,
+    builder: Connection,
+    stopped: list[BaseException],
+    *,
+    name: str,
+    vectors: int,
+    on_progress: OnBuildProgress | None,
 ) -> None:
     started = logged = time.monotonic()
+    pid = builder.info.backend_pid
     if over.wait(_POLL_SECONDS):
         return
     try:
         with database.session() as connection:
             while not over.wait(_POLL_SECONDS):
+                if _is_stopped(stopped):
+                    builder.cancel_safe()
+                    return
                 now = time.monotonic()
                 progress = _read(connection, pid, name, vectors, now - started)
                 if progress is None:
                     continue
                 if on_progress is not None:
                     on_progress(progress)
-                if now - logged >= _LOG_SECONDS:
+                if now - logged >= max(_LOG_SECONDS, (now - started) / 60):
                     logged = now
                     logger.info("%s", progress, extra={"index": name, "phase": progress.phase, "share": progress.share})
     except DatabaseError as error:
         logger.warning("the progress of %s is not shown: %s", name, error)
+
+
+def _is_stopped(stopped: list[BaseException]) -> bool:
+    try:
+        check_stopped()
+    except BaseException as stop:  # noqa: BLE001 (raised where the build is waited for)
+        stopped.append(stop)
+    return bool(stopped)
 
 
 def _read(connection: Connection, pid: int, name: str, vectors: int, seconds: float) -> BuildProgress | None:

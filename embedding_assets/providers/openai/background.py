@@ -13,6 +13,7 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
 from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar
 
+from embedding_assets.postgres.interruption import check_stopped
 from embedding_assets.providers.cancelling import CallCancelledError, when_cancelled
 
 R = TypeVar("R")
@@ -22,6 +23,7 @@ Emit = Callable[[T], Awaitable[None]]
 """Hands a result over; waits while too many have not been taken."""
 
 _STOPPING_SECONDS: Final = 5.0
+_LOOK_SECONDS: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +152,7 @@ class Background(Generic[R]):
         cancel = loop.start(work, end)
         when_cancelled(lambda: results.put(_End(CallCancelledError())))
         try:
-            while not isinstance(result := results.get(), _End):
+            while not isinstance(result := _take(results), _End):
                 loop.call(room.release)
                 yield result
             if result.error is not None:
@@ -182,6 +184,14 @@ class Background(Generic[R]):
         self._lock = threading.Lock()
         _left_to_parents.append(self._running)
         self._running = None
+
+
+def _take(results: queue.SimpleQueue[T]) -> T:
+    """The next result; what the work under way is stopped by is asked meanwhile, as an outage may last."""
+    while True:
+        with suppress(queue.Empty):
+            return results.get(timeout=_LOOK_SECONDS)
+        check_stopped()
 
 
 def _cancelled(task: asyncio.Task[None]) -> BaseException | None:

@@ -2,6 +2,7 @@
 
 import threading
 
+import psycopg
 import pytest
 
 from embedding_assets.config import DatabaseConfig, IndexConfig
@@ -10,6 +11,7 @@ from embedding_assets.postgres.connection import Database
 from embedding_assets.postgres.index import progress
 from embedding_assets.postgres.index.build import build_vector_index
 from embedding_assets.postgres.index.progress import BuildProgress, watch_build
+from embedding_assets.postgres.interruption import stopped_by
 from embedding_assets_tests.support.tables import as_role, insert_vectors, unit_vectors
 
 CONFIG = IndexConfig(workers=0)
@@ -113,3 +115,29 @@ def test_a_role_that_may_not_see_the_build_sees_nothing(role, database, column, 
                 assert progress._read(asking, rows[0][0], "idx", 20, 1.0).phase.startswith("waiting")
         thread.join(30)
     assert seen == []
+
+
+@pytest.mark.usefixtures("often")
+def test_what_stops_the_work_ends_the_build(database):
+    class Stopped(BaseException):
+        pass
+
+    def stop() -> None:
+        raise Stopped
+
+    with (
+        database.session() as connection,
+        stopped_by(stop),
+        pytest.raises(Stopped),
+        watch_build(database, connection, "idx", 1),
+    ):
+        connection.execute("SELECT pg_sleep(600)")
+
+
+@pytest.mark.usefixtures("often")
+def test_a_build_that_another_cancels_is_an_error_as_before(database, beside):
+    with database.session() as connection:
+        cancel = f"SELECT pg_cancel_backend({connection.info.backend_pid})"
+        threading.Timer(0.5, lambda: beside.execute(cancel)).start()
+        with pytest.raises(psycopg.errors.QueryCanceled), watch_build(database, connection, "idx", 1):
+            connection.execute("SELECT pg_sleep(600)")

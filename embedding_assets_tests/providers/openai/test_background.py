@@ -14,6 +14,7 @@ from contextvars import ContextVar
 
 import pytest
 
+from embedding_assets.postgres.interruption import stopped_by
 from embedding_assets.providers.cancelling import CallCancelledError, cancellable
 from embedding_assets.providers.openai.background import Background, Emit
 
@@ -100,6 +101,27 @@ def test_dropping_the_iterator_closes_it(background: Background[str]):
     next(results)
     del results
     assert seen[-1] == "tidied up"
+
+
+def test_who_waits_in_vain_is_stopped_by_what_stops_the_work(background: Background[str], monkeypatch):
+    monkeypatch.setattr("embedding_assets.providers.openai.background._LOOK_SECONDS", 0.05)
+    ended: list[str] = []
+
+    class Stopped(BaseException):
+        pass
+
+    async def outage(_: str, __: Emit[int]) -> None:
+        try:
+            await asyncio.sleep(600)
+        finally:
+            ended.append("tidied up")
+
+    def stop() -> None:
+        raise Stopped
+
+    with stopped_by(stop), pytest.raises(Stopped):
+        list(background.iterate(outage, most_waiting=1))
+    assert ended == ["tidied up"]
 
 
 def test_the_callers_context_is_seen(background: Background[str]):
