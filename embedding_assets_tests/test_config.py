@@ -131,7 +131,11 @@ BOUNDS = [
     ("EMBEDDING_RERANK_TIMEOUT_SECONDS", ["0.1", "600"], ["0", "601"]),
     ("EMBEDDING_EVALUATION_QUESTIONS", ["1", "100000"], ["0", "100001", "x"]),
     ("EMBEDDING_EVALUATION_QUALITY_DROP", ["0", "1"], ["-0.1", "1.1"]),
-    ("EMBEDDING_RAY_ADDRESS", ["local", "auto", "10.0.0.5:6379"], ["ray://10.0.0.5:10001"]),
+    (
+        "EMBEDDING_RAY_ADDRESS",
+        ["local", "auto", "10.0.0.5:6379", "ray-head:6379", "[::1]:6379"],
+        ["ray://10.0.0.5:10001", "nonsense", "10.0.0.5", "10.0.0.5:0", "10.0.0.5:66000", "a b:6379"],
+    ),
     ("EMBEDDING_RAY_WORKERS", ["1", "10000"], ["0", "10001"]),
     ("EMBEDDING_RAY_GPUS_PER_WORKER", ["0", "0.5", "1", "2", "64"], ["-1", "1.5", "65", "nan"]),
     ("EMBEDDING_RAY_CPUS_PER_WORKER", ["1", "1024"], ["0", "1025", "0.5"]),

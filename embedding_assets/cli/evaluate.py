@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from itertools import product
+from itertools import groupby, product
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, get_args
 
@@ -230,20 +230,28 @@ def _show(
         print_json(document)
         return
     _show_questions(asked, unanswered)
-    table = Table("mode", "ef_search", "space", *measured[0].questions)
-    for one in measured:
-        way = one.way
-        mode = f"{way.mode}, reranked" if way.rerank else way.mode
-        by_words = way.mode == "text"
-        cells = [mode, "" if by_words else str(way.ef_search), "" if by_words else escape(way.space)]
-        table.add_row(*cells, *map(_with_interval, one.estimates.values()))
-    out.print(table)
+    # A table for each space: beside the numbers its name would be cut.
+    for space, ways in groupby(measured, key=lambda one: one.way.space):
+        _show_measured(space, list(ways))
     for way, comparison in compared.items():
         out.print(f"\n{escape(way.name)}, compared with the baseline: {_sentence(comparison)}", **_PLAIN)
         if comparison.verdict == "worse":
             out.print(_changes(comparison))
     for note in dict.fromkeys(note for one in measured for note in one.notes):
         err.print(note, style="yellow", markup=False, highlight=False, soft_wrap=True)
+
+
+def _show_measured(space: str, measured: Sequence[Measured]) -> None:
+    if any(one.way.mode != "text" for one in measured):
+        out.print(f"In {space}:", markup=False, **_PLAIN)
+    table = Table("mode", "ef_search", *measured[0].questions)
+    for one in measured:
+        way = one.way
+        mode = f"{way.mode}, reranked" if way.rerank else way.mode
+        table.add_row(
+            mode, "" if way.mode == "text" else str(way.ef_search), *map(_with_interval, one.estimates.values())
+        )
+    out.print(table)
 
 
 def _show_comparison(asked: Asked, measured: Sequence[Measured], *, as_json: bool) -> None:

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import re
+
 from pydantic import Field, field_validator
 from pydantic_settings import SettingsConfigDict
 
 from embedding_assets.config.environment import EnvironmentSettings
+
+
+def _is_host_and_port(text: str) -> bool:
+    found = re.fullmatch(r"(\[[0-9A-Fa-f:.]+\]|[^\s:/\[\]]+):([0-9]{1,5})", text)
+    return found is not None and 0 < int(found[2]) < 2**16
 
 
 class RayConfig(EnvironmentSettings):
@@ -44,6 +51,8 @@ class RayConfig(EnvironmentSettings):
                 "is not HOST:PORT, auto or local; the run joins the cluster itself, so start it on one of its nodes "
                 "(`ray job submit` does) instead of by ray://"
             )
+        if value not in {None, "auto", "local"} and not _is_host_and_port(value or ""):
+            raise ValueError("is not HOST:PORT as `ray start --head` prints it, auto or local")
         return value
 
     @field_validator("gpus_per_worker")

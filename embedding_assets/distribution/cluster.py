@@ -10,6 +10,7 @@ import logging
 import os
 import secrets
 import signal
+import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
@@ -36,6 +37,10 @@ _THREADS: Final = 4
 
 _OBJECT_STORE_BYTES: Final = 100 * 2**20
 """Of a cluster that is started here. Statistics and log lines are all that passes through it."""
+
+_CONNECT_SECONDS: Final = 10.0
+
+_ELSE: Final = "leave the address away to start one for this run"
 
 _ENVIRONMENT: Final = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -144,6 +149,7 @@ class _Announcements(io.TextIOBase):
 
 def _initialize(ray: ModuleType, address: str) -> None:
     options: dict[str, Any] = {"address": address}
+    _check_that_it_listens(ray, address)
     if address == LOCAL:
         options |= {
             "include_dashboard": False,
@@ -158,10 +164,32 @@ def _initialize(ray: ModuleType, address: str) -> None:
     except ConnectionError:
         raise ClusterError(
             f"no Ray cluster lets this run in at {address}; start one with `ray start --head`, set RAY_AUTH_MODE=token "
-            "where it asks for a token, or leave the address away to start one for this run"
+            f"where it asks for a token, or {_ELSE}"
         ) from None
     except (RuntimeError, ValueError, OSError) as error:
         raise ClusterError(f"Ray does not start: {error}") from None
+
+
+def _check_that_it_listens(ray: ModuleType, address: str) -> None:
+    """Ray would try again for minutes, and say that in lines of its own."""
+    host, _, port = address.rpartition(":")
+    if not host:
+        return
+    # Ray takes the machine's own address for loopback.
+    own = [ray.util.get_node_ip_address()] if host in {"localhost", "127.0.0.1", "[::1]"} else []
+    failure: OSError | None = None
+    for name in (host.strip("[]"), *own):
+        try:
+            socket.create_connection((name, int(port)), timeout=_CONNECT_SECONDS).close()
+        except OSError as error:
+            failure = failure or error
+        else:
+            return
+    if failure is not None:
+        raise ClusterError(
+            f"no Ray cluster answers at {address} ({failure.strerror or failure}); see whether `ray start --head` runs "
+            f"there, and whether a firewall lets this machine in, or {_ELSE}"
+        )
 
 
 def _local_environment() -> dict[str, str]:

@@ -6,6 +6,7 @@ that take turns, and each product waits for the slowest.
 
 from __future__ import annotations
 
+import functools
 import logging
 import math
 import os
@@ -71,8 +72,14 @@ def available_threads(
 
 def _bounded(wanted: int, most: int, variable: str) -> Threads:
     if wanted > most:
-        logger.warning("%s=%d is more than this process has CPUs for: %d are taken", variable, wanted, most)
+        _warn(wanted, most, variable)
     return Threads(min(wanted, most), variable)
+
+
+@functools.cache
+def _warn(wanted: int, most: int, variable: str) -> None:
+    """Once, though a process counts its threads more than once."""
+    logger.warning("%s=%d is more than this process has CPUs for: %d are taken", variable, wanted, most)
 
 
 def use_available_threads(configured: int | None = None) -> Threads:

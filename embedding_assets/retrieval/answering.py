@@ -76,6 +76,7 @@ class Answering:
         if reranker is not None:
             results, outage = self._rerank(results)
             notes += outage
+        notes += self._notes_of_words(found=bool(results or notes))
         results = results[: question.k]
         if question.context and results:
             results, missing = self._with_context(results)
@@ -176,6 +177,14 @@ class Answering:
         if not self._question.is_cut:
             return []
         return ["characters of the question that are no text (NUL, or bytes that are no UTF-8) are left out"]
+
+    def _notes_of_words(self, *, found: bool) -> list[str]:
+        if found or self._mode != "text" or self._known.settings.search.language != "simple":
+            return []
+        return [
+            "no chunk has a word of the question in the same form; EMBEDDING_SEARCH_LANGUAGE=english, or another "
+            "language of your texts, finds other forms too"
+        ]
 
     def _notes_of_coverage(self, asked: Asked) -> list[str]:
         if asked.column is None:

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from embedding_assets.pipeline.run import embed_pending
+from embedding_assets.postgres.spaces import list_spaces
 from embedding_assets_tests.support.evaluating import execute
 from embedding_assets_tests.support.judging import QUESTIONS, insert_documents, write_questions
 
@@ -33,6 +34,14 @@ def test_all_modes_are_measured(run, path):
     assert way["metrics"]["ndcg@10"]["value"] == 1.0
     assert way["metrics"].keys() == {"ndcg@10", "mrr", "recall@3", "recall@10"}
     assert len(way["by_question"]["ndcg@10"]) == 2
+
+
+@pytest.mark.usefixtures("filled")
+def test_the_space_is_named_whole_in_a_narrow_terminal(run, path, database):
+    [column] = list_spaces(database)
+    assert len(column.space.name) > 20
+    assert f"In {column.space.name}:\n" in run("evaluate", path)[1]
+    assert "In " not in run("evaluate", path, "--mode", "text")[1]
 
 
 @pytest.mark.usefixtures("filled")

@@ -13,10 +13,11 @@ import psycopg
 import pytest
 
 from embedding_assets.distribution.cluster import connected
-from embedding_assets.errors import ConfigurationError
+from embedding_assets.errors import ClusterError, ConfigurationError
 from embedding_assets.postgres.connection import Database
 from embedding_assets_tests.support import processes
 from embedding_assets_tests.support.api_runs import configure, sentences
+from embedding_assets_tests.support.dagster_ui import free_port
 from embedding_assets_tests.support.fakes import insert_chunks
 from fake_api.server import ApiServer
 
@@ -91,6 +92,13 @@ def test_a_cluster_for_a_run_is_on_loopback_and_dies_with_it(
     database_only = " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
     wait_for(lambda: number(beside, query + database_only) == 0)
     assert 0 < number(beside, "SELECT count(embedding) FROM knowledge_base") < 1000
+
+
+def test_an_address_where_nothing_listens_is_refused_at_once():
+    for address in (f"127.0.0.1:{free_port()}", "no-such-machine.invalid:6379"):
+        sentence = f"no Ray cluster answers at {address}.*leave the address away"
+        with pytest.raises(ClusterError, match=sentence), connected(address):
+            pytest.fail("it is connected")
 
 
 def test_without_ray_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch):

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from embedding_assets.config import get_settings
+from embedding_assets.encoder import threads
 from embedding_assets.encoder.threads import Threads, available_threads
 from embedding_assets.errors import ConfigurationError
 from embedding_assets_tests.support.groups import UNIFIED, Groups, groups
@@ -20,6 +21,7 @@ CORES = len(os.sched_getaffinity(0))
 @pytest.fixture(autouse=True)
 def no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    threads._warn.cache_clear()  # of tests before
 
 
 def test_elsewhere_than_on_linux(tmp_path: Path):
@@ -66,6 +68,8 @@ def test_the_setting_decides_up_to_what_there_are_cores_for(
     assert available_threads(1, process=tmp_path) == Threads(1, "EMBEDDING_THREADS")
     assert caplog.messages == []
     assert available_threads(999, process=tmp_path, processors=tmp_path) == Threads(CORES, "EMBEDDING_THREADS")
+    assert available_threads(999, process=tmp_path, processors=tmp_path).count == CORES
+    assert len(caplog.messages) == 1  # though a process counts its threads more than once
     assert f"EMBEDDING_THREADS=999 is more than this process has CPUs for: {CORES} are taken" in caplog.text
     monkeypatch.setenv("OMP_NUM_THREADS", "999")
     assert available_threads(process=tmp_path, processors=tmp_path) == Threads(CORES, "OMP_NUM_THREADS")

@@ -86,6 +86,24 @@ def test_by_words_before_anything_is_embedded(settings: Settings, database: Data
             searcher.search("text 7")
 
 
+def test_another_form_of_a_word_is_not_found_and_a_language_is_proposed(
+    searcher: Searcher, settings: Settings, database: Database, provider: FakeProvider
+):
+    insert(database, "rotated keys", 1)
+    answer = searcher.search("rotate", mode="text")
+    assert answer.results == ()
+    [note] = answer.notes
+    assert "EMBEDDING_SEARCH_LANGUAGE=english" in note
+    assert searcher.search("rotated", mode="text").notes == ()
+    # What else explains it comes alone.
+    [note] = searcher.search("rotate", mode="text", where={"colour": "red"}).notes
+    assert "'colour'" in note
+    english = settings.with_group("search", language="english")
+    with Searcher(english, database=database, provider=provider) as other:
+        assert texts_of(other.search("rotate", mode="text")) == ["rotated keys"]
+        assert other.search("kept", mode="text").notes == ()
+
+
 def test_both_fused_say_how_each_was_found(searcher: Searcher, settings: Settings, database: Database, provider):
     insert_chunks(database, ["the pump F644-9530-0777 leaks"])
     embed(settings, database, provider)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from psycopg import sql
 
 from embedding_assets.formatting import duration
+from embedding_assets.postgres.conditions.condition import text_of
 from embedding_assets.postgres.samples import table_sample
 
 if TYPE_CHECKING:
@@ -70,6 +71,8 @@ def note_on_filter(database: Database, where: Sequence[Condition]) -> str | None
     for condition in where:
         if condition.operator in ("!=", "not in", "is null"):
             continue
+        if condition.key == "source" and (note := _note_on_rows(database, condition)):
+            return note
         names = {condition.key, condition.key.partition(".")[0]}
         if condition.key.startswith("metadata."):
             names.add(condition.key.split(".")[1])
@@ -81,6 +84,37 @@ def note_on_filter(database: Database, where: Sequence[Condition]) -> str | None
             shown = " or ".join(_KINDS[kind] for kind in found)
             return f"no chunk fulfils the conditions; {condition.key!r} is {shown} in {sampled:,} looked at"
     return None
+
+
+def _note_on_rows(database: Database, condition: Condition) -> str | None:
+    """The name by which all rows of a file are asked for, where a source is said to be that of such a file.
+
+    Looked up whole, and by its end among some rows at random.
+    """
+    names = [text_of(value) for value in condition.values if value is not None]
+    query = sql.SQL("""
+        WITH whole AS (
+            SELECT document_metadata ->> 'origin' AS origin, document_metadata ->> 'source' AS source
+            FROM {table} WHERE (document_metadata ->> 'origin') = ANY(%(names)s) LIMIT {rows}
+        ), sampled AS MATERIALIZED (
+            SELECT k.document_metadata AS document FROM {sample} LIMIT {rows}
+        )
+        SELECT origin FROM whole WHERE source <> origin
+        UNION
+        SELECT document ->> 'origin' FROM sampled
+        WHERE document ->> 'source' <> document ->> 'origin'
+          AND EXISTS (SELECT FROM unnest(%(names)s::text[]) name
+                      WHERE right(document ->> 'origin', length(name) + 1) = '/' || name)
+        ORDER BY 1 LIMIT 1
+    """).format(
+        table=database.table.rows, sample=table_sample(database.table, _SAMPLE_ROWS), rows=sql.Literal(_SAMPLE_ROWS)
+    )
+    found: Any
+    [found] = database.read([(query, {"names": names})])
+    if not found:
+        return None
+    [origin] = found[0]
+    return f"no chunk fulfils the conditions; {origin} has rows, each a source of its own; origin={origin} finds them"
 
 
 _KINDS: Final = {

@@ -3,6 +3,7 @@
 import re
 
 import pytest
+from psycopg.types.json import Jsonb
 
 from embedding_assets.config import IndexConfig
 from embedding_assets.postgres.conditions import conditions_of
@@ -131,3 +132,20 @@ def test_fields_that_no_chunk_has(database, column, filled):
     assert re.fullmatch(r"no chunk of [12],\d+ looked at has a field 'colour'; they have lang, number, source", note)
     [note] = ask(database, column, ["number=seven"]).notes
     assert re.fullmatch(r"no chunk fulfils the conditions; 'number' is a number in [12],\d+ looked at", note)
+
+
+@pytest.mark.parametrize(
+    ("source", "origin"),
+    [("docs/rows.csv", "docs/rows.csv"), ("rows.csv", "docs/rows.csv"), ("docs/rows.csv", "other/docs/rows.csv")],
+)
+def test_a_file_of_rows_that_is_asked_for_as_a_source(database, column, execute, source, origin):
+    document = {"source": f"{origin}#7", "origin": origin}
+    hashes = insert_vectors(database, column, unit_vectors(1))
+    execute("UPDATE knowledge_base SET document_metadata = %s WHERE chunk_hash = %s", Jsonb(document), hashes[0])
+    [note] = ask(database, column, [f"source={source}"]).notes
+    assert note == (
+        f"no chunk fulfils the conditions; {origin} has rows, each a source of its own; origin={origin} finds them"
+    )
+    assert ask(database, column, [f"origin={origin}"]).notes == ()
+    [note] = ask(database, column, ["source=gone.csv"]).notes
+    assert note == "no chunk fulfils the conditions; 'source' is a text in 1 looked at"
