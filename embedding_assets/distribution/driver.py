@@ -40,6 +40,9 @@ MOST_DEATHS: Final = 5
 START_SECONDS: Final = 300.0
 """Longest time without any worker: it may have to wait for room on the cluster, which may have to grow."""
 
+_PATIENT_SECONDS: Final = 20.0
+"""Without any worker, after which the wait is said."""
+
 _STOP_SECONDS: Final = 5.0
 """For workers to write what they have embedded; those that take longer are ended."""
 
@@ -147,6 +150,7 @@ class Driver:
 
     def _work_off(self) -> None:
         seen = time.monotonic()
+        said = False
         while self._left or self._under_way() or self._ask_again():
             with suppress(queue.Empty):
                 self._note(*self._answers.get(timeout=_TICK_SECONDS))
@@ -154,6 +158,9 @@ class Driver:
             # One that loads its model counts: that may have to be fetched.
             if any(worker.node for worker in self._workers):
                 seen = time.monotonic()
+            elif not said and time.monotonic() - seen > _PATIENT_SECONDS:
+                said = True
+                logger.info("waiting for the cluster to start a worker; `ray status` says what holds its CPUs and GPUs")
             elif time.monotonic() - seen > START_SECONDS:
                 raise ClusterError(
                     f"no worker of {self._layout.cpus} CPUs and {self._layout.gpus:g} GPUs could start within "

@@ -484,7 +484,7 @@ def test_a_server_that_never_answers_is_named_in_time(instance, monkeypatch):
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]
         monkeypatch.setenv("EMBEDDING_DATABASE_URL", f"postgresql://u:hunter2@127.0.0.1:{port}/d")
-        monkeypatch.setenv("EMBEDDING_DATABASE_CONNECT_TIMEOUT_SECONDS", "5")
+        monkeypatch.setenv("EMBEDDING_DATABASE_CONNECT_TIMEOUT_SECONDS", "10")
         started = time.monotonic()
         said = tick(instance)
         again = tick(instance)

@@ -60,11 +60,11 @@ def test_the_other_process_computes_with_as_many_threads(files: ModelFiles, tmp_
         "import sys; from pathlib import Path; from embedding_assets.encoder.comparison import load_compared; "
         "from embedding_assets.encoder.files import ModelFiles; "
         f"sys.executable = {str(interpreter)!r}; "
-        f"load_compared(ModelFiles('tiny', '1', Path({str(files.path)!r})), 'cpu', 32, 'float32', threads=3)"
+        f"load_compared(ModelFiles('tiny', '1', Path({str(files.path)!r})), 'cpu', 32, 'float32', threads=1)"
     )
     folders = {"HF_HOME": str(tmp_path), "HF_ASSETS_CACHE": str(tmp_path / "assets")}
     subprocess.run([sys.executable, "-c", code], check=True, env={**os.environ, **folders, "OMP_NUM_THREADS": "2"})
-    assert (tmp_path / "threads").read_text() == "3\n"
+    assert (tmp_path / "threads").read_text() == "1\n"
 
 
 def test_what_fails_there_is_an_error_here(files: ModelFiles):

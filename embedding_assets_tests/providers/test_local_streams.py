@@ -25,6 +25,7 @@ def in_streams(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., LocalP
 
     def make(folder: Path, count: int, **settings: object) -> LocalProvider:
         monkeypatch.setattr("embedding_assets.encoder.model.streams_suit", lambda threads, _: threads > 1)
+        monkeypatch.setattr("embedding_assets.encoder.threads.usable_cpus", lambda: list(range(count)))
         return local_provider(folder, threads=count, **settings)
 
     release_models()
