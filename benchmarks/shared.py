@@ -86,7 +86,7 @@ def compare(inputs: Inputs, rounds: int, *, imitated: bool) -> Result:
         for busy in BUSY
         for key, way in ways.items()
     }
-    suffix, words = ("_avx2", ", AVX2 imitated") if imitated else ("", "")
+    suffix, words = ("_avx2", ", AVX2 imitated") if imitated else ("_amx", ", AMX") if "amx_bf16" in cpu_flags() else ("", "")
     return Result(
         name=f"shared{suffix}",
         title=f"Encoding beside busy processes: full-size MPNet on {os.cpu_count()} cores{words}",

@@ -161,6 +161,7 @@ _ORDER = (
     "encode_amd",
     "encode_cuda",
     "shared",
+    "shared_amx",
     "shared_avx2",
     "fidelity",
     "end_to_end",
