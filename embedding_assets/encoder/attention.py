@@ -47,12 +47,23 @@ def attend_padded(projected: Tensor, *, mask: Tensor | None) -> Tensor:
     return functional.scaled_dot_product_attention(query, key, value, attn_mask=mask).transpose(1, 2)
 
 
-def attend_fused(projected: Tensor, *, texts: Texts, bias: Tensor | None) -> Tensor:
-    """By the framework's fused attention, which keeps no scores."""
+def attend_fused(projected: Tensor, *, texts: Texts, bias: Tensor | None, multiple: int = 1) -> Tensor:
+    """By the framework's fused attention, which keeps no scores.
+
+    Each text is padded to a multiple of so many tokens for it: where that divides their number, it takes another path.
+    """
     attended = []
     for part, (count, tokens) in _parts(projected, texts):
-        mask = None if bias is None else bias[..., :tokens, :tokens]
-        attended.append(attend_padded(part.view(count, tokens, *part.shape[1:]), mask=mask).flatten(0, 1))
+        same_length = part.view(count, tokens, *part.shape[1:])
+        if padding := -tokens % multiple:
+            added = _added(bias, tokens, padding, like=projected)
+            # Without a dimension for texts it would not be fused.
+            mask = None if added is None else added.unsqueeze(0)
+            padded = functional.pad(same_length, (0, 0, 0, 0, 0, 0, 0, padding))
+            attended.append(attend_padded(padded, mask=mask)[:, :tokens].flatten(0, 1))
+        else:
+            mask = None if bias is None else bias[..., :tokens, :tokens]
+            attended.append(attend_padded(same_length, mask=mask).flatten(0, 1))
     return torch.cat(attended)
 
 
@@ -98,12 +109,13 @@ def fastest_attention(dtype: torch.dtype) -> Attend:
     """The one that takes less time on this CPU in a number format; a few milliseconds to find out.
 
     In float32 that is the fused one. In bfloat16 the fused one does not use what the CPU has for matrix products
-    everywhere, and products may be faster over whole tiles.
+    everywhere, and either may be faster over whole tiles.
     """
     if dtype == torch.float32:
         return attend_fused
     ways: dict[str, Attend] = {
         "the fused function": attend_fused,
+        "the fused function over whole tiles": partial(attend_fused, multiple=_TILE),
         "products": attend_by_products,
         "products of whole tiles": partial(attend_by_products, multiple=_TILE),
     }

@@ -16,7 +16,7 @@ from embedding_assets.encoder.attention import (
 
 LENGTHS = [48, 48, 31, 7, 7, 7, 1, 0]
 HEADS, SIZE = 4, 16
-WAYS = [attend_fused, attend_by_products, partial(attend_by_products, multiple=16)]
+WAYS = [attend_fused, partial(attend_fused, multiple=16), attend_by_products, partial(attend_by_products, multiple=16)]
 
 
 def padded(dtype: torch.dtype = torch.float32) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
