@@ -86,7 +86,11 @@ def compare(inputs: Inputs, rounds: int, *, imitated: bool) -> Result:
         for busy in BUSY
         for key, way in ways.items()
     }
-    suffix, words = ("_avx2", ", AVX2 imitated") if imitated else ("_amx", ", AMX") if "amx_bf16" in cpu_flags() else ("", "")
+    suffix, words = "", ""
+    if imitated:
+        suffix, words = "_avx2", ", AVX2 imitated"
+    elif "amx_bf16" in cpu_flags():
+        suffix, words = "_amx", ", AMX"
     return Result(
         name=f"shared{suffix}",
         title=f"Encoding beside busy processes: full-size MPNet on {os.cpu_count()} cores{words}",
