@@ -17,7 +17,7 @@ from embedding_assets.errors import ConfigurationError
 from embedding_assets.formatting import duration
 
 if TYPE_CHECKING:
-    from embedding_assets.postgres.index.measurements import IndexMeasurement
+    from embedding_assets.postgres.index.lifecycle import IndexReport
 
 _JUST_NOW_SECONDS: Final = 60
 
@@ -66,17 +66,19 @@ def health(
             verdicts = judge_everything(database, column, settings)
         if not as_json:
             for report in reports:
-                show(None, _measured(report.measurement), as_json=False)
+                show(None, _built_and_measured(report), as_json=False)
         show([asdict(verdict) for verdict in verdicts], verdict_table(verdicts), as_json=as_json)
     if any(verdict.is_error for verdict in verdicts):
         raise typer.Exit(1)
 
 
-def _measured(measurement: IndexMeasurement) -> str:
-    """How old a measurement is that the verdicts are about."""
+def _built_and_measured(report: IndexReport) -> str:
+    """What was done to an index, and how old the measurement is that the verdicts are about."""
+    measurement, seconds = report.measurement, report.build_seconds
+    built = "" if seconds is None else f"built as {report.state.operator_class} in {duration(seconds)}, "
     age = (datetime.now(UTC) - measurement.measured_at).total_seconds()
     when = "just now" if age < _JUST_NOW_SECONDS else f"{duration(age)} ago (--anew measures again)"
-    return f"Index of {escape(measurement.space)}: measured {when}."
+    return f"Index of {escape(measurement.space)}: {built}measured {when}."
 
 
 @overview_app.command()

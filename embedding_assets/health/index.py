@@ -10,6 +10,7 @@ from embedding_assets.formatting import megabytes
 from embedding_assets.health import checks
 from embedding_assets.planning import EXACT_SEARCH_ROWS
 from embedding_assets.postgres.index.size import is_bloated
+from embedding_assets.postgres.index_form import form_to_build
 
 if TYPE_CHECKING:
     from embedding_assets.config import IndexConfig
@@ -33,7 +34,11 @@ def index_valid(state: IndexState, column: SpaceColumn, config: IndexConfig, emb
     elif not state.valid:
         found = "is invalid: a build of it failed"
     else:
-        found = f"was built with {state.operator_class}, m={state.m}, ef_construction={state.ef_construction}"
+        wanted = form_to_build(column, config.type).operator_class
+        found = (
+            f"was built with {state.operator_class}, m={state.m}, ef_construction={state.ef_construction}, and the "
+            f"settings ask for {wanted}, m={config.m}, ef_construction={config.ef_construction}"
+        )
     return checks.INDEX_VALID.verdict(passed, f"index {state.name} {found}", {"size_bytes": state.size_bytes})
 
 

@@ -38,7 +38,8 @@ COLUMN = SpaceColumn(FAKE_SPACE, "embedding", "idx", serving=True)
         (IndexState("idx", exists=False), 0, True, "nothing is embedded yet"),
         (IndexState("idx", exists=False), 1, False, "index idx does not exist. Materialize"),
         (index_state(valid=False), 1, False, "index idx is invalid: a build of it failed"),
-        (index_state(m=8), 1, False, "was built with vector_cosine_ops, m=8, ef_construction=64"),
+        (index_state(m=8), 1, False, "was built with vector_cosine_ops, m=8, ef_construction=64, and the settings ask"),
+        (index_state(m=8), 1, False, "the settings ask for vector_cosine_ops, m=16, ef_construction=64. Materialize"),
         (index_state(operator_class="vector_l2_ops"), 1, False, "was built with vector_l2_ops"),
     ],
 )
