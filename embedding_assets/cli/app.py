@@ -28,6 +28,7 @@ from embedding_assets.cli.spaces import spaces_app
 from embedding_assets.cli.status import overview_app
 from embedding_assets.cli.stopping import exit_status
 from embedding_assets.cli.sync import sync
+from embedding_assets.cli.version import options
 from embedding_assets.errors import ConfigurationError, EmbeddingAssetsError, ProviderError
 from embedding_assets.planning import PrefixRange
 
@@ -42,6 +43,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
 )
+app.callback()(options)
 app.add_typer(overview_app)
 app.add_typer(models_app)
 app.add_typer(spaces_app, name="spaces")

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from importlib.metadata import version
 
 import pytest
 
@@ -54,6 +55,15 @@ def test_the_help_lists_every_command(run):
     _, out, _ = run("--help")
 
     assert all(re.search(rf"│ {command} +\w", out) for command in COMMANDS)
+
+
+def test_the_version_comes_with_those_of_what_it_stands_on(run):
+    code, out, err = run("--version")
+
+    assert (code, err) == (0, "")
+    assert out.count("\n") == 1
+    assert out.startswith(f"embedding-assets {version('embedding-assets')} (Python 3.")
+    assert f", dagster {version('dagster')}, torch {version('torch')}, " in out
 
 
 def test_no_command_shows_the_help(run):
