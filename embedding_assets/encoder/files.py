@@ -17,6 +17,7 @@ from tokenizers import Tokenizer
 from embedding_assets.config import DEFAULT_MODEL_NAME, DEFAULT_MODEL_REVISION
 from embedding_assets.encoder import demo_model
 from embedding_assets.encoder.digests import sha256
+from embedding_assets.encoder.folder_name import folder_name
 from embedding_assets.errors import ConfigurationError, ModelUnavailableError
 from embedding_assets.spaces import Similarity
 
@@ -47,7 +48,7 @@ class ModelFiles:
     """A sentence-transformers model on disk.
 
     Attributes:
-        name: as configured.
+        name: as configured; of a folder, what tells something of its path.
         revision: commit of the repository, or ``sha256:`` and the beginning of a hash of the files.
         path: folder with ``modules.json``.
     """
@@ -188,7 +189,7 @@ def locate_model(name: str, revision: str | None, *, data_dir: Path, timeout_sec
         path = Path(name).expanduser().resolve()
         if revision is not None:
             raise ConfigurationError("EMBEDDING_MODEL_REVISION has no meaning for a model folder; unset it")
-        files = ModelFiles(path.name, _content_revision(path), path)
+        files = ModelFiles(folder_name(path), _content_revision(path), path)
     else:
         path = _from_hub(name, revision, timeout_seconds)
         files = ModelFiles(name, path.name, path)

@@ -6,11 +6,11 @@ import logging
 import re
 from collections.abc import Container, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from embedding_assets.encoder.demo_model import NAME as DEMO_MODEL
 from embedding_assets.encoder.files import ModelFiles, is_folder, locate_model
+from embedding_assets.encoder.folder_name import folder_name
 from embedding_assets.errors import (
     ConfigurationError,
     ModelUnavailableError,
@@ -370,7 +370,7 @@ def _may_be(config: EmbeddingConfig, space: VectorSpace) -> bool:
     """True if a space is that of the configured local model, as far as can be seen without the model's files."""
     name, revision = config.model_name, config.pinned_revision
     if name != DEMO_MODEL and is_folder(name):
-        same_model = space.model == Path(name).expanduser().resolve().name and space.revision.startswith("sha256:")
+        same_model = space.model == folder_name(name) and space.revision.startswith("sha256:")
     else:
         # What is no commit is a branch or a tag, and only the model's files show where it leads.
         named_commit = revision is not None and _COMMIT.fullmatch(revision)
