@@ -15,13 +15,16 @@ from typing import Any
 
 import click
 import typer
-from pydantic import SecretStr
+from pydantic import BaseModel, SecretStr
 from pydantic_core import PydanticUndefined
 from pydantic_settings import BaseSettings
 from typer.cli import get_docs_for_click
 
 from embedding_assets.cli.app import app
 from embedding_assets.config import Settings
+from embedding_assets.defs.components.component import Automation, Budget, EmbeddedComponent
+from embedding_assets.defs.components.embedded_query import EmbeddedQuery
+from embedding_assets.defs.components.embedded_table import EmbeddedTable
 from embedding_assets.health.checks import CHECKS
 
 ROOT = Path(__file__).parents[1]
@@ -51,6 +54,7 @@ def pages() -> dict[Path, str]:
         ROOT / "docs" / "settings.md": {"settings": settings},
         ROOT / "docs" / "cli.md": {"cli": commands},
         ROOT / "docs" / "dagster.md": {"checks": checks},
+        ROOT / "docs" / "your_project.md": {"components": components},
         ROOT / "docs" / "benchmarks.md": {"benchmarks": benchmarks},
         ROOT / "docs" / "your-table.md": {"own_table": own_table},
         ROOT / "docs" / "scaling.md": {"scale": scaling},
@@ -121,6 +125,30 @@ def checks() -> str:
                 rows.append(f"| {' | '.join(cells)} |")
         tables.append("\n".join(rows))
     return "\n\n".join(tables)
+
+
+def components() -> str:
+    """A table of the fields of each component, and of those that both have."""
+    both = list(EmbeddedComponent.model_fields)
+    kinds = (EmbeddedTable, EmbeddedQuery)
+    own = {kind.__name__: [name for name in kind.model_fields if name not in both] for kind in kinds}
+    tables = [
+        _fields(f"`{kind.__name__}` alone:", kind, own[kind.__name__]) for kind in kinds
+    ]
+    parts = {"budget": Budget, "automation": Automation}
+    nested = [_fields(f"`{name}` has:", part, list(part.model_fields)) for name, part in parts.items()]
+    return "\n\n".join([*tables, _fields("Both:", EmbeddedTable, both), *nested])
+
+
+def _fields(title: str, model: type[BaseModel], names: Sequence[str]) -> str:
+    rows = [title, "", "| field | default | meaning |", "|---|---|---|"]
+    for name in names:
+        field = model.model_fields[name]
+        default = field.get_default(call_default_factory=True)
+        shown = "" if default in (None, [], {}) else f"`{json.dumps(default)}`"
+        meaning = (field.description or "").replace("|", "\\|")
+        rows.append(f"| `{'model' if name == 'model_name' else name}` | {shown} | {meaning} |")
+    return "\n".join(rows)
 
 
 # (benchmark, row, words for it)
