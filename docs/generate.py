@@ -15,7 +15,9 @@ from typing import Any
 
 import click
 import typer
-from pydantic import BaseModel, SecretStr
+from dagster import Resolvable
+from dagster.components.resolved.form_config import UNSET_DEFAULT_SENTINEL
+from pydantic import SecretStr
 from pydantic_core import PydanticUndefined
 from pydantic_settings import BaseSettings
 from typer.cli import get_docs_for_click
@@ -129,25 +131,32 @@ def checks() -> str:
 
 def components() -> str:
     """A table of the fields of each component, and of those that both have."""
-    both = list(EmbeddedComponent.model_fields)
     kinds = (EmbeddedTable, EmbeddedQuery)
-    own = {kind.__name__: [name for name in kind.model_fields if name not in both] for kind in kinds}
+    both = [name for name in _schema(EmbeddedTable) if name in _schema(EmbeddedComponent)]
     tables = [
-        _fields(f"`{kind.__name__}` alone:", kind, own[kind.__name__]) for kind in kinds
+        _fields(f"`{kind.__name__}` alone:", kind, [name for name in _schema(kind) if name not in both])
+        for kind in kinds
     ]
-    parts = {"budget": Budget, "automation": Automation}
-    nested = [_fields(f"`{name}` has:", part, list(part.model_fields)) for name, part in parts.items()]
+    nested = [
+        _fields(f"`{name}` has:", kind, list(_schema(kind)))
+        for name, kind in {"budget": Budget, "automation": Automation}.items()
+    ]
     return "\n\n".join([*tables, _fields("Both:", EmbeddedTable, both), *nested])
 
 
-def _fields(title: str, model: type[BaseModel], names: Sequence[str]) -> str:
+def _schema(kind: type[Resolvable]) -> dict[str, Any]:
+    properties: dict[str, Any] = kind.model().model_json_schema()["properties"]
+    return properties
+
+
+def _fields(title: str, kind: type[Resolvable], names: Sequence[str]) -> str:
     rows = [title, "", "| field | default | meaning |", "|---|---|---|"]
     for name in names:
-        field = model.model_fields[name]
-        default = field.get_default(call_default_factory=True)
-        shown = "" if default in (None, [], {}) else f"`{json.dumps(default)}`"
-        meaning = (field.description or "").replace("|", "\\|")
-        rows.append(f"| `{'model' if name == 'model_name' else name}` | {shown} | {meaning} |")
+        field = _schema(kind)[name]
+        default = field.get("default")
+        # Lists and objects have none in a schema: it is made for each.
+        shown = "" if default in (None, UNSET_DEFAULT_SENTINEL) else f"`{json.dumps(default)}`"
+        rows.append(f"| `{name}` | {shown} | {field['description']} |")
     return "\n".join(rows)
 
 

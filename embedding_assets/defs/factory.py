@@ -196,4 +196,10 @@ def _resources(spec: TableSpec) -> dict[str, Any]:
 def _sensors(spec: TableSpec, job: Any) -> list[SensorDefinition]:
     running = [new_chunks_sensor(spec, job), index_health_sensor(spec)] if spec.sensors else []
     documents = [documents_sensor(spec, job)] if spec.sensors and spec.loads_documents else []
-    return [*running, *documents, *rows_sensors(spec), *upstream_sensors(spec), *(alert_sensors(spec) if spec.alerts else [])]
+    return [
+        *running,
+        *documents,
+        *rows_sensors(spec),
+        *upstream_sensors(spec),
+        *(alert_sensors(spec) if spec.alerts else []),
+    ]

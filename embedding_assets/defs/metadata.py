@@ -219,9 +219,7 @@ def load_metadata(loaded: ConfiguredLoad) -> dict[str, Any]:
 
 def sync_metadata(report: SyncReport, first: Sequence[Rejection]) -> dict[str, Any]:
     """What a comparison of rows did, and the first of those that cannot be documents: keys and reasons, never text."""
-    rejections: list[dict[str, _Cell]] = [
-        {"row": visible(one.source), "reason": visible(one.reason)} for one in first
-    ]
+    rejections: list[dict[str, _Cell]] = [{"row": visible(one.source), "reason": visible(one.reason)} for one in first]
     return {
         "source": report.source,
         "rows_noted" if report.noted else "rows_compared": report.rows,
@@ -235,7 +233,15 @@ def sync_metadata(report: SyncReport, first: Sequence[Rejection]) -> dict[str, A
     }
 
 
-_WORDS = {"row": "string", "what": "string", "why": "string", "count": "int", "file": "string", "line": "int", "reason": "string"}
+_WORDS = {
+    "row": "string",
+    "what": "string",
+    "why": "string",
+    "count": "int",
+    "file": "string",
+    "line": "int",
+    "reason": "string",
+}
 
 
 def _table(rows: Sequence[Mapping[str, _Cell]], columns: Sequence[str], kinds: Mapping[str, str]) -> TableMetadataValue:

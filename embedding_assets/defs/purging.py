@@ -16,7 +16,7 @@ from dagster import (
     RunsFilter,
 )
 
-from embedding_assets.defs.table_spec import EMBEDDINGS, NAMES, TableSpec
+from embedding_assets.defs.table_spec import NAMES, TableSpec
 from embedding_assets.health.checks import CHECKS
 
 if TYPE_CHECKING:

@@ -82,7 +82,9 @@ class RowSource:
         """
         try:
             if self.query is not None:
-                return define_query(connection, self._text("name") or "", self._text("query") or "", markdown=self.markdown)
+                return define_query(
+                    connection, self._text("name") or "", self._text("query") or "", markdown=self.markdown
+                )
             return define_table(
                 connection,
                 self._text("table") or "",

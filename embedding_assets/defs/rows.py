@@ -1,13 +1,11 @@
 """The asset of rows that are split into chunks, and its automation; only where a table or a query is named."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
+from typing import Any, Final
 
 from dagster import (
     AssetExecutionContext,
-    AssetSelection,
     AssetsDefinition,
+    AssetSelection,
     AutomationCondition,
     AutomationConditionSensorDefinition,
     DefaultSensorStatus,
@@ -17,19 +15,17 @@ from dagster import (
 from embedding_assets.defs.code_version import code_version
 from embedding_assets.defs.metadata import sync_metadata
 from embedding_assets.defs.progress_lines import ProgressLines
+from embedding_assets.defs.row_source import RowSource
 from embedding_assets.defs.table_spec import ROWS, TableSpec
 from embedding_assets.documents.loading import configured_splitter
+from embedding_assets.documents.rejection import Rejection
 from embedding_assets.documents.syncing import add_source, sync_source
 from embedding_assets.formatting import counted
 from embedding_assets.logs import correlate
+from embedding_assets.postgres.connection import Database
 from embedding_assets.postgres.source_records import find_source
 
-if TYPE_CHECKING:
-    from embedding_assets.defs.row_source import RowSource
-    from embedding_assets.documents.rejection import Rejection
-    from embedding_assets.postgres.connection import Database
-
-_FIRST_REJECTIONS = 20
+_FIRST_REJECTIONS: Final = 20
 
 
 def rows_assets(spec: TableSpec) -> list[AssetsDefinition]:
@@ -97,15 +93,11 @@ def _sync(context: AssetExecutionContext, spec: TableSpec, source: RowSource) ->
     with correlate(context.run.run_id), spec.open(context) as database:
         name = _register(database, source)
         splitter = configured_splitter(settings, database)
-        report = sync_source(
-            database, name, splitter, on_progress=ProgressLines(context.log.info), on_reject=reject
-        )
+        report = sync_source(database, name, splitter, on_progress=ProgressLines(context.log.info), on_reject=reject)
     if report.remark:
         context.log.info("all rows were compared: %s", report.remark)
     if report.rejected:
-        context.log.warning(
-            "%s cannot be documents; the first are in `rejections`", counted(report.rejected, "row")
-        )
+        context.log.warning("%s cannot be documents; the first are in `rejections`", counted(report.rejected, "row"))
     return MaterializeResult(metadata=sync_metadata(report, first))
 
 

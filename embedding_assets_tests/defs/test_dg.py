@@ -1,4 +1,4 @@
-"""What ``dg`` makes of the components: it lists them, writes their files, checks these, and says where they are wrong."""
+"""What ``dg`` makes of the components: it lists them, writes their files, and says where one is wrong."""
 
 import re
 from pathlib import Path

@@ -9,8 +9,10 @@ import pytest
 from embedding_assets import RowSource, build_embedding_definitions
 from embedding_assets.errors import ConfigurationError
 from embedding_assets.postgres.connection import Database
-from embedding_assets_tests.support.components import first_error, loaded, metadata_of, run_all
+from embedding_assets_tests.support.components import WARNINGS, first_error, loaded, metadata_of, run_all
 from embedding_assets_tests.support.syncing import chunks
+
+pytestmark = WARNINGS
 
 REVIEWS = """
     type: embedding_assets.EmbeddedQuery
@@ -55,7 +57,9 @@ class TestAQuery:
         assert chunks(database) == [("reviews/2", "It leaks badly.", True)]
         metadata = metadata_of(first, "reviews__synced_rows")
         assert (metadata["rows_compared"], metadata["new"], metadata["rejected"]) == (3, 2, 1)
-        [rejection] = metadata["rejections"].records if hasattr(metadata["rejections"], "records") else metadata["rejections"]
+        [rejection] = (
+            metadata["rejections"].records if hasattr(metadata["rejections"], "records") else metadata["rejections"]
+        )
         assert rejection.data == {"row": "reviews/3", "reason": "has an empty or blank text"}
         metadata = metadata_of(second, "reviews__synced_rows")
         assert (metadata["changed"], metadata["removed"]) == (1, 1)
@@ -113,7 +117,7 @@ def test_a_table_that_an_asset_fills(
         assert graph.get(ROWS).parent_keys == {SOURCE}
         assert graph.get(dg.AssetKey(["reviews", "chunks_pending"])).parent_keys == {ROWS}
         assert run_all(defs, JOB, instance).success
-    assert [text for _, text, _ in chunks(database)] == ["It leaks. (1)", "(2)"]
+    assert [text for _, text, _ in chunks(database)] == ["It leaks. (1)", "  (2)"]
     found = shop.execute("SELECT document_metadata ->> 'stars' FROM knowledge_base ORDER BY 1").fetchall()
     assert found == [("1",), ("2",)]
 
@@ -147,7 +151,9 @@ class TestAutomation:
 
         return evaluate
 
-    def test_rows_are_compared_once_what_is_upstream_was_materialized(self, tick: Callable, instance: dg.DagsterInstance):
+    def test_rows_are_compared_once_what_is_upstream_was_materialized(
+        self, tick: Callable, instance: dg.DagsterInstance
+    ):
         rows = RowSource(table="shop.reviews", text="body")
         defs = build_embedding_definitions(key_prefix="reviews", rows=rows, deps=[SOURCE])
         assert tick(defs) == 0
@@ -192,7 +198,11 @@ class TestAutomation:
         ({}, {}, "say where the rows are from: either `table` or `query`"),
         ({"table": "a", "query": "b"}, {}, "either `table` or `query`"),
         ({"query": "SELECT 1"}, {}, "name: a `query` needs one"),
-        ({"query": "SELECT 1", "name": "a", "text": "body", "where": "b"}, {}, "text, where: a query says by the names"),
+        (
+            {"query": "SELECT 1", "name": "a", "text": "body", "where": "b"},
+            {},
+            "text, where: a query says by the names",
+        ),
         ({"table": "a"}, {}, "text: say which column"),
         ({"table": "a", "text": "b", "name": "c"}, {}, "name: it is for a `query` alone"),
         ({"table": "a", "text": "b"}, {"table": "c"}, "their chunks go into knowledge_base, so leave `table` out"),

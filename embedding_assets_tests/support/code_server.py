@@ -180,7 +180,9 @@ def code_servers(folder, sources, variables=None):
         )
         # The next one must not find the same port free.
         wait_for(lambda port=ports[name]: _listens(port), "the code server")
-    targets = [f"  - grpc_server: {{host: 127.0.0.1, port: {port}, location_name: {name}}}" for name, port in ports.items()]
+    targets = [
+        f"  - grpc_server: {{host: 127.0.0.1, port: {port}, location_name: {name}}}" for name, port in ports.items()
+    ]
     workspace.write_text("\n".join(["load_from:", *targets]))
     with (
         DagsterInstance.from_config(str(home)) as instance,

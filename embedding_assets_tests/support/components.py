@@ -5,10 +5,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import dagster as dg
+import pytest
 from dagster.components.testing import create_defs_folder_sandbox
 
 from embedding_assets.defs.jobs import range_tags
 from embedding_assets.planning import PrefixRange
+
+WARNINGS = [
+    pytest.mark.filterwarnings("ignore::dagster.BetaWarning"),
+    pytest.mark.filterwarnings("ignore:`parse_obj_as` is deprecated"),
+]
+"""Dagster's own, of how it reads such a file."""
 
 
 @contextmanager

@@ -77,5 +77,10 @@ class DgProject:
             "COLUMNS": "300",
         }
         return subprocess.run(
-            [str(part) for part in command], cwd=self.folder, env=environment, capture_output=True, text=True, check=False
+            [str(part) for part in command],
+            cwd=self.folder,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
         )

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import dagster as dg
-from pydantic import Field
 
 from embedding_assets.defs.components.component import PRODUCES, EmbeddedComponent
 from embedding_assets.defs.components.scaffolding import QueryScaffolder
-from embedding_assets.defs.components.templating import LateText, LateTexts, OptionalText
+from embedding_assets.defs.components.templating import LateText, at_load, late, plain
 from embedding_assets.defs.row_source import RowSource
 
 
@@ -23,44 +22,68 @@ class EmbeddedQuery(EmbeddedComponent):
     assets of the vectors. What is not said here comes from the environment (EMBEDDING_…).
     """
 
-    query: LateText = Field(
-        default=None,
-        description="One SELECT with the columns key and text, maybe title; any other is metadata that searches show "
-        "and filter by. It runs in a transaction that can write nothing.",
-        examples=["SELECT id AS key, body AS text, title, lang FROM articles"],
-    )
-    name: LateText = Field(
-        default=None,
-        description="What to call the query: letters, digits, _ and -. Its documents are known by it, so that another "
-        "name makes them again.",
-        examples=["help_pages"],
-    )
-    table: LateText = Field(
-        default=None, description="Instead of a query, a table or view whose rows are read, as in SQL.", examples=["shop.articles"]
-    )
-    key: LateTexts = Field(
-        default=None, description="Of a table: column or columns that identify a row. Left out: the primary key."
-    )
-    text: LateText = Field(
-        default=None,
-        description='Of a table: its column with the text, or a template: "{intro}\\n{body}".',
-        examples=["body"],
-    )
-    title: LateText = Field(
-        default=None, description="Of a table: its column with the title, which stands above each chunk."
-    )
-    metadata: LateTexts = Field(
-        default=None, description="Of a table: columns that searches show and filter by.", examples=[["lang", "price"]]
-    )
-    where: LateText = Field(
-        default=None, description="Of a table: only rows for which this SQL condition holds.", examples=["published"]
-    )
-    markdown: bool = Field(default=False, description="Whether texts are split at their Markdown headings.")
-    every: OptionalText = Field(
-        default=None,
-        description="When the rows are compared, as in cron (UTC), beside the nightly run and after what is in `deps`.",
-        examples=["*/15 * * * *"],
-    )
+    query: Annotated[
+        LateText | None,
+        late(
+            str | None,
+            "One SELECT with the columns key and text, maybe title; any other is metadata that searches show and "
+            "filter by. It runs in a transaction that can write nothing.",
+            examples=["SELECT id AS key, body AS text, title, lang FROM articles"],
+        ),
+    ] = None
+    name: Annotated[
+        LateText | None,
+        late(
+            str | None,
+            "What to call the query: letters, digits, _ and -. Its documents are known by it, so that another name "
+            "makes them again.",
+            examples=["help_pages"],
+        ),
+    ] = None
+    table: Annotated[
+        LateText | None,
+        late(
+            str | None,
+            "Instead of a query, a table or view whose rows are read, as in SQL.",
+            examples=["shop.articles"],
+        ),
+    ] = None
+    key: Annotated[
+        LateText | list[LateText] | None,
+        late(str | list[str] | None, "Of a table: column or columns that identify a row. Left out: the primary key."),
+    ] = None
+    text: Annotated[
+        LateText | None,
+        late(
+            str | None,
+            'Of a table: its column with the text, or a template: "{intro}\\n{body}".',
+            examples=["body"],
+        ),
+    ] = None
+    title: Annotated[
+        LateText | None, late(str | None, "Of a table: its column with the title, which stands above each chunk.")
+    ] = None
+    metadata: Annotated[
+        LateText | list[LateText] | None,
+        late(
+            str | list[str] | None,
+            "Of a table: columns that searches show and filter by.",
+            examples=[["lang", "price"]],
+        ),
+    ] = None
+    where: Annotated[
+        LateText | None,
+        late(str | None, "Of a table: only rows for which this SQL condition holds.", examples=["published"]),
+    ] = None
+    markdown: Annotated[bool, plain("Whether texts are split at their Markdown headings.")] = False
+    every: Annotated[
+        str | None,
+        at_load(
+            str | None,
+            "When the rows are compared, as in cron (UTC), beside the nightly run and after what is in `deps`.",
+            examples=["*/15 * * * *"],
+        ),
+    ] = None
 
     @classmethod
     def get_spec(cls) -> dg.ComponentTypeSpec:

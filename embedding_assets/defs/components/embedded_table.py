@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import dagster as dg
 from pydantic import Field
 
 from embedding_assets.defs.components.component import PRODUCES, EmbeddedComponent
 from embedding_assets.defs.components.scaffolding import TableScaffolder
-from embedding_assets.defs.components.templating import LateText, LateTexts, Texts
+from embedding_assets.defs.components.templating import LateText, at_load, late, plain
 from embedding_assets.documents.configured import is_elsewhere
 from embedding_assets.errors import ConfigurationError
 
@@ -24,37 +24,55 @@ class EmbeddedTable(EmbeddedComponent):
     comes from the environment (EMBEDDING_…).
     """
 
-    table: LateText = Field(
-        default=None,
-        description='A table of yours, as in SQL: articles, shop."Notes". Left out: knowledge_base, which `documents` '
-        "or somebody else's program fills.",
-        examples=["shop.articles"],
-    )
-    key: LateTexts = Field(
-        default=None, description="Column or columns of its primary key, or of a unique constraint. Left out: the primary key."
-    )
-    text: LateText = Field(
-        default=None,
-        description='Its column that is embedded, or a template: "{title}: {body}". A line whose columns are all empty '
-        "is left out.",
-        examples=["body", "Title: {title}\n{body}"],
-    )
-    where: LateText = Field(
-        default=None, description="Embed only rows for which this SQL condition holds.", examples=["published"]
-    )
-    metadata: LateTexts = Field(
-        default=None, description="Columns that searches show and can filter by.", examples=[["lang", "price"]]
-    )
-    adopt: bool = Field(
-        default=False,
-        description="Whether the first run adopts the table: gives it a column for vectors and a trigger. Otherwise "
-        "runs fail until `embedding-assets adopt` did, which shows first what that takes.",
-    )
-    documents: Texts = Field(
-        default_factory=list,
-        description="Folders and files to load, relative to the project's root; instead of `table`.",
-        examples=[["docs", "data/faq.csv"]],
-    )
+    table: Annotated[
+        LateText | None,
+        late(
+            str | None,
+            'A table of yours, as in SQL: articles, shop."Notes". Left out: knowledge_base, which `documents` or '
+            "somebody else's program fills.",
+            examples=["shop.articles"],
+        ),
+    ] = None
+    key: Annotated[
+        LateText | list[LateText] | None,
+        late(
+            str | list[str] | None,
+            "Column or columns of its primary key, or of a unique constraint. Left out: the primary key.",
+            examples=["id"],
+        ),
+    ] = None
+    text: Annotated[
+        LateText | None,
+        late(
+            str | None,
+            'Its column that is embedded, or a template: "{title}: {body}". A line whose columns are all empty is '
+            "left out.",
+            examples=["body", "Title: {title}\n{body}"],
+        ),
+    ] = None
+    where: Annotated[
+        LateText | None,
+        late(str | None, "Embed only rows for which this SQL condition holds.", examples=["published"]),
+    ] = None
+    metadata: Annotated[
+        LateText | list[LateText] | None,
+        late(str | list[str] | None, "Columns that searches show and can filter by.", examples=[["lang", "price"]]),
+    ] = None
+    adopt: Annotated[
+        bool,
+        plain(
+            "Whether the first run adopts the table: gives it a column for vectors and a trigger. Otherwise runs fail "
+            "until `embedding-assets adopt` did, which shows first what that takes."
+        ),
+    ] = False
+    documents: Annotated[
+        str | list[str],
+        at_load(
+            str | list[str],
+            "Folders and files to load, relative to the project's root; instead of `table`.",
+            examples=[["docs", "data/faq.csv"]],
+        ),
+    ] = Field(default_factory=list)
 
     @classmethod
     def get_spec(cls) -> dg.ComponentTypeSpec:

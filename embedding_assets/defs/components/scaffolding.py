@@ -51,8 +51,8 @@ _OF_TABLE: Final = """
   # where: published
   # metadata: [lang, price]
 
-  # Adopting gives the table a column for vectors and a trigger. `embedding-assets adopt TABLE` shows what that takes and
-  # does it; or the first run does:
+  # Adopting gives the table a column for vectors and a trigger. `embedding-assets adopt TABLE` shows what that takes
+  # and does it; or the first run does:
   # adopt: true
 
   # Keys of assets that bring its rows, which the vectors then follow.
@@ -161,7 +161,9 @@ class QueryScaffolder(dg.Scaffolder[QueryParams]):
 
 def _write(request: dg.ScaffoldRequest[Any], frame: str, source: str, attributes: dict[str, Any]) -> None:
     if request.scaffold_format == "python":
-        arguments = ", ".join(f"{name}={value!r}" for name, value in {"key_prefix": _prefix(request), **attributes}.items())
+        arguments = ", ".join(
+            f"{name}={value!r}" for name, value in {"key_prefix": _prefix(request), **attributes}.items()
+        )
         text = _PYTHON.format(class_name=request.type_name.rpartition(".")[2], arguments=arguments)
         (request.target_path / "component.py").write_text(text, "utf-8")
         return

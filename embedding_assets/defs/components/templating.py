@@ -49,8 +49,8 @@ def _late_text(context: ResolutionContext, text: str) -> Any:
         return EnvVar(found[1] or found[3])
     if _NAMES_VARIABLE.search(text):
         raise ConfigurationError(
-            "beside {{ env.NAME }} there may be nothing else, since it is read when a run needs it; put the whole value "
-            "into that variable"
+            "beside {{ env.NAME }} there may be nothing else, since it is read when a run needs it; put the whole "
+            "value into that variable"
         )
     return context.resolve_value(text) if _TEMPLATE.search(text) else text
 
@@ -60,42 +60,40 @@ def _as_given(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
     return value if isinstance(value, EnvVar) else handler(value)
 
 
-LateWord = Annotated[str, WrapValidator(_as_given)]
-"""A text, or a variable; as a type alone, for fields with a resolver of their own."""
+LateText = Annotated[str, WrapValidator(_as_given)]
+"""A text, or a variable that is read when a run needs it."""
 
-LateText = Annotated[LateWord | None, Resolver(resolve_late, model_field_type=str, inject_before_resolve=False)]
-"""Text, or a variable that is read when a run needs it."""
 
-LateTexts = Annotated[
-    LateWord | list[LateWord] | None,
-    Resolver(resolve_late, model_field_type=str | list[str], inject_before_resolve=False),
-]
-"""One such text, or several."""
+def late(kind: Any, description: str, *, examples: list[Any] | None = None, name: str | None = None) -> Resolver:
+    """How a field is read whose value may be a variable that is read when a run needs it.
 
-LateNumber = Annotated[
-    float | LateWord | None, Resolver(resolve_late, model_field_type=float | str, inject_before_resolve=False)
-]
-"""A number, or a variable that is read when a run needs it."""
+    Args:
+        kind: what it is in YAML.
+        description: for editors, and for lists of fields; pydantic's own does not reach them.
+        examples: the same.
+        name: in YAML, if it is another one than in Python.
+    """
+    return Resolver(
+        resolve_late,
+        model_field_type=kind,
+        model_field_name=name,
+        inject_before_resolve=False,
+        description=description,
+        examples=examples,
+    )
 
-LateSettings = Annotated[
-    dict[str, Any], Resolver(resolve_late, model_field_type=dict[str, Any], inject_before_resolve=False)
-]
-"""Names of settings → their values, which may be such variables."""
 
-Text = Annotated[str, Resolver(resolve_at_load, model_field_type=str, inject_before_resolve=False)]
-"""Text that definitions are made from."""
+def at_load(kind: Any, description: str, *, examples: list[Any] | None = None) -> Resolver:
+    """How a field is read that definitions are made from."""
+    return Resolver(
+        resolve_at_load,
+        model_field_type=kind,
+        inject_before_resolve=False,
+        description=description,
+        examples=examples,
+    )
 
-OptionalText = Annotated[
-    str | None, Resolver(resolve_at_load, model_field_type=str | None, inject_before_resolve=False)
-]
-"""The same, or nothing."""
 
-Texts = Annotated[
-    str | list[str], Resolver(resolve_at_load, model_field_type=str | list[str], inject_before_resolve=False)
-]
-"""One such text, or several."""
-
-Tags = Annotated[
-    dict[str, str], Resolver(resolve_at_load, model_field_type=dict[str, str], inject_before_resolve=False)
-]
-"""Names → texts."""
+def plain(description: str) -> Resolver:
+    """How a field is read that has no text."""
+    return Resolver.default(description=description)
