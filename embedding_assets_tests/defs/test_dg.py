@@ -73,7 +73,7 @@ def test_documents_go_into_no_table_of_yours(project: DgProject):
         ("tabel: notes", 3, "Additional properties are not allowed ('tabel' was unexpected)"),
         ("table: [notes]", 3, "is not"),
         ("table: notes\n  partitions: 17", 4, "17 is not valid under any of the given schemas"),
-        ("table: notes\n  budget:\n    usd_per_week: 3", 5, "usd_per_week"),
+        ("table: notes\n  budget:\n    usd_per_week: 3", 4, "usd_per_week"),
     ],
 )
 def test_a_wrong_field_is_found_by_file_and_line(project: DgProject, wrong: str, line: int, message: str):

@@ -97,7 +97,7 @@ class EmbeddedComponent(dg.Component, dg.Model, dg.Resolvable):
             name="model",
         ),
     ] = None
-    budget: Annotated[Budget | None, plain("Limits in dollars. Left out: EMBEDDING_BUDGET_….")] = None
+    budget: Annotated[Budget | None, plain("Limits in dollars. Left out: those of the environment.")] = None
     settings: Annotated[
         dict[str, Any],
         late(
