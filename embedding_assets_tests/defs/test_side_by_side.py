@@ -1,7 +1,5 @@
 """Several tables at once: of one database, of two, and of two code locations of one instance. None knows another."""
 
-import os
-
 import psycopg
 import pytest
 from dagster import AssetKey, DagsterRunStatus
@@ -33,10 +31,12 @@ defs = dg.Definitions.merge(
 )
 """
 ONE_TABLE = """
+import os
+
 import dagster as dg
 from embedding_assets import build_embedding_definitions
 
-defs = build_embedding_definitions(database_url=dg.EnvVar("OWN_URL"), key_prefix="shop")
+defs = build_embedding_definitions(database_url=dg.EnvVar("OWN_URL"), key_prefix=os.environ["OWN_PREFIX"])
 """
 
 
@@ -101,19 +101,20 @@ def test_two_databases(urls, tmp_path, monkeypatch):
     assert [embedded(url) for url in urls] == [(20, 20), (30, 30)]
 
 
-def test_two_code_locations_that_call_their_table_the_same(urls, tmp_path):
-    variables = {name: {"OWN_URL": url} for name, url in zip(("one", "two"), urls, strict=True)}
-    assert "OWN_URL" not in os.environ
+def test_two_code_locations_of_one_instance(urls, tmp_path):
+    variables = {
+        name: {"OWN_URL": url, "OWN_PREFIX": prefix}
+        for name, prefix, url in zip(("one", "two"), ("first", "second"), urls, strict=True)
+    }
     with code_servers(tmp_path / "project", {"one": ONE_TABLE, "two": ONE_TABLE}, variables) as project:
-        run = project.launch(location="one")
+        run = project.launch("first__embed_chunks", location="one")
         assert project.end_of(run) is DagsterRunStatus.SUCCESS
         assert [embedded(url) for url in urls] == [(20, 20), (0, 30)]
-        assert project.tick(location="one") == "no chunk is due"
+        assert project.tick("first__new_chunks_sensor", "one") == "no chunk is due"
         # Neither takes the run of the other for its own.
-        [asked] = project.tick(location="two")
+        [asked] = project.tick("second__new_chunks_sensor", "two")
         assert asked["dagster/asset_partition_range_start"] == "0"
-        run = project.launch(location="two")
-        assert "in progress" in project.tick(location="two") or embedded(urls[1]) == (30, 30)
-        assert project.tick(location="one") == "no chunk is due"
+        run = project.launch("second__embed_chunks", location="two")
+        assert project.tick("first__new_chunks_sensor", "one") == "no chunk is due"
         assert project.end_of(run) is DagsterRunStatus.SUCCESS
     assert [embedded(url) for url in urls] == [(20, 20), (30, 30)]
