@@ -71,12 +71,14 @@ def rows_sensors(spec: TableSpec) -> list[AutomationConditionSensorDefinition]:
 
 def _condition(spec: TableSpec, source: RowSource) -> AutomationCondition[Any] | None:
     """True at the times that are said, and once what is upstream was materialized; None if neither is known."""
-    upstream = AutomationCondition.any_deps_updated() if spec.deps else None
-    times = AutomationCondition.cron_tick_passed(source.every) if source.every else None
+    upstream: AutomationCondition[Any] | None = AutomationCondition.any_deps_updated() if spec.deps else None
+    times: AutomationCondition[Any] | None = (
+        AutomationCondition.cron_tick_passed(source.every) if source.every else None
+    )
     causes = [cause for cause in (upstream, times) if cause is not None]
     if not causes:
         return None
-    due = causes[0] if len(causes) == 1 else causes[0] | causes[1]
+    due: AutomationCondition[Any] = causes[0] if len(causes) == 1 else causes[0] | causes[1]
     return (
         due.since_last_handled() & ~AutomationCondition.any_deps_in_progress() & ~AutomationCondition.in_progress()
     ).with_label("rows_due")

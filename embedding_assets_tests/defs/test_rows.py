@@ -1,6 +1,7 @@
 """Rows of a query or a table as chunks: kept in step by an asset of their own."""
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 
 import dagster as dg
 import psycopg
@@ -160,6 +161,22 @@ class TestAutomation:
         instance.report_runless_asset_event(dg.AssetMaterialization(SOURCE))
         assert tick(defs) == 1
         assert tick(defs) == 0
+
+    def test_rows_are_compared_at_their_times(self, instance: dg.DagsterInstance):
+        source = RowSource(name="reviews", query="SELECT 1", every="*/15 * * * *")
+        defs = build_embedding_definitions(key_prefix="reviews", rows=source)
+        asked, cursor = [], None
+        for minute in (7, 14, 16, 17, 31):
+            result = dg.evaluate_automation_conditions(
+                defs,
+                instance,
+                asset_selection=dg.AssetSelection.assets(ROWS),
+                evaluation_time=datetime(2026, 1, 1, 12, minute, tzinfo=UTC),
+                cursor=cursor,
+            )
+            asked.append(result.total_requested)
+            cursor = result.cursor
+        assert asked == [0, 0, 1, 0, 1]
 
     def test_vectors_follow_the_rows(self, tick: Callable, instance: dg.DagsterInstance):
         defs = build_embedding_definitions(key_prefix="reviews", rows=RowSource(name="a", query="SELECT 1"))

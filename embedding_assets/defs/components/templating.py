@@ -96,4 +96,5 @@ def at_load(kind: Any, description: str, *, examples: list[Any] | None = None) -
 
 def plain(description: str) -> Resolver:
     """How a field is read that has no text."""
-    return Resolver.default(description=description)
+    resolver: Resolver = Resolver.default(description=description)
+    return resolver
