@@ -8,6 +8,8 @@ from pathlib import Path
 import dagster as dg
 import psycopg
 import pytest
+import yaml
+from dagster.components.component_scaffolding import scaffold_object
 from pydantic import ValidationError
 
 from embedding_assets import EmbeddedQuery, EmbeddedTable, build_embedding_definitions
@@ -221,3 +223,15 @@ def test_the_schema_is_json(tmp_path: Path):
     for kind in (EmbeddedTable, EmbeddedQuery):
         schema = json.loads(json.dumps(kind.get_model_cls().model_json_schema()))
         assert schema["properties"]["model"]["description"].startswith("The provider's model")
+
+
+def test_one_more_component_in_a_file_has_a_prefix_of_its_own(tmp_path: Path):
+    folder = tmp_path / "articles"
+    scaffold_object(folder, "embedding_assets.EmbeddedTable", None, "yaml", None)
+    file = folder / "defs.yaml"
+    parameters = json.dumps({"table": "shop.reviews", "text": "remark"})
+    scaffold_object(file, "embedding_assets.EmbeddedQuery", parameters, "yaml", None, append=True)
+    first, second = yaml.safe_load_all(file.read_text())
+    assert first["attributes"] == {"key_prefix": "articles", "table": "articles", "text": "body"}
+    assert second["attributes"]["key_prefix"] == "articles_2"
+    assert (second["attributes"]["table"], second["attributes"]["text"]) == ("shop.reviews", "remark")
