@@ -15,6 +15,8 @@ from typing import Any
 
 import click
 import typer
+from dagster import Resolvable
+from dagster.components.resolved.form_config import UNSET_DEFAULT_SENTINEL
 from pydantic import SecretStr
 from pydantic_core import PydanticUndefined
 from pydantic_settings import BaseSettings
@@ -22,6 +24,9 @@ from typer.cli import get_docs_for_click
 
 from embedding_assets.cli.app import app
 from embedding_assets.config import Settings
+from embedding_assets.defs.components.component import Automation, Budget, EmbeddedComponent
+from embedding_assets.defs.components.embedded_query import EmbeddedQuery
+from embedding_assets.defs.components.embedded_table import EmbeddedTable
 from embedding_assets.health.checks import CHECKS
 
 ROOT = Path(__file__).parents[1]
@@ -51,6 +56,7 @@ def pages() -> dict[Path, str]:
         ROOT / "docs" / "settings.md": {"settings": settings},
         ROOT / "docs" / "cli.md": {"cli": commands},
         ROOT / "docs" / "dagster.md": {"checks": checks},
+        ROOT / "docs" / "your_project.md": {"components": components},
         ROOT / "docs" / "benchmarks.md": {"benchmarks": benchmarks},
         ROOT / "docs" / "your-table.md": {"own_table": own_table},
         ROOT / "docs" / "scaling.md": {"scale": scaling},
@@ -121,6 +127,37 @@ def checks() -> str:
                 rows.append(f"| {' | '.join(cells)} |")
         tables.append("\n".join(rows))
     return "\n\n".join(tables)
+
+
+def components() -> str:
+    """A table of the fields of each component, and of those that both have."""
+    kinds = (EmbeddedTable, EmbeddedQuery)
+    both = [name for name in _schema(EmbeddedTable) if name in _schema(EmbeddedComponent)]
+    tables = [
+        _fields(f"`{kind.__name__}` alone:", kind, [name for name in _schema(kind) if name not in both])
+        for kind in kinds
+    ]
+    nested = [
+        _fields(f"`{name}` has:", kind, list(_schema(kind)))
+        for name, kind in {"budget": Budget, "automation": Automation}.items()
+    ]
+    return "\n\n".join([*tables, _fields("Both:", EmbeddedTable, both), *nested])
+
+
+def _schema(kind: type[Resolvable]) -> dict[str, Any]:
+    properties: dict[str, Any] = kind.model().model_json_schema()["properties"]
+    return properties
+
+
+def _fields(title: str, kind: type[Resolvable], names: Sequence[str]) -> str:
+    rows = [title, "", "| field | default | meaning |", "|---|---|---|"]
+    for name in names:
+        field = _schema(kind)[name]
+        default = field.get("default")
+        # Lists and objects have none in a schema: it is made for each.
+        shown = "" if default in (None, UNSET_DEFAULT_SENTINEL) else f"`{json.dumps(default)}`"
+        rows.append(f"| `{name}` | {shown} | {field['description']} |")
+    return "\n".join(rows)
 
 
 # (benchmark, row, words for it)

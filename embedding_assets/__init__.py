@@ -10,6 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from embedding_assets.config import EmbeddingConfig, Settings, get_settings
+    from embedding_assets.defs.components.embedded_query import EmbeddedQuery
+    from embedding_assets.defs.components.embedded_table import EmbeddedTable
+    from embedding_assets.defs.factory import build_embedding_definitions
+    from embedding_assets.defs.row_source import RowSource
     from embedding_assets.errors import (
         BudgetExceededError,
         ClusterError,
@@ -45,6 +49,10 @@ _HOMES = {
     name: module
     for module, names in {
         "config": "EmbeddingConfig Settings get_settings",
+        "defs.components.embedded_query": "EmbeddedQuery",
+        "defs.components.embedded_table": "EmbeddedTable",
+        "defs.factory": "build_embedding_definitions",
+        "defs.row_source": "RowSource",
         "errors": "BudgetExceededError ClusterError ConfigurationError DatabaseError DatabasePermissionError "
         "DatabaseUnavailableError DocumentError EmbeddingAssetsError ImportRefusedError ModelUnavailableError "
         "PgvectorError ProviderError ProviderUnavailableError QuotaExceededError RateLimitExceededError "
@@ -72,6 +80,8 @@ __all__ = [
     "DocumentError",
     "DocumentMetadata",
     "EmbeddedBatch",
+    "EmbeddedQuery",
+    "EmbeddedTable",
     "EmbeddedVector",
     "EmbeddedVectors",
     "EmbeddingAssetsError",
@@ -92,6 +102,7 @@ __all__ = [
     "QuotaExceededError",
     "RateLimitExceededError",
     "RowRefusedError",
+    "RowSource",
     "RunOutcome",
     "SearchResult",
     "Searcher",
@@ -102,6 +113,7 @@ __all__ = [
     "TableRefusesError",
     "TextRefusedError",
     "VectorSpace",
+    "build_embedding_definitions",
     "embed_pending",
     "get_settings",
     "search",

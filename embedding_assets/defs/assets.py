@@ -29,7 +29,7 @@ from embedding_assets.defs.metadata import (
     source_metadata,
     table_metadata,
 )
-from embedding_assets.defs.table_spec import DOCUMENTS, EMBEDDINGS, HEALTH, PENDING, TableSpec
+from embedding_assets.defs.table_spec import EMBEDDINGS, HEALTH, PENDING, TableSpec
 from embedding_assets.distribution.engine import chosen_engine
 from embedding_assets.errors import ConfigurationError, DatabaseError, EmbeddingAssetsError
 from embedding_assets.formatting import dollars
@@ -64,12 +64,11 @@ _DAILY: Final = FreshnessPolicy.time_window(fail_window=timedelta(hours=36), war
 def table_assets(spec: TableSpec) -> list[AssetsDefinition]:
     """``chunks_pending``, ``chunk_embeddings`` and ``pgvector_index_health`` of a table."""
     freshness = None if spec.schedule is None else _DAILY
-    upstream = [*spec.deps, *([spec.key(DOCUMENTS)] if spec.loads_documents else [])]
 
     @spec.asset(
         PENDING,
         kinds={"postgres"},
-        deps=[spec.source] if spec.source else upstream,
+        deps=[spec.source] if spec.source else spec.upstream,
         code_version=code_version(spec, PENDING),
     )
     def chunks_pending(context: AssetExecutionContext) -> MaterializeResult[Any]:
@@ -128,7 +127,7 @@ def source_assets(spec: TableSpec) -> list[AssetSpec]:
     Not a table of somebody's: an asset of theirs that fills it may have its name, and two definitions of one key are
     refused. By its key alone it is upstream either way.
     """
-    if spec.source is None or spec.settings_when_loaded().source.relation is not None:
+    if spec.source is None or not spec.is_own:
         return []
     return [
         AssetSpec(

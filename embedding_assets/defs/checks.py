@@ -95,7 +95,7 @@ def table_checks(spec: TableSpec) -> list[AssetChecksDefinition]:
 
 def _column_checks(spec: TableSpec, options: dict[str, Any]) -> list[AssetChecksDefinition]:
     """The check of a table's columns, where it is one that somebody else makes and changes."""
-    if spec.settings_when_loaded().source.relation is None:
+    if spec.is_own:
         return []
 
     @asset_check(

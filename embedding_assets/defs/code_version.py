@@ -6,7 +6,7 @@ import hashlib
 import json
 from typing import TYPE_CHECKING, Final
 
-from embedding_assets.defs.table_spec import DOCUMENTS, EMBEDDINGS, HEALTH
+from embedding_assets.defs.table_spec import DOCUMENTS, EMBEDDINGS, HEALTH, ROWS
 from embedding_assets.postgres.schema import HEAD
 
 if TYPE_CHECKING:
@@ -19,8 +19,10 @@ _SPACE: Final = {
     ),
     "openai": ("model", "dimensions"),
 }  # fmt: skip
-_DEPENDS_ON: Final = {
-    DOCUMENTS: {"embedding": ("model_name", "chunk_tokens", "chunk_overlap"), "loading": ("text_column", "encoding")},
+_SPLITTING: Final = ("model_name", "chunk_tokens", "chunk_overlap")
+_DEPENDS_ON: Final[dict[str, dict[str, tuple[str, ...]]]] = {
+    ROWS: {"embedding": _SPLITTING},
+    DOCUMENTS: {"embedding": _SPLITTING, "loading": ("text_column", "encoding")},
     EMBEDDINGS: _SPACE,
     HEALTH: {**_SPACE, "index": ("type", "m", "ef_construction")},
 }
@@ -34,6 +36,8 @@ def code_version(spec: TableSpec, name: str) -> str:
         for group, fields in _DEPENDS_ON.get(name, {}).items()
         for field in fields
     ]
+    if name == ROWS:
+        values.append([ROWS, "", repr(spec.rows)])
     if not values:
         return HEAD
     return f"{HEAD}-{hashlib.sha256(json.dumps(values).encode()).hexdigest()[:8]}"

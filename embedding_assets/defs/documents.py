@@ -1,7 +1,5 @@
 """The asset of documents, its check and its sensor; only where EMBEDDING_DOCUMENTS names folders."""
 
-import time
-from collections.abc import Callable
 from typing import Any, Final
 
 from dagster import (
@@ -27,6 +25,7 @@ from embedding_assets.defs.code_version import code_version
 from embedding_assets.defs.jobs import IN_PROGRESS, range_tags
 from embedding_assets.defs.metadata import load_metadata
 from embedding_assets.defs.pauses import after_failure
+from embedding_assets.defs.progress_lines import ProgressLines
 from embedding_assets.defs.table_runs import SENSOR_TAG, location_tags
 from embedding_assets.defs.table_spec import DOCUMENTS, TableSpec
 from embedding_assets.documents.configured import configured_choice, load_configured
@@ -40,7 +39,6 @@ from embedding_assets.planning import PrefixRange
 LOOK_SECONDS: Final = 20.0
 """Longest time that a tick looks through the folders."""
 
-_LINE_SECONDS: Final = 10.0
 _SENSOR: Final = "documents_sensor"
 
 
@@ -84,7 +82,7 @@ def documents_sensor(spec: TableSpec, job: UnresolvedAssetJobDefinition) -> Sens
 def _load(context: AssetExecutionContext, spec: TableSpec) -> MaterializeResult[Any]:
     settings = spec.run_settings(context)
     with correlate(context.run.run_id), spec.open(context) as database:
-        loaded = load_configured(database, settings, on_progress=_Lines(context.log.info))
+        loaded = load_configured(database, settings, on_progress=ProgressLines(context.log.info))
     report = loaded.report
     verdict = documents_readable(
         report.documents,
@@ -97,21 +95,6 @@ def _load(context: AssetExecutionContext, spec: TableSpec) -> MaterializeResult[
     if not verdict.passed:
         context.log.warning(verdict.description)
     return MaterializeResult(metadata=load_metadata(loaded), check_results=[as_result(verdict)])
-
-
-class _Lines:
-    """Called with the number of chunks just stored; writes a line every ten seconds."""
-
-    def __init__(self, write: Callable[[str], None]) -> None:
-        self._write = write
-        self._chunks = 0
-        self._last = time.monotonic()
-
-    def __call__(self, chunks: int) -> None:
-        self._chunks += chunks
-        if time.monotonic() - self._last >= _LINE_SECONDS:
-            self._last = time.monotonic()
-            self._write(f"{self._chunks:,} chunks stored so far")
 
 
 def _ask_for_load(context: SensorEvaluationContext, spec: TableSpec) -> SensorResult | SkipReason:

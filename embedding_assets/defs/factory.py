@@ -19,10 +19,13 @@ from embedding_assets.defs.following import upstream_sensors
 from embedding_assets.defs.jobs import table_job
 from embedding_assets.defs.quality import quality_assets
 from embedding_assets.defs.resources import EmbeddingProviderResource, ModelResource, PostgresResource
+from embedding_assets.defs.row_source import RowSource
+from embedding_assets.defs.rows import rows_assets, rows_sensors
 from embedding_assets.defs.schedules import nightly_schedule
 from embedding_assets.defs.sensors import new_chunks_sensor
 from embedding_assets.defs.table_spec import DATABASE_RESOURCE, MODEL_RESOURCE, PROVIDER_RESOURCE, TableSpec
 from embedding_assets.errors import ConfigurationError
+from embedding_assets.postgres.lookup import OWN_TABLE
 
 if TYPE_CHECKING:
     from embedding_assets.defs.table_spec import Upstream
@@ -52,6 +55,7 @@ def build_embedding_definitions(
     owners: str | Sequence[str] = (),
     tags: Mapping[str, str] | None = None,
     deps: str | Upstream | Sequence[str | Upstream] = (),
+    rows: RowSource | None = None,
     schedule: str | None = NIGHTLY,
     sensors: bool = True,
     alerts: bool = True,
@@ -83,13 +87,20 @@ def build_embedding_definitions(
         tags: of its assets.
         deps: assets of yours that fill the table: keys, as ``AssetKey`` or ``"shop/articles"``, or definitions.
             ``chunk_embeddings`` follows them.
+        rows: a table or a query whose rows are split into chunks of ``knowledge_base``; an asset ``synced_rows`` keeps
+            them in step, and ``deps`` are what they come from.
         schedule: when the run over everything comes, as in cron; None for never.
         sensors: whether new chunks, finished loads and what is upstream start runs.
         alerts: whether failed runs and checks are posted to ``EMBEDDING_ALERT_WEBHOOK_URL``.
 
     Raises:
-        ConfigurationError: a setting is unknown or not acceptable, or the prefix is.
+        ConfigurationError: a setting is unknown or not acceptable, the prefix is, or two arguments do not go together.
     """
+    if rows is not None:
+        rows.check()
+        if table is not None:
+            raise ConfigurationError("rows: their chunks go into knowledge_base, so leave `table` out")
+        table = OWN_TABLE
     given: dict[str, object] = {
         "EMBEDDING_TABLE": table,
         "EMBEDDING_TABLE_KEY": key,
@@ -116,6 +127,7 @@ def build_embedding_definitions(
             owners=(owners,) if isinstance(owners, str) else tuple(owners),
             tags=dict(tags or {}),
             deps=_upstream(deps),
+            rows=rows,
             schedule=schedule,
             sensors=sensors,
             alerts=alerts,
@@ -162,7 +174,7 @@ def table_definitions(spec: TableSpec) -> Definitions:
         measured, judged = quality_assets(spec)
         job = table_job(spec)
         return Definitions(
-            assets=[*source_assets(spec), *documents_assets(spec), *table_assets(spec), *measured],
+            assets=[*source_assets(spec), *documents_assets(spec), *rows_assets(spec), *table_assets(spec), *measured],
             asset_checks=[*table_checks(spec), *judged],
             resources=_resources(spec),
             jobs=[job],
@@ -184,4 +196,10 @@ def _resources(spec: TableSpec) -> dict[str, Any]:
 def _sensors(spec: TableSpec, job: Any) -> list[SensorDefinition]:
     running = [new_chunks_sensor(spec, job), index_health_sensor(spec)] if spec.sensors else []
     documents = [documents_sensor(spec, job)] if spec.sensors and spec.loads_documents else []
-    return [*running, *documents, *upstream_sensors(spec), *(alert_sensors(spec) if spec.alerts else [])]
+    return [
+        *running,
+        *documents,
+        *rows_sensors(spec),
+        *upstream_sensors(spec),
+        *(alert_sensors(spec) if spec.alerts else []),
+    ]

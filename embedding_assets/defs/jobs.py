@@ -10,7 +10,7 @@ from dagster import (
 )
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
-from embedding_assets.defs.table_spec import DOCUMENTS, EMBEDDINGS, HEALTH, PENDING, TableSpec
+from embedding_assets.defs.table_spec import DOCUMENTS, EMBEDDINGS, HEALTH, PENDING, ROWS, TableSpec
 from embedding_assets.planning import PrefixRange
 
 EMBEDDING = (PENDING, EMBEDDINGS, HEALTH)
@@ -19,12 +19,13 @@ EMBEDDING = (PENDING, EMBEDDINGS, HEALTH)
 
 def table_job(spec: TableSpec) -> UnresolvedAssetJobDefinition:
     """The job over all assets of a table but the one of judged questions."""
-    names = (*([DOCUMENTS] if spec.loads_documents else []), *EMBEDDING)
+    loads = {DOCUMENTS: spec.loads_documents, ROWS: spec.rows is not None}
+    before = [name for name, holds in loads.items() if holds]
     return define_asset_job(
         spec.job_name,
-        selection=AssetSelection.assets(*map(spec.key, names)),
-        description=f"{'Load documents, count' if spec.loads_documents else 'Count'} the backlog, embed it, maintain "
-        "the index.",
+        selection=AssetSelection.assets(*map(spec.key, (*before, *EMBEDDING))),
+        description=f"{'Load what has changed, count' if before else 'Count'} the backlog, embed it, maintain the "
+        "index.",
         tags=spec.settings_when_loaded().embedding.run_tags,
         # In one process the steps share one model and pay for loading definitions once.
         executor_def=in_process_executor,

@@ -15,6 +15,8 @@ from embedding_assets.postgres.spaces import list_spaces
 
 if TYPE_CHECKING:
     from embedding_assets.documents.configured import ConfiguredLoad
+    from embedding_assets.documents.rejection import Rejection
+    from embedding_assets.documents.syncing import SyncReport
     from embedding_assets.postgres.backlog import Backlog
     from embedding_assets.postgres.connection import Database
     from embedding_assets.postgres.index.recall import CurvePoint
@@ -215,7 +217,31 @@ def load_metadata(loaded: ConfiguredLoad) -> dict[str, Any]:
     }
 
 
-_WORDS = {"what": "string", "why": "string", "count": "int", "file": "string", "line": "int", "reason": "string"}
+def sync_metadata(report: SyncReport, first: Sequence[Rejection]) -> dict[str, Any]:
+    """What a comparison of rows did, and the first of those that cannot be documents: keys and reasons, never text."""
+    rejections: list[dict[str, _Cell]] = [{"row": visible(one.source), "reason": visible(one.reason)} for one in first]
+    return {
+        "source": report.source,
+        "rows_noted" if report.noted else "rows_compared": report.rows,
+        "new": report.added,
+        "changed": report.changed,
+        "removed": report.removed,
+        **({"rejected": report.rejected} if report.rejected else {}),
+        "chunks_added": report.chunks_added,
+        "chunks_removed": report.chunks_removed,
+        **({"rejections": _table(rejections, ["row", "reason"], _WORDS)} if rejections else {}),
+    }
+
+
+_WORDS = {
+    "row": "string",
+    "what": "string",
+    "why": "string",
+    "count": "int",
+    "file": "string",
+    "line": "int",
+    "reason": "string",
+}
 
 
 def _table(rows: Sequence[Mapping[str, _Cell]], columns: Sequence[str], kinds: Mapping[str, str]) -> TableMetadataValue:

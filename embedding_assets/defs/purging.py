@@ -16,7 +16,7 @@ from dagster import (
     RunsFilter,
 )
 
-from embedding_assets.defs.table_spec import DOCUMENTS, EMBEDDINGS, HEALTH, PENDING, QUALITY, TableSpec
+from embedding_assets.defs.table_spec import NAMES, TableSpec
 from embedding_assets.health.checks import CHECKS
 
 if TYPE_CHECKING:
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 _FINISHED: Final = [DagsterRunStatus.SUCCESS, DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED]
 _PAGE: Final = 200
-_NAMES: Final = (DOCUMENTS, PENDING, EMBEDDINGS, HEALTH, QUALITY)
 
 
 def purge_runs(instance: DagsterInstance, *, older_than_days: float, key_prefix: Sequence[str] = ()) -> int:
@@ -64,7 +63,7 @@ def _finished(instance: DagsterInstance, spec: TableSpec) -> Iterator[RunRecord]
 
 
 def _latest_materializations(instance: DagsterInstance, spec: TableSpec) -> Iterator[str]:
-    for key in map(spec.key, _NAMES):
+    for key in map(spec.key, NAMES):
         for partition in [None, *sorted(_partitions(instance, key))]:
             wanted = AssetRecordsFilter(key, asset_partitions=None if partition is None else [partition])
             for record in instance.fetch_materializations(wanted, limit=1).records:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,7 +17,6 @@ from dagster import (
     AssetSpec,
     BackfillPolicy,
     BetaWarning,
-    EnvVar,
     MaterializeResult,
     SensorEvaluationContext,
     StaticPartitionsDefinition,
@@ -27,10 +25,13 @@ from dagster import (
 
 from embedding_assets.config.overlay import check_variables, settings_with
 from embedding_assets.defs.failures import variables_set_by
+from embedding_assets.defs.row_source import RowSource
 from embedding_assets.defs.run_scope import in_run
+from embedding_assets.defs.variables import read, variable_of
 from embedding_assets.encoder.threads import let_threads_sleep
 from embedding_assets.errors import ConfigurationError, TableNotAdoptedError
 from embedding_assets.planning import all_prefixes
+from embedding_assets.postgres.lookup import OWN_TABLE
 
 if TYPE_CHECKING:
     from dagster import AssetCheckExecutionContext
@@ -46,10 +47,14 @@ Upstream = AssetKey | AssetsDefinition | AssetSpec | AssetDep
 Materialize = Callable[[AssetExecutionContext], MaterializeResult[Any] | Iterator[Any]]
 
 DOCUMENTS: Final = "documents"
+ROWS: Final = "synced_rows"
 PENDING: Final = "chunks_pending"
 EMBEDDINGS: Final = "chunk_embeddings"
 HEALTH: Final = "pgvector_index_health"
 QUALITY: Final = "retrieval_quality"
+
+NAMES: Final = (DOCUMENTS, ROWS, PENDING, EMBEDDINGS, HEALTH, QUALITY)
+"""Of all assets that a table may have."""
 
 DATABASE_RESOURCE: Final = "embedding_database"
 MODEL_RESOURCE: Final = "embedding_model"
@@ -63,7 +68,6 @@ _SHAPING: Final = (
 )
 """Settings that definitions depend on, so that they must be known when those are loaded."""
 
-_IntEnvVar: Final = type(EnvVar.int("_"))
 _PART_OF_NAME: Final = re.compile(r'"(?:[^"]|"")+"|[^".\s]+')
 
 
@@ -78,7 +82,8 @@ class TableSpec:
         group_name: of its assets.
         owners: of its assets.
         tags: of its assets.
-        deps: what ``chunks_pending`` comes after, and ``chunk_embeddings`` follows.
+        deps: what fills the table, or what ``rows`` are read from; ``chunk_embeddings`` follows it.
+        rows: a table or a query whose rows are split into its chunks.
         schedule: when the nightly run comes, as in cron; None for never.
         sensors: whether new chunks, finished loads and what is upstream start runs.
         alerts: whether failed runs and checks of this table are posted to the webhook, if there is one.
@@ -91,6 +96,7 @@ class TableSpec:
     owners: Sequence[str] = ()
     tags: Mapping[str, str] = field(default_factory=dict)
     deps: Sequence[Upstream] = ()
+    rows: RowSource | None = None
     schedule: str | None = "0 2 * * *"
     sensors: bool = True
     alerts: bool = True
@@ -101,7 +107,7 @@ class TableSpec:
         Raises:
             ConfigurationError: a setting is not acceptable, or is to come from a variable that is not set.
         """
-        values = {name: _value(name, value) for name, value in self.variables.items()}
+        values = {name: read(name, value) for name, value in self.variables.items()}
         try:
             return settings_with(values)
         except ConfigurationError as error:
@@ -117,9 +123,9 @@ class TableSpec:
         check_variables(self.variables)
         return settings_with(
             {
-                name: _value(name, value)
+                name: read(name, value)
                 for name, value in self.variables.items()
-                if name in _SHAPING or _variable_of(value) is None
+                if name in _SHAPING or variable_of(value) is None
             }
         )
 
@@ -133,7 +139,7 @@ class TableSpec:
 
     def owns(self, key: AssetKey) -> bool:
         """Whether an asset is one of the table's."""
-        return key.path[:-1] == [*self.key_prefix] and key.path[-1] in (DOCUMENTS, PENDING, EMBEDDINGS, HEALTH, QUALITY)
+        return key.path[:-1] == [*self.key_prefix] and key.path[-1] in NAMES
 
     def name(self, base: str) -> str:
         """Name of a job, sensor, op or resource."""
@@ -145,11 +151,22 @@ class TableSpec:
         return bool(self.settings_when_loaded().loading.paths)
 
     @property
+    def upstream(self) -> list[Upstream]:
+        """What fills the table, as far as that is known: counting what is pending comes after it."""
+        documents = [self.key(DOCUMENTS)] if self.loads_documents else []
+        return [*(self.deps if self.rows is None else [self.key(ROWS)]), *documents]
+
+    @property
+    def is_own(self) -> bool:
+        """Whether it is the table that this package makes, as far as that is known."""
+        return self.settings_when_loaded().source.relation in (None, OWN_TABLE)
+
+    @property
     def source(self) -> AssetKey | None:
         """The table whose rows are embedded, where nothing is known of what fills it."""
-        if self.deps or self.loads_documents:
+        if self.upstream:
             return None
-        relation = self.settings_when_loaded().source.relation or "knowledge_base"
+        relation = self.settings_when_loaded().source.relation or OWN_TABLE
         parts = [_plain(part) for part in _PART_OF_NAME.findall(relation)]
         return AssetKey([*self.key_prefix, *parts])
 
@@ -239,22 +256,6 @@ class TableSpec:
             yield database
 
 
-def _variable_of(value: object) -> str | None:
-    """The variable that a value is to come from."""
-    if isinstance(value, EnvVar):
-        return value.env_var_name
-    return str(value.name) if isinstance(value, _IntEnvVar) else None
-
-
 def _plain(identifier: str) -> str:
     """An SQL identifier as part of a key."""
     return re.sub(r"\W", "_", identifier.strip('"'))
-
-
-def _value(name: str, value: object) -> object:
-    variable = _variable_of(value)
-    if variable is None:
-        return value
-    if variable not in os.environ:
-        raise ConfigurationError(f"{name} is to come from {variable}, which is not set; set it")
-    return os.environ[variable]

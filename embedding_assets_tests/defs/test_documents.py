@@ -211,7 +211,7 @@ def test_a_failed_load_is_tried_again_later(ticks, monkeypatch):
     ticks.end(run, DagsterRunStatus.FAILURE)
     assert "the next is asked for at" in ticks.tick().skip_message
     now = time.time()
-    monkeypatch.setattr("embedding_assets.defs.documents.time.time", lambda: now + 700)
+    monkeypatch.setattr("embedding_assets.defs.pauses.time.time", lambda: now + 700)
     assert ticks.asked()
 
 

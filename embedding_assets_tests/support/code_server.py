@@ -1,4 +1,4 @@
-"""A code server of a project's own, as a process, and what the UI asks it for."""
+"""Code servers of projects, as processes, and what the UI asks them for."""
 
 import os
 import sys
@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from dagster import DagsterInstance, DagsterRunStatus
 from dagster._core.workspace.context import WorkspaceProcessContext
-from dagster._core.workspace.load_target import GrpcServerTarget
+from dagster._core.workspace.load_target import WorkspaceFileTarget
 from dagster_graphql.test.utils import execute_dagster_graphql
 
 from embedding_assets_tests.support.dagster_ui import free_port
@@ -62,11 +62,11 @@ _TERMINATE = "mutation ($id: String!) { terminateRun(runId: $id) { __typename } 
 
 
 class Project:
-    """A project of somebody's: its code server, its home, and its runs.
+    """Somebody's code locations: their servers, their home, and their runs.
 
     Attributes:
-        server: the process of the code server.
-        instance: of its home.
+        server: the process of the first code server.
+        instance: of the home.
     """
 
     def __init__(self, server, instance, process):
@@ -77,10 +77,10 @@ class Project:
         result = execute_dagster_graphql(self._process.create_request_context(), query, variables=variables)
         return next(iter(result.data.values()))
 
-    def launch(self, job="shop__embed_chunks", assets=(), **tags):
+    def launch(self, job="shop__embed_chunks", assets=(), location="theirs", **tags):
         """Launch a run over all partitions; returns its id."""
         tags = {"dagster/asset_partition_range_start": "0", "dagster/asset_partition_range_end": "f", **tags}
-        selector = {"repositoryName": "__repository__", "repositoryLocationName": "theirs", "pipelineName": job}
+        selector = {"repositoryName": "__repository__", "repositoryLocationName": location, "pipelineName": job}
         if assets:
             selector["assetSelection"] = [{"path": ["shop", name]} for name in assets]
         metadata = {"tags": [{"key": key, "value": value} for key, value in tags.items()]}
@@ -95,9 +95,9 @@ class Project:
         """As the button does."""
         return self.ask(_TERMINATE, id=run_id)["__typename"]
 
-    def tick(self, sensor="shop__new_chunks_sensor"):
+    def tick(self, sensor="shop__new_chunks_sensor", location="theirs"):
         """What a sensor says when it is tested in the UI: why it asks for nothing, or the tags of the runs."""
-        selector = {"repositoryName": "__repository__", "repositoryLocationName": "theirs", "sensorName": sensor}
+        selector = {"repositoryName": "__repository__", "repositoryLocationName": location, "sensorName": sensor}
         result = self.ask(_TICK, selector=selector)["evaluationResult"]
         assert result["error"] is None, result
         requests = result["runRequests"] or []
@@ -147,22 +147,48 @@ def wait_for(what, name, seconds=90):
 @contextmanager
 def code_server(folder):
     """A project in a folder, with its home there, served from another working directory."""
-    home, code, elsewhere = folder / "home", folder / "definitions.py", folder / "elsewhere"
-    home.mkdir()
+    with code_servers(folder, {"theirs": PROJECT}) as project:
+        yield project
+
+
+@contextmanager
+def code_servers(folder, sources, variables=None):
+    """Code locations in a folder, with one home there, each served from another working directory.
+
+    Args:
+        folder: an empty one.
+        sources: name of a location → its code.
+        variables: name of a location → what its environment has beside this one's.
+    """
+    home, elsewhere, workspace = folder / "home", folder / "elsewhere", folder / "workspace.yaml"
+    home.mkdir(parents=True)
     elsewhere.mkdir()
     (home / "dagster.yaml").write_text(HOME)
-    code.write_text(PROJECT)
-    port = free_port()
-    server = start(
-        [sys.executable, "-m", "dagster", "api", "grpc", "-f", code, "-h", "127.0.0.1", "-p", str(port)],
-        cwd=elsewhere,
-        env={**os.environ, "DAGSTER_HOME": str(home), "PYTHONPATH": os.pathsep.join(sys.path)},
-    )
-    target = GrpcServerTarget(host="127.0.0.1", port=port, socket=None, location_name="theirs")
-    with DagsterInstance.from_config(str(home)) as instance:
-        wait_for(lambda: _listens(port), "the code server")
-        with WorkspaceProcessContext(instance, target) as process:
-            yield Project(server, instance, process)
+    servers, ports = [], {}
+    for name, source in sources.items():
+        code = folder / f"{name}.py"
+        code.write_text(source)
+        ports[name] = free_port()
+        environment = {"DAGSTER_HOME": str(home), "PYTHONPATH": os.pathsep.join(sys.path)}
+        command = [sys.executable, "-m", "dagster", "api", "grpc", "-f", code, "-h", "127.0.0.1"]
+        servers.append(
+            start(
+                [*command, "-p", str(ports[name])],
+                cwd=elsewhere,
+                env={**os.environ, **environment, **(variables or {}).get(name, {})},
+            )
+        )
+        # The next one must not find the same port free.
+        wait_for(lambda port=ports[name]: _listens(port), "the code server")
+    targets = [
+        f"  - grpc_server: {{host: 127.0.0.1, port: {port}, location_name: {name}}}" for name, port in ports.items()
+    ]
+    workspace.write_text("\n".join(["load_from:", *targets]))
+    with (
+        DagsterInstance.from_config(str(home)) as instance,
+        WorkspaceProcessContext(instance, WorkspaceFileTarget([str(workspace)])) as process,
+    ):
+        yield Project(servers[0], instance, process)
 
 
 def _listens(port):

@@ -1,0 +1,1 @@
+"""Components: the definitions of an embedded table from a ``defs.yaml``."""

@@ -1,0 +1,112 @@
+"""The component of rows that are split into chunks and embedded: of a query, or of a table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import dagster as dg
+
+from embedding_assets.defs.components.component import PRODUCES, EmbeddedComponent
+from embedding_assets.defs.components.scaffolding import QueryScaffolder
+from embedding_assets.defs.components.templating import LateText, at_load, late, plain
+from embedding_assets.defs.row_source import RowSource
+
+
+@dg.scaffold_with(QueryScaffolder)
+class EmbeddedQuery(EmbeddedComponent):
+    """Rows of a query, or of a table that assets of yours fill, kept embedded: split into chunks, each with a vector.
+
+    For long texts, and for texts that are put together from several tables. The chunks go into a table knowledge_base
+    of the same database, and follow every change: an asset `synced_rows` compares the rows, upstream of the three
+    assets of the vectors. What is not said here comes from the environment (EMBEDDING_…).
+    """
+
+    query: Annotated[
+        LateText | None,
+        late(
+            str | None,
+            "One SELECT with the columns key and text, maybe title; any other is metadata that searches show and "
+            "filter by. It runs in a transaction that can write nothing.",
+            examples=["SELECT id AS key, body AS text, title, lang FROM articles"],
+        ),
+    ] = None
+    name: Annotated[
+        LateText | None,
+        late(
+            str | None,
+            "What to call the query: letters, digits, _ and -. Its documents are known by it, so that another name "
+            "makes them again.",
+            examples=["help_pages"],
+        ),
+    ] = None
+    table: Annotated[
+        LateText | None,
+        late(
+            str | None,
+            "Instead of a query, a table or view whose rows are read, as in SQL.",
+            examples=["shop.articles"],
+        ),
+    ] = None
+    key: Annotated[
+        LateText | list[LateText] | None,
+        late(str | list[str] | None, "Of a table: column or columns that identify a row. Left out: the primary key."),
+    ] = None
+    text: Annotated[
+        LateText | None,
+        late(
+            str | None,
+            'Of a table: its column with the text, or a template: "{intro}\\n{body}".',
+            examples=["body"],
+        ),
+    ] = None
+    title: Annotated[
+        LateText | None, late(str | None, "Of a table: its column with the title, which stands above each chunk.")
+    ] = None
+    metadata: Annotated[
+        LateText | list[LateText] | None,
+        late(
+            str | list[str] | None,
+            "Of a table: columns that searches show and filter by.",
+            examples=[["lang", "price"]],
+        ),
+    ] = None
+    where: Annotated[
+        LateText | None,
+        late(str | None, "Of a table: only rows for which this SQL condition holds.", examples=["published"]),
+    ] = None
+    markdown: Annotated[bool, plain("Whether texts are split at their Markdown headings.")] = False
+    every: Annotated[
+        str | None,
+        at_load(
+            str | None,
+            "When the rows are compared, as in cron (UTC), beside the nightly run and after what is in `deps`.",
+            examples=["*/15 * * * *"],
+        ),
+    ] = None
+
+    @classmethod
+    def get_spec(cls) -> dg.ComponentTypeSpec:
+        """For the lists of components."""
+        return dg.ComponentTypeSpec(tags=["postgres", "pgvector", "embeddings"], produces=PRODUCES)
+
+    def arguments(self) -> dict[str, Any]:
+        """The rows."""
+        return {
+            "rows": RowSource(
+                table=self.table,
+                query=self.query,
+                name=self.name,
+                key=self.key,
+                text=self.text,
+                title=self.title,
+                metadata=self.metadata,
+                where=self.where,
+                markdown=self.markdown,
+                every=self.every,
+            )
+        }
+
+    def paths(self, root: Path) -> list[str] | None:  # noqa: ARG002 (it loads none)
+        """None: knowledge_base has these rows."""
+        return []

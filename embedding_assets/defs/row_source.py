@@ -1,0 +1,112 @@
+"""A table or a query whose rows are split into the chunks of ``knowledge_base``, as definitions say it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from embedding_assets.defs.variables import read
+from embedding_assets.errors import ConfigurationError, DatabasePermissionError
+from embedding_assets.postgres.source_lookup import define_query, define_table
+
+if TYPE_CHECKING:
+    from embedding_assets.postgres.connection import Connection
+    from embedding_assets.postgres.sources import SourceDefinition
+
+_OF_TABLES: Final = ("key", "text", "title", "metadata", "where")
+_OPTION: Final = re.compile(r"--(?=[a-z])")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RowSource:
+    """Rows of the same database: of a table or view, or those that a query finds.
+
+    Each text and name may be an ``EnvVar``, which is read when a run needs it.
+
+    Attributes:
+        table: as in SQL, e.g. ``shop.articles``.
+        query: instead of a table, one SELECT with the columns ``key`` and ``text``, maybe ``title``; any other is
+            metadata.
+        name: of a query, by which its documents are known: letters, digits, ``_`` and ``-``.
+        key: column or columns that identify a row; by default the primary key.
+        text: the column with the text, or a template such as ``{intro}\\n{body}``.
+        title: column with the title, which stands above each chunk.
+        metadata: columns that searches show and filter by.
+        where: an SQL condition on the rows.
+        markdown: whether texts are split at their headings.
+        every: when rows are compared, as in cron (UTC), beside the run over everything and what is upstream.
+    """
+
+    table: str | None = None
+    query: str | None = None
+    name: str | None = None
+    key: str | Sequence[str] | None = None
+    text: str | None = None
+    title: str | None = None
+    metadata: str | Sequence[str] | None = None
+    where: str | None = None
+    markdown: bool = False
+    every: str | None = None
+
+    def check(self) -> None:
+        """Make sure that what is said goes together.
+
+        Raises:
+            ConfigurationError: it does not, or something is missing.
+        """
+        if (self.table is None) == (self.query is None):
+            raise ConfigurationError("say where the rows are from: either `table` or `query`")
+        if self.query is None:
+            if self.name is not None:
+                raise ConfigurationError("name: it is for a `query` alone; a table is called by its own name")
+            if self.text is None:
+                raise ConfigurationError("text: say which column of the table the text is in, or a template of columns")
+            return
+        if self.name is None:
+            raise ConfigurationError("name: a `query` needs one, by which its documents are known")
+        if given := [name for name in _OF_TABLES if getattr(self, name) is not None]:
+            raise ConfigurationError(
+                f"{', '.join(given)}: a query says by the names of its columns what they are: key, text, title; any "
+                "other is metadata"
+            )
+
+    def define(self, connection: Connection) -> SourceDefinition:
+        """What it is, checked against the database.
+
+        Raises:
+            ConfigurationError: something of it does not fit the table or the query, or comes from a variable that is
+                not set.
+            DatabasePermissionError: the role may not read it.
+        """
+        try:
+            if self.query is not None:
+                return define_query(
+                    connection, self._text("name") or "", self._text("query") or "", markdown=self.markdown
+                )
+            return define_table(
+                connection,
+                self._text("table") or "",
+                key=self._names("key"),
+                text=self._text("text"),
+                title=self._text("title"),
+                metadata=self._names("metadata"),
+                where=self._text("where"),
+                markdown=self.markdown,
+            )
+        except (ConfigurationError, DatabasePermissionError) as error:
+            # Here they are no options of a command.
+            raise type(error)(_OPTION.sub("", str(error))) from None
+
+    def _text(self, field: str) -> str | None:
+        value = read(field, getattr(self, field))
+        return None if value is None else str(value)
+
+    def _names(self, field: str) -> tuple[str, ...]:
+        given: Any = getattr(self, field)
+        if given is None:
+            return ()
+        several = given if not isinstance(given, str) else (given,)
+        values = [str(read(field, one)) for one in several]
+        return tuple(name.strip() for value in values for name in value.split(",") if name.strip())

@@ -1,0 +1,113 @@
+"""The asset of rows that are split into chunks, and its automation; only where a table or a query is named."""
+
+from typing import Any, Final
+
+from dagster import (
+    AssetExecutionContext,
+    AssetsDefinition,
+    AssetSelection,
+    AutomationCondition,
+    AutomationConditionSensorDefinition,
+    DefaultSensorStatus,
+    MaterializeResult,
+)
+
+from embedding_assets.defs.code_version import code_version
+from embedding_assets.defs.metadata import sync_metadata
+from embedding_assets.defs.progress_lines import ProgressLines
+from embedding_assets.defs.row_source import RowSource
+from embedding_assets.defs.table_spec import ROWS, TableSpec
+from embedding_assets.documents.loading import configured_splitter
+from embedding_assets.documents.rejection import Rejection
+from embedding_assets.documents.syncing import add_source, sync_source
+from embedding_assets.formatting import counted
+from embedding_assets.logs import correlate
+from embedding_assets.postgres.connection import Database
+from embedding_assets.postgres.source_records import find_source
+
+_FIRST_REJECTIONS: Final = 20
+
+
+def rows_assets(spec: TableSpec) -> list[AssetsDefinition]:
+    """The asset, if rows are read."""
+    source = spec.rows
+    if source is None:
+        return []
+
+    @spec.asset(
+        ROWS,
+        kinds={"postgres"},
+        deps=[*spec.deps],
+        automation_condition=_condition(spec, source) if spec.sensors else None,
+        code_version=code_version(spec, ROWS),
+    )
+    def synced_rows(context: AssetExecutionContext) -> MaterializeResult[Any]:
+        """Rows of a table or a query as chunks in knowledge_base: those that are new, changed or gone, the rest stays.
+
+        Rows are compared by a fingerprint that PostgreSQL computes. Only chunks whose text changed become pending. A
+        row that cannot be a document is counted, and listed in `rejections`; the others are taken. If it fails, the
+        table, the query or the database is at fault, and the error says what to do.
+        """
+        return _sync(context, spec, source)
+
+    return [synced_rows]
+
+
+def rows_sensors(spec: TableSpec) -> list[AutomationConditionSensorDefinition]:
+    """The sensor that evaluates the asset's condition, if it has one."""
+    if spec.rows is None or not spec.sensors or _condition(spec, spec.rows) is None:
+        return []
+    return [
+        AutomationConditionSensorDefinition(
+            spec.name("rows_sensor"),
+            target=AssetSelection.assets(spec.key(ROWS)),
+            default_status=DefaultSensorStatus.RUNNING,
+            minimum_interval_seconds=30,
+            description="Compares the rows at the times of `every`, and once an asset that they come from was "
+            "materialized. It asks the database nothing.",
+        )
+    ]
+
+
+def _condition(spec: TableSpec, source: RowSource) -> AutomationCondition[Any] | None:
+    """True at the times that are said, and once what is upstream was materialized; None if neither is known."""
+    upstream: AutomationCondition[Any] | None = AutomationCondition.any_deps_updated() if spec.deps else None
+    times: AutomationCondition[Any] | None = (
+        AutomationCondition.cron_tick_passed(source.every) if source.every else None
+    )
+    causes = [cause for cause in (upstream, times) if cause is not None]
+    if not causes:
+        return None
+    due: AutomationCondition[Any] = causes[0] if len(causes) == 1 else causes[0] | causes[1]
+    return (
+        due.since_last_handled() & ~AutomationCondition.any_deps_in_progress() & ~AutomationCondition.in_progress()
+    ).with_label("rows_due")
+
+
+def _sync(context: AssetExecutionContext, spec: TableSpec, source: RowSource) -> MaterializeResult[Any]:
+    settings = spec.run_settings(context)
+    first: list[Rejection] = []
+
+    def reject(rejection: Rejection) -> None:
+        if len(first) < _FIRST_REJECTIONS:
+            first.append(rejection)
+
+    with correlate(context.run.run_id), spec.open(context) as database:
+        name = _register(database, source)
+        splitter = configured_splitter(settings, database)
+        report = sync_source(database, name, splitter, on_progress=ProgressLines(context.log.info), on_reject=reject)
+    if report.remark:
+        context.log.info("all rows were compared: %s", report.remark)
+    if report.rejected:
+        context.log.warning("%s cannot be documents; the first are in `rejections`", counted(report.rejected, "row"))
+    return MaterializeResult(metadata=sync_metadata(report, first))
+
+
+def _register(database: Database, source: RowSource) -> str:
+    """Make the source known, or its new definition; returns its name."""
+    with database.session() as connection:
+        definition = source.define(connection)
+        known = find_source(connection, definition.name)
+    if known is None or known.definition != definition:
+        add_source(database, definition)
+    return definition.name

@@ -1,0 +1,37 @@
+"""Values that are to come from a variable, read when they are needed."""
+
+from __future__ import annotations
+
+import os
+from typing import Final
+
+from dagster import EnvVar
+
+from embedding_assets.errors import ConfigurationError
+
+_IntEnvVar: Final = type(EnvVar.int("_"))
+
+
+def variable_of(value: object) -> str | None:
+    """The variable that a value is to come from."""
+    if isinstance(value, EnvVar):
+        return value.env_var_name
+    return str(value.name) if isinstance(value, _IntEnvVar) else None
+
+
+def read(name: str, value: object) -> object:
+    """The value itself, or what its variable holds now.
+
+    Args:
+        name: of what it is for, as errors call it.
+        value: or an ``EnvVar``.
+
+    Raises:
+        ConfigurationError: the variable is not set.
+    """
+    variable = variable_of(value)
+    if variable is None:
+        return value
+    if variable not in os.environ:
+        raise ConfigurationError(f"{name} is to come from {variable}, which is not set; set it")
+    return os.environ[variable]

@@ -1,0 +1,230 @@
+"""Rows of a query or a table as chunks: kept in step by an asset of their own."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+import dagster as dg
+import psycopg
+import pytest
+
+from embedding_assets import RowSource, build_embedding_definitions
+from embedding_assets.errors import ConfigurationError
+from embedding_assets.postgres.connection import Database
+from embedding_assets_tests.support.components import WARNINGS, first_error, loaded, metadata_of, run_all
+from embedding_assets_tests.support.syncing import chunks
+
+pytestmark = WARNINGS
+
+REVIEWS = """
+    type: embedding_assets.EmbeddedQuery
+    attributes:
+      key_prefix: reviews
+      name: reviews
+      query: |
+        SELECT r.id AS key, r.body AS text, a.title, r.stars
+        FROM shop.reviews r JOIN shop.articles a ON a.id = r.article
+"""
+JOB = "reviews__embed_chunks"
+ROWS = dg.AssetKey(["reviews", "synced_rows"])
+SOURCE = dg.AssetKey(["shop", "reviews"])
+
+
+@pytest.fixture
+def shop(beside: psycopg.Connection) -> psycopg.Connection:
+    """A connection to a database with two tables, of which a query makes documents."""
+    beside.execute("""
+        CREATE SCHEMA shop;
+        CREATE TABLE shop.articles (id bigint PRIMARY KEY, title text);
+        CREATE TABLE shop.reviews (id bigint PRIMARY KEY, article bigint, stars integer, body text);
+        INSERT INTO shop.articles VALUES (1, 'Pump');
+        INSERT INTO shop.reviews VALUES (1, 1, 5, 'It pumps.'), (2, 1, 1, 'It leaks.'), (3, 1, 2, ' ');
+    """)
+    return beside
+
+
+@pytest.mark.usefixtures("settings")
+class TestAQuery:
+    def test_is_embedded_and_kept_in_step(
+        self, shop: psycopg.Connection, database: Database, instance: dg.DagsterInstance
+    ):
+        with loaded(REVIEWS) as (_, defs):
+            first = run_all(defs, JOB, instance)
+            assert first.success
+            assert chunks(database) == [("reviews/1", "It pumps.", True), ("reviews/2", "It leaks.", True)]
+            shop.execute("UPDATE shop.reviews SET body = 'It leaks badly.' WHERE id = 2")
+            shop.execute("DELETE FROM shop.reviews WHERE id = 1")
+            second = run_all(defs, JOB, instance)
+            assert second.success
+        assert chunks(database) == [("reviews/2", "It leaks badly.", True)]
+        metadata = metadata_of(first, "reviews__synced_rows")
+        assert (metadata["rows_compared"], metadata["new"], metadata["rejected"]) == (3, 2, 1)
+        [rejection] = (
+            metadata["rejections"].records if hasattr(metadata["rejections"], "records") else metadata["rejections"]
+        )
+        assert rejection.data == {"row": "reviews/3", "reason": "has an empty or blank text"}
+        metadata = metadata_of(second, "reviews__synced_rows")
+        assert (metadata["changed"], metadata["removed"]) == (1, 1)
+        assert metadata_of(second, "reviews__chunk_embeddings")["run_embedded"] == 1
+        recorded = "".join(str(event) for event in instance.all_logs(first.run_id))
+        assert "It leaks" not in recorded
+
+    def test_a_new_definition_holds_from_the_next_run_on(
+        self, shop: psycopg.Connection, database: Database, instance: dg.DagsterInstance
+    ):
+        with loaded(REVIEWS) as (_, defs):
+            assert run_all(defs, JOB, instance).success
+        with loaded(f"{REVIEWS}        WHERE stars > 3\n") as (_, defs):
+            assert run_all(defs, JOB, instance).success
+        assert [origin for origin, *_ in chunks(database)] == ["reviews/1"]
+
+    @pytest.mark.parametrize(
+        ("query", "message"),
+        [
+            ("SELECT id, body AS text FROM shop.reviews", "query: it has no column key; name them, with AS key"),
+            ("SELEC 1", "query is not one SELECT that only reads: syntax error"),
+            ("DELETE FROM shop.reviews", "query is not one SELECT that only reads"),
+        ],
+    )
+    def test_a_wrong_one_fails_in_words(
+        self, shop: psycopg.Connection, instance: dg.DagsterInstance, query: str, message: str
+    ):
+        defs = build_embedding_definitions(key_prefix="reviews", rows=RowSource(name="reviews", query=query))
+        result = run_all(defs, JOB, instance)
+        assert not result.success
+        assert message in first_error(result)
+        assert "--" not in first_error(result).splitlines()[0]
+
+
+@pytest.mark.usefixtures("settings")
+def test_a_table_that_an_asset_fills(
+    shop: psycopg.Connection,
+    database: Database,
+    instance: dg.DagsterInstance,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setenv("WHICH", "stars < 5")
+    text = """
+        type: embedding_assets.EmbeddedQuery
+        attributes:
+          key_prefix: reviews
+          table: shop.reviews
+          text: "{body} ({stars})"
+          metadata: [stars, article]
+          where: "{{ env.WHICH }}"
+          deps: shop/reviews
+    """
+    with loaded(text) as (_, defs):
+        graph = defs.resolve_asset_graph()
+        assert graph.get(ROWS).parent_keys == {SOURCE}
+        assert graph.get(dg.AssetKey(["reviews", "chunks_pending"])).parent_keys == {ROWS}
+        assert run_all(defs, JOB, instance).success
+    assert [text for _, text, _ in chunks(database)] == ["It leaks. (1)", "  (2)"]
+    found = shop.execute("SELECT document_metadata ->> 'stars' FROM knowledge_base ORDER BY 1").fetchall()
+    assert found == [("1",), ("2",)]
+
+
+def test_a_table_of_the_environment_is_not_meant(
+    shop: psycopg.Connection,
+    database: Database,
+    instance: dg.DagsterInstance,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setenv("EMBEDDING_TABLE", "shop.articles")
+    with loaded(REVIEWS) as (_, defs):
+        assert run_all(defs, JOB, instance).success
+        checks = {check.name for check in defs.resolve_asset_graph().asset_check_keys}
+    assert len(chunks(database)) == 2
+    assert "columns_unchanged" not in checks
+
+
+class TestAutomation:
+    @pytest.fixture
+    def tick(self, instance: dg.DagsterInstance) -> Callable[..., set[dg.AssetKey]]:
+        """Evaluate the conditions once; the assets that are asked for."""
+        cursors = [None]
+
+        def evaluate(defs: dg.Definitions, key: dg.AssetKey = ROWS) -> int:
+            result = dg.evaluate_automation_conditions(
+                defs, instance, asset_selection=dg.AssetSelection.assets(key), cursor=cursors[-1]
+            )
+            cursors.append(result.cursor)
+            return result.total_requested
+
+        return evaluate
+
+    def test_rows_are_compared_once_what_is_upstream_was_materialized(
+        self, tick: Callable, instance: dg.DagsterInstance
+    ):
+        rows = RowSource(table="shop.reviews", text="body")
+        defs = build_embedding_definitions(key_prefix="reviews", rows=rows, deps=[SOURCE])
+        assert tick(defs) == 0
+        instance.report_runless_asset_event(dg.AssetMaterialization(SOURCE))
+        assert tick(defs) == 1
+        assert tick(defs) == 0
+
+    def test_rows_are_compared_at_their_times(self, instance: dg.DagsterInstance):
+        source = RowSource(name="reviews", query="SELECT 1", every="*/15 * * * *")
+        defs = build_embedding_definitions(key_prefix="reviews", rows=source)
+        asked, cursor = [], None
+        for minute in (7, 14, 16, 17, 31):
+            result = dg.evaluate_automation_conditions(
+                defs,
+                instance,
+                asset_selection=dg.AssetSelection.assets(ROWS),
+                evaluation_time=datetime(2026, 1, 1, 12, minute, tzinfo=UTC),
+                cursor=cursor,
+            )
+            asked.append(result.total_requested)
+            cursor = result.cursor
+        assert asked == [0, 0, 1, 0, 1]
+
+    def test_vectors_follow_the_rows(self, tick: Callable, instance: dg.DagsterInstance):
+        defs = build_embedding_definitions(key_prefix="reviews", rows=RowSource(name="a", query="SELECT 1"))
+        embeddings = dg.AssetKey(["reviews", "chunk_embeddings"])
+        assert tick(defs, embeddings) == 0
+        instance.report_runless_asset_event(dg.AssetMaterialization(ROWS))
+        assert tick(defs, embeddings) == 16
+
+    @pytest.mark.parametrize(
+        ("rows", "arguments", "expected"),
+        [
+            ({"every": "*/15 * * * *"}, {}, True),
+            ({}, {"deps": [SOURCE]}, True),
+            ({}, {}, False),
+            ({"every": "*/15 * * * *"}, {"sensors": False}, False),
+        ],
+    )
+    def test_without_a_cause_there_is_no_sensor(
+        self, rows: dict[str, str], arguments: dict[str, object], expected: bool
+    ):
+        source = RowSource(name="reviews", query="SELECT 1", **rows)
+        defs = build_embedding_definitions(key_prefix="reviews", rows=source, **arguments)
+        assert defs.get_repository_def().has_sensor_def("reviews__rows_sensor") is expected
+        condition = defs.resolve_asset_graph().get(ROWS).automation_condition
+        assert (condition is not None) is expected
+
+    def test_a_wrong_time_is_refused(self):
+        source = RowSource(name="reviews", query="SELECT 1", every="often")
+        with pytest.raises(Exception, match="often"):
+            build_embedding_definitions(key_prefix="reviews", rows=source)
+
+
+@pytest.mark.parametrize(
+    ("rows", "arguments", "message"),
+    [
+        ({}, {}, "say where the rows are from: either `table` or `query`"),
+        ({"table": "a", "query": "b"}, {}, "either `table` or `query`"),
+        ({"query": "SELECT 1"}, {}, "name: a `query` needs one"),
+        (
+            {"query": "SELECT 1", "name": "a", "text": "body", "where": "b"},
+            {},
+            "text, where: a query says by the names",
+        ),
+        ({"table": "a"}, {}, "text: say which column"),
+        ({"table": "a", "text": "b", "name": "c"}, {}, "name: it is for a `query` alone"),
+        ({"table": "a", "text": "b"}, {"table": "c"}, "their chunks go into knowledge_base, so leave `table` out"),
+    ],
+)
+def test_what_is_said_has_to_go_together(rows: dict[str, str], arguments: dict[str, str], message: str):
+    with pytest.raises(ConfigurationError, match=message):
+        build_embedding_definitions(key_prefix="reviews", rows=RowSource(**rows), **arguments)
