@@ -1,0 +1,264 @@
+"""Reading and splitting files of six formats, against LangChain's and LlamaIndex's; very many files, and very large ones.
+
+All texts are real: sections of the documentation that this environment carries, drawn at random, always the same ones.
+Three parts, each with a result of its own: ``formats`` compares what reads and splits the same files with the same
+tokenizer and the same size of chunks; ``many`` compares loading 100,000 small files with only reading them; ``large``
+loads a folder and a file of rows and watches the memory. The last two fill an embedded PostgreSQL of the benchmark's
+own. Run: make bench-load
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from environments import PeerUnavailableError, peer_python
+from inputs import ARTICLE_FORMATS, write_articles, write_rows
+from report import Aim, Result, Row, interleave, print_result, publish
+from servers import own_server
+from texts import demo_model_folder
+from workers import Worker
+
+from embedding_assets.cgroups import allowed_cpus
+from embedding_assets.config import get_settings
+from embedding_assets.formatting import counted
+
+ARTICLE_CHARACTERS = 6_000
+LARGE_ARTICLE_CHARACTERS = 40_000
+SMALL_FILE_CHARACTERS = 500
+LIMIT_MB = 500
+TIMES_READING = 5
+
+TITLES = {"markdown": "Markdown", "html": "HTML", "pdf": "PDF", "docx": "DOCX", "csv": "CSV", "jsonl": "JSONL"}
+OURS = "embedding_assets"
+PEERS = {
+    "langchain_loaders": "LangChain: loader, RecursiveCharacterTextSplitter",
+    "llamaindex_loaders": "LlamaIndex: reader, SentenceSplitter",
+}
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How much is read: megabytes of text in each format, small files, gigabytes of a folder and of a file."""
+
+    formats_mb: dict[str, float]
+    files: int
+    folder_gb: float
+    rows_gb: float
+
+
+USUAL = Sizes({"markdown": 5, "html": 5, "pdf": 1, "docx": 1, "csv": 10, "jsonl": 10}, 100_000, 2, 1)
+SMALL = Sizes(dict.fromkeys(TITLES, 0.2), 1_000, 0.02, 0.02)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parts: dict[str, Callable[[Path, Sizes, int], Result]] = {"formats": formats, "many": many, "large": large}
+    parser.add_argument("--part", choices=list(parts), action="append", help="default: all; repeatable")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--small", action="store_true", help="a quick try, whose results are not kept")
+    arguments = parser.parse_args()
+    for name in arguments.part or parts:
+        folder = Path(tempfile.mkdtemp(prefix="ea-bench-"))
+        try:
+            result = parts[name](folder, SMALL if arguments.small else USUAL, arguments.rounds)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+        (print_result if arguments.small else publish)(result)
+
+
+def formats(folder: Path, sizes: Sizes, rounds: int) -> Result:
+    """The same texts in six formats, read and split by each way in turn."""
+    written = {name: write(folder / name, name, sizes.formats_mb[name]) for name in TITLES}
+    job = {
+        "folder": str(folder),
+        "tokenizer": str(demo_model_folder() / "tokenizer.json"),
+        "chunk_tokens": get_settings().embedding.chunk_tokens,
+    }
+    refused: dict[str, str] = {}
+    with ExitStack() as stack:
+        note("starting: embedding_assets")
+        workers = {"load_ours": stack.enter_context(Worker("load_ours", job))}
+        for name, label in PEERS.items():
+            note(f"starting: {label}")
+            try:
+                workers[name] = stack.enter_context(Worker(name, job, python=peer_python(name)))
+            except PeerUnavailableError as error:
+                refused[name] = str(error)
+                note(f"  {error}")
+
+        def timed(name: str, command: str) -> Callable[[], float]:
+            text_bytes = written[command.removesuffix(" alone")][1]
+
+            def run() -> float:
+                seconds: float = workers[name].run(command)["seconds"]
+                return text_bytes / 1e6 / seconds
+
+            return run
+
+        values: dict[str, list[float]] = {}
+        for format_ in TITLES:
+            ways = {f"{name} {format_}": timed(name, format_) for name in workers}
+            ways[f"load_ours {format_} alone"] = timed("load_ours", f"{format_} alone")
+            values |= interleave(ways, rounds)
+        facts = {name: worker.facts for name, worker in workers.items()}
+    rows = []
+    for format_, title in TITLES.items():
+        documents, text_bytes = written[format_]
+
+        def row(name: str, label: str, command: str = format_, *, ours: bool = False, said: str = title) -> Row:
+            rates = values.get(f"{name} {command}", [])
+            words = refused.get(name) or chunks_note(facts[name]["chunks"][command])
+            if rates:
+                words = f"{documents / text_bytes * 1e6 * sorted(rates)[len(rates) // 2]:,.0f} documents/s, {words}"
+            return Row(f"{said}: {label}", rates, note=words, ours=ours, group=command.removesuffix(" alone"))
+
+        rows += [row(name, label) for name, label in PEERS.items()]
+        rows.append(row("load_ours", f"{OURS}, in one process", f"{format_} alone"))
+        rows.append(row("load_ours", OURS, ours=True))
+    return Result(
+        name="load",
+        title="Files of six formats, read and split",
+        unit="MB of text/s",
+        rows=rows,
+        aims=[],
+        facts={
+            "files": {
+                title: f"{counted(written[name][0], 'row' if name in {'csv', 'jsonl'} else 'document')}, "
+                f"{written[name][1] / 1e6:.1f} MB of text"
+                for name, title in TITLES.items()
+            },
+            "texts": "sections of the installed documentation, drawn at random",
+            "rounds": rounds,
+            "chunks": f"at most {job['chunk_tokens']} tokens, the special ones included, without overlap",
+            "processes": f"one; {OURS} as many as it starts by itself, at most {allowed_cpus()}",
+            **{
+                f"versions ({name})": ", ".join(f"{package} {at}" for package, at in one["versions"].items())
+                for name, one in facts.items()
+            },
+        },
+    )
+
+
+def chunks_note(chunks: dict[str, Any]) -> str:
+    """How many chunks came out, and how long they are."""
+    mean = chunks["tokens"] / chunks["count"]
+    return f"{chunks['count']:,} chunks of {mean:.0f} tokens, the longest {chunks['most tokens']:,}"
+
+
+def write(folder: Path, format_: str, megabytes: float) -> tuple[int, int]:
+    """Write files of a format; documents or rows, and bytes of text."""
+    note(f"writing {megabytes:g} MB of text as {TITLES[format_]}")
+    text_bytes = round(megabytes * 1e6)
+    if format_ in ARTICLE_FORMATS:
+        return write_articles(folder, format_, ARTICLE_CHARACTERS, text_bytes=text_bytes)
+    return write_rows(folder, format_, text_bytes)
+
+
+def many(folder: Path, sizes: Sizes, rounds: int) -> Result:
+    """Very many small files: only read, loaded, and loaded again as they are."""
+    note(f"writing {sizes.files:,} files")
+    files, text_bytes = write_articles(folder / "many", "markdown", SMALL_FILE_CHARACTERS, files=sizes.files)
+    chunks = 0
+    with table_worker(folder / "many") as worker:
+
+        def timed(command: str) -> Callable[[], float]:
+            def run() -> float:
+                nonlocal chunks
+                answer = worker.run(command)
+                chunks = answer["chunks"]
+                seconds: float = answer["seconds"]
+                return seconds
+
+            return run
+
+        # In this order a round never loads again what is not there.
+        values = interleave({name: timed(name) for name in ("read", "load", "again")}, rounds)
+    reading, loading, again = (sorted(values[name])[rounds // 2] for name in ("read", "load", "again"))
+    rate = f"{files / loading:,.0f} files/s"
+    return Result(
+        name="load_many",
+        title=f"{files:,} small files into the table",
+        unit="s",
+        rows=[
+            Row("only reading them", values["read"], note="open, read, close, in one process; in the page cache"),
+            Row(f"{OURS}: loading them", values["load"], note=f"{chunks:,} chunks stored, {rate}", ours=True),
+            Row(f"{OURS}: loading them again, unchanged", values["again"], note="nothing to store", ours=True),
+        ],
+        aims=[
+            Aim("times only reading them, for the first load", loading / reading, TIMES_READING, at_most=True),
+            Aim("times only reading them, for another one", again / reading, TIMES_READING, at_most=True),
+        ],
+        facts={"files": files, "mean bytes": round(text_bytes / files), "rounds": rounds},
+        lower_is_better=True,
+    )
+
+
+def large(folder: Path, sizes: Sizes, _rounds: int) -> Result:
+    """A large folder and a large file of rows, each loaded once, with the memory that takes."""
+    rows = []
+    aims = []
+    for label, gigabytes in (("a folder of Markdown", sizes.folder_gb), ("a file of JSONL", sizes.rows_gb)):
+        path = folder / "large"
+        note(f"writing {label}, {gigabytes:g} GB")
+        if label.startswith("a folder"):
+            documents, _ = write_articles(path, "markdown", LARGE_ARTICLE_CHARACTERS, text_bytes=gigabytes * 1e9)
+        else:
+            documents, _ = write_rows(path, "jsonl", round(gigabytes * 1e9))
+        size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+        with table_worker(path) as worker:
+            answer = worker.run("load")
+        shutil.rmtree(path)
+        said = f"{documents:,} {'documents' if label.startswith('a folder') else 'rows'}, {answer['chunks']:,} chunks"
+        rate = [size / 1e6 / answer["seconds"]]
+        rows.append(
+            Row(
+                f"{label}, {size / 1e9:.2g} GB",
+                rate,
+                answer["tree_mb"],
+                f"{said} stored in {answer['seconds']:,.0f} s",
+                ours=True,
+            )
+        )
+        aims.append(Aim(f"megabytes of memory, {label}", answer["tree_mb"], LIMIT_MB, at_most=True))
+    return Result(
+        name="load_large",
+        title="Large inputs into the table, and the memory they take",
+        unit="MB/s",
+        rows=rows,
+        aims=aims,
+        facts={
+            "peak": "resident memory of the process and of those that it starts to read files, added up at one moment; "
+            "without the database",
+        },
+    )
+
+
+@contextmanager
+def table_worker(path: Path) -> Iterator[Worker]:
+    """What loads a folder into a table of its own."""
+    with own_server() as url:
+        environment = {
+            "EMBEDDING_DATABASE_URL": url,
+            "EMBEDDING_MODEL_NAME": str(demo_model_folder()),
+            "EMBEDDING_DIMENSIONS": "384",
+            "EMBEDDING_DEVICE": "cpu",
+        }
+        with Worker("load_table", {"path": str(path)}, environment=environment) as worker:
+            yield worker
+
+
+def note(text: str) -> None:
+    """Progress, on standard error."""
+    print(text, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    main()
