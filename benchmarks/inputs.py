@@ -1,4 +1,4 @@
-"""Files of many formats with the same real text in them; the same environment and the same numbers give the same files."""
+"""Files of many formats with real text in them; the same environment and the same numbers give the same files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reading and splitting files of six formats, against LangChain's and LlamaIndex's; very many files, and very large ones.
+"""Reading and splitting files of six formats, beside LangChain's and LlamaIndex's; very many and very large ones.
 
 All texts are real: sections of the documentation that this environment carries, drawn at random, always the same ones.
 Three parts, each with a result of its own: ``formats`` compares what reads and splits the same files with the same
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import shutil
+import statistics
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -37,6 +38,7 @@ LIMIT_MB = 500
 TIMES_READING = 5
 
 TITLES = {"markdown": "Markdown", "html": "HTML", "pdf": "PDF", "docx": "DOCX", "csv": "CSV", "jsonl": "JSONL"}
+ROWS = ("csv", "jsonl")
 OURS = "embedding_assets"
 PEERS = {
     "langchain_loaders": "LangChain: loader, RecursiveCharacterTextSplitter",
@@ -109,20 +111,7 @@ def formats(folder: Path, sizes: Sizes, rounds: int) -> Result:
             ways[f"load_ours {format_} alone"] = timed("load_ours", f"{format_} alone")
             values |= interleave(ways, rounds)
         facts = {name: worker.facts for name, worker in workers.items()}
-    rows = []
-    for format_, title in TITLES.items():
-        documents, text_bytes = written[format_]
-
-        def row(name: str, label: str, command: str = format_, *, ours: bool = False, said: str = title) -> Row:
-            rates = values.get(f"{name} {command}", [])
-            words = refused.get(name) or chunks_note(facts[name]["chunks"][command])
-            if rates:
-                words = f"{documents / text_bytes * 1e6 * sorted(rates)[len(rates) // 2]:,.0f} documents/s, {words}"
-            return Row(f"{said}: {label}", rates, note=words, ours=ours, group=command.removesuffix(" alone"))
-
-        rows += [row(name, label) for name, label in PEERS.items()]
-        rows.append(row("load_ours", f"{OURS}, in one process", f"{format_} alone"))
-        rows.append(row("load_ours", OURS, ours=True))
+    rows = [row for name in TITLES for row in format_rows(name, written[name], values, facts, refused)]
     return Result(
         name="load",
         title="Files of six formats, read and split",
@@ -131,7 +120,7 @@ def formats(folder: Path, sizes: Sizes, rounds: int) -> Result:
         aims=[],
         facts={
             "files": {
-                title: f"{counted(written[name][0], 'row' if name in {'csv', 'jsonl'} else 'document')}, "
+                title: f"{counted(written[name][0], 'row' if name in ROWS else 'document')}, "
                 f"{written[name][1] / 1e6:.1f} MB of text"
                 for name, title in TITLES.items()
             },
@@ -145,6 +134,32 @@ def formats(folder: Path, sizes: Sizes, rounds: int) -> Result:
             },
         },
     )
+
+
+def format_rows(
+    format_: str,
+    written: tuple[int, int],
+    values: dict[str, list[float]],
+    facts: dict[str, dict[str, Any]],
+    refused: dict[str, str],
+) -> list[Row]:
+    """All ways to read one format, which are compared with one another."""
+    documents, text_bytes = written
+
+    def row(name: str, label: str, command: str = format_, *, ours: bool = False) -> Row:
+        rates = values.get(f"{name} {command}", [])
+        if not rates:
+            return Row(f"{TITLES[format_]}: {label}", [], note=refused[name], group=format_)
+        speed = documents / text_bytes * 1e6 * statistics.median(rates)
+        words = f"{speed:,.0f} {'rows' if format_ in ROWS else 'documents'}/s"
+        note = f"{words}, {chunks_note(facts[name]['chunks'][command])}"
+        return Row(f"{TITLES[format_]}: {label}", rates, note=note, ours=ours, group=format_)
+
+    return [
+        *(row(name, label) for name, label in PEERS.items()),
+        row("load_ours", f"{OURS}, in one process", f"{format_} alone"),
+        row("load_ours", OURS, ours=True),
+    ]
 
 
 def chunks_note(chunks: dict[str, Any]) -> str:
@@ -181,7 +196,7 @@ def many(folder: Path, sizes: Sizes, rounds: int) -> Result:
 
         # In this order a round never loads again what is not there.
         values = interleave({name: timed(name) for name in ("read", "load", "again")}, rounds)
-    reading, loading, again = (sorted(values[name])[rounds // 2] for name in ("read", "load", "again"))
+    reading, loading, again = (statistics.median(values[name]) for name in ("read", "load", "again"))
     rate = f"{files / loading:,.0f} files/s"
     return Result(
         name="load_many",

@@ -1,4 +1,4 @@
-"""LangChain: its loaders of files and its recursive splitter, counting the model's tokens, as its documentation shows it."""
+"""LangChain: its loaders of files and its recursive splitter, counting the model's tokens."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""LlamaIndex: its directory reader and its sentence splitter, counting the model's tokens, as its documentation shows it."""
+"""LlamaIndex: its directory reader and its sentence splitter, counting the model's tokens."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """This package's loading into its table, as ``embedding-assets load`` does it; the database by EMBEDDING_DATABASE_URL.
 
-Commands: ``load`` loads the folder or file of the job into an emptied table, ``again`` once more as it is, ``read`` only
-reads all of its files. The answer's peak is that of this process and all it started, together.
+Commands: ``load`` loads the folder of the job into an emptied table, ``again`` once more as it is, ``read`` only reads
+all of its files. The answer's peak is that of this process and all it started, together.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the ways to read and split files share. The command is the name of a way: that of a format, or begins with it."""
+"""What the ways to read and split files share. The command names a way: by a format, or what begins with one."""
 
 from __future__ import annotations
 
