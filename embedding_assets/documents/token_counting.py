@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
 from tokenizers import Tokenizer
 
@@ -29,7 +28,7 @@ class TokenCounter:
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
         self._specials: int = tokenizer.num_special_tokens_to_add(is_pair=False)
-        self._is_by_words = _is_by_words(json.loads(tokenizer.to_str()))
+        self._is_by_words = _is_by_words(tokenizer)
         self._known: dict[str, int] = {}
 
     def about(self, text: str) -> int:
@@ -62,11 +61,11 @@ class TokenCounter:
         return sum(map(known.__getitem__, words))
 
 
-def _is_by_words(tokenizer: dict[str, Any]) -> bool:
+def _is_by_words(tokenizer: Tokenizer) -> bool:
     """Whether a tokenizer takes each word by itself, whatever stands around it."""
-    parts = [(tokenizer.get(part) or {}).get("type") for part in ("normalizer", "pre_tokenizer", "model")]
-    added = [token["content"] for token in tokenizer.get("added_tokens") or ()]
-    return parts == ["BertNormalizer", "BertPreTokenizer", "WordPiece"] and not any(map(_has_space, added))
+    kinds = [type(part).__name__ for part in (tokenizer.normalizer, tokenizer.pre_tokenizer, tokenizer.model)]
+    added = [token.content for token in tokenizer.get_added_tokens_decoder().values()]
+    return kinds == ["BertNormalizer", "BertPreTokenizer", "WordPiece"] and not any(map(_has_space, added))
 
 
 def _has_space(text: str) -> bool:
