@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import io
 import json
@@ -25,6 +26,7 @@ FIELDS = ("id", "title", "text")
 
 _SHORTEST, _LONGEST = 100, 8_000
 _FILES_IN_FOLDER = 1_000
+_VECTORS = 50
 _PAGE_LINES, _PAGE_COLUMNS = 54, 92
 _PARAGRAPH_END = re.compile(r"\n[ \t]*\n")
 
@@ -70,6 +72,13 @@ def write_articles(
 ) -> tuple[int, int]:
     """Fill a folder with articles in one of ``ARTICLE_FORMATS``, until they hold so much text or are so many.
 
+    Args:
+        folder: it is made.
+        format_: of the files.
+        characters: of each article, or a little more.
+        text_bytes: of all of them.
+        files: how many.
+
     Returns:
         How many files, and the bytes of the text in them, as Markdown.
     """
@@ -83,6 +92,40 @@ def write_articles(
         written += len(one.markdown.encode())
         number += 1
     return number, written
+
+
+def write_illustrated(folder: Path, characters: int, picture_bytes: int, total_bytes: float) -> tuple[int, int]:
+    """As ``write_articles``, in Markdown, each with a picture as data in it, until the files are so large together."""
+    number = written = 0
+    while number * picture_bytes < total_bytes:
+        one = article(number, characters).markdown
+        picture = base64.b64encode(random.Random(number).randbytes(picture_bytes * 3 // 4)).decode()  # noqa: S311
+        path = folder / f"{number // _FILES_IN_FOLDER:03}" / f"{number:06}.md"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"{one}\n![a figure](data:image/png;base64,{picture})\n", encoding="utf-8")
+        written += len(one.encode())
+        number += 1
+    return number, written
+
+
+def write_embedded_rows(folder: Path, dimensions: int, total_bytes: float) -> tuple[int, int]:
+    """As ``write_rows``, in JSONL, each row with a vector beside its text, until the file is so large."""
+    folder.mkdir(parents=True)
+    vectors = [json.dumps([round(draw, 8) for draw in _numbers(seed, dimensions)]) for seed in range(_VECTORS)]
+    count = written = size = 0
+    with (folder / "rows.jsonl").open("w", encoding="utf-8") as stream:
+        while size < total_bytes:
+            one = row(count)
+            line = f'{json.dumps(one, ensure_ascii=False)[:-1]}, "vector": {vectors[count % _VECTORS]}}}\n'
+            size += stream.write(line)
+            written += len(one["text"].encode())
+            count += 1
+    return count, written
+
+
+def _numbers(seed: int, count: int) -> list[float]:
+    draw = random.Random(seed)  # noqa: S311 (nothing is secret)
+    return [draw.uniform(-0.1, 0.1) for _ in range(count)]
 
 
 def write_rows(folder: Path, format_: str, text_bytes: int) -> tuple[int, int]:

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from environments import PeerUnavailableError, peer_python
-from inputs import ARTICLE_FORMATS, write_articles, write_rows
+from inputs import ARTICLE_FORMATS, write_articles, write_embedded_rows, write_illustrated, write_rows
 from report import Aim, Result, Row, interleave, print_result, publish
 from servers import own_server
 from texts import demo_model_folder
@@ -32,7 +32,8 @@ from embedding_assets.config import get_settings
 from embedding_assets.formatting import counted
 
 ARTICLE_CHARACTERS = 6_000
-LARGE_ARTICLE_CHARACTERS = 40_000
+ILLUSTRATED_CHARACTERS, PICTURE_BYTES = 10_000, 390_000
+VECTOR_DIMENSIONS = 1_536
 SMALL_FILE_CHARACTERS = 1
 LIMIT_MB = 500
 TIMES_READING = 5
@@ -203,7 +204,7 @@ def many(folder: Path, sizes: Sizes, rounds: int) -> Result:
         title=f"{files:,} small files into the table",
         unit="s",
         rows=[
-            Row("only reading them", values["read"], note="open, read, close, in one process; in the page cache"),
+            Row("only reading them", values["read"], note="rglob, read_text, in one process; in the page cache"),
             Row(f"{OURS}: loading them", values["load"], note=f"{chunks:,} chunks stored, {rate}", ours=True),
             Row(f"{OURS}: loading them again, unchanged", values["again"], note="nothing to store", ours=True),
         ],
@@ -218,30 +219,27 @@ def many(folder: Path, sizes: Sizes, rounds: int) -> Result:
 
 def large(folder: Path, sizes: Sizes, _rounds: int) -> Result:
     """A large folder and a large file of rows, each loaded once, with the memory that takes."""
+    writers: dict[str, Callable[[Path], tuple[int, int]]] = {
+        "Markdown files with pictures in them": lambda path: write_illustrated(
+            path, ILLUSTRATED_CHARACTERS, PICTURE_BYTES, sizes.folder_gb * 1e9
+        ),
+        "rows of JSONL with vectors in them": lambda path: write_embedded_rows(
+            path, VECTOR_DIMENSIONS, sizes.rows_gb * 1e9
+        ),
+    }
     rows = []
     aims = []
-    for label, gigabytes in (("a folder of Markdown", sizes.folder_gb), ("a file of JSONL", sizes.rows_gb)):
+    for label, write_ in writers.items():
+        note(f"writing {label}")
         path = folder / "large"
-        note(f"writing {label}, {gigabytes:g} GB")
-        if label.startswith("a folder"):
-            documents, _ = write_articles(path, "markdown", LARGE_ARTICLE_CHARACTERS, text_bytes=gigabytes * 1e9)
-        else:
-            documents, _ = write_rows(path, "jsonl", round(gigabytes * 1e9))
-        size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+        documents, text_bytes = write_(path)
+        gigabytes = sum(file.stat().st_size for file in path.rglob("*") if file.is_file()) / 1e9
         with table_worker(path) as worker:
             answer = worker.run("load")
         shutil.rmtree(path)
-        said = f"{documents:,} {'documents' if label.startswith('a folder') else 'rows'}, {answer['chunks']:,} chunks"
-        rate = [size / 1e6 / answer["seconds"]]
-        rows.append(
-            Row(
-                f"{label}, {size / 1e9:.2g} GB",
-                rate,
-                answer["tree_mb"],
-                f"{said} stored in {answer['seconds']:,.0f} s",
-                ours=True,
-            )
-        )
+        words = f"{text_bytes / 1e6:,.0f} MB of text, {answer['chunks']:,} chunks stored in {answer['seconds']:,.0f} s"
+        what = f"{gigabytes:.2g} GB: {documents:,} {label}"
+        rows.append(Row(what, [gigabytes * 1e3 / answer["seconds"]], answer["tree_mb"], words, ours=True))
         aims.append(Aim(f"megabytes of memory, {label}", answer["tree_mb"], LIMIT_MB, at_most=True))
     return Result(
         name="load_large",

@@ -7,13 +7,13 @@ all of its files. The answer's peak is that of this process and all it started, 
 from __future__ import annotations
 
 import json
-import os
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict
+from pathlib import Path
 
 import psutil
 
@@ -57,14 +57,9 @@ def main() -> None:
 
 
 def read(path: str) -> Answer:
-    """Open and read all files of a folder, as quickly as it can be done in Python."""
-    count = size = 0
-    for folder, _, names in os.walk(path):
-        for name in names:
-            with open(f"{folder}/{name}", "rb", buffering=0) as stream:  # noqa: PTH123 (as quickly as can be)
-                size += len(stream.read())
-            count += 1
-    return {"documents": count, "bytes": size}
+    """Read the texts of all files in a folder, as most programs would."""
+    texts = [file.read_text(encoding="utf-8") for file in Path(path).rglob("*.md")]
+    return {"documents": len(texts), "characters": sum(map(len, texts))}
 
 
 def rows(database: Database) -> int:
