@@ -26,6 +26,7 @@ FIELDS = ("id", "title", "text")
 
 _SHORTEST, _LONGEST = 100, 8_000
 _FILES_IN_FOLDER = 1_000
+_ROWS_FILE_BYTES = 500_000
 _VECTORS = 50
 _PAGE_LINES, _PAGE_COLUMNS = 54, 92
 _PARAGRAPH_END = re.compile(r"\n[ \t]*\n")
@@ -128,26 +129,28 @@ def _numbers(seed: int, count: int) -> list[float]:
     return [draw.uniform(-0.1, 0.1) for _ in range(count)]
 
 
-def write_rows(folder: Path, format_: str, text_bytes: int) -> tuple[int, int]:
-    """Write a file of rows, CSV or JSONL, until they hold so much text.
+def write_rows(folder: Path, format_: str, text_bytes: float) -> tuple[int, int]:
+    """Fill a folder with files of rows, CSV or JSONL, until they hold so much text.
 
     Returns:
         How many rows, and the bytes of the text in them.
     """
     folder.mkdir(parents=True)
     count = written = 0
-    with (folder / f"rows.{format_}").open("w", encoding="utf-8", newline="") as stream:
-        writer = csv.DictWriter(stream, FIELDS)
-        if format_ == "csv":
-            writer.writeheader()
-        while written < text_bytes:
-            one = row(count)
+    while written < text_bytes:
+        end = min(written + _ROWS_FILE_BYTES, text_bytes)
+        with (folder / f"rows-{count:06}.{format_}").open("w", encoding="utf-8", newline="") as stream:
+            writer = csv.DictWriter(stream, FIELDS)
             if format_ == "csv":
-                writer.writerow(one)
-            else:
-                stream.write(f"{json.dumps(one, ensure_ascii=False)}\n")
-            written += len(one["text"].encode())
-            count += 1
+                writer.writeheader()
+            while written < end:
+                one = row(count)
+                if format_ == "csv":
+                    writer.writerow(one)
+                else:
+                    stream.write(f"{json.dumps(one, ensure_ascii=False)}\n")
+                written += len(one["text"].encode())
+                count += 1
     return count, written
 
 

@@ -18,7 +18,6 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from environments import PeerUnavailableError, peer_python
 from inputs import ARTICLE_FORMATS, write_articles, write_embedded_rows, write_illustrated, write_rows
@@ -57,8 +56,9 @@ class Sizes:
     rows_gb: float
 
 
-USUAL = Sizes({"markdown": 5, "html": 5, "pdf": 1, "docx": 1, "csv": 10, "jsonl": 10}, 100_000, 2, 1)
+USUAL = Sizes({"markdown": 3, "html": 3, "pdf": 0.6, "docx": 0.6, "csv": 3, "jsonl": 3}, 100_000, 2, 1)
 SMALL = Sizes(dict.fromkeys(TITLES, 0.2), 1_000, 0.02, 0.02)
+WARM_MB = 0.01
 
 
 def main() -> None:
@@ -80,6 +80,8 @@ def main() -> None:
 def formats(folder: Path, sizes: Sizes, rounds: int) -> Result:
     """The same texts in six formats, read and split by each way in turn."""
     written = {name: write(folder / name, name, sizes.formats_mb[name]) for name in TITLES}
+    for name in TITLES:
+        write(folder / "warm" / name, name, WARM_MB)
     job = {
         "folder": str(folder),
         "tokenizer": str(demo_model_folder() / "tokenizer.json"),
@@ -101,18 +103,20 @@ def formats(folder: Path, sizes: Sizes, rounds: int) -> Result:
             text_bytes = written[command.removesuffix(" alone")][1]
 
             def run() -> float:
-                seconds: float = workers[name].run(command)["seconds"]
-                return text_bytes / 1e6 / seconds
+                answer = workers[name].run(command)
+                chunks[f"{name} {command}"] = answer["chunks"]
+                return float(text_bytes / 1e6 / answer["seconds"])
 
             return run
 
         values: dict[str, list[float]] = {}
+        chunks: dict[str, dict[str, int]] = {}
         for format_ in TITLES:
             ways = {f"{name} {format_}": timed(name, format_) for name in workers}
             ways[f"load_ours {format_} alone"] = timed("load_ours", f"{format_} alone")
             values |= interleave(ways, rounds)
         facts = {name: worker.facts for name, worker in workers.items()}
-    rows = [row for name in TITLES for row in format_rows(name, written[name], values, facts, refused)]
+    rows = [row for name in TITLES for row in format_rows(name, written[name], values, chunks, refused)]
     return Result(
         name="load",
         title="Files of six formats, read and split",
@@ -141,7 +145,7 @@ def format_rows(
     format_: str,
     written: tuple[int, int],
     values: dict[str, list[float]],
-    facts: dict[str, dict[str, Any]],
+    chunks: dict[str, dict[str, int]],
     refused: dict[str, str],
 ) -> list[Row]:
     """All ways to read one format, which are compared with one another."""
@@ -153,7 +157,7 @@ def format_rows(
             return Row(f"{TITLES[format_]}: {label}", [], note=refused[name], group=format_)
         speed = documents / text_bytes * 1e6 * statistics.median(rates)
         words = f"{speed:,.0f} {'rows' if format_ in ROWS else 'documents'}/s"
-        note = f"{words}, {chunks_note(facts[name]['chunks'][command])}"
+        note = f"{words}, {chunks_note(chunks[f'{name} {command}'])}"
         return Row(f"{TITLES[format_]}: {label}", rates, note=note, ours=ours, group=format_)
 
     return [
@@ -163,7 +167,7 @@ def format_rows(
     ]
 
 
-def chunks_note(chunks: dict[str, Any]) -> str:
+def chunks_note(chunks: dict[str, int]) -> str:
     """How many chunks came out, and how long they are."""
     mean = chunks["tokens"] / chunks["count"]
     return f"{chunks['count']:,} chunks of {mean:.0f} tokens, the longest {chunks['most tokens']:,}"

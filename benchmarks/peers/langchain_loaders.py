@@ -21,6 +21,9 @@ from langchain_text_splitters import Language, RecursiveCharacterTextSplitter
 
 from peers.loading import Job, Ways, serve_loading
 
+_CSV: dict[str, Any] = {"content_columns": ["text"], "metadata_columns": ["id", "title"]}
+_JSONL: dict[str, Any] = {"jq_schema": ".", "content_key": "text", "json_lines": True}
+
 
 def prepare_ways(job: Job) -> Ways:
     tokenizer = job.read_tokenizer()
@@ -40,22 +43,13 @@ def prepare_ways(job: Job) -> Ways:
         "html": partial(split, plain, partial(_folder, "*.html", BSHTMLLoader)),
         "pdf": partial(split, plain, partial(_folder, "*.pdf", PyPDFLoader)),
         "docx": partial(split, plain, partial(_folder, "*.docx", Docx2txtLoader)),
-        "csv": partial(split, plain, _csv),
-        "jsonl": partial(split, plain, _jsonl),
+        "csv": partial(split, plain, partial(_folder, "*.csv", CSVLoader, **_CSV)),
+        "jsonl": partial(split, plain, partial(_folder, "*.jsonl", JSONLoader, **_JSONL)),
     }
 
 
-def _folder(pattern: str, loader: Any, folder: Path) -> list[Document]:
-    return DirectoryLoader(str(folder), glob=f"**/{pattern}", loader_cls=loader).load()
-
-
-def _csv(folder: Path) -> list[Document]:
-    loader = CSVLoader(str(folder / "rows.csv"), content_columns=["text"], metadata_columns=["id", "title"])
-    return loader.load()
-
-
-def _jsonl(folder: Path) -> list[Document]:
-    return JSONLoader(str(folder / "rows.jsonl"), jq_schema=".", content_key="text", json_lines=True).load()
+def _folder(pattern: str, loader: Any, folder: Path, **arguments: object) -> list[Document]:
+    return DirectoryLoader(str(folder), glob=f"**/{pattern}", loader_cls=loader, loader_kwargs=arguments).load()
 
 
 if __name__ == "__main__":

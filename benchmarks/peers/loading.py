@@ -14,6 +14,8 @@ from tokenizers import Tokenizer
 
 from peers.serve import Answer, serve
 
+WARM = "warm"
+
 Ways = Mapping[str, Callable[[Path], list[str]]]
 """Name → what makes the texts of chunks, as they would be embedded, from the files in a folder of that name."""
 
@@ -23,7 +25,7 @@ class Job:
     """What a way is to do; given as JSON in the first argument.
 
     Attributes:
-        folder: holds a folder of files for each format.
+        folder: holds a folder of files for each format, and in ``WARM`` those of a few that are read before.
         tokenizer: file with the model's tokenizer.
         chunk_tokens: most tokens of a chunk, the model's special ones included.
     """
@@ -35,7 +37,7 @@ class Job:
     @property
     def formats(self) -> list[str]:
         """Those that there are files of."""
-        return sorted(path.name for path in Path(self.folder).iterdir())
+        return sorted(path.name for path in Path(self.folder, WARM).iterdir())
 
     def read_tokenizer(self) -> Tokenizer:
         """The tokenizer, which counts all of a text."""
@@ -57,15 +59,19 @@ def serve_loading(prepare_ways: Callable[[Job], Ways], *packages: str) -> None:
     def prepare() -> tuple[Answer, Callable[[str], Answer]]:
         tokenizer = job.read_tokenizer()
         ways = prepare_ways(job)
-        # Not timed: it imports what it needs, and the files are in the page cache afterwards.
-        chunks = {name: _described(tokenizer, way(Path(job.folder, name))) for name, way in ways.items()}
+        for name, way in ways.items():
+            way(Path(job.folder, WARM, name))
+        chunks: dict[str, Answer] = {}
 
         def work(command: str) -> Answer:
             started = time.perf_counter()
-            ways[command](Path(job.folder, command))
-            return {"seconds": time.perf_counter() - started}
+            texts = ways[command](Path(job.folder, command))
+            seconds = time.perf_counter() - started
+            if command not in chunks:
+                chunks[command] = _described(tokenizer, texts)
+            return {"seconds": seconds, "chunks": chunks[command]}
 
-        return {"versions": {name: importlib.metadata.version(name) for name in packages}, "chunks": chunks}, work
+        return {"versions": {name: importlib.metadata.version(name) for name in packages}}, work
 
     serve(prepare)
 
