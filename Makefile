@@ -3,7 +3,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
 INSTALLED := .venv/.installed
-BENCHMARKS := encode shared fidelity write scale index search serve end_to_end backlog startup memory api admission own_table \
+BENCHMARKS := encode shared fidelity write scale index search serve end_to_end load backlog startup memory api admission own_table \
 	quality
 
 .PHONY: help demo test ui check docs screenshots bench clean

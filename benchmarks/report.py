@@ -47,6 +47,7 @@ class Row:
         peak_memory_mb: highest resident memory of its process, megabytes.
         note: why it could not be run, or what a reader must know of it.
         ours: whether this is the package's own way.
+        group: of a result that compares several things: rows are compared with those of the same group.
     """
 
     label: str
@@ -54,6 +55,7 @@ class Row:
     peak_memory_mb: float | None = None
     note: str = ""
     ours: bool = False
+    group: str = ""
 
     @property
     def median(self) -> float | None:
@@ -100,7 +102,7 @@ class Result:
 
     def advantage(self, row: Row) -> float | None:
         """How many times as good as this row our way is; None without exactly one way of ours, or without values."""
-        ours = [one.median for one in self.rows if one.ours]
+        ours = [one.median for one in self.rows if one.ours and one.group == row.group]
         if len(ours) != 1 or ours[0] is None or row.median is None:
             return None
         return row.median / ours[0] if self.lower_is_better else ours[0] / row.median

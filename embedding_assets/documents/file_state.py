@@ -12,6 +12,9 @@ from typing import Final
 _COARSE_NANOSECONDS: Final = 2_000_000_000
 """Within that a file may have changed twice at the same time, as far as any file system can tell."""
 
+_PART_BYTES: Final = 65_536
+"""Most files are no longer; to make room for more takes longer than to read one."""
+
 
 @dataclass(frozen=True, slots=True)
 class FileState:
@@ -47,7 +50,10 @@ def file_state(path: Path, mark: str | None = None) -> FileState:
     with open(path, "rb", buffering=0) as stream:  # noqa: PTH123 (once for each of very many files)
         taken_at = time.time_ns()
         stamp = _stamp(os.fstat(stream.fileno()))
-        return FileState(hashlib.file_digest(stream, "sha256").hexdigest(), stamp, taken_at, mark)
+        digest = hashlib.sha256()
+        while part := stream.read(_PART_BYTES):
+            digest.update(part)
+        return FileState(digest.hexdigest(), stamp, taken_at, mark)
 
 
 def _stamp(status: os.stat_result) -> tuple[int, ...]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -18,6 +17,7 @@ from embedding_assets.documents.document import Document, Places
 from embedding_assets.documents.lines import normalized_newlines
 from embedding_assets.documents.packing import Packer, Piece
 from embedding_assets.documents.sections import Section, sections_of
+from embedding_assets.documents.token_counting import TokenCounter
 from embedding_assets.models import HEADINGS, DocumentMetadata, ProcessedChunk, embedded_text
 
 if TYPE_CHECKING:
@@ -35,11 +35,9 @@ over 100 characters into a single unknown token, so that megabytes would pass fo
 
 # A section this short usually fits, which counting it once shows; only others are measured for cutting.
 _USUAL_CHARACTERS_PER_TOKEN = 4
-_REMEMBERED_WORDS = 200_000
 _COUNTED_TOGETHER = 256
 # Less of a chunk than one in so many is too little to stand alone.
 _SMALL_PART = 6
-_WORD = re.compile(r"\s?\S{1,100}|\s+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +72,7 @@ class Splitter:
         self._header = header
         self._room = max(2, chunk_tokens - self._tokenizer.num_special_tokens_to_add(is_pair=False))
         self._max_characters = CHARACTERS_PER_TOKEN * chunk_tokens
-        self._word_tokens: dict[str, int] = {}
+        self._tokens = TokenCounter(self._tokenizer)
         fingerprint = hashlib.sha256(self._tokenizer.to_str().encode()).hexdigest()
         self._manner: list[int | str] = [SPLITTER_VERSION, chunk_tokens, chunk_overlap, fingerprint]
         if header != "all":
@@ -116,7 +114,7 @@ class Splitter:
         if document.chunk_hash is None:
             total, made = self._texts(replace(document, text=normalized_newlines(document.text)))
         else:
-            (count,) = self._counts([embedded_text(document.context_header, document.text)])
+            (count,) = self._tokens.exact([embedded_text(document.context_header, document.text)])
             total, made = 1, iter([(document.context_header, document.text, count, document.metadata)])
         seen: Counter[bytes] = Counter()
         distinction = _distinction(document)
@@ -218,31 +216,12 @@ class Splitter:
         # What tokenizers return takes some hundred bytes a token.
         for start in range(0, len(pieces), _COUNTED_TOGETHER):
             some = pieces[start : start + _COUNTED_TOGETHER]
-            yield from zip(
-                some, self._counts([embedded_text(one.header, one.piece.of(text)) for one in some]), strict=True
-            )
-
-    def _counts(self, texts: Sequence[str]) -> list[int]:
-        return [len(encoding) for encoding in self._tokenizer.encode_batch_fast(list(texts))]
+            counts = self._tokens.exact([embedded_text(one.header, one.piece.of(text)) for one in some])
+            yield from zip(some, counts, strict=True)
 
     def _size(self, text: str) -> int:
-        """About the tokens of a text, as the sum of its words'.
-
-        The splitter measures every text some ten times; words are looked up ten times as quickly as they are
-        tokenized, and most tokenizers never join two. ``_fitting`` checks the outcome.
-        """
-        if len(text) > self._max_characters:
-            return self._chunk_tokens + 1
-        known = self._word_tokens
-        if len(known) > _REMEMBERED_WORDS:
-            # Replaced, not cleared: another thread may be summing over it.
-            known = self._word_tokens = {}
-        words = _WORD.findall(text)
-        unknown = [word for word in dict.fromkeys(words) if word not in known]
-        if unknown:
-            encodings = self._tokenizer.encode_batch_fast(unknown, add_special_tokens=False)
-            known.update(zip(unknown, map(len, encodings), strict=True))
-        return sum(map(known.__getitem__, words))
+        """About the tokens of a text, which the packer measures some ten times; ``_fitting`` checks the outcome."""
+        return self._chunk_tokens + 1 if len(text) > self._max_characters else self._tokens.about(text)
 
 
 def _restored(tokenizer: str, chunk_tokens: int, chunk_overlap: int, header: HeaderChoice) -> Splitter:

@@ -143,6 +143,8 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 def _special(entry: os.DirEntry[str]) -> str | None:
     """What an entry is that is neither a file nor a folder; None of one that is a file, or may be."""
     try:
+        if entry.is_file(follow_symlinks=False):
+            return None  # as its folder says: nothing has to be asked about it
         mode = entry.stat().st_mode
     except FileNotFoundError:
         return "links that lead nowhere" if entry.is_symlink() else None

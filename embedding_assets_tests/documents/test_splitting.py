@@ -177,7 +177,7 @@ def test_a_size_below_what_one_character_takes_still_ends() -> None:
 
 
 def test_words_are_forgotten_when_there_are_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("embedding_assets.documents.splitting._REMEMBERED_WORDS", 10)
+    monkeypatch.setattr("embedding_assets.documents.token_counting._REMEMBERED_WORDS", 10)
     text = " ".join(f"word{number}" for number in range(2000))
     splitter = Splitter(TOKENIZER, chunk_tokens=64, chunk_overlap=0)
     assert parts(splitter.split(document(text))) == parts(

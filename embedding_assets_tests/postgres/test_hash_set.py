@@ -25,3 +25,14 @@ def test_short_hashes_and_none():
     assert not found
     found.update(["ab", "ab"])
     assert ("ab" in found, "ac" in found, len(found)) == (True, False, 1)
+
+
+def test_many_are_kept_as_few_are():
+    hashes = [f"{number:016x}" for number in range(0, 20_000, 2)]
+    found = HashSet()
+    for start in range(0, len(hashes), 1_500):
+        found.update(hashes[start : start + 1_500])
+        found.update(hashes[: start + 10])
+        assert len(found) == min(start + 1_500, len(hashes))
+    assert all(chunk_hash in found for chunk_hash in hashes)
+    assert not any(f"{number:016x}" in found for number in range(1, 20_003, 2))

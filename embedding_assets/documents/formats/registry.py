@@ -96,7 +96,8 @@ def format_named(name: str) -> Format | None:
 def format_of(path: PurePath) -> Format | None:
     """The format of a file by what its name ends in, ``.gz`` aside; None if it is of another kind."""
     name = path.name.lower().removesuffix(".gz")
-    return _BY_SUFFIX.get(PurePath(name).suffix)
+    dot = name.rfind(".")
+    return _BY_SUFFIX.get(name[dot:]) if dot > 0 else None
 
 
 def names_of_formats() -> list[str]:

@@ -37,6 +37,7 @@ def read(file: OpenedFile) -> Iterator[Document | Rejection]:
 
 def _markdown(document: Any) -> str:
     parts: list[str] = []
+    styles: dict[str | None, str] = {}
     for block in document.iter_inner_content():
         if hasattr(block, "rows"):
             parts.append(table([row for row in _rows(block) if any(row)]))
@@ -44,7 +45,7 @@ def _markdown(document: Any) -> str:
         words = block.text.replace("\x00", "").strip()
         if not words:
             continue
-        style = (block.style.name or "") if block.style is not None else ""
+        style = _style(block, styles)
         level = 1 if style == "Title" else int(found.group(1)) if (found := _HEADING.match(style)) else 0
         if level:
             parts.append(f"{'#' * min(level, 6)} {' '.join(words.split())}")
@@ -53,6 +54,14 @@ def _markdown(document: Any) -> str:
         else:
             parts.append(f"- {words}" if style.startswith("List") else words)
     return "\n\n".join(parts) + "\n"
+
+
+def _style(paragraph: Any, known: dict[str | None, str]) -> str:
+    """The name of a paragraph's style; the library looks through all styles of the document for it each time."""
+    key = paragraph._p.style
+    if key not in known:
+        known[key] = (paragraph.style.name or "") if paragraph.style is not None else ""
+    return known[key]
 
 
 def _rows(found: Any) -> Iterator[list[str]]:
