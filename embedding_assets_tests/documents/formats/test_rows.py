@@ -47,7 +47,7 @@ def test_parquet(tmp_path: Path) -> None:
         (2, "has an empty 'text'"),
         (3, "has an empty or blank 'text'"),
         (4, "contains a NUL character in 'text'"),
-        (5, "is longer than 1,000,000 characters"),
+        (5, "is longer than 1,000,000 characters that form no words"),
     ]
 
 
