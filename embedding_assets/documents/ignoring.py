@@ -35,13 +35,14 @@ _FILES: Final = {
     kind: re.compile(pattern)
     for kind, pattern in {
         "lock files": r".+\.lockb?|(?:package-lock|npm-shrinkwrap|packages\.lock)\.json|(?:pnpm|conda)-lock\.ya?ml"
-        r"|gradle\.lockfile|Package\.resolved|go\.sum|pylock(?:\..+)?\.toml",
+        r"|~\$.+|gradle\.lockfile|Package\.resolved|go\.sum|pylock(?:\..+)?\.toml",
         "minified code": r".+[.-]min\.(?:[cm]?js|css)",
         "source maps": r".+\.(?:[cm]?[jt]sx?|css)\.map",
         "generated code": r".+_pb2(?:_grpc)?\.pyi?|.+\.pb\.(?:go|cc|h)|.+_pb\.(?:js|d\.ts)|.+\.(?:g|Designer)\.cs",
         "checkpoints of notebooks": r".+-checkpoint\.ipynb",
         "for machines, as requirements.txt": r"(?:requirements|constraints)[\w.-]*\.txt|CMakeLists\.txt|robots\.txt"
-        r"|SOURCES\.txt",
+        r"|SOURCES\.txt"
+        r"|(?:package|composer|[jt]sconfig(?:\.[\w-]+)?)\.json",
     }.items()
 }
 """Files that no person wrote to be read, although some of them end like texts or code: kind, then what names fit."""

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from embedding_assets.documents.lines import MAX_LINE_CHARACTERS, MAX_WRITING_CHARACTERS, is_writing
+
+_ABOUT_THIS_ONE = re.compile("[:;]")
 
 EMPTY = "is empty"
 NOTHING = "holds no words"
@@ -42,4 +45,4 @@ class Rejection:
     @property
     def kind(self) -> str:
         """The reason without what is about this one alone."""
-        return self.reason.partition(":")[0]
+        return _ABOUT_THIS_ONE.split(self.reason, maxsplit=1)[0]

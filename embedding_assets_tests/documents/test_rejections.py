@@ -144,3 +144,11 @@ def test_what_is_no_writing_is_too_long() -> None:
     assert too_long("最も良い時代であり、最も悪い時代であった。" * 60_000) is None
     assert too_long(("QUJD" * 19 + "\n") * 20_000) == "is longer than 1,000,000 characters that form no words"
     assert too_long("word " * 2_000_001) == "is longer than 10,000,000 characters"
+
+
+def test_kinds_of_rejections_leave_out_what_is_about_one_file(tmp_path: Path) -> None:
+    written(tmp_path / "a.csv", "a,b\n1,2\n")
+    written(tmp_path / "b.csv", "c,d\n1,2\n")
+    written(tmp_path / "c.txt", BAD_UTF8)
+    kinds = [one.kind for one in read(tmp_path)[1]]
+    assert kinds == ["has no column any of chunk_text, text, content, body, page_content"] * 2 + ["is not valid UTF-8"]

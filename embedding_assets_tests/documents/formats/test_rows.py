@@ -51,6 +51,12 @@ def test_parquet(tmp_path: Path) -> None:
     ]
 
 
+def test_the_index_of_pandas_is_no_field(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"text": ["one"], "n": [1], "__index_level_0__": [7]}), tmp_path / "a.parquet")
+    (document,), _ = read(tmp_path)
+    assert document.metadata.__pydantic_extra__ == {"n": 1}
+
+
 def test_parquet_without_rows_or_text(tmp_path: Path) -> None:
     pq.write_table(pa.table({"text": pa.array([], pa.string())}), tmp_path / "a.parquet")
     pq.write_table(pa.table({"number": [1]}), tmp_path / "b.parquet")
