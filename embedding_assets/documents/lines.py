@@ -12,7 +12,8 @@ MAX_WRITING_CHARACTERS = 10_000_000
 """Longest line, or text of a row, at all: a book may be one, and is parsed in memory."""
 
 _MOST_BETWEEN_BLANKS = 40
-_BLANKS = " \n\t，。、"
+# With the marks between which Chinese and Japanese are written.
+_BLANKS = " \n\t\uff0c\u3002\u3001"
 
 _UTF8_BYTES = 4
 _BOM = b"\xef\xbb\xbf"

@@ -31,6 +31,7 @@ from embedding_assets.postgres.source_records import (
     require_comparison,
 )
 from embedding_assets.postgres.source_trigger import unwatch, watch, watch_state
+from embedding_assets.postgres.sources import MOST_TEXT_BYTES
 
 if TYPE_CHECKING:
     from embedding_assets.documents.splitting import Splitter

@@ -36,8 +36,8 @@ def estimate_backlog(
         column: the space to embed in.
         settings: with the price and the rate limits of an API.
         tokens_per_second: default: the rate of the latest run of some size, else what the limits of an API allow.
-        roughly: estimate the chunks of a table that is far larger than its backlog, instead of counting them, and do not
-            look for chunks of the same text.
+        roughly: estimate the chunks of a table that is far larger than its backlog, instead of counting them, and count
+            what several chunks have in common each time.
 
     Raises:
         ConfigurationError: an API's price is not known, and there is a limit in dollars to hold.

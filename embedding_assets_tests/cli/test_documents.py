@@ -154,7 +154,9 @@ def test_what_is_left_out_is_said(run, settings, docs):
     (docs / "skipped.md").write_text("text")
     (docs / "poetry.lock").write_text("text")
     _, out, _ = run("load", docs, "--exclude", "skipped.md")
-    assert {"Left out: node_modules (1), lock files (1), --exclude (1).", "Of other kinds: .png (1)."} <= set(out.splitlines())
+    assert {"Left out: node_modules (1), lock files (1), --exclude (1).", "Of other kinds: .png (1)."} <= set(
+        out.splitlines()
+    )
     assert "Loaded 2 documents (2 new)" in run("load", docs, "--no-ignore", "--include", "node_modules/", "--include",
                                                "skipped.md")[1]  # fmt: skip
 

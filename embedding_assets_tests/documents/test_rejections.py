@@ -149,6 +149,6 @@ def test_what_is_no_writing_is_too_long() -> None:
 def test_kinds_of_rejections_leave_out_what_is_about_one_file(tmp_path: Path) -> None:
     written(tmp_path / "a.csv", "a,b\n1,2\n")
     written(tmp_path / "b.csv", "c,d\n1,2\n")
-    written(tmp_path / "c.txt", BAD_UTF8)
+    written(tmp_path / "c.txt", b"a" + BAD_UTF8)
     kinds = [one.kind for one in read(tmp_path)[1]]
     assert kinds == ["has no column any of chunk_text, text, content, body, page_content"] * 2 + ["is not valid UTF-8"]

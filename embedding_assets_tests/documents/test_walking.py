@@ -57,7 +57,16 @@ def test_what_tools_make_is_left_out(tmp_path):
 
 def test_files_for_machines_are_left_out_by_their_names(tmp_path):
     names = {
-        "lock files": ["poetry.lock", "yarn.lock", "Cargo.lock", "uv.lock", "package-lock.json", "pnpm-lock.yaml", "go.sum", "~$Report.docx"],
+        "lock files": [
+            "poetry.lock",
+            "yarn.lock",
+            "Cargo.lock",
+            "uv.lock",
+            "package-lock.json",
+            "pnpm-lock.yaml",
+            "go.sum",
+            "~$Report.docx",
+        ],
         "minified code": ["jquery.min.js", "site-min.css", "app.min.mjs"],
         "source maps": ["app.js.map", "site.css.map", "main.ts.map"],
         "generated code": ["api_pb2.py", "api_pb2_grpc.py", "api_pb2.pyi", "api.pb.go", "Form.Designer.cs"],

@@ -45,7 +45,11 @@ def test_tokens_are_counted_or_guessed(settings: Settings, database: Database, c
 def test_what_chunks_have_in_common_is_counted_once(settings: Settings, database: Database, column: SpaceColumn):
     insert_chunks(database, texts(10), token_count=100)
     more = "SELECT md5(n::text), 'text 007', 100 FROM generate_series(1, 4) n"
-    database.run(lambda connection: connection.execute(f"INSERT INTO knowledge_base (chunk_hash, chunk_text, token_count) {more}"))
+    database.run(
+        lambda connection: connection.execute(
+            f"INSERT INTO knowledge_base (chunk_hash, chunk_text, token_count) {more}"
+        )
+    )
     _, plan = estimate_backlog(database, column, settings)
     assert (plan.chunks, plan.repeated, plan.tokens) == (14, 4, 1_000)
     _, plan = estimate_backlog(database, column, settings, roughly=True)

@@ -96,7 +96,9 @@ def test_what_the_model_reads_and_how_much_it_is(database, column, execute):
     most = column.space.max_tokens
     tokens = (5 // 4 + 1) + (16 // 4 + 1) + 11 + most + most
     assert count_backlog_texts(database, column.space, column) == (5, tokens)
-    execute("INSERT INTO knowledge_base (chunk_hash, chunk_text, token_count) VALUES ('af', 'plain', 0), ('b0', 'long', 3)")
+    execute(
+        "INSERT INTO knowledge_base (chunk_hash, chunk_text, token_count) VALUES ('af', 'plain', 0), ('b0', 'long', 3)"
+    )
     assert count_backlog_texts(database, column.space, column) == (7, tokens + (5 // 4 + 1) + 3)
     assert count_backlog_texts(database, column.space, column, once=True) == (5, tokens)
 
