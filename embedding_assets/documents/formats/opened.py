@@ -222,7 +222,7 @@ class _Transcoded(io.RawIOBase):
 _DATA = r"data:[\w.+-]*/?[\w.+-]*(?:;[\w=.+-]+)*,"
 _PICTURE = re.compile(rf"!\[([^\[\]]{{0,2000}})\]\([ \t]*<?{_DATA}[^)\s<>]*>?[^()\n]*\)")
 _REFERENCE = re.compile(rf"^([ ]{{0,3}}\[[^\[\]\n]{{1,999}}\]:)[ \t]*<?{_DATA}\S*.*$", re.MULTILINE)
-_IMAGE = re.compile(r"<img\b[^<>]*>", re.IGNORECASE)
+_IMAGE = re.compile(r"<img\b(?:[^<>\"']|\"[^\"]*\"|'[^']*')*+>|<img\b[^<>]*>", re.IGNORECASE)
 _ALT = re.compile(r"\balt\s*=\s*(?:\"([^\"]*)\"|'([^']*)')", re.IGNORECASE)
 _LONG_DATA = re.compile(rf"({_DATA})[A-Za-z0-9+/=%_-]{{100,}}")
 
