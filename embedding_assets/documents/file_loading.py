@@ -297,6 +297,8 @@ class _Load:
         self._report.documents += 1
         is_new = before is None or not (before.digest or before.chunks)
         self._report.new += is_new
+        if is_new:
+            self._found.new.add(hash(file.origin))
         self._report.changed += not is_new
 
     def _pass_over(self, root: Root, file: LocalFile, reading: Reading, before: KnownDocument | None) -> None:

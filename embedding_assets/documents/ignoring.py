@@ -16,7 +16,7 @@ from embedding_assets.errors import DocumentError
 _GITIGNORE: Final = ".gitignore"
 
 _FOLDERS: Final = re.compile(
-    r"node_modules|bower_components|__pycache__|site-packages|__pypackages__|_build|htmlcov|.+\.(?:egg|dist)-info",
+    r"node_modules|bower_components|__pycache__|site-packages|__pypackages__|_build|htmlcov|.+(\.(?:egg|dist)-info)",
 )
 """Folders that tools make and fill, by names that other folders do not have."""
 
@@ -147,7 +147,9 @@ def is_ignored(rules: Sequence[IgnoreFile], path: str, *, is_folder: bool) -> bo
 
 def made_by_tools(entry: os.DirEntry[str], siblings: frozenset[str]) -> str | None:
     """What a folder is that a tool made, in the plural; None for any other."""
-    if _FOLDERS.fullmatch(entry.name) or (entry.name in _BUILT and siblings & _PROJECT):
+    if found := _FOLDERS.fullmatch(entry.name):
+        return f"*{found[1]}" if found[1] else entry.name
+    if entry.name in _BUILT and siblings & _PROJECT:
         return entry.name
     return next((kind for marker, kind in _MARKERS.items() if os.path.lexists(f"{entry.path}/{marker}")), None)
 
