@@ -77,10 +77,11 @@ def _find_missing(database: Database, root: Root, found: Found, gone: Gone) -> N
             if hash(origin) in found.new
         )
         for origin, content in missing.items():
-            is_renamed = content is not None and elsewhere[content] > 0
-            (gone.renamed if is_renamed else gone.gone).append(origin)
-            if is_renamed:
+            if content is None or not elsewhere[content]:
+                gone.gone.append(origin)
+            else:
                 elsewhere[content] -= 1
+                gone.renamed.append(origin)
 
 
 def _find_earlier(database: Database, root: LocalRoot, found: Found, gone: Gone) -> None:
