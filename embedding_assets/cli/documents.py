@@ -245,9 +245,9 @@ def load_line(report: LoadReport) -> str:
 
 
 def _counts(counts: dict[str, int], most: int = 12) -> str:
-    shown = [f"{count:,} {escape(visible(what))}" for what, count in list(counts.items())[:most]]
+    shown = [f"{escape(visible(what))} ({count:,})" for what, count in list(counts.items())[:most]]
     rest = sum(list(counts.values())[most:])
-    return ", ".join([*shown, *([f"{rest:,} others"] if rest else [])])
+    return ", ".join([*shown, *([f"others ({rest:,})"] if rest else [])])
 
 
 def documents(

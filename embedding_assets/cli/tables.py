@@ -42,7 +42,8 @@ def estimate_line(space: str, plan: BacklogEstimate, exceeded: Sequence[str] = (
     if not plan.chunks:
         return f"Nothing is due in space {escape(space)}."
     time = "an unknown time" if plan.seconds is None else f"about {duration(plan.seconds)}"
-    size = f"{counted(plan.chunks, 'chunk')}, {counted(plan.tokens, 'token')}"
+    repeated = f" ({plan.repeated:,} with the text of another, embedded once)" if plan.repeated else ""
+    size = f"{counted(plan.chunks, 'chunk')}{repeated}, {counted(plan.tokens, 'token')}"
     price = "at an unknown price" if plan.usd is None else dollars(plan.usd)
     line = f"{size}: {time}, {price} (space {escape(space)})."
     full = f"A full request reserves up to {dollars(plan.request_usd or 0.0)}, so smaller ones are sent:"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -102,9 +103,11 @@ def _checked(given: str) -> Path:
         raise DocumentError("a path is empty, as of a variable that is not set; `.` is the current folder")
     try:
         path = Path(os.path.abspath(Path(given).expanduser()))  # noqa: PTH100 (a link is kept: it may be switched)
-        path.stat()
+        mode = path.stat().st_mode
     except (OSError, RuntimeError, ValueError) as error:
         raise DocumentError(f"{visible(given)} {_reason(error)}") from None
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise DocumentError(f"{visible(given)} is a pipe, socket or device; write what it gives to a file first")
     return path
 
 

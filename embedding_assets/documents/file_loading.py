@@ -21,6 +21,7 @@ from embedding_assets.documents.found_file import FoundFile, LocalFile
 from embedding_assets.documents.gone import Found, Gone, find_gone
 from embedding_assets.documents.ignoring import Choice
 from embedding_assets.documents.loading import LoadReport
+from embedding_assets.documents.made_code import kind_of_code
 from embedding_assets.documents.reading_outcome import Reading
 from embedding_assets.documents.rejection import Rejection
 from embedding_assets.documents.walking import WalkCounts
@@ -196,8 +197,20 @@ class _Load:
             before = known.get(file.origin)
             if before is not None and self._is_loaded(before, state):
                 self._count_unchanged(file.origin, before)
-            else:
+            elif not (isinstance(file, LocalFile) and self._is_made_by_tools(root, file)):
                 yield root, file, state, before
+
+    def _is_made_by_tools(self, root: Root, file: LocalFile) -> bool:
+        """Whether a file of a folder turns out to be code that no person wrote; it is counted then."""
+        if not root.is_folder or self._options.choice.all_files or self._options.read.format is not None:
+            return False
+        try:
+            kind = kind_of_code(file.path)
+        except OSError:
+            return False  # that is rejected where it is read
+        if kind is not None:
+            self._counts.left_out[kind] += 1
+        return kind is not None
 
     def _is_loaded(self, before: KnownDocument, state: FileState) -> bool:
         """Whether a file need not be read: it would give the same chunks, or the same ones and the same rejections.
@@ -238,11 +251,11 @@ class _Load:
             except OSError as error:
                 self._fail(found, error)
                 return
-            if before is None or state.content or not self._is_loaded(before, content_state):
-                self._load_local(root, file, content_state, before)
-            else:
+            if before is not None and not state.content and self._is_loaded(before, content_state):
                 record_mark(self._database, file.origin, file.mark)
                 self._count_unchanged(file.origin, before)
+            elif isinstance(found, LocalFile) or not self._is_made_by_tools(root, file):
+                self._load_local(root, file, content_state, before)
 
     def _load_local(self, root: Root, file: LocalFile, state: FileState, before: KnownDocument | None) -> None:
         self._writer.begin(file.origin, root.collection.name)
@@ -284,6 +297,8 @@ class _Load:
         self._report.documents += 1
         is_new = before is None or not (before.digest or before.chunks)
         self._report.new += is_new
+        if is_new:
+            self._found.new.add(hash(file.origin))
         self._report.changed += not is_new
 
     def _pass_over(self, root: Root, file: LocalFile, reading: Reading, before: KnownDocument | None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -20,11 +21,13 @@ class Found:
 
     Attributes:
         seen: hashes of the origins of all files.
+        new: those of files that were not in the table before.
         failed: origins of files that were not read to their end, or had rejected parts.
         unread: origins of folders that could not be listed.
     """
 
     seen: set[int] = field(default_factory=set)
+    new: set[int] = field(default_factory=set)
     failed: set[str] = field(default_factory=set)
     unread: list[str] = field(default_factory=list)
 
@@ -43,7 +46,7 @@ class Gone:
 
     Attributes:
         gone: those whose file is not there any more.
-        renamed: of the other ones whose file is not there, those whose content is: under another name.
+        renamed: of the other ones whose file is not there, those whose content is: under another name, and new there.
         taken_over: those that an earlier version called by their absolute paths, and that are loaded by their names.
         earlier: documents that an earlier version called so, whether found or not.
     """
@@ -67,13 +70,18 @@ def _find_missing(database: Database, root: Root, found: Found, gone: Gone) -> N
     for page in documents_below(database, root.origin, collection):
         missing = {origin: content for origin, content in page if not found.may_have(origin) and not root.holds(origin)}
         contents = [content for content in missing.values() if content is not None]
-        elsewhere = {
+        # One for each: of two copies of a file, of which one is deleted, the other is not its new name.
+        elsewhere = Counter(
             content
             for content, origin in (origins_with(database, collection, contents) if contents else ())
-            if found.has(origin)
-        }
+            if hash(origin) in found.new
+        )
         for origin, content in missing.items():
-            (gone.renamed if content in elsewhere else gone.gone).append(origin)
+            if content is None or not elsewhere[content]:
+                gone.gone.append(origin)
+            else:
+                elsewhere[content] -= 1
+                gone.renamed.append(origin)
 
 
 def _find_earlier(database: Database, root: LocalRoot, found: Found, gone: Gone) -> None:

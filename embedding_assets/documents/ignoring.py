@@ -16,7 +16,7 @@ from embedding_assets.errors import DocumentError
 _GITIGNORE: Final = ".gitignore"
 
 _FOLDERS: Final = re.compile(
-    r"node_modules|bower_components|__pycache__|site-packages|__pypackages__|_build|htmlcov|.+\.(?:egg|dist)-info",
+    r"node_modules|bower_components|__pycache__|site-packages|__pypackages__|_build|htmlcov|.+(\.(?:egg|dist)-info)",
 )
 """Folders that tools make and fill, by names that other folders do not have."""
 
@@ -31,8 +31,21 @@ _PROJECT: Final = frozenset(
 _MARKERS: Final = {"pyvenv.cfg": "virtual environments", "CACHEDIR.TAG": "caches"}
 """Files by which a folder of any name is known: https://bford.info/cachedir/ and Python's venv."""
 
-_FILES: Final = re.compile(r"(?:requirements|constraints)[\w.-]*\.txt|CMakeLists\.txt|robots\.txt|SOURCES\.txt")
-"""Files for machines, although they end like texts."""
+_FILES: Final = {
+    kind: re.compile(pattern)
+    for kind, pattern in {
+        "lock files": r".+\.lockb?|(?:package-lock|npm-shrinkwrap|packages\.lock)\.json|(?:pnpm|conda)-lock\.ya?ml"
+        r"|~\$.+|gradle\.lockfile|Package\.resolved|go\.sum|pylock(?:\..+)?\.toml",
+        "minified code": r".+[.-]min\.(?:[cm]?js|css)",
+        "source maps": r".+\.(?:[cm]?[jt]sx?|css)\.map",
+        "generated code": r".+_pb2(?:_grpc)?\.pyi?|.+\.pb\.(?:go|cc|h)|.+_pb\.(?:js|d\.ts)|.+\.(?:g|Designer)\.cs",
+        "checkpoints of notebooks": r".+-checkpoint\.ipynb",
+        "for machines, as requirements.txt": r"(?:requirements|constraints)[\w.-]*\.txt|CMakeLists\.txt|robots\.txt"
+        r"|SOURCES\.txt"
+        r"|(?:package|composer|[jt]sconfig(?:\.[\w-]+)?)\.json",
+    }.items()
+}
+"""Files that no person wrote to be read, although some of them end like texts or code: kind, then what names fit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,11 +147,13 @@ def is_ignored(rules: Sequence[IgnoreFile], path: str, *, is_folder: bool) -> bo
 
 def made_by_tools(entry: os.DirEntry[str], siblings: frozenset[str]) -> str | None:
     """What a folder is that a tool made, in the plural; None for any other."""
-    if _FOLDERS.fullmatch(entry.name) or (entry.name in _BUILT and siblings & _PROJECT):
+    if found := _FOLDERS.fullmatch(entry.name):
+        return f"*{found[1]}" if found[1] else entry.name
+    if entry.name in _BUILT and siblings & _PROJECT:
         return entry.name
     return next((kind for marker, kind in _MARKERS.items() if os.path.lexists(f"{entry.path}/{marker}")), None)
 
 
-def for_machines(name: str) -> bool:
-    """Whether a file is known by its name to be no document."""
-    return _FILES.fullmatch(name) is not None
+def kind_by_name(name: str) -> str | None:
+    """What a file is that is known by its name to be no document, in the plural; None for any other."""
+    return next((kind for kind, names in _FILES.items() if names.fullmatch(name)), None)

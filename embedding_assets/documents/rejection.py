@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
-from embedding_assets.documents.lines import MAX_LINE_CHARACTERS
+from embedding_assets.documents.lines import MAX_LINE_CHARACTERS, MAX_WRITING_CHARACTERS, is_writing
+
+_ABOUT_THIS_ONE = re.compile("[:;]")
 
 EMPTY = "is empty"
 NOTHING = "holds no words"
 NOT_UTF8 = "is not valid UTF-8"
 TOO_DEEP = "is nested too deeply"
-TOO_LONG = f"is longer than {MAX_LINE_CHARACTERS:,} characters"
+TOO_LONG = f"is longer than {MAX_WRITING_CHARACTERS:,} characters"
+NO_WRITING = f"is longer than {MAX_LINE_CHARACTERS:,} characters that form no words"
+
+
+def too_long(text: str) -> str | None:
+    """The reason why a line, or the text of a row, is too long; None if it is not."""
+    if len(text) <= MAX_LINE_CHARACTERS:
+        return None
+    return TOO_LONG if len(text) > MAX_WRITING_CHARACTERS else None if is_writing(text) else NO_WRITING
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,4 +45,4 @@ class Rejection:
     @property
     def kind(self) -> str:
         """The reason without what is about this one alone."""
-        return self.reason.partition(":")[0]
+        return _ABOUT_THIS_ONE.split(self.reason, maxsplit=1)[0]

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Final
 from pydantic import ValidationError
 
 from embedding_assets.documents.document import Document
-from embedding_assets.documents.lines import MAX_LINE_CHARACTERS, normalized_newlines
-from embedding_assets.documents.rejection import TOO_DEEP, TOO_LONG, Rejection
+from embedding_assets.documents.lines import normalized_newlines
+from embedding_assets.documents.rejection import TOO_DEEP, Rejection, too_long
 from embedding_assets.documents.writing import ChunkWriter
 from embedding_assets.errors import ConfigurationError, DatabaseError
 from embedding_assets.formatting import counted
@@ -31,6 +31,7 @@ from embedding_assets.postgres.source_records import (
     require_comparison,
 )
 from embedding_assets.postgres.source_trigger import unwatch, watch, watch_state
+from embedding_assets.postgres.sources import MOST_TEXT_BYTES
 
 if TYPE_CHECKING:
     from embedding_assets.documents.splitting import Splitter
@@ -44,6 +45,7 @@ MOST_ORIGIN_BYTES: Final = 2_000
 
 _BLANK = "has an empty or blank text"
 _LONG_KEY = "has a key that is too long"
+_LONG_TEXT = f"is longer than {MOST_TEXT_BYTES // 1_000_000} MB"
 
 
 @dataclass(slots=True)
@@ -232,9 +234,9 @@ def row_document(row: ChangedRow, *, markdown: bool) -> Document | Rejection:
 def _obstacle(row: ChangedRow) -> str | None:
     if len(row.origin.encode()) > MOST_ORIGIN_BYTES:
         return _LONG_KEY
-    if row.text is None or len(row.text) > MAX_LINE_CHARACTERS:
-        return TOO_LONG
-    return None if row.text.strip() else _BLANK
+    if row.text is None:
+        return _LONG_TEXT
+    return too_long(row.text) if row.text.strip() else _BLANK
 
 
 def _reason_to_compare(

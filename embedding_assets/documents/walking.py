@@ -15,9 +15,9 @@ from embedding_assets.documents.found_file import LocalFile
 from embedding_assets.documents.ignoring import (
     Choice,
     IgnoreFile,
-    for_machines,
     ignore_files_above,
     is_ignored,
+    kind_by_name,
     made_by_tools,
     read_ignore_file,
 )
@@ -125,8 +125,8 @@ class _Walk:
             rule = made
         elif is_ignored(rules, entry.path, is_folder=is_folder):
             rule = ".gitignore"
-        elif not is_folder and for_machines(entry.name):
-            rule = "for machines, as requirements.txt"
+        elif not is_folder:
+            rule = kind_by_name(entry.name)
         return rule
 
     def _is_wanted(self, entry: os.DirEntry[str]) -> bool:

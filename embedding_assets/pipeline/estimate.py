@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from embedding_assets.health.embeddings import THROUGHPUT_MINIMUM_CHUNKS
-from embedding_assets.postgres.backlog import Backlog, count_backlog, count_backlog_tokens, fetch_pending
+from embedding_assets.postgres.backlog import Backlog, count_backlog, count_backlog_texts, fetch_pending
 from embedding_assets.postgres.chunks import count_chunks
 from embedding_assets.postgres.runs import latest_run
 from embedding_assets.postgres.usage.ledger import usd_of
@@ -36,21 +36,22 @@ def estimate_backlog(
         column: the space to embed in.
         settings: with the price and the rate limits of an API.
         tokens_per_second: default: the rate of the latest run of some size, else what the limits of an API allow.
-        roughly: estimate the chunks of a table that is far larger than its backlog, instead of counting them.
+        roughly: estimate the chunks of a table that is far larger than its backlog, instead of counting them, and count
+            what several chunks have in common each time.
 
     Raises:
         ConfigurationError: an API's price is not known, and there is a limit in dollars to hold.
     """
     backlog = count_backlog(database, column, written=0 if roughly else None)
-    tokens = count_backlog_tokens(database, column.space, column)
+    texts, tokens = count_backlog_texts(database, column.space, column, once=database.table.is_own and not roughly)
     if tokens_per_second is None:
         run = latest_run(database, column.space.name, at_least=THROUGHPUT_MINIMUM_CHUNKS)
         tokens_per_second = run.tokens / run.seconds if run and run.seconds > 0 else None
     seconds = tokens / tokens_per_second if tokens_per_second else None
     if column.space.provider == "openai":
         settings = select_space(settings, column, database).settings
-        return backlog, _by_api(backlog.due, tokens, seconds, settings)
-    return backlog, BacklogEstimate(backlog.due, tokens, seconds, 0.0, 0.0)
+        return backlog, _by_api(backlog.due, texts, tokens, seconds, settings)
+    return backlog, BacklogEstimate(backlog.due, tokens, seconds, 0.0, 0.0, _repeated(backlog.due, texts))
 
 
 def estimate_new_space(database: Database, settings: Settings) -> BacklogEstimate:
@@ -59,26 +60,32 @@ def estimate_new_space(database: Database, settings: Settings) -> BacklogEstimat
     Raises:
         ConfigurationError: the price is not known, and there is a limit in dollars to hold.
     """
-    chunks, tokens = count_chunks(database), count_backlog_tokens(database, api_space(settings), None)
-    return _by_api(chunks, tokens, None, settings)
+    texts, tokens = count_backlog_texts(database, api_space(settings), None, once=database.table.is_own)
+    return _by_api(count_chunks(database), texts, tokens, None, settings)
 
 
-def _by_api(chunks: int, tokens: int, seconds: float | None, settings: Settings) -> BacklogEstimate:
+def _repeated(chunks: int, texts: int) -> int:
+    """Chunks whose text is that of another; none where some of them came after the others were counted."""
+    return max(0, chunks - texts)
+
+
+def _by_api(chunks: int, texts: int, tokens: int, seconds: float | None, settings: Settings) -> BacklogEstimate:
     price = price_of(settings.openai, settings.budget)
     # A byte may be a token, and likely is a quarter of one.
-    most = 4 * _tokens_of_a_request(chunks, tokens, settings.openai)
+    most = 4 * _tokens_of_a_request(texts, tokens, settings.openai)
     return BacklogEstimate(
         chunks,
         tokens,
-        _seconds_by_limits(chunks, tokens, settings.openai) if seconds is None else seconds,
+        _seconds_by_limits(texts, tokens, settings.openai) if seconds is None else seconds,
         None if price is None else float(usd_of(tokens, price)),
         None if price is None else float(usd_of(most, price)),
+        _repeated(chunks, texts),
     )
 
 
-def _seconds_by_limits(chunks: int, tokens: int, config: OpenAIConfig) -> float | None:
+def _seconds_by_limits(texts: int, tokens: int, config: OpenAIConfig) -> float | None:
     """The same under the configured limits of an API; None when none is configured."""
-    requests = max(-(-chunks // config.max_inputs), -(-tokens // config.max_request_tokens))
+    requests = max(-(-texts // config.max_inputs), -(-tokens // config.max_request_tokens))
     minutes = [
         amount / limit
         for amount, limit in ((tokens, config.tokens_per_minute), (requests, config.requests_per_minute))
@@ -87,9 +94,9 @@ def _seconds_by_limits(chunks: int, tokens: int, config: OpenAIConfig) -> float 
     return max(minutes) * 60 if minutes else None
 
 
-def _tokens_of_a_request(chunks: int, tokens: int, config: OpenAIConfig) -> int:
+def _tokens_of_a_request(texts: int, tokens: int, config: OpenAIConfig) -> int:
     """Tokens of a full request, or of all there is if that is less."""
-    by_inputs = -(-tokens * config.max_inputs // max(chunks, 1))
+    by_inputs = -(-tokens * config.max_inputs // max(texts, 1))
     return min(tokens, by_inputs, config.max_request_tokens)
 
 
@@ -112,10 +119,12 @@ class BacklogEstimate:
 
     Attributes:
         chunks: pending chunks that are due.
-        tokens: their tokens; chunks without a stored count are taken at a quarter of a token a byte.
+        tokens: those of their texts, each counted once; without a stored count a quarter of a token a byte.
         seconds: at the rate of recent runs, else as an API's limits allow; None where neither is known.
         usd: what the provider will bill; None where its price is not known.
         request_usd: the most that a full request may cost, which is reserved until it is answered; None as for that.
+        repeated: chunks whose text is that of another one of them; it is embedded once. Not counted in a table of
+            yours, where it is once for chunks that are embedded at about the same time.
     """
 
     chunks: int
@@ -123,3 +132,4 @@ class BacklogEstimate:
     seconds: float | None
     usd: float | None
     request_usd: float | None = 0.0
+    repeated: int = 0

@@ -298,21 +298,30 @@ def _count_chunks(connection: Connection, table: Table, written: int | None) -> 
     return int(row[0]), False
 
 
-def count_backlog_tokens(database: Database, space: VectorSpace, column: SpaceColumn | None) -> int:
-    """Tokens of the pending chunks; a chunk without a stored count is taken at a quarter of a token a byte.
+def count_backlog_texts(
+    database: Database, space: VectorSpace, column: SpaceColumn | None, *, once: bool = False
+) -> tuple[int, int]:
+    """Texts of the pending chunks and their tokens; a chunk without a stored count: a quarter of a token a byte.
 
     Args:
         database: where.
         space: says how many tokens of a chunk are read at most.
         column: where its vectors are; None: nowhere yet, so every chunk is pending.
+        once: count what several chunks have in common once, as it is embedded; all texts are read for that.
     """
     table = database.table
-    query = sql.SQL("SELECT coalesce(sum(least(%(most)s, {tokens})), 0)::bigint FROM {rows} k WHERE {is_due}").format(
-        tokens=table.tokens(), rows=table.rows, is_due=_is_due(table, column) if column else sql.SQL("true")
+    query = sql.SQL("""
+        SELECT count(*), coalesce(sum(tokens), 0)::bigint
+        FROM (SELECT {tokens} AS tokens FROM {rows} k WHERE {is_due} {groups}) AS texts
+    """).format(
+        tokens=sql.SQL("max(least(%(most)s, {}))" if once else "least(%(most)s, {})").format(table.tokens()),
+        rows=table.rows,
+        is_due=_is_due(table, column) if column else sql.SQL("true"),
+        groups=sql.SQL("GROUP BY {}").format(table.fingerprint()) if once else sql.SQL(""),
     )
     parameters = {"most": space.max_tokens, "space": space.name}
     row: Any = database.run(lambda connection: connection.execute(query, parameters).fetchone())
-    return int(row[0])
+    return int(row[0]), int(row[1])
 
 
 def due_in_range(database: Database, column: SpaceColumn, buckets: range) -> int:

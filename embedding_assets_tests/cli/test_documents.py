@@ -55,8 +55,8 @@ def test_what_loading_left_is_said():
         "7 chunks kept of files that were not whole or had rejected parts. To remove them: --accept-rejected",
         "2 rows of unchanged documents rejected as before; `embedding-assets documents COLLECTION` shows of which.",
         "1 empty file.",
-        "Left out: 2 node_modules, 1 .gitignore.",
-        "Of other kinds: " + ", ".join(f"1 .k{n}" for n in range(12)) + ", 2 others.",
+        "Left out: node_modules (2), .gitignore (1).",
+        "Of other kinds: " + ", ".join(f".k{n} (1)" for n in range(12)) + ", others (2).",
         "Next: [bold]embedding-assets embed[/bold]",
     ]
     assert "Next" not in load_view(LoadReport(added=4, reused=4))
@@ -152,10 +152,29 @@ def test_what_is_left_out_is_said(run, settings, docs):
     write(docs / "node_modules/x", README="text")
     (docs / "picture.png").write_bytes(b"x")
     (docs / "skipped.md").write_text("text")
+    (docs / "poetry.lock").write_text("text")
     _, out, _ = run("load", docs, "--exclude", "skipped.md")
-    assert {"Left out: 1 node_modules, 1 --exclude.", "Of other kinds: 1 .png."} <= set(out.splitlines())
+    assert {"Left out: node_modules (1), lock files (1), --exclude (1).", "Of other kinds: .png (1)."} <= set(
+        out.splitlines()
+    )
     assert "Loaded 2 documents (2 new)" in run("load", docs, "--no-ignore", "--include", "node_modules/", "--include",
                                                "skipped.md")[1]  # fmt: skip
+
+
+def test_partitions_of_a_folder_are_filtered_by(run, settings, tmp_path):
+    import pyarrow
+    import pyarrow.parquet
+
+    for year, month in ((2023, "12"), (2024, "05")):
+        folder = tmp_path / f"sales/year={year}/month={month}"
+        folder.mkdir(parents=True)
+        pyarrow.parquet.write_table(pyarrow.table({"text": [f"sold in {year}", "returned"]}), folder / "part.parquet")
+    assert "Loaded 2 documents (2 new), 4 chunks added" in run("load", tmp_path / "sales")[1]
+    assert run("embed")[0] == 0
+    for conditions in (["year=2024"], ["year>2023", "month=05"], ["month=5"]):
+        options = [word for condition in conditions for word in ("--where", condition)]
+        found = json.loads(run("search", "what was sold?", "--json", *options)[1])["results"]
+        assert sorted(one["text"] for one in found) == ["returned", "sold in 2024"]
 
 
 def test_control_characters_of_names_and_texts_stay_away_from_the_terminal(run, settings, tmp_path):

@@ -51,6 +51,10 @@ def space_row(**counts):
         (BacklogEstimate(2000, 9000, 600, 1.239), "2,000 chunks, 9,000 tokens: about 10 min, $1.24 (space s)."),
         (BacklogEstimate(2, 9, 9000, 0.0), "2 chunks, 9 tokens: about 2.5 h, $0.00 (space s)."),
         (BacklogEstimate(2, 1, 60, 0.00000123), "2 chunks, 1 token: about 60 s, $0.0000012 (space s)."),
+        (
+            BacklogEstimate(2000, 9, 60, 0.0, repeated=1234),
+            "2,000 chunks (1,234 with the text of another, embedded once), 9 tokens: about 60 s, $0.00 (space s).",
+        ),
         (BacklogEstimate(2, 9, 60, None), "2 chunks, 9 tokens: about 60 s, at an unknown price (space s)."),
     ],
 )

@@ -1,5 +1,6 @@
 """A document is known by its collection and its path in there, wherever the folder is."""
 
+import os
 import shutil
 
 import pytest
@@ -109,8 +110,12 @@ def test_an_empty_path_is_no_folder(load, path):
 def test_paths_that_lead_nowhere_are_one_clear_line(load, tmp_path):
     (tmp_path / "circle").symlink_to("circle")
     (tmp_path / "dangling").symlink_to("nothing")
-    for path, reason in (("circle", "cannot be read: Too many levels"), ("dangling", "does not exist"),
-                         ("missing.md", "does not exist"), ("nul\0", "is not a path")):  # fmt: skip
+    os.mkfifo(tmp_path / "pipe.md")
+    reasons = {
+        "pipe.md": "is a pipe, socket or device", "circle": "cannot be read: Too many levels",
+        "dangling": "does not exist", "missing.md": "does not exist", "nul\0": "is not a path",
+    }  # fmt: skip
+    for path, reason in reasons.items():
         with pytest.raises(DocumentError, match=reason):
             load(f"{tmp_path}/{path}")
 

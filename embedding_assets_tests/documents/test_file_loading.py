@@ -112,6 +112,19 @@ def test_a_renamed_file_keeps_its_vectors_and_is_there_once(load, tmp_path):
     assert load.embed() == []
 
 
+def test_a_copy_that_is_deleted_was_not_renamed(load, tmp_path):
+    docs = write(tmp_path / "docs", **dict.fromkeys("abcde", "# T\n\nthe same licence"))
+    load(docs)
+    (docs / "a.md").unlink()
+    report = load(docs)
+    assert (report.renamed, report.gone, report.unchanged, report.new) == (0, 1, 4, 0)
+    (docs / "b.md").unlink()
+    (docs / "c.md").rename(docs / "f.md")
+    report = load(docs, prune=True)
+    assert (report.renamed, report.gone, report.pruned, report.new) == (1, 2, 2, 0)
+    assert load.origins() == ["docs/d.md", "docs/e.md", "docs/f.md"]
+
+
 def test_a_renamed_file_whose_name_heads_its_chunks_says_something_else_now(load, tmp_path):
     docs = write(tmp_path / "docs", old="some text")
     load(docs)

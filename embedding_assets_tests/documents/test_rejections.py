@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from embedding_assets.documents.lines import MAX_LINE_CHARACTERS
-from embedding_assets.documents.rejection import Rejection
+from embedding_assets.documents.rejection import Rejection, too_long
 from embedding_assets_tests.support.reading import BAD_UTF8, jsonl, read, written
 
 GOOD = b'{"text": "good"}\n'
@@ -53,7 +53,8 @@ def nested(depth: int) -> bytes:
         ("a.jsonl", GOOD + b'{"text": ' + b"[" * 200_000 + b"\n" + GOOD, 2, "is nested too deeply", 2),
         ("a.jsonl", GOOD + nested(300) + GOOD, 2, "is nested too deeply", 2),
         ("a.jsonl", GOOD + nested(700) + GOOD, 2, "is nested too deeply", 2),
-        ("a.jsonl", GOOD + b'{"text": "' + HUGE + b'"}\n' + GOOD, 2, "is longer than 1,000,000 characters", 2),
+        ("a.jsonl", GOOD + b'{"text": "' + HUGE + b'"}\n' + GOOD, 2, "is longer than 10,000,000 characters", 2),
+        ("a.jsonl", GOOD + b'{"text": "' + LONG + b'"}\n' + GOOD, 2, "is longer than 1,000,000 characters that", 2),
         (
             "a.jsonl",
             GOOD + jsonl({"body ": SECRET}) + GOOD,
@@ -92,9 +93,9 @@ def nested(depth: int) -> bytes:
         ("a.csv", b'text\ngood\n"sesame\ngood\n', 3, "is not valid CSV: unexpected end of data", 1),
         ("a.csv", b"text\nses\x00ame\ngood\n", 2, "contains a NUL character in 'text'", 1),
         ("a.csv", b"text\n" + HUGE + b"\ngood\n", 2, "is longer than 1,000,000 characters", 1),
-        ("a.csv", b'text\n"' + HUGE + b'\ntail"\ngood\n', 2, "is longer than 1,000,000 characters", 1),
-        ("a.csv", b'text\n"head\n' + HUGE + b'"\ngood\n', 2, "is longer than 1,000,000 characters", 1),
-        ("a.csv", HUGE + b"\ngood\n", 1, "is longer than 1,000,000 characters", 0),
+        ("a.csv", b'text\n"' + HUGE + b'\ntail"\ngood\n', 2, "is longer than 10,000,000 characters", 1),
+        ("a.csv", b'text\n"head\n' + HUGE + b'"\ngood\n', 2, "is longer than 10,000,000 characters", 1),
+        ("a.csv", HUGE + b"x\ngood\n", 1, "is longer than 10,000,000 characters", 0),
         (
             "a.csv",
             b"text,n\n" + b'"' + (b"x" * 600_000 + b"\n") * 4 + b'",1\ngood,2\n',
@@ -127,3 +128,27 @@ def test_bad_input_is_rejected_by_file_and_line_and_the_rest_goes_on(
 def test_a_rejection_reads_as_a_place_and_a_reason() -> None:
     assert str(Rejection("/a/b.csv", 7, "is empty")) == "/a/b.csv:7: is empty"
     assert str(Rejection("/a/b.csv", None, "is empty")) == "/a/b.csv: is empty"
+
+
+@pytest.mark.parametrize("name", ["a.txt", "a.md", "a.jsonl", "a.csv"])
+def test_a_book_may_be_a_line_or_a_row(tmp_path: Path, name: str) -> None:
+    book = "It was the best of times. " * 50_000
+    content = {".jsonl": jsonl({"text": book}), ".csv": f"text\n{book}\n"}.get(Path(name).suffix, book)
+    (document,), rejections = read(written(tmp_path / name, content))
+    assert (document.text.strip(), rejections) == (book.strip(), [])
+
+
+def test_what_is_no_writing_is_too_long() -> None:
+    assert too_long("x" * 1_000_000) is None
+    assert too_long("Es war die beste der Zeiten. " * 50_000) is None
+    assert too_long("最も良い時代であり、最も悪い時代であった。" * 60_000) is None
+    assert too_long(("QUJD" * 19 + "\n") * 20_000) == "is longer than 1,000,000 characters that form no words"
+    assert too_long("word " * 2_000_001) == "is longer than 10,000,000 characters"
+
+
+def test_kinds_of_rejections_leave_out_what_is_about_one_file(tmp_path: Path) -> None:
+    written(tmp_path / "a.csv", "a,b\n1,2\n")
+    written(tmp_path / "b.csv", "c,d\n1,2\n")
+    written(tmp_path / "c.txt", b"a" + BAD_UTF8)
+    kinds = [one.kind for one in read(tmp_path)[1]]
+    assert kinds == ["has no column any of chunk_text, text, content, body, page_content"] * 2 + ["is not valid UTF-8"]

@@ -49,10 +49,38 @@ def test_what_tools_make_is_left_out(tmp_path):
     files, rejections, counts = walked(tmp_path)
     assert (files, rejections) == (["c/docs/a.md", "c/site/build/guide.md"], [])
     assert counts.left_out == {
-        "virtual environments": 1, "node_modules": 1, "build": 1, "dist": 1, "__pycache__": 1, "demo.egg-info": 1,
+        "virtual environments": 1, "node_modules": 1, "build": 1, "dist": 1, "__pycache__": 1, "*.egg-info": 1,
         "caches": 1, "for machines, as requirements.txt": 4,
     }  # fmt: skip
     assert len(walked(tmp_path, Choice(all_files=True))[0]) == 13
+
+
+def test_files_for_machines_are_left_out_by_their_names(tmp_path):
+    names = {
+        "lock files": [
+            "poetry.lock",
+            "yarn.lock",
+            "Cargo.lock",
+            "uv.lock",
+            "package-lock.json",
+            "pnpm-lock.yaml",
+            "go.sum",
+            "~$Report.docx",
+        ],
+        "minified code": ["jquery.min.js", "site-min.css", "app.min.mjs"],
+        "source maps": ["app.js.map", "site.css.map", "main.ts.map"],
+        "generated code": ["api_pb2.py", "api_pb2_grpc.py", "api_pb2.pyi", "api.pb.go", "Form.Designer.cs"],
+        "checkpoints of notebooks": ["study-checkpoint.ipynb"],
+        "for machines, as requirements.txt": ["package.json", "tsconfig.app.json", "composer.json"],
+    }
+    make(tmp_path, *(name for kind in names.values() for name in kind))
+    make(tmp_path, "admin.js", "locks.md", "Sources.txt", "pb2.py", "packages.json", ".ipynb_checkpoints/a.ipynb")
+    files, _, counts = walked(tmp_path)
+    assert files == ["c/Sources.txt", "c/admin.js", "c/locks.md", "c/packages.json", "c/pb2.py"]
+    assert counts.left_out == {kind: len(found) for kind, found in names.items()} | {"hidden": 1}
+    taken, _, counts = walked(tmp_path, Choice(all_files=True))
+    assert {"c/api_pb2.py", "c/jquery.min.js", "c/package-lock.json", "c/study-checkpoint.ipynb"} <= set(taken)
+    assert counts.left_out == {"hidden": 1}
 
 
 def test_what_gitignore_names_is_left_out(tmp_path):

@@ -6,7 +6,7 @@ from embedding_assets import EmbeddingGenerator
 from embedding_assets.config import Settings
 from embedding_assets.errors import ConfigurationError
 from embedding_assets.models import EmbeddingStats
-from embedding_assets.pipeline.estimate import estimate_backlog, measure_tokens_per_second
+from embedding_assets.pipeline.estimate import estimate_backlog, estimate_new_space, measure_tokens_per_second
 from embedding_assets.postgres.backlog import count_backlog
 from embedding_assets.postgres.connection import Database
 from embedding_assets.postgres.runs import save_run
@@ -40,6 +40,23 @@ def test_tokens_are_counted_or_guessed(settings: Settings, database: Database, c
     assert plan.seconds is None
     _, plan = estimate_backlog(database, column, settings, tokens_per_second=100)
     assert plan.seconds == pytest.approx(plan.tokens / 100)
+
+
+def test_what_chunks_have_in_common_is_counted_once(settings: Settings, database: Database, column: SpaceColumn):
+    insert_chunks(database, texts(10), token_count=100)
+    more = "SELECT md5(n::text), 'text 007', 100 FROM generate_series(1, 4) n"
+    database.run(
+        lambda connection: connection.execute(
+            f"INSERT INTO knowledge_base (chunk_hash, chunk_text, token_count) {more}"
+        )
+    )
+    _, plan = estimate_backlog(database, column, settings)
+    assert (plan.chunks, plan.repeated, plan.tokens) == (14, 4, 1_000)
+    _, plan = estimate_backlog(database, column, settings, roughly=True)
+    assert (plan.chunks, plan.repeated, plan.tokens) == (14, 0, 1_400)
+    plan = estimate_new_space(database, by_api(settings, requests_per_minute=1, max_inputs=10))
+    assert (plan.chunks, plan.repeated, plan.tokens, plan.seconds) == (14, 4, 1_000, 60.0)
+    assert plan.usd == pytest.approx(1_000 * 0.02 / 1e6)
 
 
 @pytest.mark.parametrize(("embedded", "seconds", "expected"), [(200, 4.0, 10.0), (99, 4.0, None), (200, 0.0, None)])

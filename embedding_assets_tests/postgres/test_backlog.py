@@ -13,7 +13,7 @@ from embedding_assets.config import DatabaseConfig
 from embedding_assets.planning import PrefixRange, all_prefixes, bucket_bounds
 from embedding_assets.postgres.backlog import (
     count_backlog,
-    count_backlog_tokens,
+    count_backlog_texts,
     due_by_bucket,
     due_in_range,
     due_prefixes,
@@ -94,7 +94,13 @@ def test_what_the_model_reads_and_how_much_it_is(database, column, execute):
     assert [chunk.text for chunk in pending[:2]] == ["plain", "Head > Line\nbelow"]
     assert "plain" not in repr(pending)
     most = column.space.max_tokens
-    assert count_backlog_tokens(database, column.space, column) == (5 // 4 + 1) + (16 // 4 + 1) + 11 + most + most
+    tokens = (5 // 4 + 1) + (16 // 4 + 1) + 11 + most + most
+    assert count_backlog_texts(database, column.space, column) == (5, tokens)
+    execute(
+        "INSERT INTO knowledge_base (chunk_hash, chunk_text, token_count) VALUES ('af', 'plain', 0), ('b0', 'long', 3)"
+    )
+    assert count_backlog_texts(database, column.space, column) == (7, tokens + (5 // 4 + 1) + 3)
+    assert count_backlog_texts(database, column.space, column, once=True) == (5, tokens)
 
 
 @pytest.mark.parametrize("collation", ["C", "ucs_basic"])
@@ -124,7 +130,8 @@ def test_reading_the_backlog_uses_the_partial_index(empty_url, collation):
             lambda: due_prefixes(recorder, column, all_prefixes(2)),
             lambda: due_in_range(recorder, column, range(16, 32)),
             lambda: count_pending_by_prefix(recorder, column, 1),
-            lambda: count_backlog_tokens(recorder, column.space, column),
+            lambda: count_backlog_texts(recorder, column.space, column),
+            lambda: count_backlog_texts(recorder, column.space, column, once=True),
         ):
             read()
             assert f"{column.pending_index}" in recorder.plan

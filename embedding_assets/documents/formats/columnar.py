@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from pyarrow import RecordBatch, Schema
 
 _BATCH_ROWS = 256
+_INDEX = re.compile(r"__index_level_\d+__")
 
 
 def read(file: OpenedFile) -> Iterator[Document | Rejection]:
@@ -35,7 +37,7 @@ def read(file: OpenedFile) -> Iterator[Document | Rejection]:
                 yield file.rejected(problem)
                 return
             for batch in batches:
-                for row in _rows(batch):
+                for row in _rows(_without_index(batch)):
                     number += 1
                     yield row_document(file, number, row)
     except (pyarrow.ArrowException, OSError):
@@ -93,6 +95,12 @@ def _slices(batches: Iterator[RecordBatch]) -> Iterator[RecordBatch]:
         _check(batch)
         for start in range(0, batch.num_rows, _BATCH_ROWS):
             yield batch.slice(start, _BATCH_ROWS)
+
+
+def _without_index(batch: RecordBatch) -> RecordBatch:
+    """Without the numbers that pandas gives rows which have no index."""
+    names = [name for name in batch.schema.names if not _INDEX.fullmatch(name)]
+    return batch if len(names) == batch.num_columns else batch.select(names)
 
 
 def _check(batch: RecordBatch) -> None:

@@ -13,7 +13,7 @@ from embedding_assets.documents.formats.opened import OpenedFile, wrong_encoding
 from embedding_assets.documents.formats.registry import format_of
 from embedding_assets.documents.formats.rows import NO_ROWS, Row, missing_text, row_document
 from embedding_assets.documents.formats.values import is_unicode
-from embedding_assets.documents.lines import MAX_LINE_CHARACTERS, read_lines
+from embedding_assets.documents.lines import MAX_WRITING_CHARACTERS, read_lines
 from embedding_assets.documents.rejection import EMPTY, TOO_LONG, Rejection
 
 _DELIMITERS = (",", ";", "\t", "|")
@@ -47,7 +47,7 @@ class _Lines:
         text = line.decode("utf-8", "surrogateescape")
         self._open_quote ^= self._is_quoted and text.count('"') % 2 == 1
         self._characters += len(text)
-        self.too_long = self.too_long or too_long or (self._open_quote and self._characters > MAX_LINE_CHARACTERS)
+        self.too_long = self.too_long or too_long or (self._open_quote and self._characters > MAX_WRITING_CHARACTERS)
         return text
 
     def start_record(self) -> int:
@@ -112,7 +112,7 @@ def _rows(file: OpenedFile, stream: IO[bytes], dialect: _Dialect) -> Iterator[Do
 
 def _records(stream: IO[bytes], dialect: _Dialect) -> Iterator[tuple[int, list[str] | str]]:
     # The limit is the process's; raising it takes nothing from others.
-    csv.field_size_limit(max(csv.field_size_limit(), MAX_LINE_CHARACTERS))
+    csv.field_size_limit(max(csv.field_size_limit(), MAX_WRITING_CHARACTERS))
     lines = _Lines(stream, is_quoted=dialect.is_quoted)
     for _ in range(dialect.first_line - 1):
         next(lines, None)

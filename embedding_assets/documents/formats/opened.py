@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, TYPE_CHECKING, Final
 
 from embedding_assets.documents.lines import MAX_LINE_CHARACTERS, normalized_newlines
-from embedding_assets.documents.rejection import EMPTY, NOT_UTF8, TOO_LONG, Rejection
+from embedding_assets.documents.rejection import EMPTY, NOT_UTF8, Rejection, too_long
 
 if TYPE_CHECKING:
     from embedding_assets.documents.formats.options import ReadOptions
@@ -151,20 +151,19 @@ def wrong_encoding(name: str) -> str:
 
 
 def check_lines(text: str) -> None:
-    """Refuse a text with a line that no person wrote.
+    """Refuse a text with a line that no person wrote, or that is as long as many books.
 
     Raises:
         UnreadableError: a line is too long.
     """
-    if len(text) > MAX_LINE_CHARACTERS:
-        number = 1
-        at = 0
-        while len(text) - at > MAX_LINE_CHARACTERS:
-            end = text.find("\n", at, at + MAX_LINE_CHARACTERS + 1)
-            if end < 0:
-                raise UnreadableError(TOO_LONG, number)
-            number += text.count("\n", at, (last := text.rfind("\n", at, at + MAX_LINE_CHARACTERS + 1)) + 1)
-            at = last + 1
+    at = 0
+    while len(text) - at > MAX_LINE_CHARACTERS:
+        last = text.rfind("\n", at, at + MAX_LINE_CHARACTERS + 1)
+        if last < 0:
+            last = end if (end := text.find("\n", at)) >= 0 else len(text)
+            if reason := too_long(text[at:last]):
+                raise UnreadableError(reason, text.count("\n", 0, at) + 1)
+        at = last + 1
 
 
 class _Bounded(io.RawIOBase):
@@ -223,7 +222,7 @@ class _Transcoded(io.RawIOBase):
 _DATA = r"data:[\w.+-]*/?[\w.+-]*(?:;[\w=.+-]+)*,"
 _PICTURE = re.compile(rf"!\[([^\[\]]{{0,2000}})\]\([ \t]*<?{_DATA}[^)\s<>]*>?[^()\n]*\)")
 _REFERENCE = re.compile(rf"^([ ]{{0,3}}\[[^\[\]\n]{{1,999}}\]:)[ \t]*<?{_DATA}\S*.*$", re.MULTILINE)
-_IMAGE = re.compile(r"<img\b[^<>]*>", re.IGNORECASE)
+_IMAGE = re.compile(r"<img\b(?:[^<>\"']|\"[^\"]*\"|'[^']*')*+>|<img\b[^<>]*>", re.IGNORECASE)
 _ALT = re.compile(r"\balt\s*=\s*(?:\"([^\"]*)\"|'([^']*)')", re.IGNORECASE)
 _LONG_DATA = re.compile(rf"({_DATA})[A-Za-z0-9+/=%_-]{{100,}}")
 

@@ -14,6 +14,7 @@ from embedding_assets.documents.formats.values import document_metadata, is_unic
 from embedding_assets.documents.lines import normalized_newlines
 from embedding_assets.documents.rejection import Rejection
 from embedding_assets.documents.words import has_words
+from embedding_assets.formatting import counted
 
 if TYPE_CHECKING:
     from pypdf import PageObject
@@ -43,7 +44,7 @@ def read(file: OpenedFile) -> Iterator[Document | Rejection]:
         raise UnreadableError(f"is a damaged or cut PDF ({type(error).__name__})") from None
     text, starts = joined_units(texts)
     if not has_words(text):
-        raise UnreadableError(f"holds no text on its {len(texts):,} pages: scans have to be recognized (OCR) first")
+        raise UnreadableError(f"holds no text: scans have to be recognized (OCR) first ({counted(len(texts), 'page')})")
     check_lines(text)
     yield Document(
         document_metadata(file, title, {"author": author, "pages": len(texts)}),

@@ -19,6 +19,14 @@ _TITLE = re.compile(
 )
 
 
+_SILENT = re.compile(
+    r"^\.\. _[^\n]+:[^\n]*$"
+    r"|^\.\. (?:toctree|contents|index|highlight|currentmodule|meta)::[^\n]*(?:\n(?:[ \t]+\S[^\n]*|[ \t]*(?=\n)))*",
+    re.MULTILINE,
+)
+"""Targets of links, and directives whose content is no text of a page."""
+
+
 def read(file: OpenedFile) -> Iterator[Document | Rejection]:
     """The document that a text file is."""
     text = without_data(file.text())
@@ -52,7 +60,8 @@ def rst_parts(text: str) -> tuple[Part, ...]:
         start = found.end()
     if not above:
         return ()
-    return (*(part for part in parts if part.start < part.end), Part(start, len(text), tuple(above)))
+    parts.append(Part(start, len(text), tuple(above)))
+    return tuple(part for part in parts if has_words(_SILENT.sub("", text[part.start : part.end])))
 
 
 def _is_line(title: str) -> bool:

@@ -11,9 +11,9 @@ from pydantic import ValidationError
 from embedding_assets.documents.document import Document
 from embedding_assets.documents.formats.opened import OpenedFile, UnreadableError, without_data
 from embedding_assets.documents.formats.options import fields_of_template
-from embedding_assets.documents.formats.values import json_fields, storable
-from embedding_assets.documents.lines import MAX_LINE_CHARACTERS, normalized_newlines
-from embedding_assets.documents.rejection import NOT_UTF8, NOTHING, TOO_DEEP, TOO_LONG, Rejection
+from embedding_assets.documents.formats.values import fields_of_folders, json_fields, storable
+from embedding_assets.documents.lines import normalized_newlines
+from embedding_assets.documents.rejection import NOT_UTF8, NOTHING, TOO_DEEP, Rejection, too_long
 from embedding_assets.documents.words import has_words
 from embedding_assets.models import DocumentMetadata, ProcessedChunk
 
@@ -63,7 +63,7 @@ def _document(file: OpenedFile, row: Row) -> Document:
     header = _string(row, "context_header")
     chunk_hash = _string(row, "chunk_hash")
     identity = _string(row, "id")
-    fields = json_fields(row, file, _RESERVED | used)
+    fields = fields_of_folders(file, _RESERVED) | json_fields(row, file, _RESERVED | used)
     for name in ("source", "title"):
         if isinstance(row.get(name), dict | list):
             # Said in words above; as it is, it can be filtered by.
@@ -118,8 +118,8 @@ def _text(row: Row, text_column: str | None) -> tuple[frozenset[str], str]:
 
 def _checked(text: str, where: str, name: str) -> str:
     text = without_data(text)
-    if len(text) > MAX_LINE_CHARACTERS:
-        raise UnreadableError(TOO_LONG)
+    if reason := too_long(text):
+        raise UnreadableError(reason)
     text = normalized_newlines(storable(text, name))
     if not has_words(text):
         raise UnreadableError(f"has a {where} that {NOTHING}")

@@ -10,6 +10,7 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from embedding_assets.documents.formats.opened import OpenedFile, UnreadableError
+from embedding_assets.documents.formats.partitions import partition_fields
 from embedding_assets.documents.rejection import TOO_DEEP
 from embedding_assets.models import DocumentMetadata
 
@@ -62,6 +63,15 @@ def json_fields(fields: Mapping[str, object], file: OpenedFile, without: frozens
     return kept
 
 
+def fields_of_folders(file: OpenedFile, without: frozenset[str] = _OWN) -> dict[str, Any]:
+    """The fields that the folders above a file name.
+
+    Raises:
+        UnreadableError: a text cannot be stored.
+    """
+    return json_fields(partition_fields(file.source), file, without)
+
+
 _logged: set[tuple[str, str]] = set()
 
 
@@ -98,7 +108,7 @@ def document_metadata(file: OpenedFile, title: str, fields: Mapping[str, object]
     Raises:
         UnreadableError: a field cannot be stored.
     """
-    kept = json_fields(fields, file)
+    kept = fields_of_folders(file) | json_fields(fields, file)
     try:
         return DocumentMetadata.model_validate(
             {**kept, "source": file.source, "title": storable(" ".join(title.split()), "title") or file.name.stem}

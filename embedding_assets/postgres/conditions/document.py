@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from embedding_assets.postgres.conditions.parameters import Parameters
 
 _NUMBER: Final = re.compile(r"[+-]?\d{1,200}(\.\d{1,200})?([eE][+-]?\d{1,3})?", re.ASCII)
+_LONGEST_NUMBER: Final = 40
 _MOMENT: Final = re.compile(r"\d{4}(-\d\d(-\d\d)?)?", re.ASCII)
 
 _STORED_NUMBER: Final = r"^\s*[+-]?\d{1,200}(\.\d{1,200})?([eE][+-]?\d{1,3})?\s*$"
@@ -115,9 +116,15 @@ def _literals(value: Value) -> Iterator[str]:
     text = text_of(value)
     yield json.dumps(text)
     if _NUMBER.fullmatch(text):
-        yield str(Decimal(text))
-    elif text.lower() in ("true", "false"):
-        yield text.lower()
+        number = Decimal(text)
+        yield str(number)
+        # In a row of CSV a number is a text, which may say it more briefly.
+        if (brief := f"{number.normalize():f}") != text and len(brief) <= _LONGEST_NUMBER:
+            yield json.dumps(brief)
+    elif (lowered := text.lower()) in ("true", "false"):
+        yield lowered
+        if lowered != text:
+            yield json.dumps(lowered)
 
 
 def _field(document: sql.Composable, paths: list[tuple[str, ...]], parameters: Parameters) -> sql.Composable:

@@ -134,7 +134,7 @@ def test_a_password_is_named(tmp_path: Path) -> None:
 def test_a_very_long_line_is_rejected(tmp_path: Path, name: str) -> None:
     documents, (rejection,) = read_as(tmp_path, name, "one\n" + "x" * 1_000_001)
     assert not documents
-    assert rejection.reason == "is longer than 1,000,000 characters"
+    assert rejection.reason == "is longer than 1,000,000 characters that form no words"
 
 
 @pytest.mark.parametrize("name", [name for name in EXAMPLES if not name.endswith((".gz", ".jsonl", ".csv", ".tsv"))])

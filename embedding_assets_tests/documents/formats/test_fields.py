@@ -79,3 +79,22 @@ def test_a_column_that_is_named_but_missing_is_reported_with_what_there_is(tmp_p
     assert not documents
     assert rejection.reason.startswith("has no column 'abstract'; found 'column0', 'column1'")
     assert "…" in rejection.reason
+
+
+def test_folders_of_partitions_are_fields(tmp_path: Path) -> None:
+    folder = tmp_path / "year=2024/month=05/place=S%C3%A3o Paulo%3A1/none=__HIVE_DEFAULT_PARTITION__/a=b=c"
+    rows = written(folder / "part=0.jsonl", jsonl({"text": "a"}, {"text": "b", "month": "May"}))
+    page = written(folder / "page.md", "---\nyear: 1999\n---\n\ntext\n")
+    (first, second), _ = read(rows)
+    (third,), _ = read(page)
+    place = {"place": "São Paulo:1"}
+    assert first.metadata.__pydantic_extra__ == {"year": 2024, "month": 5, **place}
+    assert second.metadata.__pydantic_extra__ == {"year": 2024, "month": "May", **place}
+    assert third.metadata.__pydantic_extra__ == {"year": 1999, "month": 5, **place}
+
+
+def test_a_folder_cannot_name_what_a_chunk_has_anyway(tmp_path: Path) -> None:
+    (document,), _ = read(written(tmp_path / "source=x/title=y/chunk_hash=00/a.jsonl", jsonl({"text": "a"})))
+    assert (document.metadata.title, document.chunk_hash, document.metadata.__pydantic_extra__) == ("a", None, {})
+    documents, (rejection,) = read(written(tmp_path / "key=%00/a.md", "text"))
+    assert (documents, rejection.reason) == ([], "contains a NUL character in 'key'")

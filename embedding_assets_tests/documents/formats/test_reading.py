@@ -99,7 +99,7 @@ def test_a_pdf_knows_its_pages(tmp_path: Path) -> None:
 def test_a_scan_says_what_it_needs(tmp_path: Path) -> None:
     documents, (rejection,) = read_as(tmp_path, "a.pdf", office.pdf("", ""))
     assert not documents
-    assert rejection.reason == "holds no text on its 2 pages: scans have to be recognized (OCR) first"
+    assert rejection.reason == "holds no text: scans have to be recognized (OCR) first (2 pages)"
 
 
 def test_a_book_is_its_chapters_in_order(tmp_path: Path) -> None:
@@ -164,6 +164,17 @@ def test_restructured_text_has_sections_and_runs_nothing(tmp_path: Path) -> None
         ("Guide > Use > More", "deep\n\n+---+\n| x |\n+---+"),
         ("Guide > End", ".. raw:: html\n\n   <script>"),
     ]
+
+
+def test_what_only_links_pages_of_restructured_text_is_no_chunk(tmp_path: Path) -> None:
+    text = (
+        ".. _start:\n\nGuide\n=====\n\nSee\n---\n\n.. toctree::\n   :maxdepth: 2\n\n   install\n   use\n\n"
+        ".. _use: https://example.org\n\nUse\n---\n\n.. note:: run it\n\nIndex\n-----\n\n.. index:: use\n"
+    )
+    (document,), _ = read_as(tmp_path, "a.rst", text)
+    assert chunks_of(document) == [("Guide > Use", ".. note:: run it")]
+    (document,), _ = read_as(tmp_path, "b.rst", "Guide\n=====\n\n.. toctree::\n\n   install\n")
+    assert chunks_of(document) == [("", "Guide\n=====\n\n.. toctree::\n\n   install")]
 
 
 @pytest.mark.parametrize(

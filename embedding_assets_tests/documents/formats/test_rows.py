@@ -47,8 +47,14 @@ def test_parquet(tmp_path: Path) -> None:
         (2, "has an empty 'text'"),
         (3, "has an empty or blank 'text'"),
         (4, "contains a NUL character in 'text'"),
-        (5, "is longer than 1,000,000 characters"),
+        (5, "is longer than 1,000,000 characters that form no words"),
     ]
+
+
+def test_the_index_of_pandas_is_no_field(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"text": ["one"], "n": [1], "__index_level_0__": [7]}), tmp_path / "a.parquet")
+    (document,), _ = read(tmp_path)
+    assert document.metadata.__pydantic_extra__ == {"n": 1}
 
 
 def test_parquet_without_rows_or_text(tmp_path: Path) -> None:
