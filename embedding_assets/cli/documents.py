@@ -142,6 +142,10 @@ def load(
     options.choice.check()
     if not paths:
         paths, options = _configured(options)
+    if name is not None and "-" not in paths:
+        raise DocumentError(
+            "--name is what to call standard input; it belongs to the path -, as in load - --name guide.md"
+        )
     with (
         spooled_input(sys.stdin, name, options.read) if "-" in paths else nullcontext() as standard_input,
         table_session() as (settings, database),

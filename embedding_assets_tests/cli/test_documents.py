@@ -136,6 +136,8 @@ def test_a_pipe(run, settings, monkeypatch):
     assert json.loads(run("documents", "pipes", "--json")[1])[0]["origin"] == "pipes/a/guide.md"
     code, out, err = piped(rows)
     assert (code, out, "say what standard input holds: --format" in err) == (1, "", True)
+    code, out, err = run("load", ".", "--name", "guide.md")
+    assert (code, out, "it belongs to the path -" in err) == (1, "", True)
     code, out, err = piped(b"", "--format", "jsonl")
     assert (code, "standard input is empty; nothing was changed" in err) == (1, True)
 
