@@ -18,6 +18,9 @@ MOST_OBJECTS: Final = 1_000_000
 
 _MOST_RULES_BYTES: Final = 1_000_000
 
+_Folders = dict[str, dict[str, tuple[int | None, str | None] | None]]
+"""Sizes and marks of objects by folder and name; None of a folder, whose name ends with a slash."""
+
 
 class StoreTree:
     """The folder of a root, as its objects' names make it up; see ``Tree``. Listed once, at the latest when entered.
@@ -28,7 +31,7 @@ class StoreTree:
 
     def __init__(self, root: StoreRoot) -> None:
         self._root = root
-        self._folders: dict[str, dict[str, StoredObject | None]] = {}
+        self._folders: _Folders = {}
 
     @property
     def top(self) -> str:
@@ -57,7 +60,7 @@ class StoreTree:
             Entry(name.rstrip("/"), f"{above}{name}".rstrip("/"), found is None)
             for name, found in names.items()
             # One that stands for a folder, as consoles make them, is no file.
-            if found is None or found.size != 0 or f"{name}/" not in names
+            if found is None or found[0] != 0 or f"{name}/" not in names
         ]
 
     def has(self, path: str) -> bool:
@@ -89,10 +92,12 @@ class StoreTree:
 
     def _found(self, path: str) -> StoredObject | None:
         folder, _, name = path.rpartition("/")
-        return self._folders.get(folder, {}).get(name)
+        found = self._folders.get(folder, {}).get(name)
+        top = self._root.address.path
+        return None if found is None else StoredObject(f"{top}/{path}" if top else path, *found)
 
     async def _list(self) -> None:
-        folders: dict[str, dict[str, StoredObject | None]] = {"": {}}
+        folders: _Folders = {"": {}}
         top = self._root.address.path
         count = 0
         async with aclosing(self._root.store.pages(top)) as pages:
@@ -109,14 +114,14 @@ class StoreTree:
             self._root.listed.update(hash(f"{origin}/{name}") for name, found in names.items() if found is not None)
 
 
-def _put(folders: dict[str, dict[str, StoredObject | None]], path: str, found: StoredObject) -> None:
+def _put(folders: _Folders, path: str, found: StoredObject) -> None:
     """Put an object into the folder that its name says, and that folder into those above it."""
     folder, _, name = path.rpartition("/")
     if not name:
         return
     names = folders.setdefault(folder, {})
     is_new = not names
-    names[name] = found
+    names[name] = found.size, found.mark
     while is_new and folder:
         folder, _, name = folder.rpartition("/")
         names = folders.setdefault(folder, {})
