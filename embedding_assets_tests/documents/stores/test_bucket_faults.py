@@ -121,6 +121,24 @@ def test_no_encryption_but_on_this_machine_or_where_it_is_allowed(load, monkeypa
     assert "AWS_ALLOW_HTTP=true" in refused(load, "s3://bucket/docs")
 
 
+def test_an_endpoint_that_is_no_url(load, monkeypatch):
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "minio:9000")
+    assert "AWS_ENDPOINT_URL is no URL" in refused(load, "s3://bucket/docs")
+
+
+def test_no_credentials(load, s3, monkeypatch, impatient):
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_METADATA_ENDPOINT", s3.url)
+    s3.faults["/latest/api/token"] = [status(404)]
+    assert "there are no credentials; set AWS_ACCESS_KEY_ID and" in refused(load, "s3://bucket/docs")
+
+
+def test_credentials_that_are_not_accepted(load, bucket, s3):
+    s3.faults[f"/{bucket.name}"] = [status(403, b"<Error><Code>InvalidAccessKeyId</Code></Error>")]
+    assert "the store does not accept the credentials" in refused(load, bucket.url())
+
+
 def test_a_full_disk(load, bucket, monkeypatch):
     bucket.put(docs__a="one")
     usage = shutil.disk_usage("/")
