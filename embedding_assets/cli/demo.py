@@ -19,9 +19,9 @@ from embedding_assets.cli.dagster import start_materialization
 from embedding_assets.cli.documents import Rejections, load_view
 from embedding_assets.cli.models import fetch
 from embedding_assets.config import DEFAULT_MODEL_NAME
-from embedding_assets.documents.collections import find_roots
 from embedding_assets.documents.file_loading import LoadOptions, load_files
 from embedding_assets.documents.loading import configured_splitter, load_documents
+from embedding_assets.documents.roots import find_roots
 from embedding_assets.encoder.demo_model import NAME as DEMO_MODEL
 from embedding_assets.errors import EmbeddingAssetsError
 from embedding_assets.formatting import dollars, megabytes, rate

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
+from contextlib import nullcontext
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -71,7 +73,8 @@ def load(
     paths: Annotated[
         list[str] | None,
         typer.Argument(
-            help="Files or folders; `embedding-assets formats` lists the kinds. Default: those of EMBEDDING_DOCUMENTS."
+            help="Files or folders; s3://, gs:// or az:// with bucket and folder; https:// with a file; - for standard "
+            "input. `embedding-assets formats` lists the kinds. Default: those of EMBEDDING_DOCUMENTS."
         ),
     ] = None,
     *,
@@ -87,6 +90,10 @@ def load(
     encoding: Annotated[str | None, typer.Option(help="Of text files that are not UTF-8, e.g. cp1252.")] = None,
     format_: Annotated[
         str | None, typer.Option("--format", help="Format of all files, whatever their names end in.")
+    ] = None,
+    name: Annotated[
+        str | None,
+        typer.Option(help="What to call standard input, as in guide.md. Default: stdin, as its format ends."),
     ] = None,
     include: Annotated[
         list[str] | None, typer.Option(help="Only files of a folder that this names, as in .gitignore; repeatable.")
@@ -112,14 +119,17 @@ def load(
 ) -> None:
     """Load documents as chunks. Loading a folder again adds nothing, wherever it is by now.
 
+    Buckets and web servers need no copy on this machine: what has changed is fetched, read and removed again.
+
     A changed file replaces only what changed; text that moved keeps its vector. What cannot be loaded is named and the
     rest goes on; the exit status is 1 when nothing at all could be loaded, or --prune would remove too much.
     """
-    from embedding_assets.documents.collections import collections_inside, find_roots
     from embedding_assets.documents.file_loading import LoadOptions, load_files
     from embedding_assets.documents.formats.options import ReadOptions
     from embedding_assets.documents.ignoring import Choice
     from embedding_assets.documents.loading import configured_splitter
+    from embedding_assets.documents.roots import collections_inside, find_roots
+    from embedding_assets.documents.standard_input import spooled_input
 
     rejections = Rejections(err)
     options = LoadOptions(
@@ -132,12 +142,19 @@ def load(
     options.choice.check()
     if not paths:
         paths, options = _configured(options)
-    with table_session() as (settings, database):
-        roots = find_roots(database, paths, collection)
-        for name in collections_inside(database, roots):
+    if name is not None and "-" not in paths:
+        raise DocumentError(
+            "--name is what to call standard input; it belongs to the path -, as in load - --name guide.md"
+        )
+    with (
+        spooled_input(sys.stdin, name, options.read) if "-" in paths else nullcontext() as standard_input,
+        table_session() as (settings, database),
+    ):
+        roots = find_roots(database, paths, collection, standard_input)
+        for inner in collections_inside(database, roots):
             err.print(
-                f"{name} was loaded from a folder in there, whose documents are now loaded under both names; "
-                f"`embedding-assets forget {name}` removes the others",
+                f"{inner} was loaded from a folder in there, whose documents are now loaded under both names; "
+                f"`embedding-assets forget {inner}` removes the others",
                 markup=False,
                 highlight=False,
                 soft_wrap=True,

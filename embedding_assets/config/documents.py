@@ -10,15 +10,16 @@ from embedding_assets.config.table import Names
 
 
 class DocumentsConfig(EnvironmentSettings):
-    """The folders that Dagster, and `embedding-assets load` without a PATH, keep loaded."""
+    """The folders and buckets that Dagster, and `embedding-assets load` without a PATH, keep loaded."""
 
     model_config = SettingsConfigDict(env_prefix="EMBEDDING_DOCUMENTS_", populate_by_name=True)
 
     paths: Names = Field(
         (),
         validation_alias=AliasChoices("EMBEDDING_DOCUMENTS"),
-        description="Folders and files, between commas, by absolute paths: what `embedding-assets load` loads when it "
-        "is given none. With it there is an asset `documents` with a check and a sensor. Unset: neither.",
+        description="Folders and files by absolute paths, buckets and files elsewhere by URLs as s3://bucket/docs, "
+        "between commas: what `embedding-assets load` loads when it is given none. With it there is an asset "
+        "`documents` with a check and a sensor. Unset: neither.",
     )
     prune: bool = Field(
         False,

@@ -30,6 +30,7 @@ from embedding_assets.defs.table_runs import SENSOR_TAG, location_tags
 from embedding_assets.defs.table_spec import DOCUMENTS, TableSpec
 from embedding_assets.documents.configured import configured_choice, load_configured
 from embedding_assets.documents.noticing import look_at
+from embedding_assets.documents.stores.store import StoreError
 from embedding_assets.formatting import counted
 from embedding_assets.health.checks import DOCUMENTS_READABLE
 from embedding_assets.health.documents import documents_readable
@@ -71,7 +72,8 @@ def documents_sensor(spec: TableSpec, job: UnresolvedAssetJobDefinition) -> Sens
         minimum_interval_seconds=60,
         default_status=DefaultSensorStatus.RUNNING,
         description="Asks for a run that loads documents and embeds them once a file of EMBEDDING_DOCUMENTS is new, "
-        "gone or changed, by its name, size and time. It reads no file, and asks no database.",
+        "gone or changed, by its name, size and time, in buckets by what a listing says of it. It reads no file, and "
+        "asks no database.",
     )
     def changed_documents(context: SensorEvaluationContext) -> SensorResult | SkipReason:
         return _ask_for_load(context, spec)
@@ -99,7 +101,10 @@ def _load(context: AssetExecutionContext, spec: TableSpec) -> MaterializeResult[
 
 def _ask_for_load(context: SensorEvaluationContext, spec: TableSpec) -> SensorResult | SkipReason:
     config = spec.settings().loading
-    found = look_at(config.paths, configured_choice(config), seconds=LOOK_SECONDS)
+    try:
+        found = look_at(config.paths, configured_choice(config), seconds=LOOK_SECONDS)
+    except StoreError as error:
+        return SkipReason(f"a bucket or file of EMBEDDING_DOCUMENTS cannot be looked at: {error.strerror}")
     if found is None:
         return SkipReason(
             f"looking through EMBEDDING_DOCUMENTS takes longer than {LOOK_SECONDS:g} s, so changes are not noticed; "
@@ -111,7 +116,7 @@ def _ask_for_load(context: SensorEvaluationContext, spec: TableSpec) -> SensorRe
         return SkipReason(f"run {latest.dagster_run.run_id} still loads" if latest else "")
     failed = latest is not None and status is DagsterRunStatus.FAILURE and not _has_loaded(context, spec, latest)
     if context.cursor == found.digest and not failed:
-        missing = f"; {', '.join(found.missing)} does not exist" if found.missing else ""
+        missing = f"; {'; '.join(found.missing)}" if found.missing else ""
         return SkipReason(f"{counted(found.files, 'file')}, as when they were last loaded{missing}")
     if latest and failed and (pause := after_failure(latest)):
         return SkipReason(pause)

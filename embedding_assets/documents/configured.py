@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from embedding_assets.documents.collections import find_roots
 from embedding_assets.documents.file_loading import LoadOptions, load_files
 from embedding_assets.documents.formats.options import ReadOptions
 from embedding_assets.documents.ignoring import Choice
 from embedding_assets.documents.loading import LoadReport, configured_splitter
+from embedding_assets.documents.roots import find_roots
+from embedding_assets.documents.stores.address import is_elsewhere, parsed
+from embedding_assets.documents.stores.opening import open_store
+from embedding_assets.documents.stores.root import file_at
+from embedding_assets.documents.stores.store import StoreError
+from embedding_assets.errors import DocumentError
 from embedding_assets.formatting import visible
 
 if TYPE_CHECKING:
@@ -30,7 +35,7 @@ class ConfiguredLoad:
     Attributes:
         report: counts.
         collections: names of what was loaded.
-        missing: paths that are not there.
+        missing: sentences on paths and URLs that do not lead to anything.
         reasons: how many rejections there were of each kind.
         first: the first rejections.
     """
@@ -70,18 +75,22 @@ def configured_options(config: DocumentsConfig) -> LoadOptions:
     return LoadOptions(read=read, choice=configured_choice(config), prune=config.prune)
 
 
-def is_elsewhere(path: str) -> bool:
-    """Whether it is the URL of a bucket or a file, and not a path of this machine."""
-    return "://" in path
-
-
-def is_there(path: str) -> bool:
-    """Whether a path of this machine leads to something."""
+def find_fault(path: str) -> str | None:
+    """A sentence on what is wrong with a path or URL, such as that it does not exist; None if it leads to something."""
+    if is_elsewhere(path):
+        try:
+            address = parsed(path)
+            file_at(address, open_store(address))
+        except StoreError as error:
+            return f"{address} cannot be read: {error.strerror}"
+        except DocumentError as error:
+            return str(error)
+        return None
     try:
         Path(path).expanduser().stat()
     except (OSError, RuntimeError, ValueError):
-        return False
-    return True
+        return f"{visible(path)} does not exist"
+    return None
 
 
 def load_configured(
@@ -89,7 +98,8 @@ def load_configured(
 ) -> ConfiguredLoad:
     """Make the table hold what is in the folders and files of the settings.
 
-    A path that is not there is named in the outcome, and nothing of what was loaded from it is removed.
+    A path that is not there, and a URL where nothing can be had, is named in the outcome, and nothing of what was
+    loaded from it is removed.
 
     Args:
         database: where they go.
@@ -103,15 +113,12 @@ def load_configured(
     """
     config = settings.loading
     options = configured_options(config)
-    there = [path for path in config.paths if is_elsewhere(path) or is_there(path)]
-    loaded = ConfiguredLoad(missing=_missing(config.paths, there))
+    faults = {path: find_fault(path) for path in config.paths}
+    loaded = ConfiguredLoad(missing=tuple(fault for fault in faults.values() if fault is not None))
+    there = [path for path, fault in faults.items() if fault is None]
     if there:
         roots = find_roots(database, there, None)
         loaded.collections = tuple(sorted({root.collection.name for root in roots}))
         splitter = configured_splitter(settings, database)
         loaded.report = load_files(database, roots, splitter, options, on_progress=on_progress, on_reject=loaded.reject)
     return loaded
-
-
-def _missing(paths: Sequence[str], there: Sequence[str]) -> tuple[str, ...]:
-    return tuple(visible(path) for path in paths if path not in there)

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from itertools import chain, islice
@@ -22,6 +20,7 @@ from embedding_assets.documents.gone import Found, Gone, find_gone
 from embedding_assets.documents.ignoring import Choice
 from embedding_assets.documents.loading import LoadReport
 from embedding_assets.documents.made_code import kind_of_code
+from embedding_assets.documents.reading_ahead import Job, ReadAhead
 from embedding_assets.documents.reading_outcome import Reading
 from embedding_assets.documents.rejection import Rejection
 from embedding_assets.documents.walking import WalkCounts
@@ -40,7 +39,6 @@ if TYPE_CHECKING:
     from embedding_assets.postgres.documents import KnownDocument
 
 _BATCH_FILES: Final = 256
-_AHEAD_FILES: Final = 256
 _READINGS: Final = 3
 _REMOVED_TOGETHER: Final = 500
 
@@ -111,10 +109,6 @@ def load_files(
         return load.run(roots)
 
 
-_Job = tuple["Root", FoundFile, "FileState", "KnownDocument | None"]
-"""A file to be loaded: where it was found, what it held, what is in the table of it."""
-
-
 class _Load:
     def __init__(
         self,
@@ -138,9 +132,9 @@ class _Load:
         self._sizes = {name: count_collection(database, name) for name in collections}
 
     def run(self, roots: Sequence[Root]) -> LoadReport:
-        with self._reader:
-            for job in self._ahead(chain.from_iterable(map(self._jobs, roots))):
-                self._load(*job)
+        with ReadAhead(self._reader, self._is_to_load, self._fail) as ahead:
+            for job, file in ahead.ready(chain.from_iterable(map(self._jobs, roots))):
+                self._load(job, file)
         self._writer.flush()
         self._settle(roots)
         self._writer.finish()
@@ -150,7 +144,7 @@ class _Load:
         report.left_out = dict(self._counts.left_out.most_common())
         return report
 
-    def _jobs(self, root: Root) -> Iterator[_Job]:
+    def _jobs(self, root: Root) -> Iterator[Job]:
         """The files of a root that are to be loaded; others are counted."""
         before = self._counts.files
         files = self._new(find_files(root, self._options.choice, self._is_readable, self._counts))
@@ -158,19 +152,6 @@ class _Load:
             yield from self._jobs_of(root, batch)
         if root.is_folder and self._counts.files == before and not self._counts.unread:
             self._reject([Rejection(root.origin, None, "holds no file to read")])
-
-    def _ahead(self, jobs: Iterable[_Job]) -> Iterator[_Job]:
-        """The same, while the files of those to come are read already."""
-        waiting: deque[_Job] = deque()
-        for job in jobs:
-            file = job[1]
-            if isinstance(file, LocalFile):
-                self._reader.announce(file.path, file.origin)
-            waiting.append(job)
-            if len(waiting) > _AHEAD_FILES:
-                yield waiting.popleft()
-        while waiting:
-            yield waiting.popleft()
 
     def _is_readable(self, path: Path) -> bool:
         return self._options.read.format is not None or is_readable(path)
@@ -185,7 +166,7 @@ class _Load:
                 self._found.seen.add(hash(one.origin))
                 yield one
 
-    def _jobs_of(self, root: Root, batch: Sequence[FoundFile]) -> Iterator[_Job]:
+    def _jobs_of(self, root: Root, batch: Sequence[FoundFile]) -> Iterator[Job]:
         states: list[tuple[FoundFile, FileState]] = []
         for file in batch:
             try:
@@ -198,7 +179,7 @@ class _Load:
             if before is not None and self._is_loaded(before, state):
                 self._count_unchanged(file.origin, before)
             elif not (isinstance(file, LocalFile) and self._is_made_by_tools(root, file)):
-                yield root, file, state, before
+                yield Job(root, file, state, before)
 
     def _is_made_by_tools(self, root: Root, file: LocalFile) -> bool:
         """Whether a file of a folder turns out to be code that no person wrote; it is counted then."""
@@ -243,21 +224,18 @@ class _Load:
         """Of all that the chunks of a file depend on, besides its name."""
         return hashlib.sha256(f"{self._manner}{content}".encode()).hexdigest()
 
-    def _load(self, root: Root, found: FoundFile, state: FileState, before: KnownDocument | None) -> None:
-        with ExitStack() as stack:
-            try:
-                file = stack.enter_context(found.local())
-                content_state = state if state.content else file.state()
-            except OSError as error:
-                self._fail(found, error)
-                return
-            if before is not None and not state.content and self._is_loaded(before, content_state):
-                record_mark(self._database, file.origin, file.mark)
-                self._count_unchanged(file.origin, before)
-            elif isinstance(found, LocalFile) or not self._is_made_by_tools(root, file):
-                self._load_local(root, file, content_state, before)
+    def _is_to_load(self, job: Job) -> bool:
+        """Whether a file that was fetched is other than before; else its mark is kept, and it is counted."""
+        if job.before is None or not self._is_loaded(job.before, job.state):
+            return True
+        record_mark(self._database, job.file.origin, job.state.mark)
+        self._count_unchanged(job.file.origin, job.before)
+        return False
 
-    def _load_local(self, root: Root, file: LocalFile, state: FileState, before: KnownDocument | None) -> None:
+    def _load(self, job: Job, file: LocalFile) -> None:
+        root, state, before = job.root, job.state, job.before
+        if not isinstance(job.file, LocalFile) and self._is_made_by_tools(root, file):
+            return
         self._writer.begin(file.origin, root.collection.name)
         for _ in range(_READINGS):
             reading = self._read(file)

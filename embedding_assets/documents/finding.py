@@ -8,6 +8,11 @@ from typing import TYPE_CHECKING
 
 from embedding_assets.documents.collections import LocalRoot
 from embedding_assets.documents.formats.reading import is_readable
+from embedding_assets.documents.found_file import LocalFile
+from embedding_assets.documents.local_tree import LocalTree
+from embedding_assets.documents.stores.listing import StoreTree
+from embedding_assets.documents.stores.root import StoreRoot
+from embedding_assets.documents.stores.stored_file import StoredFile
 from embedding_assets.documents.walking import WalkCounts, walk
 from embedding_assets.errors import DocumentError
 
@@ -26,12 +31,21 @@ def check_kind(root: Root, read: ReadOptions) -> None:
         DocumentError: it is of a kind that is not read.
     """
     if not (root.is_folder or read.format or is_readable(Path(root.origin))):
-        raise DocumentError(f"{root} is of a kind that is not read; `embedding-assets formats` lists those that are")
+        raise DocumentError(
+            f"{root} is of a kind that is not read; `embedding-assets formats` lists those that are, and --format says "
+            "which of them it is"
+        )
 
 
 def find_files(
     root: Root, choice: Choice, is_wanted: Callable[[Path], bool], counts: WalkCounts
 ) -> Iterator[FoundFile | Rejection]:
-    """The files to read of a root, by name; see ``walk``."""
+    """The files to read of a root, by name; a file that is one itself, whatever the rules. See ``walk``."""
+    if isinstance(root, StoreRoot):
+        if root.file is not None:
+            return iter([StoredFile(root.store, root.file, root.origin)])
+        return walk(StoreTree(root), root.origin, choice, is_wanted, counts)
     assert isinstance(root, LocalRoot)
-    return walk(root, choice, is_wanted, counts)
+    if not root.is_folder:
+        return iter([LocalFile(root.path, root.origin)])
+    return walk(LocalTree(root), root.origin, choice, is_wanted, counts)

@@ -2,38 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from embedding_assets.documents.file_state import FileState, file_state
-
-
-class FoundFile(Protocol):
-    """A file to read, and what its document is called."""
-
-    @property
-    def origin(self) -> str:
-        """What its document is called."""
-        ...
-
-    def state(self) -> FileState:
-        """What it holds now: its content, or only its mark where that spares fetching it.
-
-        Raises:
-            OSError: it cannot be read.
-        """
-        ...
-
-    def local(self) -> AbstractContextManager[LocalFile]:
-        """The file on this machine; one that was fetched is removed afterwards.
-
-        Raises:
-            OSError: it cannot be fetched.
-        """
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +31,31 @@ class LocalFile:
         """
         return file_state(self.path, self.mark)
 
-    @contextmanager
-    def local(self) -> Iterator[LocalFile]:
-        """Itself."""
-        yield self
+
+class RemoteFile(Protocol):
+    """A file at another machine."""
+
+    @property
+    def origin(self) -> str:
+        """What its document is called."""
+        ...
+
+    @property
+    def size(self) -> int:
+        """In bytes, as far as that is known."""
+        ...
+
+    def state(self) -> FileState:
+        """By what it is known, without its content."""
+        ...
+
+    async def fetch(self, path: Path) -> LocalFile:
+        """All of it, as a new file at ``path``.
+
+        Raises:
+            OSError: it cannot be had, or there is no room for it.
+        """
+        ...
+
+
+FoundFile = LocalFile | RemoteFile

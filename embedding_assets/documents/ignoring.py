@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 from pathspec import GitIgnoreSpec
 
 from embedding_assets.errors import DocumentError
 
-_GITIGNORE: Final = ".gitignore"
+GITIGNORE: Final = ".gitignore"
 
 _FOLDERS: Final = re.compile(
     r"node_modules|bower_components|__pycache__|site-packages|__pypackages__|_build|htmlcov|.+(\.(?:egg|dist)-info)",
@@ -106,29 +104,13 @@ class IgnoreFile:
         return self.rules.check_file(f"{below}/" if is_folder else below).include
 
 
-def ignore_files_above(folder: Path) -> list[IgnoreFile]:
-    """Those of the folders around ``folder`` that are in the same git checkout, the outermost first."""
-    found: list[IgnoreFile] = []
-    if (folder / ".git").exists():
-        return found
-    for parent in folder.parents:
-        found = [*read_ignore_file(str(parent)), *found]
-        if (parent / ".git").exists():
-            return found
-    return []
-
-
-def read_ignore_file(folder: str) -> list[IgnoreFile]:
-    """The one in a folder, if it has one that can be read; a line that is no pattern is passed over, as git does."""
+def parsed_ignore_file(folder: str, text: str) -> IgnoreFile:
+    """The rules of one in ``folder``; a line that is no pattern is passed over, as git does."""
+    lines = text.splitlines()
     try:
-        with Path(folder, _GITIGNORE).open(encoding="utf-8", errors="surrogateescape") as stream:
-            lines = stream.read(1_000_000).splitlines()
-    except OSError:
-        return []
-    try:
-        return [IgnoreFile(folder, GitIgnoreSpec.from_lines(lines))]
+        return IgnoreFile(folder, GitIgnoreSpec.from_lines(lines))
     except ValueError:
-        return [IgnoreFile(folder, GitIgnoreSpec.from_lines(filter(_is_pattern, lines)))]
+        return IgnoreFile(folder, GitIgnoreSpec.from_lines(filter(_is_pattern, lines)))
 
 
 def _is_pattern(line: str) -> bool:
@@ -145,13 +127,20 @@ def is_ignored(rules: Sequence[IgnoreFile], path: str, *, is_folder: bool) -> bo
     return next((one for one in said if one is not None), False)
 
 
-def made_by_tools(entry: os.DirEntry[str], siblings: frozenset[str]) -> str | None:
-    """What a folder is that a tool made, in the plural; None for any other."""
-    if found := _FOLDERS.fullmatch(entry.name):
-        return f"*{found[1]}" if found[1] else entry.name
-    if entry.name in _BUILT and siblings & _PROJECT:
-        return entry.name
-    return next((kind for marker, kind in _MARKERS.items() if os.path.lexists(f"{entry.path}/{marker}")), None)
+def made_by_tools(path: str, siblings: frozenset[str], has: Callable[[str], bool]) -> str | None:
+    """What a folder is that a tool made, in the plural; None for any other.
+
+    Args:
+        path: of the folder.
+        siblings: names of what is beside it.
+        has: whether there is a file at a path.
+    """
+    name = path.rpartition("/")[2]
+    if found := _FOLDERS.fullmatch(name):
+        return f"*{found[1]}" if found[1] else name
+    if name in _BUILT and siblings & _PROJECT:
+        return name
+    return next((kind for marker, kind in _MARKERS.items() if has(f"{path}/{marker}")), None)
 
 
 def kind_by_name(name: str) -> str | None:

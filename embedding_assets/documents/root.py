@@ -29,3 +29,7 @@ class Root(Protocol):
     def holds(self, origin: str) -> bool:
         """Whether the file of a document below it is there, loaded or left out."""
         ...
+
+    def surrounds(self, place: str) -> bool:
+        """Whether the folder of a collection, as it is recorded, is in it."""
+        ...

@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-import os
-import stat
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
-from embedding_assets.documents.collections import LocalRoot
-from embedding_assets.documents.found_file import LocalFile
 from embedding_assets.documents.ignoring import (
+    GITIGNORE,
     Choice,
     IgnoreFile,
-    ignore_files_above,
     is_ignored,
     kind_by_name,
     made_by_tools,
-    read_ignore_file,
 )
 from embedding_assets.documents.rejection import Rejection
+
+if TYPE_CHECKING:
+    from embedding_assets.documents.tree import Entry, Tree
+
+F = TypeVar("F")
 
 _MOST_ORIGIN_BYTES: Final = 2_000
 """An index entry has no room for more."""
@@ -47,57 +47,48 @@ class WalkCounts:
 
 
 def walk(
-    root: LocalRoot, choice: Choice, is_readable: Callable[[Path], bool], counts: WalkCounts
-) -> Iterator[LocalFile | Rejection]:
-    """The files to read of a root, by name; a file that is one itself, whatever the rules.
-
-    Links to files count as files. Those to folders are left out: they may lead back up and never end.
+    tree: Tree[F], origin: str, choice: Choice, is_readable: Callable[[Path], bool], counts: WalkCounts
+) -> Iterator[F | Rejection]:
+    """The files to read of a folder and those below it, by name.
 
     Args:
-        root: a folder or a file.
+        tree: the folders.
+        origin: what the uppermost one is called.
         choice: which files are wanted.
         is_readable: whether a file is of a kind that is read, by its name.
         counts: to be added to.
     """
-    if not root.is_folder:
-        yield LocalFile(root.path, root.origin)
-        return
-    rules = [] if choice.all_files else ignore_files_above(root.path)
-    yield from _Walk(root, choice, is_readable, counts).folder(str(root.path), root.origin, rules, 0)
+    rules = [] if choice.all_files else tree.ignore_files_above()
+    yield from _Walk(tree, choice, is_readable, counts).folder(tree.top, origin, rules, 0)
 
 
-class _Walk:
-    def __init__(
-        self, root: LocalRoot, choice: Choice, is_readable: Callable[[Path], bool], counts: WalkCounts
-    ) -> None:
-        self._top = str(root.path)
+class _Walk(Generic[F]):
+    def __init__(self, tree: Tree[F], choice: Choice, is_readable: Callable[[Path], bool], counts: WalkCounts) -> None:
+        self._tree = tree
         self._choice = choice
         self._included = choice.included
         self._excluded = choice.excluded
         self._is_readable = is_readable
         self._counts = counts
 
-    def folder(
-        self, path: str, origin: str, above: Sequence[IgnoreFile], depth: int
-    ) -> Iterator[LocalFile | Rejection]:
+    def folder(self, path: str, origin: str, above: Sequence[IgnoreFile], depth: int) -> Iterator[F | Rejection]:
         try:
-            with os.scandir(path) as found:
-                entries = sorted(found, key=lambda entry: entry.name)
+            entries = sorted(self._tree.entries(path), key=lambda entry: entry.name)
+            names = frozenset(entry.name for entry in entries)
+            has_rules = GITIGNORE in names and not self._choice.all_files
+            rules = [*above, *self._tree.ignore_file(path)] if has_rules else above
         except OSError as error:
             self._counts.unread.append(origin)
             yield Rejection(origin, None, f"cannot be read: {error.strerror}")
             return
-        names = frozenset(entry.name for entry in entries)
-        rules = above if self._choice.all_files or ".gitignore" not in names else [*above, *read_ignore_file(path)]
         for entry in entries:
             name = f"{origin}/{entry.name}"
-            is_folder = _is_folder(entry)
-            rule = self._rule(entry, is_folder, rules, names)
+            rule = self._rule(entry, rules, names)
             if rule is not None:
                 self._counts.left_out[rule] += 1
             elif (problem := _problem(name, depth)) is not None:
                 yield Rejection(name.encode("utf-8", "surrogateescape").decode("utf-8", "replace"), None, problem)
-            elif is_folder:
+            elif entry.is_folder:
                 yield from self.folder(entry.path, name, rules, depth + 1)
             elif not self._is_wanted(entry):
                 self._counts.left_out["--include"] += 1
@@ -105,54 +96,34 @@ class _Walk:
                 self._counts.other_kinds[Path(entry.name).suffix.lower() or "without a suffix"] += 1
             else:
                 self._counts.files += 1
-                yield LocalFile(Path(entry.path), name)
+                yield self._tree.file(entry.path, name)
 
-    def _rule(
-        self, entry: os.DirEntry[str], is_folder: bool, rules: Sequence[IgnoreFile], siblings: frozenset[str]
-    ) -> str | None:
+    def _rule(self, entry: Entry, rules: Sequence[IgnoreFile], siblings: frozenset[str]) -> str | None:
         """The rule that leaves an entry out."""
-        path = f"{entry.path}/" if is_folder else entry.path
         rule = None
-        if self._excluded is not None and self._excluded.match_file(path[len(self._top) :].lstrip("/")):
+        if self._excluded is not None and self._excluded.match_file(self._below(entry)):
             rule = "--exclude"
         elif entry.name.startswith("."):
             rule = "hidden"
-        elif not is_folder and (special := _special(entry)) is not None:
-            rule = special
+        elif entry.special is not None:
+            rule = entry.special
         elif self._choice.all_files:
             rule = None
-        elif is_folder and (made := made_by_tools(entry, siblings)) is not None:
+        elif entry.is_folder and (made := made_by_tools(entry.path, siblings, self._tree.has)) is not None:
             rule = made
-        elif is_ignored(rules, entry.path, is_folder=is_folder):
+        elif is_ignored(rules, entry.path, is_folder=entry.is_folder):
             rule = ".gitignore"
-        elif not is_folder:
+        elif not entry.is_folder:
             rule = kind_by_name(entry.name)
         return rule
 
-    def _is_wanted(self, entry: os.DirEntry[str]) -> bool:
-        return self._included is None or self._included.match_file(entry.path[len(self._top) :].lstrip("/"))
+    def _is_wanted(self, entry: Entry) -> bool:
+        return self._included is None or self._included.match_file(self._below(entry))
 
-
-def _is_folder(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_dir(follow_symlinks=False)
-    except OSError:
-        return False
-
-
-def _special(entry: os.DirEntry[str]) -> str | None:
-    """What an entry is that is neither a file nor a folder; None of one that is a file, or may be."""
-    try:
-        if entry.is_file(follow_symlinks=False):
-            return None  # as its folder says: nothing has to be asked about it
-        mode = entry.stat().st_mode
-    except FileNotFoundError:
-        return "links that lead nowhere" if entry.is_symlink() else None
-    except OSError:
-        return "links in a circle" if entry.is_symlink() else None
-    if stat.S_ISDIR(mode):
-        return "linked folders"
-    return None if stat.S_ISREG(mode) else "pipes, sockets and devices"
+    def _below(self, entry: Entry) -> str:
+        """The path below the uppermost folder, with a slash at the end of a folder's."""
+        below = entry.path[len(self._tree.top) :].lstrip("/")
+        return f"{below}/" if entry.is_folder else below
 
 
 def _problem(origin: str, depth: int) -> str | None:

@@ -32,13 +32,13 @@ def documents_readable(
     Args:
         documents: how many were read.
         reasons: kind of a rejection → how many there were.
-        missing: folders and files that are not there.
+        missing: sentences on folders and files that are not there.
         shrunk: files that lost so much that nothing of it was removed.
         gone: documents whose file is not there any more.
         prune_refused: whether those were too many to be removed.
     """
     rejected = sum(reasons.values())
-    faults = [f"{path} does not exist" for path in missing]
+    faults = list(missing)
     if rejected:
         kinds = sorted(reasons.items(), key=lambda item: -item[1])
         faults.append(f"{rejected:,} rejected ({', '.join(f'{count:,}: {kind}' for kind, count in kinds[:_NAMED])})")

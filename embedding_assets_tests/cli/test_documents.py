@@ -12,6 +12,7 @@ from embedding_assets.cli.documents import load_line, load_view
 from embedding_assets.documents.loading import LoadReport
 from embedding_assets_tests.support import processes
 from embedding_assets_tests.support.loading import write
+from embedding_assets_tests.support.stores import status
 
 
 @pytest.fixture
@@ -121,6 +122,39 @@ def test_without_a_path_what_the_settings_name(run, settings, docs, monkeypatch)
     (docs / "n0.md").unlink()
     report = json.loads(run("load", "--exclude", "n7.md", "--json")[1])
     assert (report["unchanged"], report["gone"], report["pruned"], report["left_out"]) == (26, 1, 1, {"--exclude": 3})
+
+
+def test_a_pipe(run, settings, monkeypatch):
+    def piped(content, *arguments):
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(content)))
+        return run("load", "-", *arguments)
+
+    rows = b'{"text": "one"}\n{"text": "two"}\n'
+    code, out, _ = piped(rows, "--format", "jsonl", "--json")
+    assert (code, json.loads(out)["new"], json.loads(out)["collections"]) == (0, 1, ["stdin"])
+    assert json.loads(piped(b"# T\n\ntext", "--name", "a/guide.md", "--collection", "pipes", "--json")[1])["new"] == 1
+    assert json.loads(run("documents", "pipes", "--json")[1])[0]["origin"] == "pipes/a/guide.md"
+    code, out, err = piped(rows)
+    assert (code, out, "say what standard input holds: --format" in err) == (1, "", True)
+    code, out, err = run("load", ".", "--name", "guide.md")
+    assert (code, out, "it belongs to the path -" in err) == (1, "", True)
+    code, out, err = piped(b"", "--format", "jsonl")
+    assert (code, "standard input is empty; nothing was changed" in err) == (1, True)
+
+
+def test_a_bucket_and_a_file_of_a_web_server(run, settings, bucket, s3):
+    bucket.put(docs__a="one", docs__b="two")
+    s3.faults[bucket.path("docs/b.md")] = [status(403, b"canary")]
+    code, out, err = run("load", bucket.url("docs"))
+    assert (code, out.splitlines()[0]) == (
+        0,
+        "Loaded 1 document (1 new), 1 chunk added, 0 removed, 1 rejected.",
+    )
+    assert "rejected: docs/b.md: cannot be read: access is denied" in err
+    code, out, err = run("load", f"{s3.url}/x/none.md?token=canary")
+    assert (code, "none.md cannot be read: there is no such file" in err) == (1, True)
+    assert "canary" not in err
+    assert json.loads(run("documents", "--json")[1])[0]["root"] == bucket.url("docs")
 
 
 def test_rejections_are_summed_up_by_reason(run, settings, tmp_path):

@@ -13,8 +13,11 @@ from embedding_assets.postgres.connection import Database
 from embedding_assets.postgres.index.build import build_vector_index
 from embedding_assets.providers.space_selection import select_for_run
 from embedding_assets.spaces import SpaceColumn
+from embedding_assets_tests.support.buckets import bucket, moto, s3
 from embedding_assets_tests.support.fakes import insert_chunks
 from embedding_assets_tests.support.generator_runs import texts
+
+__all__ = ["bucket", "moto", "s3"]
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from embedding_assets.defs.jobs import table_job
 from embedding_assets.defs.table_spec import TableSpec
 from embedding_assets_tests.support.fakes import insert_chunks
 from embedding_assets_tests.support.materializing import metadata_of
+from embedding_assets_tests.support.stores import status
 
 pytestmark = pytest.mark.filterwarnings("ignore::dagster.BetaWarning")
 
@@ -204,6 +205,26 @@ def test_a_change_asks_for_a_run_once(ticks, docs):
     (docs / "newer.md").write_text("newer\n")
     ticks.end(run, DagsterRunStatus.SUCCESS)
     assert ticks.asked(), "what came while it was loaded"
+
+
+def test_a_bucket_is_followed(settings, bucket, s3, docs, database, instance, monkeypatch):
+    bucket.put(handbook__a="one", handbook__b="two")
+    monkeypatch.setenv("EMBEDDING_DOCUMENTS", f"{docs},{bucket.url('handbook')},{bucket.url('none')}")
+    ticks = Ticks(instance)
+    ticks.end(ticks.asked(), DagsterRunStatus.SUCCESS)
+    assert "none cannot be read: there is no such file or folder" in ticks.tick().skip_message
+    result = run(instance)
+    assert counts(result) == {"documents": 5, "new": 5}
+    check = check_of(result)
+    assert (check.passed, "none cannot be read: there is no such file or folder" in check.description) == (False, True)
+
+    bucket.put(handbook__a="edited")
+    s3.faults[f"/{bucket.name}"] = [status(503)]
+    monkeypatch.setattr("embedding_assets.documents.stores.bucket._RETRY_SECONDS", 0)
+    assert "cannot be looked at: the store goes on failing" in ticks.tick().skip_message
+    s3.faults.clear()
+    assert ticks.asked()
+    assert counts(run(instance)) == {"documents": 5, "changed": 1, "unchanged": 4}
 
 
 def test_a_failed_load_is_tried_again_later(ticks, monkeypatch):

@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from embedding_assets.documents.collections import collections_inside, find_roots
+from embedding_assets.documents.roots import collections_inside, find_roots
 from embedding_assets.errors import DocumentError
 from embedding_assets_tests.support.loading import write
 

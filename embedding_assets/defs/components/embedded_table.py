@@ -11,7 +11,7 @@ from pydantic import Field
 from embedding_assets.defs.components.component import PRODUCES, EmbeddedComponent
 from embedding_assets.defs.components.scaffolding import TableScaffolder
 from embedding_assets.defs.components.templating import LateText, at_load, late, plain
-from embedding_assets.documents.configured import is_elsewhere
+from embedding_assets.documents.stores.address import is_elsewhere
 from embedding_assets.errors import ConfigurationError
 
 

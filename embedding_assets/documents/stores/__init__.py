@@ -1,0 +1,1 @@
+"""Documents elsewhere: in the buckets of object stores, and on web servers."""
