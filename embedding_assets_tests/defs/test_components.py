@@ -95,13 +95,13 @@ class TestVariables:
             attributes:
               key_prefix: ["{{ env.SHOP_PREFIX }}", "7"]
               table: notes
-              tags: {tier: "1", also: "{{ env('SHOP_TIER') }}x"}
+              tags: {tier: "1", also: "{{ env('SHOP_TIER') }}x", alone: "{{ env.SHOP_TIER }}"}
         """
         with loaded(text) as (component, defs):
             key = dg.AssetKey(["shop", "7", "chunk_embeddings"])
             tags = defs.resolve_asset_graph().get(key).tags
         assert component.key_prefix == ["shop", "7"]
-        assert (tags["tier"], tags["also"]) == ("1", "2x")
+        assert (tags["tier"], tags["also"], tags["alone"]) == ("1", "2x", "2")
 
     def test_in_python_too(self):
         component = EmbeddedTable(
@@ -208,7 +208,7 @@ def test_a_table_has_none_of_the_documents_of_the_environment(monkeypatch: pytes
             {"budget": {"usd_per_day": 1}, "settings": {"EMBEDDING_BUDGET_USD_PER_DAY": 2}},
             "EMBEDDING_BUDGET_USD_PER_DAY: given twice, in `budget` and in `settings`",
         ),
-        ({"settings": {"EMBEDDING_INDEX_N": 1}}, "did you mean EMBEDDING_INDEX_M"),
+        ({"settings": {"EMBEDDING_INDEX_M": "x"}}, "EMBEDDING_INDEX_M: .*integer"),
         ({"budget": {"usd_per_day": "cheap"}}, "EMBEDDING_BUDGET_USD_PER_DAY: .*decimal"),
         ({"model": "small"}, "model: say whose it is, too, by provider"),
     ],

@@ -84,10 +84,12 @@ def test_a_wrong_field_is_found_by_file_and_line(project: DgProject, wrong: str,
     assert message in done.stdout
 
 
-def test_an_unknown_setting_is_named_with_its_file(project: DgProject):
-    project.write("articles", f"type: {TABLE}\nattributes:\n  settings: {{EMBEDDING_INDEX_N: 3}}\n")
+def test_an_unknown_setting_is_found_the_same_way(project: DgProject):
+    path = project.write(
+        "articles", f"type: {TABLE}\nattributes:\n  table: notes\n  settings: {{EMBEDDING_INDEX_N: 3}}\n"
+    )
     done = project.dg("check", "defs")
     assert done.returncode == 1
     said = done.stdout + done.stderr
     assert "EMBEDDING_INDEX_N is not a setting; did you mean EMBEDDING_INDEX_M?" in said
-    assert "articles" in said
+    assert f"{path}:4" in said

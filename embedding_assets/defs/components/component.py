@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 import dagster as dg
 from pydantic import ConfigDict, Field
 
+from embedding_assets.config.overlay import check_variables
 from embedding_assets.defs.components.templating import LateText, at_load, late, plain
 from embedding_assets.defs.factory import NIGHTLY, build_embedding_definitions
 from embedding_assets.errors import ConfigurationError
@@ -105,6 +106,7 @@ class EmbeddedComponent(dg.Component, dg.Model, dg.Resolvable):
             "Any other settings by the names of their variables; secrets by variables of their own, as in "
             'EMBEDDING_OPENAI_API_KEY: "{{ env.SHOP_OPENAI_KEY }}".',
             examples=[{"EMBEDDING_INDEX_M": 32}],
+            check=check_variables,
         ),
     ] = Field(default_factory=dict, repr=False)
     key_prefix: Annotated[

@@ -29,8 +29,8 @@ def resolve_late(context: ResolutionContext, value: Any) -> Any:
 
 
 def resolve_at_load(context: ResolutionContext, value: Any) -> Any:
-    """A value with its templates rendered, and text that has none left as text, even if it looks like a number."""
-    return _resolve(context, value, lambda place, text: place.resolve_value(text) if _TEMPLATE.search(text) else text)
+    """A value with its templates rendered; text stays text, even if it looks like a number."""
+    return _resolve(context, value, _text_now)
 
 
 def _resolve(context: ResolutionContext, value: Any, resolve: Callable[[ResolutionContext, str], Any]) -> Any:
@@ -55,6 +55,13 @@ def _late_text(context: ResolutionContext, text: str) -> Any:
     return context.resolve_value(text) if _TEMPLATE.search(text) else text
 
 
+def _text_now(context: ResolutionContext, text: str) -> Any:
+    if not _TEMPLATE.search(text):
+        return text
+    rendered = context.resolve_value(text)
+    return str(rendered) if isinstance(rendered, int | float) else rendered
+
+
 def _as_given(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
     # Validation would make an ordinary text of it: the variable's name.
     return value if isinstance(value, EnvVar) else handler(value)
@@ -64,7 +71,14 @@ LateText = Annotated[str, WrapValidator(_as_given)]
 """A text, or a variable that is read when a run needs it."""
 
 
-def late(kind: Any, description: str, *, examples: list[Any] | None = None, name: str | None = None) -> Resolver:
+def late(
+    kind: Any,
+    description: str,
+    *,
+    examples: list[Any] | None = None,
+    name: str | None = None,
+    check: Callable[[Any], None] | None = None,
+) -> Resolver:
     """How a field is read whose value may be a variable that is read when a run needs it.
 
     Args:
@@ -72,9 +86,17 @@ def late(kind: Any, description: str, *, examples: list[Any] | None = None, name
         description: for editors, and for lists of fields; pydantic's own does not reach them.
         examples: the same.
         name: in YAML, if it is another one than in Python.
+        check: called with the value as it is in YAML; what it raises is shown with file and line.
     """
+
+    def resolve(context: ResolutionContext, value: Any) -> Any:
+        # A template for the whole is known to be right only once it is rendered.
+        if check is not None and not isinstance(value, str):
+            check(value)
+        return resolve_late(context, value)
+
     return Resolver(
-        resolve_late,
+        resolve,
         model_field_type=kind,
         model_field_name=name,
         inject_before_resolve=False,
