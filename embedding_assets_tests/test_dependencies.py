@@ -27,7 +27,7 @@ def normalized(name: str) -> str:
 
 def test_every_package_that_is_imported_is_declared():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
-    extras = [project["optional-dependencies"][name] for name in ("documents", "evaluate", "ray", "serve")]
+    extras = [project["optional-dependencies"][name] for name in ("documents", "evaluate", "ray", "serve", "stores")]
     lines = [line for group in (project["dependencies"], *extras) for line in group]
     declared = {normalized(re.match(r"[\w.-]+", line)[0]) for line in lines}
     # An extra of psycopg.

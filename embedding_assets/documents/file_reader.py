@@ -52,6 +52,7 @@ class FileReader:
         self._pool: ReadingPool | None = None
         self._is_alone = not sys.executable
         self._announced: dict[str, tuple[Path, int]] = {}
+        self._files = 0
 
     def __enter__(self) -> Self:
         return self
@@ -88,8 +89,10 @@ class FileReader:
         kind = format_named(self._options.format) if self._options.format else format_of(path)
         if kind is not None and kind.module not in _BY_PYTHON_ALONE:
             return True
+        # Of files that have to be fetched only a few are known ahead.
+        self._files += 1
         waiting = self._announced | {source: (path, _size(path))}
-        return len(waiting) > FEW_FILES or sum(size for _, size in waiting.values()) > FEW_BYTES
+        return self._files + len(waiting) > FEW_FILES + 1 or sum(size for _, size in waiting.values()) > FEW_BYTES
 
     def _started(self) -> ReadingPool:
         if self._pool is None:

@@ -56,7 +56,7 @@ DOCUMENTS_READABLE: Final = Check(
     "documents",
     "documents_readable",
     states="All files of EMBEDDING_DOCUMENTS can be read",
-    detail="It is an error where a folder is missing or nothing could be read at all",
+    detail="It is an error where a folder or bucket cannot be had or nothing could be read at all",
     remedy="Look at `rejections` of the last materialization; correct those files or leave them out by "
     "EMBEDDING_DOCUMENTS_EXCLUDE. Bring a missing folder back, or take it out of EMBEDDING_DOCUMENTS; what was loaded "
     "of it is kept. What was not removed because it is so much goes with `embedding-assets load --prune --yes`",

@@ -93,14 +93,23 @@ def file_at(address: Address, store: Store, *, seconds: float | None = None) -> 
 
 
 async def _file_at(address: Address, store: Store) -> StoredObject | None:
-    if not address.is_folder and (found := await store.look(address.path)) is not None:
-        return found
+    missing = StoreError(f"there is no such file{'' if address.is_web else ' or folder'}", is_missing=True)
+    if not address.is_folder:
+        try:
+            found = await store.look(address.path)
+        except StoreError as error:
+            # One who may list but this folder is refused where there is no file.
+            if address.is_web or error.is_transient:
+                raise
+            found, missing = None, error
+        if found is not None:
+            return found
     if address.is_web:
-        raise StoreError("there is no such file", is_missing=True)
+        raise missing
     async with aclosing(store.pages(address.path)) as pages:
         first = await next_of(pages)
     if not first and address.path:
-        raise StoreError("there is no such file or folder", is_missing=True)
+        raise missing
     return None
 
 

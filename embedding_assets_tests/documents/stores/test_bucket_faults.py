@@ -44,6 +44,13 @@ def test_no_rights(load, bucket, s3):
     assert load.origins() == ["docs/b.md"]
 
 
+def test_one_who_may_list_a_folder_alone_may_load_it(load, bucket, s3):
+    bucket.put(docs__a="one")
+    s3.faults[bucket.path("docs")] = s3.faults[bucket.path("dogs")] = [status(403, FORBIDDEN)]
+    assert load(bucket.url("docs")).new == 1
+    assert "access is denied" in refused(load, bucket.url("dogs"))
+
+
 def test_what_is_gone_while_it_is_read_is_rejected(load, bucket, s3):
     bucket.put(docs__a="one", docs__b="two")
     load(bucket.url("docs"))

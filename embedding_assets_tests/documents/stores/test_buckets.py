@@ -5,8 +5,11 @@ import gzip
 import pytest
 
 from embedding_assets.documents.ignoring import Choice
+from embedding_assets.documents.roots import collections_inside, find_roots
+from embedding_assets.documents.stores import listing
 from embedding_assets.errors import DocumentError
 from embedding_assets_tests.support.loading import write
+from embedding_assets_tests.support.stores import status
 
 
 def test_a_folder_of_a_bucket_is_loaded_and_what_is_unchanged_is_not_read_again(load, bucket, s3):
@@ -123,3 +126,40 @@ def test_files_beside_folders_of_the_same_name_are_both_there(load, bucket):
     bucket.put_as("docs/guide.md/part.md", b"a part")
     assert load(bucket.url("docs")).new == 2
     assert load(bucket.url("docs"), prune=True).gone == 0
+
+
+def test_a_folder_that_was_loaded_by_its_own_name_is_noticed_in_the_bucket(load, bucket, tmp_path):
+    bucket.put(sub__a="one")
+    load(bucket.url("sub"))
+    roots = find_roots(load.database, [bucket.url()], None)
+    assert collections_inside(load.database, roots) == ["sub"]
+    assert collections_inside(load.database, find_roots(load.database, [str(tmp_path)], None)) == []
+
+
+def test_an_empty_bucket_is_an_empty_folder(load, bucket):
+    load(bucket.url())
+    assert load.rejections == [f"{bucket.name}: holds no file to read"]
+
+
+def test_a_folder_with_too_many_objects_is_refused(load, bucket, monkeypatch):
+    bucket.put(docs__a="one", docs__b="two")
+    monkeypatch.setattr(listing, "MOST_OBJECTS", 1)
+    load(bucket.url("docs"))
+    assert load.rejections == ["docs: cannot be read: holds more than 1 objects; load the folders in it one by one"]
+
+
+def test_rules_that_cannot_be_had_leave_their_folder_to_the_next_load(load, bucket, s3):
+    bucket.put(docs__a="one", docs__sub__b="two")
+    load(bucket.url("docs"))
+    bucket.put_as("docs/sub/.gitignore", b"*.txt\n")
+    s3.faults[bucket.path("docs/sub/.gitignore")] = [status(403)]
+    report = load(bucket.url("docs"), prune=True, yes=True)
+    assert (report.unchanged, report.gone) == (1, 0)
+    [rejection] = load.rejections
+    assert rejection.startswith("docs/sub: cannot be read: access is denied")
+
+
+def test_one_document_has_one_address(load, bucket, s3):
+    bucket.put(docs__a="one")
+    load(bucket.url("docs/a.md"), bucket.url("docs/"), bucket.url("docs"))
+    assert load.origins() == ["docs/a.md"]
