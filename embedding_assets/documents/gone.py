@@ -67,20 +67,21 @@ def find_gone(database: Database, root: Root, found: Found, gone: Gone) -> None:
 
 def _find_missing(database: Database, root: Root, found: Found, gone: Gone) -> None:
     collection = root.collection.name
+    # One for each: of two copies of a file, of which one is deleted, the other is not its new name.
+    taken: Counter[str] = Counter()
     for page in documents_below(database, root.origin, collection):
         missing = {origin: content for origin, content in page if not found.may_have(origin) and not root.holds(origin)}
         contents = [content for content in missing.values() if content is not None]
-        # One for each: of two copies of a file, of which one is deleted, the other is not its new name.
         elsewhere = Counter(
             content
             for content, origin in (origins_with(database, collection, contents) if contents else ())
             if hash(origin) in found.new
         )
         for origin, content in missing.items():
-            if content is None or not elsewhere[content]:
+            if content is None or elsewhere[content] <= taken[content]:
                 gone.gone.append(origin)
             else:
-                elsewhere[content] -= 1
+                taken[content] += 1
                 gone.renamed.append(origin)
 
 

@@ -101,6 +101,9 @@ def migrate(database: Database, *, asked: bool = False) -> bool:
         TableNotAdoptedError: the table was not made by this package, and was not adopted.
         ConfigurationError: the schema is newer than this package.
     """
+    if not database.table.oid:
+        # Another process may have made it since it was looked up.
+        database.use_table(None)
     table = database.table
 
     def watched(connection: Connection) -> TriggerState | None:
@@ -117,6 +120,8 @@ def migrate(database: Database, *, asked: bool = False) -> bool:
     with database.session() as connection, hold(connection, "migrate"):
         version = _current_version(connection, table)
         if version == HEAD:
+            # By the process that was waited for. Locks go by the table's number.
+            database.use_table(None)
             return False
         if version is not None and version > HEAD:
             if _compatible_from(connection, table, "write") > HEAD:

@@ -185,3 +185,21 @@ def test_who_waited_for_a_migration_does_not_repeat_it(empty_url):
         for thread in threads:
             thread.join(30)
     assert sorted(results) == [False, True]
+
+
+def test_who_waited_for_a_migration_knows_the_table_that_was_made(empty_url):
+    """Locks go by its number: two loads or runs at once would not see each other's."""
+    with (
+        Database(empty_url, CONFIG) as first,
+        Database(empty_url, CONFIG) as second,
+        Database(empty_url, CONFIG) as late,
+    ):
+        assert first.table.oid == second.table.oid == late.table.oid == 0
+        waiting = threading.Thread(target=migrate, args=[second])
+        with first.session() as connection, hold(connection, "migrate"):
+            waiting.start()
+            time.sleep(0.3)
+        migrate(first)
+        waiting.join(30)
+        assert not migrate(late)
+        assert first.table.oid == second.table.oid == late.table.oid > 0

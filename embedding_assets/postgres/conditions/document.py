@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from embedding_assets.postgres.conditions.parameters import Parameters
 
 _NUMBER: Final = re.compile(r"[+-]?\d{1,200}(\.\d{1,200})?([eE][+-]?\d{1,3})?", re.ASCII)
-_LONGEST_NUMBER: Final = 40
 _MOMENT: Final = re.compile(r"\d{4}(-\d\d(-\d\d)?)?", re.ASCII)
 
 _STORED_NUMBER: Final = r"^\s*[+-]?\d{1,200}(\.\d{1,200})?([eE][+-]?\d{1,3})?\s*$"
@@ -116,13 +115,10 @@ def _literals(value: Value) -> Iterator[str]:
     text = text_of(value)
     yield json.dumps(text)
     if _NUMBER.fullmatch(text):
-        number = Decimal(text)
-        yield str(number)
-        # In a row of CSV a number is a text, which may say it more briefly.
-        if (brief := f"{number.normalize():f}") != text and len(brief) <= _LONGEST_NUMBER:
-            yield json.dumps(brief)
+        yield str(Decimal(text))
     elif (lowered := text.lower()) in ("true", "false"):
         yield lowered
+        # In a row of CSV it is a text.
         if lowered != text:
             yield json.dumps(lowered)
 
