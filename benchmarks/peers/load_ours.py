@@ -1,7 +1,4 @@
-"""This package's reading and splitting, as ``embedding-assets load`` does it, without what it stores.
-
-``FORMAT`` reads by processes side by side, as many as there are CPUs; ``FORMAT alone`` by this process.
-"""
+"""This package's reading and splitting, as ``embedding-assets load`` does it, without what it stores."""
 
 from __future__ import annotations
 
@@ -16,8 +13,6 @@ from embedding_assets.documents.rejection import Rejection
 from embedding_assets.documents.splitting import Splitter
 from embedding_assets.models import embedded_text
 from peers.loading import Job, Ways, serve_loading
-
-ALONE = " alone"
 
 
 def prepare_ways(job: Job) -> Ways:
@@ -37,11 +32,11 @@ def prepare_ways(job: Job) -> Ways:
             return [text for file in files for portion in reader.read(file, file.name) for text in texts_of(portion)]
 
     def alone(folder: Path) -> list[str]:
-        files = files_of(folder.with_name(folder.name.removesuffix(ALONE)))
-        portions = chain.from_iterable(read_portions(file, file.name, options, splitter) for file in files)
+        portions = chain.from_iterable(read_portions(file, file.name, options, splitter) for file in files_of(folder))
         return [text for portion in portions for text in texts_of(portion)]
 
-    return dict.fromkeys(job.formats, side_by_side) | {f"{name}{ALONE}": alone for name in job.formats}
+    # Processes of its own stand back by themselves.
+    return dict.fromkeys(job.formats, alone if job.niceness else side_by_side)
 
 
 def files_of(folder: Path) -> list[Path]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -28,11 +29,13 @@ class Job:
         folder: holds a folder of files for each format, and in ``WARM`` those of a few that are read before.
         tokenizer: file with the model's tokenizer.
         chunk_tokens: most tokens of a chunk, the model's special ones included.
+        niceness: how far this process stands back behind others.
     """
 
     folder: str
     tokenizer: str
     chunk_tokens: int
+    niceness: int
 
     @property
     def formats(self) -> list[str]:
@@ -55,6 +58,7 @@ def serve_loading(prepare_ways: Callable[[Job], Ways], *packages: str) -> None:
         packages: distributions whose versions are worth knowing.
     """
     job = Job(**json.loads(sys.argv[1]))
+    os.nice(job.niceness)
 
     def prepare() -> tuple[Answer, Callable[[str], Answer]]:
         tokenizer = job.read_tokenizer()

@@ -17,6 +17,7 @@ _TITLE_SEARCH_CHARACTERS = 20_000
 _HEADING_CHARACTERS = 500
 _FIRST_LEVEL = re.compile(r"^ {0,3}(?:#[ \t]|=+[ \t]*$)", re.MULTILINE)
 _HTML_TITLE = re.compile(r"<h1\b[^<>]*>([^\0]{1,1000}?)</h1>", re.IGNORECASE)
+_INLINE_MARKS = re.compile(r"[\\`*_~\[\]<>&!\n]")
 _TAG = re.compile(r"</?[a-zA-Z][^<>]*>")
 
 _PART_LEVELS = {"list_item_open": 1, "tr_open": 2}
@@ -143,6 +144,8 @@ def _block(kind: Kind, start: int, end: int, parts: list[int]) -> LineBlock:
 
 
 def _inline_text(parser: Any, markup: str) -> str:
+    if not _INLINE_MARKS.search(markup):
+        return " ".join(markup.split())
     children = parser.parseInline(markup)[0].children or []
     kept = (" " if child.type == "softbreak" else child.content for child in children if child.type != "html_inline")
     return " ".join("".join(kept).split())

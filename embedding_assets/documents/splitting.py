@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from itertools import takewhile
 from typing import TYPE_CHECKING
 
-from tokenizers import Encoding, Tokenizer
+from tokenizers import Tokenizer
 
 from embedding_assets.documents.document import Document, Places
 from embedding_assets.documents.lines import normalized_newlines
@@ -172,7 +172,7 @@ class Splitter:
 
     def _section(self, text: str, section: Section) -> list[_Sized]:
         header = self._shortened(section.header(self._header))
-        capacity = max(1, self._room - len(self._encoded(f"{header}\n"))) if header else self._room
+        capacity = max(1, self._room - self._tokens.plain(f"{header}\n")) if header else self._room
         whole = _Sized(header, section, Piece(section.start, section.end), capacity, uncut=True)
         usual = len(whole.piece.of(text)) <= _USUAL_CHARACTERS_PER_TOKEN * capacity
         return [whole] if usual else self._cut(text, whole, capacity)
@@ -181,11 +181,10 @@ class Splitter:
         """The header, cut off where it would take more than half of a chunk."""
         most = self._room // 2
         header = header[: most * CHARACTERS_PER_TOKEN]
-        encoding = self._encoded(header)
-        return header[: encoding.offsets[most - 1][1]].rstrip() if len(encoding) > most else header
-
-    def _encoded(self, text: str) -> Encoding:
-        return self._tokenizer.encode(text, add_special_tokens=False)
+        if self._tokens.plain(header) <= most:
+            return header
+        encoding = self._tokenizer.encode(header, add_special_tokens=False)
+        return header[: encoding.offsets[most - 1][1]].rstrip()
 
     def _cut(self, text: str, one: _Sized, capacity: int) -> list[_Sized]:
         packer = Packer(

@@ -42,6 +42,10 @@ class TokenCounter:
         encodings = iter(self._tokenizer.encode_batch_fast(rest) if rest else ())
         return [len(next(encodings)) if count is None else count for count in counts]
 
+    def plain(self, text: str) -> int:
+        """The tokens of a text, without special ones."""
+        return self.exact([text])[0] - self._specials
+
     def _exact(self, text: str) -> int | None:
         words = _WORD.findall(text)
         # A longer word comes in parts, which are words of their own to the tokenizer.
