@@ -178,12 +178,14 @@ class TestAutomation:
             cursor = result.cursor
         assert asked == [0, 0, 1, 0, 1]
 
-    def test_vectors_follow_the_rows(self, tick: Callable, instance: dg.DagsterInstance):
-        defs = build_embedding_definitions(key_prefix="reviews", rows=RowSource(name="a", query="SELECT 1"))
-        embeddings = dg.AssetKey(["reviews", "chunk_embeddings"])
-        assert tick(defs, embeddings) == 0
-        instance.report_runless_asset_event(dg.AssetMaterialization(ROWS))
-        assert tick(defs, embeddings) == 16
+    def test_a_comparison_alone_asks_for_no_run_over_the_vectors(self):
+        rows = RowSource(table="shop.reviews", text="body")
+        defs = build_embedding_definitions(key_prefix="reviews", rows=rows, deps=[SOURCE])
+        embeddings = defs.resolve_asset_graph().get(dg.AssetKey(["reviews", "chunk_embeddings"]))
+        assert embeddings.automation_condition is None
+        sensors = {one.name for one in defs.get_repository_def().sensor_defs}
+        assert {"reviews__new_chunks_sensor", "reviews__rows_sensor"} <= sensors
+        assert "reviews__upstream_sensor" not in sensors
 
     @pytest.mark.parametrize(
         ("rows", "arguments", "expected"),
