@@ -139,13 +139,13 @@ def test_a_table_of_the_environment_is_not_meant(
 
 class TestAutomation:
     @pytest.fixture
-    def tick(self, instance: dg.DagsterInstance) -> Callable[..., set[dg.AssetKey]]:
-        """Evaluate the conditions once; the assets that are asked for."""
+    def tick(self, instance: dg.DagsterInstance) -> Callable[[dg.Definitions], int]:
+        """Evaluate the condition once; how often the rows are asked for."""
         cursors = [None]
 
-        def evaluate(defs: dg.Definitions, key: dg.AssetKey = ROWS) -> int:
+        def evaluate(defs: dg.Definitions) -> int:
             result = dg.evaluate_automation_conditions(
-                defs, instance, asset_selection=dg.AssetSelection.assets(key), cursor=cursors[-1]
+                defs, instance, asset_selection=dg.AssetSelection.assets(ROWS), cursor=cursors[-1]
             )
             cursors.append(result.cursor)
             return result.total_requested
