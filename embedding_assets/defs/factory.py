@@ -88,7 +88,7 @@ def build_embedding_definitions(
         deps: assets of yours that fill the table: keys, as ``AssetKey`` or ``"shop/articles"``, or definitions.
             ``chunk_embeddings`` follows them.
         rows: a table or a query whose rows are split into chunks of ``knowledge_base``; an asset ``synced_rows`` keeps
-            them in step, and ``deps`` are what they come from.
+            them in step, and follows ``deps``, which they come from.
         schedule: when the run over everything comes, as in cron; None for never.
         sensors: whether new chunks, finished loads and what is upstream start runs.
         alerts: whether failed runs and checks are posted to ``EMBEDDING_ALERT_WEBHOOK_URL``.

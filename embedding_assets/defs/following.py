@@ -18,8 +18,11 @@ follows_upstream = (
 
 
 def upstream_condition(spec: TableSpec) -> AutomationCondition[Any] | None:
-    """True once an asset that fills the table was materialized, and none is just now; None if there is none."""
-    return follows_upstream if (spec.deps or spec.rows) and spec.sensors else None
+    """True once an asset that fills the table was materialized, and none is just now; None if there is none.
+
+    None too where rows are compared: mostly nothing has changed, and what has the sensor on new chunks finds.
+    """
+    return follows_upstream if spec.deps and spec.rows is None and spec.sensors else None
 
 
 def upstream_sensors(spec: TableSpec) -> list[AutomationConditionSensorDefinition]:

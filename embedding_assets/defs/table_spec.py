@@ -82,7 +82,7 @@ class TableSpec:
         group_name: of its assets.
         owners: of its assets.
         tags: of its assets.
-        deps: what fills the table, or what ``rows`` are read from; ``chunk_embeddings`` follows it.
+        deps: what fills the table, which ``chunk_embeddings`` follows; or what ``rows`` are read from.
         rows: a table or a query whose rows are split into its chunks.
         schedule: when the nightly run comes, as in cron; None for never.
         sensors: whether new chunks, finished loads and what is upstream start runs.

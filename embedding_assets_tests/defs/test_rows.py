@@ -139,13 +139,13 @@ def test_a_table_of_the_environment_is_not_meant(
 
 class TestAutomation:
     @pytest.fixture
-    def tick(self, instance: dg.DagsterInstance) -> Callable[..., set[dg.AssetKey]]:
-        """Evaluate the conditions once; the assets that are asked for."""
+    def tick(self, instance: dg.DagsterInstance) -> Callable[[dg.Definitions], int]:
+        """Evaluate the condition once; how often the rows are asked for."""
         cursors = [None]
 
-        def evaluate(defs: dg.Definitions, key: dg.AssetKey = ROWS) -> int:
+        def evaluate(defs: dg.Definitions) -> int:
             result = dg.evaluate_automation_conditions(
-                defs, instance, asset_selection=dg.AssetSelection.assets(key), cursor=cursors[-1]
+                defs, instance, asset_selection=dg.AssetSelection.assets(ROWS), cursor=cursors[-1]
             )
             cursors.append(result.cursor)
             return result.total_requested
@@ -178,12 +178,14 @@ class TestAutomation:
             cursor = result.cursor
         assert asked == [0, 0, 1, 0, 1]
 
-    def test_vectors_follow_the_rows(self, tick: Callable, instance: dg.DagsterInstance):
-        defs = build_embedding_definitions(key_prefix="reviews", rows=RowSource(name="a", query="SELECT 1"))
-        embeddings = dg.AssetKey(["reviews", "chunk_embeddings"])
-        assert tick(defs, embeddings) == 0
-        instance.report_runless_asset_event(dg.AssetMaterialization(ROWS))
-        assert tick(defs, embeddings) == 16
+    def test_a_comparison_alone_asks_for_no_run_over_the_vectors(self):
+        rows = RowSource(table="shop.reviews", text="body")
+        defs = build_embedding_definitions(key_prefix="reviews", rows=rows, deps=[SOURCE])
+        embeddings = defs.resolve_asset_graph().get(dg.AssetKey(["reviews", "chunk_embeddings"]))
+        assert embeddings.automation_condition is None
+        sensors = {one.name for one in defs.get_repository_def().sensor_defs}
+        assert {"reviews__new_chunks_sensor", "reviews__rows_sensor"} <= sensors
+        assert "reviews__upstream_sensor" not in sensors
 
     @pytest.mark.parametrize(
         ("rows", "arguments", "expected"),
