@@ -67,11 +67,13 @@ class Faults:
     Attributes:
         script: what the next requests meet; None: nothing.
         share: of the requests without either that meet one of ``kinds``, each kind as often as the others.
+        spared: of those, the first so many that meet none.
     """
 
-    def __init__(self, *, share: float = 0.0, kinds: Sequence[Fault] = PASSING, seed: int = 0) -> None:
+    def __init__(self, *, share: float = 0.0, kinds: Sequence[Fault] = PASSING, seed: int = 0, spared: int = 0) -> None:
         self.script: deque[Fault | None] = deque()
         self.share = share
+        self.spared = spared
         self.kinds = tuple(kinds)
         self._chance = random.Random(seed)
         self._dealt: list[Fault] = []
@@ -85,6 +87,9 @@ class Faults:
                 for fault in Fault:
                     if fault.marker in text:
                         return fault, position
+        if self.spared:
+            self.spared -= 1
+            return None, 0
         if self._chance.random() < self.share:
             # Dealt like cards, so that every kind has come before one comes again.
             if not self._dealt:

@@ -4,6 +4,7 @@ import json
 import random
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -14,7 +15,6 @@ import numpy as np
 import psutil
 import psycopg
 import pytest
-from dagster import AssetKey, DagsterInstance
 from psycopg.conninfo import make_conninfo
 
 from embedding_assets.config import get_settings
@@ -24,10 +24,10 @@ from embedding_assets.postgres.spaces import list_spaces
 from embedding_assets.postgres.url import normalize_url
 from embedding_assets.providers.space_selection import create_provider
 from embedding_assets_tests.distribution.conftest import API_KEY, RayCluster
+from embedding_assets_tests.support import processes
 from embedding_assets_tests.support.api_runs import assert_vectors, configure, sentences, usage
 from embedding_assets_tests.support.fakes import hash_of, insert_chunks
 from embedding_assets_tests.support.generator_runs import stored
-from embedding_assets_tests.support.materializing import materialize, metadata_of
 from embedding_assets_tests.support.selecting import select_unasked
 from embedding_assets_tests.support.tiny_model import DIMENSIONS, save_tiny_model
 from fake_api.server import ApiServer, Fault
@@ -43,6 +43,22 @@ OF_A_WORKER = 2 + 1 + 1
 
 OF_A_RUN = 5 + 4
 """Of a driver, or of a run by itself."""
+
+MATERIALIZE = """
+import json, signal
+from dagster import AssetKey, DagsterInstance
+from embedding_assets_tests.support.materializing import materialize, metadata_of
+
+before = signal.getsignal(signal.SIGTERM)
+with DagsterInstance.ephemeral() as instance:
+    result = materialize(instance, selection=[AssetKey("chunk_embeddings")])
+print(json.dumps({
+    "success": result.success,
+    "embedded": metadata_of(result, "chunk_embeddings")["run_embedded"],
+    # Dagster's own, if any.
+    "has_own_handler": signal.getsignal(signal.SIGTERM) in (before, signal.default_int_handler),
+}))
+"""
 
 
 def texts(count: int) -> list[str]:
@@ -369,13 +385,12 @@ def test_dagster_embeds_there_where_the_settings_say_so(
     insert_chunks(database, given)
     for name, value in {"ADDRESS": ray_cluster.address, "WORKERS": "2"}.items():
         monkeypatch.setenv(f"EMBEDDING_RAY_{name}", value)
-    before = signal.getsignal(signal.SIGTERM)
-    with DagsterInstance.ephemeral() as instance:
-        result = materialize(instance, selection=[AssetKey("chunk_embeddings")])
-    assert result.success
-    assert metadata_of(result, "chunk_embeddings")["run_embedded"] == 200
+    # In a process of its own: Ray reads its variables once, when it is imported.
+    answer = outcome(
+        processes.start([sys.executable, "-c", MATERIALIZE], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    )
+    assert answer == {"success": True, "embedded": 200, "has_own_handler": True}
     assert_vectors(database, given)
-    assert signal.getsignal(signal.SIGTERM) in (before, signal.default_int_handler), "Dagster's own, if any"
 
 
 def test_no_text_was_left_with_ray(ray_cluster: RayCluster):
