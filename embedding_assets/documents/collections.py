@@ -96,7 +96,9 @@ def _checked(given: str) -> Path:
     except (OSError, RuntimeError, ValueError) as error:
         raise DocumentError(f"{visible(given)} {_reason(error)}") from None
     if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
-        raise DocumentError(f"{visible(given)} is a pipe, socket or device; write what it gives to a file first")
+        raise DocumentError(
+            f"{visible(given)} is a pipe, socket or device; what comes out of one is read by `load - --format FORMAT`"
+        )
     return path
 
 
