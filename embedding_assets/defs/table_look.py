@@ -27,7 +27,7 @@ class TableLook:
 
     Attributes:
         ready: what runs could take up.
-        busy: prefixes that a run works on, whoever started it and wherever.
+        busy: prefixes that a run works on, of whatever user and machine.
         alive: of the runs asked about, by id, those whose process lives.
         missing: indexes that spaces with vectors lack, by name; empty while anything is loaded.
         inserts: rows that were ever inserted, as PostgreSQL counts them; of use for comparison alone.

@@ -76,7 +76,7 @@ def location_tags(context: SensorEvaluationContext) -> dict[str, str]:
 def latest_finished(
     context: SensorEvaluationContext, spec: TableSpec, *, index_alone: bool = False
 ) -> RunRecord | None:
-    """The last run that embedded the table and ended, whoever asked for it.
+    """The last run that embedded the table and ended, whatever asked for it.
 
     Args:
         context: of the tick.

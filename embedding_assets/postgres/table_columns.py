@@ -17,7 +17,7 @@ class DescribedColumn:
         name: of the column.
         type: as PostgreSQL writes it.
         is_required: whether it may not be NULL.
-        comment: of whoever made it; empty if there is none.
+        comment: of its maker; empty if there is none.
     """
 
     name: str
