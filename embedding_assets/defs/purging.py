@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from dagster import (
@@ -15,6 +16,7 @@ from dagster import (
     RunRecord,
     RunsFilter,
 )
+from dagster._core.storage.event_log import SqliteEventLogStorage
 
 from embedding_assets.defs.table_spec import NAMES, TableSpec
 from embedding_assets.health.checks import CHECKS
@@ -27,7 +29,7 @@ _PAGE: Final = 200
 
 
 def purge_runs(instance: DagsterInstance, *, older_than_days: float, key_prefix: Sequence[str] = ()) -> int:
-    """Delete a table's finished runs with their events; returns how many.
+    """Delete a table's finished runs with their events and captured output; returns how many.
 
     Kept are those that have the latest materialization of an asset or partition, or a check's latest result, so that
     the catalog shows what it showed, and runs over assets of others.
@@ -44,9 +46,21 @@ def purge_runs(instance: DagsterInstance, *, older_than_days: float, key_prefix:
     # All first: a page is found by the last run of the one before.
     for record in list(_finished(instance, spec)):
         if record.create_timestamp.timestamp() < before and record.dagster_run.run_id not in kept:
-            instance.delete_run(record.dagster_run.run_id)
+            _purge(instance, record.dagster_run.run_id)
             purged += 1
     return purged
+
+
+def _purge(instance: DagsterInstance, run_id: str) -> None:
+    # Before the run, so that what is cut off here is done by the next purge.
+    instance.compute_log_manager.delete_logs(prefix=[run_id])
+    instance.delete_run(run_id)
+    storage = instance.event_log_storage
+    if isinstance(storage, SqliteEventLogStorage):
+        # A run has a file of its own, which Dagster empties and keeps as large as it was.
+        path = Path(storage.path_for_shard(run_id))
+        for file in (path, path.with_name(f"{path.name}-wal"), path.with_name(f"{path.name}-shm")):
+            file.unlink(missing_ok=True)
 
 
 def _finished(instance: DagsterInstance, spec: TableSpec) -> Iterator[RunRecord]:

@@ -34,6 +34,9 @@ def test_runs_go_and_what_the_catalog_shows_stays(settings, database, home, tmp_
     assert purge_runs(home, older_than_days=-1) == 2, "those of which later ones have all"
 
     assert {run.run_id for run in home.get_runs()} == {runs[2], runs[3], runs[4]}
+    left = {path.relative_to(tmp_path) for path in tmp_path.rglob("*") if any(run in str(path) for run in runs[:2])}
+    assert left == set(), "files of runs that are gone"
+    assert home.all_logs(runs[4])
     assert home.get_materialized_partitions(KEYS[1]) == set("0123456789abcdef")
     assert home.get_latest_materialization_event(KEYS[2]).run_id == runs[4]
 
