@@ -8,8 +8,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+import tenacity
 from psycopg import Error, sql
-from psycopg.errors import DiskFull, DuplicateTable, NumericValueOutOfRange, OutOfMemory
+from psycopg.errors import DeadlockDetected, DiskFull, DuplicateTable, NumericValueOutOfRange, OutOfMemory
 
 from embedding_assets.errors import DatabaseError
 from embedding_assets.planning import EXACT_SEARCH_ROWS
@@ -280,14 +281,9 @@ def create_index(
         DatabaseError: it could not be built.
     """
     try:
-        drop_index(connection, table, name)
         for parameter, value in settings.items():
             connection.execute("SELECT set_config(%s, %s, false)", [parameter, value])
-        if table.is_partitioned:
-            create_partitioned_index(connection, table, name, definition)
-        else:
-            create = sql.SQL("CREATE INDEX CONCURRENTLY {} ON {} {}")
-            connection.execute(create.format(sql.Identifier(name), table.relation, definition), [])
+        _create_index(connection, table, name, definition)
     except (DiskFull, OutOfMemory) as error:
         if settings.get("max_parallel_maintenance_workers", "0") == "0":
             raise not_built(name, error) from None
@@ -302,6 +298,22 @@ def create_index(
         create_index(connection, table, name, definition, {**settings, "max_parallel_maintenance_workers": "0"})
     except Error as error:
         raise not_built(name, error) from None
+
+
+# A build waits for transactions that began before it. One of them may wait for it in turn; PostgreSQL then ends either.
+@tenacity.retry(
+    retry=tenacity.retry_if_exception_type(DeadlockDetected),
+    stop=tenacity.stop_after_attempt(5),
+    wait=tenacity.wait_random(0.2, 1.0),
+    reraise=True,
+)
+def _create_index(connection: Connection, table: Table, name: str, definition: sql.Composable) -> None:
+    drop_index(connection, table, name)
+    if table.is_partitioned:
+        create_partitioned_index(connection, table, name, definition)
+    else:
+        create = sql.SQL("CREATE INDEX CONCURRENTLY {} ON {} {}")
+        connection.execute(create.format(sql.Identifier(name), table.relation, definition), [])
 
 
 def not_built(name: str, error: Error) -> DatabaseError:

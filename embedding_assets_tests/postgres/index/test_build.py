@@ -37,6 +37,27 @@ def test_who_asks_first_builds_and_the_others_wait(database, column, execute):
     assert {"idx_once", column.index} <= index_names(execute)
 
 
+def test_a_build_that_a_deadlock_ends_is_done_again(database, column, beside, database_url):
+    insert_chunks(database, ["one"])
+    with psycopg.connect(database_url) as other:
+        # The build asks first whether there is a deadlock, and so is what ends.
+        other.execute("SET deadlock_timeout = '1min'")
+        other.execute("UPDATE knowledge_base SET context_header = 'other'")
+        building = threading.Thread(target=ensure_index, args=(database, "idx_once", ON_TEXT))
+        building.start()
+        waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'virtualxid' AND query LIKE 'CREATE INDEX%'"
+        deadline = time.monotonic() + 20
+        while beside.execute(waiting).fetchone() != (1,):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        other.execute("LOCK TABLE knowledge_base IN SHARE UPDATE EXCLUSIVE MODE")
+    building.join(30)
+    assert describe_index(database, "idx_once").valid
+    assert beside.execute("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()").fetchone() == (
+        1,
+    )
+
+
 def test_an_invalid_index_is_rebuilt(database, column, execute):
     insert_chunks(database, ["one", "two"])
     execute("UPDATE knowledge_base SET context_header = 'same'")
