@@ -81,6 +81,8 @@ def test_two_programs_and_a_swap(settings: Settings, beside: psycopg.Connection)
         out, err = writer.communicate()
         assert writer.returncode == 0, err
         assert int(out) > 10 * SECONDS
+    # They may have emptied the table just now.
+    beside.execute("INSERT INTO articles (id, body) SELECT -id, 'text ' || id FROM generate_series(1, 60) AS id")
     with opened(settings) as database:
         embed(settings, database)
         backlog = count_backlog(database, serving_space(database))
