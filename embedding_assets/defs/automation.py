@@ -8,14 +8,12 @@ from collections.abc import Iterator
 from dagster import (
     AssetKey,
     AssetRecordsFilter,
-    AssetSelection,
     AutomationCondition,
     AutomationConditionSensorDefinition,
     AutomationContext,
     AutomationResult,
     DagsterEventType,
     DagsterInstance,
-    DefaultSensorStatus,
     EventLogRecord,
     RunRecord,
     RunsFilter,
@@ -76,15 +74,13 @@ after_load = (
 
 def index_health_sensor(spec: TableSpec) -> AutomationConditionSensorDefinition:
     """The sensor that evaluates the condition for a table."""
-    return AutomationConditionSensorDefinition(
-        spec.name("index_health_sensor"),
-        target=AssetSelection.assets(spec.key(HEALTH)),
-        default_status=DefaultSensorStatus.RUNNING,
-        minimum_interval_seconds=30,
+    return spec.condition_sensor(
+        "index_health_sensor",
+        HEALTH,
+        "Maintains the index once chunk_embeddings was materialized without it: builds what is missing and measures. "
+        "Waits until no run embeds any more; leaves out loads that embedded nothing or failed.",
         # Where conditions that Dagster does not bring along are evaluated.
         use_user_code_server=True,
-        description="Maintains the index once chunk_embeddings was materialized without it: builds what is missing and "
-        "measures. Waits until no run embeds any more; leaves out loads that embedded nothing or failed.",
     )
 
 

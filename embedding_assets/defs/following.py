@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from dagster import AssetSelection, AutomationCondition, AutomationConditionSensorDefinition, DefaultSensorStatus
+from dagster import AutomationCondition, AutomationConditionSensorDefinition
 
 from embedding_assets.defs.table_spec import EMBEDDINGS, TableSpec
 
@@ -30,12 +30,10 @@ def upstream_sensors(spec: TableSpec) -> list[AutomationConditionSensorDefinitio
     if upstream_condition(spec) is None:
         return []
     return [
-        AutomationConditionSensorDefinition(
-            spec.name("upstream_sensor"),
-            target=AssetSelection.assets(spec.key(EMBEDDINGS)),
-            default_status=DefaultSensorStatus.RUNNING,
-            minimum_interval_seconds=30,
-            description="Embeds all partitions in one run once an asset that fills the table was materialized; what a "
+        spec.condition_sensor(
+            "upstream_sensor",
+            EMBEDDINGS,
+            "Embeds all partitions in one run once an asset that fills the table was materialized; what a "
             "run of new_chunks_sensor has embedded since is left out. It asks the database nothing.",
         )
     ]

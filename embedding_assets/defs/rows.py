@@ -5,10 +5,8 @@ from typing import Any, Final
 from dagster import (
     AssetExecutionContext,
     AssetsDefinition,
-    AssetSelection,
     AutomationCondition,
     AutomationConditionSensorDefinition,
-    DefaultSensorStatus,
     MaterializeResult,
 )
 
@@ -58,12 +56,10 @@ def rows_sensors(spec: TableSpec) -> list[AutomationConditionSensorDefinition]:
     if spec.rows is None or not spec.sensors or _condition(spec, spec.rows) is None:
         return []
     return [
-        AutomationConditionSensorDefinition(
-            spec.name("rows_sensor"),
-            target=AssetSelection.assets(spec.key(ROWS)),
-            default_status=DefaultSensorStatus.RUNNING,
-            minimum_interval_seconds=30,
-            description="Compares the rows at the times of `every`, and once an asset that they come from was "
+        spec.condition_sensor(
+            "rows_sensor",
+            ROWS,
+            "Compares the rows at the times of `every`, and once an asset that they come from was "
             "materialized. It asks the database nothing.",
         )
     ]

@@ -14,9 +14,12 @@ from dagster import (
     AssetExecutionContext,
     AssetKey,
     AssetsDefinition,
+    AssetSelection,
     AssetSpec,
+    AutomationConditionSensorDefinition,
     BackfillPolicy,
     BetaWarning,
+    DefaultSensorStatus,
     MaterializeResult,
     SensorEvaluationContext,
     StaticPartitionsDefinition,
@@ -201,6 +204,19 @@ class TableSpec:
             return as_asset(in_run(self.set_here)(function))
 
         return decorate
+
+    def condition_sensor(
+        self, base: str, asset_name: str, description: str, **options: Any
+    ) -> AutomationConditionSensorDefinition:
+        """A sensor that evaluates the automation condition of one of the table's assets."""
+        return AutomationConditionSensorDefinition(
+            self.name(base),
+            target=AssetSelection.assets(self.key(asset_name)),
+            default_status=DefaultSensorStatus.RUNNING,
+            minimum_interval_seconds=30,
+            description=description,
+            **options,
+        )
 
     def set_here(self, context: Context) -> dict[str, str]:
         """Variable → what sets it in this run, where that is not the environment."""
