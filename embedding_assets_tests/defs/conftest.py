@@ -41,3 +41,10 @@ def filled(settings: Settings, database: Database) -> SpaceColumn:
     column = select_for_run(settings, database).column
     build_vector_index(database, column, settings.index)
     return column
+
+
+@pytest.fixture
+def table(settings: Settings, database: Database) -> Database:
+    """The database, in which a space is registered."""
+    select_for_run(settings, database)
+    return database
