@@ -138,7 +138,7 @@ async def test_concurrent_calls_keep_apart_and_count_together():
 
 
 async def test_calls_run_in_parallel_threads():
-    meeting = threading.Barrier(2, timeout=10)
+    meeting = threading.Barrier(2, timeout=60)
 
     def meet(texts: list[str], batch: EmbeddedBatch) -> EmbeddedBatch:
         meeting.wait()

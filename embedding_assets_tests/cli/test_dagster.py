@@ -124,6 +124,6 @@ def test_the_ui_serves_the_state_and_stops_with_all_its_children(settings, datab
     states = [item["sensorState"] for item in found["sensorsOrError"]["results"]]
     states += [item["scheduleState"] for item in found["schedulesOrError"]["results"]]
     assert [state["status"] for state in states] == ["RUNNING"] * 5
-    _, alive = psutil.wait_procs(children, timeout=30)
+    _, alive = psutil.wait_procs(children, timeout=60)
     assert (process.returncode, alive) == (0, [])
     assert "Warning" not in log.read_text()

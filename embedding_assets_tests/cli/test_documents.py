@@ -242,5 +242,5 @@ def test_ctrl_c_says_how_to_go_on(settings, tmp_path):
         while not connection.execute("SELECT 1 FROM knowledge_base LIMIT 1").fetchone() and time.monotonic() < deadline:
             time.sleep(0.05)
     loading.send_signal(signal.SIGTERM)
-    out, err = loading.communicate(timeout=30)
+    out, err = loading.communicate(timeout=60)
     assert (loading.returncode, out, err) == (143, "", "Stopped. Run it again to go on.\n")

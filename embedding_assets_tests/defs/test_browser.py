@@ -137,7 +137,7 @@ def ui(settings, database, tmp_path):
         process.send_signal(signal.SIGTERM)
         process.wait(60)
         # A run that is under way outlives the UI.
-        for child in psutil.wait_procs(children, timeout=10)[1]:
+        for child in psutil.wait_procs(children, timeout=60)[1]:
             child.kill()
 
 

@@ -105,9 +105,9 @@ def test_two_runs_in_one_process_have_their_own_lines():
 
     def run(name):
         def work():
-            both.wait(30)
+            both.wait(60)
             logging.getLogger(NAME).info("line of %s", name)
-            both.wait(30)
+            both.wait(60)
 
         with DagsterInstance.ephemeral() as instance:
             found[name] = run_of(work, instance, name)

@@ -9,10 +9,11 @@ from dagster import AssetKey, DagsterRunStatus
 
 from embedding_assets.postgres.locks import is_loading
 from embedding_assets.postgres.spaces import list_spaces
-from embedding_assets_tests.support.code_server import code_server, wait_for
+from embedding_assets_tests.support.code_server import code_server
 from embedding_assets_tests.support.fakes import insert_chunks
 from embedding_assets_tests.support.generator_runs import texts
 from embedding_assets_tests.support.tiny_model import DIMENSIONS, save_tiny_model
+from embedding_assets_tests.support.waiting import wait_until
 from fake_api.server import ApiServer
 
 CHUNKS = 600
@@ -87,11 +88,11 @@ def test_a_code_server_elsewhere_with_a_home_of_its_own(database, tmp_path):
 def test_a_terminated_run_lets_go_and_a_reload_ends_none(database, tmp_path):
     with code_server(tmp_path) as project:
         run = project.launch()
-        wait_for(lambda: embedded(database), "the first vector")
+        wait_until(lambda: embedded(database), "the first vector")
         assert "runs for all of them are in progress" in project.tick()
         project.reload()
         before = embedded(database)
-        wait_for(lambda: embedded(database) > before, "a vector after the reload")
+        wait_until(lambda: embedded(database) > before, "a vector after the reload")
         assert project.terminate(run) == "TerminateRunSuccess"
         assert project.end_of(run) is DagsterRunStatus.CANCELED
         assert not loading(database)
@@ -100,7 +101,7 @@ def test_a_terminated_run_lets_go_and_a_reload_ends_none(database, tmp_path):
         assert f"run {run[:8]} was cancelled" in project.tick()
 
         again = project.launch()
-        wait_for(lambda: embedded(database) > kept, "the next run's first vector")
+        wait_until(lambda: embedded(database) > kept, "the next run's first vector")
         project.terminate(again)
         assert project.end_of(again) is DagsterRunStatus.CANCELED
 
@@ -109,16 +110,16 @@ def test_a_terminated_run_lets_go_and_a_reload_ends_none(database, tmp_path):
 def test_a_run_whose_code_server_was_killed_stops_once_it_is_cancelled(database, tmp_path):
     with code_server(tmp_path) as project:
         run = project.launch()
-        wait_for(lambda: embedded(database), "the first vector")
+        wait_until(lambda: embedded(database), "the first vector")
         worker = project.worker(run)
         project.server.kill()
         project.server.wait()
         try:
             before = embedded(database)
-            wait_for(lambda: embedded(database) > before, "a vector without a code server")
+            wait_until(lambda: embedded(database) > before, "a vector without a code server")
             # As the daemon does, which waits for a minute in vain.
             project.instance.report_run_canceled(project.instance.get_run_by_id(run))
-            wait_for(lambda: not loading(database), "the end of the worker")
+            wait_until(lambda: not loading(database), "the end of the worker")
             assert embedded(database) < CHUNKS
             assert "Dagster calls this run canceled, so it stops" in project.said(run)
             assert project.instance.get_run_by_id(run).status is DagsterRunStatus.CANCELED
@@ -131,13 +132,13 @@ def test_a_run_whose_code_server_was_killed_stops_once_it_is_cancelled(database,
 def test_what_a_killed_run_has_left_is_embedded_by_its_retry(database, tmp_path):
     with code_server(tmp_path) as project:
         run = project.launch()
-        wait_for(lambda: embedded(database), "the first vector")
+        wait_until(lambda: embedded(database), "the first vector")
         os.kill(project.worker(run), signal.SIGKILL)
-        wait_for(lambda: not loading(database), "the end of its locks")
+        wait_until(lambda: not loading(database), "the end of its locks")
         kept = embedded(database)
         # As run monitoring does.
         project.instance.report_run_failed(project.instance.get_run_by_id(run))
         again = project.retry(run)
-        wait_for(lambda: embedded(database) > kept, "the retry's first vector")
+        wait_until(lambda: embedded(database) > kept, "the retry's first vector")
         project.terminate(again)
         assert project.end_of(again) is DagsterRunStatus.CANCELED

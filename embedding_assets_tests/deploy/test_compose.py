@@ -5,7 +5,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from contextlib import suppress
 from importlib.resources import files
 from pathlib import Path
@@ -24,6 +23,7 @@ from embedding_assets_tests.support.chart import DEPLOY, read_settings
 from embedding_assets_tests.support.dagster_ui import free_port, wait_for_definitions
 from embedding_assets_tests.support.fakes import insert_chunks
 from embedding_assets_tests.support.generator_runs import texts
+from embedding_assets_tests.support.waiting import wait_until
 
 BIN = Path(sys.executable).parent
 HOME = "/opt/dagster/dagster_home"
@@ -144,13 +144,6 @@ def test_services_run_by_their_commands_and_embed(
         _, *check = [placed(word, home, ports) for word in compose["services"][service]["healthcheck"]["test"]]
         return subprocess.run(check, env=environment, cwd=home, capture_output=True, check=False).returncode == 0
 
-    def wait_for(condition, what: str, seconds: float = 90):
-        deadline = time.monotonic() + seconds
-        while not (found := condition()):
-            assert time.monotonic() < deadline, f"waited in vain for {what}"
-            time.sleep(0.2)
-        return found
-
     def embedded() -> int:
         return beside.execute("SELECT count(embedding) FROM knowledge_base").fetchone()[0]
 
@@ -163,7 +156,7 @@ def test_services_run_by_their_commands_and_embed(
 
     assert not is_healthy("code")
     code = start("code")
-    wait_for(lambda: is_healthy("code"), "the code server")
+    wait_until(lambda: is_healthy("code"), "the code server")
     daemon, webserver = start("daemon"), start("webserver")
     found = wait_for_definitions(ports["3000"], webserver)
     assert len(found["assetNodes"]) == 4
@@ -171,14 +164,14 @@ def test_services_run_by_their_commands_and_embed(
     assert is_healthy("daemon")
 
     # The sensor has asked for a run by itself.
-    wait_for(embedded, "the first vectors")
+    wait_until(embedded, "the first vectors")
     # The engine signals a container's first process, and kills the others once that has ended or its time is over.
     code.send_signal(signal.SIGTERM)
     with suppress(subprocess.TimeoutExpired):
         code.wait(0.5)
     with suppress(ProcessLookupError):
         os.killpg(code.pid, signal.SIGKILL)
-    wait_for(lambda: not locks(), "the end of the run's sessions")
+    wait_until(lambda: not locks(), "the end of the run's sessions")
     kept = embedded()
     assert 0 < kept < CHUNKS
     with DagsterInstance.from_config(str(home)) as instance:
@@ -189,4 +182,4 @@ def test_services_run_by_their_commands_and_embed(
     for process in (daemon, webserver):
         process.send_signal(signal.SIGTERM)
     assert embed_pending(settings).stats.embedded == CHUNKS - kept
-    assert [process.wait(30) for process in (daemon, webserver)] == [0, 0]
+    assert [process.wait(60) for process in (daemon, webserver)] == [0, 0]

@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -27,6 +26,7 @@ from embedding_assets_tests.support.chart import code_server_of, environment_of,
 from embedding_assets_tests.support.dagster_ui import free_port
 from embedding_assets_tests.support.fakes import hash_of, insert_chunks
 from embedding_assets_tests.support.kubernetes import Cluster
+from embedding_assets_tests.support.waiting import wait_until
 
 BIN = Path(sys.executable).parent
 LOCATION = "embedding_assets.definitions"
@@ -180,15 +180,6 @@ def texts_under(prefix: str, count: int) -> list[str]:
     return [text for text in texts if hash_of(text).startswith(prefix)][:count]
 
 
-def wait_for(condition, what: str, seconds: float = 120):
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if found := condition():
-            return found
-        time.sleep(0.2)
-    raise AssertionError(f"waited in vain for {what}")
-
-
 def test_each_range_is_a_pod_and_one_that_is_lost_is_started_again(
     tmp_path: Path,
     home: Path,
@@ -225,13 +216,13 @@ def test_each_range_is_a_pod_and_one_that_is_lost_is_started_again(
             with (tmp_path / f"{name}.log").open("wb") as log:
                 processes.start(command, env=environment, cwd=home, stdout=log, stderr=subprocess.STDOUT)
 
-        wait_for(lambda: len(cluster.jobs) == 2, "two pods")
+        wait_until(lambda: len(cluster.jobs) == 2, "two pods")
         pods = {run_tags(instance, job)["dagster/asset_partition_range_start"]: job for job in cluster.jobs}
         assert pods.keys() == ranges.keys()
         check_pod(cluster, pods["1"], values)
 
         # Here all pods are on one host, and take turns.
-        first = wait_for(lambda: next(filter(embedded, ranges), None), "the first vectors")
+        first = wait_until(lambda: next(filter(embedded, ranges), None), "the first vectors")
         [second] = ranges.keys() - {first}
         [run] = [run for run in instance.get_runs() if get_job_name_from_run_id(run.run_id) == pods[first]]
         assert instance.run_launcher.terminate(run.run_id)
@@ -240,14 +231,14 @@ def test_each_range_is_a_pod_and_one_that_is_lost_is_started_again(
         # What it had embedded is written, and on record.
         assert 0 < kept < CHUNKS
         assert beside.execute("SELECT embedded FROM embedding_runs").fetchall() == [(kept,)]
-        wait_for(lambda: instance.get_run_by_id(run.run_id).status is DagsterRunStatus.CANCELED, "the end of a run")
-        wait_for(lambda: embedded(second), "the first vectors of the other")
+        wait_until(lambda: instance.get_run_by_id(run.run_id).status is DagsterRunStatus.CANCELED, "the end of a run")
+        wait_until(lambda: embedded(second), "the first vectors of the other")
         cluster.pods[pods[second]].send_signal(signal.SIGKILL)
 
         # The one that was lost is started again by the daemon; the one that was stopped is not.
-        third = wait_for(lambda: cluster.jobs.keys() - set(pods.values()), "the retry").pop()
+        third = wait_until(lambda: cluster.jobs.keys() - set(pods.values()), "the retry").pop()
         assert run_tags(instance, third)["dagster/asset_partition_range_start"] == second
-        wait_for(lambda: cluster.status(third) == {"succeeded": 1}, "its end")
+        wait_until(lambda: cluster.status(third) == {"succeeded": 1}, "its end")
         assert instance.get_runs_count(RunsFilter(statuses=[DagsterRunStatus.SUCCESS])) == 1
 
     assert {first: embedded(first), second: embedded(second)} == {first: kept, second: CHUNKS}

@@ -6,7 +6,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from embedding_assets_tests.support import processes
 from embedding_assets_tests.support.chart import DEPLOY, read_settings
 from embedding_assets_tests.support.dagster_ui import free_port
 from embedding_assets_tests.support.fakes import insert_chunks
+from embedding_assets_tests.support.waiting import wait_until
 
 KEY = "a-key-of-enough-characters"
 TEXTS = ["Keys are rotated every ninety days.", "Bread is baked at night."]
@@ -71,13 +71,6 @@ def status(port: int, path: str) -> int:
         return 0
 
 
-def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 90
-    while not condition():
-        assert time.monotonic() < deadline, "the service is not ready"
-        time.sleep(0.2)
-
-
 def best(port: int, key: str) -> str:
     request = Request(f"http://127.0.0.1:{port}/search?q=bread", headers={"Authorization": f"Bearer {key}"})
     with urlopen(request, timeout=60) as answer:
@@ -102,7 +95,7 @@ def test_in_compose(compose, start, tmp_path):
     with pytest.raises(HTTPError, match="401"):
         best(port, "another")
     process.send_signal(signal.SIGTERM)
-    assert process.wait(30) == 143
+    assert process.wait(60) == 143
     assert compose["profiles"] == ["serve"]
 
 
@@ -129,7 +122,7 @@ def test_in_kubernetes(manifests, start):
     wait_until(lambda: status(port, probes["readiness"]["path"]) == 200)
     assert best(port, KEY) == TEXTS[1]
     process.send_signal(signal.SIGTERM)
-    assert process.wait(30) == 143
+    assert process.wait(60) == 143
 
 
 def test_a_role_without_rights_in_pods(manifests):

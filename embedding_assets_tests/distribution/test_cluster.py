@@ -83,7 +83,7 @@ def test_a_cluster_for_a_run_is_on_loopback_and_dies_with_it(
         run.communicate()
         # Its agents look about for it a minute longer, and hold nothing.
         agents = [child for child in children if "Agent" in names[child]]
-        _, alive = psutil.wait_procs([child for child in children if child not in agents], timeout=20)
+        _, alive = psutil.wait_procs([child for child in children if child not in agents], timeout=60)
         assert alive == []
         for agent in agents:
             with suppress(psutil.NoSuchProcess):

@@ -1,6 +1,5 @@
 """Verdicts on a real table."""
 
-import time
 from dataclasses import replace
 
 import pytest
@@ -18,6 +17,7 @@ from embedding_assets.postgres.runs import save_run
 from embedding_assets.postgres.spaces import register_space
 from embedding_assets.spaces import SpaceColumn
 from embedding_assets_tests.support.fakes import FAKE_SPACE, FakeProvider, insert_chunks
+from embedding_assets_tests.support.waiting import wait_until
 
 TEXTS = [f"text {number}" for number in range(120)]
 
@@ -78,10 +78,7 @@ def test_a_recall_that_cannot_be_measured_cannot_be_accepted(database: Database,
 def wait_for_statistics(database: Database, updated: int) -> None:
     """An idle connection hands in what it has changed after ten seconds."""
     query = "SELECT pg_stat_get_tuples_updated('knowledge_base'::regclass)"
-    deadline = time.monotonic() + 30
-    while database.run(lambda connection: connection.execute(query).fetchone()) != (updated,):
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
+    wait_until(lambda: database.run(lambda connection: connection.execute(query).fetchone()) == (updated,))
 
 
 def test_checks_use_the_numbers_that_the_asset_has_kept(database: Database, column: SpaceColumn, settings: Settings):

@@ -16,8 +16,9 @@ from embedding_assets.postgres.usage.ledger import list_costs
 from embedding_assets.providers.base import FIRST_TEXT
 from embedding_assets_tests.support.api_runs import assert_vectors, configure, sentences, start_run, usage
 from embedding_assets_tests.support.fakes import insert_chunks
-from embedding_assets_tests.support.fallbacks import Unsteady, assert_local, names, run, vectors_in, wait_for
+from embedding_assets_tests.support.fallbacks import Unsteady, assert_local, names, run, vectors_in
 from embedding_assets_tests.support.generator_runs import stored
+from embedding_assets_tests.support.waiting import wait_until
 from fake_api.answers import api_vector_of
 from fake_api.server import ApiServer
 
@@ -90,7 +91,7 @@ def test_an_outage_from_its_beginning_to_its_end(
         # Back: everything is found in the API's space, by whichever provider it was embedded.
         come_back(server, way)
         caplog.clear()
-        wait_for(lambda: names(database)["openai"] in spaces_of(search(one, settings=settings, database=database)))
+        wait_until(lambda: names(database)["openai"] in spaces_of(search(one, settings=settings, database=database)))
         caplog.clear()
         for text in [*sorted(by_api)[:10], *sorted(by_fallback)[:10]]:
             results = search(text, k=4, mode="vector", settings=settings, database=database)
@@ -131,12 +132,12 @@ def test_killed_while_the_fallback_embeds(
         mine = sessions(beside)
         process = start_run()
         try:
-            wait_for(lambda: len(versions()) > 8 or process.poll() is not None, seconds=120)
+            wait_until(lambda: len(versions()) > 8 or process.poll() is not None, seconds=120)
         finally:
             process.kill()
-            _, err = process.communicate(timeout=30)
+            _, err = process.communicate(timeout=60)
         assert process.returncode == -signal.SIGKILL, err
-        wait_for(lambda: sessions(beside) <= mine)
+        wait_until(lambda: sessions(beside) <= mine)
         before = versions()
         assert 8 < len(before) < 240
 

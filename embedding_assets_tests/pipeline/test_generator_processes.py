@@ -24,6 +24,7 @@ from embedding_assets.postgres.spaces import register_space
 from embedding_assets_tests.support import processes
 from embedding_assets_tests.support.fakes import FAKE_SPACE, hash_of, insert_chunks
 from embedding_assets_tests.support.servers import make_folder, server_pid
+from embedding_assets_tests.support.waiting import wait_until
 
 CHUNKS = 400
 TEXTS = [f"text {number}" for number in range(CHUNKS)]
@@ -70,13 +71,6 @@ def outcome(process: subprocess.Popen[str]) -> dict[str, object]:
     return answer
 
 
-def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
-
-
 def encoded(notes: Path) -> list[tuple[str, str]]:
     """(process, hash) of every text that was encoded, in order."""
     return [tuple(line.split()) for line in notes.read_text().splitlines()]
@@ -103,11 +97,11 @@ def test_killed_at_any_moment_the_next_run_finishes_and_repeats_nothing(
         before = embedded(database)
         lines = len(encoded(notes))
         process = start()
-        wait_for(lambda lines=lines: len(encoded(notes)) > lines)
+        wait_until(lambda lines=lines: len(encoded(notes)) > lines)
         time.sleep(chance.uniform(0, 0.3))
         process.kill()
-        process.communicate(timeout=30)
-        wait_for(lambda: sessions(database) <= mine)
+        process.communicate(timeout=60)
+        wait_until(lambda: sessions(database) <= mine)
         assert not {chunk_hash for _, chunk_hash in encoded(notes)[lines:]} & set(before)
     before = embedded(database)
     lines = len(encoded(notes))
@@ -149,9 +143,9 @@ def test_stopped_it_says_where_it_stands(
 ):
     mine = sessions(database)
     process = start()
-    wait_for(lambda: len(encoded(notes)) > 40)
+    wait_until(lambda: len(encoded(notes)) > 40)
     process.send_signal(number)
-    _, err = process.communicate(timeout=30)
+    _, err = process.communicate(timeout=60)
     assert process.returncode == status, err
     assert "Traceback" not in err
     kept = len(embedded(database))
@@ -159,7 +153,7 @@ def test_stopped_it_says_where_it_stands(
     assert f"{CHUNKS - kept} of {CHUNKS} due chunks are left" in err
     # What was embedded is committed, but for the batch that was just being encoded.
     assert len(encoded(notes)) - kept <= 8
-    wait_for(lambda: sessions(database) <= mine)
+    wait_until(lambda: sessions(database) <= mine)
     assert outcome(start(0))["embedded"] == CHUNKS - kept
 
 
@@ -179,13 +173,13 @@ def test_one_interrupt_is_enough_while_somebody_holds_a_lock(
     in_the_way: str,
 ):
     process = start()
-    wait_for(lambda: len(encoded(notes)) > 40)
+    wait_until(lambda: len(encoded(notes)) > 40)
     with beside.transaction():
         beside.execute(in_the_way)
         lines = len(encoded(notes))
-        wait_for(lambda: len(encoded(notes)) > lines or waits_for_a_lock(beside))
+        wait_until(lambda: len(encoded(notes)) > lines or waits_for_a_lock(beside))
         process.send_signal(signal.SIGTERM)
-        _, err = process.communicate(timeout=30)
+        _, err = process.communicate(timeout=60)
     assert process.returncode == 143, err
     assert "Traceback" not in err
     assert "Stopped" in err
@@ -204,10 +198,10 @@ def test_stopped_while_it_waits_for_another_to_change_the_table(
     build_vector_index(database, register_space(database, FAKE_SPACE), settings.index)  # to be dropped first
     with database.session() as connection, hold(connection, TABLE_LOCK):
         process = start(0.02, "embed", "--json")
-        wait_for(lambda: len(encoded(notes)) > 8)
+        wait_until(lambda: len(encoded(notes)) > 8)
         time.sleep(0.5)
         process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=30)
+        _, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
     assert f"{CHUNKS} of {CHUNKS} due chunks are left" in err
 
@@ -220,7 +214,7 @@ def test_the_embedded_server_stops_with_a_run_that_is_terminated(notes: Path, mo
         insert_chunks(database, TEXTS)
     command = [sys.executable, "-m", "embedding_assets_tests.support.embedding_process", str(notes), "0.05"]
     process = processes.start([*command, "embed"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    wait_for(lambda: len(encoded(notes)) > 40)
+    wait_until(lambda: len(encoded(notes)) > 40)
     stop_embedded_server(folder)
     assert server_pid(folder), "the run uses it"
     process.send_signal(signal.SIGTERM)

@@ -3,7 +3,6 @@
 import random
 import subprocess
 import time
-from collections.abc import Callable
 from decimal import Decimal
 
 import psycopg
@@ -22,6 +21,7 @@ from embedding_assets_tests.support.api_runs import (
 )
 from embedding_assets_tests.support.fakes import insert_chunks
 from embedding_assets_tests.support.generator_runs import stored
+from embedding_assets_tests.support.waiting import wait_until
 from fake_api.server import ApiServer
 
 DOLLAR = Decimal(1)
@@ -31,13 +31,6 @@ def finish(process: subprocess.Popen[str]) -> tuple[int, str]:
     """Exit status and what it said on standard error."""
     _, err = process.communicate(timeout=120)
     return process.returncode, err
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
 
 
 def others(database: Database) -> int:
@@ -108,11 +101,11 @@ def test_killed_at_any_moment_only_what_was_in_flight_is_paid_twice(
         for _ in range(kills):
             before = server.requests
             process = start_run()
-            wait_for(lambda before=before: server.requests > before + in_flight)
+            wait_until(lambda before=before: server.requests > before + in_flight)
             time.sleep(chance.uniform(0, 1))
             process.kill()
-            process.communicate(timeout=30)
-            wait_for(lambda: others(database) <= mine)
+            process.communicate(timeout=60)
+            wait_until(lambda: others(database) <= mine)
         assert 0 < len(stored(database)) < len(texts)
 
         status, err = finish(start_run())

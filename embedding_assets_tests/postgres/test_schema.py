@@ -183,7 +183,7 @@ def test_who_waited_for_a_migration_does_not_repeat_it(empty_url):
             time.sleep(0.3)
             assert results == []
         for thread in threads:
-            thread.join(30)
+            thread.join(60)
     assert sorted(results) == [False, True]
 
 
@@ -200,6 +200,6 @@ def test_who_waited_for_a_migration_knows_the_table_that_was_made(empty_url):
             waiting.start()
             time.sleep(0.3)
         migrate(first)
-        waiting.join(30)
+        waiting.join(60)
         assert not migrate(late)
         assert first.table.oid == second.table.oid == late.table.oid > 0

@@ -15,7 +15,7 @@ from embedding_assets.postgres.connection import Database
 from embedding_assets.retrieval import close_searchers, kept
 from embedding_assets_tests.retrieval.conftest import TEXTS
 from embedding_assets_tests.support.fakes import FakeProvider, insert_chunks
-from embedding_assets_tests.support.fallbacks import wait_for
+from embedding_assets_tests.support.waiting import wait_until
 
 SENTENCES = ["The cat sleeps in the sun.", "Files are opened with open().", "Bread is baked at night."]
 
@@ -55,7 +55,7 @@ def test_model_and_connections_are_kept_between_calls(embedded: Settings, beside
     assert first <= connections() - others
     assert len(kept._kept) == 1
     close_searchers()
-    wait_for(lambda: not first & connections())
+    wait_until(lambda: not first & connections())
     assert search("bread", k=1)[0].text == SENTENCES[2]
 
 

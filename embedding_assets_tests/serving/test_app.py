@@ -196,7 +196,7 @@ def test_the_log_says_what_was_asked_without_the_question(client: httpx2.Client,
         ask(client, query="others of mine")
         client.get("/a-path-of-mine")
     assert response.headers["x-request-id"]
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     for line in ("GET /search 200", "POST /search 200", "GET other 404"):
         while line not in caplog.text:  # it is written when the response has gone
             assert time.monotonic() < deadline, line
@@ -222,7 +222,7 @@ def test_nothing_is_embedded_yet_and_then_is(settings: Settings, database: Datab
     monkeypatch.setattr("embedding_assets.serving.backend._AGAIN_SECONDS", 0.2)
     with served(settings, ready=False) as client:
         assert client.get("/healthz/live").json() == {"live": True}
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while client.get("/healthz").json()["state"] == "starting" and time.monotonic() < deadline:
             time.sleep(0.05)
         health = client.get("/healthz")
@@ -267,7 +267,7 @@ def test_too_many_at_once_are_sent_away(settings: Settings, provider: FakeProvid
         monkeypatch.setattr(Selection, "open_provider", lambda _: slow)
         with ThreadPoolExecutor(10) as pool:
             waiting = [pool.submit(client.get, "/search?q=text+7&k=1") for _ in range(10)]
-            deadline = time.monotonic() + 30
+            deadline = time.monotonic() + 60
             while "searches_in_flight 10.0" not in client.get("/metrics").text and time.monotonic() < deadline:
                 time.sleep(0.05)
             sent_away = client.get("/search?q=text+8")
@@ -286,12 +286,12 @@ def test_a_search_that_takes_too_long(
     settings: Settings, provider: FakeProvider, beside: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
 ):
     """Its statement is cancelled, and its place is free again."""
-    with served(with_limits(settings, concurrency=1, timeout_seconds=1)) as client:
+    with served(with_limits(settings, concurrency=1, timeout_seconds=4)) as client:
         with beside.transaction():
             beside.execute("LOCK TABLE knowledge_base IN ACCESS EXCLUSIVE MODE")
             late = client.get("/search?q=text+7")
             assert (late.status_code, late.headers["content-type"]) == (504, PROBLEM)
-            deadline = time.monotonic() + 20
+            deadline = time.monotonic() + 60
             while "searches_in_flight 0.0" not in client.get("/metrics").text:
                 assert time.monotonic() < deadline
                 time.sleep(0.05)
@@ -313,7 +313,7 @@ def test_many_at_once(client: httpx2.Client):
         return client.get("/search", params={"q": TEXTS[number % 30], "k": 1}).json()["results"][0]["text"]
 
     with ThreadPoolExecutor(16) as pool:
-        assert list(pool.map(one, range(200))) == [TEXTS[number % 30] for number in range(200)]
+        assert list(pool.map(one, range(100))) == [TEXTS[number % 30] for number in range(100)]
 
 
 def test_metrics(client: httpx2.Client):

@@ -73,7 +73,7 @@ def test_what_is_under_way_when_it_stops_has_an_answer(tmp_path: Path, beside: p
             started = time.monotonic()
             assert service.stop(signal.SIGTERM) == 143
             asking.join()
-        assert time.monotonic() - started < 20
+        assert time.monotonic() - started < 60
     [response] = responses
     assert (response.status_code, response.json()["detail"]) == (503, "the service is stopping")
     assert "Traceback" not in service.log.read_text("utf-8")
@@ -98,7 +98,7 @@ def test_a_database_that_is_lost_and_comes_back(tmp_path: Path, monkeypatch: pyt
         lost = client.get("/search", params=QUESTION)
         assert (lost.status_code, lost.json()["detail"]) == (503, "the database cannot be reached")
         assert lost.headers["retry-after"]
-        assert time.monotonic() - started < 25
+        assert time.monotonic() - started < 60
         health = client.get("/healthz")
         assert (health.status_code, health.json()["state"]) == (503, "no database")
         assert client.get("/healthz/live").status_code == 200
@@ -118,7 +118,7 @@ def test_the_database_is_not_there_yet(tmp_path: Path):
                    "EMBEDDING_DATABASE_RETRY_SECONDS": "0.2"}  # fmt: skip
     service = start(tmp_path / "log", **environment)
     with service.client() as client:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while client.get("/healthz").json()["state"] != "no database":
             assert time.monotonic() < deadline
             time.sleep(0.1)
@@ -138,13 +138,13 @@ def test_a_unix_socket(tmp_path: Path):
     service = start(tmp_path / "log", "--socket", str(path))
     assert service.address == str(path)
     assert stat.S_IMODE(path.stat().st_mode) == 0o660
-    with httpx2.Client(transport=httpx2.HTTPTransport(uds=str(path)), base_url="http://any.name", timeout=30) as client:
+    with httpx2.Client(transport=httpx2.HTTPTransport(uds=str(path)), base_url="http://any.name", timeout=90) as client:
         wait_for(client)
         assert best(client) == TEXTS[0]
     assert service.stop(signal.SIGKILL) == -9
     # What is left of it does not keep the next from starting.
     again = start(tmp_path / "log", "--socket", str(path))
-    with httpx2.Client(transport=httpx2.HTTPTransport(uds=str(path)), base_url="http://any.name", timeout=30) as client:
+    with httpx2.Client(transport=httpx2.HTTPTransport(uds=str(path)), base_url="http://any.name", timeout=90) as client:
         wait_for(client)
     assert again.stop(signal.SIGTERM) == 143
     assert not path.exists()
@@ -153,7 +153,7 @@ def test_a_unix_socket(tmp_path: Path):
 def test_another_address_with_a_key(settings: Settings, tmp_path: Path):
     service = start(tmp_path / "log", "--host", "0.0.0.0", EMBEDDING_SERVE_KEY=KEY)
     port = service.address.rpartition(":")[2]
-    with httpx2.Client(base_url=f"http://127.0.0.1:{port}", timeout=30, trust_env=False) as client:
+    with httpx2.Client(base_url=f"http://127.0.0.1:{port}", timeout=90, trust_env=False) as client:
         wait_for(client, ready=False)
         assert client.get("/search", params=QUESTION).status_code == 401
         right = {"authorization": f"Bearer {KEY}", "host": "any.name"}

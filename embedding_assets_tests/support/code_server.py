@@ -2,7 +2,6 @@
 
 import os
 import sys
-import time
 from contextlib import contextmanager
 
 from dagster import DagsterInstance, DagsterRunStatus
@@ -12,6 +11,7 @@ from dagster_graphql.test.utils import execute_dagster_graphql
 
 from embedding_assets_tests.support.dagster_ui import free_port
 from embedding_assets_tests.support.processes import start
+from embedding_assets_tests.support.waiting import wait_until
 
 PROJECT = """
 import dagster as dg
@@ -109,7 +109,7 @@ class Project:
 
     def worker(self, run_id):
         """Process id of a run's worker, once it has begun."""
-        return wait_for(lambda: next((pid for pid in self._pids(run_id)), None), "the worker")
+        return wait_until(lambda: next((pid for pid in self._pids(run_id)), None), "the worker")
 
     def _pids(self, run_id):
         for entry in self.instance.all_logs(run_id):
@@ -119,7 +119,7 @@ class Project:
 
     def end_of(self, run_id):
         """The status that a run ends with."""
-        return wait_for(lambda: (status := self.instance.get_run_by_id(run_id).status) in ENDED and status, "the end")
+        return wait_until(lambda: (status := self.instance.get_run_by_id(run_id).status) in ENDED and status, "the end")
 
     def said(self, run_id):
         """Messages in a run's log that are no events."""
@@ -133,15 +133,6 @@ def _is_engine_event(entry):
 def _run_id(answer):
     assert answer["__typename"] == "LaunchRunSuccess", answer
     return answer["run"]["runId"]
-
-
-def wait_for(what, name, seconds=90):
-    """Ask until there is an answer."""
-    deadline = time.monotonic() + seconds
-    while not (found := what()):
-        assert time.monotonic() < deadline, f"{name} did not come"
-        time.sleep(0.1)
-    return found
 
 
 @contextmanager
@@ -179,7 +170,7 @@ def code_servers(folder, sources, variables=None):
             )
         )
         # The next one must not find the same port free.
-        wait_for(lambda port=ports[name]: _listens(port), "the code server")
+        wait_until(lambda port=ports[name]: _listens(port), "the code server")
     targets = [
         f"  - grpc_server: {{host: 127.0.0.1, port: {port}, location_name: {name}}}" for name, port in ports.items()
     ]

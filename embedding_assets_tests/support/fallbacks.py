@@ -1,7 +1,6 @@
 """A provider that is down on request, the fallback that stands in for it, and what both left in the table."""
 
-import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import psycopg
@@ -84,11 +83,3 @@ def assert_local(connection: psycopg.Connection, settings: Settings, expected: I
 def names(database: Database) -> dict[str, str]:
     """Provider → name of its space."""
     return {column.space.provider: column.space.name for column in list_spaces(database)}
-
-
-def wait_for(condition: Callable[[], bool], *, seconds: float = 30) -> None:
-    """Wait until a condition holds, which is an error if it takes too long."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)

@@ -38,12 +38,12 @@ def served(settings: Settings, *, ready: bool = True) -> Iterator[httpx2.Client]
         thread = threading.Thread(target=server.run, kwargs={"sockets": [at.socket]})
         thread.start()
         try:
-            with httpx2.Client(base_url=at.address, timeout=30, trust_env=False) as client:
+            with httpx2.Client(base_url=at.address, timeout=90, trust_env=False) as client:
                 wait_for(client, ready=ready)
                 yield client
         finally:
             server.should_exit = True
-            thread.join(20)
+            thread.join(60)
             assert not thread.is_alive()
 
 
@@ -56,12 +56,12 @@ class Process:
     log: Path
 
     def client(self, **options: Any) -> httpx2.Client:
-        return httpx2.Client(base_url=self.address, timeout=30, trust_env=False, **options)
+        return httpx2.Client(base_url=self.address, timeout=90, trust_env=False, **options)
 
     def stop(self, how: int) -> int:
         """Send a signal; returns the exit status."""
         self.process.send_signal(how)
-        return self.process.wait(20)
+        return self.process.wait(60)
 
 
 def start(log: Path, *options: str, **environment: str) -> Process:

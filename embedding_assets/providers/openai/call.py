@@ -165,7 +165,7 @@ class ApiCall:
     async def _try(self, request: _Request) -> None:
         async with self._slots:
             self._cut(request)
-            outcome, down_since = await self._request(request)
+            outcome, ended, outage_seconds = await self._request(request)
             if outcome.answer is not None or not request.texts:
                 return
         if outcome is _OVERSIZE:
@@ -178,7 +178,7 @@ class ApiCall:
             case "outage" | "lost" | "timed_out":
                 if outcome.kind == "timed_out":
                     self._account.pace.timed_out(len(request.texts))
-                await self._wait_out(request, outcome, down_since)
+                await self._wait_out(request, outcome, ended, outage_seconds)
             case "malformed" | "garbled":
                 request.malformed += 1
                 if outcome.dimensions is not None and request.malformed == 1:
@@ -205,15 +205,15 @@ class ApiCall:
             later = _Request(rest, request.failing_since, outages=request.outages)
             self._tasks.create_task(self._embed(later))
 
-    async def _request(self, request: _Request) -> tuple[Outcome, float]:
+    async def _request(self, request: _Request) -> tuple[Outcome, float, float]:
         """Send a request when it may be sent, without what is no longer wanted by then, and emit its vectors.
 
         Returns:
-            Its outcome; and since when the server fails, if it does, by ``time.monotonic`` and if anything too early.
+            Its outcome, when it came by ``time.monotonic``, and for how long the server had failed by then.
         """
         reservation = await self._gate.enter(request.texts, self._probe)
         if reservation is None:
-            return _OVERSIZE, math.inf
+            return _OVERSIZE, math.inf, 0.0
         try:
             unwanted = await self._leave_out_unwanted(request)
         except BaseException:
@@ -223,7 +223,7 @@ class ApiCall:
             await self._emit(replace(self._batch({}), unwanted=unwanted))
         if not request.texts:
             await self._gate.withdraw(reservation)
-            return _UNWANTED, math.inf
+            return _UNWANTED, math.inf, 0.0
         return await self._exchange(reservation, request.texts)
 
     async def _leave_out_unwanted(self, request: _Request) -> list[int]:
@@ -238,7 +238,7 @@ class ApiCall:
     async def _probe(self, reservation: int) -> None:
         await self._exchange(reservation, [PROBE])
 
-    async def _exchange(self, reservation: int, texts: Sequence[ApiText]) -> tuple[Outcome, float]:
+    async def _exchange(self, reservation: int, texts: Sequence[ApiText]) -> tuple[Outcome, float, float]:
         likely = sum(text.likely_tokens for text in texts)
         started = time.monotonic()
         try:
@@ -273,13 +273,13 @@ class ApiCall:
             self._answered_at = time.monotonic()
             self._account.pace.answered(len(texts), ended - started, busy=self._slots.busy)
         log_request(outcome, len(texts), outcome.tokens or likely, float(usd), milliseconds)
-        return outcome, ended - outage_seconds
+        return outcome, ended, outage_seconds
 
-    async def _wait_out(self, request: _Request, outcome: Outcome, down_since: float) -> None:
+    async def _wait_out(self, request: _Request, outcome: Outcome, ended: float, outage_seconds: float) -> None:
         """Wait for the end of an outage, unless it is this request alone that fails."""
         request.outages += 1
         request.down_since = min(request.down_since, time.monotonic())
-        outage_seconds = time.monotonic() - down_since
+        down_since = ended - outage_seconds  # if anything too early: the answer's recording took time as well
         too_long = outage_seconds >= self._config.retry_seconds
         most_outages = _MOST_TIMEOUTS if outcome.kind == "timed_out" else _MOST_OUTAGES
         suspect = request.outages >= most_outages or (too_long and request.outages > 1)
@@ -340,7 +340,7 @@ class ApiCall:
                 proven = self._answered_at > -math.inf
                 most = _MOST_MALFORMED_PROVEN if proven else _MOST_MALFORMED
                 async with self._slots:
-                    outcome, _ = await self._request(_Request([PROBE]))
+                    outcome, *_ = await self._request(_Request([PROBE]))
                 match outcome.kind:
                     case "answered" | "rate_limited":
                         pass

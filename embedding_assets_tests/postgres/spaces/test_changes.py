@@ -128,7 +128,7 @@ def test_a_reader_is_waited_for(database, further):
     dropping.start()
     dropping.join(0.5)
     reader.close()
-    dropping.join(30)
+    dropping.join(60)
     assert further not in list_spaces(database)
 
 
