@@ -40,6 +40,8 @@ pytest.register_assert_rewrite("embedding_assets_tests.support.generator_runs")
 
 
 _FOLDER = "FOLDER_OF_THESE_TESTS"
+_COVERAGE = "COVERAGE_PROCESS_CONFIG"
+_GIVEN = dict(os.environ)
 _SHARED_MEMORY = Path("/dev/shm")
 
 
@@ -118,7 +120,11 @@ def database_url(server_url: str, template: str) -> Iterator[str]:
 
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch, data_dir: Path) -> None:
-    """No setting of the person who runs the tests; no network; the demo model instead of the default."""
+    """No setting of the person who runs the tests; no network; the demo model instead of the default.
+
+    No coverage in processes that are started, which takes them twice as long: most cover nothing new.
+    """
+    monkeypatch.delenv(_COVERAGE, raising=False)
     for name in list(os.environ):
         if name.startswith(("EMBEDDING_", "DAGSTER_", "OPENAI_")):
             monkeypatch.delenv(name)
@@ -129,9 +135,10 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, data_dir: Path) -> None:
 
 
 @pytest.fixture
-def uncounted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Take no coverage in processes that a test starts: Dagster takes twice as long with it, and covers nothing new."""
-    monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
+def counted(clean_environment: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take coverage in the processes that a test starts too."""
+    if _COVERAGE in _GIVEN:
+        monkeypatch.setenv(_COVERAGE, _GIVEN[_COVERAGE])
 
 
 @pytest.fixture(autouse=True)

@@ -14,8 +14,6 @@ from embedding_assets.postgres.connection import Database
 from embedding_assets_tests.support.api_runs import configure
 from fake_api.server import ApiServer
 
-pytestmark = pytest.mark.usefixtures("uncounted")
-
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
 

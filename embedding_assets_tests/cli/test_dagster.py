@@ -17,8 +17,6 @@ from embedding_assets_tests.support import processes
 from embedding_assets_tests.support.dagster_ui import wait_for_definitions
 from embedding_assets_tests.support.fakes import insert_chunks
 
-pytestmark = pytest.mark.usefixtures("uncounted")
-
 CHECKOUT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
 

@@ -20,11 +20,6 @@ from embedding_assets_tests.support.generator_runs import texts
 __all__ = ["bucket", "moto", "s3"]
 
 
-@pytest.fixture(autouse=True)
-def _uncounted(uncounted: None) -> None:
-    """In all tests of this folder."""
-
-
 @pytest.fixture
 def instance() -> Iterator[DagsterInstance]:
     """An instance that forgets, with the logs of the one that is shipped."""

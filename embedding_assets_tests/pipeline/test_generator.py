@@ -178,5 +178,5 @@ def test_the_real_model_with_settings_alone(settings: Settings, database: Databa
     insert_chunks(database, texts(1, "new"))
     again = EmbeddingGenerator().generate_embeddings_batch()
     assert again.embedded == 1
-    assert again.model_load_seconds < 0.5
+    assert again.model_load_seconds < 2
     assert again.seconds > 0
