@@ -135,7 +135,7 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, data_dir: Path) -> None:
 
 
 @pytest.fixture
-def counted(clean_environment: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def covered_processes(clean_environment: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Take coverage in the processes that a test starts too."""
     if _COVERAGE in _GIVEN:
         monkeypatch.setenv(_COVERAGE, _GIVEN[_COVERAGE])

@@ -47,23 +47,33 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """Where a comparison is kept: beside the hub's cache, so that an image or a volume with models has it as well."""
+    """Where a comparison is kept: beside the hub's cache, so that an image or a volume with models has it as well.
 
+    Attributes:
+        model: its name.
+        key: what the comparison depends on.
+    """
+
+    model: str
     key: dict[str, Any]
 
     @classmethod
     def of(cls, files: ModelFiles, device: str, max_tokens: int, precision: Precision) -> Record:
-        """For this revision, these versions, this code and this processor."""
+        """For this revision, these versions, this code and this processor.
+
+        A folder's model may be moved, copied and renamed: its revision says all of what it holds.
+        """
         return cls(
+            files.name,
             {
-                "model": files.name,
+                "model": None if files.is_known_by_content else files.name,
                 "revision": files.revision,
                 "max_tokens": max_tokens,
                 "precision": precision,
                 "processor": _processor(device),
                 "versions": {name: version(name) for name in _PACKAGES},
                 "code": _code(),
-            }
+            },
         )
 
     def read(self) -> Comparison | None:
@@ -81,7 +91,7 @@ class Record:
             try:
                 stack.enter_context(FileLock(self._file().with_suffix(".lock")))
             except (OSError, ValueError, NotImplementedError) as error:
-                logger.debug("no lock beside the comparison of %s (%s)", self.key["model"], type(error).__name__)
+                logger.debug("no lock beside the comparison of %s (%s)", self.model, type(error).__name__)
             yield
 
     def write(self, comparison: Comparison) -> None:
@@ -95,7 +105,7 @@ class Record:
             logger.warning(
                 "the comparison of %s with its library cannot be kept (%s) and will be made at each start; set "
                 "HF_ASSETS_CACHE to a folder for it",
-                self.key["model"],
+                self.model,
                 error,
             )
 

@@ -43,6 +43,9 @@ SENTENCES: Final = "sentence_embedding"
 _PATTERNS: Final = ["*.json", "*.txt", "*.model", "*.safetensors", "*/config.json", "*/*.safetensors"]
 
 
+_BY_CONTENT: Final = "sha256:"
+
+
 @dataclass(frozen=True)
 class ModelFiles:
     """A sentence-transformers model on disk.
@@ -56,6 +59,11 @@ class ModelFiles:
     name: str
     revision: str
     path: Path
+
+    @property
+    def is_known_by_content(self) -> bool:
+        """True if models of this revision are equal, whatever their names."""
+        return self.revision.startswith(_BY_CONTENT)
 
     @cached_property
     def modules(self) -> list[tuple[str, Path]]:
@@ -342,7 +350,7 @@ def _content_revision(path: Path) -> str:
         if file.suffix in kinds and file.is_file():
             digest.update(f"{file.relative_to(path).as_posix()}\x00".encode())
             digest.update(sha256(file))
-    return f"sha256:{digest.hexdigest()[:16]}"
+    return f"{_BY_CONTENT}{digest.hexdigest()[:16]}"
 
 
 def _columns(weights: Path) -> int | None:
