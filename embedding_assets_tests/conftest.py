@@ -7,12 +7,13 @@ import signal
 import sys
 import tempfile
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from pathlib import Path
 
 import psycopg
 import pytest
+from coverage import Coverage
 from pgvector.psycopg import register_vector
 from psycopg.conninfo import make_conninfo
 
@@ -67,6 +68,19 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     """Remove it when all workers are done."""
     if not hasattr(config, "workerinput"):
         shutil.rmtree(os.environ[_FOLDER], ignore_errors=True)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Take no coverage of a test that is marked ``uncovered``."""
+    measurement = Coverage.current()
+    if measurement is None or item.get_closest_marker("uncovered") is None:
+        return (yield)
+    measurement.stop()
+    try:
+        return (yield)
+    finally:
+        measurement.start()
 
 
 @pytest.fixture(scope="session")
