@@ -25,6 +25,8 @@ from embedding_assets_tests.support.default_model import HUB_CACHE, published_mo
 from embedding_assets_tests.support.fakes import insert_chunks
 from fake_api.server import ApiServer
 
+pytestmark = pytest.mark.uncovered
+
 
 @pytest.fixture
 def fresh_data_dir(data_dir, monkeypatch):

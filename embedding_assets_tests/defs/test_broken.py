@@ -25,6 +25,8 @@ from embedding_assets_tests.support.fakes import FAKE_SPACE, FakeProvider, hash_
 from embedding_assets_tests.support.generator_runs import texts
 from embedding_assets_tests.support.materializing import materialize
 
+pytestmark = pytest.mark.uncovered
+
 ONE = "(SELECT min(chunk_hash) FROM knowledge_base)"
 INDEX_CHECKS = {"index_valid", "recall", "recall_drop", "bloat", "planner_uses_index", "pgvector_version"}
 

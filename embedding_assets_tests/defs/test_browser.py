@@ -29,10 +29,13 @@ CHROMIUM = os.environ.get("CHROMIUM") or next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable"))), None
 )
 
-pytestmark = pytest.mark.skipif(
-    CHROMIUM is None,
-    reason="no browser: install Chromium (Debian: apt-get install chromium), or set CHROMIUM to the path of one",
-)
+pytestmark = [
+    pytest.mark.uncovered,
+    pytest.mark.skipif(
+        CHROMIUM is None,
+        reason="no browser: install Chromium (Debian: apt-get install chromium), or set CHROMIUM to the path of one",
+    ),
+]
 
 PICTURES_AT_ONCE = {"chunks_pending": 1, "chunk_embeddings": 2, "pgvector_index_health": 2}
 """Asset → how many pictures its page must show without a click."""

@@ -19,6 +19,8 @@ from embedding_assets_tests.support.selecting import select_unasked
 from embedding_assets_tests.support.tiny_model import DIMENSIONS, save_tiny_model
 from fake_api.server import ApiServer
 
+pytestmark = pytest.mark.uncovered
+
 ROWS = 20_000
 
 ROWS_READ = """

@@ -9,6 +9,8 @@ from embedding_assets.reporting.figures.picture import INLINE_CHARACTERS
 from embedding_assets_tests.support.fakes import insert_chunks
 from embedding_assets_tests.support.materializing import materialize
 
+pytestmark = pytest.mark.uncovered
+
 TEXTS = [f"number {n} plays in the park" for n in range(60)]
 
 AT_ONCE = {

@@ -12,6 +12,8 @@ from embedding_assets_tests.support.generator_runs import texts
 from embedding_assets_tests.support.materializing import materialize
 from embedding_assets_tests.support.tiny_model import DIMENSIONS, save_tiny_model
 
+pytestmark = pytest.mark.uncovered
+
 EVERYTHING = {**range_tags(PrefixRange("0", "f")), THOROUGH_TAG: "true"}
 
 

@@ -29,6 +29,8 @@ from embedding_assets_tests.support.fakes import hash_of, insert_chunks, vector_
 from embedding_assets_tests.support.materializing import metadata_of
 from fake_api.server import ApiServer
 
+pytestmark = pytest.mark.uncovered
+
 CHECKOUT = Path(__file__).parents[2]
 TEXTS = sentences(120)
 

@@ -12,6 +12,8 @@ from embedding_assets_tests.support.fakes import insert_chunks
 from embedding_assets_tests.support.generator_runs import texts
 from embedding_assets_tests.support.tiny_model import DIMENSIONS, save_tiny_model
 
+pytestmark = pytest.mark.uncovered
+
 LONG_AGO = datetime(2024, 1, 1, tzinfo=UTC)
 KEYS = [AssetKey(name) for name in ("chunks_pending", "chunk_embeddings", "pgvector_index_health")]
 

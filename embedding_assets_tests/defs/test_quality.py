@@ -16,6 +16,8 @@ from embedding_assets_tests.support.judging import QUESTIONS, insert_documents, 
 DESCRIBE = """
 import json
 from embedding_assets.definitions import defs
+
+pytestmark = pytest.mark.uncovered
 graph = defs.resolve_asset_graph()
 print(json.dumps([
     {key.to_user_string(): sorted(parent.to_user_string() for parent in graph.get(key).parent_keys)
