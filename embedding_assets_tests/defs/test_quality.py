@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import dagster
+import pytest
 
 from embedding_assets.definitions import defs
 from embedding_assets.defs.quality import quality_assets
@@ -13,11 +14,11 @@ from embedding_assets_tests.support.defined import SPEC
 from embedding_assets_tests.support.evaluating import execute
 from embedding_assets_tests.support.judging import QUESTIONS, insert_documents, write_questions
 
+pytestmark = pytest.mark.uncovered
+
 DESCRIBE = """
 import json
 from embedding_assets.definitions import defs
-
-pytestmark = pytest.mark.uncovered
 graph = defs.resolve_asset_graph()
 print(json.dumps([
     {key.to_user_string(): sorted(parent.to_user_string() for parent in graph.get(key).parent_keys)
