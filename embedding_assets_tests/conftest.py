@@ -18,6 +18,7 @@ from pgvector.psycopg import register_vector
 from psycopg.conninfo import make_conninfo
 
 from embedding_assets.config import DatabaseConfig, Settings, get_settings
+from embedding_assets.encoder import reference
 from embedding_assets.encoder.demo_model import NAME as DEMO_MODEL
 from embedding_assets.encoder.precision import tiles_are_broken
 from embedding_assets.postgres.bootstrap import open_database
@@ -146,6 +147,12 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, data_dir: Path) -> None:
     monkeypatch.setenv("EMBEDDING_DATA_DIR", str(data_dir))
     monkeypatch.setenv("EMBEDDING_MODEL_NAME", DEMO_MODEL)
     monkeypatch.setenv("EMBEDDING_DATABASE_RETRY_SECONDS", "5")
+
+
+@pytest.fixture(autouse=True)
+def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model's library computes here, where it is imported once: another process takes seconds for that."""
+    monkeypatch.setattr(reference, "_compute_elsewhere", lambda *_: None)
 
 
 @pytest.fixture

@@ -37,12 +37,6 @@ FUSED = {"bert", "mpnet", "roberta", "xlm-roberta", "camembert"}
 LAYERS = {"distilbert", "albert", "electra", "modernbert"}
 
 
-@pytest.fixture(autouse=True)
-def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The library's vectors are computed here, which has imported it: another process takes seconds for that."""
-    monkeypatch.setattr("embedding_assets.encoder.reference._compute_elsewhere", lambda *_: None)
-
-
 def located(folder: Path) -> ModelFiles:
     return locate_model(str(folder), None, data_dir=folder, timeout_seconds=1)
 

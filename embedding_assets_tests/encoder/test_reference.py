@@ -19,6 +19,11 @@ from embedding_assets_tests.support.tiny_model import DIMENSIONS, save_tiny_mode
 
 
 @pytest.fixture
+def in_this_process() -> None:
+    """Not here."""
+
+
+@pytest.fixture
 def files(tiny_model: Path) -> ModelFiles:
     return ModelFiles("tiny", "1", tiny_model)
 
