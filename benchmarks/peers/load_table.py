@@ -18,9 +18,9 @@ from pathlib import Path
 import psutil
 
 from embedding_assets.config import get_settings
-from embedding_assets.documents.collections import find_roots
 from embedding_assets.documents.file_loading import LoadOptions, load_files
 from embedding_assets.documents.loading import configured_splitter
+from embedding_assets.documents.roots import find_roots
 from embedding_assets.postgres.bootstrap import open_database
 from embedding_assets.postgres.connection import Database
 from peers.serve import Answer, serve
