@@ -1,10 +1,12 @@
 """What is imported is declared."""
 
 import ast
+import importlib
 import re
 import sys
 import tomllib
 from importlib.metadata import packages_distributions
+from importlib.util import find_spec
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -41,3 +43,21 @@ def test_every_package_that_is_imported_is_declared():
         and not declared & {normalized(distribution) for distribution in distributions.get(name, ())}
     }
     assert undeclared == {}
+
+
+def test_what_programs_beside_the_package_import_from_it_is_there():
+    """Benchmarks, scripts of the docs and examples, which no other test imports."""
+    missing = []
+    for folder in ("benchmarks", "docs", "examples"):
+        for path in (ROOT / folder).rglob("*.py"):
+            if ".peers" in path.parts:
+                continue  # what others install there
+            for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+                if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("embedding_assets"):
+                    module = importlib.import_module(node.module)
+                    missing += [
+                        f"{path.relative_to(ROOT)}: {node.module}.{alias.name}"
+                        for alias in node.names
+                        if not hasattr(module, alias.name) and find_spec(f"{node.module}.{alias.name}") is None
+                    ]
+    assert missing == []
