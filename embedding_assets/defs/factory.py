@@ -14,6 +14,7 @@ from embedding_assets.defs.alerts import alert_sensors
 from embedding_assets.defs.assets import source_assets, table_assets
 from embedding_assets.defs.automation import index_health_sensor
 from embedding_assets.defs.checks import table_checks
+from embedding_assets.defs.code_references import reference_to_caller, with_reference
 from embedding_assets.defs.documents import documents_assets, documents_sensor
 from embedding_assets.defs.following import upstream_sensors
 from embedding_assets.defs.jobs import table_job
@@ -28,6 +29,8 @@ from embedding_assets.errors import ConfigurationError
 from embedding_assets.postgres.lookup import OWN_TABLE
 
 if TYPE_CHECKING:
+    from dagster import CodeReferencesMetadataValue
+
     from embedding_assets.defs.table_spec import Upstream
 
 NIGHTLY: Final = "0 2 * * *"
@@ -131,7 +134,8 @@ def build_embedding_definitions(
             schedule=schedule,
             sensors=sensors,
             alerts=alerts,
-        )
+        ),
+        reference_to_caller(),
     )
 
 
@@ -166,15 +170,18 @@ def _upstream(deps: str | Upstream | Sequence[str | Upstream]) -> tuple[Upstream
     return tuple(AssetKey.from_user_string(dep) if isinstance(dep, str) else dep for dep in several)
 
 
-def table_definitions(spec: TableSpec) -> Definitions:
-    """All definitions of a table."""
+def table_definitions(spec: TableSpec, reference: CodeReferencesMetadataValue | None) -> Definitions:
+    """All definitions of a table, which refer to that code."""
     with warnings.catch_warnings():
         # Known and accepted; said above the output of every command, it means nothing to a user.
         warnings.simplefilter("ignore", BetaWarning)
         measured, judged = quality_assets(spec)
         job = table_job(spec)
+        assets: list[AssetsDefinition | AssetSpec] = [
+            *source_assets(spec), *documents_assets(spec), *rows_assets(spec), *table_assets(spec), *measured
+        ]  # fmt: skip
         return Definitions(
-            assets=[*source_assets(spec), *documents_assets(spec), *rows_assets(spec), *table_assets(spec), *measured],
+            assets=[*with_reference(assets, reference)],
             asset_checks=[*table_checks(spec), *judged],
             resources=_resources(spec),
             jobs=[job],

@@ -10,6 +10,7 @@ import psycopg
 import pytest
 import yaml
 from dagster.components.component_scaffolding import scaffold_object
+from dagster.components.testing import create_defs_folder_sandbox
 from pydantic import ValidationError
 
 from embedding_assets import EmbeddedQuery, EmbeddedTable, build_embedding_definitions
@@ -235,3 +236,16 @@ def test_one_more_component_in_a_file_has_a_prefix_of_its_own(tmp_path: Path):
     assert first["attributes"] == {"key_prefix": "articles", "table": "articles", "text": "body"}
     assert second["attributes"]["key_prefix"] == "articles_2"
     assert (second["attributes"]["table"], second["attributes"]["text"]) == ("shop.reviews", "remark")
+
+
+def test_assets_refer_to_the_file_of_the_component():
+    with create_defs_folder_sandbox() as sandbox:
+        path = sandbox.defs_folder_path / "articles" / "defs.yaml"
+        path.parent.mkdir()
+        path.write_text("type: embedding_assets.EmbeddedTable\nattributes:\n  table: notes\n  key_prefix: shop\n")
+        with sandbox.build_all_defs() as defs:
+            specs = [spec for one in defs.assets if isinstance(one, dg.AssetsDefinition) for spec in one.specs]
+    assert len(specs) >= 3
+    for spec in specs:
+        [reference] = spec.metadata["dagster/code_references"].code_references
+        assert reference.source == f"{path}:1"

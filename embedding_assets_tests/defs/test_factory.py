@@ -1,5 +1,6 @@
 """The definitions of a table: what may be said, and that they leave the rest of a project as it is."""
 
+import inspect
 import logging
 import warnings
 from datetime import datetime
@@ -37,6 +38,16 @@ def test_prefixes(prefix: str | list[str], keys: str, job: str):
     dg.Definitions.validate_loadable(defs)
     assert dg.AssetKey.from_user_string(keys) in defs.resolve_asset_graph().get_all_asset_keys()
     assert defs.resolve_job_def(job).name == job
+
+
+def test_assets_refer_to_the_line_that_makes_them():
+    line = inspect.currentframe().f_lineno + 1
+    defs = build_embedding_definitions("articles", key_prefix="shop")
+    specs = [spec for one in defs.assets if isinstance(one, dg.AssetsDefinition) for spec in one.specs]
+    assert len(specs) >= 3
+    for spec in specs:
+        [reference] = spec.metadata["dagster/code_references"].code_references
+        assert (reference.file_path, reference.line_number) == (__file__, line)
 
 
 def test_two_tables_share_no_name():
