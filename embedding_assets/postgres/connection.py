@@ -1,13 +1,13 @@
-"""Connections: a pool with health checks, transactions that are retried where that is safe, errors one can act on."""
+"""Connections: a pool of them, transactions that are retried where that is safe, errors one can act on."""
 
 from __future__ import annotations
 
-import logging
 import os
 import threading
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
+from functools import partial
 from typing import Any, Self, TypeVar
 
 import psycopg
@@ -27,12 +27,11 @@ from embedding_assets.postgres.lookup import find_table
 from embedding_assets.postgres.password import PasswordSource
 from embedding_assets.postgres.patience import Patience, log_retry, transaction_status
 from embedding_assets.postgres.pipelining import pipelined
+from embedding_assets.postgres.pooled import PooledConnection, check_idle, note_idle
 from embedding_assets.postgres.refusals import describe_failure, is_refused_login, is_transient
 from embedding_assets.postgres.session_settings import apply_settings, lift_limits, settings_for
 from embedding_assets.postgres.table import Table
 from embedding_assets.postgres.url import KEEPALIVES
-
-logger = logging.getLogger(__name__)
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 Statement = tuple[sql.Composed, Mapping[str, Any]]
@@ -55,7 +54,7 @@ class Database:
         self._password = PasswordSource(config)
         self._conninfo = _complete(url, config)
         self._through_pooler = False  # one that keeps sessions to their clients
-        self._pool: ConnectionPool[Connection] | None = None
+        self._pool: ConnectionPool[PooledConnection] | None = None
         self._pool_lock = threading.Lock()
         _databases.add(self)
 
@@ -161,8 +160,7 @@ class Database:
 
         Args:
             work: what to do; it has no effects outside the database.
-            without_limits: the role's limits on the time of statements and transactions do not hold for this one; for
-                what has cost much already. Takes a round trip.
+            without_limits: the role's time limits do not hold for this one; for what has cost much. A round trip.
 
         Raises:
             DatabaseUnavailableError: the failure did not pass within ``retry_seconds``.
@@ -209,7 +207,7 @@ class Database:
         if pool is not None:
             pool.close()
 
-    def _opened_pool(self) -> ConnectionPool[Connection]:
+    def _opened_pool(self) -> ConnectionPool[PooledConnection]:
         with self._pool_lock:
             if self._pool is None:
                 self._pool = self._open_pool()
@@ -265,18 +263,17 @@ class Database:
             return [cursor.fetchall() for cursor in cursors]
 
     def _has_committed(self, transaction: str) -> bool:
-        status = transaction_status(
-            transaction, connect=lambda: self.connect(autocommit=True), seconds=self._config.retry_seconds
-        )
+        again = partial(self.connect, autocommit=True)
+        status = transaction_status(transaction, connect=again, seconds=self._config.retry_seconds)
         if status not in ("committed", "aborted"):
             raise DatabaseUnavailableError(f"{self.address}: a transaction was left in doubt; run again to go on")
         return status == "committed"
 
-    def _open_pool(self) -> ConnectionPool[Connection]:
+    def _open_pool(self) -> ConnectionPool[PooledConnection]:
         self.table  # noqa: B018 (looked up before a connection needs it)
         self.connect().close()  # a pool only says that it timed out; this says why
 
-        class Pooled(psycopg.Connection[tuple[Any, ...]]):
+        class Pooled(PooledConnection):
             @classmethod
             def connect(cls, *_: Any, **__: Any) -> Any:
                 return self._log_in(super().connect)
@@ -286,7 +283,8 @@ class Database:
             min_size=1,
             max_size=self._config.pool_size,
             timeout=self._config.connect_timeout_seconds,
-            check=ConnectionPool.check_connection,
+            check=check_idle,
+            reset=note_idle,
             configure=self._configure,
             open=True,
         )

@@ -8,10 +8,11 @@ from collections.abc import Callable
 import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
+from psycopg_pool import ConnectionPool
 
 from embedding_assets.config import DatabaseConfig, get_settings
 from embedding_assets.errors import DatabaseError, DatabasePermissionError, DatabaseUnavailableError
-from embedding_assets.postgres import schema
+from embedding_assets.postgres import pooled, schema
 from embedding_assets.postgres.bootstrap import open_database, resolve_url
 from embedding_assets.postgres.connection import Database
 from embedding_assets_tests.support.tables import as_role
@@ -230,7 +231,10 @@ def test_deadlock_is_retried(notes_url):
     assert len(runs) > 2
 
 
-def test_pool_replaces_connections_that_the_server_closed(notes_url):
+@pytest.mark.parametrize(("is_idle", "runs"), [(True, 1), (False, 2)])
+def test_pool_replaces_connections_that_the_server_closed(is_idle, runs, notes_url, monkeypatch):
+    """One that has lain idle is asked first; between two uses that is left out, and the second is repeated."""
+    monkeypatch.setattr(pooled, "UNCHECKED_SECONDS", 0 if is_idle else 60)
     with Database(notes_url, PATIENT) as database:
         database.run(Insert())
         with psycopg.connect(notes_url, autocommit=True) as admin:
@@ -240,7 +244,19 @@ def test_pool_replaces_connections_that_the_server_closed(notes_url):
             )
         work = Insert()
         database.run(work)
-        assert work.runs == 1
+        assert work.runs == runs
+    assert count_notes(notes_url) == 2
+
+
+def test_a_connection_in_use_is_not_asked_whether_it_lives(notes_url, monkeypatch):
+    asked = []
+    monkeypatch.setattr(ConnectionPool, "check_connection", asked.append)
+    with Database(notes_url, PATIENT) as database:
+        database.run(Insert())
+        first = len(asked)
+        for _ in range(5):
+            database.run(Insert())
+        assert len(asked) == first <= 1
 
 
 def test_threads_share_one_pool_and_close_can_be_followed_by_more_work(notes_url):
