@@ -41,8 +41,8 @@ _TELLING: Final = 0.3
 _FILLER: Final = 0.5
 """Share of the rows that has a stop word at least, as far as its weight goes: in a small table it may seem rare."""
 
-_READ_ROWS: Final = 200
-_READ_BYTES: Final = 300_000
+_READ_ROWS: Final = 100
+_READ_BYTES: Final = 150_000
 _READ_ANYHOW: Final = 20
 """Rows whose texts are split to rank them, of so many bytes together; but always this many."""
 
@@ -125,9 +125,12 @@ _LOOK_UP: Final = """
         CROSS JOIN LATERAL (SELECT coalesce(q.share * {rows}, c.rows, {looked_up}) AS found) f
     ),
     candidates AS MATERIALIZED (
-        SELECT place, part, sum(idf) AS weight,
-               row_number() OVER (ORDER BY round(sum(idf)::numeric, 6) DESC, part, place) AS nth
-        FROM places JOIN estimates USING (lexeme) GROUP BY place, part ORDER BY nth LIMIT {candidates}
+        SELECT place, part, weight, row_number() OVER (ORDER BY rounded DESC, part, place) AS nth
+        FROM (
+            SELECT place, part, sum(idf) AS weight, (1e6 * sum(idf))::bigint AS rounded
+            FROM places JOIN estimates USING (lexeme) GROUP BY place, part
+            ORDER BY rounded DESC, part, place LIMIT {candidates}
+        ) best
     ),
     sized AS MATERIALIZED (
         SELECT c.place, c.part, c.weight, c.nth, {hash} AS hash, {bytes} AS bytes,
