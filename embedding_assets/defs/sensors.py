@@ -27,6 +27,9 @@ from embedding_assets.planning import PrefixRange, all_prefixes, group_prefixes,
 MOST_RUNS = 8
 """For due prefixes with gaps between them; more gaps are bridged."""
 
+CHECK_SECONDS: Final = 5
+"""From tick to tick, as often as Dagster's daemon looks at all: a look is one probe of an index for each prefix."""
+
 ANSWER_SECONDS: Final = 40.0
 """For the database to answer a tick, of which Dagster cuts one off after 60 s without saying why."""
 
@@ -39,7 +42,7 @@ def new_chunks_sensor(spec: TableSpec, job: UnresolvedAssetJobDefinition) -> Sen
     @sensor(
         name=spec.name(_NAME),
         job=job,
-        minimum_interval_seconds=30,
+        minimum_interval_seconds=CHECK_SECONDS,
         default_status=DefaultSensorStatus.RUNNING,
         required_resource_keys=spec.resource_keys,
         description="Asks for runs over the prefixes in which chunks are due, never two at once for the same prefix. "

@@ -281,6 +281,8 @@ with psycopg.connect(sys.argv[1], autocommit=True) as connection:
                 connection.execute("UPDATE shop.articles SET id = id + 1000 WHERE id = %s", [key])
         if action < 0.002:
             connection.execute("TRUNCATE shop.articles")
+    # Whatever was deleted last.
+    connection.execute("INSERT INTO shop.articles SELECT n, 'T', 'words of ' || n FROM generate_series(9000, 9030) n")
 """
 
 

@@ -21,8 +21,12 @@ if TYPE_CHECKING:
     from embedding_assets.postgres.search.word_leg import WordLeg
     from embedding_assets.postgres.table import Table
 
-RANK_CONSTANT: Final = 60
-"""k of reciprocal rank fusion (Cormack, Clarke and Büttcher, SIGIR 2009): how little the first ranks stand out."""
+RANK_CONSTANT: Final = 10
+"""k of reciprocal rank fusion (Cormack, Clarke and Büttcher, SIGIR 2009): how little the first ranks stand out.
+
+They take 60. Of 5, 10, 20, 40 and 60 the best for each two of three judged collections, 5 or 10, is better than 60
+on the third as well; nDCG@10 with 10 is 0.495, 0.561 and 0.489, with 60 it is 0.492, 0.539 and 0.472.
+"""
 
 _FEWEST_OF_A_LEG: Final = 50
 _TIMES_LIMIT: Final = 5
