@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 def wait_until(
-    condition: Callable[[], T], what: str = "a condition", *, seconds: float = 90, every_seconds: float = 0.05
+    condition: Callable[[], T], what: str = "a condition", *, seconds: float = 240, every_seconds: float = 0.05
 ) -> T:
     """Wait for a condition, and return what it gives; time is short on no machine."""
     deadline = time.monotonic() + seconds
