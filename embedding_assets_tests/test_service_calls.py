@@ -273,7 +273,7 @@ async def test_a_cancelled_call_of_any_provider_ends_with_its_batch():
         def embed(self, texts, *, query=False):
             for batch in super().embed(texts, query=query):
                 seen.append(batch.indices)
-                let.wait(60)
+                let.wait(180)
                 yield batch
 
     service = EmbeddingService(Waiting(batch_size=1))

@@ -111,7 +111,7 @@ def test_the_ui_serves_the_state_and_stops_with_all_its_children(settings, datab
         children = psutil.Process(process.pid).children(recursive=True)
     finally:
         process.send_signal(signal.SIGTERM)
-        process.wait(60)
+        process.wait(180)
 
     assert {node["assetKey"]["path"][0] for node in found["assetNodes"]} == {
         "knowledge_base",

@@ -238,9 +238,9 @@ def test_ctrl_c_says_how_to_go_on(settings, tmp_path):
     import psycopg
 
     with psycopg.connect(settings.database.url.get_secret_value(), autocommit=True) as connection:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 180
         while not connection.execute("SELECT 1 FROM knowledge_base LIMIT 1").fetchone() and time.monotonic() < deadline:
             time.sleep(0.05)
     loading.send_signal(signal.SIGTERM)
-    out, err = loading.communicate(timeout=60)
+    out, err = loading.communicate(timeout=180)
     assert (loading.returncode, out, err) == (143, "", "Stopped. Run it again to go on.\n")

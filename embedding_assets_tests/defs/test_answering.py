@@ -36,7 +36,7 @@ def brief(monkeypatch):
     monkeypatch.setattr(answering, "_DIAGNOSIS_SECONDS", 3.0)
     answering._under_way.clear()
     yield
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 180
     while not all(look.done() for look in answering._under_way.values()):
         assert time.monotonic() < deadline
         time.sleep(0.1)

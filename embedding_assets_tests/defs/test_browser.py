@@ -61,7 +61,7 @@ def chromium():
 
 def wait_for_pictures(page, count):
     """Until so many are loaded. By asking again and again: the UI's policy forbids a script to wait in the page."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 180
     while page.evaluate(LOADED) < count:
         assert time.monotonic() < deadline, f"{page.evaluate(LOADED)} of {count} pictures are loaded"
         page.wait_for_timeout(200)
@@ -138,7 +138,7 @@ def ui(settings, database, tmp_path):
     finally:
         children = psutil.Process(process.pid).children(recursive=True)
         process.send_signal(signal.SIGTERM)
-        process.wait(60)
+        process.wait(180)
         # A run that is under way outlives the UI.
         for child in psutil.wait_procs(children, timeout=60)[1]:
             child.kill()

@@ -79,7 +79,7 @@ def filled(tiny, database, table):
 def settled(beside, query):
     """A counter, once it stands still: sessions report what they did when they end."""
     before, unchanged = None, 0
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 180
     while unchanged < 3 and time.monotonic() < deadline:
         beside.execute("SELECT pg_stat_clear_snapshot()")
         [now] = beside.execute(query).fetchone()

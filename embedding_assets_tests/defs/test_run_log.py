@@ -105,9 +105,9 @@ def test_two_runs_in_one_process_have_their_own_lines():
 
     def run(name):
         def work():
-            both.wait(60)
+            both.wait(180)
             logging.getLogger(NAME).info("line of %s", name)
-            both.wait(60)
+            both.wait(180)
 
         with DagsterInstance.ephemeral() as instance:
             found[name] = run_of(work, instance, name)
@@ -116,7 +116,7 @@ def test_two_runs_in_one_process_have_their_own_lines():
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(60)
+        thread.join(180)
     assert found == {name: [("INFO", f"line of {name}")] for name in ("one", "other")}
 
 

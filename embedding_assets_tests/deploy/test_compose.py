@@ -182,4 +182,4 @@ def test_services_run_by_their_commands_and_embed(
     for process in (daemon, webserver):
         process.send_signal(signal.SIGTERM)
     assert embed_pending(settings).stats.embedded == CHUNKS - kept
-    assert [process.wait(60) for process in (daemon, webserver)] == [0, 0]
+    assert [process.wait(180) for process in (daemon, webserver)] == [0, 0]

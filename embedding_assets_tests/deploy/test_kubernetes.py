@@ -226,7 +226,7 @@ def test_each_range_is_a_pod_and_one_that_is_lost_is_started_again(
         [second] = ranges.keys() - {first}
         [run] = [run for run in instance.get_runs() if get_job_name_from_run_id(run.run_id) == pods[first]]
         assert instance.run_launcher.terminate(run.run_id)
-        cluster.pods[pods[first]].wait(60)
+        cluster.pods[pods[first]].wait(180)
         kept = embedded(first)
         # What it had embedded is written, and on record.
         assert 0 < kept < CHUNKS

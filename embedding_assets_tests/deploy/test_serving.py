@@ -95,7 +95,7 @@ def test_in_compose(compose, start, tmp_path):
     with pytest.raises(HTTPError, match="401"):
         best(port, "another")
     process.send_signal(signal.SIGTERM)
-    assert process.wait(60) == 143
+    assert process.wait(180) == 143
     assert compose["profiles"] == ["serve"]
 
 
@@ -122,7 +122,7 @@ def test_in_kubernetes(manifests, start):
     wait_until(lambda: status(port, probes["readiness"]["path"]) == 200)
     assert best(port, KEY) == TEXTS[1]
     process.send_signal(signal.SIGTERM)
-    assert process.wait(60) == 143
+    assert process.wait(180) == 143
 
 
 def test_a_role_without_rights_in_pods(manifests):

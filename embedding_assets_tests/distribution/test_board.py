@@ -42,7 +42,7 @@ def test_writing_waits_for_leave_which_is_asked_for_once():
     writer.start()
     assert board.take(10).asks_to_write
     board.allow()
-    writer.join(60)
+    writer.join(180)
     assert not writer.is_alive()
     board.wait_until_allowed()
     assert not board.take(0).asks_to_write

@@ -199,7 +199,7 @@ def test_a_killed_sync_is_completed_by_the_next(articles, database: Database, sp
     articles.execute("INSERT INTO shop.articles SELECT n, 'T', 'row ' || n FROM generate_series(10, 59) n")
     articles.execute("DELETE FROM shop.articles WHERE id = 2")
     killed = processes.start([sys.executable, "-c", KILLED], stderr=subprocess.PIPE, text=True)
-    _, errors = killed.communicate(timeout=60)
+    _, errors = killed.communicate(timeout=180)
     assert killed.returncode == -signal.SIGKILL, errors
     assert len(chunks(database)) == 13
     # One of those that it had stored already goes before the next.

@@ -44,14 +44,14 @@ def test_as_many_at_once_as_there_are_threads_and_who_waits_for_one_goes_before_
 
     def work() -> torch.Tensor:
         started.release()
-        assert go.wait(60)
+        assert go.wait(180)
         return torch.zeros(1)
 
     first = [computing.submit(work, side_by_side=True, alone=False) for _ in range(2)]
     assert names(computing, side_by_side=True, alone=True) == ("compute-stream", 1)
     rest = [computing.submit(work, side_by_side=True, alone=False) for _ in range(6)]
     for _ in range(3):
-        assert started.acquire(timeout=60)
+        assert started.acquire(timeout=180)
     assert not started.acquire(timeout=0.05)
     assert names(computing, side_by_side=True, alone=True) == ("compute-urgent", 1)
     go.set()
@@ -72,7 +72,7 @@ def test_what_is_given_up_counts_no_more(computing: Streams):
     go = threading.Event()
 
     def work() -> torch.Tensor:
-        assert go.wait(60)
+        assert go.wait(180)
         return torch.zeros(1)
 
     running, waiting = (computing.submit(work, side_by_side=False, alone=False) for _ in range(2))
@@ -88,14 +88,14 @@ def test_given_up_before_it_begins_and_between_layers(computing: Streams):
 
     def work() -> torch.Tensor:
         begun.set()
-        assert given_up.wait(60)
+        assert given_up.wait(180)
         check_wanted()
         layers.append(1)
         return torch.zeros(1)
 
     running = computing.submit(work, side_by_side=False, alone=False)
     waiting = computing.submit(work, side_by_side=False, alone=False)
-    assert begun.wait(60)
+    assert begun.wait(180)
     for computation in (running, waiting):
         computation.give_up()
     given_up.set()

@@ -135,7 +135,7 @@ def test_killed_while_the_fallback_embeds(
             wait_until(lambda: len(versions()) > 8 or process.poll() is not None, seconds=120)
         finally:
             process.kill()
-            _, err = process.communicate(timeout=60)
+            _, err = process.communicate(timeout=180)
         assert process.returncode == -signal.SIGKILL, err
         wait_until(lambda: sessions(beside) <= mine)
         before = versions()

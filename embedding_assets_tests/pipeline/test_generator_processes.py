@@ -65,7 +65,7 @@ def start(
 
 
 def outcome(process: subprocess.Popen[str]) -> dict[str, object]:
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=180)
     assert process.returncode == 0, err
     answer: dict[str, object] = json.loads(out)
     return answer
@@ -100,7 +100,7 @@ def test_killed_at_any_moment_the_next_run_finishes_and_repeats_nothing(
         wait_until(lambda lines=lines: len(encoded(notes)) > lines)
         time.sleep(chance.uniform(0, 0.3))
         process.kill()
-        process.communicate(timeout=60)
+        process.communicate(timeout=180)
         wait_until(lambda: sessions(database) <= mine)
         assert not {chunk_hash for _, chunk_hash in encoded(notes)[lines:]} & set(before)
     before = embedded(database)
@@ -145,7 +145,7 @@ def test_stopped_it_says_where_it_stands(
     process = start()
     wait_until(lambda: len(encoded(notes)) > 40)
     process.send_signal(number)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=180)
     assert process.returncode == status, err
     assert "Traceback" not in err
     kept = len(embedded(database))
@@ -179,7 +179,7 @@ def test_one_interrupt_is_enough_while_somebody_holds_a_lock(
         lines = len(encoded(notes))
         wait_until(lambda: len(encoded(notes)) > lines or waits_for_a_lock(beside))
         process.send_signal(signal.SIGTERM)
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=180)
     assert process.returncode == 143, err
     assert "Traceback" not in err
     assert "Stopped" in err
@@ -201,7 +201,7 @@ def test_stopped_while_it_waits_for_another_to_change_the_table(
         wait_until(lambda: len(encoded(notes)) > 8)
         time.sleep(0.5)
         process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=180)
     assert process.returncode == 130, err
     assert f"{CHUNKS} of {CHUNKS} due chunks are left" in err
 
@@ -218,7 +218,7 @@ def test_the_embedded_server_stops_with_a_run_that_is_terminated(notes: Path, mo
     stop_embedded_server(folder)
     assert server_pid(folder), "the run uses it"
     process.send_signal(signal.SIGTERM)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=180)
     assert process.returncode == 143, err
     assert server_pid(folder) is None
     shutil.rmtree(folder)

@@ -104,7 +104,7 @@ def test_killed_at_any_moment_only_what_was_in_flight_is_paid_twice(
             wait_until(lambda before=before: server.requests > before + in_flight)
             time.sleep(chance.uniform(0, 1))
             process.kill()
-            process.communicate(timeout=60)
+            process.communicate(timeout=180)
             wait_until(lambda: others(database) <= mine)
         assert 0 < len(stored(database)) < len(texts)
 

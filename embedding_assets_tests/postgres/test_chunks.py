@@ -93,7 +93,7 @@ def test_versions_of_a_document_loaded_at_once_do_not_mix(database, column, exec
         second.join(0.3)
         assert second.is_alive()
         first.commit()
-    second.join(60)
+    second.join(180)
     assert texts_in_table(execute) == ["new"]
     assert is_unchanged(database, "a.md", new_document.digest)
 
@@ -109,6 +109,6 @@ def test_the_same_document_loaded_by_many_threads(database, column, execute):
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(60)
+        thread.join(180)
     assert sorted(texts_in_table(execute)) == sorted(texts)
     assert count_chunks(database) == 200

@@ -214,7 +214,7 @@ def test_deadlock_is_retried(notes_url):
             connection.execute("SET LOCAL deadlock_timeout = '50ms'")
             connection.execute("UPDATE pair SET touched = touched + 1 WHERE n = %s", [rows[0]])
             if len(mine) == 1:
-                barrier.wait(60)
+                barrier.wait(180)
             connection.execute("UPDATE pair SET touched = touched + 1 WHERE n = %s", [rows[1]])
 
         database.run(work)
@@ -225,7 +225,7 @@ def test_deadlock_is_retried(notes_url):
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join(60)
+            thread.join(180)
         touched = database.run(lambda connection: connection.execute("SELECT touched FROM pair").fetchall())
     assert touched == [(2,), (2,)]
     assert len(runs) > 2
@@ -273,7 +273,7 @@ def test_threads_share_one_pool_and_close_can_be_followed_by_more_work(notes_url
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join(60)
+            thread.join(180)
         assert Counting.opened == 1
         database.close()
         database.run(Insert())

@@ -54,7 +54,7 @@ def test_who_needs_any_of_the_same_things_waits(database, monkeypatch):
         waiting.start()
         time.sleep(0.2)
         order.append("each")
-    waiting.join(60)
+    waiting.join(180)
     assert order == ["each", "both"]
 
 
@@ -150,7 +150,7 @@ def test_hold_waits_for_its_turn(database):
             thread.start()
             time.sleep(0.3)
             order.append("first")
-        thread.join(60)
+        thread.join(180)
     assert order == ["first", "second"]
 
 
@@ -174,7 +174,7 @@ def test_waiting_for_a_lock_does_not_hold_up_an_index_build(database, database_u
         with psycopg.connect(database_url, autocommit=True) as builder:
             builder.execute("SET statement_timeout = '10s'")
             builder.execute("CREATE INDEX CONCURRENTLY some_index ON knowledge_base (chunk_text)")
-    waiter.join(60)
+    waiter.join(180)
 
 
 def _enter_and_leave(database: Database) -> None:
@@ -203,11 +203,11 @@ def test_waiting_is_mentioned_again_after_a_while(database, monkeypatch, caplog)
     waiting = threading.Thread(target=second)
     with database.session() as connection, hold(connection, "a name"):
         waiting.start()
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 180
         while sum("waiting for the lock 'a name'" in message for message in caplog.messages) < 2:
             assert time.monotonic() < deadline, "not mentioned again"
             time.sleep(0.02)
-    waiting.join(60)
+    waiting.join(180)
     assert not waiting.is_alive()
 
 
@@ -260,12 +260,12 @@ def test_a_lost_connection_does_not_end_the_wait_for_a_turn(database, execute):
     with database.session() as connection, hold(connection, "something"):
         waiting = threading.Thread(target=second)
         waiting.start()
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 180
         others = "SELECT pid FROM pg_stat_activity WHERE query LIKE 'SELECT pg_try_advisory_lock(%' AND pid <> {}"
         mine = connection.info.backend_pid
         while not (found := execute(f"{others.format(mine)} AND datname = current_database()")):
             assert time.monotonic() < deadline
         execute(f"SELECT pg_terminate_backend({found[0][0]}, 5000)")
         assert turns == []
-    waiting.join(60)
+    waiting.join(180)
     assert turns == ["second"]

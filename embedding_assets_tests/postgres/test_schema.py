@@ -136,9 +136,9 @@ def test_processes_that_start_at_once_migrate_once_and_a_later_one_imports_no_al
     def start() -> subprocess.Popen[str]:
         return processes.start([sys.executable, "-c", MIGRATE, empty_url], stdout=subprocess.PIPE, text=True)
 
-    answers = [process.communicate(timeout=60)[0].split()[0] for process in [start() for _ in range(3)]]
+    answers = [process.communicate(timeout=180)[0].split()[0] for process in [start() for _ in range(3)]]
     assert sorted(answers) == ["False", "False", "True"]
-    assert start().communicate(timeout=60)[0].split() == ["False", "False"]
+    assert start().communicate(timeout=180)[0].split() == ["False", "False"]
 
 
 def test_a_role_needs_the_rights_and_is_reported_which(role, empty_url):
@@ -183,7 +183,7 @@ def test_who_waited_for_a_migration_does_not_repeat_it(empty_url):
             time.sleep(0.3)
             assert results == []
         for thread in threads:
-            thread.join(60)
+            thread.join(180)
     assert sorted(results) == [False, True]
 
 
@@ -200,6 +200,6 @@ def test_who_waited_for_a_migration_knows_the_table_that_was_made(empty_url):
             waiting.start()
             time.sleep(0.3)
         migrate(first)
-        waiting.join(60)
+        waiting.join(180)
         assert not migrate(late)
         assert first.table.oid == second.table.oid == late.table.oid > 0

@@ -143,15 +143,15 @@ def test_a_transaction_of_the_user_s_never_gets_a_deadlock(database, column, exe
         edits.start()
         until(beside, "SELECT 1 FROM pg_locks WHERE locktype IN ('transactionid', 'tuple') AND NOT granted")
         beside.execute("SELECT pg_advisory_unlock(4711)")
-        writer.join(60)
-        edits.join(60)
+        writer.join(180)
+        edits.join(180)
         assert outcomes == [WriteOutcome(written={h for h in hashes if h != hashes[held]})]
         user.commit()
     assert execute("SELECT count(*) FROM knowledge_base WHERE token_count = 1") == [(3,)]
 
 
 def until(connection: psycopg.Connection, query: str) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 180
     own = " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
     while not connection.execute(query + ("" if "transactionid" in query else own)).fetchall():
         assert time.monotonic() < deadline, query

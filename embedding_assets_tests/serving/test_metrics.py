@@ -59,7 +59,7 @@ async def test_only_the_first_look_is_waited_for(settings: Settings, database: D
     def gather() -> Overview:
         looks.append(1)
         if len(looks) == 2:
-            assert may.wait(60)
+            assert may.wait(180)
             insert_chunks(database, ["new"])
         return gather_overview(database, settings)
 

@@ -118,7 +118,7 @@ def test_the_database_is_not_there_yet(tmp_path: Path):
                    "EMBEDDING_DATABASE_RETRY_SECONDS": "0.2"}  # fmt: skip
     service = start(tmp_path / "log", **environment)
     with service.client() as client:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 180
         while client.get("/healthz").json()["state"] != "no database":
             assert time.monotonic() < deadline
             time.sleep(0.1)

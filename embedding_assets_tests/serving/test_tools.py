@@ -176,6 +176,6 @@ def test_it_ends(settings: Settings, provider: FakeProvider, how: signal.Signals
             process.stdin.close()
         else:
             process.send_signal(how)
-        assert process.wait(60) == status
+        assert process.wait(180) == status
         log.seek(0)
         assert "Traceback" not in log.read()

@@ -52,13 +52,13 @@ def pgbouncer(url: str, mode: str, **settings: str) -> Iterator[str]:
             yield pooled
         finally:
             process.terminate()
-            process.wait(60)
+            process.wait(180)
     finally:
         shutil.rmtree(folder)
 
 
 def _wait_for(url: str) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 180
     while True:
         try:
             with closing(psycopg.connect(url, connect_timeout=2)):

@@ -43,7 +43,7 @@ def served(settings: Settings, *, ready: bool = True) -> Iterator[httpx2.Client]
                 yield client
         finally:
             server.should_exit = True
-            thread.join(60)
+            thread.join(180)
             assert not thread.is_alive()
 
 
@@ -61,7 +61,7 @@ class Process:
     def stop(self, how: int) -> int:
         """Send a signal; returns the exit status."""
         self.process.send_signal(how)
-        return self.process.wait(60)
+        return self.process.wait(180)
 
 
 def start(log: Path, *options: str, **environment: str) -> Process:
@@ -80,7 +80,7 @@ def start(log: Path, *options: str, **environment: str) -> Process:
     return Process(process, json.loads(line)["address"], log)
 
 
-def wait_for(client: httpx2.Client, *, ready: bool = True, seconds: float = 60) -> None:
+def wait_for(client: httpx2.Client, *, ready: bool = True, seconds: float = 180) -> None:
     """Until the service is ready, or at least lives."""
     deadline = time.monotonic() + seconds
     while True:

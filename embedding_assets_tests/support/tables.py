@@ -60,7 +60,7 @@ def in_threads(*works: Callable[[], object]) -> list:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(60)
+        thread.join(180)
     return results
 
 
@@ -161,7 +161,7 @@ def stored_vectors(database, column) -> dict[str, np.ndarray]:
 def table_counters(database, execute, *, updates: int) -> dict[str, int]:
     """What PostgreSQL counted for the table, once it has counted ``updates`` rows; sessions report late."""
     database.close()
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 180
     while time.monotonic() < deadline:
         rows = execute("SELECT to_jsonb(s) FROM pg_stat_user_tables s WHERE relname = 'knowledge_base'")
         if rows[0][0]["n_tup_upd"] >= updates:

@@ -46,12 +46,12 @@ def test_a_build_that_a_deadlock_ends_is_done_again(database, column, beside, da
         building = threading.Thread(target=ensure_index, args=(database, "idx_once", ON_TEXT))
         building.start()
         waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'virtualxid' AND query LIKE 'CREATE INDEX%'"
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 180
         while beside.execute(waiting).fetchone() != (1,):
             assert time.monotonic() < deadline
             time.sleep(0.01)
         other.execute("LOCK TABLE knowledge_base IN SHARE UPDATE EXCLUSIVE MODE")
-    building.join(60)
+    building.join(180)
     assert describe_index(database, "idx_once").valid
     assert beside.execute("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()").fetchone() == (
         1,
@@ -117,7 +117,7 @@ def test_readers_have_a_valid_index_all_the_while_it_is_replaced(database, colum
         reader.execute("SET statement_timeout = '2s'; SET enable_seqscan = off")
         replacement = threading.Thread(target=build_vector_index, args=(database, column, OTHER))
         replacement.start()
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 180
         while not describe_index(database, column.index).matches(column, OTHER):
             assert time.monotonic() < deadline
             assert describe_index(database, column.index).valid
@@ -129,7 +129,7 @@ def test_readers_have_a_valid_index_all_the_while_it_is_replaced(database, colum
             time.sleep(0.02)
         assert replacement.is_alive()
         slow_reader.commit()
-        replacement.join(60)
+        replacement.join(180)
         assert f"Scan using {column.index}" in str(reader.execute(f"EXPLAIN {NEAREST}").fetchall())
     assert not describe_index(database, f"{column.index}_old").exists
 
@@ -159,7 +159,7 @@ def test_a_limit_on_statements_does_not_end_a_build(database, column, execute):
         threads[0].join(1.5)
         writer.commit()
     for thread in threads:
-        thread.join(60)
+        thread.join(180)
     assert describe_index(database, column.index).matches(column, CONFIG)
     assert describe_index(database, "idx_text").valid
 
@@ -243,13 +243,13 @@ def test_a_bloated_index_is_rebuilt_beside_itself(database, execute, caplog):
         rebuild = threading.Thread(target=build_vector_index, args=(database, column, CONFIG))
         with caplog.at_level("INFO"):
             rebuild.start()
-            deadline = time.monotonic() + 60
+            deadline = time.monotonic() + 180
             while describe_index(database, column.index).size_bytes == bloated.size_bytes:
                 assert describe_index(database, column.index).valid
                 assert time.monotonic() < deadline
         assert rebuild.is_alive()
         slow_reader.commit()
-        rebuild.join(60)
+        rebuild.join(180)
     assert index_bloat(describe_index(database, column.index), 300, 4 * 768) == pytest.approx(1, abs=0.02)
     assert (
         f"index {column.index} is {index_bloat(bloated, 300, 4 * 768):.1f} times as large as a fresh one" in caplog.text
@@ -390,6 +390,6 @@ def test_two_changes_of_the_table_do_not_deadlock(database, column, database_url
             thread.start()
             time.sleep(0.2)
     for thread in threads:
-        thread.join(60)
+        thread.join(180)
     assert describe_index(database, "idx_one").valid
     assert describe_index(database, "idx_two").valid

@@ -53,7 +53,7 @@ def builder(url):
     assert process.stdout.readline() == "ready\n"
     yield process
     process.kill()
-    process.communicate(timeout=60)
+    process.communicate(timeout=180)
 
 
 @contextmanager
@@ -66,7 +66,7 @@ def writer(beside):
 
 def wait_for_build(session) -> int:
     """The server process that builds an index, once it waits for the writer."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 180
     query = (
         "SELECT pid FROM pg_stat_progress_create_index "
         "WHERE datname = current_database() AND phase LIKE 'waiting for writers%'"
@@ -101,14 +101,14 @@ def test_a_process_that_dies_leaves_its_build_to_the_server_and_nobody_builds_ag
             process.stdin.flush()
             wait_for_build(session)
             process.kill()
-            process.wait(60)
+            process.wait(180)
             assert not describe_index(database, vectors.index).valid
             # What runs next waits for the server, which has not noticed, and does not touch the index meanwhile.
             thread, errors = build_in_thread(database, vectors, CONFIG)
             thread.join(0.5)
             assert thread.is_alive()
             [(built,)] = session.execute("SELECT %s::regclass::oid", [vectors.index]).fetchall()
-        thread.join(60)
+        thread.join(180)
         assert not thread.is_alive()
         assert errors == []
         assert describe_index(database, vectors.index).matches(vectors, CONFIG)
@@ -144,7 +144,7 @@ def test_a_build_that_the_server_ends_leaves_an_invalid_index_which_the_next_one
     with database.session() as session, writer(beside):
         thread, errors = build_in_thread(database, vectors, CONFIG)
         session.execute("SELECT pg_terminate_backend(%s, 5000)", [wait_for_build(session)])
-        thread.join(60)
+        thread.join(180)
     assert [str(error) for error in errors] == [
         f"index {name} was not built: terminating connection due to administrator command; run again to try once more"
     ]

@@ -207,7 +207,7 @@ def test_a_measurement_holds_while_few_vectors_change(database, column, execute,
         """Change rows, and wait until the statistics show it."""
         before = beside.execute(changed).fetchone()[0]
         execute(change.format(count))
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 180
         while beside.execute(changed).fetchone()[0] != before + count:
             assert time.monotonic() < deadline
             execute("SELECT pg_stat_force_next_flush()")

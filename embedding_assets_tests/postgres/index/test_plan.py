@@ -119,14 +119,14 @@ def test_the_drop_waits_for_a_build_that_is_under_way(settings: Settings, databa
         old.execute("SELECT count(*) FROM knowledge_base")
         build = threading.Thread(target=attempt, args=[lambda: build_vector_index(database, column, settings.index)])
         build.start()
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 180
         while not describe_index(database, column.index).exists and time.monotonic() < deadline:
             time.sleep(0.05)
         drop = threading.Thread(target=attempt, args=[lambda: drop_before_load(database, column).decision])
         drop.start()
         time.sleep(1)  # long enough to meet, if the two did not take turns
         old.commit()
-    build.join(60)
-    drop.join(60)
+    build.join(180)
+    drop.join(180)
     assert [type(outcome) for outcome in outcomes] == [float, str]
     assert not describe_index(database, column.index).exists

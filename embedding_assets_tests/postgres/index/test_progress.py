@@ -60,7 +60,7 @@ def test_a_build_is_followed_through_its_phases(database, column, beside, caplog
         with beside.transaction():
             beside.execute("UPDATE knowledge_base SET token_count = 1 WHERE chunk_index = -1")  # a writer's lock
             thread.start()
-            assert waits.wait(60)
+            assert waits.wait(180)
         thread.join(120)
     assert not thread.is_alive()
     assert {progress.index for progress in seen} == {column.index}
@@ -113,7 +113,7 @@ def test_a_role_that_may_not_see_the_build_sees_nothing(role, database, column, 
                 assert progress._read(asking, rows[0][0], "idx", 20, 1.0) is None
             with database.session() as asking:
                 assert progress._read(asking, rows[0][0], "idx", 20, 1.0).phase.startswith("waiting")
-        thread.join(60)
+        thread.join(180)
     assert seen == []
 
 

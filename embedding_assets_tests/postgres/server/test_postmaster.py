@@ -24,7 +24,7 @@ def test_a_server_that_died_is_started_again(folder):
     while server_pid(folder):
         time.sleep(0.01)
 
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 180
     while True:  # for a moment its backends may hold on to the shared memory
         try:
             url = start_embedded_server(folder)

@@ -128,7 +128,7 @@ def test_a_reader_is_waited_for(database, further):
     dropping.start()
     dropping.join(0.5)
     reader.close()
-    dropping.join(60)
+    dropping.join(180)
     assert further not in list_spaces(database)
 
 

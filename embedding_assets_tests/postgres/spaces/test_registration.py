@@ -206,7 +206,7 @@ def test_of_several_providers_at_once_one_owns_the_first_column(database):
     barrier = threading.Barrier(len(spaces))
 
     def register(space):
-        barrier.wait(60)
+        barrier.wait(180)
         register_space(database, space, new_provider=True)
 
     in_threads(*[partial(register, space) for space in spaces])
@@ -222,7 +222,7 @@ def test_first_spaces_registered_at_once_agree_on_one(database):
     barrier = threading.Barrier(len(spaces))
 
     def register(space):
-        barrier.wait(60)
+        barrier.wait(180)
         try:
             results.append(register_space(database, space).space)
         except SpaceMismatchError:
@@ -245,7 +245,7 @@ def test_a_new_column_gives_way_to_readers_and_is_added_when_they_are_gone(datab
         thread.start()
         thread.join(0.5)
         reader.commit()
-    thread.join(60)
+    thread.join(180)
     assert len(list_spaces(database)) == 2
 
 

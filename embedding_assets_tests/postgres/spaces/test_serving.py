@@ -88,7 +88,7 @@ def test_two_that_switch_at_once_leave_one_that_serves(database, column):
     outcomes = []
 
     def switch(to):
-        barrier.wait(60)
+        barrier.wait(180)
         outcomes.append(serve_space(database, to).serving)
 
     in_threads(*[partial(switch, column) for column in columns * 2])
@@ -117,5 +117,5 @@ def test_searches_always_find_one_space_that_serves(database, column):
             serve_space(database, column)
     finally:
         done.set()
-        watcher.join(60)
+        watcher.join(180)
     assert set(seen) == {1}

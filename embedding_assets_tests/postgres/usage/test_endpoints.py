@@ -253,7 +253,7 @@ def test_the_clock_is_read_when_the_lock_is_had(database):
         assert waiter.is_alive()
         [released] = first.execute("SELECT extract(epoch FROM clock_timestamp())::float8").fetchone()
         first.commit()
-    waiter.join(60)
+    waiter.join(180)
     assert moments[0] >= released
 
 
@@ -269,7 +269,7 @@ def test_an_endpoint_that_two_meet_for_the_first_time_is_one(database):
         second.join(0.3)
         assert second.is_alive()
         first.commit()
-    second.join(60)
+    second.join(180)
     assert found[0].outages == 3
 
 

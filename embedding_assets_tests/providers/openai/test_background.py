@@ -189,7 +189,7 @@ def test_it_ends_with_its_owner():
     assert list(background.iterate(counting(1), most_waiting=1)) == [0]
     [thread] = set(threading.enumerate()) - before
     del background
-    thread.join(60)
+    thread.join(180)
     assert not thread.is_alive()
 
 

@@ -56,7 +56,7 @@ def server_address(published: ModelFiles, tmp_path_factory: pytest.TempPathFacto
         time.sleep(0.5)
     yield address
     process.terminate()
-    process.wait(60)
+    process.wait(180)
 
 
 def _answers(address: str) -> bool:

@@ -75,5 +75,5 @@ def test_whoever_waited_for_the_budget_sees_what_was_reserved_meanwhile(database
             "expires_at) VALUES ('another', 's', 'p', 'm', 'another', 1, 1, 0.001, 0.004, now() + interval '1 hour')"
         )
         first.commit()
-        waiter.join(60)
+        waiter.join(180)
     assert verdicts == [Wait(0.25, "budget", 0.0)]
