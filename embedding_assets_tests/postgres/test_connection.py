@@ -251,6 +251,7 @@ def test_pool_replaces_connections_that_the_server_closed(is_idle, runs, notes_u
 def test_a_connection_in_use_is_not_asked_whether_it_lives(notes_url, monkeypatch):
     asked = []
     monkeypatch.setattr(ConnectionPool, "check_connection", asked.append)
+    monkeypatch.setattr(pooled, "UNCHECKED_SECONDS", 60)
     with Database(notes_url, PATIENT) as database:
         database.run(Insert())
         first = len(asked)
