@@ -222,6 +222,7 @@ class Database:
             except PoolTimeout:
                 self._open_session().close()  # a pool only says that it timed out; this says why, if it is the server
                 raise
+            stack.callback(note_idle, connection)  # as the pool's `reset`, it would come back by another thread, later
             stack.enter_context(watched(connection))
             yield connection
 
@@ -284,16 +285,16 @@ class Database:
             max_size=self._config.pool_size,
             timeout=self._config.connect_timeout_seconds,
             check=check_idle,
-            reset=note_idle,
             configure=self._configure,
             open=True,
         )
 
-    def _configure(self, connection: Connection) -> None:
+    def _configure(self, connection: PooledConnection) -> None:
         self._apply_settings(connection, holds_locks=False)
         self._find_records(connection)
         register_vector(connection)
         connection.autocommit = False
+        note_idle(connection)
 
     def _open_session(self) -> Connection:
         connection = self._log_in()

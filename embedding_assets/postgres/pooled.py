@@ -9,7 +9,7 @@ import psycopg
 from psycopg_pool import ConnectionPool
 
 UNCHECKED_SECONDS: Final = 2.0
-"""For so long a connection is taken to live after its last use. One that does not costs a repetition."""
+"""For so long a connection is taken to live after it was opened or used. One that does not costs a repetition."""
 
 
 class PooledConnection(psycopg.Connection[tuple[Any, ...]]):
@@ -19,7 +19,7 @@ class PooledConnection(psycopg.Connection[tuple[Any, ...]]):
 
 
 def note_idle(connection: PooledConnection) -> None:
-    """Say that it goes back to the pool."""
+    """Say that it is new, or goes back to the pool."""
     connection.idle_since = time.monotonic()
 
 
