@@ -42,8 +42,6 @@ pytest.register_assert_rewrite("embedding_assets_tests.support.generator_runs")
 
 
 _FOLDER = "FOLDER_OF_THESE_TESTS"
-_COVERAGE = "COVERAGE_PROCESS_CONFIG"
-_GIVEN = dict(os.environ)
 _SHARED_MEMORY = Path("/dev/shm")
 
 
@@ -139,7 +137,7 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, data_dir: Path) -> None:
 
     No coverage in processes that are started, which takes them twice as long: most cover nothing new.
     """
-    monkeypatch.delenv(_COVERAGE, raising=False)
+    monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
     for name in list(os.environ):
         if name.startswith(("EMBEDDING_", "DAGSTER_", "OPENAI_")):
             monkeypatch.delenv(name)
@@ -153,13 +151,6 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, data_dir: Path) -> None:
 def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """A model's library computes here, where it is imported once: another process takes seconds for that."""
     monkeypatch.setattr(reference, "_compute_elsewhere", lambda *_: None)
-
-
-@pytest.fixture
-def covered_processes(clean_environment: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Take coverage in the processes that a test starts too."""
-    if _COVERAGE in _GIVEN:
-        monkeypatch.setenv(_COVERAGE, _GIVEN[_COVERAGE])
 
 
 @pytest.fixture(autouse=True)

@@ -48,6 +48,8 @@ def test_what_is_scaffolded_is_right(project: DgProject):
     assert written["handbook"]["attributes"] == {"key_prefix": "handbook", "documents": ["README.md"]}
     assert written["reviews"]["attributes"]["name"] == "reviews"
     assert written["orders"]["attributes"]["text"] == "remark"
+    checked = project.dg("check", "yaml")
+    assert checked.returncode == 0, checked.stdout
     checked = project.dg("check", "defs")
     assert checked.returncode == 0, checked.stdout + checked.stderr
     # What stands as comments is right, too.
@@ -69,6 +71,8 @@ def test_documents_go_into_no_table_of_yours(project: DgProject):
     ("wrong", "line", "message"),
     [
         ("tabel: notes", 3, "Additional properties are not allowed ('tabel' was unexpected)"),
+        ("table: [notes]", 3, "is not"),
+        ("table: notes\n  partitions: 17", 4, "17 is not valid under any of the given schemas"),
         ("table: notes\n  budget:\n    usd_per_week: 3", 4, "usd_per_week"),
     ],
 )
