@@ -29,16 +29,17 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import numpy as np
 import torch
+from gpu_model import MAX_TOKENS, manual, save_model
 from numpy.typing import NDArray
 
+from embedding_assets.encoder.attention import attend_fused
 from embedding_assets.encoder.files import locate_model
 from embedding_assets.encoder.model import LoadedModel
 from embedding_assets.encoder.tokens import TokenizedText
 from embedding_assets.encoder.ways import Way
 from embedding_assets.planning import plan_batches
 
-MAX_TOKENS = 384
-PARTS = ("correctness", "products", "budgets", "others", "compiled", "flex", "two")
+PARTS = ("correctness", "products", "budgets", "padding", "others", "compiled", "flex", "two")
 SECONDS = 480.0
 
 
@@ -96,7 +97,7 @@ def main() -> None:
         bench = Bench(arguments.device, precision, Path(folder), texts, arguments.small)
         (bench.folder / "texts.json").write_text(json.dumps(texts[: 100 if arguments.small else 8000]))
         parts: dict[str, Callable[[Bench], Any]] = {
-            "correctness": correctness, "products": products, "budgets": budgets, "others": others,
+            "correctness": correctness, "products": products, "budgets": budgets, "padding": padding, "others": others,
             "compiled": compiled, "flex": flex, "two": two_processes,
         }  # fmt: skip
         for name in arguments.parts.split(","):
@@ -119,65 +120,6 @@ def main() -> None:
     arguments.out.parent.mkdir(exist_ok=True, parents=True)
     arguments.out.write_text(json.dumps(result, indent=2) + "\n")
     print_table(result)
-
-
-def manual(count: int) -> list[str]:
-    """Passages of Python's manual of 200 to 800 characters; beyond its length, the same from other beginnings."""
-    from pydoc_data.topics import topics
-
-    words = " ".join(topics[name] for name in sorted(topics)).split()
-    generator = np.random.default_rng(0)
-    lengths, starts = generator.integers(40, 160, count), generator.integers(0, len(words) - 200, count)
-    return [" ".join(words[start : start + length]) for start, length in zip(starts, lengths, strict=True)]
-
-
-def save_model(folder: Path, texts: list[str], *, small: bool) -> None:
-    """A sentence-transformers model of MPNet-base's shape, or of a small one's."""
-    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
-    from transformers import MPNetConfig, MPNetModel, PreTrainedTokenizerFast
-
-    special = ["<s>", "<pad>", "</s>", "[UNK]", "<mask>"]
-    tokenizer = Tokenizer(models.WordPiece(unk_token=special[3]))
-    tokenizer.normalizer = normalizers.BertNormalizer()
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    tokenizer.train_from_iterator(texts[:2000], trainers.WordPieceTrainer(vocab_size=30_000, special_tokens=special))
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single="<s> $A </s>", special_tokens=[("<s>", 0), ("</s>", 2)]
-    )
-    begin, pad, end, unknown, mask = special
-    fast = PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, bos_token=begin, cls_token=begin, eos_token=end, sep_token=end, unk_token=unknown,
-        pad_token=pad, mask_token=mask, model_max_length=MAX_TOKENS,
-    )  # fmt: skip
-    torch.manual_seed(0)
-    shape: dict[str, int] = (
-        {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 128} if small else {}
-    )
-    config = MPNetConfig(vocab_size=30_527, **shape)
-    MPNetModel(config).save_pretrained(folder)
-    fast.save_pretrained(folder)
-    layers = [("", "transformer.Transformer"), ("1_Pooling", "pooling.Pooling"), ("2_Normalize", "normalize.Normalize")]
-    (folder / "modules.json").write_text(
-        json.dumps(
-            [
-                {
-                    "idx": i,
-                    "name": str(i),
-                    "path": path,
-                    "type": f"sentence_transformers.models.{kind.partition('.')[2]}",
-                }
-                for i, (path, kind) in enumerate(layers)
-            ]
-        )
-    )
-    (folder / "sentence_bert_config.json").write_text(
-        json.dumps({"max_seq_length": MAX_TOKENS, "do_lower_case": False})
-    )
-    (folder / "1_Pooling").mkdir()
-    (folder / "1_Pooling" / "config.json").write_text(
-        json.dumps({"word_embedding_dimension": config.hidden_size, "pooling_mode_mean_tokens": True})
-    )
-    (folder / "2_Normalize").mkdir()
 
 
 def encode(model: LoadedModel, tokens: list[TokenizedText], budget: int, most_texts: int) -> NDArray[np.float32]:
@@ -264,6 +206,44 @@ def budgets(bench: Bench) -> dict[str, Any]:
     if bench.device.startswith("cuda"):
         answer["peak GB"] = round(torch.cuda.max_memory_allocated(bench.device) / 1e9, 2)
     return answer
+
+
+def padding(bench: Bench) -> dict[str, Any]:
+    """Million tokens a second with texts padded to tiles, in batches of one length each, and with none.
+
+    Without padding, the tokens of a batch are the rows of one matrix and each length attends by itself; the lengths are
+    asked of the device, which waits there for the host once a batch.
+    """
+    model = bench.load()
+    tokens = model.tokenize(bench.texts[: 40 if bench.small else 8000])
+    total = sum(len(text.ids) for text in tokens)
+    budget = 1024 if bench.small else 32_768
+    by_length: dict[int, list[TokenizedText]] = {}
+    for text in tokens:
+        by_length.setdefault(len(text.ids), []).append(text)
+    padded = _once(encode, model, tokens, budget, 2048)
+
+    def one_length_each() -> None:
+        pending = []
+        for length, texts in by_length.items():
+            most = max(1, budget // length)
+            pending += [model.start(texts[first : first + most]) for first in range(0, len(texts), most)]
+        for one in pending:
+            one.numpy()
+
+    rates = {"padded": _rate(padded, total)}
+    model.width_multiple = 1
+    rates["batches of one length"] = _rate(one_length_each, total)
+    layers: Any = model._layers
+    layers._transformer._attend = attend_fused
+    rates["rows without padding"] = _rate(padded, total)
+    return rates
+
+
+def _rate(work: Callable[[], object], tokens: int) -> float:
+    """Million tokens a second of the better of two runs, after one to warm up."""
+    work()
+    return round(tokens / min(_seconds(work), _seconds(work)) / 1e6, 3)
 
 
 def others(bench: Bench) -> dict[str, Any]:

@@ -28,6 +28,9 @@ FEW_FILES: Final = 32
 FEW_BYTES: Final = 2_000_000
 """What is read in less time than it takes to start processes."""
 
+SOON_READ_BYTES: Final = 500_000
+"""A file that is read here while processes start: they would wait for the end of a larger one."""
+
 SHARED_BYTES: Final = 8_000_000
 """A file of rows from this size on is shared by all processes."""
 
@@ -70,29 +73,36 @@ class FileReader:
 
     def read(self, path: Path, source: str) -> Iterator[Portion]:
         """The chunks of a file, and what of it is rejected, until it is read to its end."""
-        if self._needs_processes(path, source):
-            self._announced.pop(source, None)
-            size = _size(path)
-            try:
+        size = _size(path)
+        try:
+            if not self._reads_here(path, source, size):
+                self._announced.pop(source, None)
                 yield from self._started().read(path, source, size, self._shares(path, size))
                 return
-            except ProcessesUnavailableError:
-                logger.warning("no process could be started to read files; this one does it alone")
-                self._is_alone = True
-                self._pool = None
+        except ProcessesUnavailableError:
+            logger.warning("no process could be started to read files; this one does it alone")
+            self._is_alone = True
+            self._pool = None
         self._announced.pop(source, None)
+        if self._pool is not None:
+            self._pool.forget(source)
         yield from read_portions(path, source, self._options, self._splitter)
 
-    def _needs_processes(self, path: Path, source: str) -> bool:
-        if self._is_alone or self._pool is not None:
-            return not self._is_alone
+    def _reads_here(self, path: Path, source: str, size: int) -> bool:
+        if self._is_alone:
+            return True
         kind = format_named(self._options.format) if self._options.format else format_of(path)
         if kind is not None and kind.module not in _BY_PYTHON_ALONE:
-            return True
-        # Of files that have to be fetched only a few are known ahead.
-        self._files += 1
-        waiting = self._announced | {source: (path, _size(path))}
-        return self._files + len(waiting) > FEW_FILES + 1 or sum(size for _, size in waiting.values()) > FEW_BYTES
+            return False
+        if self._pool is None:
+            # Of files that have to be fetched only a few are known ahead.
+            self._files += 1
+            waiting = self._announced | {source: (path, size)}
+            are_few = self._files + len(waiting) <= FEW_FILES + 1 and sum(s for _, s in waiting.values()) <= FEW_BYTES
+            # Alone, it would be read by one process after that has started.
+            if are_few or (len(waiting) == 1 and size < SHARED_BYTES):
+                return True
+        return size <= SOON_READ_BYTES and not self._started().is_ready()
 
     def _started(self) -> ReadingPool:
         if self._pool is None:

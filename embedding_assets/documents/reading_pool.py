@@ -68,7 +68,8 @@ class _Task:
 class ReadingPool:
     """Reads files by processes of its own, which are started as they are needed.
 
-    They are no copies of this one and run none of its ``__main__``, so that any script may use it. Used by one thread.
+    They are no copies of this one and run none of its ``__main__``, so that any script may use it. A process is given
+    its first file once it has started. Used by one thread.
 
     Args:
         splitter: how texts become chunks.
@@ -125,6 +126,21 @@ class ReadingPool:
             for task in tasks:
                 self._forget(task)
 
+    def is_ready(self) -> bool:
+        """Whether a process has started, without waiting for one.
+
+        Raises:
+            ProcessesUnavailableError: none can be started here.
+        """
+        if not self._was_ready:
+            self._pump([], seconds=0)
+        return self._was_ready
+
+    def forget(self, source: str) -> None:
+        """A file that was announced is read elsewhere."""
+        for task in self._announced.pop(source, []):
+            self._forget(task)
+
     def close(self) -> None:
         """End all processes, whatever they are at."""
         for worker in self._workers:
@@ -155,17 +171,19 @@ class ReadingPool:
     def _dispatch(self) -> None:
         while self._pending:
             task = self._pending[0]
-            worker = min(self._workers, key=lambda one: (len(one.tasks) > 0, one.bytes), default=None)
-            if (worker is None or worker.tasks) and len(self._workers) < self._most:
-                worker = _Worker(self._manner)
-                self._workers.append(worker)
+            ready = [worker for worker in self._workers if worker.is_ready]
+            worker = min(ready, key=lambda one: (len(one.tasks) > 0, one.bytes), default=None)
+            starting = len(self._workers) - len(ready)
+            if (worker is None or worker.tasks) and starting < len(self._pending) and len(self._workers) < self._most:
+                self._workers.append(_Worker(self._manner))
+                continue
             if worker is None or not worker.has_room(task):
                 return
             self._pending.popleft()
             worker.give(task)
 
-    def _pump(self, wanted: list[_Task]) -> None:
-        """Take what processes have to say, or wait for it."""
+    def _pump(self, wanted: list[_Task], seconds: float = _POLL_SECONDS) -> None:
+        """Take what processes have to say, or wait for it so long."""
         self._dispatch()
         is_waited_for = any(task in self._pending for task in wanted)
         heard = {}
@@ -174,14 +192,15 @@ class ReadingPool:
                 heard[worker.answers] = worker
             else:
                 worker.since = time.monotonic()
-        for connection in wait(list(heard), _POLL_SECONDS):
+        for connection in wait(list(heard), seconds):
             worker = heard[connection]  # type: ignore[index]
             try:
                 self._take(worker, worker.answers.recv_bytes())
             except (EOFError, OSError):
                 self._bury(worker, "")
         for worker in list(self._workers):
-            if worker.tasks and time.monotonic() - worker.since > FILE_SECONDS and not worker.answers.poll():
+            is_awaited = worker.tasks or not worker.is_ready
+            if is_awaited and time.monotonic() - worker.since > FILE_SECONDS and not worker.answers.poll():
                 self._bury(worker, f"takes longer than {FILE_SECONDS:g} seconds to read")
 
     def _take(self, worker: _Worker, answer: bytes) -> None:
@@ -228,7 +247,7 @@ class _Worker:
     Attributes:
         tasks: the one that it is at, and those that follow.
         answers: what it has to say.
-        since: when it last spoke, was given something after it had nothing, or was not listened to.
+        since: when it started, last spoke, was given something after it had nothing, or was not listened to.
         is_ready: whether it has spoken.
     """
 
