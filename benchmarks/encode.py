@@ -22,7 +22,7 @@ from pathlib import Path
 
 import numpy as np
 from environments import PeerUnavailableError, peer_python
-from report import Aim, Result, Row, cpu_flags, interleave, is_amd, print_result, publish
+from report import Aim, Result, Row, cpu_flags, cpu_kind, interleave, print_result, publish
 from texts import MAX_TOKENS, default_model_folder, full_size_mpnet, real_chunks
 from tokenizers import Tokenizer
 from workers import Worker, run_module
@@ -33,6 +33,9 @@ PAUSE_SECONDS = 0.5
 
 # oneDNN's names; what it calls AVX512_CORE has neither AMX nor any bfloat16 arithmetic.
 IMITATED = "AVX512_CORE"
+
+BFLOAT16 = {"amx_bf16", "avx512_bf16"}
+"""What Linux calls the instructions for it."""
 
 
 @dataclass(frozen=True)
@@ -148,7 +151,7 @@ def mpnet_flop(tokens: int) -> float:
 def compare(inputs: Inputs, ways: Iterable[Way], rounds: int, *, imitated: bool = False, device: str = "cpu") -> Result:
     """Start every way, let them take turns, compare what they made."""
     environment = {"ONEDNN_MAX_CPU_ISA": IMITATED} if imitated else {}
-    best = "bfloat16" if device == "cuda" or (cpu_flags() & {"amx_bf16", "avx512_bf16"} and not imitated) else "float32"
+    best = "bfloat16" if device == "cuda" or (cpu_flags() & BFLOAT16 and not imitated) else "float32"
     ways = [replace(way, precision=best) if way.precision == "best" else way for way in ways]
     refused: dict[str, str] = {}
     with ExitStack() as stack:
@@ -206,7 +209,9 @@ def compare(inputs: Inputs, ways: Iterable[Way], rounds: int, *, imitated: bool 
         suffix, words = "_cuda", f", {device_name}"
     else:
         # So that a machine of another kind does not replace what was measured with AMX.
-        suffix, words = ("", "") if "amx_bf16" in cpu_flags() else ("_amd", ", AMD") if is_amd() else ("_intel", "")
+        suffix, words = {"amx": ("", ""), "amd": ("_amd", ", AMD"), "intel": ("_intel", ", Intel without AMX")}[
+            cpu_kind()
+        ]
     return Result(
         name=f"encode{suffix}",
         title=f"Encoding: full-size MPNet, 500-character chunks{words}",
@@ -225,8 +230,10 @@ def start(way: Way, inputs: Inputs, environment: Mapping[str, str], device: str)
     """
     if way.environment and device != "cpu":
         raise PeerUnavailableError("measured on a CPU only")
-    if environment and way.key == "bf16-tuned":
+    if way.key == "bf16-tuned" and environment:
         raise PeerUnavailableError("not tried: without hardware for it bfloat16 is slower than float32, as above")
+    if way.key in ("bf16", "bf16-tuned") and device == "cpu" and not cpu_flags() & BFLOAT16:
+        raise PeerUnavailableError("not tried: this CPU has no hardware for it, without which it takes minutes")
     python = peer_python(way.environment) if way.environment else Path(sys.executable)
     if way.key == CEILING:
         job: dict[str, object] = {"flop": inputs.flop, "precision": way.precision, "device": device}

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Literal
 
 from peak import peak_memory_mb
 from rich.console import Console
@@ -25,7 +26,6 @@ __all__ = [
     "Row",
     "describe_machine",
     "interleave",
-    "is_amd",
     "peak_memory_mb",
     "print_result",
     "publish",
@@ -128,9 +128,11 @@ def cpu_flags() -> set[str]:
     return set((_cpu_field("flags") or _cpu_field("Features")).split())
 
 
-def is_amd() -> bool:
-    """Whether the CPU is of AMD."""
-    return _cpu_field("vendor_id") == "AuthenticAMD"
+def cpu_kind() -> Literal["amx", "amd", "intel"]:
+    """Kinds whose results stand beside each other: with AMX, of AMD without, of another maker without."""
+    if "amx_bf16" in cpu_flags():
+        return "amx"
+    return "amd" if _cpu_field("vendor_id") == "AuthenticAMD" else "intel"
 
 
 def _cpu_field(name: str) -> str:

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from encode import PAUSE_SECONDS, WAYS, Inputs, Way, note, prepare, start
 from environments import PeerUnavailableError
-from report import Aim, Result, Row, cpu_flags, interleave, number, publish
+from report import Aim, Result, Row, cpu_flags, cpu_kind, interleave, number, publish
 from workers import Worker
 
 OURS, OPENVINO, ENCODE = "ours", "openvino", "list-tuned"
@@ -86,11 +86,8 @@ def compare(inputs: Inputs, rounds: int, *, imitated: bool) -> Result:
         for busy in BUSY
         for key, way in ways.items()
     }
-    suffix, words = "", ""
-    if imitated:
-        suffix, words = "_avx2", ", AVX2 imitated"
-    elif "amx_bf16" in cpu_flags():
-        suffix, words = "_amx", ", AMX"
+    kinds = {"amd": ("", ""), "amx": ("_amx", ", AMX"), "intel": ("_intel", ", Intel without AMX")}
+    suffix, words = ("_avx2", ", AVX2 imitated") if imitated else kinds[cpu_kind()]
     return Result(
         name=f"shared{suffix}",
         title=f"Encoding beside busy processes: full-size MPNet on {os.cpu_count()} cores{words}",
