@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -24,7 +23,13 @@ from embedding_assets.defs.row_source import RowSource
 from embedding_assets.defs.rows import rows_assets, rows_sensors
 from embedding_assets.defs.schedules import nightly_schedule
 from embedding_assets.defs.sensors import new_chunks_sensor
-from embedding_assets.defs.table_spec import DATABASE_RESOURCE, MODEL_RESOURCE, PROVIDER_RESOURCE, TableSpec
+from embedding_assets.defs.table_spec import (
+    DATABASE_RESOURCE,
+    MODEL_RESOURCE,
+    PROVIDER_RESOURCE,
+    TableSpec,
+    parts_of_prefix,
+)
 from embedding_assets.errors import ConfigurationError
 from embedding_assets.postgres.lookup import OWN_TABLE
 
@@ -123,7 +128,7 @@ def build_embedding_definitions(
     check_variables(variables)
     return table_definitions(
         TableSpec(
-            key_prefix=_key_prefix(key_prefix),
+            key_prefix=parts_of_prefix(key_prefix),
             variables=variables,
             adopt=adopt,
             group_name=group_name,
@@ -137,16 +142,6 @@ def build_embedding_definitions(
         ),
         reference_to_caller(),
     )
-
-
-def _key_prefix(prefix: str | Sequence[str]) -> tuple[str, ...]:
-    parts = tuple(part for part in prefix.split("/") if part) if isinstance(prefix, str) else tuple(prefix)
-    for part in parts:
-        if not re.fullmatch(r"[A-Za-z0-9_]+", part):
-            raise ConfigurationError(
-                f"key_prefix: {part!r} may have letters, digits and _ alone, since jobs and sensors are called by it"
-            )
-    return parts
 
 
 def _model_variable(provider: object, model: str | None) -> str:

@@ -18,7 +18,7 @@ from dagster import (
 )
 from dagster._core.storage.event_log import SqliteEventLogStorage
 
-from embedding_assets.defs.table_spec import NAMES, TableSpec
+from embedding_assets.defs.table_spec import NAMES, TableSpec, parts_of_prefix
 from embedding_assets.health.checks import CHECKS
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ _FINISHED: Final = [DagsterRunStatus.SUCCESS, DagsterRunStatus.FAILURE, DagsterR
 _PAGE: Final = 200
 
 
-def purge_runs(instance: DagsterInstance, *, older_than_days: float, key_prefix: Sequence[str] = ()) -> int:
+def purge_runs(instance: DagsterInstance, *, older_than_days: float, key_prefix: str | Sequence[str] = ()) -> int:
     """Delete a table's finished runs with their events and captured output; returns how many.
 
     Kept are those that have the latest materialization of an asset or partition, or a check's latest result, so that
@@ -37,9 +37,12 @@ def purge_runs(instance: DagsterInstance, *, older_than_days: float, key_prefix:
     Args:
         instance: of Dagster.
         older_than_days: by the time that they were created.
-        key_prefix: of the table's assets.
+        key_prefix: of the table's assets, ``"shop"``, ``"shop/articles"`` or ``["shop", "articles"]``.
+
+    Raises:
+        ConfigurationError: the prefix is not acceptable.
     """
-    spec = TableSpec(key_prefix=tuple(key_prefix))
+    spec = TableSpec(key_prefix=parts_of_prefix(key_prefix))
     kept = {*_latest_materializations(instance, spec), *_latest_evaluations(instance, spec)}
     before = time.time() - 86_400 * older_than_days
     purged = 0

@@ -74,6 +74,21 @@ _SHAPING: Final = (
 _PART_OF_NAME: Final = re.compile(r'"(?:[^"]|"")+"|[^".\s]+')
 
 
+def parts_of_prefix(prefix: str | Sequence[str]) -> tuple[str, ...]:
+    """The prefix of a table's assets as ``TableSpec`` has it, from ``"shop/articles"`` or its parts.
+
+    Raises:
+        ConfigurationError: a part has other characters than names may have.
+    """
+    parts = tuple(part for part in prefix.split("/") if part) if isinstance(prefix, str) else tuple(prefix)
+    for part in parts:
+        if not re.fullmatch(r"[A-Za-z0-9_]+", part):
+            raise ConfigurationError(
+                f"key_prefix: {part!r} may have letters, digits and _ alone, since jobs and sensors are called by it"
+            )
+    return parts
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TableSpec:
     """What the definitions of a table are made from.
