@@ -62,7 +62,7 @@ def _is_of(context: RunStatusSensorContext, spec: TableSpec) -> bool:
     """Whether a run is for assets or checks of the table."""
     run = context.dagster_run
     keys = {*(run.asset_selection or ()), *(check.asset_key for check in run.asset_check_selection or ())}
-    return run.job_name == spec.job_name or any(spec.owns(key) for key in keys or _planned(context.instance, run))
+    return run.job_name in spec.job_names or any(spec.owns(key) for key in keys or _planned(context.instance, run))
 
 
 def _planned(instance: DagsterInstance, run: DagsterRun) -> Iterator[AssetKey]:
