@@ -1,5 +1,6 @@
 """The nightly job that deletes old runs: a log that is written to every minute stays as large as it is."""
 
+import json
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
@@ -11,6 +12,7 @@ from dagster._core.test_utils import create_run_for_test, freeze_time
 
 from embedding_assets.definitions import defs as own_defs
 from embedding_assets.defs.factory import build_embedding_definitions
+from embedding_assets.defs.purging import purge_runs
 from embedding_assets.defs.table_spec import EMBEDDINGS, HEALTH, PENDING, TableSpec
 from embedding_assets.errors import ConfigurationError
 from embedding_assets.health.checks import CHECKS
@@ -86,6 +88,19 @@ def test_without_loads_what_the_catalog_shows_stays(home):
         defs = build_embedding_definitions("articles", key_prefix="shop", keep_runs_days=KEPT_DAYS)
         defs.resolve_job_def("shop__purge_runs").execute_in_process(instance=home)
     assert {run.run_id for run in home.get_runs() if run.job_name == SPEC.job_name} == set(last)
+
+
+def test_in_postgresql_the_results_of_checks_go_too(empty_url, tmp_path):
+    storage = {"postgres": {"postgres_url": empty_url}}
+    (tmp_path / "dagster.yaml").write_text(json.dumps({"storage": storage, "telemetry": {"enabled": False}}))
+    with dg.DagsterInstance.from_config(str(tmp_path)) as home:
+        with freeze_time(BEGIN):
+            for number in range(6):
+                load(home, number)
+        assert kept(home)[2] == 6 * len(CHECKED)
+        assert purge_runs(home, older_than_days=1, key_prefix="shop") == 2
+        assert (kept(home)[0], kept(home)[2]) == (4, 4 * len(CHECKED))
+        home.event_log_storage.dispose()
 
 
 def test_it_is_asked_for_and_ours_asks_for_a_month():
