@@ -10,7 +10,7 @@ from embedding_assets.defs.factory import build_embedding_definitions
 warnings.filterwarnings("ignore", category=BetaWarning, message="Parameter `include_sources`")
 
 defs = Definitions.merge(
-    build_embedding_definitions(),
+    build_embedding_definitions(keep_runs_days=30),
     # Also for what is started in the UI: in one process the steps share one model.
     Definitions(executor=in_process_executor),
 )

@@ -11,17 +11,14 @@ from dagster import (
     DagsterInstance,
     DagsterRun,
     DagsterRunStatus,
-    DefaultSensorStatus,
     RunFailureSensorContext,
     RunStatusSensorContext,
     SensorDefinition,
-    SkipReason,
-    run_failure_sensor,
-    run_status_sensor,
 )
 from dagster._core.storage.tags import RUN_FAILURE_REASON_TAG, WILL_RETRY_TAG
 from dagster_shared.error import SerializableErrorInfo
 
+from embedding_assets.defs.run_watching import Failed, Outcome, Passed, Reacted, run_watcher
 from embedding_assets.defs.table_spec import TableSpec
 from embedding_assets.defs.webhook import Alert, ErrorLine, StepFailure, describe_error, post_alert
 
@@ -29,40 +26,40 @@ from embedding_assets.defs.webhook import Alert, ErrorLine, StepFailure, describ
 def alert_sensors(spec: TableSpec) -> list[SensorDefinition]:
     """The two sensors of a table."""
 
-    @run_failure_sensor(
-        name=spec.name("failed_runs_sensor"),
-        default_status=DefaultSensorStatus.RUNNING,
-        minimum_interval_seconds=30,
-        description="Posts each failed run to EMBEDDING_ALERT_WEBHOOK_URL, a blocking check that failed included: JSON "
-        "with a line of text, as Slack takes it. Unset, it only says so. Runs of other assets, and of the command "
-        "line, are not seen.",
-    )
-    def failed_runs(context: RunFailureSensorContext) -> SkipReason | None:
+    def failed_run(context: RunStatusSensorContext) -> Outcome:
         """One post a run."""
-        return _post_failure(context, spec) if _is_of(context, spec) else _of_others(context.dagster_run)
+        run = context.dagster_run
+        return _post_failure(context.for_run_failure(), spec) if _is_of(context, spec) else _of_others(run)
 
-    @run_status_sensor(
-        name=spec.name("failed_checks_sensor"),
-        run_status=DagsterRunStatus.SUCCESS,
-        default_status=DefaultSensorStatus.RUNNING,
-        # It looks at one run a tick.
-        minimum_interval_seconds=10,
-        description="Posts checks of error severity that failed in a run that succeeded, e.g. index_valid, to "
-        "EMBEDDING_ALERT_WEBHOOK_URL, as failed_runs_sensor does. Checks that only warn are included with "
-        "EMBEDDING_ALERT_WARNINGS=true alone.",
-    )
-    def failed_checks(context: RunStatusSensorContext) -> SkipReason | None:
+    def failed_checks(context: RunStatusSensorContext) -> Outcome:
         """One post a run with failed checks."""
         return _post_checks(context, spec) if _is_of(context, spec) else _of_others(context.dagster_run)
 
-    return [failed_runs, failed_checks]
+    return [
+        run_watcher(
+            spec.name("failed_runs_sensor"),
+            DagsterRunStatus.FAILURE,
+            failed_run,
+            "Posts each failed run to EMBEDDING_ALERT_WEBHOOK_URL, a blocking check that failed included: JSON with a "
+            "line of text, as Slack takes it. Unset, it only says so. Runs of other assets, and of the command line, "
+            "are not seen.",
+        ),
+        run_watcher(
+            spec.name("failed_checks_sensor"),
+            DagsterRunStatus.SUCCESS,
+            failed_checks,
+            "Posts checks of error severity that failed in a run that succeeded, e.g. index_valid, to "
+            "EMBEDDING_ALERT_WEBHOOK_URL, as failed_runs_sensor does. Checks that only warn are included with "
+            "EMBEDDING_ALERT_WARNINGS=true alone.",
+        ),
+    ]
 
 
 def _is_of(context: RunStatusSensorContext, spec: TableSpec) -> bool:
     """Whether a run is for assets or checks of the table."""
     run = context.dagster_run
     keys = {*(run.asset_selection or ()), *(check.asset_key for check in run.asset_check_selection or ())}
-    return run.job_name == spec.job_name or any(spec.owns(key) for key in keys or _planned(context.instance, run))
+    return run.job_name in spec.job_names or any(spec.owns(key) for key in keys or _planned(context.instance, run))
 
 
 def _planned(instance: DagsterInstance, run: DagsterRun) -> Iterator[AssetKey]:
@@ -76,11 +73,11 @@ def _planned(instance: DagsterInstance, run: DagsterRun) -> Iterator[AssetKey]:
                 yield event.asset_key
 
 
-def _of_others(run: DagsterRun) -> SkipReason:
-    return SkipReason(f"run {run.run_id} is for none of these assets")
+def _of_others(run: DagsterRun) -> Passed:
+    return Passed(f"run {run.run_id} is for none of these assets")
 
 
-def _post_failure(context: RunFailureSensorContext, spec: TableSpec) -> SkipReason | None:
+def _post_failure(context: RunFailureSensorContext, spec: TableSpec) -> Outcome:
     run = context.dagster_run
     checks, warnings = _failed_checks(context.instance, run, spec)
     alert = Alert(
@@ -98,13 +95,12 @@ def _post_failure(context: RunFailureSensorContext, spec: TableSpec) -> SkipReas
     return _deliver(context, spec, alert)
 
 
-def _post_checks(context: RunStatusSensorContext, spec: TableSpec) -> SkipReason | None:
+def _post_checks(context: RunStatusSensorContext, spec: TableSpec) -> Outcome:
     run = context.dagster_run
     checks, warnings = _failed_checks(context.instance, run, spec)
     if not (checks or warnings):
-        # Dagster notes in the run whatever is not skipped.
         which = "check" if spec.settings().alert.warnings else "check of error severity"
-        return SkipReason(f"no {which} failed in run {run.run_id}")
+        return Passed(f"no {which} failed in run {run.run_id}")
     alert = Alert(
         "checks_failed",
         run_id=run.run_id,
@@ -117,16 +113,16 @@ def _post_checks(context: RunStatusSensorContext, spec: TableSpec) -> SkipReason
     return _deliver(context, spec, alert)
 
 
-def _deliver(context: RunStatusSensorContext, spec: TableSpec, alert: Alert) -> SkipReason | None:
+def _deliver(context: RunStatusSensorContext, spec: TableSpec, alert: Alert) -> Outcome:
     url = spec.settings().alert.webhook_url
     if url is None:
-        return SkipReason(f"EMBEDDING_ALERT_WEBHOOK_URL is not set, so this is not posted: {alert.text}")
+        return Failed(f"EMBEDDING_ALERT_WEBHOOK_URL is not set, so this is not posted: {alert.text}")
     failure = post_alert(url, alert)
     if failure is None:
-        return None
-    # Skipped, not failed: the next run's alert is tried in the next tick, and this one stands in this tick and log.
+        return Reacted()
+    # The next run's alert is tried in the next tick, and this one stands in this tick and log.
     context.log.error("no alert was sent: %s. It was: %s", failure, alert.text)
-    return SkipReason(f"no alert was sent: {failure}. It was: {alert.text}")
+    return Failed(f"no alert was sent: {failure}. It was: {alert.text}")
 
 
 def _assets_of(run: DagsterRun) -> list[str]:

@@ -31,7 +31,7 @@ from embedding_assets.defs.metadata import (
 )
 from embedding_assets.defs.table_spec import EMBEDDINGS, HEALTH, PENDING, TableSpec
 from embedding_assets.distribution.engine import chosen_engine
-from embedding_assets.errors import ConfigurationError, DatabaseError, EmbeddingAssetsError
+from embedding_assets.errors import ConfigurationError, DatabaseUnavailableError, EmbeddingAssetsError
 from embedding_assets.formatting import dollars
 from embedding_assets.health.columns import columns_unchanged, find_column_changes
 from embedding_assets.health.costs import limits_exceeded_by
@@ -46,6 +46,7 @@ from embedding_assets.postgres.chunks import has_chunks
 from embedding_assets.postgres.connection import Database
 from embedding_assets.postgres.index.lifecycle import build_indexes, plan_load
 from embedding_assets.postgres.index.searching import build_for_searches
+from embedding_assets.postgres.interruption import within
 from embedding_assets.postgres.prefixes import count_pending_by_prefix
 from embedding_assets.postgres.runs import list_runs
 from embedding_assets.postgres.samples import sample_sources
@@ -59,6 +60,10 @@ from embedding_assets.spaces import SpaceColumn
 
 _DAILY: Final = FreshnessPolicy.time_window(fail_window=timedelta(hours=36), warn_window=timedelta(hours=26))
 """The latest materialization of any partition counts. The nightly run comes every 24 hours; two more are its time."""
+
+
+_LAST_LOOK_SECONDS: Final = 10.0
+"""Of a run that is to end, at what it has left."""
 
 
 def table_assets(spec: TableSpec) -> list[AssetsDefinition]:
@@ -234,9 +239,10 @@ def _embed(context: AssetExecutionContext, spec: TableSpec) -> Iterator[AssetMat
                 engine=chosen_engine(settings),
                 progress=lambda due: nullcontext(Pace(due, context.log.info)),
             )
-        except EmbeddingAssetsError:
-            with suppress(DatabaseError):  # what ended the run is the news
-                yield from _complete_partitions(context, spec, database, settings)
+        except BaseException as error:  # also what terminating a run raises
+            if not isinstance(error, DatabaseUnavailableError):
+                with suppress(EmbeddingAssetsError):  # what ended the run is the news
+                    yield from _complete_partitions(context, spec, database, settings)
             raise
         column, stats = outcome.column, outcome.stats
         spending = count_spending(database, context.run.run_id)
@@ -260,12 +266,18 @@ def _embed(context: AssetExecutionContext, spec: TableSpec) -> Iterator[AssetMat
 def _complete_partitions(
     context: AssetExecutionContext, spec: TableSpec, database: Database, settings: Settings
 ) -> Iterator[AssetMaterialization]:
-    """Materializations of those partitions in which a run that fails has left nothing to do."""
-    _, column = find_for_run(settings, database)
-    if column is None:
+    """Materializations of those partitions in which a run that was cut off has left nothing to do."""
+
+    def look() -> tuple[SpaceColumn, set[str]] | None:
+        _, column = find_for_run(settings, database)
+        if column is None:
+            return None
+        return column, {*count_pending_by_prefix(database, column, settings.embedding.prefix_length)}
+
+    found = within(_LAST_LOOK_SECONDS, look)
+    if found is None:
         return
-    length = settings.embedding.prefix_length
-    pending = count_pending_by_prefix(database, column, length)
+    column, pending = found
     complete = [prefix for prefix in context.partition_keys if prefix not in pending]
     context.log.info("%d of %d partitions are complete", len(complete), len(context.partition_keys))
     for prefix in complete:

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-import re
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from dagster import AssetDep, AssetKey, AssetsDefinition, AssetSpec, BetaWarning, Definitions, SensorDefinition
+from dagster import (
+    AssetDep,
+    AssetKey,
+    AssetsDefinition,
+    AssetSpec,
+    BetaWarning,
+    Definitions,
+    ScheduleDefinition,
+    SensorDefinition,
+)
 
 from embedding_assets.config.overlay import check_variables
 from embedding_assets.defs.alerts import alert_sensors
@@ -20,11 +28,18 @@ from embedding_assets.defs.following import upstream_sensors
 from embedding_assets.defs.jobs import table_job
 from embedding_assets.defs.quality import quality_assets
 from embedding_assets.defs.resources import EmbeddingProviderResource, ModelResource, PostgresResource
+from embedding_assets.defs.retention import purging
 from embedding_assets.defs.row_source import RowSource
 from embedding_assets.defs.rows import rows_assets, rows_sensors
 from embedding_assets.defs.schedules import nightly_schedule
 from embedding_assets.defs.sensors import new_chunks_sensor
-from embedding_assets.defs.table_spec import DATABASE_RESOURCE, MODEL_RESOURCE, PROVIDER_RESOURCE, TableSpec
+from embedding_assets.defs.table_spec import (
+    DATABASE_RESOURCE,
+    MODEL_RESOURCE,
+    PROVIDER_RESOURCE,
+    TableSpec,
+    parts_of_prefix,
+)
 from embedding_assets.errors import ConfigurationError
 from embedding_assets.postgres.lookup import OWN_TABLE
 
@@ -62,6 +77,7 @@ def build_embedding_definitions(
     schedule: str | None = NIGHTLY,
     sensors: bool = True,
     alerts: bool = True,
+    keep_runs_days: int | None = None,
 ) -> Definitions:
     """Assets, checks, job, schedule, sensors and resources of one embedded table.
 
@@ -95,6 +111,8 @@ def build_embedding_definitions(
         schedule: when the run over everything comes, as in cron; None for never.
         sensors: whether new chunks, finished loads and what is upstream start runs.
         alerts: whether failed runs and checks are posted to ``EMBEDDING_ALERT_WEBHOOK_URL``.
+        keep_runs_days: after which a job, every night at 03:30 UTC, deletes the table's finished runs, but those that
+            the catalog shows; None for never.
 
     Raises:
         ConfigurationError: a setting is unknown or not acceptable, the prefix is, or two arguments do not go together.
@@ -104,6 +122,8 @@ def build_embedding_definitions(
         if table is not None:
             raise ConfigurationError("rows: their chunks go into knowledge_base, so leave `table` out")
         table = OWN_TABLE
+    if keep_runs_days is not None and keep_runs_days < 1:
+        raise ConfigurationError(f"keep_runs_days: at least 1, not {keep_runs_days}; None deletes no run")
     given: dict[str, object] = {
         "EMBEDDING_TABLE": table,
         "EMBEDDING_TABLE_KEY": key,
@@ -123,7 +143,7 @@ def build_embedding_definitions(
     check_variables(variables)
     return table_definitions(
         TableSpec(
-            key_prefix=_key_prefix(key_prefix),
+            key_prefix=parts_of_prefix(key_prefix),
             variables=variables,
             adopt=adopt,
             group_name=group_name,
@@ -134,19 +154,10 @@ def build_embedding_definitions(
             schedule=schedule,
             sensors=sensors,
             alerts=alerts,
+            keep_runs_days=keep_runs_days,
         ),
         reference_to_caller(),
     )
-
-
-def _key_prefix(prefix: str | Sequence[str]) -> tuple[str, ...]:
-    parts = tuple(part for part in prefix.split("/") if part) if isinstance(prefix, str) else tuple(prefix)
-    for part in parts:
-        if not re.fullmatch(r"[A-Za-z0-9_]+", part):
-            raise ConfigurationError(
-                f"key_prefix: {part!r} may have letters, digits and _ alone, since jobs and sensors are called by it"
-            )
-    return parts
 
 
 def _model_variable(provider: object, model: str | None) -> str:
@@ -177,6 +188,7 @@ def table_definitions(spec: TableSpec, reference: CodeReferencesMetadataValue | 
         warnings.simplefilter("ignore", BetaWarning)
         measured, judged = quality_assets(spec)
         job = table_job(spec)
+        purge_jobs, purge_schedules = purging(spec)
         assets: list[AssetsDefinition | AssetSpec] = [
             *source_assets(spec), *documents_assets(spec), *rows_assets(spec), *table_assets(spec), *measured
         ]  # fmt: skip
@@ -184,9 +196,9 @@ def table_definitions(spec: TableSpec, reference: CodeReferencesMetadataValue | 
             assets=[*with_reference(assets, reference)],
             asset_checks=[*table_checks(spec), *judged],
             resources=_resources(spec),
-            jobs=[job],
+            jobs=[job, *purge_jobs],
             sensors=[*_sensors(spec, job)],
-            schedules=[] if spec.schedule is None else [nightly_schedule(spec, spec.schedule, job)],
+            schedules=[*_nightly(spec, job), *purge_schedules],
         )
 
 
@@ -198,6 +210,10 @@ def _resources(spec: TableSpec) -> dict[str, Any]:
         spec.name(MODEL_RESOURCE): model,
         spec.name(PROVIDER_RESOURCE): EmbeddingProviderResource(model=model),
     }
+
+
+def _nightly(spec: TableSpec, job: Any) -> list[ScheduleDefinition]:
+    return [] if spec.schedule is None else [nightly_schedule(spec, spec.schedule, job)]
 
 
 def _sensors(spec: TableSpec, job: Any) -> list[SensorDefinition]:

@@ -53,6 +53,12 @@ class SensorNotes:
             or now["inserts"] > before["inserts"]
         )
 
+    @property
+    def cancelled_run(self) -> str | None:
+        """Id of the run that was seen cancelled."""
+        noted = self._kept.get(_CANCELLED)
+        return noted and str(noted["run"])
+
     def forget_cancelled(self) -> None:
         """The cancelled run is not the last any more."""
         self._kept.pop(_CANCELLED, None)
@@ -81,6 +87,9 @@ def _read(cursor: str | None) -> dict[str, Any]:
 def pause(context: SensorEvaluationContext, spec: TableSpec, sensor: str, look: TableLook, notes: SensorNotes) -> str:
     """Why nothing is asked for just now, and until when; empty if it may be."""
     latest = latest_finished(context, spec)
+    if latest is None and notes.cancelled_run is not None:
+        # Since then as many runs of others have ended as are looked through.
+        latest = context.instance.get_run_record_by_id(notes.cancelled_run)
     if latest is not None and latest.dagster_run.status is DagsterRunStatus.CANCELED:
         return _held(latest, sensor) if notes.holds(latest.dagster_run.run_id, look) else ""
     notes.forget_cancelled()

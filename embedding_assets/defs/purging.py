@@ -2,33 +2,32 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from dagster import (
     AssetCheckKey,
     AssetKey,
     AssetRecordsFilter,
     DagsterInstance,
+    DagsterRun,
     DagsterRunStatus,
-    RunRecord,
     RunsFilter,
 )
-from dagster._core.storage.event_log import SqliteEventLogStorage
+from dagster._core.storage.event_log import SqlEventLogStorage, SqliteEventLogStorage
+from dagster._core.storage.event_log.schema import AssetCheckExecutionsTable
+from dagster._time import get_current_datetime
 
-from embedding_assets.defs.table_spec import NAMES, TableSpec
+from embedding_assets.defs.table_spec import NAMES, TableSpec, parts_of_prefix
 from embedding_assets.health.checks import CHECKS
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 _FINISHED: Final = [DagsterRunStatus.SUCCESS, DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED]
 _PAGE: Final = 200
 
 
-def purge_runs(instance: DagsterInstance, *, older_than_days: float, key_prefix: Sequence[str] = ()) -> int:
+def purge_runs(instance: DagsterInstance, *, older_than_days: float, key_prefix: str | Sequence[str] = ()) -> int:
     """Delete a table's finished runs with their events and captured output; returns how many.
 
     Kept are those that have the latest materialization of an asset or partition, or a check's latest result, so that
@@ -37,22 +36,25 @@ def purge_runs(instance: DagsterInstance, *, older_than_days: float, key_prefix:
     Args:
         instance: of Dagster.
         older_than_days: by the time that they were created.
-        key_prefix: of the table's assets.
+        key_prefix: of the table's assets, ``"shop"``, ``"shop/articles"`` or ``["shop", "articles"]``.
+
+    Raises:
+        ConfigurationError: the prefix is not acceptable.
     """
-    spec = TableSpec(key_prefix=tuple(key_prefix))
+    spec = TableSpec(key_prefix=parts_of_prefix(key_prefix))
     kept = {*_latest_materializations(instance, spec), *_latest_evaluations(instance, spec)}
-    before = time.time() - 86_400 * older_than_days
-    purged = 0
     # All first: a page is found by the last run of the one before.
-    for record in list(_finished(instance, spec)):
-        if record.create_timestamp.timestamp() < before and record.dagster_run.run_id not in kept:
-            _purge(instance, record.dagster_run.run_id)
-            purged += 1
-    return purged
+    old = [run_id for run_id in _old_runs(instance, spec, older_than_days) if run_id not in kept]
+    for start in range(0, len(old), _PAGE):
+        page = old[start : start + _PAGE]
+        # Before the runs, so that what is cut off here is done by the next purge.
+        _delete_evaluations(instance, spec, page)
+        for run_id in page:
+            _purge(instance, run_id)
+    return len(old)
 
 
 def _purge(instance: DagsterInstance, run_id: str) -> None:
-    # Before the run, so that what is cut off here is done by the next purge.
     instance.compute_log_manager.delete_logs(prefix=[run_id])
     instance.delete_run(run_id)
     storage = instance.event_log_storage
@@ -63,17 +65,41 @@ def _purge(instance: DagsterInstance, run_id: str) -> None:
             file.unlink(missing_ok=True)
 
 
-def _finished(instance: DagsterInstance, spec: TableSpec) -> Iterator[RunRecord]:
+def _delete_evaluations(instance: DagsterInstance, spec: TableSpec, run_ids: list[str]) -> None:
+    """Remove the results of checks, of which Dagster has a table apart that it leaves as it is with a run's end."""
+    storage = instance.event_log_storage
+    if not isinstance(storage, SqlEventLogStorage):
+        return
+    rows = AssetCheckExecutionsTable.c
+    with storage.index_connection() as connection:
+        # By check: the table has no index on runs alone.
+        for key in _checks(spec):
+            connection.execute(
+                AssetCheckExecutionsTable.delete().where(
+                    rows.asset_key == key.asset_key.to_string(),
+                    rows.check_name == key.name,
+                    rows.run_id.in_(run_ids),
+                )
+            )
+
+
+def _old_runs(instance: DagsterInstance, spec: TableSpec, days: float) -> Iterator[str]:
+    wanted = RunsFilter(statuses=_FINISHED, created_before=get_current_datetime() - timedelta(days=days))
     cursor: str | None = None
     while True:
-        page = instance.get_run_records(RunsFilter(statuses=_FINISHED), limit=_PAGE, cursor=cursor)
+        page = instance.get_run_records(wanted, limit=_PAGE, cursor=cursor)
         for record in page:
-            run = record.dagster_run
-            cursor = run.run_id
-            if all(map(spec.owns, run.asset_selection)) if run.asset_selection else run.job_name == spec.job_name:
-                yield record
+            cursor = record.dagster_run.run_id
+            if _is_of(record.dagster_run, spec):
+                yield cursor
         if len(page) < _PAGE:
             return
+
+
+def _is_of(run: DagsterRun, spec: TableSpec) -> bool:
+    """Whether a run is for assets and checks of the table alone."""
+    keys = {*(run.asset_selection or ()), *(check.asset_key for check in run.asset_check_selection or ())}
+    return all(map(spec.owns, keys)) if keys else run.job_name in spec.job_names
 
 
 def _latest_materializations(instance: DagsterInstance, spec: TableSpec) -> Iterator[str]:
@@ -89,7 +115,10 @@ def _partitions(instance: DagsterInstance, key: AssetKey) -> set[str]:
 
 
 def _latest_evaluations(instance: DagsterInstance, spec: TableSpec) -> Iterator[str]:
-    for check in CHECKS:
-        key = AssetCheckKey(spec.key(check.subject), check.name)
+    for key in _checks(spec):
         for record in instance.event_log_storage.get_asset_check_execution_history(key, limit=1):
             yield record.run_id
+
+
+def _checks(spec: TableSpec) -> list[AssetCheckKey]:
+    return [AssetCheckKey(spec.key(check.subject), check.name) for check in CHECKS]

@@ -31,11 +31,11 @@ def in_run(set_here: Callable[[Any], Mapping[str, str]]) -> Callable[[F], F]:
             def yielding(context: Any) -> Iterator[Any]:
                 # All at once: between two results the caller's context would be this one.
                 results: list[Any] = []
-                failure: Exception | None = None
+                failure: BaseException | None = None
                 try:
                     with logged_to(context), explained(set_here(context)), stopped_by(RunStatus(context)):
                         results.extend(function(context))
-                except Exception as error:  # noqa: BLE001 (raised below)
+                except BaseException as error:  # noqa: BLE001 (raised below)
                     failure = error
                 # What came before it holds nevertheless.
                 yield from results

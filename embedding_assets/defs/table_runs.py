@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from dagster import DagsterRun, DagsterRunStatus, RunRecord, RunsFilter
@@ -26,7 +27,10 @@ _FINISHED: Final = [DagsterRunStatus.SUCCESS, DagsterRunStatus.FAILURE, DagsterR
 _MOST_READ: Final = 500
 """Of an instance's runs in progress the newest; where more wait, prefixes are kept apart by their locks alone."""
 
-_LATEST: Final = 20
+_PAGE: Final = 50
+
+_MOST_PASSED: Final = 500
+"""Finished runs, most of them of others, among which the last of the table is looked for."""
 
 
 def runs_in_progress(context: SensorEvaluationContext, spec: TableSpec) -> list[RunRecord]:
@@ -83,25 +87,34 @@ def latest_finished(
         spec: of the table.
         index_alone: whether runs that only maintained its index count too.
     """
-    found = [*_finished(context, spec.job_name), *_finished(context, _JOB_OF_ASSETS)]
-    runs = [(record, record.dagster_run) for record in found]
-    ours = [record for record, run in runs if embeds(run, spec) or (index_alone and _maintains(run, spec))]
+
+    def is_ours(record: RunRecord) -> bool:
+        run = record.dagster_run
+        return embeds(run, spec) or (index_alone and _maintains(run, spec))
+
+    jobs = (spec.job_name, _JOB_OF_ASSETS)
+    ours = [record for job in jobs for record in islice(filter(is_ours, _finished(context, job)), 1)]
     return max(ours, key=lambda record: record.create_timestamp, default=None)
 
 
 def latest_of_sensor(context: SensorEvaluationContext, spec: TableSpec, sensor: str) -> RunRecord | None:
     """The last run that a sensor of this code location asked for, and that ended."""
-    records = [
-        record for record in _finished(context, spec.job_name, {SENSOR_TAG: sensor}) if embeds(record.dagster_run, spec)
-    ]
-    return records[0] if records else None
+    records = _finished(context, spec.job_name, {SENSOR_TAG: sensor})
+    return next((record for record in records if embeds(record.dagster_run, spec)), None)
 
 
 def _finished(
     context: SensorEvaluationContext, job_name: str, tags: dict[str, str] | None = None
 ) -> Iterator[RunRecord]:
-    wanted_runs = RunsFilter(job_name=job_name, statuses=_FINISHED, tags={**(tags or {}), **location_tags(context)})
-    yield from context.instance.get_run_records(wanted_runs, limit=_LATEST)
+    """The newest first."""
+    wanted = RunsFilter(job_name=job_name, statuses=_FINISHED, tags={**(tags or {}), **location_tags(context)})
+    cursor: str | None = None
+    for _ in range(_MOST_PASSED // _PAGE):
+        page = context.instance.get_run_records(wanted, limit=_PAGE, cursor=cursor)
+        yield from page
+        if len(page) < _PAGE:
+            return
+        cursor = page[-1].dagster_run.run_id
 
 
 def _is_here(context: SensorEvaluationContext, run: DagsterRun) -> bool:

@@ -74,6 +74,21 @@ _SHAPING: Final = (
 _PART_OF_NAME: Final = re.compile(r'"(?:[^"]|"")+"|[^".\s]+')
 
 
+def parts_of_prefix(prefix: str | Sequence[str]) -> tuple[str, ...]:
+    """The prefix of a table's assets as ``TableSpec`` has it, from ``"shop/articles"`` or its parts.
+
+    Raises:
+        ConfigurationError: a part has other characters than names may have.
+    """
+    parts = tuple(part for part in prefix.split("/") if part) if isinstance(prefix, str) else tuple(prefix)
+    for part in parts:
+        if not re.fullmatch(r"[A-Za-z0-9_]+", part):
+            raise ConfigurationError(
+                f"key_prefix: {part!r} may have letters, digits and _ alone, since jobs and sensors are called by it"
+            )
+    return parts
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TableSpec:
     """What the definitions of a table are made from.
@@ -90,6 +105,7 @@ class TableSpec:
         schedule: when the nightly run comes, as in cron; None for never.
         sensors: whether new chunks, finished loads and what is upstream start runs.
         alerts: whether failed runs and checks of this table are posted to the webhook, if there is one.
+        keep_runs_days: after which a nightly job deletes the table's runs; None for never.
     """
 
     key_prefix: tuple[str, ...] = ()
@@ -103,6 +119,7 @@ class TableSpec:
     schedule: str | None = "0 2 * * *"
     sensors: bool = True
     alerts: bool = True
+    keep_runs_days: int | None = None
 
     def settings(self) -> Settings:
         """Those of the environment with those of the table.
@@ -177,6 +194,16 @@ class TableSpec:
     def job_name(self) -> str:
         """Of the job that sensor and schedule run."""
         return self.name("embed_chunks")
+
+    @property
+    def purge_job_name(self) -> str:
+        """Of the job that deletes old runs."""
+        return self.name("purge_runs")
+
+    @property
+    def job_names(self) -> tuple[str, str]:
+        """Of the jobs that belong to the table."""
+        return self.job_name, self.purge_job_name
 
     @property
     def partitions(self) -> StaticPartitionsDefinition:

@@ -5,11 +5,15 @@ import pytest
 from dagster import (
     AssetCheckResult,
     AssetCheckSeverity,
+    DagsterRunStatus,
+    RunsFilter,
     asset,
     asset_check,
     build_sensor_context,
 )
+from dagster._core.test_utils import create_run_for_test
 
+from embedding_assets.defs import run_watching
 from embedding_assets.errors import QuotaExceededError
 from embedding_assets_tests.support.defined import SPEC, failed_checks_sensor, failed_runs_sensor
 from embedding_assets_tests.support.webhook import SECRET, Webhook
@@ -183,3 +187,58 @@ def test_what_failed_before_the_sensor_ever_ran_is_not_reported(instance, webhoo
     failed_runs_sensor.evaluate_tick(build_sensor_context(instance=instance))
 
     assert webhook.received == []
+
+
+def of_theirs(instance, count):
+    for _ in range(count):
+        create_run_for_test(instance, job_name="theirs", status=DagsterRunStatus.STARTED)
+    for theirs in instance.get_runs(RunsFilter(job_name="theirs", statuses=[DagsterRunStatus.STARTED])):
+        instance.report_run_failed(theirs)
+
+
+def test_in_a_busy_project_a_tick_passes_over_runs_of_others(instance, webhook, tick):
+    of_theirs(instance, 30)
+    ours = run(instance, out_of_credit)
+    of_theirs(instance, 1)
+
+    reaction = tick(failed_runs_sensor)
+    skipped = tick(failed_runs_sensor).skip_message
+
+    assert [post["run_id"] for post in webhook.received] == [ours.run_id]
+    assert [one.dagster_run.run_id for one in reaction.dagster_run_reactions] == [ours.run_id]
+    assert skipped == "no further run has ended as FAILURE"
+
+
+def test_a_tick_ends_after_so_many_runs_and_the_next_goes_on(instance, webhook, tick, monkeypatch):
+    monkeypatch.setattr(run_watching, "MOST_RUNS", 3)
+    of_theirs(instance, 4)
+    ours = [run(instance, out_of_credit).run_id for _ in range(2)]
+
+    assert "is for none of these assets" in tick(failed_runs_sensor).skip_message
+    assert webhook.received == []
+    assert [one.dagster_run.run_id for one in tick(failed_runs_sensor).dagster_run_reactions] == ours
+    assert tick(failed_runs_sensor).skip_message
+    assert [post["run_id"] for post in webhook.received] == ours
+
+
+def test_a_tick_ends_when_its_time_is_up(instance, webhook, tick, monkeypatch):
+    monkeypatch.setattr(run_watching, "MOST_SECONDS", -1.0)
+    of_theirs(instance, 1)
+    ours = run(instance, out_of_credit)
+
+    assert "is for none of these assets" in tick(failed_runs_sensor).skip_message
+    assert [one.dagster_run.run_id for one in tick(failed_runs_sensor).dagster_run_reactions] == [ours.run_id]
+
+
+def test_settings_that_are_wrong_are_shown_in_the_tick_and_later_runs_are_reported(
+    instance, webhook, tick, monkeypatch
+):
+    run(instance, out_of_credit)
+    of_theirs(instance, 1)
+    with monkeypatch.context() as patch:
+        patch.setenv("EMBEDDING_ALERT_WARNINGS", "perhaps")
+        [reaction] = tick(failed_runs_sensor).dagster_run_reactions
+    assert "EMBEDDING_ALERT_WARNINGS" in reaction.error.message
+    ours = run(instance, out_of_credit)
+    tick(failed_runs_sensor)
+    assert [post["run_id"] for post in webhook.received] == [ours.run_id]

@@ -13,10 +13,7 @@ from embedding_assets.definitions import defs
 from embedding_assets.defs.code_version import code_version
 from embedding_assets.defs.factory import build_embedding_definitions
 from embedding_assets.encoder.demo_model import NAME as DEMO_MODEL
-from embedding_assets.errors import BudgetExceededError
 from embedding_assets.logs import configure_logging
-from embedding_assets.pipeline.run import embed_pending
-from embedding_assets.planning import PrefixRange
 from embedding_assets.postgres.locks import hold
 from embedding_assets.postgres.schema import HEAD
 from embedding_assets_tests.support.defined import SPEC, chunk_embeddings
@@ -131,29 +128,6 @@ def test_an_empty_run_attaches_no_pictures(database, instance):
     for asset in ("chunks_pending", "chunk_embeddings", "pgvector_index_health"):
         values = again.asset_materializations_for_node(asset)[0].metadata.values()
         assert not [value for value in values if isinstance(value, MarkdownMetadataValue)], asset
-
-
-def test_what_is_complete_is_shown_complete_where_a_run_stops(database, instance, monkeypatch):
-    """As at a limit in dollars: the failure comes after materializations of the partitions that are done."""
-    insert_chunks(database, TEXTS)
-    used = {hash_of(text)[0] for text in TEXTS}
-
-    def stops(settings, **options):
-        embed_pending(settings, **{**options, "prefixes": PrefixRange("4", "9")})
-        raise BudgetExceededError("the limit of a day is used up")
-
-    monkeypatch.setattr("embedding_assets.defs.assets.embed_pending", stops)
-    result = materialize(instance, first="4", last="f", raise_on_error=False)
-
-    assert not result.success
-    done = {m.partition for m in result.asset_materializations_for_node("chunk_embeddings")}
-    assert done == {prefix for prefix in "456789abcdef" if prefix <= "9" or prefix not in used}
-    kinds = [event.event_type_value for event in result.all_events if event.step_key == "chunk_embeddings"]
-    assert kinds.index("ASSET_MATERIALIZATION") < kinds.index("STEP_FAILURE")
-    failed = instance.event_log_storage.get_latest_asset_partition_materialization_attempts_without_materializations(
-        AssetKey("chunk_embeddings")
-    )
-    assert set(failed) == {prefix for prefix in "abcdef" if prefix in used}, "of the range that was asked for"
 
 
 def test_rows_that_come_later_are_named_by_their_partition(database, instance):

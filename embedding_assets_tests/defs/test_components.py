@@ -159,7 +159,7 @@ def test_what_is_said_reaches_the_definitions():
           deps: [shop/articles]
           budget: {usd_per_day: 2.5, alert_share: 0.5}
           settings: {EMBEDDING_RUN_TAGS: {team: search}}
-          automation: {schedule: null, sensors: false}
+          automation: {schedule: null, sensors: false, keep_runs_days: 90}
     """
     with loaded(text) as (component, defs):
         graph = defs.resolve_asset_graph()
@@ -171,7 +171,7 @@ def test_what_is_said_reaches_the_definitions():
     assert len(node.partitions_def.get_partition_keys()) == 256
     assert pending.parent_keys == {dg.AssetKey(["shop", "articles"])}
     assert {one.name for one in repository.sensor_defs} == {"shop__failed_runs_sensor", "shop__failed_checks_sensor"}
-    assert not repository.schedule_defs
+    assert [one.name for one in repository.schedule_defs] == ["shop__purge_schedule"]
     assert tags["team"] == "search"
     assert component.budget.variables() == {"EMBEDDING_BUDGET_USD_PER_DAY": 2.5, "EMBEDDING_BUDGET_ALERT_SHARE": 0.5}
 

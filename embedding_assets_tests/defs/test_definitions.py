@@ -52,7 +52,10 @@ def test_what_is_defined():
         "pgvector_index_health:recall",
         "pgvector_index_health:recall_drop",
     ]
-    assert [job.name for job in repository.get_all_jobs() if not job.name.startswith("__")] == ["embed_chunks"]
+    assert [job.name for job in repository.get_all_jobs() if not job.name.startswith("__")] == [
+        "embed_chunks",
+        "purge_runs",
+    ]
     assert sorted((s.name, s.default_status) for s in repository.sensor_defs) == [
         ("failed_checks_sensor", DefaultSensorStatus.RUNNING),
         ("failed_runs_sensor", DefaultSensorStatus.RUNNING),
@@ -60,7 +63,8 @@ def test_what_is_defined():
         ("new_chunks_sensor", DefaultSensorStatus.RUNNING),
     ]
     assert [(s.name, s.cron_schedule, s.default_status) for s in repository.schedule_defs] == [
-        ("nightly_schedule", "0 2 * * *", DefaultScheduleStatus.RUNNING)
+        ("nightly_schedule", "0 2 * * *", DefaultScheduleStatus.RUNNING),
+        ("purge_schedule", "30 3 * * *", DefaultScheduleStatus.RUNNING),
     ]
     assert set(repository.get_top_level_resources()) == {"embedding_database", "embedding_model", "embedding_provider"}
 
@@ -92,7 +96,11 @@ def test_everything_is_described():
     assert all(graph.get(asset.key).description for asset in defs.assets)
     assert all(graph.get_check_spec(key).description for key in graph.asset_check_keys)
     repository = defs.get_repository_def()
-    named = [*repository.sensor_defs, *repository.schedule_defs, repository.get_job("embed_chunks")]
+    named = [
+        *repository.sensor_defs,
+        *repository.schedule_defs,
+        *map(repository.get_job, ("embed_chunks", "purge_runs")),
+    ]
     assert all(item.description for item in named)
 
 

@@ -51,7 +51,7 @@ def test_assets_refer_to_the_line_that_makes_them():
 
 
 def test_two_tables_share_no_name():
-    tables = [build_embedding_definitions("articles", key_prefix=prefix) for prefix in ("a", "b", "")]
+    tables = [build_embedding_definitions("articles", key_prefix=one, keep_runs_days=9) for one in ("a", "b", "")]
     dg.Definitions.validate_loadable(dg.Definitions.merge(*tables))
     first, second, third = map(names, tables)
     assert len(first) == len(second) == len(third) > 10
@@ -141,6 +141,7 @@ def test_settings_may_be_text_as_variables_hold_it(monkeypatch: pytest.MonkeyPat
         ({"sensors": False}, {"nightly_schedule", "failed_runs_sensor", "failed_checks_sensor"}),
         ({"alerts": False}, {"nightly_schedule", "new_chunks_sensor", "index_health_sensor", "upstream_sensor"}),
         ({"sensors": False, "alerts": False, "schedule": None}, set()),
+        ({"sensors": False, "alerts": False, "schedule": None, "keep_runs_days": 7}, {"purge_schedule"}),
     ],
 )
 def test_what_is_switched_off(switched_off: dict[str, object], left: set[str]):

@@ -7,6 +7,7 @@ from dagster._core.test_utils import create_run_for_test, freeze_time
 from embedding_assets.definitions import defs
 from embedding_assets.defs.jobs import range_tags
 from embedding_assets.defs.purging import purge_runs
+from embedding_assets.errors import ConfigurationError
 from embedding_assets.planning import PrefixRange
 from embedding_assets_tests.support.fakes import insert_chunks
 from embedding_assets_tests.support.generator_runs import texts
@@ -55,3 +56,16 @@ def test_runs_in_progress_and_of_other_assets_stay(home):
     assert purge_runs(home, older_than_days=-1, key_prefix=["shop"]) == 0
     assert purge_runs(home, older_than_days=-1) == 3
     assert len(home.get_runs()) == 3
+
+
+@pytest.mark.parametrize("prefix", ["shop/articles", ["shop", "articles"], ("shop", "articles")])
+def test_a_prefix_may_be_said_in_every_way(home, prefix):
+    ours = frozenset([AssetKey(["shop", "articles", "chunk_embeddings"])])
+    with freeze_time(LONG_AGO):
+        create_run_for_test(home, job_name="__ASSET_JOB", status=DagsterRunStatus.SUCCESS, asset_selection=ours)
+    assert purge_runs(home, older_than_days=1, key_prefix=prefix) == 1
+
+
+def test_a_prefix_that_no_table_can_have_is_refused(home):
+    with pytest.raises(ConfigurationError, match="key_prefix: 'my-shop' may have"):
+        purge_runs(home, older_than_days=1, key_prefix="my-shop")

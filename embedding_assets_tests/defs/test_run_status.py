@@ -1,7 +1,7 @@
 import contextlib
 
 import pytest
-from dagster import DagsterExecutionInterruptedError, DagsterInstance, DagsterRunStatus
+from dagster import AssetKey, DagsterExecutionInterruptedError, DagsterInstance, DagsterRunStatus
 from dagster._core.test_utils import create_run_for_test
 
 from embedding_assets.defs import run_status
@@ -9,10 +9,13 @@ from embedding_assets.defs.run_status import RunStatus
 from embedding_assets.pipeline.pace import Pace
 from embedding_assets.postgres.backlog import count_backlog
 from embedding_assets.postgres.locks import hold
+from embedding_assets.postgres.prefixes import count_pending_by_prefix
 from embedding_assets.postgres.spaces import list_spaces
 from embedding_assets_tests.support.fakes import insert_chunks
 from embedding_assets_tests.support.generator_runs import texts
 from embedding_assets_tests.support.materializing import materialize
+
+EMBEDDINGS = AssetKey("chunk_embeddings")
 
 
 class Context:
@@ -92,6 +95,9 @@ def test_a_cancelled_run_stops_between_two_batches_and_keeps_what_is_embedded(se
     assert home.get_runs()[0].status is DagsterRunStatus.CANCELED
     said = [entry.user_message for entry in home.all_logs(home.get_runs()[0].run_id)]
     assert "Dagster calls this run canceled, so it stops" in said
+    pending = count_pending_by_prefix(database, column, 1)
+    assert 0 < len(pending) < 16
+    assert home.get_materialized_partitions(EMBEDDINGS) == {*"0123456789abcdef"} - {*pending}
 
 
 @pytest.mark.usefixtures("often")

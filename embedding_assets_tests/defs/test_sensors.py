@@ -6,6 +6,7 @@ import pytest
 from dagster import DagsterRunStatus
 
 from embedding_assets.config import get_settings
+from embedding_assets.defs import table_runs
 from embedding_assets.defs.pauses import PAUSE_AFTER_FAILURE_SECONDS
 from embedding_assets.defs.table_runs import SILENT_SECONDS
 from embedding_assets.postgres.estimates import count_inserts
@@ -193,6 +194,22 @@ def test_a_run_by_hand_that_is_cancelled_is_not_replaced_either(table, instance)
     insert(table, ["3"])
     instance.report_run_canceled(add_run(instance, "0", "f", **IMPLICIT))
     assert "was cancelled" in tick(instance)
+
+
+def test_a_cancelled_run_is_not_forgotten_for_runs_of_others(table, instance, monkeypatch):
+    insert(table, ["3"])
+    instance.report_run_canceled(add_run(instance, "0", "f", **IMPLICIT))
+    theirs = {"job": "__ASSET_JOB", "assets": ["theirs"], "status": DagsterRunStatus.SUCCESS}
+    cursor = []
+    for _ in range(120):
+        add_run(instance, **theirs)
+    said = tick(instance, cursor=cursor)
+    assert "was cancelled" in said
+    # However many there are: it is noted.
+    monkeypatch.setattr(table_runs, "_MOST_PASSED", 100)
+    assert tick(instance, cursor=cursor) == said
+    insert(table, ["4"])
+    assert tick(instance, cursor=cursor) == ["3-4"]
 
 
 def test_a_run_that_is_queued_for_long_still_blocks(table, instance, monkeypatch):

@@ -86,6 +86,7 @@ def test_a_code_server_elsewhere_with_a_home_of_its_own(database, tmp_path):
 
 @pytest.mark.usefixtures("slow")
 def test_a_terminated_run_lets_go_and_a_reload_ends_none(database, tmp_path):
+    database.run(lambda c: c.execute("DELETE FROM knowledge_base WHERE chunk_hash LIKE '0%'"))
     with code_server(tmp_path) as project:
         run = project.launch()
         wait_until(lambda: embedded(database), "the first vector")
@@ -98,6 +99,8 @@ def test_a_terminated_run_lets_go_and_a_reload_ends_none(database, tmp_path):
         assert not loading(database)
         kept = embedded(database)
         assert 0 < kept < CHUNKS
+        complete = project.instance.get_materialized_partitions(AssetKey(["shop", "chunk_embeddings"]))
+        assert "0" in complete < set("0123456789abcdef")
         assert f"run {run[:8]} was cancelled" in project.tick()
 
         again = project.launch()

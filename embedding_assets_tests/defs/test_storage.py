@@ -10,6 +10,7 @@ import psycopg
 import pytest
 import yaml
 from dagster import AssetKey, DagsterInstance
+from dagster._core.run_coordinator import QueuedRunCoordinator
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from sqlalchemy import event
 
@@ -227,6 +228,16 @@ def test_loading_it_loads_neither_models_nor_assets():
     ).stdout
 
     assert output == "[]\n"
+
+
+def test_runs_begin_at_once_and_sensors_look_side_by_side(home, data_dir, server, monkeypatch):
+    monkeypatch.setenv("EMBEDDING_DATA_DIR", str(data_dir))
+    with DagsterInstance.get() as instance:
+        assert isinstance(instance.run_coordinator, QueuedRunCoordinator)
+        assert instance.run_coordinator.dequeue_interval_seconds == 1
+        assert instance.get_concurrency_config().run_queue_config.max_concurrent_runs == 4
+        settings = instance.get_sensor_settings()
+        assert (settings["use_threads"], settings["num_workers"]) == (True, 4)
 
 
 def test_the_checkout_uses_what_is_shipped():

@@ -59,6 +59,13 @@ class Automation(dg.Model, dg.Resolvable):
     alerts: Annotated[
         bool, plain("Whether failed runs and checks are posted to EMBEDDING_ALERT_WEBHOOK_URL, if it is set.")
     ] = True
+    keep_runs_days: Annotated[
+        int | None,
+        plain(
+            "Days after which the table's finished runs are deleted, every night, but those that the catalog shows. "
+            "Left out: never; Dagster itself deletes none."
+        ),
+    ] = None
 
 
 class EmbeddedComponent(dg.Component, dg.Model, dg.Resolvable):
@@ -175,4 +182,5 @@ class EmbeddedComponent(dg.Component, dg.Model, dg.Resolvable):
             schedule=automation.schedule,
             sensors=automation.sensors,
             alerts=automation.alerts,
+            keep_runs_days=automation.keep_runs_days,
         )

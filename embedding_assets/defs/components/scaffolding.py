@@ -29,6 +29,7 @@ _COMMON: Final = """
   # automation:
   #   schedule: "0 2 * * *" # the run over everything; null for never
   #   sensors: true # runs for new chunks
+  #   keep_runs_days: 30 # older runs are deleted; left out, never
 
   # group: embedding
   # owners: [team:search]
