@@ -26,7 +26,7 @@ from embedding_assets.postgres.quality import baseline_quality, latest_quality, 
 
 def quality_assets(spec: TableSpec) -> tuple[list[AssetsDefinition], list[AssetChecksDefinition]]:
     """The asset and its check, if there are questions."""
-    if spec.settings_when_loaded().evaluation.queries is None:
+    if not spec.is_measured:
         return [], []
 
     @spec.asset(QUALITY, kinds={"postgres"}, deps=[spec.key(HEALTH)])

@@ -150,8 +150,27 @@ class TableSpec:
 
     @property
     def loads_documents(self) -> bool:
-        """Whether it is filled with documents that the settings name."""
-        return bool(self.settings_when_loaded().loading.paths)
+        """Whether it is filled with documents that the settings name.
+
+        Those that the environment names go into ``knowledge_base``: a table of one's own is filled by others.
+
+        Raises:
+            ConfigurationError: they are named for this table, which is not ``knowledge_base``.
+        """
+        paths = self.settings_when_loaded().loading.paths
+        if paths and not self.is_own and "EMBEDDING_DOCUMENTS" in self.variables:
+            raise ConfigurationError(
+                "EMBEDDING_DOCUMENTS: documents go into knowledge_base, so leave the table out, or them out of its "
+                f"settings{self._where}"
+            )
+        return bool(paths) and self.is_own
+
+    @property
+    def is_measured(self) -> bool:
+        """Whether there are judged questions for it: those of the environment are of the table without a prefix."""
+        if self.key_prefix and "EMBEDDING_EVALUATION_QUERIES" not in self.variables:
+            return False
+        return self.settings_when_loaded().evaluation.queries is not None
 
     @property
     def upstream(self) -> list[Upstream]:
@@ -162,7 +181,7 @@ class TableSpec:
     @property
     def is_own(self) -> bool:
         """Whether it is the table that this package makes, as far as that is known."""
-        return self.settings_when_loaded().source.relation in (None, OWN_TABLE)
+        return (self.settings_when_loaded().source.relation or OWN_TABLE).rpartition(".")[2] == OWN_TABLE
 
     @property
     def source(self) -> AssetKey | None:
