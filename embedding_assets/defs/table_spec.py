@@ -185,12 +185,16 @@ class TableSpec:
 
     @property
     def source(self) -> AssetKey | None:
-        """The table whose rows are embedded, where nothing is known of what fills it."""
+        """The table whose rows are embedded, where nothing is known of what fills it.
+
+        A table of somebody's is called by its name alone: so an asset of theirs is upstream, whose key has no prefix of
+        ours. Of ``knowledge_base`` each prefix may have another one.
+        """
         if self.upstream:
             return None
         relation = self.settings_when_loaded().source.relation or OWN_TABLE
         parts = [_plain(part) for part in _PART_OF_NAME.findall(relation)]
-        return AssetKey([*self.key_prefix, *parts])
+        return AssetKey([*self.key_prefix, *parts] if self.is_own else parts)
 
     @property
     def job_name(self) -> str:
