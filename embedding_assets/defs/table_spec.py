@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -71,6 +72,8 @@ _SHAPING: Final = (
 )
 """Settings that definitions depend on, so that they must be known when those are loaded."""
 
+_TABLE: Final = "EMBEDDING_TABLE"
+
 _PART_OF_NAME: Final = re.compile(r'"(?:[^"]|"")+"|[^".\s]+')
 
 
@@ -119,6 +122,8 @@ class TableSpec:
     def settings_when_loaded(self) -> Settings:
         """The same while definitions are loaded, where what is to come from a variable is not known yet.
 
+        But for the table, if its variable is set by then: its name is no secret, and the graph shows it.
+
         Raises:
             ConfigurationError: a setting is not acceptable, or one that definitions depend on is to come from a
                 variable that is not set.
@@ -128,9 +133,15 @@ class TableSpec:
             {
                 name: read(name, value)
                 for name, value in self.variables.items()
-                if name in _SHAPING or variable_of(value) is None
+                if name in _SHAPING or variable_of(value) is None or (name == _TABLE and not self._table_is_unknown)
             }
         )
+
+    @property
+    def _table_is_unknown(self) -> bool:
+        """Whether the table's name is to come from a variable that is not set yet."""
+        variable = variable_of(self.variables.get(_TABLE))
+        return variable is not None and variable not in os.environ
 
     @property
     def _where(self) -> str:
@@ -180,17 +191,19 @@ class TableSpec:
 
     @property
     def is_own(self) -> bool:
-        """Whether it is the table that this package makes, as far as that is known."""
+        """Whether it is the table that this package makes; False where its name is not known yet."""
+        if self._table_is_unknown:
+            return False
         return (self.settings_when_loaded().source.relation or OWN_TABLE).rpartition(".")[2] == OWN_TABLE
 
     @property
     def source(self) -> AssetKey | None:
-        """The table whose rows are embedded, where nothing is known of what fills it.
+        """The table whose rows are embedded, where nothing is known of what fills it; None too if its name is not.
 
         A table of somebody's is called by its name alone: so an asset of theirs is upstream, whose key has no prefix of
         ours. Of ``knowledge_base`` each prefix may have another one.
         """
-        if self.upstream:
+        if self.upstream or self._table_is_unknown:
             return None
         relation = self.settings_when_loaded().source.relation or OWN_TABLE
         parts = [_plain(part) for part in _PART_OF_NAME.findall(relation)]

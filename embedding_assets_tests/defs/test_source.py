@@ -4,6 +4,8 @@ import dagster as dg
 import pytest
 
 from embedding_assets.defs.factory import build_embedding_definitions
+from embedding_assets_tests.support.components import WARNINGS, loaded, run_all
+from embedding_assets_tests.support.fakes import insert_chunks
 from embedding_assets_tests.support.shop import BIGINT, adopt_shop, fill
 
 
@@ -56,3 +58,43 @@ def test_what_was_seen_of_a_table_is_noted_on_its_asset_and_makes_it_no_newer(se
                                      selection=[notes.key])  # fmt: skip
     asked = dg.evaluate_automation_conditions(watched, instance, asset_selection=dg.AssetSelection.all())
     assert asked.total_requested == 0
+
+
+class TestANameFromAVariable:
+    """As ``table: "{{ env.SHOP_TABLE }}"`` in a component, whose definitions are loaded with or without it."""
+
+    pytestmark = WARNINGS
+
+    TEXT = """
+        type: embedding_assets.EmbeddedTable
+        attributes: {key_prefix: shop, table: "{{ env.SHOP_TABLE }}", text: body, adopt: true}
+    """
+
+    def parents_and_checks(self) -> tuple[set[str], set[str]]:
+        """Of ``chunks_pending``."""
+        with loaded(self.TEXT) as (_, defs):
+            graph = defs.resolve_asset_graph()
+        pending = graph.get(dg.AssetKey(["shop", "chunks_pending"]))
+        assert dg.AssetKey(["shop", "knowledge_base"]) not in graph.get_all_asset_keys()
+        return {key.to_user_string() for key in pending.parent_keys}, {key.name for key in pending.check_keys}
+
+    def test_is_known_if_it_is_set(self, monkeypatch: pytest.MonkeyPatch):
+        monkeypatch.setenv("SHOP_TABLE", "shop.notes")
+        assert self.parents_and_checks() == ({"shop/notes"}, {"columns_unchanged"})
+
+    def test_is_not_knowledge_base_while_it_is_not_set(self, monkeypatch: pytest.MonkeyPatch):
+        monkeypatch.setenv("EMBEDDING_TABLE", "of_another_project")
+        monkeypatch.setenv("EMBEDDING_DOCUMENTS", "/srv/handbook")
+        assert self.parents_and_checks() == (set(), {"columns_unchanged"})
+
+    def test_that_turns_out_to_be_knowledge_base_needs_no_look_at_columns(
+        self, settings, database, instance, monkeypatch: pytest.MonkeyPatch
+    ):
+        insert_chunks(database, ["one text"])
+        with loaded(self.TEXT.replace("text: body, adopt: true", "")) as (_, defs):
+            monkeypatch.setenv("SHOP_TABLE", "knowledge_base")
+            result = run_all(defs, "shop__embed_chunks", instance)
+        assert result.success
+        [check] = [one for one in result.get_asset_check_evaluations() if one.check_name == "columns_unchanged"]
+        assert check.passed
+        assert check.description == "knowledge_base is made by embedding-assets itself"
