@@ -1,6 +1,6 @@
 """The three assets of a table: what is pending, the vectors, the health of the index."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from datetime import timedelta
 from typing import Any, Final
@@ -148,14 +148,14 @@ def _count(context: AssetExecutionContext, spec: TableSpec) -> MaterializeResult
         columns = describe_columns(database)
         _check_columns(database, columns)
         if not has_chunks(database):
-            return _nothing_to_do(context)
+            _observe(context, spec, database, columns, None)
+            return _nothing_to_do(context, database)
         column = select_for_run(settings, database, look_only=True).column
         backlog, estimate = estimate_backlog(database, column, settings, roughly=written_by(context, spec) is not None)
         plan = plan_load(database, column, backlog)
         shown = _shown_backlog(database, column, settings, backlog, draw=written_by(context, spec) is None)
         spending = count_spending(database, context.run.run_id)
-        if spec.source:
-            context.log_event(AssetObservation(spec.source, metadata=source_metadata(database, columns, backlog)))
+        _observe(context, spec, database, columns, backlog)
     context.log.info("%d chunks are due in space %s", backlog.due, column.space.name)
     for limit in limits_exceeded_by(estimate.usd or 0, spending, settings.budget):
         context.log.warning(
@@ -178,6 +178,18 @@ def _count(context: AssetExecutionContext, spec: TableSpec) -> MaterializeResult
             "index_plan": f"{plan.decision}: {plan.reason}",
         }
     )
+
+
+def _observe(
+    context: AssetExecutionContext,
+    spec: TableSpec,
+    database: Database,
+    columns: Sequence[DescribedColumn],
+    backlog: Backlog | None,
+) -> None:
+    """Note what was seen of the table on its own asset, where it has one."""
+    if spec.source:
+        context.log_event(AssetObservation(spec.source, metadata=source_metadata(database, columns, backlog)))
 
 
 def _shown_backlog(
@@ -219,7 +231,8 @@ def _embed(context: AssetExecutionContext, spec: TableSpec) -> Iterator[AssetMat
     prefixes = PrefixRange(keys.start, keys.end)
     with correlate(context.run.run_id), spec.open(context) as database:
         if not has_chunks(database):
-            yield _nothing_to_do(context)
+            shown = {"dagster/row_count": 0, **table_metadata(database, describe_columns(database))}
+            yield _nothing_to_do(context, database, shown)
             return
         settings = spec.run_settings(context)
         built_later = spec.key(HEALTH) in context.job_def.asset_layer.selected_asset_keys
@@ -277,7 +290,7 @@ def _maintain(context: AssetExecutionContext, spec: TableSpec) -> MaterializeRes
     settings = spec.run_settings(context)
     with correlate(context.run.run_id), spec.open(context) as database:
         if not has_chunks(database):
-            return _nothing_to_do(context)
+            return _nothing_to_do(context, database)
         column = select_for_run(settings, database).column
         # Alone it was asked for, but by the automation; after every small load it would take longer than the load.
         written = total_written(context, spec)
@@ -294,7 +307,9 @@ def _maintain(context: AssetExecutionContext, spec: TableSpec) -> MaterializeRes
     return MaterializeResult(metadata={**pictures, **indexes_metadata(reports)})
 
 
-def _nothing_to_do(context: AssetExecutionContext) -> MaterializeResult[Any]:
+def _nothing_to_do(
+    context: AssetExecutionContext, database: Database, shown: Mapping[str, Any] | None = None
+) -> MaterializeResult[Any]:
     """An empty table needs no model, so that a fresh checkout runs before one was ever fetched."""
-    context.log.info("knowledge_base is empty; load documents with `embedding-assets load PATH`")
-    return MaterializeResult(metadata={"chunks": 0})
+    context.log.info(database.table.emptiness)
+    return MaterializeResult(metadata={"chunks": 0, **(shown or {})})

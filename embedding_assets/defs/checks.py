@@ -135,8 +135,8 @@ def _judged(
         if has_chunks(database):
             settings = spec.run_settings(context)
             return judge(database, select_for_run(settings, database).column, settings)
-    # An empty table is in order, and judging it must not need a model.
-    return [check.verdict(True, "knowledge_base is empty") for check in _selected(context)]
+        # An empty table is in order, and judging it must not need a model.
+        return [check.verdict(True, database.table.emptiness) for check in _selected(context)]
 
 
 def _selected(context: AssetCheckExecutionContext) -> list[Check]:

@@ -294,7 +294,8 @@ def table_metadata(database: Database, columns: Sequence[DescribedColumn]) -> di
     }
 
 
-def source_metadata(database: Database, columns: Sequence[DescribedColumn], backlog: Backlog) -> dict[str, Any]:
-    """What was seen of the table whose rows are embedded."""
-    rows = {"rows_by_estimate" if backlog.estimated else "dagster/row_count": backlog.chunks}
+def source_metadata(database: Database, columns: Sequence[DescribedColumn], backlog: Backlog | None) -> dict[str, Any]:
+    """What was seen of the table whose rows are embedded; without a backlog it has none."""
+    estimated, count = (False, 0) if backlog is None else (backlog.estimated, backlog.chunks)
+    rows = {"rows_by_estimate" if estimated else "dagster/row_count": count}
     return {**rows, **table_metadata(database, columns)}

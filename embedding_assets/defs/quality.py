@@ -57,7 +57,7 @@ def _measure(context: AssetExecutionContext, spec: TableSpec) -> MaterializeResu
     settings = spec.run_settings(context)
     with correlate(context.run.run_id), spec.open(context) as database:
         if not has_chunks(database):
-            context.log.info("knowledge_base is empty; load documents with `embedding-assets load PATH`")
+            context.log.info(database.table.emptiness)
             return MaterializeResult(metadata={"chunks": 0})
         measurement = record_quality(settings, database)
         history = list_quality(database, measurement.space, measurement.mode, reranked=measurement.reranked)

@@ -4,7 +4,7 @@ import dagster as dg
 import pytest
 
 from embedding_assets.defs.factory import build_embedding_definitions
-from embedding_assets_tests.support.components import WARNINGS, loaded, run_all
+from embedding_assets_tests.support.components import WARNINGS, loaded, metadata_of, run_all
 from embedding_assets_tests.support.fakes import insert_chunks
 from embedding_assets_tests.support.shop import BIGINT, adopt_shop, fill
 
@@ -58,6 +58,29 @@ def test_what_was_seen_of_a_table_is_noted_on_its_asset_and_makes_it_no_newer(se
                                      selection=[notes.key])  # fmt: skip
     asked = dg.evaluate_automation_conditions(watched, instance, asset_selection=dg.AssetSelection.all())
     assert asked.total_requested == 0
+
+
+@pytest.mark.parametrize(("where", "said"), [(None, "is empty"), ("id > 10", "has no row to embed")])
+def test_an_empty_table_is_called_by_its_name_and_described(settings, beside, instance, where, said):
+    fill(beside, BIGINT, 3 if where else 0)
+    adopt_shop(settings, BIGINT, where=where)
+    result = run_all(build_embedding_definitions("notes"), "embed_chunks", instance)
+    assert result.success
+    for name in ("chunks_pending", "chunk_embeddings", "pgvector_index_health"):
+        assert metadata_of(result, name)["chunks"] == 0
+    shown = metadata_of(result, "chunk_embeddings")
+    [seen] = [event for event in result.all_events if event.event_type_value == "ASSET_OBSERVATION"]
+    observed = seen.asset_observation_data.asset_observation.metadata
+    for metadata in (shown, {name: value.value for name, value in observed.items()}):
+        assert metadata["dagster/row_count"] == 0
+        assert metadata["dagster/table_name"].endswith(".public.notes")
+        assert metadata["dagster/uri"].startswith("postgresql://")
+        assert "lang" in [column.name for column in metadata["dagster/column_schema"].columns]
+    verdicts = {check.description for check in result.get_asset_check_evaluations()}
+    assert f"public.notes {said}" in verdicts
+    logged = [entry.user_message for entry in instance.all_logs(result.run_id) if entry.dagster_event is None]
+    assert logged.count(f"public.notes {said}") == 3
+    assert "knowledge_base" not in str([*verdicts, *logged])
 
 
 class TestANameFromAVariable:
