@@ -2,8 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext, suppress
-from datetime import timedelta
-from typing import Any, Final
+from typing import Any
 
 from dagster import (
     AssetExecutionContext,
@@ -11,7 +10,6 @@ from dagster import (
     AssetObservation,
     AssetsDefinition,
     AssetSpec,
-    FreshnessPolicy,
     MaterializeResult,
 )
 
@@ -21,6 +19,7 @@ from embedding_assets.defs.code_version import code_version
 from embedding_assets.defs.effort import total_written, written_by
 from embedding_assets.defs.figures import backlog_pictures, index_pictures, run_pictures
 from embedding_assets.defs.following import upstream_condition
+from embedding_assets.defs.freshness import freshness_of
 from embedding_assets.defs.metadata import (
     indexes_metadata,
     partition_metadata,
@@ -57,13 +56,10 @@ from embedding_assets.reporting.figures.map import MAP_SIZE
 from embedding_assets.reporting.gather import count_prefixes
 from embedding_assets.spaces import SpaceColumn
 
-_DAILY: Final = FreshnessPolicy.time_window(fail_window=timedelta(hours=36), warn_window=timedelta(hours=26))
-"""The latest materialization of any partition counts. The nightly run comes every 24 hours; two more are its time."""
-
 
 def table_assets(spec: TableSpec) -> list[AssetsDefinition]:
     """``chunks_pending``, ``chunk_embeddings`` and ``pgvector_index_health`` of a table."""
-    freshness = None if spec.schedule is None else _DAILY
+    freshness = freshness_of(spec.schedule)
 
     @spec.asset(
         PENDING,
