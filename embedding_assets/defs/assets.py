@@ -27,16 +27,17 @@ from embedding_assets.defs.metadata import (
     run_metadata,
     source_metadata,
     table_metadata,
+    unadopted_metadata,
 )
 from embedding_assets.defs.table_spec import EMBEDDINGS, HEALTH, PENDING, TableSpec
 from embedding_assets.distribution.engine import chosen_engine
-from embedding_assets.errors import ConfigurationError, DatabaseError, EmbeddingAssetsError
+from embedding_assets.errors import ConfigurationError, DatabaseError, EmbeddingAssetsError, TableNotAdoptedError
 from embedding_assets.formatting import dollars
 from embedding_assets.health.columns import columns_unchanged, find_column_changes
 from embedding_assets.health.costs import limits_exceeded_by
 from embedding_assets.logs import correlate
 from embedding_assets.models import PrefixStats
-from embedding_assets.pipeline.estimate import estimate_backlog
+from embedding_assets.pipeline.estimate import estimate_backlog, estimate_unadopted
 from embedding_assets.pipeline.pace import Pace
 from embedding_assets.pipeline.run import embed_pending
 from embedding_assets.planning import PrefixRange, shows_change
@@ -139,6 +140,18 @@ def source_assets(spec: TableSpec) -> list[AssetSpec]:
 
 
 def _count(context: AssetExecutionContext, spec: TableSpec) -> MaterializeResult[Any]:
+    try:
+        return _count_backlog(context, spec)
+    except TableNotAdoptedError as error:
+        if not spec.adopt:
+            raise
+        context.log.info(str(error))
+        with spec.before_adoption(context) as database:
+            chunks, estimate = estimate_unadopted(database, spec.run_settings(context))
+        return MaterializeResult(metadata=unadopted_metadata(str(error), chunks, estimate))
+
+
+def _count_backlog(context: AssetExecutionContext, spec: TableSpec) -> MaterializeResult[Any]:
     settings = spec.run_settings(context)
     with correlate(context.run.run_id), spec.open(context) as database:
         columns = describe_columns(database)

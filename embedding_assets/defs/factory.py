@@ -74,8 +74,8 @@ def build_embedding_definitions(
         text: its column that is embedded, or a template such as ``{title}: {body}``.
         where: an SQL condition on the rows to embed.
         metadata: columns that searches show and filter by.
-        adopt: whether the first run, or tick of a sensor, adopts the table, as ``embedding-assets adopt`` does;
-            without, runs fail until that was done.
+        adopt: whether the first run over ``chunk_embeddings``, which the sensor asks for, adopts the table as
+            ``embedding-assets adopt`` does; without, runs fail until that was done.
         database_url: of its database, best as an ``EnvVar``, which is read when a run or sensor needs it.
         provider: ``local`` or ``openai``.
         fallback: the provider that stands in.

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from embedding_assets.documents.configured import ConfiguredLoad
     from embedding_assets.documents.rejection import Rejection
     from embedding_assets.documents.syncing import SyncReport
+    from embedding_assets.pipeline.estimate import BacklogEstimate
     from embedding_assets.postgres.backlog import Backlog
     from embedding_assets.postgres.connection import Database
     from embedding_assets.postgres.index.recall import CurvePoint
@@ -106,6 +107,14 @@ def _fallback(stats: EmbeddingStats | None) -> dict[str, _Value]:
         "run_fallback_seconds": round(stats.seconds, 2),
         "run_fallback_usd": round(stats.usd, 10),
     }
+
+
+def unadopted_metadata(why: str, chunks: int, estimate: BacklogEstimate | None) -> dict[str, _Value]:
+    """What is known of a table that is not adopted yet, and why there is no more."""
+    costs: dict[str, _Value] = {"tokens": estimate.tokens} if estimate else {}
+    if estimate and estimate.usd:
+        costs["estimated_usd"] = estimate.usd
+    return {"not_adopted": why, "chunks": chunks, "embedded": 0, "pending": chunks, **costs}
 
 
 def indexes_metadata(reports: Sequence[IndexReport]) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from embedding_assets.config import Settings
 from embedding_assets.defs.answering import answer_within
 from embedding_assets.defs.jobs import EMBEDDING, range_tags
 from embedding_assets.defs.pauses import SensorNotes, pause, was_cancelled
-from embedding_assets.defs.table_look import TableLook, look_at_table
+from embedding_assets.defs.table_look import TableLook, look_at_table, look_before_adoption
 from embedding_assets.defs.table_runs import embeds, is_silent, prefixes_of, runs_in_progress
 from embedding_assets.defs.table_spec import HEALTH, TableSpec
 from embedding_assets.errors import DatabaseError, TableNotAdoptedError
@@ -48,7 +48,8 @@ def new_chunks_sensor(spec: TableSpec, job: UnresolvedAssetJobDefinition) -> Sen
         description="Asks for runs over the prefixes in which chunks are due, never two at once for the same prefix. "
         "Few chunks are one run. Waits while a limit in dollars is used up, or the provider is known to be down; ten "
         "minutes after a run that it asked for has failed; and after one that a person cancelled until further rows "
-        "come. Where an index is missing that no run is about to build, it asks for a run that builds it.",
+        "come. Where an index is missing that no run is about to build, it asks for a run that builds it. It changes "
+        "nothing of a table: one that is to be adopted the first run adopts.",
     )
     def new_chunks(context: SensorEvaluationContext) -> SensorResult | SkipReason:
         return ask_for_runs(context, spec)
@@ -100,8 +101,14 @@ def _look_and_ask(context: SensorEvaluationContext, spec: TableSpec, notes: Sens
 
 
 def _look(spec: TableSpec, context: SensorEvaluationContext, settings: Settings, silent: Iterable[str]) -> TableLook:
-    with spec.open(context) as database:
-        return look_at_table(database, settings, list(silent))
+    try:
+        with spec.open(context) as database:
+            return look_at_table(database, settings, list(silent))
+    except TableNotAdoptedError as error:
+        if not spec.adopt:
+            raise
+        with spec.before_adoption(context):  # or a run would be asked for that fails
+            return look_before_adoption(all_prefixes(settings.embedding.prefix_length), str(error))
 
 
 def _ranges(settings: Settings, look: TableLook, busy: frozenset[str], *, runs: int) -> list[PrefixRange]:

@@ -84,7 +84,7 @@ class TableSpec:
     Attributes:
         key_prefix: before the names of its assets; of jobs, sensors and resources too, with ``__`` between.
         variables: settings that differ from those of the environment, by the names of their variables; may be secret.
-        adopt: whether what first opens the table adopts it.
+        adopt: whether the first run that embeds adopts the table.
         group_name: of its assets.
         owners: of its assets.
         tags: of its assets.
@@ -289,9 +289,11 @@ class TableSpec:
     def open(self, context: Context) -> Iterator[Database]:
         """The database with its table, started, migrated and adopted if need be, closed at the end.
 
+        Adopted by a run that embeds alone: what only looks at a table changes nothing of it.
+
         Raises:
             DatabaseError: it cannot be reached, lacks pgvector, or refuses what is needed.
-            TableNotAdoptedError: the table was not adopted, and is not to be.
+            TableNotAdoptedError: the table was not adopted, and is not to be, or not here.
         """
         resource: PostgresResource = getattr(context.resources, self.name(DATABASE_RESOURCE))
         settings = self.settings()
@@ -303,9 +305,32 @@ class TableSpec:
                     raise TableNotAdoptedError(
                         f"{error}, and `adopt` in its definitions does it{self._where}"
                     ) from None
+                if not self._embeds(context):
+                    raise TableNotAdoptedError(
+                        f"{settings.source.relation} is not adopted yet; the first run over "
+                        f"{self.key(EMBEDDINGS).to_user_string()} adopts it"
+                    ) from None
                 resource.adopt(settings)
                 database = opened.enter_context(resource.open(settings))
             yield database
+
+    @contextmanager
+    def before_adoption(self, context: Context) -> Iterator[Database]:
+        """The database with the table as it will be once a run has adopted it; it is read alone.
+
+        Raises:
+            ConfigurationError: something stands against adopting it.
+            DatabaseError: the database cannot be reached, or a right is missing.
+        """
+        resource: PostgresResource = getattr(context.resources, self.name(DATABASE_RESOURCE))
+        with resource.before_adoption(self.settings()) as database:
+            yield database
+
+    def _embeds(self, context: Context) -> bool:
+        """Whether the context is of a run over the vectors."""
+        if isinstance(context, SensorEvaluationContext):
+            return False
+        return self.key(EMBEDDINGS) in context.job_def.asset_layer.selected_asset_keys
 
 
 def _plain(identifier: str) -> str:

@@ -40,7 +40,7 @@ def test_an_asset_that_fills_the_table_takes_its_place_by_its_key(settings, pref
 def test_what_was_seen_of_a_table_is_noted_on_its_asset_and_makes_it_no_newer(settings, beside, instance):
     """Seeing rows is not filling them."""
 
-    @dg.asset
+    @dg.asset(automation_condition=dg.AutomationCondition.newly_updated())
     def notes(): ...
 
     fill(beside, BIGINT, 5)
@@ -53,10 +53,7 @@ def test_what_was_seen_of_a_table_is_noted_on_its_asset_and_makes_it_no_newer(se
     [seen] = instance.fetch_observations(notes.key, limit=5).records
     assert seen.asset_observation.metadata["dagster/row_count"].value == 5
     assert instance.get_latest_materialization_event(notes.key) is None
-    condition = dg.AutomationCondition.newly_updated()
-    watched = merged.map_asset_specs(func=lambda spec: spec.replace_attributes(automation_condition=condition),
-                                     selection=[notes.key])  # fmt: skip
-    asked = dg.evaluate_automation_conditions(watched, instance, asset_selection=dg.AssetSelection.all())
+    asked = dg.evaluate_automation_conditions(merged, instance, asset_selection=dg.AssetSelection.assets(notes.key))
     assert asked.total_requested == 0
 
 
