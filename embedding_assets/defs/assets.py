@@ -80,7 +80,7 @@ def table_assets(spec: TableSpec) -> list[AssetsDefinition]:
 
     @spec.asset(
         EMBEDDINGS,
-        kinds={"pytorch", "postgres"},
+        kinds={*spec.computed_by, "postgres"},
         deps=[spec.key(PENDING)],
         partitions_def=spec.partitions,
         automation_condition=upstream_condition(spec),

@@ -210,6 +210,13 @@ class TableSpec:
         return AssetKey([*self.key_prefix, *parts] if self.is_own else parts)
 
     @property
+    def computed_by(self) -> set[str]:
+        """What makes the vectors, its fallback included, as Dagster's kinds: ``pytorch`` for a local model."""
+        config = self.settings_when_loaded().embedding
+        providers = {config.provider, config.fallback} - {None}
+        return {"pytorch" if provider == "local" else str(provider) for provider in providers}
+
+    @property
     def job_name(self) -> str:
         """Of the job that sensor and schedule run."""
         return self.name("embed_chunks")

@@ -123,6 +123,19 @@ def test_what_is_said_of_assets_is_on_all_of_them():
         assert (node.owners, node.tags["tier"], node.group_name) == (["team:search"], "1", "search/articles")
 
 
+@pytest.mark.parametrize(
+    ("arguments", "kinds"),
+    [
+        ({}, {"pytorch", "postgres"}),
+        ({"provider": "openai", "model": "text-embedding-3-small"}, {"openai", "postgres"}),
+        ({"provider": "openai", "fallback": "local"}, {"openai", "pytorch", "postgres"}),
+    ],
+)
+def test_kinds_are_those_of_the_provider(arguments: dict[str, str], kinds: set[str]):
+    graph = build_embedding_definitions("articles", **arguments).resolve_asset_graph()
+    assert graph.get(dg.AssetKey("chunk_embeddings")).kinds == kinds
+
+
 def test_partitions():
     defs = build_embedding_definitions("articles", partitions=256)
     keys = defs.resolve_assets_def("chunk_embeddings").partitions_def.get_partition_keys()
