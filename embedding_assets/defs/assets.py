@@ -81,6 +81,7 @@ def table_assets(spec: TableSpec) -> list[AssetsDefinition]:
     @spec.asset(
         EMBEDDINGS,
         kinds={*spec.computed_by, "postgres"},
+        metadata=spec.location,
         deps=[spec.key(PENDING)],
         partitions_def=spec.partitions,
         automation_condition=upstream_condition(spec),
@@ -135,6 +136,7 @@ def source_assets(spec: TableSpec) -> list[AssetSpec]:
             owners=list(spec.owners),
             tags=dict(spec.tags),
             kinds={"postgres", "table"},
+            metadata=spec.location,
         )
     ]
 

@@ -210,6 +210,16 @@ class TableSpec:
         return AssetKey([*self.key_prefix, *parts] if self.is_own else parts)
 
     @property
+    def location(self) -> dict[str, str]:
+        """What Dagster's catalog finds the table by before the first run; empty where its schema is not known yet.
+
+        Without the database, whose URL is mostly read late; a run adds its own name with it.
+        """
+        relation = "" if self._table_is_unknown else self.settings_when_loaded().source.relation or ""
+        parts = [_unquoted(part) for part in _PART_OF_NAME.findall(relation)]
+        return {"dagster/table_name": ".".join(parts)} if len(parts) > 1 else {}
+
+    @property
     def computed_by(self) -> set[str]:
         """What makes the vectors, its fallback included, as Dagster's kinds: ``pytorch`` for a local model."""
         config = self.settings_when_loaded().embedding
@@ -338,6 +348,11 @@ class TableSpec:
         if isinstance(context, SensorEvaluationContext):
             return False
         return self.key(EMBEDDINGS) in context.job_def.asset_layer.selected_asset_keys
+
+
+def _unquoted(identifier: str) -> str:
+    """The name that an SQL identifier stands for."""
+    return identifier[1:-1].replace('""', '"') if identifier.startswith('"') else identifier.lower()
 
 
 def _plain(identifier: str) -> str:

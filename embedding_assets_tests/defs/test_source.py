@@ -23,6 +23,15 @@ def test_the_table_is_upstream_where_nothing_else_is_known_to_be(settings, monke
     assert upstream() == {"documents"}
 
 
+@pytest.mark.parametrize(
+    ("table", "name"),
+    [('Shop."Our Notes"', "shop.Our Notes"), ("public.knowledge_base", "public.knowledge_base"), ("notes", None)],
+)
+def test_the_catalog_finds_it_before_the_first_run(table, name):
+    graph = build_embedding_definitions(table).resolve_asset_graph()
+    assert graph.get(dg.AssetKey("chunk_embeddings")).metadata.get("dagster/table_name") == name
+
+
 @pytest.mark.parametrize("prefix", [[], ["search"]])
 def test_an_asset_that_fills_the_table_takes_its_place_by_its_key(settings, prefix):
     @dg.asset(key=["shop", "articles"])
