@@ -93,7 +93,8 @@ def build_embedding_definitions(
         rows: a table or a query whose rows are split into chunks of ``knowledge_base``; an asset ``synced_rows`` keeps
             them in step, and follows ``deps``, which they come from.
         schedule: when the run over everything comes, as in cron; None for never.
-        sensors: whether new chunks, finished loads and what is upstream start runs.
+        sensors: whether new chunks, finished loads and what is upstream start runs; the times of ``every`` in
+            ``rows`` hold either way.
         alerts: whether failed runs and checks are posted to ``EMBEDDING_ALERT_WEBHOOK_URL``.
 
     Raises:

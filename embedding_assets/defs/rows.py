@@ -36,7 +36,7 @@ def rows_assets(spec: TableSpec) -> list[AssetsDefinition]:
         ROWS,
         kinds={"postgres"},
         deps=[*spec.deps],
-        automation_condition=_condition(spec, source) if spec.sensors else None,
+        automation_condition=_condition(spec, source),
         code_version=code_version(spec, ROWS),
     )
     def synced_rows(context: AssetExecutionContext) -> MaterializeResult[Any]:
@@ -53,7 +53,7 @@ def rows_assets(spec: TableSpec) -> list[AssetsDefinition]:
 
 def rows_sensors(spec: TableSpec) -> list[AutomationConditionSensorDefinition]:
     """The sensor that evaluates the asset's condition, if it has one."""
-    if spec.rows is None or not spec.sensors or _condition(spec, spec.rows) is None:
+    if spec.rows is None or _condition(spec, spec.rows) is None:
         return []
     return [
         spec.condition_sensor(
@@ -66,8 +66,12 @@ def rows_sensors(spec: TableSpec) -> list[AutomationConditionSensorDefinition]:
 
 
 def _condition(spec: TableSpec, source: RowSource) -> AutomationCondition[Any] | None:
-    """True at the times that are said, and once what is upstream was materialized; None if neither is known."""
-    upstream: AutomationCondition[Any] | None = AutomationCondition.any_deps_updated() if spec.deps else None
+    """True at the times that are said, and once what is upstream was materialized; None if neither is known.
+
+    The times hold without sensors, too: they were asked for by themselves.
+    """
+    follows = bool(spec.deps) and spec.sensors
+    upstream: AutomationCondition[Any] | None = AutomationCondition.any_deps_updated() if follows else None
     times: AutomationCondition[Any] | None = (
         AutomationCondition.cron_tick_passed(source.every) if source.every else None
     )

@@ -91,7 +91,7 @@ class TableSpec:
         deps: what fills the table, which ``chunk_embeddings`` follows; or what ``rows`` are read from.
         rows: a table or a query whose rows are split into its chunks.
         schedule: when the nightly run comes, as in cron; None for never.
-        sensors: whether new chunks, finished loads and what is upstream start runs.
+        sensors: whether new chunks, finished loads and what is upstream start runs; ``every`` of ``rows`` holds anyway.
         alerts: whether failed runs and checks of this table are posted to the webhook, if there is one.
     """
 

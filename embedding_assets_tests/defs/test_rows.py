@@ -193,7 +193,8 @@ class TestAutomation:
             ({"every": "*/15 * * * *"}, {}, True),
             ({}, {"deps": [SOURCE]}, True),
             ({}, {}, False),
-            ({"every": "*/15 * * * *"}, {"sensors": False}, False),
+            ({"every": "*/15 * * * *"}, {"sensors": False}, True),
+            ({}, {"deps": [SOURCE], "sensors": False}, False),
         ],
     )
     def test_without_a_cause_there_is_no_sensor(
@@ -204,6 +205,13 @@ class TestAutomation:
         assert defs.get_repository_def().has_sensor_def("reviews__rows_sensor") is expected
         condition = defs.resolve_asset_graph().get(ROWS).automation_condition
         assert (condition is not None) is expected
+
+    def test_without_sensors_the_times_hold_and_nothing_is_followed(self, instance: dg.DagsterInstance, tick: Callable):
+        rows = RowSource(name="reviews", query="SELECT 1", every="0 0 1 1 *")
+        defs = build_embedding_definitions(key_prefix="reviews", rows=rows, deps=[SOURCE], sensors=False)
+        assert tick(defs) == 0
+        instance.report_runless_asset_event(dg.AssetMaterialization(SOURCE))
+        assert tick(defs) == 0
 
     def test_a_wrong_time_is_refused(self):
         source = RowSource(name="reviews", query="SELECT 1", every="often")
