@@ -21,7 +21,8 @@ from embedding_assets.defs.pauses import SensorNotes, pause, was_cancelled
 from embedding_assets.defs.table_look import TableLook, look_at_table, look_before_adoption
 from embedding_assets.defs.table_runs import embeds, is_silent, prefixes_of, runs_in_progress
 from embedding_assets.defs.table_spec import HEALTH, TableSpec
-from embedding_assets.errors import DatabaseError, TableNotAdoptedError
+from embedding_assets.errors import ConfigurationError, DatabaseError, TableNotAdoptedError
+from embedding_assets.logs import redact
 from embedding_assets.planning import PrefixRange, all_prefixes, group_prefixes, split_ranges
 
 MOST_RUNS = 8
@@ -60,7 +61,12 @@ def new_chunks_sensor(spec: TableSpec, job: UnresolvedAssetJobDefinition) -> Sen
 def ask_for_runs(context: SensorEvaluationContext, spec: TableSpec) -> SensorResult | SkipReason:
     """One probe of the partial index for each prefix, however large the table; none of a model or an API."""
     notes = SensorNotes(context.cursor)
-    outcome = _look_and_ask(context, spec, notes)
+    try:
+        outcome = _look_and_ask(context, spec, notes)
+    except (ConfigurationError, DatabaseError) as error:
+        # Neither a fault of this sensor, nor one that its stack would explain. Skipped ticks are kept for a day, failed
+        # ones, of which there would be one every five seconds, for a month.
+        return SkipReason(redact(str(error)))
     if notes.write() != (context.cursor or "{}"):
         context.update_cursor(notes.write())
     return outcome
@@ -70,11 +76,7 @@ def _look_and_ask(context: SensorEvaluationContext, spec: TableSpec, notes: Sens
     settings = spec.run_settings(context)
     records = runs_in_progress(context, spec)
     silent = {record.dagster_run.run_id: record.dagster_run for record in records if is_silent(context, record)}
-    try:
-        look = answer_within(spec.name(_NAME), ANSWER_SECONDS, settings, lambda: _look(spec, context, settings, silent))
-    except (DatabaseError, TableNotAdoptedError) as error:
-        # Neither a fault of this sensor, nor one that its stack would explain.
-        return SkipReason(str(error))
+    look = answer_within(spec.name(_NAME), ANSWER_SECONDS, settings, lambda: _look(spec, context, settings, silent))
     prefixes = all_prefixes(settings.embedding.prefix_length)
     # A silent run whose connections were lost has its prefixes again before anything else.
     dead = {i for i, run in silent.items() if i not in look.alive and look.busy.isdisjoint(prefixes_of(run, prefixes))}
