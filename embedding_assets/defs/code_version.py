@@ -6,7 +6,7 @@ import hashlib
 import json
 from typing import TYPE_CHECKING, Final
 
-from embedding_assets.defs.table_spec import DOCUMENTS, EMBEDDINGS, HEALTH, ROWS
+from embedding_assets.defs.table_spec import DOCUMENTS, EMBEDDINGS, HEALTH, QUALITY, ROWS
 from embedding_assets.postgres.schema import HEAD
 
 if TYPE_CHECKING:
@@ -24,6 +24,13 @@ _DEPENDS_ON: Final[dict[str, dict[str, tuple[str, ...]]]] = {
     ROWS: {"embedding": _SPLITTING},
     DOCUMENTS: {"embedding": _SPLITTING, "loading": ("text_column", "encoding")},
     EMBEDDINGS: _SPACE,
+    QUALITY: {
+        **_SPACE,
+        "index": ("ef_search",),
+        "search": ("mode", "language"),
+        "rerank": ("model", "revision", "url", "candidates"),
+        "evaluation": ("queries", "questions"),
+    },
     HEALTH: {**_SPACE, "index": ("type", "m", "ef_construction")},
 }
 

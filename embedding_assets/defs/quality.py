@@ -13,6 +13,7 @@ from dagster import (
 )
 
 from embedding_assets.defs.checks import as_result
+from embedding_assets.defs.code_version import code_version
 from embedding_assets.defs.figures import quality_pictures
 from embedding_assets.defs.run_scope import in_run
 from embedding_assets.defs.table_spec import HEALTH, QUALITY, TableSpec
@@ -29,7 +30,7 @@ def quality_assets(spec: TableSpec) -> tuple[list[AssetsDefinition], list[AssetC
     if not spec.is_measured:
         return [], []
 
-    @spec.asset(QUALITY, kinds={"postgres"}, deps=[spec.key(HEALTH)])
+    @spec.asset(QUALITY, kinds={"postgres"}, deps=[spec.key(HEALTH)], code_version=code_version(spec, QUALITY))
     def retrieval_quality(context: AssetExecutionContext) -> MaterializeResult[Any]:
         """How good answers are: the judged questions of EMBEDDING_EVALUATION_QUERIES, asked as searches are by default.
 
