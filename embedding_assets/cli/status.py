@@ -58,7 +58,7 @@ def health(
 
     with table_session() as (settings, database):
         if not has_chunks(database):
-            raise ConfigurationError("knowledge_base is empty; load documents with `embedding-assets load PATH`")
+            raise ConfigurationError(database.table.emptiness)
         column = select_for_run(settings, database).column
         with progress.spinner(err, "building and measuring", quiet=as_json or not err.is_terminal):
             reports = build_indexes(database, column, settings.index, remeasure=anew)

@@ -18,7 +18,8 @@ class EvaluationConfig(EnvironmentSettings):
     queries: Path | None = Field(
         None,
         description="File with judged questions, as `embedding-assets evaluate` reads it, or a folder in BEIR's form. "
-        "With it there is an asset `retrieval_quality` with a check. Unset: neither.",
+        "With it there is an asset `retrieval_quality` with a check; of a table with a `key_prefix` where its own "
+        "settings have it. Unset: neither.",
     )
     questions: int = Field(
         200,

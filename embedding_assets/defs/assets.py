@@ -1,8 +1,7 @@
 """The three assets of a table: what is pending, the vectors, the health of the index."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext, suppress
-from datetime import timedelta
 from typing import Any, Final
 
 from dagster import (
@@ -11,7 +10,6 @@ from dagster import (
     AssetObservation,
     AssetsDefinition,
     AssetSpec,
-    FreshnessPolicy,
     MaterializeResult,
 )
 
@@ -21,6 +19,7 @@ from embedding_assets.defs.code_version import code_version
 from embedding_assets.defs.effort import total_written, written_by
 from embedding_assets.defs.figures import backlog_pictures, index_pictures, run_pictures
 from embedding_assets.defs.following import upstream_condition
+from embedding_assets.defs.freshness import freshness_of
 from embedding_assets.defs.metadata import (
     indexes_metadata,
     partition_metadata,
@@ -28,16 +27,22 @@ from embedding_assets.defs.metadata import (
     run_metadata,
     source_metadata,
     table_metadata,
+    unadopted_metadata,
 )
 from embedding_assets.defs.table_spec import EMBEDDINGS, HEALTH, PENDING, TableSpec
 from embedding_assets.distribution.engine import chosen_engine
-from embedding_assets.errors import ConfigurationError, DatabaseUnavailableError, EmbeddingAssetsError
+from embedding_assets.errors import (
+    ConfigurationError,
+    DatabaseUnavailableError,
+    EmbeddingAssetsError,
+    TableNotAdoptedError,
+)
 from embedding_assets.formatting import dollars
 from embedding_assets.health.columns import columns_unchanged, find_column_changes
 from embedding_assets.health.costs import limits_exceeded_by
 from embedding_assets.logs import correlate
 from embedding_assets.models import PrefixStats
-from embedding_assets.pipeline.estimate import estimate_backlog
+from embedding_assets.pipeline.estimate import estimate_backlog, estimate_unadopted
 from embedding_assets.pipeline.pace import Pace
 from embedding_assets.pipeline.run import embed_pending
 from embedding_assets.planning import PrefixRange, shows_change
@@ -58,17 +63,13 @@ from embedding_assets.reporting.figures.map import MAP_SIZE
 from embedding_assets.reporting.gather import count_prefixes
 from embedding_assets.spaces import SpaceColumn
 
-_DAILY: Final = FreshnessPolicy.time_window(fail_window=timedelta(hours=36), warn_window=timedelta(hours=26))
-"""The latest materialization of any partition counts. The nightly run comes every 24 hours; two more are its time."""
-
-
 _LAST_LOOK_SECONDS: Final = 10.0
 """Of a run that is to end, at what it has left."""
 
 
 def table_assets(spec: TableSpec) -> list[AssetsDefinition]:
     """``chunks_pending``, ``chunk_embeddings`` and ``pgvector_index_health`` of a table."""
-    freshness = None if spec.schedule is None else _DAILY
+    freshness = freshness_of(spec.schedule)
 
     @spec.asset(
         PENDING,
@@ -88,7 +89,8 @@ def table_assets(spec: TableSpec) -> list[AssetsDefinition]:
 
     @spec.asset(
         EMBEDDINGS,
-        kinds={"pytorch", "postgres"},
+        kinds={*spec.computed_by, "postgres"},
+        metadata=spec.location,
         deps=[spec.key(PENDING)],
         partitions_def=spec.partitions,
         automation_condition=upstream_condition(spec),
@@ -143,24 +145,37 @@ def source_assets(spec: TableSpec) -> list[AssetSpec]:
             owners=list(spec.owners),
             tags=dict(spec.tags),
             kinds={"postgres", "table"},
+            metadata=spec.location,
         )
     ]
 
 
 def _count(context: AssetExecutionContext, spec: TableSpec) -> MaterializeResult[Any]:
+    try:
+        return _count_backlog(context, spec)
+    except TableNotAdoptedError as error:
+        if not spec.adopt:
+            raise
+        context.log.info(str(error))
+        with spec.before_adoption(context) as database:
+            chunks, estimate = estimate_unadopted(database, spec.run_settings(context))
+        return MaterializeResult(metadata=unadopted_metadata(str(error), chunks, estimate))
+
+
+def _count_backlog(context: AssetExecutionContext, spec: TableSpec) -> MaterializeResult[Any]:
     settings = spec.run_settings(context)
     with correlate(context.run.run_id), spec.open(context) as database:
         columns = describe_columns(database)
         _check_columns(database, columns)
         if not has_chunks(database):
-            return _nothing_to_do(context)
+            _observe(context, spec, database, columns, None)
+            return _nothing_to_do(context, database)
         column = select_for_run(settings, database, look_only=True).column
         backlog, estimate = estimate_backlog(database, column, settings, roughly=written_by(context, spec) is not None)
         plan = plan_load(database, column, backlog)
         shown = _shown_backlog(database, column, settings, backlog, draw=written_by(context, spec) is None)
         spending = count_spending(database, context.run.run_id)
-        if spec.source:
-            context.log_event(AssetObservation(spec.source, metadata=source_metadata(database, columns, backlog)))
+        _observe(context, spec, database, columns, backlog)
     context.log.info("%d chunks are due in space %s", backlog.due, column.space.name)
     for limit in limits_exceeded_by(estimate.usd or 0, spending, settings.budget):
         context.log.warning(
@@ -183,6 +198,18 @@ def _count(context: AssetExecutionContext, spec: TableSpec) -> MaterializeResult
             "index_plan": f"{plan.decision}: {plan.reason}",
         }
     )
+
+
+def _observe(
+    context: AssetExecutionContext,
+    spec: TableSpec,
+    database: Database,
+    columns: Sequence[DescribedColumn],
+    backlog: Backlog | None,
+) -> None:
+    """Note what was seen of the table on its own asset, where it has one."""
+    if spec.source:
+        context.log_event(AssetObservation(spec.source, metadata=source_metadata(database, columns, backlog)))
 
 
 def _shown_backlog(
@@ -224,7 +251,8 @@ def _embed(context: AssetExecutionContext, spec: TableSpec) -> Iterator[AssetMat
     prefixes = PrefixRange(keys.start, keys.end)
     with correlate(context.run.run_id), spec.open(context) as database:
         if not has_chunks(database):
-            yield _nothing_to_do(context)
+            shown = {"dagster/row_count": 0, **table_metadata(database, describe_columns(database))}
+            yield _nothing_to_do(context, database, shown)
             return
         settings = spec.run_settings(context)
         built_later = spec.key(HEALTH) in context.job_def.asset_layer.selected_asset_keys
@@ -289,7 +317,7 @@ def _maintain(context: AssetExecutionContext, spec: TableSpec) -> MaterializeRes
     settings = spec.run_settings(context)
     with correlate(context.run.run_id), spec.open(context) as database:
         if not has_chunks(database):
-            return _nothing_to_do(context)
+            return _nothing_to_do(context, database)
         column = select_for_run(settings, database).column
         # Alone it was asked for, but by the automation; after every small load it would take longer than the load.
         written = total_written(context, spec)
@@ -306,7 +334,9 @@ def _maintain(context: AssetExecutionContext, spec: TableSpec) -> MaterializeRes
     return MaterializeResult(metadata={**pictures, **indexes_metadata(reports)})
 
 
-def _nothing_to_do(context: AssetExecutionContext) -> MaterializeResult[Any]:
+def _nothing_to_do(
+    context: AssetExecutionContext, database: Database, shown: Mapping[str, Any] | None = None
+) -> MaterializeResult[Any]:
     """An empty table needs no model, so that a fresh checkout runs before one was ever fetched."""
-    context.log.info("knowledge_base is empty; load documents with `embedding-assets load PATH`")
-    return MaterializeResult(metadata={"chunks": 0})
+    context.log.info(database.table.emptiness)
+    return MaterializeResult(metadata={"chunks": 0, **(shown or {})})

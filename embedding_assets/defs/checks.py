@@ -19,7 +19,7 @@ from embedding_assets.defs.effort import total_written, written_by
 from embedding_assets.defs.last_result import last_result
 from embedding_assets.defs.run_scope import in_run
 from embedding_assets.defs.table_spec import EMBEDDINGS, HEALTH, PENDING, TableSpec
-from embedding_assets.errors import PgvectorError
+from embedding_assets.errors import PgvectorError, TableNotAdoptedError
 from embedding_assets.health.checks import CHECKS, COLUMNS_UNCHANGED, COSTS_WITHIN_BUDGET, VECTORS_MATCH_MODEL, Check
 from embedding_assets.health.columns import columns_unchanged as judge_columns
 from embedding_assets.health.columns import find_column_changes
@@ -107,12 +107,22 @@ def _column_checks(spec: TableSpec, options: dict[str, Any]) -> list[AssetChecks
     @in_run(spec.set_here)
     def columns_unchanged(context: AssetCheckExecutionContext) -> AssetCheckResult:
         """Verdict on the columns of the table."""
-        with correlate(context.run.run_id), spec.open(context) as database:
-            table = database.table
-            changes = find_column_changes(table, describe_columns(database), list_spaces(database))
-            return as_result(judge_columns(table, changes))
+        try:
+            with correlate(context.run.run_id), spec.open(context) as database:
+                return as_result(_judged_columns(database))
+        except TableNotAdoptedError as error:
+            if not spec.adopt:
+                raise
+            return as_result(COLUMNS_UNCHANGED.verdict(True, str(error)))
 
     return [columns_unchanged]
+
+
+def _judged_columns(database: Database) -> Verdict:
+    table = database.table
+    if table.is_own:  # as was not known when the definitions were loaded
+        return COLUMNS_UNCHANGED.verdict(True, f"{table} is made by embedding-assets itself")
+    return judge_columns(table, find_column_changes(table, describe_columns(database), list_spaces(database)))
 
 
 def _specs(spec: TableSpec, subject: str) -> list[AssetCheckSpec]:
@@ -133,8 +143,8 @@ def _judged(
         if has_chunks(database):
             settings = spec.run_settings(context)
             return judge(database, select_for_run(settings, database).column, settings)
-    # An empty table is in order, and judging it must not need a model.
-    return [check.verdict(True, "knowledge_base is empty") for check in _selected(context)]
+        # An empty table is in order, and judging it must not need a model.
+        return [check.verdict(True, database.table.emptiness) for check in _selected(context)]
 
 
 def _selected(context: AssetCheckExecutionContext) -> list[Check]:

@@ -6,7 +6,7 @@ import hashlib
 import json
 from typing import TYPE_CHECKING, Final
 
-from embedding_assets.defs.table_spec import DOCUMENTS, EMBEDDINGS, HEALTH, ROWS
+from embedding_assets.defs.table_spec import DOCUMENTS, EMBEDDINGS, HEALTH, QUALITY, ROWS
 from embedding_assets.postgres.schema import HEAD
 
 if TYPE_CHECKING:
@@ -24,6 +24,13 @@ _DEPENDS_ON: Final[dict[str, dict[str, tuple[str, ...]]]] = {
     ROWS: {"embedding": _SPLITTING},
     DOCUMENTS: {"embedding": _SPLITTING, "loading": ("text_column", "encoding")},
     EMBEDDINGS: _SPACE,
+    QUALITY: {
+        **_SPACE,
+        "index": ("ef_search",),
+        "search": ("mode", "language"),
+        "rerank": ("model", "revision", "url", "candidates"),
+        "evaluation": ("queries", "questions"),
+    },
     HEALTH: {**_SPACE, "index": ("type", "m", "ef_construction")},
 }
 
@@ -33,11 +40,11 @@ def code_version(spec: TableSpec, name: str) -> str:
     settings = spec.settings_when_loaded()
     values = [
         [group, field, str(getattr(getattr(settings, group), field))]
-        for group, fields in _DEPENDS_ON.get(name, {}).items()
+        for group, fields in _DEPENDS_ON.get(ROWS if name in spec.synced else name, {}).items()
         for field in fields
     ]
-    if name == ROWS:
-        values.append([ROWS, "", repr(spec.rows)])
+    if name in spec.synced:
+        values.append([ROWS, "", repr(spec.synced[name])])
     if not values:
         return HEAD
     return f"{HEAD}-{hashlib.sha256(json.dumps(values).encode()).hexdigest()[:8]}"

@@ -31,10 +31,11 @@ from embedding_assets.defs.table_spec import DOCUMENTS, TableSpec
 from embedding_assets.documents.configured import configured_choice, load_configured
 from embedding_assets.documents.noticing import look_at
 from embedding_assets.documents.stores.store import StoreError
+from embedding_assets.errors import ConfigurationError
 from embedding_assets.formatting import counted
 from embedding_assets.health.checks import DOCUMENTS_READABLE
 from embedding_assets.health.documents import documents_readable
-from embedding_assets.logs import correlate
+from embedding_assets.logs import correlate, redact
 from embedding_assets.planning import PrefixRange
 
 LOOK_SECONDS: Final = 20.0
@@ -76,7 +77,11 @@ def documents_sensor(spec: TableSpec, job: UnresolvedAssetJobDefinition) -> Sens
         "asks no database.",
     )
     def changed_documents(context: SensorEvaluationContext) -> SensorResult | SkipReason:
-        return _ask_for_load(context, spec)
+        try:
+            return _ask_for_load(context, spec)
+        except ConfigurationError as error:
+            # What is to be put right, and nothing that a stack would explain.
+            return SkipReason(redact(str(error)))
 
     return changed_documents
 

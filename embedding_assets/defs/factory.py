@@ -29,7 +29,7 @@ from embedding_assets.defs.jobs import table_job
 from embedding_assets.defs.quality import quality_assets
 from embedding_assets.defs.resources import EmbeddingProviderResource, ModelResource, PostgresResource
 from embedding_assets.defs.retention import purging
-from embedding_assets.defs.row_source import RowSource
+from embedding_assets.defs.row_source import RowSource, check_sources
 from embedding_assets.defs.rows import rows_assets, rows_sensors
 from embedding_assets.defs.schedules import nightly_schedule
 from embedding_assets.defs.sensors import new_chunks_sensor
@@ -73,7 +73,7 @@ def build_embedding_definitions(
     owners: str | Sequence[str] = (),
     tags: Mapping[str, str] | None = None,
     deps: str | Upstream | Sequence[str | Upstream] = (),
-    rows: RowSource | None = None,
+    rows: RowSource | Sequence[RowSource] = (),
     schedule: str | None = NIGHTLY,
     sensors: bool = True,
     alerts: bool = True,
@@ -90,8 +90,8 @@ def build_embedding_definitions(
         text: its column that is embedded, or a template such as ``{title}: {body}``.
         where: an SQL condition on the rows to embed.
         metadata: columns that searches show and filter by.
-        adopt: whether the first run, or tick of a sensor, adopts the table, as ``embedding-assets adopt`` does;
-            without, runs fail until that was done.
+        adopt: whether the first run over ``chunk_embeddings``, which the sensor asks for, adopts the table as
+            ``embedding-assets adopt`` does; without, runs fail until that was done.
         database_url: of its database, best as an ``EnvVar``, which is read when a run or sensor needs it.
         provider: ``local`` or ``openai``.
         fallback: the provider that stands in.
@@ -107,9 +107,11 @@ def build_embedding_definitions(
         deps: assets of yours that fill the table: keys, as ``AssetKey`` or ``"shop/articles"``, or definitions.
             ``chunk_embeddings`` follows them.
         rows: a table or a query whose rows are split into chunks of ``knowledge_base``; an asset ``synced_rows`` keeps
-            them in step, and follows ``deps``, which they come from.
+            them in step, and follows ``deps``, which they come from. Of several each has its own, called by its query
+            or table: ``synced_rows_shop_articles``.
         schedule: when the run over everything comes, as in cron; None for never.
-        sensors: whether new chunks, finished loads and what is upstream start runs.
+        sensors: whether new chunks, finished loads and what is upstream start runs; the times of ``every`` in
+            ``rows`` hold either way.
         alerts: whether failed runs and checks are posted to ``EMBEDDING_ALERT_WEBHOOK_URL``.
         keep_runs_days: after which a job, every night at 03:30 UTC, deletes the table's finished runs, but those that
             the catalog shows; None for never.
@@ -117,8 +119,9 @@ def build_embedding_definitions(
     Raises:
         ConfigurationError: a setting is unknown or not acceptable, the prefix is, or two arguments do not go together.
     """
-    if rows is not None:
-        rows.check()
+    sources = (rows,) if isinstance(rows, RowSource) else tuple(rows)
+    check_sources(sources)
+    if sources:
         if table is not None:
             raise ConfigurationError("rows: their chunks go into knowledge_base, so leave `table` out")
         table = OWN_TABLE
@@ -150,7 +153,7 @@ def build_embedding_definitions(
             owners=(owners,) if isinstance(owners, str) else tuple(owners),
             tags=dict(tags or {}),
             deps=_upstream(deps),
-            rows=rows,
+            rows=sources,
             schedule=schedule,
             sensors=sensors,
             alerts=alerts,

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from embedding_assets.documents.configured import ConfiguredLoad
     from embedding_assets.documents.rejection import Rejection
     from embedding_assets.documents.syncing import SyncReport
+    from embedding_assets.pipeline.estimate import BacklogEstimate
     from embedding_assets.postgres.backlog import Backlog
     from embedding_assets.postgres.connection import Database
     from embedding_assets.postgres.index.recall import CurvePoint
@@ -44,17 +45,13 @@ def run_metadata(stats: EmbeddingStats, provider: str, spending: Spending) -> di
     """
     fallback = stats.fallback
     costs = provider != "local" or bool(spending.month) or fallback is not None
-    speed: dict[str, _Value] = {
-        "run_chunks_per_second": round(stats.chunks_per_second, 2),
-        "run_seconds": round(stats.seconds, 2),
-        "run_tokens": stats.tokens,
-    }
+    speed: dict[str, _Value] = {"run_chunks_per_second": round(stats.chunks_per_second, 2)}
     return {
         "space": stats.space,
         "run_embedded": stats.embedded,
         **_unless_zero(stats, "run_"),
         **(speed if stats.embedded else {}),
-        **({"run_computed": _computed(stats)} if stats.device else {}),
+        **_run_details(stats),
         **(_costs(stats, spending) if costs else {}),
         **_fallback(fallback),
         **({"run_busy_prefixes": ", ".join(stats.busy_prefixes)} if stats.busy_prefixes else {}),
@@ -70,6 +67,19 @@ def _unless_zero(stats: EmbeddingStats, before: str) -> dict[str, _Value]:
 
 def _by_prefix(stats: EmbeddingStats) -> TableMetadataValue:
     return prefix_table({prefix: counts.model_dump() for prefix, counts in stats.prefixes.items()})
+
+
+def _run_details(stats: EmbeddingStats) -> dict[str, _Value]:
+    """What is looked up rather than followed, in one table; nothing of a run without work."""
+    measures = {
+        "seconds": f"{stats.seconds:.2f}" if stats.embedded else None,
+        "tokens": str(stats.tokens) if stats.embedded else None,
+        "computed": _computed(stats) if stats.device else None,
+    }
+    rows: list[dict[str, _Cell]] = [
+        {"measure": name, "value": value} for name, value in measures.items() if value is not None
+    ]
+    return {"run_details": _table(rows, list(_MEASURES), _MEASURES)} if rows else {}
 
 
 def _computed(stats: EmbeddingStats) -> str:
@@ -108,6 +118,14 @@ def _fallback(stats: EmbeddingStats | None) -> dict[str, _Value]:
     }
 
 
+def unadopted_metadata(why: str, chunks: int, estimate: BacklogEstimate | None) -> dict[str, _Value]:
+    """What is known of a table that is not adopted yet, and why there is no more."""
+    costs: dict[str, _Value] = {"tokens": estimate.tokens} if estimate else {}
+    if estimate and estimate.usd:
+        costs["estimated_usd"] = estimate.usd
+    return {"not_adopted": why, "chunks": chunks, "embedded": 0, "pending": chunks, **costs}
+
+
 def indexes_metadata(reports: Sequence[IndexReport]) -> dict[str, Any]:
     """The index of the configured space, which comes first, and of several spaces a row for each one's.
 
@@ -136,9 +154,6 @@ def _measured(report: IndexReport) -> dict[str, Any]:
         "size_mb": round(state.size_bytes / 1e6, 2),
         "recall": _rounded(search.recall, 4),
         "p50_ms": _rounded(search.p50_ms, 2),
-        "p95_ms": _rounded(search.p95_ms, 2),
-        "exact_p50_ms": _rounded(search.exact_p50_ms, 2),
-        "bloat": _rounded(measurement.bloat, 3),
     }
 
 
@@ -149,8 +164,11 @@ def _details(report: IndexReport) -> TableMetadataValue:
         "queries of the measurement": search.queries,
         "recall, lower end of its interval": _rounded(search.recall_low, 4),
         "recall, upper end": _rounded(search.recall_high, 4),
+        "p95, ms": _rounded(search.p95_ms, 2),
+        "p50 without the index, ms": _rounded(search.exact_p50_ms, 2),
         "p95 without the index, ms": _rounded(search.exact_p95_ms, 2),
         "PostgreSQL takes the index by itself": None if search.recall is None else int(search.planner_uses_index),
+        "size, as a multiple of a fresh index's": _rounded(report.measurement.bloat, 3),
         "table, MB": round(vectors.table_bytes / 1e6, 2),
         "of it out of line (TOAST), MB": round(vectors.toast_bytes / 1e6, 2),
         "share of dead rows": _rounded(vectors.dead_share, 4),
@@ -233,6 +251,8 @@ def sync_metadata(report: SyncReport, first: Sequence[Rejection]) -> dict[str, A
     }
 
 
+_MEASURES = {"measure": "string", "value": "string"}
+
 _WORDS = {
     "row": "string",
     "what": "string",
@@ -294,7 +314,8 @@ def table_metadata(database: Database, columns: Sequence[DescribedColumn]) -> di
     }
 
 
-def source_metadata(database: Database, columns: Sequence[DescribedColumn], backlog: Backlog) -> dict[str, Any]:
-    """What was seen of the table whose rows are embedded."""
-    rows = {"rows_by_estimate" if backlog.estimated else "dagster/row_count": backlog.chunks}
+def source_metadata(database: Database, columns: Sequence[DescribedColumn], backlog: Backlog | None) -> dict[str, Any]:
+    """What was seen of the table whose rows are embedded; without a backlog it has none."""
+    estimated, count = (False, 0) if backlog is None else (backlog.estimated, backlog.chunks)
+    rows = {"rows_by_estimate" if estimated else "dagster/row_count": count}
     return {**rows, **table_metadata(database, columns)}

@@ -13,6 +13,7 @@ from dagster import (
 )
 
 from embedding_assets.defs.checks import as_result
+from embedding_assets.defs.code_version import code_version
 from embedding_assets.defs.figures import quality_pictures
 from embedding_assets.defs.run_scope import in_run
 from embedding_assets.defs.table_spec import HEALTH, QUALITY, TableSpec
@@ -26,10 +27,10 @@ from embedding_assets.postgres.quality import baseline_quality, latest_quality, 
 
 def quality_assets(spec: TableSpec) -> tuple[list[AssetsDefinition], list[AssetChecksDefinition]]:
     """The asset and its check, if there are questions."""
-    if spec.settings_when_loaded().evaluation.queries is None:
+    if not spec.is_measured:
         return [], []
 
-    @spec.asset(QUALITY, kinds={"postgres"}, deps=[spec.key(HEALTH)])
+    @spec.asset(QUALITY, kinds={"postgres"}, deps=[spec.key(HEALTH)], code_version=code_version(spec, QUALITY))
     def retrieval_quality(context: AssetExecutionContext) -> MaterializeResult[Any]:
         """How good answers are: the judged questions of EMBEDDING_EVALUATION_QUERIES, asked as searches are by default.
 
@@ -57,7 +58,7 @@ def _measure(context: AssetExecutionContext, spec: TableSpec) -> MaterializeResu
     settings = spec.run_settings(context)
     with correlate(context.run.run_id), spec.open(context) as database:
         if not has_chunks(database):
-            context.log.info("knowledge_base is empty; load documents with `embedding-assets load PATH`")
+            context.log.info(database.table.emptiness)
             return MaterializeResult(metadata={"chunks": 0})
         measurement = record_quality(settings, database)
         history = list_quality(database, measurement.space, measurement.mode, reranked=measurement.reranked)

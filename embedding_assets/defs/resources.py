@@ -9,7 +9,7 @@ from pydantic import Field, SecretStr
 
 from embedding_assets.config import Settings, get_settings
 from embedding_assets.errors import ConfigurationError
-from embedding_assets.postgres.adopting import adopt
+from embedding_assets.postgres.adopting import adopt, plan_adoption
 from embedding_assets.postgres.bootstrap import open_database, resolve_url
 from embedding_assets.postgres.connection import Database
 
@@ -42,6 +42,19 @@ class PostgresResource(ConfigurableResource):  # type: ignore[type-arg]
         settings = self.apply(settings)
         with Database(resolve_url(settings), settings.database, settings.source) as database:
             adopt(database, settings.source)
+
+    @contextmanager
+    def before_adoption(self, settings: Settings) -> Iterator[Database]:
+        """The database with a table as it will be once it is adopted; nothing is changed, and nothing but read in it.
+
+        Raises:
+            ConfigurationError: something stands against adopting it.
+            DatabasePermissionError: a right is missing.
+        """
+        settings = self.apply(settings)
+        with Database(resolve_url(settings), settings.database, settings.source) as database:
+            database.use_table(plan_adoption(database, settings.source).table)
+            yield database
 
     def apply(self, settings: Settings) -> Settings:
         """The settings with the URL that is set here."""

@@ -18,10 +18,11 @@ from embedding_assets.config import Settings
 from embedding_assets.defs.answering import answer_within
 from embedding_assets.defs.jobs import EMBEDDING, range_tags
 from embedding_assets.defs.pauses import SensorNotes, pause, was_cancelled
-from embedding_assets.defs.table_look import TableLook, look_at_table
+from embedding_assets.defs.table_look import TableLook, look_at_table, look_before_adoption
 from embedding_assets.defs.table_runs import embeds, is_silent, prefixes_of, runs_in_progress
 from embedding_assets.defs.table_spec import HEALTH, TableSpec
-from embedding_assets.errors import DatabaseError, TableNotAdoptedError
+from embedding_assets.errors import ConfigurationError, DatabaseError, TableNotAdoptedError
+from embedding_assets.logs import redact
 from embedding_assets.planning import PrefixRange, all_prefixes, group_prefixes, split_ranges
 
 MOST_RUNS = 8
@@ -48,7 +49,8 @@ def new_chunks_sensor(spec: TableSpec, job: UnresolvedAssetJobDefinition) -> Sen
         description="Asks for runs over the prefixes in which chunks are due, never two at once for the same prefix. "
         "Few chunks are one run. Waits while a limit in dollars is used up, or the provider is known to be down; ten "
         "minutes after a run that it asked for has failed; and after one that a person cancelled until further rows "
-        "come. Where an index is missing that no run is about to build, it asks for a run that builds it.",
+        "come. Where an index is missing that no run is about to build, it asks for a run that builds it. It changes "
+        "nothing of a table: one that is to be adopted the first run adopts.",
     )
     def new_chunks(context: SensorEvaluationContext) -> SensorResult | SkipReason:
         return ask_for_runs(context, spec)
@@ -59,7 +61,12 @@ def new_chunks_sensor(spec: TableSpec, job: UnresolvedAssetJobDefinition) -> Sen
 def ask_for_runs(context: SensorEvaluationContext, spec: TableSpec) -> SensorResult | SkipReason:
     """One probe of the partial index for each prefix, however large the table; none of a model or an API."""
     notes = SensorNotes(context.cursor)
-    outcome = _look_and_ask(context, spec, notes)
+    try:
+        outcome = _look_and_ask(context, spec, notes)
+    except (ConfigurationError, DatabaseError) as error:
+        # Neither a fault of this sensor, nor one that its stack would explain. Skipped ticks are kept for a day, failed
+        # ones, of which there would be one every five seconds, for a month.
+        return SkipReason(redact(str(error)))
     if notes.write() != (context.cursor or "{}"):
         context.update_cursor(notes.write())
     return outcome
@@ -69,11 +76,7 @@ def _look_and_ask(context: SensorEvaluationContext, spec: TableSpec, notes: Sens
     settings = spec.run_settings(context)
     records = runs_in_progress(context, spec)
     silent = {record.dagster_run.run_id: record.dagster_run for record in records if is_silent(context, record)}
-    try:
-        look = answer_within(spec.name(_NAME), ANSWER_SECONDS, settings, lambda: _look(spec, context, settings, silent))
-    except (DatabaseError, TableNotAdoptedError) as error:
-        # Neither a fault of this sensor, nor one that its stack would explain.
-        return SkipReason(str(error))
+    look = answer_within(spec.name(_NAME), ANSWER_SECONDS, settings, lambda: _look(spec, context, settings, silent))
     prefixes = all_prefixes(settings.embedding.prefix_length)
     # A silent run whose connections were lost has its prefixes again before anything else.
     dead = {i for i, run in silent.items() if i not in look.alive and look.busy.isdisjoint(prefixes_of(run, prefixes))}
@@ -100,8 +103,14 @@ def _look_and_ask(context: SensorEvaluationContext, spec: TableSpec, notes: Sens
 
 
 def _look(spec: TableSpec, context: SensorEvaluationContext, settings: Settings, silent: Iterable[str]) -> TableLook:
-    with spec.open(context) as database:
-        return look_at_table(database, settings, list(silent))
+    try:
+        with spec.open(context) as database:
+            return look_at_table(database, settings, list(silent))
+    except TableNotAdoptedError as error:
+        if not spec.adopt:
+            raise
+        with spec.before_adoption(context):  # or a run would be asked for that fails
+            return look_before_adoption(all_prefixes(settings.embedding.prefix_length), str(error))
 
 
 def _ranges(settings: Settings, look: TableLook, busy: frozenset[str], *, runs: int) -> list[PrefixRange]:

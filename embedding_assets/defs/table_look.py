@@ -64,6 +64,11 @@ def look_at_table(database: Database, settings: Settings, silent_runs: Sequence[
     )
 
 
+def look_before_adoption(prefixes: Sequence[str], why: str) -> TableLook:
+    """Of a table that the first run adopts: what is due is known then, and without that run nothing would begin."""
+    return TableLook(Readiness(list(prefixes), warning=why), busy=frozenset(), alive=frozenset(), missing=(), inserts=0)
+
+
 def _missing_indexes(database: Database, *, nothing_due: bool) -> Iterator[str]:
     for column in list_spaces(database):
         # Of a space that no run has filled the rows have to be looked at, of which one without vectors has many.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -71,6 +72,8 @@ _SHAPING: Final = (
 )
 """Settings that definitions depend on, so that they must be known when those are loaded."""
 
+_TABLE: Final = "EMBEDDING_TABLE"
+
 _PART_OF_NAME: Final = re.compile(r'"(?:[^"]|"")+"|[^".\s]+')
 
 
@@ -96,14 +99,14 @@ class TableSpec:
     Attributes:
         key_prefix: before the names of its assets; of jobs, sensors and resources too, with ``__`` between.
         variables: settings that differ from those of the environment, by the names of their variables; may be secret.
-        adopt: whether what first opens the table adopts it.
+        adopt: whether the first run that embeds adopts the table.
         group_name: of its assets.
         owners: of its assets.
         tags: of its assets.
         deps: what fills the table, which ``chunk_embeddings`` follows; or what ``rows`` are read from.
-        rows: a table or a query whose rows are split into its chunks.
+        rows: tables and queries whose rows are split into its chunks.
         schedule: when the nightly run comes, as in cron; None for never.
-        sensors: whether new chunks, finished loads and what is upstream start runs.
+        sensors: whether new chunks, finished loads and what is upstream start runs; ``every`` of ``rows`` holds anyway.
         alerts: whether failed runs and checks of this table are posted to the webhook, if there is one.
         keep_runs_days: after which a nightly job deletes the table's runs; None for never.
     """
@@ -115,7 +118,7 @@ class TableSpec:
     owners: Sequence[str] = ()
     tags: Mapping[str, str] = field(default_factory=dict)
     deps: Sequence[Upstream] = ()
-    rows: RowSource | None = None
+    rows: Sequence[RowSource] = ()
     schedule: str | None = "0 2 * * *"
     sensors: bool = True
     alerts: bool = True
@@ -136,6 +139,8 @@ class TableSpec:
     def settings_when_loaded(self) -> Settings:
         """The same while definitions are loaded, where what is to come from a variable is not known yet.
 
+        But for the table, if its variable is set by then: its name is no secret, and the graph shows it.
+
         Raises:
             ConfigurationError: a setting is not acceptable, or one that definitions depend on is to come from a
                 variable that is not set.
@@ -145,9 +150,15 @@ class TableSpec:
             {
                 name: read(name, value)
                 for name, value in self.variables.items()
-                if name in _SHAPING or variable_of(value) is None
+                if name in _SHAPING or variable_of(value) is None or (name == _TABLE and not self._table_is_unknown)
             }
         )
+
+    @property
+    def _table_is_unknown(self) -> bool:
+        """Whether the table's name is to come from a variable that is not set yet."""
+        variable = variable_of(self.variables.get(_TABLE))
+        return variable is not None and variable not in os.environ
 
     @property
     def _where(self) -> str:
@@ -159,7 +170,8 @@ class TableSpec:
 
     def owns(self, key: AssetKey) -> bool:
         """Whether an asset is one of the table's."""
-        return key.path[:-1] == [*self.key_prefix] and key.path[-1] in NAMES
+        *prefix, name = key.path
+        return prefix == [*self.key_prefix] and (name in NAMES or name.startswith(f"{ROWS}_"))
 
     def name(self, base: str) -> str:
         """Name of a job, sensor, op or resource."""
@@ -167,28 +179,76 @@ class TableSpec:
 
     @property
     def loads_documents(self) -> bool:
-        """Whether it is filled with documents that the settings name."""
-        return bool(self.settings_when_loaded().loading.paths)
+        """Whether it is filled with documents that the settings name.
+
+        Those that the environment names go into ``knowledge_base``: a table of one's own is filled by others.
+
+        Raises:
+            ConfigurationError: they are named for this table, which is not ``knowledge_base``.
+        """
+        paths = self.settings_when_loaded().loading.paths
+        if paths and not self.is_own and "EMBEDDING_DOCUMENTS" in self.variables:
+            raise ConfigurationError(
+                "EMBEDDING_DOCUMENTS: documents go into knowledge_base, so leave the table out, or them out of its "
+                f"settings{self._where}"
+            )
+        return bool(paths) and self.is_own
+
+    @property
+    def is_measured(self) -> bool:
+        """Whether there are judged questions for it: those of the environment are of the table without a prefix."""
+        if self.key_prefix and "EMBEDDING_EVALUATION_QUERIES" not in self.variables:
+            return False
+        return self.settings_when_loaded().evaluation.queries is not None
+
+    @property
+    def synced(self) -> dict[str, RowSource]:
+        """Names of assets → sources of rows; of several by what they are called."""
+        alone = len(self.rows) == 1
+        return {ROWS if alone else f"{ROWS}_{source.label}": source for source in self.rows}
 
     @property
     def upstream(self) -> list[Upstream]:
         """What fills the table, as far as that is known: counting what is pending comes after it."""
         documents = [self.key(DOCUMENTS)] if self.loads_documents else []
-        return [*(self.deps if self.rows is None else [self.key(ROWS)]), *documents]
+        return [*([self.key(name) for name in self.synced] or self.deps), *documents]
 
     @property
     def is_own(self) -> bool:
-        """Whether it is the table that this package makes, as far as that is known."""
-        return self.settings_when_loaded().source.relation in (None, OWN_TABLE)
+        """Whether it is the table that this package makes; False where its name is not known yet."""
+        if self._table_is_unknown:
+            return False
+        return (self.settings_when_loaded().source.relation or OWN_TABLE).rpartition(".")[2] == OWN_TABLE
 
     @property
     def source(self) -> AssetKey | None:
-        """The table whose rows are embedded, where nothing is known of what fills it."""
-        if self.upstream:
+        """The table whose rows are embedded, where nothing is known of what fills it; None too if its name is not.
+
+        A table of somebody's is called by its name alone: so an asset of theirs is upstream, whose key has no prefix of
+        ours. Of ``knowledge_base`` each prefix may have another one.
+        """
+        if self.upstream or self._table_is_unknown:
             return None
         relation = self.settings_when_loaded().source.relation or OWN_TABLE
         parts = [_plain(part) for part in _PART_OF_NAME.findall(relation)]
-        return AssetKey([*self.key_prefix, *parts])
+        return AssetKey([*self.key_prefix, *parts] if self.is_own else parts)
+
+    @property
+    def location(self) -> dict[str, str]:
+        """What Dagster's catalog finds the table by before the first run; empty where its schema is not known yet.
+
+        Without the database, whose URL is mostly read late; a run adds its own name with it.
+        """
+        relation = "" if self._table_is_unknown else self.settings_when_loaded().source.relation or ""
+        parts = [_unquoted(part) for part in _PART_OF_NAME.findall(relation)]
+        return {"dagster/table_name": ".".join(parts)} if len(parts) > 1 else {}
+
+    @property
+    def computed_by(self) -> set[str]:
+        """What makes the vectors, its fallback included, as Dagster's kinds: ``pytorch`` for a local model."""
+        config = self.settings_when_loaded().embedding
+        providers = {config.provider, config.fallback} - {None}
+        return {"pytorch" if provider == "local" else str(provider) for provider in providers}
 
     @property
     def job_name(self) -> str:
@@ -233,12 +293,12 @@ class TableSpec:
         return decorate
 
     def condition_sensor(
-        self, base: str, asset_name: str, description: str, **options: Any
+        self, base: str, asset_names: Sequence[str], description: str, **options: Any
     ) -> AutomationConditionSensorDefinition:
-        """A sensor that evaluates the automation condition of one of the table's assets."""
+        """A sensor that evaluates the automation conditions of some of the table's assets."""
         return AutomationConditionSensorDefinition(
             self.name(base),
-            target=AssetSelection.assets(self.key(asset_name)),
+            target=AssetSelection.assets(*map(self.key, asset_names)),
             default_status=DefaultSensorStatus.RUNNING,
             minimum_interval_seconds=30,
             description=description,
@@ -280,9 +340,11 @@ class TableSpec:
     def open(self, context: Context) -> Iterator[Database]:
         """The database with its table, started, migrated and adopted if need be, closed at the end.
 
+        Adopted by a run that embeds alone: what only looks at a table changes nothing of it.
+
         Raises:
             DatabaseError: it cannot be reached, lacks pgvector, or refuses what is needed.
-            TableNotAdoptedError: the table was not adopted, and is not to be.
+            TableNotAdoptedError: the table was not adopted, and is not to be, or not here.
         """
         resource: PostgresResource = getattr(context.resources, self.name(DATABASE_RESOURCE))
         settings = self.settings()
@@ -294,9 +356,37 @@ class TableSpec:
                     raise TableNotAdoptedError(
                         f"{error}, and `adopt` in its definitions does it{self._where}"
                     ) from None
+                if not self._embeds(context):
+                    raise TableNotAdoptedError(
+                        f"{settings.source.relation} is not adopted yet; the first run over "
+                        f"{self.key(EMBEDDINGS).to_user_string()} adopts it"
+                    ) from None
                 resource.adopt(settings)
                 database = opened.enter_context(resource.open(settings))
             yield database
+
+    @contextmanager
+    def before_adoption(self, context: Context) -> Iterator[Database]:
+        """The database with the table as it will be once a run has adopted it; it is read alone.
+
+        Raises:
+            ConfigurationError: something stands against adopting it.
+            DatabaseError: the database cannot be reached, or a right is missing.
+        """
+        resource: PostgresResource = getattr(context.resources, self.name(DATABASE_RESOURCE))
+        with resource.before_adoption(self.settings()) as database:
+            yield database
+
+    def _embeds(self, context: Context) -> bool:
+        """Whether the context is of a run over the vectors."""
+        if isinstance(context, SensorEvaluationContext):
+            return False
+        return self.key(EMBEDDINGS) in context.job_def.asset_layer.selected_asset_keys
+
+
+def _unquoted(identifier: str) -> str:
+    """The name that an SQL identifier stands for."""
+    return identifier[1:-1].replace('""', '"') if identifier.startswith('"') else identifier.lower()
 
 
 def _plain(identifier: str) -> str:

@@ -36,7 +36,7 @@ def draft_questions(database: Database, count: int) -> list[dict[str, Any]]:
                 judged["heading"] = place.header
             drafts.append({"draft": True, "query": query, "relevant": [judged]})
     if not drafts:
-        raise ConfigurationError("the table has no text to make questions of; run `embedding-assets load PATH` first")
+        raise ConfigurationError(f"{database.table} has no text to make questions of")
     return drafts[:count]
 
 

@@ -64,6 +64,18 @@ def estimate_new_space(database: Database, settings: Settings) -> BacklogEstimat
     return _by_api(count_chunks(database), texts, tokens, None, settings)
 
 
+def estimate_unadopted(database: Database, settings: Settings) -> tuple[int, BacklogEstimate | None]:
+    """Chunks of a table that is not adopted yet, which is only read; and what they take by an API, if one embeds them.
+
+    Raises:
+        ConfigurationError: as for ``estimate_new_space``.
+    """
+    if settings.embedding.provider == "openai":
+        estimate = estimate_new_space(database, settings)
+        return estimate.chunks, estimate
+    return count_chunks(database), None
+
+
 def _repeated(chunks: int, texts: int) -> int:
     """Chunks whose text is that of another; none where some of them came after the others were counted."""
     return max(0, chunks - texts)

@@ -77,6 +77,13 @@ class Table:
         return self.name if self.is_own else f"{_as_identifier(self.schema)}.{_as_identifier(self.name)}"
 
     @property
+    def emptiness(self) -> str:
+        """That it has no row to embed, and what fills it where that is this package."""
+        if self.is_own:
+            return f"{self} is empty; load documents with `embedding-assets load PATH`"
+        return f"{self} has no row to embed" if self.where else f"{self} is empty"
+
+    @property
     def relation(self) -> sql.Identifier:
         """Its name with its schema."""
         return sql.Identifier(_escaped(self.schema), _escaped(self.name))

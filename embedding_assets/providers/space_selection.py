@@ -206,9 +206,8 @@ def select_for_search(settings: Settings, database: Database, provider: Embeddin
     """
     serving = serving_space(database)
     if serving is None:
-        raise ConfigurationError(
-            "nothing is embedded yet; run `embedding-assets load PATH`, then `embedding-assets embed`"
-        )
+        first = "`embedding-assets load PATH`, then " if database.table.is_own else ""
+        raise ConfigurationError(f"nothing is embedded yet; run {first}`embedding-assets embed`")
     if provider is not None and provider.space != serving.space:
         raise ConfigurationError(
             f"searches are answered from space {serving.space.name}, but the provider passed makes vectors of "

@@ -11,6 +11,7 @@ from pydantic import SecretStr
 
 from embedding_assets.config.environment import EnvironmentSettings
 from embedding_assets.health.embeddings import THROUGHPUT_MINIMUM_CHUNKS
+from embedding_assets.postgres.lookup import OWN_TABLE
 
 if TYPE_CHECKING:
     from embedding_assets.config import BudgetConfig, Settings
@@ -173,6 +174,13 @@ class Overview:
     spaces: tuple[SpaceOverview, ...] = ()
     costs: CostOverview = field(default_factory=CostOverview)
     settings: tuple[ChangedSetting, ...] = ()
+
+    @property
+    def next_command(self) -> str | None:
+        """What to run where nothing is embedded yet; None if rows come from somewhere else."""
+        if self.chunks:
+            return "embedding-assets embed"
+        return "embedding-assets load PATH" if self.table == OWN_TABLE else None
 
     @property
     def checks(self) -> list[Verdict]:

@@ -39,9 +39,8 @@ def status_page(data: Overview) -> RenderableType:
         (counted(data.chunks, "chunk"), "bold"), f"{documents} in {data.table}\n", (data.database, "dim")
     )
     if not data.spaces:
-        return Group(
-            head, Text("Nothing is embedded yet. Next: embedding-assets " + ("embed" if data.chunks else "load PATH"))
-        )
+        step = f". Next: {data.next_command}" if data.next_command else f": {data.table} is empty"
+        return Group(head, Text(f"Nothing is embedded yet{step}"))
     parts: list[RenderableType] = [head, *(_space(data, space) for space in data.spaces)]
     if data.costs.days or data.costs.limit_usd_per_day or data.costs.limit_usd_per_month:
         parts.append(Panel(_costs(data.costs), title="costs", title_align="left", border_style="dim"))

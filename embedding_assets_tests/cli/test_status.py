@@ -12,6 +12,7 @@ from embedding_assets.postgres.failures import FailedChunk, save_failures
 from embedding_assets.postgres.spaces import list_spaces
 from embedding_assets.providers.space_selection import select_for_run
 from embedding_assets_tests.support.fakes import FakeProvider, insert_chunks
+from embedding_assets_tests.support.shop import BIGINT, adopt_shop, fill
 
 TEXTS = [f"text {number}" for number in range(40)]
 
@@ -146,3 +147,14 @@ def test_health_and_status_of_a_table_that_the_users_own_provider_embeds(run, se
     code, out, err = run("embed")
     assert (code, out) == (2, "")
     assert "pass yours to the call" in err
+
+
+def test_an_empty_table_of_yours_is_called_by_its_name(run, settings, beside, monkeypatch):
+    fill(beside, BIGINT, 0)
+    adopt_shop(settings, BIGINT)
+    monkeypatch.setenv("EMBEDDING_TABLE", "notes")
+    code, out, _ = run("status")
+    assert (code, out.splitlines()[-1]) == (0, "Nothing is embedded yet: public.notes is empty")
+    code, _, err = run("health")
+    assert code != 0
+    assert "public.notes is empty" in " ".join(err.split())

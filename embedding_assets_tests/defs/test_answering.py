@@ -18,6 +18,22 @@ def test_a_table_that_was_not_adopted_is_a_tick_that_says_so(settings, beside, i
     assert "embedding-assets adopt" in tick(instance)
 
 
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"EMBEDDING_PROVIDER": "openai", "EMBEDDING_OPENAI_MODEL": "unknown-model",
+          "EMBEDDING_BUDGET_USD_PER_DAY": "1"}, "EMBEDDING_OPENAI_USD_PER_MILLION_TOKENS"),
+        ({"EMBEDDING_INDEX_M": "many"}, "EMBEDDING_INDEX_M: Input should be a valid integer"),
+        ({"EMBEDDING_TABLE": "nothing_there"}, "nothing_there"),
+    ],
+)  # fmt: skip
+def test_a_wrong_setting_is_a_tick_that_says_so(table, instance, monkeypatch, wrong, said):
+    insert(table, ["3"])
+    for name, value in wrong.items():
+        monkeypatch.setenv(name, value)
+    assert said in tick(instance)
+
+
 def test_a_database_that_is_away_is_a_tick_that_says_so(instance, monkeypatch):
     monkeypatch.setenv("EMBEDDING_DATABASE_URL", "postgresql://u:hunter2@127.0.0.1:1/d")
     monkeypatch.setenv("EMBEDDING_DATABASE_RETRY_SECONDS", "0")

@@ -31,6 +31,14 @@ def docs(tmp_path, monkeypatch):
     return folder
 
 
+def test_a_wrong_setting_is_a_tick_of_its_sensor_that_says_so(docs, instance, monkeypatch):
+    spec = TableSpec()
+    sensor = documents_sensor(spec, table_job(spec))
+    monkeypatch.setenv("EMBEDDING_INDEX_M", "many")
+    with build_sensor_context(instance=instance) as context:
+        assert "EMBEDDING_INDEX_M: Input should be" in sensor.evaluate_tick(context).skip_message
+
+
 def run(instance, selection=("documents",)):
     defs = build_embedding_definitions()
     return dagster.materialize(

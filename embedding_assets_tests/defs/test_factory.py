@@ -123,6 +123,19 @@ def test_what_is_said_of_assets_is_on_all_of_them():
         assert (node.owners, node.tags["tier"], node.group_name) == (["team:search"], "1", "search/articles")
 
 
+@pytest.mark.parametrize(
+    ("arguments", "kinds"),
+    [
+        ({}, {"pytorch", "postgres"}),
+        ({"provider": "openai", "model": "text-embedding-3-small"}, {"openai", "postgres"}),
+        ({"provider": "openai", "fallback": "local"}, {"openai", "pytorch", "postgres"}),
+    ],
+)
+def test_kinds_are_those_of_the_provider(arguments: dict[str, str], kinds: set[str]):
+    graph = build_embedding_definitions("articles", **arguments).resolve_asset_graph()
+    assert graph.get(dg.AssetKey("chunk_embeddings")).kinds == kinds
+
+
 def test_partitions():
     defs = build_embedding_definitions("articles", partitions=256)
     keys = defs.resolve_assets_def("chunk_embeddings").partitions_def.get_partition_keys()
@@ -148,6 +161,46 @@ def test_what_is_switched_off(switched_off: dict[str, object], left: set[str]):
     defs = build_embedding_definitions("articles", deps="shop/articles", **switched_off)
     repository = defs.get_repository_def()
     assert {one.name for one in (*repository.sensor_defs, *repository.schedule_defs)} == left
+
+
+class TestWhatTheEnvironmentNames:
+    """Documents go into knowledge_base, and questions are about one table."""
+
+    @pytest.fixture(autouse=True)
+    def named(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("EMBEDDING_DOCUMENTS", "/srv/handbook")
+        monkeypatch.setenv("EMBEDDING_EVALUATION_QUERIES", "/srv/questions.jsonl")
+
+    def test_is_not_for_a_table_of_yours(self):
+        defs = build_embedding_definitions("notes", key_prefix="shop")
+        graph = defs.resolve_asset_graph()
+        assert {key.path[-1] for key in graph.materializable_asset_keys} == {
+            "chunks_pending",
+            "chunk_embeddings",
+            "pgvector_index_health",
+        }
+        assert not defs.get_repository_def().has_sensor_def("shop__documents_sensor")
+        assert len(defs.resolve_job_def("shop__embed_chunks").asset_layer.selected_asset_keys) == 3
+
+    @pytest.mark.parametrize("table", [None, "knowledge_base", "public.knowledge_base"])
+    def test_is_for_the_table_without_a_prefix(self, table: str | None):
+        keys = build_embedding_definitions(table).resolve_asset_graph().materializable_asset_keys
+        assert {dg.AssetKey("documents"), dg.AssetKey("retrieval_quality")} <= keys
+
+    def test_several_are_not_measured_by_the_same_questions(self):
+        defs = dg.Definitions.merge(
+            build_embedding_definitions("notes", key_prefix="a"),
+            build_embedding_definitions(
+                "pages", key_prefix="b", settings={"EMBEDDING_EVALUATION_QUERIES": "/srv/pages.jsonl"}
+            ),
+        )
+        keys = defs.resolve_asset_graph().materializable_asset_keys
+        assert [key.to_user_string() for key in keys if key.path[-1] == "retrieval_quality"] == ["b/retrieval_quality"]
+
+    def test_documents_said_for_a_table_of_yours_are_refused(self):
+        with pytest.raises(ConfigurationError, match="EMBEDDING_DOCUMENTS: documents go into knowledge_base") as raised:
+            build_embedding_definitions("notes", key_prefix="shop", settings={"EMBEDDING_DOCUMENTS": "/srv/notes"})
+        assert "in the definitions of shop" in str(raised.value)
 
 
 class TestMerging:

@@ -35,6 +35,11 @@ def test_they_are_there_where_questions_are(settings, monkeypatch, tmp_path):
     monkeypatch.setenv("EMBEDDING_EVALUATION_QUERIES", str(tmp_path / "questions.jsonl"))
     [asset], [check] = quality_assets(SPEC)
     assert (asset.key.to_user_string(), check.check_key.name) == ("retrieval_quality", "quality_drop")
+    [version] = asset.code_versions_by_key.values()
+    monkeypatch.setenv("EMBEDDING_SEARCH_MODE", "text")
+    [[other], _] = quality_assets(SPEC)
+    assert version is not None
+    assert [*other.code_versions_by_key.values()] != [version], "another way of asking has other numbers"
     done = subprocess.run([sys.executable, "-c", DESCRIBE], capture_output=True, text=True, check=True)
     parents, checks, jobs = json.loads(done.stdout)
     assert parents["retrieval_quality"] == ["pgvector_index_health"]

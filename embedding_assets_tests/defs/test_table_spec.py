@@ -7,11 +7,15 @@ import sys
 import dagster as dg
 import psycopg
 import pytest
+from dagster import DagsterRunStatus
+from dagster._core.definitions.sensor_definition import SensorExecutionData
 
 from embedding_assets.config import Settings
 from embedding_assets.defs.factory import build_embedding_definitions
 from embedding_assets.defs.table_spec import TableSpec
 from embedding_assets.errors import ConfigurationError, TableNotAdoptedError
+from embedding_assets_tests.support.components import first_error, metadata_of, run_all
+from embedding_assets_tests.support.sensor_ticks import add_run
 from embedding_assets_tests.support.shop import BIGINT, fill
 
 SECRET = "postgresql://shop:hunter2@db.example.com/shop"
@@ -45,6 +49,22 @@ def test_errors_name_the_definitions(monkeypatch: pytest.MonkeyPatch):
         spec.settings()
 
 
+def all_of(connection: psycopg.Connection) -> list[object]:
+    """Columns, triggers and schemas of the database."""
+    return connection.execute("""
+        SELECT 'column', attrelid::regclass || '.' || attname FROM pg_attribute WHERE attrelid = 'notes'::regclass
+        UNION ALL SELECT 'trigger', tgname FROM pg_trigger WHERE tgrelid = 'notes'::regclass
+        UNION ALL SELECT 'schema', nspname FROM pg_namespace WHERE nspname !~ '^pg_' ORDER BY 1, 2
+    """).fetchall()
+
+
+def tick(defs: dg.Definitions, instance: dg.DagsterInstance, cursor: str | None = None) -> SensorExecutionData:
+    """One of the sensor on new chunks."""
+    sensor = defs.get_repository_def().get_sensor_def("new_chunks_sensor")
+    with dg.build_sensor_context(instance=instance, resources=defs.resources, cursor=cursor) as context:
+        return sensor.evaluate_tick(context)
+
+
 def count(defs: dg.Definitions, instance: dg.DagsterInstance) -> dg.ExecuteInProcessResult:
     """Materialize chunks_pending alone."""
     return defs.resolve_job_def("embed_chunks").execute_in_process(
@@ -64,16 +84,67 @@ class TestAdopting:
         assert "`adopt` in its definitions does it" in error.to_string()
         assert beside.execute("SELECT count(*) FROM pg_trigger WHERE tgrelid = 'notes'::regclass").fetchone() == (0,)
 
-    def test_is_done_once_by_what_comes_first(
+    def test_is_done_once_by_the_first_run_that_embeds(
         self, settings: Settings, beside: psycopg.Connection, instance: dg.DagsterInstance
     ):
         fill(beside, BIGINT, 5)
         defs = build_embedding_definitions("notes", text="body", where="id > 1", metadata=["lang"], adopt=True)
-        first, second = (count(defs, instance) for _ in range(2))
+        first, second = (run_all(defs, "embed_chunks", instance) for _ in range(2))
         assert first.success
         assert second.success
-        (materialization,) = first.asset_materializations_for_node("chunks_pending")
-        assert materialization.metadata["chunks"].value == 4
+        assert metadata_of(first, "chunks_pending")["pending"] == 4
+        assert metadata_of(second, "chunks_pending")["embedded"] == 4
+
+    def test_is_not_done_by_what_only_looks(
+        self, settings: Settings, beside: psycopg.Connection, instance: dg.DagsterInstance
+    ):
+        fill(beside, BIGINT, 5)
+        defs = build_embedding_definitions("notes", text="body", where="id > 1", adopt=True, key_prefix="shop")
+        before = all_of(beside)
+        result = defs.resolve_job_def("shop__embed_chunks").execute_in_process(
+            instance=instance, asset_selection=[dg.AssetKey(["shop", "chunks_pending"])]
+        )
+        shown = metadata_of(result, "shop__chunks_pending")
+        said = "notes is not adopted yet; the first run over shop/chunk_embeddings adopts it"
+        assert shown == {"not_adopted": said, "chunks": 4, "embedded": 0, "pending": 4}
+        [check] = result.get_asset_check_evaluations()
+        assert (check.passed, check.description) == (True, said)
+        alone = defs.resolve_job_def("shop__embed_chunks").execute_in_process(
+            instance=instance, asset_selection=[dg.AssetKey(["shop", "pgvector_index_health"])], raise_on_error=False
+        )
+        assert said in first_error(alone)
+        assert all_of(beside) == before
+
+    def test_what_an_api_would_cost_is_known_before(
+        self, settings: Settings, beside: psycopg.Connection, instance: dg.DagsterInstance
+    ):
+        fill(beside, BIGINT, 5)
+        defs = build_embedding_definitions(
+            "notes", text="body", adopt=True, provider="openai", model="text-embedding-3-small"
+        )
+        shown = metadata_of(count(defs, instance), "chunks_pending")
+        assert (shown["pending"], shown["tokens"]) == (5, 10)
+        assert 0 < shown["estimated_usd"] < 0.001
+
+    def test_is_what_the_first_run_is_asked_for(
+        self, settings: Settings, beside: psycopg.Connection, instance: dg.DagsterInstance
+    ):
+        fill(beside, BIGINT, 5)
+        defs = build_embedding_definitions("notes", text="body", adopt=True)
+        before = all_of(beside)
+        [request] = tick(defs, instance).run_requests
+        assert request.tags["dagster/asset_partition_range_start"] == "0"
+        assert request.tags["dagster/asset_partition_range_end"] == "f"
+        assert dg.AssetKey("chunk_embeddings") in request.asset_selection
+        assert all_of(beside) == before
+        run = add_run(instance, "0", "f", status=DagsterRunStatus.QUEUED)
+        assert "in progress" in tick(defs, instance).skip_message
+        instance.report_run_canceled(run)
+        outcome = tick(defs, instance)
+        assert "was cancelled" in outcome.skip_message
+        assert "was cancelled" in tick(defs, instance, outcome.cursor).skip_message
+        assert run_all(defs, "embed_chunks", instance).success
+        assert tick(defs, instance).skip_message == "no chunk is due"
 
     def test_is_refused_as_the_command_does(
         self, settings: Settings, beside: psycopg.Connection, instance: dg.DagsterInstance

@@ -144,6 +144,11 @@ def test_without_a_space_the_page_says_what_is_next(chunks, expected):
     assert f"Nothing is embedded yet. Next: {expected}" in page.text
     assert "$0.00 today (UTC), no limit" in page.text
     assert "Settings that are not at their defaults None." in page.text
+
+
+def test_an_empty_table_of_somebody_s_is_filled_by_others():
+    page = Page(render_report(report(chunks=0, table="shop.notes", costs=CostOverview())))
+    assert "Nothing is embedded yet: shop.notes is empty" in page.text
     assert page.images == []
 
 

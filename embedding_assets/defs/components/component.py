@@ -54,7 +54,11 @@ class Automation(dg.Model, dg.Resolvable):
         ),
     ] = NIGHTLY
     sensors: Annotated[
-        bool, plain("Whether new chunks, finished loads and what is upstream start runs, within a minute.")
+        bool,
+        plain(
+            "Whether new chunks, finished loads and what is upstream start runs, within a minute. The times of `every` "
+            "hold either way."
+        ),
     ] = True
     alerts: Annotated[
         bool, plain("Whether failed runs and checks are posted to EMBEDDING_ALERT_WEBHOOK_URL, if it is set.")

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from embedding_assets.postgres.prefixes import PrefixCounts
 
-_NOTHING: Final = "Nothing yet: load documents with embedding-assets load PATH"
+_NOTHING: Final = "Nothing yet: there are no chunks"
 _CAPTION: Final = (
     "A chunk belongs to the partition of chunk_embeddings that its hash begins with. Pending chunks wait for the next "
     "run; quarantined ones failed too often: `embedding-assets failures` lists them."
