@@ -213,11 +213,29 @@ class _Writer:
         self._block("\n".join(lines))
 
     def _table(self, node: LexborNode, depth: int) -> None:
-        rows = [
-            [self._inline(cell, depth).replace("|", "\\|") for cell in row.iter() if cell.tag in {"td", "th"}]
-            for row in node.css("tr")
-        ]
-        self._block(table([row for row in rows if any(row)]))
+        parts = list(node.iter())
+        captions = [self._inline(part, depth) for part in parts if part.tag == "caption"]
+        # Not those of tables inside.
+        rows = [row for part in parts for row in _rows(part)]
+        cells = [[cell for cell in row.iter() if cell.tag in {"td", "th"}] for row in rows]
+        for caption in captions:
+            self._block(caption)
+        if max(map(len, cells), default=0) < 2 or len(node.css("table")) > 1:
+            # It places things on the page.
+            for cell in (cell for row in cells for cell in row):
+                self.parts.append("\n\n")
+                self.children(cell, depth)
+                self.parts.append("\n\n")
+            return
+        texts = [[self._inline(cell, depth).replace("|", "\\|") for cell in row] for row in cells]
+        self._block(table([row for row in texts if any(row)]))
+
+
+def _rows(part: LexborNode) -> list[LexborNode]:
+    """The rows in a child of a table, which may be one itself."""
+    if part.tag in {"thead", "tbody", "tfoot"}:
+        return [row for row in part.iter() if row.tag == "tr"]
+    return [part] if part.tag == "tr" else []
 
 
 def table(rows: list[list[str]]) -> str:
