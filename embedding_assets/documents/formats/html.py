@@ -32,9 +32,9 @@ _LEFT_OUT: Final = frozenset(
         "canvas",
         "audio",
         "video",
-        "form",
         "button",
         "select",
+        "datalist",
         "input",
         "textarea",
         "dialog",
@@ -67,7 +67,9 @@ _BLOCKS: Final = frozenset(
         "dd",
         "center",
         "fieldset",
+        "form",
         "hgroup",
+        "li",
     ]
 )
 _MAIN: Final = ("main", "[role=main]", "article", "#content", "#main-content", ".document")
@@ -116,13 +118,42 @@ def page(html: str) -> tuple[str, str]:
 
 
 def _main(tree: LexborHTMLParser) -> LexborNode | None:
-    """The element that the page is about, if it says which, and that is most of it."""
+    """The element that the page is about, if it says which; an article only if it is half of the page."""
     whole = tree.body or tree.root
+    if whole is None:
+        return None
     for selector in _MAIN:
         found = tree.css(selector)
-        if len(found) == 1 and has_words(found[0].text()):
+        if len(found) != 1 or not has_words(found[0].text()):
+            continue
+        # A single article may also be a teaser, a comment or a card.
+        if selector != "article" or 2 * _characters(found[0]) >= _characters(whole):
             return found[0]
     return whole
+
+
+def _characters(node: LexborNode) -> int:
+    """The characters of an element, without what stands around its content."""
+    count = 0
+    waiting = [node]
+    while waiting:
+        for child in waiting.pop().iter(include_text=True):
+            tag = child.tag or ""
+            if tag == "-text":
+                count += len((child.text_content or "").strip())
+            elif tag not in _LEFT_OUT and tag not in _AROUND and not _is_unseen(child):
+                waiting.append(child)
+    return count
+
+
+def _is_unseen(node: LexborNode) -> bool:
+    """Whether an element is hidden for good, or navigation by its role; tabs hide all panels but one for a while."""
+    attributes = node.attributes
+    role = attributes.get("role")
+    if role in _ROLES:
+        return True
+    is_hidden = "hidden" in attributes or attributes.get("aria-hidden") == "true"
+    return is_hidden and role != "tabpanel" and attributes.get("hidden") != "until-found"
 
 
 class _Writer:
@@ -144,7 +175,7 @@ class _Writer:
         tag = node.tag or ""
         if tag == "-text":
             self._text(node.text_content or "")
-        elif tag.startswith(("-", "_", "!")) or tag in _LEFT_OUT or self._is_around(node, tag):
+        elif self._is_left_out(node, tag):
             return
         elif len(tag) == 2 and tag[0] == "h" and tag[1] in "123456":
             self._block(f"{'#' * int(tag[1])} {self._inline(node, depth)}")
@@ -171,9 +202,8 @@ class _Writer:
         else:
             self.children(node, depth)
 
-    def _is_around(self, node: LexborNode, tag: str) -> bool:
-        attributes = node.attributes
-        if "hidden" in attributes or attributes.get("aria-hidden") == "true" or attributes.get("role") in _ROLES:
+    def _is_left_out(self, node: LexborNode, tag: str) -> bool:
+        if tag.startswith(("-", "_", "!")) or tag in _LEFT_OUT or _is_unseen(node):
             return True
         return self._is_whole and tag in _AROUND and node.css_first("h1") is None
 
@@ -192,6 +222,13 @@ class _Writer:
         inner.children(node, depth)
         return _BLANK_LINES.sub("\n\n", "".join(inner.parts)).strip()
 
+    def _alone(self, node: LexborNode, depth: int) -> str:
+        if depth > _DEEPEST:
+            raise UnreadableError(TOO_DEEP)
+        inner = _Writer(is_whole=False)
+        inner._write(node, depth + 1)
+        return _BLANK_LINES.sub("\n\n", "".join(inner.parts)).strip()
+
     def _inline(self, node: LexborNode, depth: int) -> str:
         return " ".join(self._inner(node, depth).split())
 
@@ -204,12 +241,21 @@ class _Writer:
         self._block(f"{fence}{language.group(1) if language else ''}\n{text}\n{fence}")
 
     def _list(self, node: LexborNode, depth: int, *, is_ordered: bool) -> None:
-        lines = []
-        for number, item in enumerate((one for one in node.iter() if one.tag == "li"), start=1):
+        lines: list[str] = []
+        number = 0
+        indent = ""
+        for item in node.iter(include_text=True):
+            tag = item.tag or ""
+            number += tag == "li"
+            text = self._inner(item, depth) if tag == "li" else self._alone(item, depth)
+            if not text or (tag == "li" and self._is_left_out(item, tag)):
+                continue
             mark = f"{number}. " if is_ordered else "- "
-            text = self._inner(item, depth)
-            if text:
-                lines.append(mark + text.replace("\n", "\n" + " " * len(mark)))
+            if indent and tag in {"ul", "ol"}:
+                # One without an item around it belongs to the item above.
+                mark = indent
+            indent = " " * len(mark)
+            lines.append(mark + text.replace("\n", f"\n{indent}"))
         self._block("\n".join(lines))
 
     def _table(self, node: LexborNode, depth: int) -> None:

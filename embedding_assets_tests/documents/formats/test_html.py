@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from embedding_assets.documents.formats.html import page
 from embedding_assets_tests.support.formats import read_as
 
@@ -39,3 +41,47 @@ def test_mail_that_is_laid_out_by_tables(tmp_path: Path) -> None:
     mail = f"Subject: Order\nContent-Type: text/html; charset=utf-8\n\n<table>{rows}</table>"
     (document,), _ = read_as(tmp_path, "a.eml", mail)
     assert document.text == "Dear Ada\n\nYour order\n"
+
+
+TEASER = "<article><h2>Read also</h2><p>A teaser.</p></article>"
+WORDS = "<p>" + "The words of the page go on and on. " * 10 + "</p>"
+
+
+def test_an_article_that_is_little_of_the_page_is_not_all_of_it() -> None:
+    text = text_of(f"<nav>{WORDS * 9}</nav><h1>Guide</h1>{WORDS}{TEASER}")
+    assert text.startswith("# Guide\n\nThe words")
+    assert text.endswith("## Read also\n\nA teaser.\n")
+
+
+def test_an_article_that_is_most_of_the_page_is_all_of_it() -> None:
+    around = f"<nav>{WORDS * 9}</nav><header>{WORDS * 9}</header><footer>{WORDS * 9}</footer><p>Beside it.</p>"
+    assert text_of(f"{around}<article><h1>Guide</h1>{WORDS}</article>").count("#") == 1
+    assert "Beside" not in text_of(f"{around}<article><h1>Guide</h1>{WORDS}</article>")
+    assert "Beside" not in text_of(f"{WORDS}<p>Beside it.</p><main>Few words</main>")
+
+
+def test_a_form_around_the_page_is_no_reason_to_lose_it() -> None:
+    form = "<form id=aspnetForm><input type=hidden value=x><h1>Title</h1><p>All the text.</p><button>Send</button>"
+    choice = "<select><option>one</option></select><textarea>draft</textarea></form>"
+    assert text_of(f"<p>Above</p>{form}{choice}") == "Above\n\n# Title\n\nAll the text.\n"
+
+
+@pytest.mark.parametrize(
+    ("html", "text"),
+    [
+        ("<ul><li>a</li><ul><li>b</li><li>c</li></ul><li>d</li></ul>", "- a\n  - b\n  - c\n- d\n"),
+        ("<ol><li>a</li><ol><li>b</li></ol><li>c</li></ol>", "1. a\n   1. b\n2. c\n"),
+        ("<ul><ul><li>b</li></ul></ul>", "- - b\n"),
+        ("<ul><div><li>a</li><li>b</li></div>text<script>x</script></ul>", "- a\n  \n  b\n- text\n"),
+        ("<ul><li hidden>a</li><li>b</li></ul>", "- b\n"),
+        ("<div><li>a</li><li>b</li></div>", "a\n\nb\n"),
+    ],
+)
+def test_lists_as_they_are_written(html: str, text: str) -> None:
+    assert text_of(html) == text
+
+
+def test_panels_that_are_hidden_until_somebody_opens_them() -> None:
+    panels = "<div role=tabpanel>one</div><div role=tabpanel hidden>two</div>"
+    panels += "<div role=tabpanel aria-hidden=true>three</div><div hidden=until-found>four</div><div hidden>five</div>"
+    assert text_of(panels) == "one\n\ntwo\n\nthree\n\nfour\n"
