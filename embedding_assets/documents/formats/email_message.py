@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from email import message_from_bytes, policy
-from email.message import EmailMessage
+from email.message import EmailMessage, MIMEPart
 from typing import Final
 
 from embedding_assets.documents.document import Document
@@ -38,9 +38,16 @@ def read(file: OpenedFile) -> Iterator[Document | Rejection]:
 
 
 def _body(message: EmailMessage) -> str:
-    part = message.get_body(("plain", "html"))
-    if part is None:
-        return ""
+    """The plain text of a message, or its HTML where the plain text says nothing."""
+    for kind in ("plain", "html"):
+        part = message.get_body((kind,))
+        text = _text(part) if part is not None else ""
+        if has_words(text):
+            return text
+    return ""
+
+
+def _text(part: MIMEPart) -> str:
     try:
         content = part.get_content()
     except LookupError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from email.message import EmailMessage
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +120,18 @@ def test_mail_of_html_alone_is_read_as_a_page(tmp_path: Path) -> None:
     mail = b"Subject: Offer\nContent-Type: text/html; charset=utf-8\n\n<p>Only <b>today</b></p>"
     (document,), _ = read_as(tmp_path, "a.eml", mail)
     assert document.text == "Only today\n"
+
+
+@pytest.mark.parametrize(
+    ("plain", "text"), [(" \n", "The real words\n"), ("---\n", "The real words\n"), ("Plain\n", "Plain\n")]
+)
+def test_mail_whose_plain_part_says_nothing_is_read_as_a_page(tmp_path: Path, plain: str, text: str) -> None:
+    message = EmailMessage()
+    message["Subject"] = "Hi"
+    message.set_content(plain)
+    message.add_alternative("<p>The <i>real</i> words</p>", subtype="html")
+    (document,), _ = read_as(tmp_path, "a.eml", message.as_bytes())
+    assert document.text == text
 
 
 @pytest.mark.parametrize("name", office.SOURCES)
