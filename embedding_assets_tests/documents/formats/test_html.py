@@ -85,3 +85,41 @@ def test_panels_that_are_hidden_until_somebody_opens_them() -> None:
     panels = "<div role=tabpanel>one</div><div role=tabpanel hidden>two</div>"
     panels += "<div role=tabpanel aria-hidden=true>three</div><div hidden=until-found>four</div><div hidden>five</div>"
     assert text_of(panels) == "one\n\ntwo\n\nthree\n\nfour\n"
+
+
+@pytest.mark.parametrize(
+    ("label", "encoding"),
+    [
+        ("iso-8859-1", "cp1252"),
+        ("latin1", "cp1252"),
+        ("us-ascii", "cp1252"),
+        ("windows-1252", "cp1252"),
+        ("iso-8859-15", "iso-8859-15"),
+        ("iso-8859-1", "utf-8"),
+        ("utf-16", "utf-8"),
+        ("no-such-encoding", "utf-8"),
+        ("hex", "utf-8"),
+        ("iso-8859-1", "utf-16"),
+    ],
+)
+def test_pages_are_read_as_browsers_read_them(tmp_path: Path, label: str, encoding: str) -> None:
+    words = "caf\u00e9 5 \u20ac" + (" \u201cquoted\u201d" if encoding != "iso-8859-15" else "")
+    html = f'<html><head><meta charset="{label}"></head><body><p>{words}</p></body></html>'
+    (document,), _ = read_as(tmp_path, "a.html", html.encode(encoding))
+    assert document.text == f"{words}\n"
+
+
+def test_chinese_pages_may_have_characters_that_their_label_has_not(tmp_path: Path) -> None:
+    html = "<meta charset=gb2312><p>\u6731\u9555\u57fa</p>".encode("gb18030")
+    (document,), _ = read_as(tmp_path, "a.html", html)
+    assert document.text == "\u6731\u9555\u57fa\n"
+
+
+def test_a_label_of_utf_16_in_plain_letters_is_wrong(tmp_path: Path) -> None:
+    (document,), _ = read_as(tmp_path, "a.html", b"<meta charset=utf-16><p>plain text</p>")
+    assert document.text == "plain text\n"
+
+
+def test_bytes_that_no_encoding_has_do_not_reject_a_page(tmp_path: Path) -> None:
+    (document,), _ = read_as(tmp_path, "a.html", b"<meta charset=iso-8859-1><p>caf\xe9\x81</p>")
+    assert document.text == "caf\u00e9\n"
