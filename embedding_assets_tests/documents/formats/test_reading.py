@@ -10,10 +10,13 @@ from typing import Any
 
 import pytest
 
+from embedding_assets.documents.document import Document
 from embedding_assets.documents.formats.options import ReadOptions
+from embedding_assets.documents.formats.reading import read_file
 from embedding_assets.documents.formats.registry import FORMATS, Format
 from embedding_assets_tests.support import office
 from embedding_assets_tests.support.formats import chunks_of, read_as
+from embedding_assets_tests.support.reading import written
 
 
 @pytest.mark.parametrize("name", office.examples())
@@ -255,3 +258,18 @@ def test_a_format_can_be_named(tmp_path: Path) -> None:
     assert [one.text for one in documents] == ["one"]
     _, (rejection,) = read_as(tmp_path, "a", b"one")
     assert rejection.reason.startswith("is of an unknown kind")
+
+
+@pytest.mark.parametrize("name", ["README", "License", "changelog", "COPYING", "NEWS.gz"])
+def test_names_that_are_text_by_custom(tmp_path: Path, name: str) -> None:
+    text = b"# Words\n\nalpha\n"
+    (document,), _ = read_as(tmp_path, name, gzip.compress(text) if name.endswith(".gz") else text)
+    assert (document.text, document.markdown) == ("# Words\n\nalpha\n", False)
+
+
+def test_a_fetched_file_is_known_by_the_name_that_it_had(tmp_path: Path) -> None:
+    path = written(tmp_path / "tmp1234", "alpha")
+    (document,) = read_file(path, "bucket/README", ReadOptions())
+    assert isinstance(document, Document)
+    (rejection,) = read_file(path, "bucket/Makefile", ReadOptions())
+    assert "is of an unknown kind" in str(rejection)
