@@ -106,6 +106,15 @@ def test_a_scan_says_what_it_needs(tmp_path: Path) -> None:
     assert rejection.reason == "holds no text: scans have to be recognized (OCR) first (2 pages)"
 
 
+def test_pages_without_text_are_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (document,), _ = read_as(tmp_path, "a.pdf", office.pdf("page one", "", "page three", "..."))
+    assert [record.message for record in caplog.records] == ["2 of 4 pages have no text (scans?)"]
+    assert document.metadata.model_dump()["pages_without_text"] == 2
+    (document,), _ = read_as(tmp_path, "b.pdf", office.pdf("page one"))
+    assert "pages_without_text" not in document.metadata.model_dump()
+    assert len(caplog.records) == 1
+
+
 def test_a_book_is_its_chapters_in_order(tmp_path: Path) -> None:
     (document,), _ = read_as(tmp_path, "a.epub", office.epub())
     assert chunks_of(document) == [("A book > First", "one two"), ("A book > Second", office.WORDS)]
