@@ -76,6 +76,14 @@ def test_a_notebook_is_its_cells_and_what_they_printed(tmp_path: Path) -> None:
     assert document.places.unit == "cell"
 
 
+def test_what_a_cell_prints_at_length_is_cut_and_that_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    outputs = [{"output_type": "stream", "text": "alpha " * 4_000}]
+    cells = [{"cell_type": "code", "source": "run()", "outputs": outputs}] * 2
+    (document,), _ = read_as(tmp_path, "a.ipynb", json.dumps({"cells": cells, "nbformat": 4}))
+    assert 40_000 < len(document.text) < 40_100
+    assert [one.message for one in caplog.records] == ["left out what 2 cells printed beyond 20,000 characters"]
+
+
 def test_word_is_headings_lists_and_tables(tmp_path: Path) -> None:
     (document,), _ = read_as(tmp_path, "a.docx", office.word())
     assert document.text == (
@@ -119,6 +127,29 @@ def test_a_book_is_its_chapters_in_order(tmp_path: Path) -> None:
     (document,), _ = read_as(tmp_path, "a.epub", office.epub())
     assert chunks_of(document) == [("A book > First", "one two"), ("A book > Second", office.WORDS)]
     assert document.metadata.model_dump()["author"] == "Ada"
+
+
+def test_a_book_may_name_its_type(tmp_path: Path) -> None:
+    kind = '<!DOCTYPE package PUBLIC "+//ISBN 0-9673008-1-9//DTD OEB 1.2 Package//EN" "http://openebook.org/oeb12.dtd">'
+    (document,), rejections = read_as(tmp_path, "a.epub", office.epub(package=kind + office.PACKAGE))
+    assert not rejections
+    assert office.WORDS in document.text
+
+
+def test_a_chapter_that_is_missing_does_not_reject_the_book(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    package = office.PACKAGE.replace("c.xhtml", "cover.xhtml")
+    (document,), rejections = read_as(tmp_path, "a.epub", office.epub(package=package))
+    assert not rejections
+    assert chunks_of(document) == [("A book > Second", office.WORDS)]
+    said = "left out 1 chapter that the book lists and does not have"
+    assert [one.message for one in caplog.records] == [said]
+
+
+@pytest.mark.parametrize("declared", ['<!DOCTYPE a [<!ENTITY b "b">]>', "<!DOCTYPE a SYSTEM 'x' [ ]>"])
+def test_a_book_declares_nothing_of_its_own(tmp_path: Path, declared: str) -> None:
+    documents, (rejection,) = read_as(tmp_path, "a.epub", office.epub(package=declared + office.PACKAGE))
+    assert not documents
+    assert rejection.reason == "declares entities of its own, as bombs do"
 
 
 def test_mail_is_its_text_and_names_its_attachments(tmp_path: Path) -> None:
