@@ -12,13 +12,14 @@ from embedding_assets.documents.simple_markdown import simple_markdown
 
 LINES = st.sampled_from(
     [
-        "", " ", "\t", "words", "more words,", "word", "Ärger", "7", "1. one", "1.5 pounds", "12) x", "1234567890. x", "1.",
-        "# One", "## Two ##", "#", "#tag", "# ", "#\tTab", "# a `b` *c* &amp; [d](e)", "####### seven", "# x\\#", " # y",
-        "    code", "\tcode", "   three", " \tmixed", "```", "```sh", "````", "~~~", "``` `x`", "```x```", "   ```", "    ```",
-        "~~~~ a ~", "`code`", "- item", "-", "--", "---", "-x", "- - -", "*", "* * *", "**bold** text", "*a*", "+ x", "+x",
-        "_", "___", "_a_", "=", "===", "= x", "|", "|a|b|", "| --- | --- |", "---|---", ":--", ": term", "a | b", "> quote",
-        "<div>", "<!-- x -->", "<http://a.b>", "[a]: b", "[a](b)", "[x", "y]: z", "[^1]: note", "(a)", "!", "![a](b)", "&",
-        "\x0c", "\xa0", "\u2028", "\\# no", "\\", '"quoted"', "a\x00", "# a\x00b", "a  ", "{% raw %}", "$x$", "\u3000x",
+        "", " ", "\t", "words", "more words,", "word", "Ärger", "7", "1. one", "1.5 pounds", "12) x", "1234567890. x",
+        "1.", "# One", "## Two ##", "#", "#tag", "# ", "#\tTab", "# a `b` *c* &amp; [d](e)", "####### seven",
+        "# x\\#", " # y", "    code", "\tcode", "   three", " \tmixed", "```", "```sh", "````", "~~~", "``` `x`",
+        "```x```", "   ```", "    ```", "~~~~ a ~", "`code`", "- item", "-", "--", "---", "-x", "- - -", "*", "* * *",
+        "**bold** text", "*a*", "+ x", "+x", "_", "___", "_a_", "=", "===", "= x", "|", "|a|b|", "| --- | --- |",
+        "---|---", ":--", ": term", "a | b", "> quote", "<div>", "<!-- x -->", "<http://a.b>", "[a]: b", "[a](b)",
+        "[x", "y]: z", "[^1]: note", "(a)", "!", "![a](b)", "&", "\x0c", "\xa0", "\u2028", "\\# no", "\\", '"quoted"',
+        "a\x00", "# a\x00b", "a  ", "{% raw %}", "$x$", "\u3000x",
     ]
 )  # fmt: skip
 TEXTS = st.lists(LINES, max_size=12).map("\n".join) | st.text(alphabet="#`~-*_=+|:<>[]()1. \t\nab\\!&", max_size=40)
@@ -56,7 +57,9 @@ def test_simple_texts(text: str) -> None:
     assert markdown_structure(text) == parsed_structure(text)
 
 
-@pytest.mark.parametrize("line", ["- a", "> a", "<p>", "1. a", "a | b\n--|--", "a\n---", "[a]: b", "```", " # a", "# a #"])
+@pytest.mark.parametrize(
+    "line", ["- a", "> a", "<p>", "1. a", "a | b\n--|--", "a\n---", "[a]: b", "```", " # a", "# a #"]
+)
 def test_texts_for_the_parser(line: str) -> None:
     assert simple_markdown(f"# Title\n\nwords\n\n{line}\n") is None
 
