@@ -17,6 +17,9 @@ from embedding_assets.documents.rejection import NOTHING, Rejection
 from embedding_assets.documents.words import has_words
 
 _MOST_PARTS: Final = 1_000
+_LATIN_1: Final = frozenset({"iso-8859-1", "iso8859-1", "latin1", "latin-1"})
+_OF_WINDOWS: Final = {code: bytes([code]).decode("cp1252", "ignore") for code in range(0x80, 0xA0)}
+"""What programs of Windows mean where they say Latin-1, which has control characters there."""
 
 
 def read(file: OpenedFile) -> Iterator[Document | Rejection]:
@@ -53,6 +56,8 @@ def _text(part: MIMEPart) -> str:
     except LookupError:
         raise UnreadableError("is in an unknown encoding") from None
     text = normalized_newlines(_storable(content)) if isinstance(content, str) else ""
+    if part.get_content_charset() in _LATIN_1:
+        text = text.translate(_OF_WINDOWS)
     if part.get_content_subtype() != "html":
         return without_data(text)
     html = format_named("html")

@@ -177,6 +177,13 @@ def test_mail_whose_plain_part_says_nothing_is_read_as_a_page(tmp_path: Path, pl
     assert document.text == text
 
 
+@pytest.mark.parametrize("kind", ["plain", "html"])
+def test_mail_in_latin_1_has_the_quotes_of_windows(tmp_path: Path, kind: str) -> None:
+    mail = f"Subject: Offer\nContent-Type: text/{kind}; charset=ISO-8859-1\n\n".encode() + b"\x93caf\xe9\x94 5 \x80\n"
+    (document,), _ = read_as(tmp_path, "a.eml", mail)
+    assert document.text == "\u201ccaf\u00e9\u201d 5 \u20ac\n"
+
+
 @pytest.mark.parametrize("name", office.SOURCES)
 def test_code_is_divided_at_its_definitions(tmp_path: Path, name: str) -> None:
     (document,), _ = read_as(tmp_path, name, office.SOURCES[name])
