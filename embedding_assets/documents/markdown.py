@@ -6,9 +6,10 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from embedding_assets.documents.front_matter import front_matter_end
+from embedding_assets.documents.simple_markdown import simple_markdown
 
 if TYPE_CHECKING:
     from markdown_it import MarkdownIt
@@ -102,12 +103,22 @@ def markdown_structure(text: str) -> MarkdownStructure:
     Args:
         text: with ``\\n`` as its only line ending.
     """
-    inline, blockwise = _parsers()
-    headings: list[Heading] = []
-    blocks: list[tuple[Kind, int, int, list[int]]] = []
     end = front_matter_end(text)
     shown = "\n" * text.count("\n", 0, end) + text[end:] if end else text
-    tokens = blockwise.parse(shown)
+    simple = simple_markdown(shown)
+    if simple is None:
+        return parsed_structure(shown)
+    headings = [
+        Heading(level, _inline_text(markup[:_HEADING_CHARACTERS]), at, at + 1) for level, markup, at in simple.headings
+    ]
+    return MarkdownStructure(headings, [LineBlock(*block) for block in simple.blocks])
+
+
+def parsed_structure(text: str) -> MarkdownStructure:
+    """As ``markdown_structure``, of a text without front matter, whatever is in it."""
+    headings: list[Heading] = []
+    blocks: list[tuple[Kind, int, int, list[int]]] = []
+    tokens = _parsers()[1].parse(text)
     for at, token in enumerate(tokens):
         if token.map is None or token.nesting < 0:
             continue
@@ -116,7 +127,7 @@ def markdown_structure(text: str) -> MarkdownStructure:
         elif token.level:
             continue
         elif token.type == "heading_open":
-            words = _inline_text(inline, tokens[at + 1].content[:_HEADING_CHARACTERS])
+            words = _inline_text(tokens[at + 1].content[:_HEADING_CHARACTERS])
             headings.append(Heading(int(token.tag[1:]), words, token.map[0], token.map[1]))
         else:
             blocks.append((_kind(token.type), token.map[0], token.map[1], []))
@@ -143,9 +154,9 @@ def _block(kind: Kind, start: int, end: int, parts: list[int]) -> LineBlock:
     return LineBlock(kind, start, end, tuple(line for line in parts if line > start + 1), head=2)
 
 
-def _inline_text(parser: Any, markup: str) -> str:
+def _inline_text(markup: str) -> str:
     if not _INLINE_MARKS.search(markup):
         return " ".join(markup.split())
-    children = parser.parseInline(markup)[0].children or []
+    children = _parsers()[0].parseInline(markup)[0].children or []
     kept = (" " if child.type == "softbreak" else child.content for child in children if child.type != "html_inline")
     return " ".join("".join(kept).split())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from itertools import chain
 from typing import Final
 
 from tokenizers import Tokenizer
@@ -11,6 +12,10 @@ from tokenizers import Tokenizer
 _REMEMBERED_WORDS: Final = 200_000
 _LONGEST_WORD: Final = 100
 _WORD: Final = re.compile(rf"\s?\S{{1,{_LONGEST_WORD}}}|\s+")
+_MARKS: Final = r"!-/:-@\[-`{-~"
+_MARK: Final = re.compile(f"[{_MARKS}]")
+_PART: Final = re.compile(rf"[{_MARKS}]|[^{_MARKS}]+")
+_WORD_ALONE: Final = re.compile(rf"\S{{1,{_LONGEST_WORD}}}")
 _NO_SPACE_OF_TOKENIZERS: Final = re.compile(r"[\x0b\x0c\x1c-\x1f\x85]")
 """What parts words by Python's rules, and is removed or kept within a word by those of tokenizers."""
 
@@ -29,11 +34,14 @@ class TokenCounter:
         self._tokenizer = tokenizer
         self._specials: int = tokenizer.num_special_tokens_to_add(is_pair=False)
         self._is_by_words = _is_by_words(tokenizer)
+        # What special tokens begin with, which may be written within a word.
+        self._openings = {token.content[:1] for token in tokenizer.get_added_tokens_decoder().values()}
+        self._is_by_parts = self._is_by_words and all(map(_MARK.match, self._openings))
         self._known: dict[str, int] = {}
 
     def about(self, text: str) -> int:
         """The sum of the words' tokens, without special ones: exact, or nearly, since few tokenizers join words."""
-        return self._sum(_WORD.findall(text))
+        return self._sum(self._words(text))
 
     def exact(self, texts: Sequence[str]) -> list[int]:
         """The tokens of each text, special ones included."""
@@ -47,22 +55,43 @@ class TokenCounter:
         return self.exact([text])[0] - self._specials
 
     def _exact(self, text: str) -> int | None:
-        words = _WORD.findall(text)
+        words = text.split()
         # A longer word comes in parts, which are words of their own to the tokenizer.
         if _NO_SPACE_OF_TOKENIZERS.search(text) or max(map(len, words), default=0) >= _LONGEST_WORD:
             return None
         return self._specials + self._sum(words)
 
+    def _words(self, text: str) -> list[str]:
+        if not self._is_by_words:
+            return _WORD.findall(text)
+        words = text.split()
+        return words if max(map(len, words), default=0) <= _LONGEST_WORD else _WORD_ALONE.findall(text)
+
+    def _parts(self, word: str) -> list[str]:
+        """What of a word the tokenizer takes by itself: it parts it at punctuation."""
+        if not self._is_by_parts or not word.isascii() or any(mark in word for mark in self._openings):
+            return [word]
+        return _PART.findall(word)
+
     def _sum(self, words: Sequence[str]) -> int:
+        try:
+            return sum(map(self._known.__getitem__, words))
+        except KeyError:
+            return sum(map(self._learn(words).__getitem__, words))
+
+    def _learn(self, words: Sequence[str]) -> dict[str, int]:
+        """What is known then, of these words at least."""
         known = self._known
         if len(known) > _REMEMBERED_WORDS:
             # Replaced, not cleared: another thread may be summing over it.
             known = self._known = {}
-        unknown = [word for word in dict.fromkeys(words) if word not in known]
+        parts = {word: self._parts(word) for word in dict.fromkeys(words) if word not in known}
+        unknown = [part for part in dict.fromkeys(chain.from_iterable(parts.values())) if part not in known]
         if unknown:
             encodings = self._tokenizer.encode_batch_fast(unknown, add_special_tokens=False)
             known.update(zip(unknown, map(len, encodings), strict=True))
-        return sum(map(known.__getitem__, words))
+        known.update((word, sum(map(known.__getitem__, of))) for word, of in parts.items())
+        return known
 
 
 def _is_by_words(tokenizer: Tokenizer) -> bool:

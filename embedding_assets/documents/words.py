@@ -9,12 +9,12 @@ _WORD = re.compile(r"[^\W_]")
 _MARKUP = re.compile(
     r"</?[a-zA-Z][^<>]*>"  # HTML tags, anchors and line breaks among them
     r"|&#?\w{1,31};"  # entities
-    r"|!\[\W*\]\([^()\n]*\)"  # pictures that nothing is said about
+    r"|!\[[^\w\[\]]*\]\([^()\n]*\)"  # pictures that nothing is said about
     r"|\[\[?_?TOC_?\]?\]|\{:? ?toc ?\}|\{\{<? ?toc ?>?\}\}"  # places for a table of contents
     r"|^[ \t]*\.\. contents::.*$"
     r"|\[[^\[\]\n]*\]\(#[^()\n]*\)"  # a table of contents: links into the page itself
     r"|^ {0,3}\[[^\[\]\n]+\]:.*$"  # targets of links
-    r"|^[ \t]*(?:`{3,}|~{3,})[ \t]*[\w+.#-]*[ \t]*$",  # fences of code, and its language
+    r"|^[ \t]*(?:`{3,}|~{3,})[ \t]*(?:[\w+.#-]+[ \t]*)?$",  # fences of code, and its language
     re.IGNORECASE | re.MULTILINE,
 )
 

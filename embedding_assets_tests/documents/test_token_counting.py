@@ -21,7 +21,11 @@ COUNTER = TokenCounter(TOKENIZER)
 TEXTS = (
     st.text()
     | st.text(alphabet="ab .,!\n\t\x0b\x0c\x1c\x1f\x85\xa0\u200b\u2028\u3000\u0301é語ß[]")
-    | st.lists(st.sampled_from(["word", "[MASK]", "x[SEP]y", "a" * 99, "b" * 100, "don't", "3.14", "  "])).map(" ".join)
+    | st.lists(
+        st.sampled_from(
+            ["word", "[MASK]", "x[SEP]y", "a" * 99, "b" * 100, "don't", "3.14", "  ", "(a,b)!", "[a", "x_y"]
+        )
+    ).map(" ".join)
 )
 
 
@@ -41,6 +45,21 @@ def test_known_words_are_not_tokenized_again(monkeypatch: pytest.MonkeyPatch) ->
     expected = counter.exact(["some words, some more words"])
     monkeypatch.setattr(counter, "_tokenizer", None)
     assert counter.exact(["some words, some more words"]) == expected
+
+
+def test_a_word_beside_other_punctuation_is_not_tokenized_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    counter = TokenCounter(TOKENIZER)
+    counter.exact(["known unbelievably , . ( )"])
+    expected = counter.exact(["(known , unbelievably )."])
+    monkeypatch.setattr(counter, "_tokenizer", None)
+    assert counter.exact(["(known, unbelievably)."]) == expected
+
+
+def test_a_special_token_that_begins_with_a_letter_counts_within_a_word() -> None:
+    tokenizer = Tokenizer.from_str(TOKENIZER.to_str())
+    tokenizer.add_tokens([AddedToken("no-break", normalized=True)])
+    texts = ["x-No-Break-y", "no-break", "some words"]
+    assert TokenCounter(tokenizer).exact(texts) == [len(tokenizer.encode(text)) for text in texts]
 
 
 def byte_level() -> Tokenizer:

@@ -28,5 +28,18 @@ def test_markup_of_something(text: str) -> None:
     assert says_something(text)
 
 
-def test_many_open_comments_take_linear_time() -> None:
-    assert says_something("<!-- " * 200_000 + "a")
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<!-- " * 200_000,
+        "![" * 200_000,
+        "![\n" * 200_000,
+        "![](" * 200_000,
+        "[a](#" * 200_000,
+        "<a " * 200_000,
+        "```" + " " * 200_000 + "!",
+        "[" * 200_000,
+    ],
+)
+def test_much_that_is_open_takes_linear_time(text: str) -> None:
+    assert says_something(f"{text} a")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from email import message_from_bytes, policy
-from email.message import EmailMessage
+from email.message import EmailMessage, MIMEPart
 from typing import Final
 
 from embedding_assets.documents.document import Document
@@ -17,6 +17,9 @@ from embedding_assets.documents.rejection import NOTHING, Rejection
 from embedding_assets.documents.words import has_words
 
 _MOST_PARTS: Final = 1_000
+_LATIN_1: Final = frozenset({"iso-8859-1", "iso8859-1", "latin1", "latin-1"})
+_OF_WINDOWS: Final = {code: bytes([code]).decode("cp1252", "ignore") for code in range(0x80, 0xA0)}
+"""What programs of Windows mean where they say Latin-1, which has control characters there."""
 
 
 def read(file: OpenedFile) -> Iterator[Document | Rejection]:
@@ -38,14 +41,23 @@ def read(file: OpenedFile) -> Iterator[Document | Rejection]:
 
 
 def _body(message: EmailMessage) -> str:
-    part = message.get_body(("plain", "html"))
-    if part is None:
-        return ""
+    """The plain text of a message, or its HTML where the plain text says nothing."""
+    for kind in ("plain", "html"):
+        part = message.get_body((kind,))
+        text = _text(part) if part is not None else ""
+        if has_words(text):
+            return text
+    return ""
+
+
+def _text(part: MIMEPart) -> str:
     try:
         content = part.get_content()
     except LookupError:
         raise UnreadableError("is in an unknown encoding") from None
     text = normalized_newlines(_storable(content)) if isinstance(content, str) else ""
+    if part.get_content_charset() in _LATIN_1:
+        text = text.translate(_OF_WINDOWS)
     if part.get_content_subtype() != "html":
         return without_data(text)
     html = format_named("html")

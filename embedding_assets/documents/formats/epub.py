@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import posixpath
 import re
 import zipfile
@@ -19,8 +20,13 @@ from embedding_assets.documents.formats.packages import check_package
 from embedding_assets.documents.formats.values import document_metadata
 from embedding_assets.documents.rejection import NOTHING, Rejection
 from embedding_assets.documents.words import has_words
+from embedding_assets.formatting import counted
+
+logger = logging.getLogger(__name__)
 
 _MOST_BYTES: Final = 100_000_000
+_DECLARES: Final = re.compile(rb"<!ENTITY|<!DOCTYPE[^\[>]*\[")
+"""Also an internal subset; a type alone declares nothing, since what it refers to is never fetched."""
 _CONTAINER: Final = "META-INF/container.xml"
 
 
@@ -33,9 +39,13 @@ def read(file: OpenedFile) -> Iterator[Document | Rejection]:
             if "META-INF/encryption.xml" in book.namelist() and "META-INF/rights.xml" in book.namelist():
                 raise UnreadableError("is protected against copying")
             title, author, names = _contents(book)
-            texts = list(_chapters(book, names))
+            there = set(book.namelist())
+            texts = list(_chapters(book, [name for name in names if name in there]))
     except (zipfile.BadZipFile, ElementTree.ParseError, KeyError, RuntimeError, EOFError):
         raise UnreadableError("is a damaged or cut EPUB") from None
+    if len(texts) < len(names):
+        said = f"left out {counted(len(names) - len(texts), 'chapter')} that the book lists and does not have"
+        logger.warning(said, extra={"document": file.source})
     text, starts = joined_units(texts)
     check_lines(text)
     if not has_words(text):
@@ -59,7 +69,7 @@ def _contents(book: zipfile.ZipFile) -> tuple[str, str, list[str]]:
 
 def _xml(book: zipfile.ZipFile, name: str) -> ElementTree.Element:
     data = book.read(name)
-    if re.search(rb"<!(?:ENTITY|DOCTYPE)", data.replace(b"\x00", b"")):
+    if _DECLARES.search(data.replace(b"\x00", b"")):
         raise UnreadableError("declares entities of its own, as bombs do")
     return ElementTree.fromstring(data)  # noqa: S314 (nothing is declared in it)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
@@ -32,9 +33,9 @@ _LEFT_OUT: Final = frozenset(
         "canvas",
         "audio",
         "video",
-        "form",
         "button",
         "select",
+        "datalist",
         "input",
         "textarea",
         "dialog",
@@ -67,11 +68,26 @@ _BLOCKS: Final = frozenset(
         "dd",
         "center",
         "fieldset",
+        "form",
         "hgroup",
+        "li",
     ]
 )
 _MAIN: Final = ("main", "[role=main]", "article", "#content", "#main-content", ".document")
 _CHARSET: Final = re.compile(rb"<meta[^<>]{0,200}?charset\s*=\s*[\"']?\s*([\w.:-]{1,40})", re.IGNORECASE)
+_MEANT: Final = {
+    "ascii": "cp1252",
+    "iso8859-1": "cp1252",
+    "iso8859-9": "cp1254",
+    "iso8859-11": "cp874",
+    "tis-620": "cp874",
+    "gb2312": "gb18030",
+    "gbk": "gb18030",
+    "shift_jis": "cp932",
+    "euc_kr": "cp949",
+}
+_NOT_OF_CP1252: Final = b"\x81\x8d\x8f\x90\x9d"
+_UTF_16: Final = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _SPACE: Final = re.compile(r"[ \t\r\n\f]+")
 _LANGUAGE: Final = re.compile(r"(?:language|lang|highlight)-([\w+#-]{1,30})")
 _BLANK_LINES: Final = re.compile(r"\n{3,}")
@@ -88,12 +104,39 @@ def read(file: OpenedFile) -> Iterator[Document | Rejection]:
 
 def _decoded(file: OpenedFile) -> str:
     data = file.read()
+    if file.options.encoding:
+        return decoded(data, file.options.encoding)
+    if _is_utf8(data):
+        # Whatever the page says: text of another encoding is not valid UTF-8, but in a few bytes.
+        return decoded(data, None)
     declared = _CHARSET.search(data[:4_096])
-    encoding = file.options.encoding or (declared.group(1).decode() if declared else None)
+    encoding = _meant(declared.group(1).decode()) if declared else None
+    if encoding == "cp1252" and not data.startswith(_UTF_16):
+        data = data.translate(None, _NOT_OF_CP1252)
     try:
         return decoded(data, encoding)
     except LookupError:
         return decoded(data, None)
+
+
+def _is_utf8(data: bytes) -> bool:
+    if data.isascii():
+        return False
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _meant(label: str) -> str | None:
+    """The encoding that browsers read under a label (https://encoding.spec.whatwg.org/#names-and-labels)."""
+    try:
+        name = codecs.lookup(label).name
+    except LookupError:
+        return None
+    # A page that says so in ASCII is not in UTF-16.
+    return None if name.startswith(("utf-16", "utf-32")) else _MEANT.get(name, name)
 
 
 def page(html: str) -> tuple[str, str]:
@@ -116,13 +159,42 @@ def page(html: str) -> tuple[str, str]:
 
 
 def _main(tree: LexborHTMLParser) -> LexborNode | None:
-    """The element that the page is about, if it says which, and that is most of it."""
+    """The element that the page is about, if it says which; an article only if it is half of the page."""
     whole = tree.body or tree.root
+    if whole is None:
+        return None
     for selector in _MAIN:
         found = tree.css(selector)
-        if len(found) == 1 and has_words(found[0].text()):
+        if len(found) != 1 or not has_words(found[0].text()):
+            continue
+        # A single article may also be a teaser, a comment or a card.
+        if selector != "article" or 2 * _characters(found[0]) >= _characters(whole):
             return found[0]
     return whole
+
+
+def _characters(node: LexborNode) -> int:
+    """The characters of an element, without what stands around its content."""
+    count = 0
+    waiting = [node]
+    while waiting:
+        for child in waiting.pop().iter(include_text=True):
+            tag = child.tag or ""
+            if tag == "-text":
+                count += len((child.text_content or "").strip())
+            elif tag not in _LEFT_OUT and tag not in _AROUND and not _is_unseen(child):
+                waiting.append(child)
+    return count
+
+
+def _is_unseen(node: LexborNode) -> bool:
+    """Whether an element is hidden for good, or navigation by its role; tabs hide all panels but one for a while."""
+    attributes = node.attributes
+    role = attributes.get("role")
+    if role in _ROLES:
+        return True
+    is_hidden = "hidden" in attributes or attributes.get("aria-hidden") == "true"
+    return is_hidden and role != "tabpanel" and attributes.get("hidden") != "until-found"
 
 
 class _Writer:
@@ -144,7 +216,7 @@ class _Writer:
         tag = node.tag or ""
         if tag == "-text":
             self._text(node.text_content or "")
-        elif tag.startswith(("-", "_", "!")) or tag in _LEFT_OUT or self._is_around(node, tag):
+        elif self._is_left_out(node, tag):
             return
         elif len(tag) == 2 and tag[0] == "h" and tag[1] in "123456":
             self._block(f"{'#' * int(tag[1])} {self._inline(node, depth)}")
@@ -171,9 +243,8 @@ class _Writer:
         else:
             self.children(node, depth)
 
-    def _is_around(self, node: LexborNode, tag: str) -> bool:
-        attributes = node.attributes
-        if "hidden" in attributes or attributes.get("aria-hidden") == "true" or attributes.get("role") in _ROLES:
+    def _is_left_out(self, node: LexborNode, tag: str) -> bool:
+        if tag.startswith(("-", "_", "!")) or tag in _LEFT_OUT or _is_unseen(node):
             return True
         return self._is_whole and tag in _AROUND and node.css_first("h1") is None
 
@@ -192,6 +263,13 @@ class _Writer:
         inner.children(node, depth)
         return _BLANK_LINES.sub("\n\n", "".join(inner.parts)).strip()
 
+    def _alone(self, node: LexborNode, depth: int) -> str:
+        if depth > _DEEPEST:
+            raise UnreadableError(TOO_DEEP)
+        inner = _Writer(is_whole=False)
+        inner._write(node, depth + 1)
+        return _BLANK_LINES.sub("\n\n", "".join(inner.parts)).strip()
+
     def _inline(self, node: LexborNode, depth: int) -> str:
         return " ".join(self._inner(node, depth).split())
 
@@ -204,20 +282,47 @@ class _Writer:
         self._block(f"{fence}{language.group(1) if language else ''}\n{text}\n{fence}")
 
     def _list(self, node: LexborNode, depth: int, *, is_ordered: bool) -> None:
-        lines = []
-        for number, item in enumerate((one for one in node.iter() if one.tag == "li"), start=1):
+        lines: list[str] = []
+        number = 0
+        indent = ""
+        for item in node.iter(include_text=True):
+            tag = item.tag or ""
+            number += tag == "li"
+            text = self._inner(item, depth) if tag == "li" else self._alone(item, depth)
+            if not text or (tag == "li" and self._is_left_out(item, tag)):
+                continue
             mark = f"{number}. " if is_ordered else "- "
-            text = self._inner(item, depth)
-            if text:
-                lines.append(mark + text.replace("\n", "\n" + " " * len(mark)))
+            if indent and tag in {"ul", "ol"}:
+                # One without an item around it belongs to the item above.
+                mark = indent
+            indent = " " * len(mark)
+            lines.append(mark + text.replace("\n", f"\n{indent}"))
         self._block("\n".join(lines))
 
     def _table(self, node: LexborNode, depth: int) -> None:
-        rows = [
-            [self._inline(cell, depth).replace("|", "\\|") for cell in row.iter() if cell.tag in {"td", "th"}]
-            for row in node.css("tr")
-        ]
-        self._block(table([row for row in rows if any(row)]))
+        parts = list(node.iter())
+        captions = [self._inline(part, depth) for part in parts if part.tag == "caption"]
+        # Not those of tables inside.
+        rows = [row for part in parts for row in _rows(part)]
+        cells = [[cell for cell in row.iter() if cell.tag in {"td", "th"}] for row in rows]
+        for caption in captions:
+            self._block(caption)
+        if max(map(len, cells), default=0) < 2 or len(node.css("table")) > 1:
+            # It places things on the page.
+            for cell in (cell for row in cells for cell in row):
+                self.parts.append("\n\n")
+                self.children(cell, depth)
+                self.parts.append("\n\n")
+            return
+        texts = [[self._inline(cell, depth).replace("|", "\\|") for cell in row] for row in cells]
+        self._block(table([row for row in texts if any(row)]))
+
+
+def _rows(part: LexborNode) -> list[LexborNode]:
+    """The rows in a child of a table, which may be one itself."""
+    if part.tag in {"thead", "tbody", "tfoot"}:
+        return [row for row in part.iter() if row.tag == "tr"]
+    return [part] if part.tag == "tr" else []
 
 
 def table(rows: list[list[str]]) -> str:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Iterator
 
 from embedding_assets.documents.document import Document, Places
+from embedding_assets.documents.formats.mdx import without_statements
 from embedding_assets.documents.formats.opened import OpenedFile, UnreadableError, check_lines, without_data
 from embedding_assets.documents.formats.values import document_metadata
 from embedding_assets.documents.front_matter import FrontMatterError, front_matter, front_matter_end
@@ -17,8 +17,6 @@ from embedding_assets.documents.words import has_words
 logger = logging.getLogger(__name__)
 
 _MDX_SUFFIX = ".mdx"
-_MDX_STATEMENT = re.compile(r"^(?:import|export)\s[^\n]*(?:\n(?![ \t]*\n)[^\n]*)*", re.MULTILINE)
-_FENCE = re.compile(r"^[ \t]*(`{3,}|~{3,})", re.MULTILINE)
 
 
 def read(file: OpenedFile) -> Iterator[Document | Rejection]:
@@ -33,7 +31,7 @@ def read(file: OpenedFile) -> Iterator[Document | Rejection]:
     lines = text.count("\n", 0, start)
     body = without_data(text[start:])
     if file.name.suffix.lower() == _MDX_SUFFIX:
-        body = _without_statements(body)
+        body = without_statements(body)
     check_lines(body)
     title = fields.pop("title", "")
     name = str(title) if isinstance(title, str | int | float) else ""
@@ -42,19 +40,3 @@ def read(file: OpenedFile) -> Iterator[Document | Rejection]:
     if not has_words(body):
         raise UnreadableError(NOTHING)
     yield Document(metadata, body, markdown=True, places=Places("line", first=lines + 1))
-
-
-def _without_statements(text: str) -> str:
-    """MDX without its imports and exports, which are code; their lines stay, as blank ones."""
-
-    def blank(found: re.Match[str]) -> str:
-        return "\n" * found.group().count("\n")
-
-    parts = []
-    at = 0
-    is_code = False
-    for fence in [*_FENCE.finditer(text), None]:
-        end = fence.start() if fence else len(text)
-        parts.append(text[at:end] if is_code else _MDX_STATEMENT.sub(blank, text[at:end]))
-        at, is_code = end, not is_code
-    return "".join(parts)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
 from collections.abc import Iterator
 from typing import Any, Final
@@ -14,6 +15,9 @@ from embedding_assets.documents.lines import normalized_newlines
 from embedding_assets.documents.markdown import markdown_title
 from embedding_assets.documents.rejection import NOTHING, TOO_DEEP, Rejection
 from embedding_assets.documents.words import has_words
+from embedding_assets.formatting import counted
+
+logger = logging.getLogger(__name__)
 
 _MOST_OUTPUT_CHARACTERS: Final = 20_000
 _COLOURS: Final = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
@@ -31,7 +35,14 @@ def read(file: OpenedFile) -> Iterator[Document | Rejection]:
     if cells is None:
         raise UnreadableError("is JSON, but not a notebook of version 3 or 4")
     language = _language(value)
-    texts = [storable(without_data(_cell(cell, language)), "cells") for cell in cells]
+    printed = [_printed(cell) for cell in cells]
+    if (cut := sum(len(text) > _MOST_OUTPUT_CHARACTERS for text in printed)) > 0:
+        said = f"left out what {counted(cut, 'cell')} printed beyond {_MOST_OUTPUT_CHARACTERS:,} characters"
+        logger.warning(said, extra={"document": file.source})
+    texts = [
+        storable(without_data(_cell(cell, output[:_MOST_OUTPUT_CHARACTERS], language)), "cells")
+        for cell, output in zip(cells, printed, strict=True)
+    ]
     text, starts = joined_units(texts)
     check_lines(text)
     if not has_words(text):
@@ -76,7 +87,7 @@ def _language(value: dict[str, Any]) -> str:
     return ""
 
 
-def _cell(cell: Any, language: str) -> str:
+def _cell(cell: Any, printed: str, language: str) -> str:
     if not isinstance(cell, dict):
         return ""
     kind = cell.get("cell_type")
@@ -85,10 +96,12 @@ def _cell(cell: Any, language: str) -> str:
         return f"# {source}"
     if kind != "code":
         return source
-    outputs = cell.get("outputs")
-    printed = "".join(map(_output, outputs)) if isinstance(outputs, list) else ""
-    blocks = [_fenced(source, language), _fenced(printed[:_MOST_OUTPUT_CHARACTERS], "")]
-    return "\n\n".join(block for block in blocks if block)
+    return "\n\n".join(block for block in (_fenced(source, language), _fenced(printed, "")) if block)
+
+
+def _printed(cell: Any) -> str:
+    outputs = cell.get("outputs") if isinstance(cell, dict) and cell.get("cell_type") == "code" else None
+    return "".join(map(_output, outputs)) if isinstance(outputs, list) else ""
 
 
 def _fenced(text: str, language: str) -> str:

@@ -19,6 +19,8 @@ from embedding_assets.formatting import counted
 if TYPE_CHECKING:
     from pypdf import PageObject
 
+logger = logging.getLogger(__name__)
+
 _MOST_PAGES: Final = 20_000
 _MOST_CHARACTERS: Final = 50_000_000
 _MOST_PAGE_BYTES: Final = 20_000_000
@@ -46,13 +48,24 @@ def read(file: OpenedFile) -> Iterator[Document | Rejection]:
     if not has_words(text):
         raise UnreadableError(f"holds no text: scans have to be recognized (OCR) first ({counted(len(texts), 'page')})")
     check_lines(text)
+    fields = {"author": author, "pages": len(texts), **_without_text(file, texts)}
     yield Document(
-        document_metadata(file, title, {"author": author, "pages": len(texts)}),
+        document_metadata(file, title, fields),
         text,
         markdown=False,
         context_header=title,
         places=Places("page", starts),
     )
+
+
+def _without_text(file: OpenedFile, texts: list[str]) -> dict[str, int]:
+    """How many pages may be scans, if any; this is logged."""
+    count = sum(not has_words(text) for text in texts)
+    if not count:
+        return {}
+    said = f"{count:,} of {counted(len(texts), 'page')} {'has' if count == 1 else 'have'} no text (scans?)"
+    logger.warning(said, extra={"document": file.source})
+    return {"pages_without_text": count}
 
 
 def _texts(pages: Any) -> list[str]:

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from importlib import import_module
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from embedding_assets.documents.formats.opened import OpenedFile, UnreadableError
@@ -46,7 +46,8 @@ def read_file(path: Path, source: str, options: ReadOptions) -> Iterator[Documen
         yield Rejection(printable, None, "has a name that is not valid UTF-8")
         return
     file = OpenedFile(path, source, options)
-    kind = format_named(options.format) if options.format else format_of(path)
+    # What was fetched keeps its suffix, not its name.
+    kind = format_named(options.format) if options.format else format_of(path) or format_of(PurePosixPath(source))
     if kind is None:
         yield file.rejected("is of an unknown kind; --format says how to read it, as in --format text")
         return

@@ -22,6 +22,7 @@ class Format:
         module: of this package, with the function ``read``.
         packages: what has to be installed, as it is imported.
         has_rows: whether its rows are documents of their own.
+        names: what its files without a suffix are called, in lower case.
     """
 
     name: str
@@ -30,6 +31,7 @@ class Format:
     module: str
     packages: tuple[str, ...] = ()
     has_rows: bool = False
+    names: tuple[str, ...] = ()
 
     @property
     def is_installed(self) -> bool:
@@ -57,11 +59,24 @@ _LANGUAGES: Final = {
     "bash": ("Shell", (".sh", ".bash")),
 }
 
+_TEXT_NAMES: Final = (
+    "readme",
+    "changelog",
+    "changes",
+    "news",
+    "install",
+    "authors",
+    "contributing",
+    "license",
+    "notice",
+    "copying",
+)
+
 FORMATS: Final = (
     Format(
         "markdown", "Markdown, MDX", (".md", ".markdown", ".mdx", ".mkd", ".mdown", ".qmd", ".rmd"), "markdown_text"
     ),
-    Format("text", "plain text", (".txt", ".text", ".adoc", ".asciidoc", ".org"), "plain_text"),
+    Format("text", "plain text", (".txt", ".text", ".adoc", ".asciidoc", ".org"), "plain_text", names=_TEXT_NAMES),
     Format("rst", "reStructuredText", (".rst", ".rest"), "plain_text"),
     Format("html", "HTML", (".html", ".htm", ".xhtml"), "html", ("selectolax",)),
     Format("notebook", "Jupyter notebook", (".ipynb",), "notebook"),
@@ -85,6 +100,7 @@ FORMATS: Final = (
 
 _BY_NAME: Final = {one.name: one for one in FORMATS}
 _BY_SUFFIX: Final = {suffix: one for one in FORMATS for suffix in one.suffixes}
+_BY_FILE_NAME: Final = {name: one for one in FORMATS for name in one.names}
 SUFFIXES: Final = tuple(_BY_SUFFIX)
 
 
@@ -94,10 +110,10 @@ def format_named(name: str) -> Format | None:
 
 
 def format_of(path: PurePath) -> Format | None:
-    """The format of a file by what its name ends in, ``.gz`` aside; None if it is of another kind."""
+    """The format of a file by what its name ends in, ``.gz`` aside, or by its name; None if it is of another kind."""
     name = path.name.lower().removesuffix(".gz")
     dot = name.rfind(".")
-    return _BY_SUFFIX.get(name[dot:]) if dot > 0 else None
+    return _BY_SUFFIX.get(name[dot:]) if dot > 0 else _BY_FILE_NAME.get(name)
 
 
 def names_of_formats() -> list[str]:

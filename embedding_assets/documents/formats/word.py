@@ -1,10 +1,10 @@
-"""Word documents: headings, paragraphs, lists and tables, as Markdown."""
+"""Word documents: headings, paragraphs, lists, tables, notes and text boxes, as Markdown."""
 
 from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from embedding_assets.documents.document import Document
@@ -12,11 +12,16 @@ from embedding_assets.documents.formats.html import table
 from embedding_assets.documents.formats.opened import OpenedFile, UnreadableError, check_lines
 from embedding_assets.documents.formats.packages import check_package
 from embedding_assets.documents.formats.values import document_metadata
+from embedding_assets.documents.formats.word_text import TABLE, blocks_in, cells_in, inline, rows_in
 from embedding_assets.documents.markdown import markdown_title
 from embedding_assets.documents.rejection import NOTHING, Rejection
 from embedding_assets.documents.words import has_words
 
 _HEADING: Final = re.compile(r"^heading (\d)$", re.IGNORECASE)
+_W: Final = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
+
+_Notes = dict[tuple[str, str], Any]
+"""The elements of notes, by kind and number."""
 
 
 def read(file: OpenedFile) -> Iterator[Document | Rejection]:
@@ -36,41 +41,112 @@ def read(file: OpenedFile) -> Iterator[Document | Rejection]:
 
 
 def _markdown(document: Any) -> str:
-    parts: list[str] = []
-    styles: dict[str | None, str] = {}
-    for block in document.iter_inner_content():
-        if hasattr(block, "rows"):
-            parts.append(table([row for row in _rows(block) if any(row)]))
-            continue
-        words = block.text.replace("\x00", "").strip()
-        if not words:
-            continue
-        style = _style(block, styles)
+    writer = _Writer(_styles(document), _notes(document.part))
+    writer.blocks(blocks_in(document.element.body))
+    return "\n\n".join(writer.parts) + "\n"
+
+
+def _styles(document: Any) -> dict[str | None, str]:
+    """The names of the styles of paragraphs by their ids, that of the usual one by None."""
+    names: dict[str | None, str] = {}
+    for style in document.styles.element.iterfind(f"{_W}style[@{_W}type='paragraph']"):
+        name = style.find(f"{_W}name")
+        named = name.get(f"{_W}val", "") if name is not None else ""
+        names[style.get(f"{_W}styleId", "")] = named
+        if style.get(f"{_W}default") in {"1", "true", "on"}:
+            names[None] = named
+    return names
+
+
+def _notes(part: Any) -> _Notes:
+    from docx.oxml.parser import parse_xml
+
+    return {
+        (kind, note.get(f"{_W}id", "")): note
+        for relation in part.rels.values()
+        if not relation.is_external
+        and (kind := relation.reltype.rpartition("/")[2].removesuffix("s")) in {"footnote", "endnote"}
+        for note in parse_xml(relation.target_part.blob).iterfind(f"{_W}{kind}")
+    }
+
+
+class _Writer:
+    """Writes paragraphs and tables as Markdown."""
+
+    def __init__(self, styles: Mapping[str | None, str], notes: _Notes) -> None:
+        self.parts: list[str] = []
+        self._styles = styles
+        self._notes = notes
+
+    def blocks(self, blocks: Iterable[Any]) -> None:
+        """Write paragraphs and tables, each with its notes and text boxes behind it."""
+        for block in blocks:
+            if block.tag == TABLE:
+                self._table(block)
+            else:
+                self._paragraph(block)
+
+    def _paragraph(self, paragraph: Any) -> None:
+        found = inline(paragraph)
+        words = "".join(found.texts).strip()
+        if words:
+            self._styled(words, self._style(paragraph))
+        for reference in found.notes:
+            if note := self._note(reference):
+                self._note_below(note)
+        for box in found.boxes:
+            self.blocks(blocks_in(box))
+
+    def _styled(self, words: str, style: str) -> None:
         level = 1 if style == "Title" else int(found.group(1)) if (found := _HEADING.match(style)) else 0
         if level:
-            parts.append(f"{'#' * min(level, 6)} {' '.join(words.split())}")
-        elif style.startswith("List") and parts and parts[-1].startswith("- "):
-            parts[-1] += f"\n- {words}"
+            self.parts.append(f"{'#' * min(level, 6)} {' '.join(words.split())}")
+        elif style.startswith("List") and self._is_in_list:
+            self.parts[-1] += f"\n- {words}"
         else:
-            parts.append(f"- {words}" if style.startswith("List") else words)
-    return "\n\n".join(parts) + "\n"
+            self.parts.append(f"- {words}" if style.startswith("List") else words)
 
+    def _note_below(self, note: str) -> None:
+        if self._is_in_list:
+            self.parts[-1] += f"\n  {note}"
+        else:
+            self.parts.append(note)
 
-def _style(paragraph: Any, known: dict[str | None, str]) -> str:
-    """The name of a paragraph's style; the library looks through all styles of the document for it each time."""
-    key = paragraph._p.style
-    if key not in known:
-        known[key] = (paragraph.style.name or "") if paragraph.style is not None else ""
-    return known[key]
+    @property
+    def _is_in_list(self) -> bool:
+        return bool(self.parts) and self.parts[-1].startswith("- ")
 
+    def _style(self, paragraph: Any) -> str:
+        """The name of a paragraph's style."""
+        style = paragraph.find(f"{_W}pPr/{_W}pStyle")
+        usual = self._styles.get(None, "")
+        return self._styles.get(style.get(f"{_W}val"), usual) if style is not None else usual
 
-def _rows(found: Any) -> Iterator[list[str]]:
-    for row in found.rows:
-        cells: list[str] = []
-        last = None
-        for cell in row.cells:
-            # A cell over several columns comes once for each.
-            if cell._tc is not last:
-                cells.append(" ".join(cell.text.split()).replace("|", "\\|"))
-            last = cell._tc
-        yield cells
+    def _table(self, element: Any) -> None:
+        rows = list(cells_in(rows_in(element)))
+        if any(block.tag == TABLE for cells in rows for cell, _ in cells for block in blocks_in(cell)):
+            # A table of tables places things on the page.
+            for cell in (cell for cells in rows for cell, continues in cells if not continues):
+                self.blocks(blocks_in(cell))
+            return
+        written = [[self._flat(cell).replace("|", "\\|") for cell, _ in cells] for cells in rows]
+        if text := table([row for row in written if any(row)]):
+            self.parts.append(text)
+
+    def _note(self, reference: tuple[str, str]) -> str:
+        # Each once: notes that refer to notes would multiply.
+        note = self._notes.pop(reference, None)
+        return self._flat(note) if note is not None else ""
+
+    def _flat(self, element: Any) -> str:
+        """All text in an element, in a line."""
+        texts: list[str] = []
+        for block in blocks_in(element):
+            if block.tag == TABLE:
+                texts += [self._flat(cell) for cells in cells_in(rows_in(block)) for cell, _ in cells]
+                continue
+            found = inline(block)
+            texts.append("".join(found.texts))
+            texts += map(self._note, found.notes)
+            texts += map(self._flat, found.boxes)
+        return " ".join(" ".join(texts).split())

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import gzip
 import json
+from email.message import EmailMessage
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from embedding_assets.documents.document import Document
 from embedding_assets.documents.formats.options import ReadOptions
+from embedding_assets.documents.formats.reading import read_file
 from embedding_assets.documents.formats.registry import FORMATS, Format
 from embedding_assets_tests.support import office
 from embedding_assets_tests.support.formats import chunks_of, read_as
+from embedding_assets_tests.support.reading import written
 
 
 @pytest.mark.parametrize("name", office.examples())
@@ -72,6 +76,14 @@ def test_a_notebook_is_its_cells_and_what_they_printed(tmp_path: Path) -> None:
     assert document.places.unit == "cell"
 
 
+def test_what_a_cell_prints_at_length_is_cut_and_that_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    outputs = [{"output_type": "stream", "text": "alpha " * 4_000}]
+    cells = [{"cell_type": "code", "source": "run()", "outputs": outputs}] * 2
+    (document,), _ = read_as(tmp_path, "a.ipynb", json.dumps({"cells": cells, "nbformat": 4}))
+    assert 40_000 < len(document.text) < 40_100
+    assert [one.message for one in caplog.records] == ["left out what 2 cells printed beyond 20,000 characters"]
+
+
 def test_word_is_headings_lists_and_tables(tmp_path: Path) -> None:
     (document,), _ = read_as(tmp_path, "a.docx", office.word())
     assert document.text == (
@@ -102,10 +114,42 @@ def test_a_scan_says_what_it_needs(tmp_path: Path) -> None:
     assert rejection.reason == "holds no text: scans have to be recognized (OCR) first (2 pages)"
 
 
+def test_pages_without_text_are_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (document,), _ = read_as(tmp_path, "a.pdf", office.pdf("page one", "", "page three", "..."))
+    assert [record.message for record in caplog.records] == ["2 of 4 pages have no text (scans?)"]
+    assert document.metadata.model_dump()["pages_without_text"] == 2
+    (document,), _ = read_as(tmp_path, "b.pdf", office.pdf("page one"))
+    assert "pages_without_text" not in document.metadata.model_dump()
+    assert len(caplog.records) == 1
+
+
 def test_a_book_is_its_chapters_in_order(tmp_path: Path) -> None:
     (document,), _ = read_as(tmp_path, "a.epub", office.epub())
     assert chunks_of(document) == [("A book > First", "one two"), ("A book > Second", office.WORDS)]
     assert document.metadata.model_dump()["author"] == "Ada"
+
+
+def test_a_book_may_name_its_type(tmp_path: Path) -> None:
+    kind = '<!DOCTYPE package PUBLIC "+//ISBN 0-9673008-1-9//DTD OEB 1.2 Package//EN" "http://openebook.org/oeb12.dtd">'
+    (document,), rejections = read_as(tmp_path, "a.epub", office.epub(package=kind + office.PACKAGE))
+    assert not rejections
+    assert office.WORDS in document.text
+
+
+def test_a_chapter_that_is_missing_does_not_reject_the_book(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    package = office.PACKAGE.replace("c.xhtml", "cover.xhtml")
+    (document,), rejections = read_as(tmp_path, "a.epub", office.epub(package=package))
+    assert not rejections
+    assert chunks_of(document) == [("A book > Second", office.WORDS)]
+    said = "left out 1 chapter that the book lists and does not have"
+    assert [one.message for one in caplog.records] == [said]
+
+
+@pytest.mark.parametrize("declared", ['<!DOCTYPE a [<!ENTITY b "b">]>', "<!DOCTYPE a SYSTEM 'x' [ ]>"])
+def test_a_book_declares_nothing_of_its_own(tmp_path: Path, declared: str) -> None:
+    documents, (rejection,) = read_as(tmp_path, "a.epub", office.epub(package=declared + office.PACKAGE))
+    assert not documents
+    assert rejection.reason == "declares entities of its own, as bombs do"
 
 
 def test_mail_is_its_text_and_names_its_attachments(tmp_path: Path) -> None:
@@ -119,6 +163,25 @@ def test_mail_of_html_alone_is_read_as_a_page(tmp_path: Path) -> None:
     mail = b"Subject: Offer\nContent-Type: text/html; charset=utf-8\n\n<p>Only <b>today</b></p>"
     (document,), _ = read_as(tmp_path, "a.eml", mail)
     assert document.text == "Only today\n"
+
+
+@pytest.mark.parametrize(
+    ("plain", "text"), [(" \n", "The real words\n"), ("---\n", "The real words\n"), ("Plain\n", "Plain\n")]
+)
+def test_mail_whose_plain_part_says_nothing_is_read_as_a_page(tmp_path: Path, plain: str, text: str) -> None:
+    message = EmailMessage()
+    message["Subject"] = "Hi"
+    message.set_content(plain)
+    message.add_alternative("<p>The <i>real</i> words</p>", subtype="html")
+    (document,), _ = read_as(tmp_path, "a.eml", message.as_bytes())
+    assert document.text == text
+
+
+@pytest.mark.parametrize("kind", ["plain", "html"])
+def test_mail_in_latin_1_has_the_quotes_of_windows(tmp_path: Path, kind: str) -> None:
+    mail = f"Subject: Offer\nContent-Type: text/{kind}; charset=ISO-8859-1\n\n".encode() + b"\x93caf\xe9\x94 5 \x80\n"
+    (document,), _ = read_as(tmp_path, "a.eml", mail)
+    assert document.text == "\u201ccaf\u00e9\u201d 5 \u20ac\n"
 
 
 @pytest.mark.parametrize("name", office.SOURCES)
@@ -242,3 +305,18 @@ def test_a_format_can_be_named(tmp_path: Path) -> None:
     assert [one.text for one in documents] == ["one"]
     _, (rejection,) = read_as(tmp_path, "a", b"one")
     assert rejection.reason.startswith("is of an unknown kind")
+
+
+@pytest.mark.parametrize("name", ["README", "License", "changelog", "COPYING", "NEWS.gz"])
+def test_names_that_are_text_by_custom(tmp_path: Path, name: str) -> None:
+    text = b"# Words\n\nalpha\n"
+    (document,), _ = read_as(tmp_path, name, gzip.compress(text) if name.endswith(".gz") else text)
+    assert (document.text, document.markdown) == ("# Words\n\nalpha\n", False)
+
+
+def test_a_fetched_file_is_known_by_the_name_that_it_had(tmp_path: Path) -> None:
+    path = written(tmp_path / "tmp1234", "alpha")
+    (document,) = read_file(path, "bucket/README", ReadOptions())
+    assert isinstance(document, Document)
+    (rejection,) = read_file(path, "bucket/Makefile", ReadOptions())
+    assert "is of an unknown kind" in str(rejection)

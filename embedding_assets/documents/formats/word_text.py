@@ -1,0 +1,125 @@
+"""The text of Word's XML: paragraphs and tables in their order, whatever they are wrapped in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+_W: Final = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
+_MC: Final = "{http://schemas.openxmlformats.org/markup-compatibility/2006}"
+_M: Final = "{http://schemas.openxmlformats.org/officeDocument/2006/math}"
+
+PARAGRAPH: Final = f"{_W}p"
+TABLE: Final = f"{_W}tbl"
+_BLOCKS: Final = frozenset({PARAGRAPH, TABLE})
+_ROW: Final = frozenset({f"{_W}tr"})
+_CELL: Final = frozenset({f"{_W}tc"})
+_BOX: Final = f"{_W}txbxContent"
+_BREAK: Final = f"{_W}br"
+_ALTERNATIVES: Final = f"{_MC}AlternateContent"
+_TEXTS: Final = frozenset({f"{_W}t", f"{_M}t"})
+_MARKS: Final = {f"{_W}tab": "\t", f"{_W}ptab": "\t", f"{_W}cr": "\n", f"{_W}noBreakHyphen": "-"}
+_REFERENCES: Final = {f"{_W}footnoteReference": "footnote", f"{_W}endnoteReference": "endnote"}
+_LEFT_OUT: Final = frozenset(
+    [
+        *(f"{_W}{name}" for name in ("pPr", "rPr", "tblPr", "trPr", "tcPr", "sdtPr", "sectPr")),
+        # What was struck out, or moved elsewhere, under "track changes".
+        *(f"{_W}{name}" for name in ("del", "moveFrom")),
+        # How the characters below are pronounced.
+        f"{_W}rt",
+    ]
+)
+
+
+@dataclass(slots=True)
+class Inline:
+    """What stands in a paragraph.
+
+    Attributes:
+        texts: its text, in parts.
+        boxes: the elements of its text boxes.
+        notes: the notes that it refers to: ``footnote`` or ``endnote``, and the number.
+    """
+
+    texts: list[str] = field(default_factory=list)
+    boxes: list[Any] = field(default_factory=list)
+    notes: list[tuple[str, str]] = field(default_factory=list)
+
+
+def blocks_in(element: Any) -> Iterator[Any]:
+    """The outermost paragraphs and tables in an element; not those of text boxes in the paragraphs."""
+    return _outermost(element, _BLOCKS)
+
+
+def rows_in(table: Any) -> Iterator[Any]:
+    """The rows of a table, without those that were struck out."""
+    return (row for row in _outermost(table, _ROW) if row.find(f"{_W}trPr/{_W}del") is None)
+
+
+def cells_in(rows: Iterator[Any]) -> Iterator[list[tuple[Any, bool]]]:
+    """The cells of each row, a cell over several rows in each of them, with whether it began in one above."""
+    above: dict[int, Any] = {}
+    for row in rows:
+        at = _number(row, "trPr/", "gridBefore", 0)
+        begun: dict[int, Any] = {}
+        cells = []
+        for cell in _outermost(row, _CELL):
+            merged = cell.find(f"{_W}tcPr/{_W}vMerge")
+            continues = merged is not None and merged.get(f"{_W}val", "continue") == "continue" and at in above
+            begun[at] = above[at] if continues else cell
+            cells.append((begun[at], continues))
+            at += _number(cell, "tcPr/", "gridSpan", 1)
+        above = begun
+        yield cells
+
+
+def inline(paragraph: Any) -> Inline:
+    """The text of a paragraph, and what hangs on it."""
+    found = Inline()
+    _collect(paragraph, found)
+    return found
+
+
+def _collect(element: Any, found: Inline) -> None:
+    for child in element:
+        tag = child.tag
+        if tag in _TEXTS:
+            found.texts.append(child.text or "")
+        elif tag in _LEFT_OUT:
+            continue
+        elif tag in _MARKS:
+            found.texts.append(_MARKS[tag])
+        elif tag == _BREAK:
+            # One of pages or columns is where the next one happens to begin.
+            found.texts.append("\n" if child.get(f"{_W}type", "textWrapping") == "textWrapping" else "")
+        elif tag == _BOX:
+            found.boxes.append(child)
+        elif tag in _REFERENCES:
+            found.notes.append((_REFERENCES[tag], child.get(f"{_W}id", "")))
+        elif tag == _ALTERNATIVES:
+            _collect(_chosen(child), found)
+        else:
+            _collect(child, found)
+
+
+def _outermost(element: Any, tags: frozenset[str]) -> Iterator[Any]:
+    for child in element:
+        tag = child.tag
+        if tag in tags:
+            yield child
+        elif tag == _ALTERNATIVES:
+            yield from _outermost(_chosen(child), tags)
+        elif tag not in _LEFT_OUT:
+            yield from _outermost(child, tags)
+
+
+def _chosen(alternatives: Any) -> Any:
+    """The first of the ways in which the same thing is written for programs of different age."""
+    return next(iter(alternatives), alternatives)
+
+
+def _number(element: Any, path: str, name: str, default: int) -> int:
+    found = element.find(f"{_W}{path}{_W}{name}")
+    value = found.get(f"{_W}val", "") if found is not None else ""
+    return int(value) if value.isascii() and value.isdecimal() and len(value) < 6 else default

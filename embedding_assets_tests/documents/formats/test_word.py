@@ -1,0 +1,171 @@
+"""Word documents as people have them: with tracked changes, controls, notes, text boxes and tables in tables."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from pathlib import Path
+
+import docx
+import pytest
+
+from embedding_assets_tests.support import office
+from embedding_assets_tests.support.formats import read_as
+
+NAMES = (
+    'xmlns:w="http://schemas.openxmlformats.org/wordprocessingml/2006/main" '
+    'xmlns:mc="http://schemas.openxmlformats.org/markup-compatibility/2006" '
+    'xmlns:m="http://schemas.openxmlformats.org/officeDocument/2006/math" '
+    'xmlns:v="urn:schemas-microsoft-com:vml" '
+    'xmlns:wps="http://schemas.microsoft.com/office/word/2010/wordprocessingShape"'
+)
+
+
+def text_of(folder: Path, body: str, **notes: str) -> str:
+    """The text of a document with that body, and with such footnotes and endnotes."""
+    stream = io.BytesIO(office.saved(docx.Document().save))
+    with zipfile.ZipFile(stream) as package:
+        files: dict[str, str | bytes] = {one: package.read(one) for one in package.namelist()}
+    files["word/document.xml"] = f"<w:document {NAMES}><w:body>{body}<w:sectPr/></w:body></w:document>"
+    rels = bytes(files["word/_rels/document.xml.rels"]).decode()  # type: ignore[arg-type]
+    types = bytes(files["[Content_Types].xml"]).decode()  # type: ignore[arg-type]
+    for kind, content in notes.items():
+        files[f"word/{kind}.xml"] = f"<w:{kind} {NAMES}>{content}</w:{kind}>"
+        kind_of = "http://schemas.openxmlformats.org/officeDocument/2006/relationships/"
+        added = f'<Relationship Id="{kind}" Type="{kind_of}{kind}" Target="{kind}.xml"/></Relationships>'
+        rels = rels.replace("</Relationships>", added)
+        made = f"application/vnd.openxmlformats-officedocument.wordprocessingml.{kind}+xml"
+        types = types.replace("</Types>", f'<Override PartName="/word/{kind}.xml" ContentType="{made}"/></Types>')
+    files |= {"word/_rels/document.xml.rels": rels, "[Content_Types].xml": types}
+    (document,), rejections = read_as(folder, "a.docx", office.packed(files))
+    assert not rejections
+    return document.text
+
+
+def run(text: str) -> str:
+    return f'<w:r><w:t xml:space="preserve">{text}</w:t></w:r>'
+
+
+def paragraph(*inside: str, style: str = "") -> str:
+    look = f'<w:pPr><w:pStyle w:val="{style}"/><w:tabs><w:tab w:pos="720"/></w:tabs></w:pPr>' if style else ""
+    return f"<w:p>{look}{''.join(inside)}</w:p>"
+
+
+def cell(*blocks: str, look: str = "") -> str:
+    return f"<w:tc><w:tcPr>{look}</w:tcPr>{''.join(blocks)}</w:tc>"
+
+
+def words(text: str) -> str:
+    return cell(paragraph(run(text)))
+
+
+def table(*rows: str) -> str:
+    return f"<w:tbl><w:tblPr/>{''.join(f'<w:tr>{row}</w:tr>' for row in rows)}</w:tbl>"
+
+
+@pytest.mark.parametrize(
+    "wrapped",
+    [
+        '<w:ins w:id="1" w:author="x">{}</w:ins>',
+        '<w:moveTo w:id="1" w:author="x">{}</w:moveTo>',
+        "<w:sdt><w:sdtPr/><w:sdtContent>{}</w:sdtContent></w:sdt>",
+        '<w:hyperlink w:anchor="x">{}</w:hyperlink>',
+        '<w:smartTag w:element="date">{}</w:smartTag>',
+        '<w:fldSimple w:instr="REF term">{}</w:fldSimple>',
+        '<w:ins w:id="1"><w:sdt><w:sdtContent><w:hyperlink>{}</w:hyperlink></w:sdtContent></w:sdt></w:ins>',
+    ],
+)
+def test_what_is_wrapped_is_text(tmp_path: Path, wrapped: str) -> None:
+    body = paragraph(run("Payment is due "), wrapped.format(run("within 30 days")), run(" of delivery."))
+    assert text_of(tmp_path, body) == "Payment is due within 30 days of delivery.\n"
+
+
+@pytest.mark.parametrize(
+    "wrapped",
+    [
+        '<w:del w:id="1"><w:r><w:delText>never</w:delText></w:r></w:del>',
+        f'<w:moveFrom w:id="1">{run("never")}</w:moveFrom>',
+        "<w:r><w:instrText>PAGE</w:instrText></w:r>",
+    ],
+)
+def test_what_was_struck_out_or_is_code_is_no_text(tmp_path: Path, wrapped: str) -> None:
+    assert text_of(tmp_path, paragraph(run("It is"), wrapped, run(" due."))) == "It is due.\n"
+
+
+def test_marks_between_words(tmp_path: Path) -> None:
+    marks = "<w:r><w:t>a</w:t><w:tab/><w:t>b</w:t><w:br/><w:t>c</w:t><w:noBreakHyphen/><w:t>d</w:t>"
+    body = paragraph(marks + '<w:br w:type="page"/><w:t>e</w:t></w:r>', "<m:oMath><m:r><m:t> x=2</m:t></m:r></m:oMath>")
+    assert text_of(tmp_path, body) == "a\tb\nc-de x=2\n"
+
+
+def test_controls_around_blocks(tmp_path: Path) -> None:
+    control = "<w:sdt><w:sdtPr/><w:sdtContent>{}</w:sdtContent></w:sdt>"
+    heading = paragraph(run("Terms"), style="Heading1")
+    body = control.format(heading + control.format(paragraph(run("alpha"))) + table(words("a") + words("b")))
+    assert text_of(tmp_path, body) == "# Terms\n\nalpha\n\n| a | b |\n| --- | --- |\n"
+
+
+def test_notes_stand_behind_what_refers_to_them(tmp_path: Path) -> None:
+    def note(kind: str, number: int) -> str:
+        return f'<w:r><w:{kind}Reference w:id="{number}"/></w:r>'
+
+    def notes(kind: str, texts: dict[int, str]) -> str:
+        separator = f'<w:{kind} w:type="separator" w:id="-1"><w:p>{run("no text")}</w:p></w:{kind}>'
+        return separator + "".join(
+            f'<w:{kind} w:id="{number}">{paragraph(run(text))}</w:{kind}>' for number, text in texts.items()
+        )
+
+    body = (
+        paragraph(run("Rates"), note("footnote", 1), run(" vary."))
+        + paragraph(run("one"), note("endnote", 1), style="ListBullet")
+        + paragraph(run("two"), style="ListBullet")
+        + table(words("name") + words("price"), words("tea") + cell(paragraph(run("7"), note("footnote", 2))))
+        + paragraph(note("footnote", 9), run("end"), note("footnote", 1))
+    )
+    footnotes = notes("footnote", {1: "As of 2024.", 2: "net"})
+    assert text_of(tmp_path, body, footnotes=footnotes, endnotes=notes("endnote", {1: "See below."})) == (
+        "Rates vary.\n\nAs of 2024.\n\n- one\n  See below.\n- two\n\n"
+        "| name | price |\n| --- | --- |\n| tea | 7 net |\n\nend\n"
+    )
+
+
+def test_notes_that_refer_to_notes_do_not_multiply(tmp_path: Path) -> None:
+    notes = "".join(
+        f'<w:footnote w:id="{number}"><w:p>{run("x")}'
+        + f'<w:r><w:footnoteReference w:id="{number + 1}"/></w:r>' * 2
+        + "</w:p></w:footnote>"
+        for number in range(40)
+    )
+    body = paragraph(run("a"), '<w:r><w:footnoteReference w:id="0"/></w:r>')
+    assert text_of(tmp_path, body, footnotes=notes).count("x") == 40
+
+
+def test_text_boxes_are_read_once(tmp_path: Path) -> None:
+    box = f"<w:txbxContent>{paragraph(run('boxed'))}{paragraph(run('words'))}</w:txbxContent>"
+    drawn = f"<w:drawing><wps:txbx>{box}</wps:txbx></w:drawing>"
+    old = f"<w:pict><v:textbox>{box}</v:textbox></w:pict>"
+    both = f"<mc:AlternateContent><mc:Choice Requires='wps'>{drawn}</mc:Choice><mc:Fallback>{old}</mc:Fallback>"
+    body = paragraph(run("before "), f"<w:r>{both}</mc:AlternateContent></w:r>", run("after"))
+    assert text_of(tmp_path, body) == "before after\n\nboxed\n\nwords\n"
+    assert text_of(tmp_path, paragraph(f"<w:r>{old}</w:r>")) == "boxed\n\nwords\n"
+
+
+def test_a_table_of_tables_is_layout(tmp_path: Path) -> None:
+    inner = table(words("name") + words("price"), words("tea") + words("7"))
+    body = table(cell(paragraph(run("Left"), style="Heading1"), paragraph(run("column"))) + cell(inner, paragraph()))
+    assert text_of(tmp_path, body) == "# Left\n\ncolumn\n\n| name | price |\n| --- | --- |\n| tea | 7 |\n"
+
+
+def test_cells_over_several_rows_and_columns(tmp_path: Path) -> None:
+    begins, goes_on = '<w:vMerge w:val="restart"/>', "<w:vMerge/>"
+    wide = cell(paragraph(run("wide")), look='<w:gridSpan w:val="2"/>')
+    body = table(
+        words("kind") + words("name") + words("price"),
+        cell(paragraph(run("tea")), look=begins) + words("green") + words("7"),
+        cell(paragraph(), look=goes_on) + words("black") + words("8"),
+        words("all") + wide,
+    )
+    deleted = f"<w:tr><w:trPr><w:del w:id='1'/></w:trPr>{words('old') * 3}</w:tr></w:tbl>"
+    assert text_of(tmp_path, body.replace("</w:tbl>", deleted)) == (
+        "| kind | name | price |\n| --- | --- | --- |\n| tea | green | 7 |\n| tea | black | 8 |\n| all | wide |  |\n"
+    )
