@@ -84,6 +84,8 @@ BOUNDS = [
     ("EMBEDDING_NEW_SPACE", ["true", "0"], ["perhaps"]),
     ("EMBEDDING_ALERT_WARNINGS", ["true", "0"], ["perhaps"]),
     ("EMBEDDING_DOCUMENTS_PRUNE", ["true", "0"], ["perhaps"]),
+    ("EMBEDDING_DOCUMENTS_NO_IGNORE", ["true", "0"], ["perhaps"]),
+    ("EMBEDDING_DOCUMENTS_ACCEPT_REJECTED", ["true", "0"], ["perhaps"]),
     ("EMBEDDING_THROUGHPUT_FLOOR", ["0"], ["-1"]),
     ("EMBEDDING_COVERAGE_FLOOR", ["0", "1"], ["1.1"]),
     ("EMBEDDING_RECALL_FLOOR", ["0", "1"], ["-0.1"]),

@@ -125,6 +125,7 @@ def load(
     rest goes on; the exit status is 1 when nothing at all could be loaded, or --prune would remove too much.
     """
     from embedding_assets.documents.file_loading import LoadOptions, load_files
+    from embedding_assets.documents.finding import count_files
     from embedding_assets.documents.formats.options import ReadOptions
     from embedding_assets.documents.ignoring import Choice
     from embedding_assets.documents.loading import configured_splitter
@@ -161,8 +162,17 @@ def load(
             )
         splitter = configured_splitter(settings, database)
         try:
-            with progress.counter(err, "loading", "chunks", quiet=as_json) as advance:
-                report = load_files(database, roots, splitter, options, on_progress=advance, on_reject=rejections.add)
+            total = None if as_json else count_files(roots, options.choice, options.read)
+            with progress.of_files(err, "loading", total, quiet=as_json) as done:
+                report = load_files(
+                    database,
+                    roots,
+                    splitter,
+                    options,
+                    on_progress=done.chunks,
+                    on_files=done.files,
+                    on_reject=rejections.add,
+                )
         except KeyboardInterrupt as stop:
             err.print("Stopped. Run it again to go on.", highlight=False)
             raise typer.Exit(exit_status(stop)) from None
@@ -191,11 +201,19 @@ def _configured(options: LoadOptions) -> tuple[list[str], LoadOptions]:
         options.choice,
         include=options.choice.include or set_.choice.include,
         exclude=options.choice.exclude + set_.choice.exclude,
+        all_files=options.choice.all_files or set_.choice.all_files,
     )
-    by_template = options.read.template is not None
-    column = options.read.text_column or (None if by_template else set_.read.text_column)
-    read = replace(options.read, text_column=column, encoding=options.read.encoding or set_.read.encoding)
-    return list(config.paths), replace(options, choice=choice, read=read, prune=options.prune or set_.prune)
+    says_text = options.read.template is not None or options.read.text_column is not None
+    of_text = options.read if says_text else set_.read
+    read = replace(
+        options.read,
+        text_column=of_text.text_column,
+        template=of_text.template,
+        encoding=options.read.encoding or set_.read.encoding,
+    )
+    accept_rejected = options.accept_rejected or set_.accept_rejected
+    options = replace(options, choice=choice, read=read, prune=options.prune or set_.prune)
+    return list(config.paths), replace(options, accept_rejected=accept_rejected)
 
 
 def load_view(report: LoadReport, next_step: str = "embedding-assets embed") -> str:
@@ -235,15 +253,19 @@ def load_view(report: LoadReport, next_step: str = "embedding-assets embed") -> 
             f"{counted(report.rejected_before, 'row')} of unchanged documents rejected as before; "
             "`embedding-assets documents COLLECTION` shows of which."
         )
-    if report.empty:
-        lines.append(f"{counted(report.empty, 'empty file')}.")
-    if report.left_out:
-        lines.append(f"Left out: {_counts(report.left_out)}.")
-    if report.other_kinds:
-        lines.append(f"Of other kinds: {_counts(report.other_kinds)}.")
+    lines += _passed_over(report)
     if next_step and report.added > report.reused:
         lines.append(f"Next: [bold]{next_step}[/bold]")
     return "\n".join(lines)
+
+
+def _passed_over(report: LoadReport) -> list[str]:
+    """Sentences on what there was nothing to load of."""
+    blank = f"{counted(report.blank_rows, 'row')} without a text." if report.blank_rows else ""
+    empty = f"{counted(report.empty, 'empty file')}." if report.empty else ""
+    left_out = f"Left out: {_counts(report.left_out)}." if report.left_out else ""
+    other_kinds = f"Of other kinds: {_counts(report.other_kinds)}." if report.other_kinds else ""
+    return [line for line in (blank, empty, left_out, other_kinds) if line]
 
 
 def load_line(report: LoadReport) -> str:

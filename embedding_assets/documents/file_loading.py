@@ -2,31 +2,33 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
-from importlib.metadata import version
+from dataclasses import dataclass, field
 from itertools import chain, islice
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from embedding_assets.documents.file_reader import FileReader
-from embedding_assets.documents.finding import check_kind, find_files
+from embedding_assets.documents.finding import check_kind, find_files, is_wanted
 from embedding_assets.documents.formats.options import ReadOptions
-from embedding_assets.documents.formats.reading import is_readable
 from embedding_assets.documents.found_file import FoundFile, LocalFile
 from embedding_assets.documents.gone import Found, Gone, find_gone
 from embedding_assets.documents.ignoring import Choice
 from embedding_assets.documents.loading import LoadReport
 from embedding_assets.documents.made_code import kind_of_code
+from embedding_assets.documents.manner import Manner
 from embedding_assets.documents.reading_ahead import Job, ReadAhead
 from embedding_assets.documents.reading_outcome import Reading
-from embedding_assets.documents.rejection import Rejection
+from embedding_assets.documents.rejection import BlankRow, Rejection
 from embedding_assets.documents.walking import WalkCounts
 from embedding_assets.documents.writing import ChunkWriter
 from embedding_assets.postgres.chunks import LoadedDocument, check_is_own
-from embedding_assets.postgres.documents import count_collection, find_documents, record_collection, record_mark
+from embedding_assets.postgres.documents import (
+    count_collection,
+    find_documents,
+    record_collection,
+    record_loaded,
+    record_mark,
+)
 from embedding_assets.postgres.locks import hold_alone
 from embedding_assets.postgres.same_text import ensure_text_index
 from embedding_assets.postgres.source_records import remove_documents
@@ -77,6 +79,7 @@ def load_files(
     options: LoadOptions,
     *,
     on_progress: Callable[[int], None] = lambda _: None,
+    on_files: Callable[[int], None] = lambda _: None,
     on_reject: Callable[[Rejection], None] = lambda _: None,
 ) -> LoadReport:
     """Make the table hold the documents in these files and folders.
@@ -90,6 +93,7 @@ def load_files(
         splitter: how texts become chunks.
         options: how files are loaded.
         on_progress: called with the number of chunks stored since the last call.
+        on_files: called with the number of files that are done since the last call, whatever came of them.
         on_reject: called for whatever cannot be loaded.
 
     Raises:
@@ -105,7 +109,8 @@ def load_files(
         ensure_text_index(database)
         for collection in collections.values():
             record_collection(database, collection)
-        load = _Load(database, splitter, options, on_progress=on_progress, on_reject=on_reject, collections=collections)
+        load = _Load(database, splitter, options, ChunkWriter(database, on_progress, keep_stale=True), collections)
+        load.on_files, load.on_reject = on_files, on_reject
         return load.run(roots)
 
 
@@ -115,29 +120,32 @@ class _Load:
         database: Database,
         splitter: Splitter,
         options: LoadOptions,
-        *,
-        on_progress: Callable[[int], None],
-        on_reject: Callable[[Rejection], None],
+        writer: ChunkWriter,
         collections: Iterable[str],
     ) -> None:
+        self.on_files: Callable[[int], None] = lambda _: None
+        self.on_reject: Callable[[Rejection], None] = lambda _: None
         self._database = database
         self._options = options
         self._reader = FileReader(splitter, options.read)
-        self._on_reject = on_reject
-        self._writer = ChunkWriter(database, on_progress, keep_stale=True)
+        self._writer = writer
         self._counts = WalkCounts()
         self._report = LoadReport()
         self._found = Found()
-        self._manner = json.dumps([splitter.manner, asdict(options.read)], sort_keys=True)
+        self._manner = Manner(splitter, options.read)
         self._sizes = {name: count_collection(database, name) for name in collections}
 
     def run(self, roots: Sequence[Root]) -> LoadReport:
         with ReadAhead(self._reader, self._is_to_load, self._fail) as ahead:
             for job, file in ahead.ready(chain.from_iterable(map(self._jobs, roots))):
                 self._load(job, file)
+                self.on_files(1)
         self._writer.flush()
         self._settle(roots)
         self._writer.finish()
+        for root in roots:
+            if root.is_folder and root.origin == root.collection.name:
+                record_loaded(self._database, root.collection.name)
         report = self._report
         report.count(self._writer)
         report.other_kinds = dict(self._counts.other_kinds.most_common())
@@ -147,14 +155,12 @@ class _Load:
     def _jobs(self, root: Root) -> Iterator[Job]:
         """The files of a root that are to be loaded; others are counted."""
         before = self._counts.files
-        files = self._new(find_files(root, self._options.choice, self._is_readable, self._counts))
+        read = self._options.read
+        files = self._new(find_files(root, self._options.choice, lambda path: is_wanted(path, read), self._counts))
         while batch := list(islice(files, _BATCH_FILES)):
             yield from self._jobs_of(root, batch)
         if root.is_folder and self._counts.files == before and not self._counts.unread:
             self._reject([Rejection(root.origin, None, "holds no file to read")])
-
-    def _is_readable(self, path: Path) -> bool:
-        return self._options.read.format is not None or is_readable(path)
 
     def _new(self, found: Iterator[FoundFile | Rejection]) -> Iterator[FoundFile]:
         """The files that were not among those before; rejections are passed on."""
@@ -180,6 +186,8 @@ class _Load:
                 self._count_unchanged(file.origin, before)
             elif not (isinstance(file, LocalFile) and self._is_made_by_tools(root, file)):
                 yield Job(root, file, state, before)
+            else:
+                self.on_files(1)
 
     def _is_made_by_tools(self, root: Root, file: LocalFile) -> bool:
         """Whether a file of a folder turns out to be code that no person wrote; it is counted then."""
@@ -200,35 +208,36 @@ class _Load:
         """
         if not before.has_all_chunks:
             return False
+        if not (before.digest or state.content or self._options.accept_rejected):
+            return state.mark is not None and before.mark == self._manner.attempt(state.mark)
         is_same = state.mark is not None and state.mark == before.mark
         content = state.content or (before.content if is_same else None)
         if content is None:
             return False
-        digest = self._digest(content)
         if before.digest or self._options.accept_rejected:
-            return before.digest == digest
-        return before.content == _attempt(digest)
+            return self._manner.gives_the_same(before, content)
+        return before.content == self._manner.attempt(content)
 
     def _count_unchanged(self, origin: str, before: KnownDocument) -> None:
         self._report.documents += 1
         self._report.unchanged += 1
+        self.on_files(1)
         self._report.rejected_before += before.rejected
         if not before.digest:
             self._found.failed.add(origin)
 
     def _fail(self, file: FoundFile, error: OSError) -> None:
         self._found.failed.add(file.origin)
+        self.on_files(1)
         self._reject([_unreadable(file, error)])
-
-    def _digest(self, content: str) -> str:
-        """Of all that the chunks of a file depend on, besides its name."""
-        return hashlib.sha256(f"{self._manner}{content}".encode()).hexdigest()
 
     def _is_to_load(self, job: Job) -> bool:
         """Whether a file that was fetched is other than before; else its mark is kept, and it is counted."""
         if job.before is None or not self._is_loaded(job.before, job.state):
             return True
-        record_mark(self._database, job.file.origin, job.state.mark)
+        mark = job.state.mark
+        known = self._manner.attempt(mark) if mark is not None and not job.before.digest else mark
+        record_mark(self._database, job.file.origin, known)
         self._count_unchanged(job.file.origin, job.before)
         return False
 
@@ -257,26 +266,26 @@ class _Load:
         self, root: Root, file: LocalFile, reading: Reading, content: str, before: KnownDocument | None
     ) -> None:
         """Keep what came of a file that was read: as a document, as one that is not complete, or not at all."""
+        self._report.blank_rows += reading.blank
         if not reading.is_of_nothing:
             self._reject(reading.rejections, reading.rejected)
         if not reading.hashes and not (before is not None and reading.is_of_nothing):
             self._pass_over(root, file, reading, before)
             return
         if reading.hashes and reading.rejected and not self._options.accept_rejected:
-            self._keep(root, file, reading, _attempt(self._digest(content)) if reading.is_repeatable else None)
+            self._keep(root, file, reading, content if reading.is_repeatable else None)
         elif before is not None and self._shrinks(root, before, content, len(reading.hashes)):
             self._report.shrunk.append(file.origin)
             self._keep(root, file, reading)
         else:
-            digest, hashes, name = self._digest(content), reading.hashes, root.collection.name
+            digest, hashes, name = self._manner.digest(content), reading.hashes, root.collection.name
             rejected = reading.rejected if hashes else 0
             document = LoadedDocument(file.origin, digest, hashes, name, content, mark=file.mark, rejected=rejected)
             self._writer.add([], document)
         self._report.documents += 1
         is_new = before is None or not (before.digest or before.chunks)
         self._report.new += is_new
-        if is_new:
-            self._found.new.add(hash(file.origin))
+        (self._found.new if is_new else self._found.changed).add(hash(file.origin))
         self._report.changed += not is_new
 
     def _pass_over(self, root: Root, file: LocalFile, reading: Reading, before: KnownDocument | None) -> None:
@@ -298,18 +307,35 @@ class _Load:
             for one in portion:
                 if not isinstance(one, Rejection):
                     chunks.append(one)
+                elif isinstance(one, BlankRow):
+                    reading.blank += 1
                 elif not reading.reject(one):
-                    self._on_reject(one)
+                    self.on_reject(one)
             reading.hashes.update(chunk.chunk_hash for chunk in chunks)
             self._report.chunks += len(chunks)
             self._writer.add(chunks)
+        if reading.blank and not (reading.hashes or reading.rejected):
+            # Rather the wrong column than a file that was emptied.
+            reading.reject(Rejection(file.origin, None, "has rows, but none with a text; --text-column names another"))
         return reading
 
-    def _keep(self, root: Root, file: LocalFile, reading: Reading, attempt: str | None = None) -> None:
-        """Record a document of which nothing is removed, and which the next load reads again unless it is as it was."""
+    def _keep(self, root: Root, file: LocalFile, reading: Reading, content: str | None = None) -> None:
+        """Record a document of which nothing is removed, and which the next load reads again unless it is as it was.
+
+        Args:
+            root: where it was found.
+            file: what was read.
+            reading: what came of it.
+            content: digest of its bytes; None if the same bytes may give something else the next time.
+        """
         self._found.failed.add(file.origin)
+        attempt = mark = None
+        if content is not None:
+            attempt = self._manner.attempt(content)
+            mark = None if file.mark is None else self._manner.attempt(file.mark)
         hashes, name = reading.hashes, root.collection.name
-        self._writer.add([], LoadedDocument(file.origin, "", hashes, name, attempt, rejected=reading.rejected))
+        document = LoadedDocument(file.origin, "", hashes, name, attempt, mark=mark, rejected=reading.rejected)
+        self._writer.add([], document)
 
     def _shrinks(self, root: Root, before: KnownDocument, content: str, chunks: int) -> bool:
         """Whether a file has lost so much that it may be half of what it should be."""
@@ -324,7 +350,7 @@ class _Load:
     def _reject(self, rejections: Sequence[Rejection], count: int | None = None) -> None:
         self._report.rejected += len(rejections) if count is None else count
         for rejection in rejections:
-            self._on_reject(rejection)
+            self.on_reject(rejection)
 
     def _settle(self, roots: Sequence[Root]) -> None:
         """Find what is gone or renamed, and remove what may be."""
@@ -355,11 +381,6 @@ class _Load:
     def _remove(self, origins: Sequence[str]) -> None:
         for start in range(0, len(origins), _REMOVED_TOGETHER):
             self._report.removed += remove_documents(self._database, origins[start : start + _REMOVED_TOGETHER])
-
-
-def _attempt(digest: str) -> str:
-    """What is kept of a reading with rejections: the same one would have them again. A later version may not."""
-    return hashlib.sha256(f"{version('embedding-assets')} {digest}".encode()).hexdigest()
 
 
 def _unreadable(file: FoundFile, error: OSError) -> Rejection:

@@ -7,9 +7,10 @@ import gzip
 import io
 import re
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import IO, TYPE_CHECKING, Final
 
@@ -24,6 +25,9 @@ MAX_DOCUMENT_BYTES: Final = 100_000_000
 
 _MOST_RATIO: Final = 200
 _UNSUSPICIOUS_BYTES: Final = 100_000_000
+
+_BEGINNING: Final = 1_000
+"""Bytes by which UTF-16 is guessed, but only to be named."""
 
 _MARKS: Final = (
     (codecs.BOM_UTF8, "utf-8"),
@@ -43,7 +47,7 @@ class UnreadableError(Exception):
         self.line = line
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class OpenedFile:
     """A file that is read.
 
@@ -107,33 +111,45 @@ class OpenedFile:
         Raises:
             UnreadableError: it is blank, in another encoding, or not text.
         """
-        text = decoded(self.read(), self.options.encoding)
+        data = self.read()
+        text = decoded(data, self.options.encoding)
         if "\x00" in text:
-            raise UnreadableError("contains a NUL character", text.count("\n", 0, text.index("\x00")) + 1)
+            line = text.count("\n", 0, text.index("\x00")) + 1
+            raise UnreadableError(f"contains a NUL character{utf16_hint(data)}", line)
         if not text.strip():
             raise UnreadableError(f"{EMPTY} or blank" if text else EMPTY)
         return text
 
     def utf8_lines(self, stream: IO[bytes]) -> IO[bytes]:
-        """The stream in UTF-8, if its beginning or the options name another encoding."""
-        encoding = self.options.encoding
+        """The stream in UTF-8, if its beginning names another encoding, or the options do of what is not UTF-8."""
         buffered = stream if isinstance(stream, io.BufferedReader) else io.BufferedReader(stream)  # type: ignore[type-var]
-        begins = buffered.peek(4)[:4]
+        begins = buffered.peek(_BEGINNING)[:_BEGINNING]
         marked = next((name for mark, name in _MARKS if begins.startswith(mark)), None)
-        name = marked or encoding or "utf-8"
+        if not marked and self.options.encoding is None and (hint := utf16_hint(begins)):
+            raise UnreadableError(f"contains a NUL character{hint}", 1)
+        name = marked or self._encoding
         if codecs.lookup(name).name in {"utf-8", "ascii"}:
             return buffered
         return io.BufferedReader(_Transcoded(buffered, name))
 
+    @cached_property
+    def _encoding(self) -> str:
+        """Of its lines, where no mark names it; found out by reading all of them once, if that makes a difference."""
+        encoding = self.options.encoding
+        if encoding is None:
+            return "utf-8"
+        with self.stream() as stream:
+            return encoding_of(iter(lambda: stream.read(65_536), b""), encoding)
+
 
 def decoded(data: bytes, encoding: str | None) -> str:
-    """Text of bytes by their mark, by the encoding named, or as UTF-8; with ``\\n`` as its only line ending.
+    """Text of bytes by their mark, as UTF-8, or by the encoding named; with ``\\n`` as its only line ending.
 
     Raises:
         UnreadableError: it is not that; with the line.
     """
     marked = next(((mark, name) for mark, name in _MARKS if data.startswith(mark)), None)
-    name = marked[1] if marked else encoding or "utf-8"
+    name = marked[1] if marked else encoding_of([data], encoding) if encoding else "utf-8"
     try:
         text = data.decode("utf-8-sig" if name == "utf-8" else name)
     except UnicodeDecodeError as error:
@@ -141,6 +157,42 @@ def decoded(data: bytes, encoding: str | None) -> str:
         is_default = name == "utf-8" and encoding is None
         raise UnreadableError(wrong_encoding("utf-8") if is_default else wrong_encoding(name), line) from None
     return normalized_newlines(text)
+
+
+def encoding_of(pieces: Iterable[bytes], named: str) -> str:
+    """UTF-8 of bytes that are, whatever encoding is named for those that are not.
+
+    What could be either is taken as named: ASCII alone may be text in an encoding such as ISO-2022-JP. But not in
+    UTF-16, where at least the ends of lines have bytes that are zero.
+    """
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    is_ascii = not is_wide(named)
+    try:
+        # What precedes the damage of a packed file is read.
+        with suppress(UnreadableError):
+            for piece in pieces:
+                if b"\x00" in piece:
+                    return named
+                is_ascii = is_ascii and piece.isascii()
+                decoder.decode(piece)
+            decoder.decode(b"", final=True)
+    except UnicodeDecodeError:
+        return named
+    return named if is_ascii else "utf-8"
+
+
+def utf16_hint(data: bytes) -> str:
+    """What to say further of bytes with NUL characters, if they may be UTF-16 without a mark; else nothing."""
+    half = min(len(data), _BEGINNING) // 2
+    even, odd = data[: 2 * half : 2].count(0), data[1 : 2 * half : 2].count(0)
+    if max(even, odd) * 4 < half * 3 or min(even, odd) * 4 > half:
+        return ""
+    return f"; --encoding {'utf-16-be' if even > odd else 'utf-16-le'}?"
+
+
+def is_wide(encoding: str) -> bool:
+    """Whether each character takes two or four bytes."""
+    return codecs.lookup(encoding).name.startswith(("utf-16", "utf-32"))
 
 
 def wrong_encoding(name: str) -> str:
