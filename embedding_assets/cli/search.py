@@ -23,7 +23,8 @@ def search(  # noqa: PLR0917 (options, each with a name)
         list[str] | None, typer.Option(help="Only chunks of which this holds, e.g. lang=en or 'price<10'; repeatable.")
     ] = None,
     min_score: Annotated[
-        float | None, typer.Option(help="Least similarity. What holds every word of the question needs none.")
+        float | None,
+        typer.Option(help="Least similarity. What holds all words of the question, rare ones, needs none."),
     ] = None,
     context: Annotated[int, typer.Option(min=0, max=10, help="Neighbours to show on either side of a chunk.")] = 0,
     rerank: Annotated[

@@ -32,12 +32,13 @@ class Question:
         k: how many chunks, 1 to ``MOST_RESULTS``.
         mode: by what the chunks are ranked: ``hybrid``, ``vector`` or ``text``; default: as configured.
         where: what must hold of each of them.
-        min_score: least similarity; chunks that hold every word of the question need not have it.
+        min_score: least similarity; chunks that hold every word of the question need not have it where those are words
+            of few texts, or an identifier among them.
         context: neighbours within the document to show on either side of a chunk, 0 to ``MOST_CONTEXT``.
         rerank: whether the configured reranker puts the first chunks in order.
         space: name of the vector space to ask in, or its beginning; default: the one that serves searches.
         ef_search: how thoroughly the vector index is searched, 1 to 1,000; default: as configured.
-        compare: whether the answer says how chunks picked at random score, which takes a query more.
+        compare: whether the answer says how chunks picked at random score, which takes a query more now and then.
 
     Raises:
         ConfigurationError: the text is blank, or another value is out of bounds.

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import ConfigDict, TypeAdapter
 
+from embedding_assets.retrieval.random_scores import high_score, stands_out
+
 if TYPE_CHECKING:
     from embedding_assets.postgres.search import NeighbouringChunk
     from embedding_assets.retrieval import Answer, SearchResult
@@ -24,12 +26,33 @@ def as_document(record: Answer | NeighbouringChunk) -> dict[str, Any]:
     return document
 
 
+def answer_document(answer: Answer) -> dict[str, Any]:
+    """An answer as JSON has it, with the score from which on a chunk is clearly nearer than those picked at random."""
+    document = as_document(answer)
+    if answer.random_scores is not None:
+        document["random_scores"]["high"] = high_score(answer.random_scores)
+    return document
+
+
 def as_text(answer: Answer) -> str:
     """An answer as an agent reads it."""
     count = len(answer)
     head = "Nothing was found." if not count else f"{count} passage{'s' if count > 1 else ''}, best first."
     passages = (_passage(number, result) for number, result in enumerate(answer, start=1))
-    return "\n\n".join([head, *(f"Note: {note}" for note in answer.notes), *passages])
+    notes = [*answer.notes, *_on_scores(answer)]
+    return "\n\n".join([head, *(f"Note: {note}" for note in notes), *passages])
+
+
+def _on_scores(answer: Answer) -> Iterable[str]:
+    """What is low among the scores of this answer, where that is known."""
+    if answer.random_scores is None or not answer:
+        return
+    high = high_score(answer.random_scores)
+    at_random = f"passages picked at random score about {answer.random_scores.mean:.2f} with this question"
+    if stands_out(answer):
+        yield f"{at_random}; below {high:.2f} a score is low"
+    else:
+        yield f"{at_random}, and none of these scores clearly higher ({high:.2f})"
 
 
 def neighbours_as_text(chunks: Sequence[NeighbouringChunk]) -> str:

@@ -56,13 +56,14 @@ class Asked(BaseModel):
     min_score: float | None = Field(
         None,
         allow_inf_nan=False,
-        description="Least similarity; chunks that hold every word of the question need not have it.",
+        description="Least similarity, such as `high` of an answer's `random_scores`; chunks that hold every word of "
+        "the question need not have it where those words are rare.",
     )
     context: int = Field(
         0, ge=0, le=MOST_CONTEXT, description="Neighbours within the document to show on either side of a chunk."
     )
     rerank: bool = Field(False, description="Whether the configured reranker puts the first chunks in order.")
-    compare: bool = Field(False, description="Whether to say how chunks picked at random score.")
+    compare: bool = Field(True, description="Whether to say how chunks picked at random score.")
     space: str | None = Field(None, description="Name of the vector space to ask in. Default: the one that serves.")
     ef_search: int | None = Field(None, ge=1, le=1000, description="How thoroughly the index is searched.")
 
@@ -73,6 +74,7 @@ class Asked(BaseModel):
             ConfigurationError: it is blank, or a condition is none.
         """
         given = {name: getattr(self, name) for name in self.model_fields_set - {"query", "where"}}
+        given["compare"] = self.compare
         options = {name: value for name, value in given.items() if value is not None}
         return Question(self.query, where=conditions_of(self.where), **options)
 

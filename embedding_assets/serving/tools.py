@@ -13,7 +13,7 @@ from pydantic import Field, ValidationError
 
 from embedding_assets.retrieval import SearchMode
 from embedding_assets.retrieval.question import MOST_CONTEXT
-from embedding_assets.serving.answers import as_document, as_text, neighbours_as_text
+from embedding_assets.serving.answers import answer_document, as_document, as_text, neighbours_as_text
 from embedding_assets.serving.asked import MOST_BODY_BYTES, MOST_QUERY_CHARACTERS, asked_by, faults_of
 from embedding_assets.serving.problems import problem_of
 
@@ -34,8 +34,9 @@ _INSTRUCTIONS: Final = (
 
 _SEARCH: Final = (
     "Find the passages of the collection that answer a question or hold an identifier, best first. Each comes with its "
-    "source, the headings above it, a score (comparable within one answer only) and its text. No result, or low scores "
-    "throughout, means that the collection probably does not know."
+    "source, the headings above it, a score (comparable within one answer only) and its text. A note says how passages "
+    "picked at random score with the same question, and what a low score is. No result, or low scores throughout, mean "
+    "that the collection probably does not know, unless a passage holds the very identifier that you asked for."
 )
 
 _NEIGHBOURS: Final = (
@@ -67,7 +68,8 @@ _MinScore = Annotated[
     float | None,
     Field(
         allow_inf_nan=False,
-        description="Leave out passages that score less. Look at the scores of an answer first.",
+        description="Leave out passages that score less. Look at the scores of an answer first, and at its note on "
+        "what is low.",
     ),
 ]
 _Chunk = Annotated[
@@ -115,7 +117,7 @@ def make_tools(service: Service) -> MCPServer:
             answer = await service.ask(question)
         except Exception as error:  # noqa: BLE001 (whatever it is, the agent may know no more)
             raise ToolError(problem_of(error).sentence) from None
-        return _result(as_text(answer), as_document(answer))
+        return _result(as_text(answer), answer_document(answer))
 
     async def neighbours(chunk: _Chunk, most: _Most = 2) -> CallToolResult:
         try:

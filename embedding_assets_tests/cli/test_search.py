@@ -138,3 +138,4 @@ def test_in_a_terminal_words_are_bold_and_random_scores_are_shown(settings: Sett
     text = out.decode()
     assert "\x1b[1mKeys\x1b[0m are \x1b[1mrotated\x1b[0m" in text
     assert "chunks picked at random score" in text
+    assert "try --min-score 0." in text

@@ -78,7 +78,12 @@ def test_every_part_of_a_question(client: httpx2.Client):
     }
     document = ask(client, **whole).json()
     assert (document["results"][0]["text"], document["results"][0]["text_rank"]) == ("text 7", 1)
-    assert document["random_scores"]["chunks"] == 30
+    scores = document["random_scores"]
+    assert scores["chunks"] == 30
+    assert 0 <= scores["high"] - (scores["mean"] + 3 * scores["spread"]) < 0.01
+    assert ask(client, query="text 7").json()["random_scores"] == scores, "it is said without being asked for"
+    assert ask(client, query="text 7", compare=False).json()["random_scores"] is None
+    assert ask(client, query="text 7", mode="text").json()["random_scores"] is None
     parameters = {name: str(value).lower() for name, value in whole.items() if name not in ("query", "where")}
     by_address = client.get("/search", params=[*parameters.items(), ("q", "text 7"), ("where", "lang=en")])
     assert by_address.json()["results"] == document["results"]

@@ -50,6 +50,10 @@ async def test_an_agent_over_http(client: httpx2.Client, mode: str):
         for line in ("[1] score 1.000", "source: a.md", "heading: A", f"chunk: {hash_of('text 7')}", "text 7"):
             assert line in lines
         assert "year=2024" in content.text
+        high = result.structured_content["random_scores"]["high"]
+        assert re.search(rf"Note: passages picked at random score .*; below {high:.2f} a score is low", content.text)
+        result = await agent.call_tool("search", {"query": "of something else", "mode": "vector"})
+        assert re.search("none of these scores clearly higher", result.content[0].text)
 
 
 async def test_an_agent_reads_what_it_got_wrong(client: httpx2.Client):
