@@ -62,6 +62,7 @@ def test_conditions_in_an_address(client: httpx2.Client):
     assert len(ask(client, query="text 7", k=30, where={"year": 2024}).json()["results"]) == 20
     assert len(ask(client, query="text 7", k=30, where={"lang": ["en", "de"]}).json()["results"]) == 30
     assert len(ask(client, query="text 7", k=30, where={"year": None}).json()["results"]) == 10
+    assert len(ask(client, query="text 7", k=30, where={"metadata": {"year": 2024}}).json()["results"]) == 20
 
 
 def test_every_part_of_a_question(client: httpx2.Client):
@@ -108,7 +109,6 @@ BAD = [
     (b'{"query": "a", "k": true}', "k"),
     (b'{"query": "a", "mode": "magic"}', "mode"),
     (b'{"query": "a", "where": 7}', "where"),
-    (b'{"query": "a", "where": {"lang": {"is": "de"}}}', "where"),
     (b'{"query": "a", "ef_search": 0}', "ef_search"),
     (b'{"query": "a", "min_score": NaN}', "min_score"),
     (b'{"query": "a", "context": 11}', "context"),
@@ -134,6 +134,9 @@ def test_bodies_that_are_no_question(client: httpx2.Client, body: bytes, field: 
         ({"query": "a", "space": "none-of-these"}, "none-of-these"),
         ({"query": "a", "where": ["lang"]}, "'lang' is not a condition"),
         ({"query": "a", "where": {"lang": []}}, "several of them in a list"),
+        ({"query": "a", "where": {"lang": {}}}, "several of them in a list"),
+        ({"query": "a", "where": {"a": {str(n): n for n in range(51)}}}, "where has 51 conditions"),
+        ({"query": "a", "where": "year<"}, "has nothing behind its <"),
     ],
 )
 def test_questions_that_are_refused(client: httpx2.Client, question: dict[str, object], detail: str):

@@ -39,6 +39,23 @@ def test_what_is_none(text):
         Condition.parse(text)
 
 
+@pytest.mark.parametrize("text", ["price<", "price <= ", "price>", "year>="])
+def test_nothing_to_be_less_or_more_than(text):
+    with pytest.raises(ConfigurationError, match=r"a condition on '(price|year)' has nothing behind its [<>]"):
+        Condition.parse(text)
+
+
+def test_fields_within_a_field():
+    where = {"metadata": {"page": 3, "position": {"line": [1, 2], "slide": None}}}
+    assert conditions_of(where) == (
+        Condition("metadata.page", "=", 3),
+        Condition("metadata.position.line", "in", (1, 2)),
+        Condition("metadata.position.slide", "is null"),
+    )
+    with pytest.raises(ConfigurationError, match=r"'a\.b' is compared with list"):
+        conditions_of({"a": {"b": []}})
+
+
 def test_a_long_text_is_cut_in_the_message():
     with pytest.raises(ConfigurationError) as caught:
         Condition.parse("x" * 5000)
