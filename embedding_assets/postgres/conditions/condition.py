@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
@@ -16,10 +16,6 @@ Operator = Literal["=", "!=", "<=", ">=", "<", ">", "in", "not in", "is null", "
 
 Value = str | bool | int | float | Decimal | date
 """What a field is compared with. A text is also taken for the number, date or truth value that it says."""
-
-Where = Mapping[str, Any] | Sequence["Condition | str"]
-"""Conditions that must all hold: fields and what they must be equal to (a ``Value``, any of several, None, or a mapping
-of fields within that one), or conditions one by one."""
 
 _COMPARISON: Final = re.compile(r"(?P<key>.+?)(?P<operator>!=|<=|>=|=|<|>)(?P<value>.*)", re.DOTALL)
 _NULL: Final = re.compile(r"(?P<key>[^=<>!]+?)\s+is\s+(?P<negated>not\s+)?null", re.IGNORECASE)
@@ -92,6 +88,11 @@ class Condition:
         return cls(match["key"].strip(), cast("Operator", match["operator"]), match["value"].strip())
 
 
+Where = Mapping[str, Any] | Iterable[Condition | str] | Condition | str | None
+"""Conditions that must all hold: fields and what they must be equal to (a ``Value``, any of several, None, or a mapping
+of fields within that one), or conditions one by one; a single one may stand alone."""
+
+
 def conditions_of(where: Where) -> tuple[Condition, ...]:
     """All of them as such, all of which must hold; of one key given several times with ``=``, any.
 
@@ -103,17 +104,40 @@ def conditions_of(where: Where) -> tuple[Condition, ...]:
     """
     if isinstance(where, Mapping):
         return tuple(one for key, value in where.items() for one in _from_python(key, value))
-    return _joined([one if isinstance(one, Condition) else Condition.parse(one) for one in where])
+    if where is None:
+        return ()
+    if isinstance(where, str | Condition):
+        return (_one(where),)
+    if not isinstance(where, Iterable):
+        raise _no_condition(where)
+    return _joined([_one(one) for one in where])
 
 
-def _from_python(key: str, value: object) -> Iterator[Condition]:
+def _one(condition: object) -> Condition:
+    if isinstance(condition, Condition):
+        return condition
+    if isinstance(condition, str):
+        return Condition.parse(condition)
+    raise _no_condition(condition)
+
+
+def _no_condition(value: object) -> ConfigurationError:
+    return ConfigurationError(
+        f"where: {type(value).__name__} is not a condition; give a text such as 'price<10', several of them in a list, "
+        "or a mapping of fields and values"
+    )
+
+
+def _from_python(key: object, value: object) -> Iterator[Condition]:
+    if not isinstance(key, str):
+        raise ConfigurationError(f"where: a field's name is a text, but one is {type(key).__name__}")
     if value is None:
         yield Condition(key, "is null")
     elif isinstance(value, Value):
         yield Condition(key, "=", value)
     elif isinstance(value, Mapping) and value:
         for name, inner in value.items():
-            yield from _from_python(f"{key}.{name}", inner)
+            yield from _from_python(f"{key}.{name}" if isinstance(name, str) else name, inner)
     elif isinstance(value, list | tuple | set | frozenset) and value and all(isinstance(one, Value) for one in value):
         yield Condition(key, "in", tuple(value))
     else:
