@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,6 +18,12 @@ _ANYTHING: Final = TypeAdapter[Any](Any, config=ConfigDict(ser_json_inf_nan="nul
 
 MOST_TEXT_CHARACTERS: Final = 8_000
 """Of a chunk, for an agent."""
+
+_MOST_VALUE_CHARACTERS: Final = 100
+_MOST_ITEMS: Final = 20
+"""Of a field of the metadata that an agent sees."""
+
+_SHOWN_APART: Final = ("source", "title", "position")
 
 
 def as_document(record: Answer | NeighbouringChunk) -> dict[str, Any]:
@@ -68,7 +74,7 @@ def _passage(number: int, result: SearchResult) -> str:
         "heading": result.context_header or result.title,
         "key": ", ".join(f"{name}={value}" for name, value in result.key.items() if value != result.chunk_hash),
         "chunk": result.chunk_hash,
-        "metadata": ", ".join(f"{name}={value}" for name, value in result.metadata.items() if _is_short(name, value)),
+        "metadata": ", ".join(_fields(result.metadata)),
         "also in": ", ".join(place.source or place.chunk_hash for place in result.other_places[:10]),
     }
     score = "found by its words" if result.score is None else f"score {result.score:.3f}"
@@ -89,8 +95,28 @@ def _shown(marks: dict[str, str]) -> Iterable[str]:
     return (f"{name}: {value}" for name, value in marks.items() if value)
 
 
-def _is_short(name: str, value: object) -> bool:
-    return name not in ("source", "title") and isinstance(value, str | int | float) and len(str(value)) <= 100
+def _fields(metadata: Mapping[str, Any], within: str = "") -> Iterator[str]:
+    """The short fields, each as a condition names it: ``tags=[a, b]``, ``page.number=3``."""
+    for name, value in metadata.items():
+        if not within and name in _SHOWN_APART:
+            continue
+        if isinstance(value, Mapping):
+            if not within:
+                yield from _fields(value, f"{name}.")
+        elif shown := _value(value):
+            yield f"{within}{name}={shown}"
+
+
+def _value(value: object) -> str:
+    """Empty where it is too long to be shown, or nothing to compare with."""
+    if isinstance(value, list):
+        values = [_value(one) for one in value] if len(value) <= _MOST_ITEMS else []
+        shown = f"[{', '.join(values)}]" if values and all(values) else ""
+    elif isinstance(value, bool):
+        shown = str(value).lower()
+    else:
+        shown = str(value) if isinstance(value, str | int | float) else ""
+    return shown if len(shown) <= _MOST_VALUE_CHARACTERS else ""
 
 
 def _cut(text: str) -> str:

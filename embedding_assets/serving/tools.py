@@ -54,10 +54,11 @@ _Query = Annotated[
 ]
 _Count = Annotated[int, Field(ge=1, le=100, description="How many passages. Begin with 5; take more to compare.")]
 _Where = Annotated[
-    tuple[str, ...],
+    list[str] | dict[str, Any] | str | None,
     Field(
-        description="Conditions that must all hold of a passage's metadata, e.g. lang=en, price<10, draft!=true. Use "
-        "only fields that you have seen in a result."
+        description="Conditions that must all hold of a passage's metadata: one such as lang=en, price<10 or draft!=true, "
+        "a list of them, or an object of fields and the values that they must have. Use only fields that you have seen in "
+        "a result; of one with several values, such as tags=[a, b], ask for one: tags=a."
     ),
 ]
 _Mode = Annotated[
@@ -70,6 +71,12 @@ _MinScore = Annotated[
         allow_inf_nan=False,
         description="Leave out passages that score less. Look at the scores of an answer first, and at its note on "
         "what is low.",
+    ),
+]
+_Rerank = Annotated[
+    bool,
+    Field(
+        description="Whether a reranker orders the passages: slower, and better. Refused where the service has none."
     ),
 ]
 _Chunk = Annotated[
@@ -110,10 +117,16 @@ def make_tools(service: Service) -> MCPServer:
     )
 
     async def search(
-        query: _Query, k: _Count = 5, where: _Where = (), mode: _Mode = None, min_score: _MinScore = None
+        query: _Query,
+        *,
+        k: _Count = 5,
+        where: _Where = None,
+        mode: _Mode = None,
+        min_score: _MinScore = None,
+        rerank: _Rerank = False,
     ) -> CallToolResult:
         try:
-            question = asked_by(query=query, k=k, where=list(where), mode=mode, min_score=min_score)
+            question = asked_by(query=query, k=k, where=where, mode=mode, min_score=min_score, rerank=rerank)
             answer = await service.ask(question)
         except Exception as error:  # noqa: BLE001 (whatever it is, the agent may know no more)
             raise ToolError(problem_of(error).sentence) from None
