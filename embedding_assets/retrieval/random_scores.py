@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from embedding_assets.retrieval.answer import FEWEST_AT_RANDOM, RandomScores
@@ -43,9 +44,31 @@ def high_score(scores: RandomScores) -> float:
     return math.ceil(100 * (scores.mean + _SPREADS * scores.spread)) / 100
 
 
+@dataclass(frozen=True, slots=True)
+class BestScore:
+    """The best score of an answer.
+
+    Attributes:
+        space: in which it was asked.
+        score: the best.
+        is_low: whether it is not clearly higher than those of chunks picked at random; None if they are not known.
+    """
+
+    space: str
+    score: float
+    is_low: bool | None
+
+
+def best_score(answer: Answer) -> BestScore | None:
+    """The best score of an answer; None if none of its results has one."""
+    scored = [(result.score, result.space) for result in answer if result.score is not None]
+    if not scored:
+        return None
+    score, space = max(scored)
+    return BestScore(space, score, None if answer.random_scores is None else score < high_score(answer.random_scores))
+
+
 def stands_out(answer: Answer) -> bool:
     """Whether any result scores clearly higher than chunks picked at random, as far as those are known."""
-    if answer.random_scores is None:
-        return False
-    high = high_score(answer.random_scores)
-    return any(result.score is not None and result.score >= high for result in answer)
+    best = best_score(answer)
+    return best is not None and best.is_low is False

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from embedding_assets.retrieval.random_scores import best_score
 from embedding_assets.serving.backend import Backend
 from embedding_assets.serving.desk import Desk
 from embedding_assets.serving.metrics import Metrics
@@ -34,7 +36,12 @@ class Service:
         Raises:
             Problem: there is none.
         """
-        return await self.desk.do(lambda: self.backend.answer(question), self.backend.mode_of(question))
+        compared = replace(question, compare=True)
+        answer = await self.desk.do(lambda: self.backend.answer(compared), self.backend.mode_of(question))
+        best = best_score(answer)
+        if best is not None:
+            self.metrics.searches.observe_best(best)
+        return answer if question.compare else replace(answer, random_scores=None)
 
     async def neighbours(self, chunk_hash: str, most: int) -> list[NeighbouringChunk]:
         """The chunks up to ``most`` places before and after one in its document.

@@ -56,9 +56,9 @@ _Count = Annotated[int, Field(ge=1, le=100, description="How many passages. Begi
 _Where = Annotated[
     list[str] | dict[str, Any] | str | None,
     Field(
-        description="Conditions that must all hold of a passage's metadata: one such as lang=en, price<10 or draft!=true, "
-        "a list of them, or an object of fields and the values that they must have. Use only fields that you have seen in "
-        "a result; of one with several values, such as tags=[a, b], ask for one: tags=a."
+        description="Conditions that must all hold of a passage's metadata: lang=en, price<10 or draft!=true, "
+        "a list of them, or an object of fields and the values that they must have. Use only fields that you have seen "
+        "in a result; of one with several values, such as tags=[a, b], ask for one: tags=a."
     ),
 ]
 _Mode = Annotated[

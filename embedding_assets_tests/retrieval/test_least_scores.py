@@ -8,7 +8,7 @@ from embedding_assets.errors import ConfigurationError
 from embedding_assets.postgres.connection import Database
 from embedding_assets.postgres.spaces import list_spaces
 from embedding_assets.retrieval import Answer, Question, RandomScores, Searcher
-from embedding_assets.retrieval.random_scores import high_score, random_scores, stands_out
+from embedding_assets.retrieval.random_scores import BestScore, best_score, high_score, random_scores, stands_out
 from embedding_assets_tests.retrieval.conftest import TEXTS
 from embedding_assets_tests.support.fakes import FakeProvider, insert_chunks, vector_of
 from embedding_assets_tests.support.retrieval import embed
@@ -95,3 +95,14 @@ def test_a_score_is_high_three_spreads_above_the_mean(searcher: Searcher):
     assert texts_of(searcher.search("text 7", mode="vector", min_score=high_score(answer.random_scores))) == ["text 7"]
     assert not stands_out(searcher.ask(Question("of something else", compare=True)))
     assert not stands_out(searcher.search("text 7"))
+
+
+def test_the_best_score_of_an_answer(searcher: Searcher, database: Database):
+    [column] = list_spaces(database)
+    for text, is_low in (("text 7", False), ("of something else", True)):
+        answer = searcher.ask(Question(text, compare=True))
+        best = max(result.score for result in answer)
+        assert best_score(answer) == BestScore(column.space.name, best, is_low)
+    assert best_score(searcher.search("text 7")).is_low is None
+    assert best_score(searcher.search("text 7", mode="text")) is None
+    assert best_score(searcher.search("text 7", where={"colour": "red"})) is None

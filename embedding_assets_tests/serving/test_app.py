@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -322,6 +323,21 @@ def test_many_at_once(client: httpx2.Client):
 
     with ThreadPoolExecutor(16) as pool:
         assert list(pool.map(one, range(100))) == [TEXTS[number % 30] for number in range(100)]
+
+
+def test_best_scores_are_counted(client: httpx2.Client):
+    for question in (
+        {"query": "text 7"},
+        {"query": "of something else", "compare": False},
+        {"query": "a", "mode": "text"},
+    ):
+        assert ask(client, **question).status_code == 200
+    assert ask(client, query="text 7", where={"colour": "red"}).json()["results"] == []
+    text = client.get("/metrics").text
+    counts = dict(re.findall(r"^embedding_assets_search_(\w+)\{space=[^,]+\} (.*)$", text, re.MULTILINE))
+    assert counts["best_score_count"] == "2.0"
+    assert counts["compared_total"] == "2.0"
+    assert counts["low_total"] == "1.0"
 
 
 def test_metrics(client: httpx2.Client):
