@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
@@ -12,12 +11,12 @@ from embedding_assets.errors import ConfigurationError, ProviderUnavailableError
 from embedding_assets.formatting import counted
 from embedding_assets.models import embedded_text
 from embedding_assets.postgres.search import find_neighbours, has_positions
-from embedding_assets.postgres.search.question import words_of
 from embedding_assets.retrieval.answer import Answer, Neighbour, Place, RandomScores, SearchResult
 from embedding_assets.retrieval.distinct import Group, fold
 from embedding_assets.retrieval.random_scores import random_scores
 from embedding_assets.retrieval.sides import Asked, Sides
 from embedding_assets.retrieval.snippet import snippet_of
+from embedding_assets.retrieval.wording import has_words, names_something, note_on_no_match
 
 if TYPE_CHECKING:
     from embedding_assets.postgres.search import FoundChunk
@@ -36,9 +35,6 @@ _MOST_RERANKED: Final = 200
 
 _FEW: Final = 3
 """Different texts that hold every word of a question at most, where its words are rare."""
-
-_OF_IDENTIFIERS: Final = re.compile(r"[\d_.:\\@#=~]")
-"""What compounds such as ERR-40417 or foo.bar have, and such as "full-text" have not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +70,7 @@ class Answering:
         if reranker is not None:
             results, outage = self._rerank(results)
             notes += outage
-        notes += self._notes_of_words(found=bool(results or notes))
+        notes += self._notes_of_words(results, is_explained=bool(notes))
         results = results[: question.k]
         if question.context and results:
             results, missing = self._with_context(results)
@@ -117,8 +113,7 @@ class Answering:
         They are few, or an identifier is among the words: "keys" alone makes no text an answer.
         """
         holding = sum(group.best.holds_all_words for group in groups)
-        compounds = words_of(self._question.plain_text).compounds
-        return 0 < holding <= _FEW or any(map(_OF_IDENTIFIERS.search, compounds))
+        return 0 < holding <= _FEW or names_something(self._question.plain_text)
 
     def _is_near(self, chunk: FoundChunk, column: SpaceColumn | None) -> bool:
         """Whether a chunk scores as high as is asked."""
@@ -191,13 +186,18 @@ class Answering:
             return []
         return ["characters of the question that are no text (NUL, or bytes that are no UTF-8) are left out"]
 
-    def _notes_of_words(self, *, found: bool) -> list[str]:
-        if found or self._mode != "text" or self._known.settings.search.language != "simple":
+    def _notes_of_words(self, results: Sequence[SearchResult], *, is_explained: bool) -> list[str]:
+        text = self._question.plain_text
+        if results:
+            if has_words(text) or any(result.text_rank is not None for result in results):
+                return []
+            return [
+                "the question has neither a letter nor a digit; few models read other signs, so this order may be any"
+            ]
+        if is_explained or self._mode != "text" or self._known.settings.search.language != "simple":
             return []
-        return [
-            "no chunk has a word of the question in the same form; EMBEDDING_SEARCH_LANGUAGE=english, or another "
-            "language of your texts, finds other forms too"
-        ]
+        note = note_on_no_match(text)
+        return [note] if note else []
 
     def _notes_of_coverage(self, asked: Asked) -> list[str]:
         if asked.column is None:
