@@ -34,6 +34,10 @@ def search(  # noqa: PLR0917 (options, each with a name)
         str | None,
         typer.Option(help="Ask in this vector space, or one whose name begins so. Default: that which serves."),
     ] = None,
+    ef_search: Annotated[
+        int | None,
+        typer.Option(min=1, max=1000, help="Candidates examined by the index. Default: EMBEDDING_INDEX_EF_SEARCH."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Find the chunks that answer a question, by what they mean and by their words; equal texts come once.
@@ -61,6 +65,7 @@ def search(  # noqa: PLR0917 (options, each with a name)
         context=context,
         rerank=rerank,
         space=space,
+        ef_search=ef_search,
         # For the person who wonders which score is a good one.
         compare=min_score is None and out.is_terminal and not as_json,
     )
