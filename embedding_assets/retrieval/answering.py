@@ -36,6 +36,9 @@ _MOST_RERANKED: Final = 200
 _FEW: Final = 3
 """Different texts that hold every word of a question at most, where its words are rare."""
 
+_COUNTED: Final = 20
+"""Chunks among which these are counted at least, however few answers are wanted."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Gathered:
@@ -84,6 +87,8 @@ class Answering:
     def _gather(self, asked: Asked, wanted: int) -> _Gathered:
         """As many different texts as are wanted, if there are as many that are near enough."""
         limit = wanted + max(_SPARE, wanted // 4)
+        if self._question.min_score is not None and self._mode == "hybrid":
+            limit = max(limit, _COUNTED)
         while True:
             portion = self._sides.find(asked, limit)
             groups = fold(portion.chunks)
