@@ -334,7 +334,7 @@ def test_best_scores_are_counted(client: httpx2.Client):
         assert ask(client, **question).status_code == 200
     assert ask(client, query="text 7", where={"colour": "red"}).json()["results"] == []
     text = client.get("/metrics").text
-    counts = dict(re.findall(r"^embedding_assets_search_(\w+)\{space=[^,]+\} (.*)$", text, re.MULTILINE))
+    counts = dict(re.findall(r"^embedding_assets_search_(\w+)\{space=[^,}\n]+\} (.*)$", text, re.MULTILINE))
     assert counts["best_score_count"] == "2.0"
     assert counts["compared_total"] == "2.0"
     assert counts["low_total"] == "1.0"

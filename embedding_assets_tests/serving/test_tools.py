@@ -52,7 +52,7 @@ async def test_an_agent_over_http(client: httpx2.Client, mode: str):
         assert lines[0] == "2 passages, best first."
         for line in ("[1] score 1.000", "source: a.md", "heading: A", f"chunk: {hash_of('text 7')}", "text 7"):
             assert line in lines
-        assert "metadata: lang=en, year=2024, tags=[red, blue]" in lines
+        assert "metadata: lang=en, tags=[red, blue], year=2024" in lines
         high = result.structured_content["random_scores"]["high"]
         assert re.search(rf"Note: passages picked at random score .*; below {high:.2f} a score is low", content.text)
         result = await agent.call_tool("search", {"query": "of something else", "mode": "vector"})
