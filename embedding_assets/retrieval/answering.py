@@ -105,7 +105,7 @@ class Answering:
         notes = list(portion.notes)
         if low := sum(not self._is_near(group.best, asked.column) for group in kept[:wanted]):
             least = f"{self._question.min_score:g}"
-            notes.append(f"{counted(low, 'hit')} with a score below {least} kept: every word of the question is there")
+            notes.append(f"{counted(low, 'hit')} kept despite a score below {least}, for holding every word asked for")
         if (far := len(groups) - len(kept)) and len(kept) < wanted:
             notes.append(f"{counted(far, 'hit')} with a score below {self._question.min_score:g} left out")
         elif len(kept) < wanted and not portion.is_complete:

@@ -28,7 +28,7 @@ def distances(one: NDArray[np.float32], others: NDArray[np.float32], similarity:
     first, second = one.astype(np.float64), others.astype(np.float64)
     match similarity:
         case "cosine":
-            lengths = np.linalg.norm(first) * np.linalg.norm(second, axis=1)
+            lengths = np.linalg.norm(first) * np.sqrt(np.einsum("ij,ij->i", second, second))
             with np.errstate(divide="ignore", invalid="ignore"):
                 cosines: NDArray[np.float64] = 1 - second @ first / lengths
             return cosines
