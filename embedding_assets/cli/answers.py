@@ -31,7 +31,7 @@ def answer_view(answer: Answer) -> RenderableType:
     views: list[RenderableType] = [_Result(result, names_space=several) for result in answer]
     if not answer:
         views.append(Text("Nothing matches."))
-    notes = [*answer.notes, *([_about(answer.random_scores)] if answer.random_scores and answer else [])]
+    notes = [*answer.notes, *([_about(answer, answer.random_scores)] if answer.random_scores and answer else [])]
     views += [Text(f"Note: {visible(note)}", style="dim") for note in notes]
     return Group(*views)
 
@@ -102,8 +102,13 @@ def _name(place: Place) -> str:
     return place.source or name_of_key(place.key) or place.chunk_hash
 
 
-def _about(random_scores: RandomScores) -> str:
-    return f"chunks picked at random score {random_scores.mean:.2f} ± {random_scores.spread:.2f} with this question"
+def _about(answer: Answer, scores: RandomScores) -> str:
+    from embedding_assets.retrieval.random_scores import high_score, stands_out
+
+    found = f"chunks picked at random score {scores.mean:.2f} ± {scores.spread:.2f} with this question"
+    if not stands_out(answer):
+        return f"{found}: no answer scores clearly higher"
+    return f"{found}: try --min-score {high_score(scores):.2f}"
 
 
 def _one_line(text: str) -> str:

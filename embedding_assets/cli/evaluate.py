@@ -106,10 +106,10 @@ def evaluate(  # noqa: PLR0917 (options, each with a name)
         asked = choose(database, found.questions, most)
         measured = _ask(settings, database, asked, ways, k, quiet=as_json)
         if compare:
-            _show_comparison(asked, measured, as_json=as_json)
+            _show_comparison(asked, measured, found, as_json=as_json)
             return
         compared = _compare_with_baseline(database, asked, measured, baseline, accept=accept)
-        _show(asked, measured, compared, found.unanswered, as_json=as_json)
+        _show(asked, measured, compared, found, as_json=as_json)
     if any(comparison.verdict == "worse" for comparison in compared.values()):
         raise typer.Exit(1)
 
@@ -219,17 +219,22 @@ def _compare_with_baseline(
 
 
 def _show(
-    asked: Asked, measured: Sequence[Measured], compared: Mapping[Way, Comparison], unanswered: int, *, as_json: bool
+    asked: Asked,
+    measured: Sequence[Measured],
+    compared: Mapping[Way, Comparison],
+    found: QuestionFile,
+    *,
+    as_json: bool,
 ) -> None:
     from embedding_assets.evaluation.baseline import as_document
 
     if as_json:
-        document = as_document(asked, measured, unanswered)
+        document = as_document(asked, measured, found.unanswered, found.drafts)
         for way, one in zip(document["ways"], measured, strict=True):
             way["baseline"] = _comparison_document(compared[one.way]) if one.way in compared else None
         print_json(document)
         return
-    _show_questions(asked, unanswered)
+    _show_questions(asked, found)
     # A table for each space: beside the numbers its name would be cut.
     for space, ways in groupby(measured, key=lambda one: one.way.space):
         _show_measured(space, list(ways))
@@ -254,27 +259,29 @@ def _show_measured(space: str, measured: Sequence[Measured]) -> None:
     out.print(table)
 
 
-def _show_comparison(asked: Asked, measured: Sequence[Measured], *, as_json: bool) -> None:
+def _show_comparison(asked: Asked, measured: Sequence[Measured], found: QuestionFile, *, as_json: bool) -> None:
     from embedding_assets.evaluation.comparison import compare
 
     before, after = measured
     comparison = compare(asked.questions, before.questions, after.questions)
     if as_json:
         ways = {"before": asdict(before.way), "after": asdict(after.way)}
-        print_json({**ways, "unmatched": len(asked.unmatched), **_comparison_document(comparison)})
+        left_out = {"unmatched": len(asked.unmatched), "drafts": found.drafts}
+        print_json({**ways, **left_out, **_comparison_document(comparison)})
         return
-    _show_questions(asked, 0)
+    _show_questions(asked, found)
     out.print(
         f"From {escape(before.way.name)}\n  to {escape(after.way.name)}: {_sentence(comparison)}", highlight=False
     )
     out.print(_changes(comparison))
 
 
-def _show_questions(asked: Asked, unanswered: int) -> None:
+def _show_questions(asked: Asked, found: QuestionFile) -> None:
     total = sum(len(question.judgements) for question in asked.questions)
     words = f"{counted(len(asked.questions), 'question')}, {counted(total, 'judgement')}"
     words += f"; {counted(asked.left_out, 'more question')} not asked" if asked.left_out else ""
-    words += f"; {unanswered:,} left out, which nothing is judged to answer" if unanswered else ""
+    words += f"; {found.unanswered:,} left out, which nothing is judged to answer" if found.unanswered else ""
+    words += f"; {counted(found.drafts, 'draft')} left out" if found.drafts else ""
     out.print(f"{words}.", highlight=False)
     if asked.unmatched:
         err.print(

@@ -23,7 +23,8 @@ def search(  # noqa: PLR0917 (options, each with a name)
         list[str] | None, typer.Option(help="Only chunks of which this holds, e.g. lang=en or 'price<10'; repeatable.")
     ] = None,
     min_score: Annotated[
-        float | None, typer.Option(help="Least similarity. What holds every word of the question needs none.")
+        float | None,
+        typer.Option(help="Least similarity. What holds all words of the question, rare ones, needs none."),
     ] = None,
     context: Annotated[int, typer.Option(min=0, max=10, help="Neighbours to show on either side of a chunk.")] = 0,
     rerank: Annotated[
@@ -32,6 +33,10 @@ def search(  # noqa: PLR0917 (options, each with a name)
     space: Annotated[
         str | None,
         typer.Option(help="Ask in this vector space, or one whose name begins so. Default: that which serves."),
+    ] = None,
+    ef_search: Annotated[
+        int | None,
+        typer.Option(min=1, max=1000, help="Candidates examined by the index. Default: EMBEDDING_INDEX_EF_SEARCH."),
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -60,6 +65,7 @@ def search(  # noqa: PLR0917 (options, each with a name)
         context=context,
         rerank=rerank,
         space=space,
+        ef_search=ef_search,
         # For the person who wonders which score is a good one.
         compare=min_score is None and out.is_terminal and not as_json,
     )

@@ -16,13 +16,14 @@ if TYPE_CHECKING:
     from embedding_assets.evaluation.recording import Asked
 
 
-def as_document(asked: Asked, measured: Sequence[Measured], unanswered: int) -> dict[str, Any]:
+def as_document(asked: Asked, measured: Sequence[Measured], unanswered: int, drafts: int = 0) -> dict[str, Any]:
     """An evaluation as JSON: numbers, and names of questions and places; no question and no text of a chunk."""
     return {
         "question_set": asked.question_set,
         "questions": len(asked.questions),
         "questions_left_out": asked.left_out,
         "questions_without_answer": unanswered,
+        "drafts": drafts,
         "judgements": sum(len(question.judgements) for question in asked.questions),
         "unmatched": [asdict(one) for one in asked.unmatched],
         "ways": [

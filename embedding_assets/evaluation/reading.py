@@ -25,10 +25,12 @@ class QuestionFile:
     Attributes:
         questions: those by which something can be measured.
         unanswered: questions left out because nothing is judged to answer them.
+        drafts: questions left out because their lines say that they are drafts, which no person has judged.
     """
 
     questions: tuple[JudgedQuestion, ...]
     unanswered: int
+    drafts: int = 0
 
 
 def read_questions(path: Path, *, qrels: Path | None = None, split: str = "test") -> QuestionFile:
@@ -41,14 +43,23 @@ def read_questions(path: Path, *, qrels: Path | None = None, split: str = "test"
         split: which of a folder's qrels.
 
     Raises:
-        ConfigurationError: a file cannot be read, or lines of it are broken; the message names them.
+        ConfigurationError: a file cannot be read, lines of it are broken, which the message names, or nothing in it is
+            judged.
     """
+    drafts = 0
     if path.is_dir():
         qrels = qrels or path / "qrels" / f"{split}.tsv"
         path = path / "queries.jsonl"
     if qrels is None:
-        questions = _read_lines(path, _judged_question)
-        _refuse_twice(path, questions)
+        lines = _read_lines(path, _judged_question)
+        _refuse_twice(path, [question for question, _ in lines])
+        questions = [question for question, is_draft in lines if not is_draft]
+        drafts = len(lines) - len(questions)
+        if drafts and not questions:
+            raise ConfigurationError(
+                f"{path} has nothing but drafts ({drafts:,}): put each question as people ask it, judge what answers "
+                'it, and take out its "draft"'
+            )
     else:
         texts = dict(_read_lines(path, _bare_question))
         judged: dict[str, dict[str, Judgement]] = {}
@@ -60,7 +71,7 @@ def read_questions(path: Path, *, qrels: Path | None = None, split: str = "test"
     answered = tuple(question for question in questions if question.has_answer)
     if not answered:
         raise ConfigurationError(f"{qrels or path} has no question with a judgement above 0")
-    return QuestionFile(answered, len(questions) - len(answered))
+    return QuestionFile(answered, len(questions) - len(answered), drafts)
 
 
 def _read_lines(
@@ -92,8 +103,12 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
         raise ConfigurationError(f"{path} is not UTF-8") from None
 
 
-def _judged_question(line: str, _: int) -> JudgedQuestion:
+def _judged_question(line: str, _: int) -> tuple[JudgedQuestion, bool]:
+    """The question, and whether it is a draft."""
     row = _json_object(line)
+    is_draft = row.get("draft", False)
+    if not isinstance(is_draft, bool):
+        raise ValueError("has a 'draft' that is neither true nor false")
     text = _text(row, "query")
     relevant = row.get("relevant")
     if not isinstance(relevant, list) or not relevant:
@@ -103,7 +118,8 @@ def _judged_question(line: str, _: int) -> JudgedQuestion:
     places = [(j.document, j.headings, j.fields, j.text) for j in judgements]
     if len(set(places)) < len(places):
         raise ValueError("judges one place twice")
-    return JudgedQuestion(question_id(text) if own in (None, "") else str(own), text, tuple(judgements))
+    id_ = question_id(text) if own in (None, "") else str(own)
+    return JudgedQuestion(id_, text, tuple(judgements)), is_draft
 
 
 def _judgement(item: Any) -> Judgement:

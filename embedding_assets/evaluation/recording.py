@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from embedding_assets.evaluation.judgements import JudgedQuestion
     from embedding_assets.postgres.connection import Database
     from embedding_assets.spaces import SpaceColumn
+
+logger = logging.getLogger(__name__)
 
 RECALL_K = 10
 """Of the recall that is kept."""
@@ -125,8 +128,10 @@ def record_quality(settings: Settings, database: Database) -> QualityMeasurement
     if settings.evaluation.queries is None:
         raise ConfigurationError("EMBEDDING_EVALUATION_QUERIES names no file with judged questions")
     way = configured_way(settings, database)
-    questions = read_questions(settings.evaluation.queries).questions
-    asked = choose(database, questions, settings.evaluation.questions)
+    found = read_questions(settings.evaluation.queries)
+    if found.drafts:
+        logger.warning("%d drafts of questions are left out; no person has judged them", found.drafts)
+    asked = choose(database, found.questions, settings.evaluation.questions)
     with Searcher(settings, database=database) as searcher:
         measured = evaluate(searcher, asked.questions, way, k=RECALL_K)
     return save_quality(database, measurement_of(measured, asked))

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-HEAD: Final = "0015"
+HEAD: Final = "0016"
 
 _COMPATIBLE: Final = {"read": "0010", "write": "0010"}
 """The oldest version whose processes may go on searching, or embedding too, beside this schema. It is written down in
@@ -41,6 +41,7 @@ RECORDS: Final = (
     "embedding_failures",
     "embedding_index_measurements",
     "embedding_quality_measurements",
+    "embedding_question_weeks",
     "embedding_runs",
     "embedding_spaces",
     "embedding_spending",

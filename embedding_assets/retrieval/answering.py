@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
@@ -11,18 +10,13 @@ from typing import TYPE_CHECKING, Final
 from embedding_assets.errors import ConfigurationError, ProviderUnavailableError
 from embedding_assets.formatting import counted
 from embedding_assets.models import embedded_text
-from embedding_assets.postgres.search import find_neighbours, has_positions, random_distances
-from embedding_assets.retrieval.answer import (
-    FEWEST_AT_RANDOM,
-    Answer,
-    Neighbour,
-    Place,
-    RandomScores,
-    SearchResult,
-)
+from embedding_assets.postgres.search import find_neighbours, has_positions
+from embedding_assets.retrieval.answer import Answer, Neighbour, Place, RandomScores, SearchResult
 from embedding_assets.retrieval.distinct import Group, fold
+from embedding_assets.retrieval.random_scores import random_scores
 from embedding_assets.retrieval.sides import Asked, Sides
 from embedding_assets.retrieval.snippet import snippet_of
+from embedding_assets.retrieval.wording import has_words, names_something, note_on_no_match
 
 if TYPE_CHECKING:
     from embedding_assets.postgres.search import FoundChunk
@@ -39,8 +33,11 @@ _MOST_CHUNKS: Final = 4000
 _MOST_RERANKED: Final = 200
 """Results that are reranked where more are wanted than are configured."""
 
-_AT_RANDOM: Final = 200
-"""Chunks picked at random whose scores are compared."""
+_FEW: Final = 3
+"""Different texts that hold every word of a question at most, where its words are rare."""
+
+_COUNTED: Final = 20
+"""Chunks among which these are counted at least, however few answers are wanted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +73,7 @@ class Answering:
         if reranker is not None:
             results, outage = self._rerank(results)
             notes += outage
-        notes += self._notes_of_words(found=bool(results or notes))
+        notes += self._notes_of_words(results, is_explained=bool(notes))
         results = results[: question.k]
         if question.context and results:
             results, missing = self._with_context(results)
@@ -90,25 +87,43 @@ class Answering:
     def _gather(self, asked: Asked, wanted: int) -> _Gathered:
         """As many different texts as are wanted, if there are as many that are near enough."""
         limit = wanted + max(_SPARE, wanted // 4)
+        if self._question.min_score is not None and self._mode == "hybrid":
+            limit = max(limit, _COUNTED)
         while True:
             portion = self._sides.find(asked, limit)
             groups = fold(portion.chunks)
-            kept = [group for group in groups if self._is_near(group.best, asked.column)]
+            exempts = self._exempts(groups)
+            kept = [
+                group
+                for group in groups
+                if self._is_near(group.best, asked.column) or (exempts and group.best.holds_all_words)
+            ]
             ends = portion.is_complete or limit >= _MOST_CHUNKS
             if len(kept) >= wanted or ends or self._is_none_nearer(portion.chunks, asked.column):
                 break
             limit = min(_MOST_CHUNKS, 4 * limit)
         notes = list(portion.notes)
+        if low := sum(not self._is_near(group.best, asked.column) for group in kept[:wanted]):
+            least = f"{self._question.min_score:g}"
+            notes.append(f"{counted(low, 'hit')} kept despite a score below {least}, for holding every word asked for")
         if (far := len(groups) - len(kept)) and len(kept) < wanted:
             notes.append(f"{counted(far, 'hit')} with a score below {self._question.min_score:g} left out")
         elif len(kept) < wanted and not portion.is_complete:
             notes.append(f"the {_MOST_CHUNKS:,} best rows have only {counted(len(kept), 'different text')}")
         return _Gathered(kept[:wanted], tuple(notes))
 
+    def _exempts(self, groups: Sequence[Group]) -> bool:
+        """Whether texts that hold every word of the question need no score.
+
+        They are few, or an identifier is among the words: "keys" alone makes no text an answer.
+        """
+        holding = sum(group.best.holds_all_words for group in groups)
+        return 0 < holding <= _FEW or names_something(self._question.plain_text)
+
     def _is_near(self, chunk: FoundChunk, column: SpaceColumn | None) -> bool:
-        """Whether a chunk scores as high as is asked, or needs not."""
+        """Whether a chunk scores as high as is asked."""
         least = self._question.min_score
-        if least is None or chunk.holds_all_words:
+        if least is None:
             return True
         score = _score(chunk, column)
         return score is not None and score >= least
@@ -119,9 +134,7 @@ class Answering:
             return False
         ranks = {chunk.vector_rank for chunk in chunks if chunk.vector_rank is not None}
         far = [
-            chunk.vector_rank
-            for chunk in chunks
-            if chunk.vector_rank is not None and not self._is_near(replace(chunk, holds_all_words=False), column)
+            chunk.vector_rank for chunk in chunks if chunk.vector_rank is not None and not self._is_near(chunk, column)
         ]
         return bool(far) and ranks.issuperset(range(1, min(far)))
 
@@ -178,13 +191,18 @@ class Answering:
             return []
         return ["characters of the question that are no text (NUL, or bytes that are no UTF-8) are left out"]
 
-    def _notes_of_words(self, *, found: bool) -> list[str]:
-        if found or self._mode != "text" or self._known.settings.search.language != "simple":
+    def _notes_of_words(self, results: Sequence[SearchResult], *, is_explained: bool) -> list[str]:
+        text = self._question.plain_text
+        if results:
+            if has_words(text) or any(result.text_rank is not None for result in results):
+                return []
+            return [
+                "the question has neither a letter nor a digit; few models read other signs, so this order may be any"
+            ]
+        if is_explained or self._mode != "text" or self._known.settings.search.language != "simple":
             return []
-        return [
-            "no chunk has a word of the question in the same form; EMBEDDING_SEARCH_LANGUAGE=english, or another "
-            "language of your texts, finds other forms too"
-        ]
+        note = note_on_no_match(text)
+        return [note] if note else []
 
     def _notes_of_coverage(self, asked: Asked) -> list[str]:
         if asked.column is None:
@@ -198,12 +216,7 @@ class Answering:
     def _random_scores(self, asked: Asked) -> RandomScores | None:
         if not self._question.compare or asked.column is None or asked.vector is None:
             return None
-        column = asked.column
-        found = random_distances(self._known.database, column, asked.vector, _AT_RANDOM)
-        if len(found) < FEWEST_AT_RANDOM:
-            return None
-        scores = [column.score(distance) for distance in found]
-        return RandomScores(statistics.fmean(scores), statistics.stdev(scores), len(scores))
+        return random_scores(asked.vector, self._known.random_vectors(asked.column), asked.column)
 
 
 def _score(chunk: FoundChunk, column: SpaceColumn | None) -> float | None:

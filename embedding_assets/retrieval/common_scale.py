@@ -19,16 +19,28 @@ if TYPE_CHECKING:
 
 def distance(one: NDArray[np.float32], other: NDArray[np.float32], similarity: Similarity) -> float:
     """The distance that pgvector would find."""
-    first, second = one.astype(np.float64), other.astype(np.float64)
+    [found] = distances(one, other[np.newaxis], similarity).tolist()
+    return float(found)
+
+
+def distances(one: NDArray[np.float32], others: NDArray[np.float32], similarity: Similarity) -> NDArray[np.float64]:
+    """The distances that pgvector would find from one vector to each row of ``others``; of a zero vector NaN."""
+    first, second = one.astype(np.float64), others.astype(np.float64)
     match similarity:
         case "cosine":
-            return float(1 - first @ second / (np.linalg.norm(first) * np.linalg.norm(second)))
+            lengths = np.linalg.norm(first) * np.sqrt(np.einsum("ij,ij->i", second, second))
+            with np.errstate(divide="ignore", invalid="ignore"):
+                cosines: NDArray[np.float64] = 1 - second @ first / lengths
+            return cosines
         case "dot":
-            return float(-(first @ second))
+            products: NDArray[np.float64] = -(second @ first)
+            return products
         case "euclidean":
-            return float(np.linalg.norm(first - second))
+            lines: NDArray[np.float64] = np.linalg.norm(second - first, axis=1)
+            return lines
         case "manhattan":
-            return float(np.abs(first - second).sum())
+            blocks: NDArray[np.float64] = np.abs(second - first).sum(axis=1)
+            return blocks
 
 
 def with_others(

@@ -57,8 +57,8 @@ def search(
         k: how many, 1 to 1,000.
         mode: by what the chunks are ranked: ``hybrid``, ``vector`` or ``text``; default: as configured.
         where: only chunks of which this holds: fields of their metadata that must be equal to a value, or to one of
-            several, or conditions such as ``"price<10"``, all of which must hold.
-        min_score: least similarity; chunks that hold every word of the query need not have it.
+            several, or conditions such as ``"price<10"``, one or a list, all of which must hold.
+        min_score: least similarity; chunks that hold every word of the query, rare ones, need not have it.
         context: neighbours within the document to show on either side of a chunk.
         rerank: whether the configured reranker puts the first chunks in order.
         space: name of the vector space to ask in, or its beginning; default: the one that serves searches.

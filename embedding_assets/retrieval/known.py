@@ -6,7 +6,13 @@ import threading
 from typing import TYPE_CHECKING, Final
 
 from embedding_assets.errors import ProviderError
-from embedding_assets.postgres.search import Missing, count_missing, count_without_vectors, holds_vectors
+from embedding_assets.postgres.search import (
+    Missing,
+    count_missing,
+    count_without_vectors,
+    holds_vectors,
+    random_vectors,
+)
 from embedding_assets.postgres.spaces import list_spaces, match_space
 from embedding_assets.providers.base import embed_checked
 from embedding_assets.providers.fallback import find_fallback
@@ -29,6 +35,10 @@ if TYPE_CHECKING:
 _KEPT_SECONDS: Final = 5.0
 """After which a space that serves from now on, or a chunk that was embedded, is seen by who keeps asking."""
 
+_SAMPLE_SECONDS: Final = 60.0
+_SAMPLE_VECTORS: Final = 200
+"""Vectors picked at random with which questions are compared, and how long they are kept: some milliseconds to read."""
+
 
 class Known:
     """A table's spaces, how much of it is embedded, and the models by which it is asked. For several threads.
@@ -44,6 +54,7 @@ class Known:
         self.database = database
         self._provider = provider
         self._recent = Recent(_KEPT_SECONDS)
+        self._samples = Recent(_SAMPLE_SECONDS)
         self._lock = threading.Lock()
         self._opened: dict[SpaceColumn, EmbeddingProvider] = {}
         self._reranker: Reranker | None = None
@@ -85,6 +96,10 @@ class Known:
         return self._recent.get(
             ("only in", present_in, column), lambda: count_missing(self.database, column, present_in=present_in)
         )
+
+    def random_vectors(self, column: SpaceColumn) -> NDArray[np.float32]:
+        """Vectors of a space picked at random, shape (n, dimensions); the same ones for a minute."""
+        return self._samples.get(column, lambda: random_vectors(self.database, column, _SAMPLE_VECTORS))
 
     def seen(self) -> object:
         """What was read of the spaces, if anything was, to be compared later."""
@@ -150,6 +165,7 @@ class Known:
         """In a forked process: the connections of models behind servers are its parent's."""
         self._lock = threading.Lock()
         self._recent.renew()
+        self._samples.renew()
         self._opened, self._reranker = {}, None
 
     def _provider_of(self, column: SpaceColumn) -> EmbeddingProvider:

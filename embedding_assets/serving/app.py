@@ -15,7 +15,7 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from embedding_assets.errors import EmbeddingAssetsError
-from embedding_assets.serving.answers import as_document
+from embedding_assets.serving.answers import answer_document
 from embedding_assets.serving.asked import MOST_BODY_BYTES, asked_in_address, asked_in_json
 from embedding_assets.serving.guard import Guard, respond, too_large
 from embedding_assets.serving.openapi import document, page
@@ -88,7 +88,7 @@ class _Handlers:
         else:
             question = asked_in_address(request.query_params.multi_items())
         answer = await self._service.ask(question)
-        return JSONResponse(as_document(answer))
+        return JSONResponse(answer_document(answer))
 
     async def health(self, _: Request) -> Response:
         readiness = await asyncio.to_thread(self._service.backend.readiness)

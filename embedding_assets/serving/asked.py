@@ -9,6 +9,7 @@ from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from embedding_assets.errors import ConfigurationError
 from embedding_assets.postgres.conditions import conditions_of
 from embedding_assets.retrieval import Question, SearchMode
 from embedding_assets.retrieval.question import MOST_CONTEXT, MOST_RESULTS
@@ -22,8 +23,6 @@ MOST_QUERY_CHARACTERS: Final = 10_000
 MOST_CONDITIONS: Final = 50
 
 _IN_PYDANTICS_WORDS: Final = re.compile(r"^(Input|Value|String|List|Tuple|Data) (?=should )| after validation")
-
-Scalar = str | int | float | bool
 
 
 def _lists(value: object) -> object:
@@ -45,24 +44,24 @@ class Asked(BaseModel):
     mode: SearchMode | None = Field(
         None, description="By what chunks are ranked. Default: as `embedding-assets search`."
     )
-    where: Annotated[
-        list[str] | dict[str, Scalar | list[Scalar] | None], BeforeValidator(_lists), Field(max_length=MOST_CONDITIONS)
-    ] = Field(
+    where: Annotated[list[str] | dict[str, Any], BeforeValidator(_lists), Field(max_length=MOST_CONDITIONS)] = Field(
         [],
         description="What must hold of each chunk: conditions such as `lang=en` or `price<10`, or an object of fields "
-        "and the values that they must have: one, any of a list, or null for a field that is not there.",
-        examples=[["lang=en"], {"lang": "en"}],
+        "and the values that they must have: one, any of a list, null for a field that is not there, or an object of "
+        "fields within it.",
+        examples=[["lang=en"], {"lang": "en"}, {"page": {"number": 3}}],
     )
     min_score: float | None = Field(
         None,
         allow_inf_nan=False,
-        description="Least similarity; chunks that hold every word of the question need not have it.",
+        description="Least similarity, such as `high` of an answer's `random_scores`; chunks that hold every word of "
+        "the question need not have it where those words are rare.",
     )
     context: int = Field(
         0, ge=0, le=MOST_CONTEXT, description="Neighbours within the document to show on either side of a chunk."
     )
     rerank: bool = Field(False, description="Whether the configured reranker puts the first chunks in order.")
-    compare: bool = Field(False, description="Whether to say how chunks picked at random score.")
+    compare: bool = Field(True, description="Whether to say how chunks picked at random score.")
     space: str | None = Field(None, description="Name of the vector space to ask in. Default: the one that serves.")
     ef_search: int | None = Field(None, ge=1, le=1000, description="How thoroughly the index is searched.")
 
@@ -70,11 +69,15 @@ class Asked(BaseModel):
         """The question.
 
         Raises:
-            ConfigurationError: it is blank, or a condition is none.
+            ConfigurationError: it is blank, a condition is none, or there are too many.
         """
+        where = conditions_of(self.where)
+        if len(where) > MOST_CONDITIONS:
+            raise ConfigurationError(f"where has {len(where):,} conditions, but there may be {MOST_CONDITIONS} at most")
         given = {name: getattr(self, name) for name in self.model_fields_set - {"query", "where"}}
+        given["compare"] = self.compare
         options = {name: value for name, value in given.items() if value is not None}
-        return Question(self.query, where=conditions_of(self.where), **options)
+        return Question(self.query, where=where, **options)
 
 
 def asked_by(**values: Any) -> Question:

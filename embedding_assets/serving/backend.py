@@ -26,6 +26,7 @@ from embedding_assets.serving.problems import AGAIN_SECONDS, Problem
 
 if TYPE_CHECKING:
     from embedding_assets.config import Settings
+    from embedding_assets.postgres.connection import Database
     from embedding_assets.reporting.overview import Overview
     from embedding_assets.retrieval import Answer, SearchMode
 
@@ -84,6 +85,11 @@ class Backend:
         self._over.set()
         if self._searcher is not None:
             self._searcher.close()
+
+    @property
+    def database(self) -> Database | None:
+        """The database, once it is there."""
+        return self._searcher.database if self._searcher is not None else None
 
     def mode_of(self, question: Question) -> SearchMode:
         """By what a question's chunks are ranked."""

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from prometheus_client import Metric
 
     from embedding_assets.reporting.overview import Overview, SpaceOverview
+    from embedding_assets.retrieval.random_scores import BestScore
     from embedding_assets.serving.problems import Outcome
 
 logger = logging.getLogger(__name__)
@@ -35,6 +36,9 @@ _PREFIX: Final = "embedding_assets"
 
 _BUCKETS: Final = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 """Seconds."""
+
+_SCORES: Final = tuple(tenth / 10 for tenth in range(11))
+"""Of cosines, which are the scores of most spaces."""
 
 _SHARE: Final = 10
 """Looking at the table takes at most one part in so many of the time, however large it is."""
@@ -57,6 +61,22 @@ class SearchMetrics:
         self.in_flight = Gauge(
             f"{_PREFIX}_searches_in_flight", "Searches under way, those that wait included.", registry=registry
         )
+        self._best_score = Histogram(
+            f"{_PREFIX}_search_best_score",
+            "Best score of each answer that has one.",
+            ["space"],
+            buckets=_SCORES,
+            registry=registry,
+        )
+        self._compared = Counter(
+            f"{_PREFIX}_search_compared",
+            "Answers whose best score was compared with those of chunks picked at random.",
+            ["space"],
+            registry=registry,
+        )
+        self._low = Counter(
+            f"{_PREFIX}_search_low", "Those whose best score is not clearly higher.", ["space"], registry=registry
+        )
         self._requests = Counter(
             f"{_PREFIX}_http_requests", "Requests answered.", ["path", "status"], registry=registry
         )
@@ -64,6 +84,13 @@ class SearchMetrics:
     def observe(self, kind: str, outcome: Outcome, seconds: float) -> None:
         """Count a search of a kind: its mode, or what else was asked."""
         self._seconds.labels(kind, outcome).observe(seconds)
+
+    def observe_best(self, best: BestScore) -> None:
+        """Count an answer by its best score."""
+        self._best_score.labels(best.space).observe(best.score)
+        if best.is_low is not None:
+            self._compared.labels(best.space).inc()
+            self._low.labels(best.space).inc(best.is_low)
 
     def count_request(self, path: str, status: int) -> None:
         """Count a request; ``path`` is one of the service's own."""

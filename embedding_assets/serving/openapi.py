@@ -33,6 +33,9 @@ _PROBLEM: Final[dict[str, Any]] = {
     },
 }
 
+_HIGH: Final = "Mean and three times the spread; what scores less is hardly nearer than any chunk."
+_RANDOM_SCORES: Final = "Of chunks picked at random; null for mode text, and in a table of few chunks."
+
 _REFUSALS: Final = {
     "400": "The question is not one",
     "401": "The key is missing, or another",
@@ -53,12 +56,14 @@ def document(*, needs_key: bool) -> dict[str, Any]:
     asked, asked_parts = _schema(TypeAdapter(Asked))
     result, result_parts = _schema(TypeAdapter(SearchResult), mode="serialization")
     scores, _ = _schema(TypeAdapter(RandomScores), mode="serialization")
+    scores["properties"]["high"] = {"type": "number", "description": _HIGH}
+    scores["required"].append("high")
     answer = {
         "type": "object",
         "required": ["results", "notes", "mode", "random_scores"],
         "properties": {
             "mode": {"enum": list(get_args(SearchMode)), "description": "By what the chunks are ranked."},
-            "random_scores": {"anyOf": [scores, {"type": "null"}], "description": "Of chunks picked at random."},
+            "random_scores": {"anyOf": [scores, {"type": "null"}], "description": _RANDOM_SCORES},
             "results": {"type": "array", "items": {"$ref": f"{_SCHEMAS}SearchResult"}, "description": "Best first."},
             "notes": {"type": "array", "items": {"type": "string"}, "description": "What a reader should know."},
         },

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from embedding_assets.retrieval.random_scores import best_score
 from embedding_assets.serving.backend import Backend
+from embedding_assets.serving.counting import QuestionCounts
 from embedding_assets.serving.desk import Desk
 from embedding_assets.serving.metrics import Metrics
 
@@ -21,12 +24,14 @@ class Service:
         backend: the database and the model.
         desk: where questions of all kinds are answered.
         metrics: what is measured.
+        counts: of questions by week.
     """
 
     def __init__(self, settings: Settings) -> None:
         self.backend = Backend(settings)
         self.metrics = Metrics(self.backend.overview, settings.serve.metrics_seconds)
         self.desk = Desk(settings.serve, self.metrics.searches)
+        self.counts = QuestionCounts(lambda: self.backend.database)
 
     async def ask(self, question: Question) -> Answer:
         """The answer to a question.
@@ -34,7 +39,13 @@ class Service:
         Raises:
             Problem: there is none.
         """
-        return await self.desk.do(lambda: self.backend.answer(question), self.backend.mode_of(question))
+        compared = replace(question, compare=True)
+        answer = await self.desk.do(lambda: self.backend.answer(compared), self.backend.mode_of(question))
+        best = best_score(answer)
+        if best is not None:
+            self.metrics.searches.observe_best(best)
+            self.counts.add(best)
+        return answer if question.compare else replace(answer, random_scores=None)
 
     async def neighbours(self, chunk_hash: str, most: int) -> list[NeighbouringChunk]:
         """The chunks up to ``most`` places before and after one in its document.
@@ -47,8 +58,10 @@ class Service:
     def start(self) -> None:
         """Begin to open database and model."""
         self.backend.start()
+        self.counts.start()
 
     def close(self) -> None:
         """End what is under way."""
         self.desk.close()
+        self.counts.close()
         self.backend.close()

@@ -13,7 +13,7 @@ from pydantic import Field, ValidationError
 
 from embedding_assets.retrieval import SearchMode
 from embedding_assets.retrieval.question import MOST_CONTEXT
-from embedding_assets.serving.answers import as_document, as_text, neighbours_as_text
+from embedding_assets.serving.answers import answer_document, as_document, as_text, neighbours_as_text
 from embedding_assets.serving.asked import MOST_BODY_BYTES, MOST_QUERY_CHARACTERS, asked_by, faults_of
 from embedding_assets.serving.problems import problem_of
 
@@ -34,8 +34,9 @@ _INSTRUCTIONS: Final = (
 
 _SEARCH: Final = (
     "Find the passages of the collection that answer a question or hold an identifier, best first. Each comes with its "
-    "source, the headings above it, a score (comparable within one answer only) and its text. No result, or low scores "
-    "throughout, means that the collection probably does not know."
+    "source, the headings above it, a score (comparable within one answer only) and its text. A note says how passages "
+    "picked at random score with the same question, and what a low score is. No result, or low scores throughout, mean "
+    "that the collection probably does not know, unless a passage holds the very identifier that you asked for."
 )
 
 _NEIGHBOURS: Final = (
@@ -53,10 +54,11 @@ _Query = Annotated[
 ]
 _Count = Annotated[int, Field(ge=1, le=100, description="How many passages. Begin with 5; take more to compare.")]
 _Where = Annotated[
-    tuple[str, ...],
+    list[str] | dict[str, Any] | str | None,
     Field(
-        description="Conditions that must all hold of a passage's metadata, e.g. lang=en, price<10, draft!=true. Use "
-        "only fields that you have seen in a result."
+        description="Conditions that must all hold of a passage's metadata: lang=en, price<10 or draft!=true, "
+        "a list of them, or an object of fields and the values that they must have. Use only fields that you have seen "
+        "in a result; of one with several values, such as tags=[a, b], ask for one: tags=a."
     ),
 ]
 _Mode = Annotated[
@@ -67,7 +69,14 @@ _MinScore = Annotated[
     float | None,
     Field(
         allow_inf_nan=False,
-        description="Leave out passages that score less. Look at the scores of an answer first.",
+        description="Leave out passages that score less. Look at the scores of an answer first, and at its note on "
+        "what is low.",
+    ),
+]
+_Rerank = Annotated[
+    bool,
+    Field(
+        description="Whether a reranker orders the passages: slower, and better. Refused where the service has none."
     ),
 ]
 _Chunk = Annotated[
@@ -108,14 +117,20 @@ def make_tools(service: Service) -> MCPServer:
     )
 
     async def search(
-        query: _Query, k: _Count = 5, where: _Where = (), mode: _Mode = None, min_score: _MinScore = None
+        query: _Query,
+        *,
+        k: _Count = 5,
+        where: _Where = None,
+        mode: _Mode = None,
+        min_score: _MinScore = None,
+        rerank: _Rerank = False,
     ) -> CallToolResult:
         try:
-            question = asked_by(query=query, k=k, where=list(where), mode=mode, min_score=min_score)
+            question = asked_by(query=query, k=k, where=where, mode=mode, min_score=min_score, rerank=rerank)
             answer = await service.ask(question)
         except Exception as error:  # noqa: BLE001 (whatever it is, the agent may know no more)
             raise ToolError(problem_of(error).sentence) from None
-        return _result(as_text(answer), as_document(answer))
+        return _result(as_text(answer), answer_document(answer))
 
     async def neighbours(chunk: _Chunk, most: _Most = 2) -> CallToolResult:
         try:

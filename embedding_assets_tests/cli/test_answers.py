@@ -98,8 +98,10 @@ def test_notes_come_last_and_how_chunks_at_random_score():
     text = shown(LONG, notes=("one", "two"), random_scores=RandomScores(0.051, 0.083, 200), width=200)
     *_, one, two, last = text.splitlines()
     assert (one, two) == ("Note: one", "Note: two")
-    # No least score is advised: in a small table, or one about a single thing, it would leave right answers out.
-    assert last == "Note: chunks picked at random score 0.05 ± 0.08 with this question"
+    assert last == "Note: chunks picked at random score 0.05 ± 0.08 with this question: try --min-score 0.30"
+    # In a small table, or one about a single thing, it would leave right answers out.
+    last = shown(LONG, random_scores=RandomScores(0.4, 0.1, 200), width=200).splitlines()[-1]
+    assert last == "Note: chunks picked at random score 0.40 ± 0.10 with this question: no answer scores clearly higher"
     assert shown(notes=("one",), random_scores=RandomScores(0, 0, 200)) == "Nothing matches.\nNote: one\n"
 
 

@@ -1,9 +1,11 @@
 """The command drift: a table by week, JSON, and what is said where there is nothing to compare."""
 
 import json
+from datetime import date
 
 import pytest
 
+from embedding_assets.postgres.question_weeks import add_questions
 from embedding_assets.postgres.spaces import register_space
 from embedding_assets_tests.support.evaluating import execute
 from embedding_assets_tests.support.tables import SMALL_SPACE, insert_vectors, unit_vectors
@@ -42,6 +44,19 @@ def test_weeks(run):
     assert [(week["monday"], week["chunks"]) for week in document["weeks"]] == [(None, 40), ("2026-03-16", 19)]
     assert document["weeks"][1]["differs"] is True
     assert run("drift", "--json", "--weeks", "1")[1] == out
+
+
+@pytest.mark.usefixtures("filled")
+def test_questions_by_week(run, database):
+    assert json.loads(run("drift", "--json")[1])["questions"] == []
+    assert "questions" not in run("drift")[1]
+    add_questions(database, {(date(2026, 3, 2), SMALL_SPACE.name): (1200, 60)})
+    code, out, _ = run("drift")
+    assert code == 0
+    assert ["2026-03-02", "1,200", "60", "5%"] in [line.split() for line in out.splitlines()]
+    assert json.loads(run("drift", "--json")[1])["questions"] == [
+        {"monday": "2026-03-02", "space": SMALL_SPACE.name, "questions": 1200, "low": 60, "share": 0.05}
+    ]
 
 
 def test_nothing_to_compare(run, database):

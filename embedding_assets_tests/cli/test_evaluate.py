@@ -98,12 +98,17 @@ def test_two_modes_are_compared_question_by_question(run, path, database):
 
 
 @pytest.mark.usefixtures("filled")
-def test_drafts_can_be_asked(run, tmp_path):
+def test_drafts_are_asked_once_they_are_judged(run, tmp_path):
     code, out, err = run("evaluate", "--make", "3")
     assert code == 0
     assert "3 drafts" in err
-    path = write_questions(tmp_path / "drafts", *out.splitlines())
-    assert json.loads(run("evaluate", path, "--mode", "text", "--json")[1])["unmatched"] == []
+    drafts = [json.loads(line) for line in out.splitlines()]
+    code, _, err = run("evaluate", write_questions(tmp_path / "drafts", *drafts), "--mode", "text")
+    assert (code, "nothing but drafts (3)" in " ".join(err.split())) == (2, True)
+    path = write_questions(tmp_path / "drafts", {**drafts[0], "draft": False}, *drafts[1:])
+    document = json.loads(run("evaluate", path, "--mode", "text", "--json")[1])
+    assert (document["questions"], document["drafts"], document["unmatched"]) == (1, 2, [])
+    assert "1 question, 1 judgement; 2 drafts left out." in run("evaluate", path, "--mode", "text")[1]
 
 
 @pytest.mark.usefixtures("filled")

@@ -52,6 +52,7 @@ def test_one_document_for_programs(run):
         (["bread", "--where", "year>=2025"], TEXTS[2:]),
         (["bread", "--where", "year>2023", "--where", "title=Book", "-k", 1], TEXTS[2:]),
         (["bread", "--min-score", 5, "--mode", "vector"], []),
+        (["bread", "--ef-search", 200, "-k", 1], TEXTS[2:]),
     ],
 )
 def test_options(run, arguments: list[object], expected: list[str]):
@@ -88,6 +89,7 @@ def test_reranked(run, monkeypatch: pytest.MonkeyPatch):
         (["keys", "-k", 0], "greater than or equal to 1"),
         (["keys", "-k", 1001], "less than or equal to 1000"),
         (["keys", "--context", 99], "less than or equal to 10"),
+        (["keys", "--ef-search", 0], "greater than or equal to 1"),
         (["keys", "--mode", "fuzzy"], "fuzzy"),
         (["keys", "--min-score", "nan"], "min_score is nan"),
         (["keys", "--mode", "text", "--min-score", "0.5"], "a least score needs vectors"),
@@ -138,3 +140,4 @@ def test_in_a_terminal_words_are_bold_and_random_scores_are_shown(settings: Sett
     text = out.decode()
     assert "\x1b[1mKeys\x1b[0m are \x1b[1mrotated\x1b[0m" in text
     assert "chunks picked at random score" in text
+    assert "try --min-score 0." in text

@@ -23,9 +23,7 @@ def docs(tmp_path):
 def test_an_encoding_named_for_some_files_leaves_the_others_as_they_are(load, docs):
     load(docs)
     load.embed()
-    assert load.rejections == [
-        "docs/old.md:3: is not valid UTF-8; --encoding says what it is, as in --encoding cp1252"
-    ]
+    assert load.rejections == ["docs/old.md:3: is not valid UTF-8; --encoding says what it is, as in --encoding cp1252"]
     report = load(docs, read=ReadOptions(encoding="cp1252"))
     assert (report.new, report.changed, report.unchanged, report.rejected) == (1, 0, 3, 0)
     assert load.pending() == [f"{GREETING} alt"]

@@ -48,9 +48,20 @@ def test_questions_that_nothing_answers_are_counted(tmp_path):
     assert (len(found.questions), found.unanswered) == (1, 1)
 
 
+def test_drafts_measure_nothing(tmp_path):
+    path = write_questions(
+        tmp_path / "q", line(draft=True), line(query="judged?"), line(query="no draft?", draft=False)
+    )
+    found = read_questions(path)
+    assert ([question.text for question in found.questions], found.drafts) == (["judged?", "no draft?"], 1)
+    with pytest.raises(ConfigurationError, match=r"nothing but drafts \(2\).*take out its .draft."):
+        read_questions(write_questions(tmp_path / "q", line(draft=True), line(query="where?", draft=True)))
+
+
 @pytest.mark.parametrize(
     ("broken", "reason"),
     [
+        (line(draft="yes"), "a 'draft' that is neither true nor false"),
         ("{", "is not valid JSON"),
         ("[]", "is not a JSON object"),
         (line(query=" "), "has no text in 'query'"),

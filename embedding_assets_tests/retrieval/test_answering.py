@@ -163,41 +163,6 @@ def test_one_text_in_thousands_of_rows(settings: Settings, database: Database, b
     assert answer.notes == ("the 4,000 best rows have only 1 different text",)
 
 
-# Least scores
-
-
-def test_what_scores_less_is_left_out_and_counted(searcher: Searcher):
-    answer = searcher.search("text 7", mode="vector", min_score=0.5)
-    assert texts_of(answer) == ["text 7"]
-    assert answer.notes == ("9 hits with a score below 0.5 left out",)
-    assert len(searcher.search("text 7", mode="vector", min_score=-1)) == 5
-    answer = searcher.search("text 7", mode="vector", min_score=2)
-    assert texts_of(answer) == []
-    assert answer.notes == ("10 hits with a score below 2 left out",)
-
-
-def test_what_holds_every_word_needs_no_score(searcher: Searcher, settings: Settings, database: Database, provider):
-    insert_chunks(database, ["the pump F644-9530-0777 leaks", "a pump"])
-    embed(settings, database, provider)
-    answer = searcher.search("pump F644-9530-0777", min_score=0.9)
-    assert texts_of(answer) == ["the pump F644-9530-0777 leaks"]
-    assert answer[0].score < 0.9
-    [note] = answer.notes
-    assert note.endswith("with a score below 0.9 left out")
-
-
-def test_a_chunk_without_a_vector_has_no_score_to_pass_by(searcher: Searcher, database: Database):
-    insert_chunks(database, ["whales are pending"])
-    assert "whales are pending" in texts_of(searcher.search("whales of the sea"))
-    assert "whales are pending" not in texts_of(searcher.search("whales of the sea", min_score=-1))
-    assert "whales are pending" in texts_of(searcher.search("whales", min_score=2))
-
-
-def test_a_least_score_needs_vectors(searcher: Searcher):
-    with pytest.raises(ConfigurationError, match="a least score needs vectors"):
-        searcher.search("text 7", mode="text", min_score=0.5)
-
-
 # Notes
 
 
@@ -381,20 +346,3 @@ def test_neighbours_within_the_document(searcher: Searcher, settings: Settings, 
     [result] = searcher.search("text 7", k=1, context=3)
     assert result.context == ()
     assert searcher.search("one part 2", k=1)[0].context == ()
-
-
-# Chunks at random
-
-
-def test_how_chunks_at_random_score(searcher: Searcher, settings: Settings, database: Database, provider):
-    from embedding_assets.retrieval import Question
-
-    random_scores = searcher.ask(Question("text 7", compare=True)).random_scores
-    expected = [float(vector_of("text 7") @ vector_of(text)) for text in TEXTS]
-    assert random_scores.chunks == 30
-    assert random_scores.mean == pytest.approx(np.mean(expected), abs=1e-5)
-    assert random_scores.spread == pytest.approx(np.std(expected, ddof=1), abs=1e-5)
-    assert searcher.search("text 7").random_scores is None
-    assert searcher.ask(Question("text 7", compare=True, mode="text")).random_scores is None
-    database.run(lambda c: c.execute("DELETE FROM knowledge_base WHERE chunk_text = 'text 1'"))
-    assert searcher.ask(Question("text 7", compare=True)).random_scores is None, "of 29 chunks the mean says little"

@@ -1,5 +1,6 @@
 """What may be asked."""
 
+import numpy as np
 import pytest
 
 from embedding_assets.errors import ConfigurationError
@@ -23,11 +24,31 @@ from embedding_assets.retrieval import Question
         ({"context": 11}, "context is 11"),
         ({"ef_search": 0}, "ef_search is 0, but pgvector takes 1 to 1,000"),
         ({"ef_search": 1001}, "ef_search is 1001"),
+        ({"text": None}, "the query is NoneType, but it must be a text"),
+        ({"text": 5}, "the query is int"),
+        ({"text": b"keys"}, "the query is bytes"),
+        ({"space": 5}, "the space is int"),
+        ({"k": "3"}, "k is '3', but it must be a whole number"),
+        ({"k": 2.5}, r"k is 2\.5"),
+        ({"k": True}, "k is True"),
+        ({"k": None}, "k is None"),
+        ({"context": "1"}, "context is '1'"),
+        ({"ef_search": 40.0}, r"ef_search is 40\.0"),
+        ({"mode": 5}, "mode is 5"),
+        ({"min_score": "0.5"}, r"min_score is '0\.5', but it must be a number"),
+        ({"min_score": True}, "min_score is True"),
+        ({"where": "price<10"}, "where is not a tuple of conditions"),
+        ({"where": ("price<10",)}, "where is not a tuple of conditions"),
     ],
 )
 def test_what_cannot_be_asked(values: dict[str, object], message: str):
     with pytest.raises(ConfigurationError, match=message):
         Question(**{"text": "a", **values})
+
+
+def test_numbers_of_other_libraries():
+    question = Question("a", k=np.int64(3), min_score=np.float32(0.5))
+    assert (question.k, question.min_score) == (3, 0.5)
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ TEXTS = [f"text {number}" for number in range(30)]
 @pytest.fixture
 def provider(settings: Settings, database: Database, monkeypatch: pytest.MonkeyPatch) -> FakeProvider:
     """The fake provider, by which all of ``TEXTS`` are embedded and questions will be."""
-    metadata = '{"source": "a.md", "title": "A", "lang": "en", "year": 2024}'
+    metadata = '{"source": "a.md", "title": "A", "lang": "en", "year": 2024, "tags": ["red", "blue"]}'
     insert_chunks(database, TEXTS[:20], document_metadata=metadata)
     insert_chunks(database, TEXTS[20:], document_metadata='{"source": "b.md", "lang": "de"}')
     fake = FakeProvider()

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -62,6 +63,7 @@ def test_conditions_in_an_address(client: httpx2.Client):
     assert len(ask(client, query="text 7", k=30, where={"year": 2024}).json()["results"]) == 20
     assert len(ask(client, query="text 7", k=30, where={"lang": ["en", "de"]}).json()["results"]) == 30
     assert len(ask(client, query="text 7", k=30, where={"year": None}).json()["results"]) == 10
+    assert len(ask(client, query="text 7", k=30, where={"metadata": {"year": 2024}}).json()["results"]) == 20
 
 
 def test_every_part_of_a_question(client: httpx2.Client):
@@ -78,7 +80,12 @@ def test_every_part_of_a_question(client: httpx2.Client):
     }
     document = ask(client, **whole).json()
     assert (document["results"][0]["text"], document["results"][0]["text_rank"]) == ("text 7", 1)
-    assert document["random_scores"]["chunks"] == 30
+    scores = document["random_scores"]
+    assert scores["chunks"] == 30
+    assert 0 <= scores["high"] - (scores["mean"] + 3 * scores["spread"]) < 0.01
+    assert ask(client, query="text 7").json()["random_scores"] == scores, "it is said without being asked for"
+    assert ask(client, query="text 7", compare=False).json()["random_scores"] is None
+    assert ask(client, query="text 7", mode="text").json()["random_scores"] is None
     parameters = {name: str(value).lower() for name, value in whole.items() if name not in ("query", "where")}
     by_address = client.get("/search", params=[*parameters.items(), ("q", "text 7"), ("where", "lang=en")])
     assert by_address.json()["results"] == document["results"]
@@ -103,7 +110,6 @@ BAD = [
     (b'{"query": "a", "k": true}', "k"),
     (b'{"query": "a", "mode": "magic"}', "mode"),
     (b'{"query": "a", "where": 7}', "where"),
-    (b'{"query": "a", "where": {"lang": {"is": "de"}}}', "where"),
     (b'{"query": "a", "ef_search": 0}', "ef_search"),
     (b'{"query": "a", "min_score": NaN}', "min_score"),
     (b'{"query": "a", "context": 11}', "context"),
@@ -129,6 +135,9 @@ def test_bodies_that_are_no_question(client: httpx2.Client, body: bytes, field: 
         ({"query": "a", "space": "none-of-these"}, "none-of-these"),
         ({"query": "a", "where": ["lang"]}, "'lang' is not a condition"),
         ({"query": "a", "where": {"lang": []}}, "several of them in a list"),
+        ({"query": "a", "where": {"lang": {}}}, "several of them in a list"),
+        ({"query": "a", "where": {"a": {str(n): n for n in range(51)}}}, "where has 51 conditions"),
+        ({"query": "a", "where": "year<"}, "has nothing behind its <"),
     ],
 )
 def test_questions_that_are_refused(client: httpx2.Client, question: dict[str, object], detail: str):
@@ -314,6 +323,21 @@ def test_many_at_once(client: httpx2.Client):
 
     with ThreadPoolExecutor(16) as pool:
         assert list(pool.map(one, range(100))) == [TEXTS[number % 30] for number in range(100)]
+
+
+def test_best_scores_are_counted(client: httpx2.Client):
+    for question in (
+        {"query": "text 7"},
+        {"query": "of something else", "compare": False},
+        {"query": "a", "mode": "text"},
+    ):
+        assert ask(client, **question).status_code == 200
+    assert ask(client, query="text 7", where={"colour": "red"}).json()["results"] == []
+    text = client.get("/metrics").text
+    counts = dict(re.findall(r"^embedding_assets_search_(\w+)\{space=[^,}\n]+\} (.*)$", text, re.MULTILINE))
+    assert counts["best_score_count"] == "2.0"
+    assert counts["compared_total"] == "2.0"
+    assert counts["low_total"] == "1.0"
 
 
 def test_metrics(client: httpx2.Client):

@@ -23,6 +23,7 @@ from embedding_assets_tests.serving.conftest import TEXTS
 from embedding_assets_tests.support import processes
 from embedding_assets_tests.support.fakes import FakeProvider, hash_of, insert_chunks
 from embedding_assets_tests.support.fallbacks import run
+from embedding_assets_tests.support.rerank_server import RerankingServer
 from embedding_assets_tests.support.serving import COMMAND, KEY, served
 
 ANSWERS = {
@@ -51,7 +52,11 @@ async def test_an_agent_over_http(client: httpx2.Client, mode: str):
         assert lines[0] == "2 passages, best first."
         for line in ("[1] score 1.000", "source: a.md", "heading: A", f"chunk: {hash_of('text 7')}", "text 7"):
             assert line in lines
-        assert "year=2024" in content.text
+        assert "metadata: lang=en, tags=[red, blue], year=2024" in lines
+        high = result.structured_content["random_scores"]["high"]
+        assert re.search(rf"Note: passages picked at random score .*; below {high:.2f} a score is low", content.text)
+        result = await agent.call_tool("search", {"query": "of something else", "mode": "vector"})
+        assert re.search("none of these scores clearly higher", result.content[0].text)
 
 
 def test_an_agent_reads_where_a_passage_stands():
@@ -72,6 +77,9 @@ async def test_an_agent_reads_what_it_got_wrong(client: httpx2.Client):
             ({"query": "a", "mode": "magic"}, "mode"),
             ({"query": "\x00"}, "no character that is text"),
             ({"query": "a", "min_score": "high"}, "min_score"),
+            ({"query": "a", "where": 7}, "search was not called: where should be a valid list"),
+            ({"query": "a", "where": {"lang": []}}, "'lang' is compared with list"),
+            ({"query": "a", "rerank": True}, "there is no reranker"),
             ({"query": "a", "where": ["lang=en"] * 51}, "where: "),
             ({"query": "a" * 10_001}, "query"),
         ]:
@@ -80,6 +88,41 @@ async def test_an_agent_reads_what_it_got_wrong(client: httpx2.Client):
             assert words in result.content[0].text
             assert not re.search("Traceback|pydantic|input_|validation|\n", result.content[0].text)
         assert not (await agent.call_tool("search", {"query": "text 7"})).is_error
+
+
+@pytest.mark.parametrize(
+    "where", ["tags=red", ["tags=red"], {"tags": "red"}, {"metadata": {"tags": "red"}}, '["tags=red"]', None, []]
+)
+async def test_conditions_in_any_form(client: httpx2.Client, where: object):
+    async with Client(f"{str(client.base_url).rstrip('/')}/mcp") as agent:
+        found = await agent.call_tool("search", {"query": "text 7", "k": 30, "mode": "vector", "where": where})
+        assert len(found.structured_content["results"]) == (20 if where else 30)
+
+
+async def test_an_agent_has_passages_reranked(
+    settings: Settings, provider: FakeProvider, monkeypatch: pytest.MonkeyPatch
+):
+    from embedding_assets.config import get_settings
+
+    with RerankingServer() as server:
+        monkeypatch.setenv("EMBEDDING_RERANK_URL", server.url)
+        with served(get_settings()) as client:
+            async with Client(f"{str(client.base_url).rstrip('/')}/mcp") as agent:
+                found = await agent.call_tool("search", {"query": "text 7", "k": 2, "rerank": True})
+                assert all(one["rerank_score"] is not None for one in found.structured_content["results"])
+
+
+def test_fields_are_shown_as_conditions_name_them():
+    metadata = {
+        "source": "s", "title": "t", "position": {"line": 3}, "draft": True, "tags": ["a", 2], "page": {"number": 3},
+        "long": "x" * 101, "many": list(range(21)), "deep": [{"a": 1}], "none": None, "price": 2.5, "empty": [],
+    }  # fmt: skip
+    [line] = [line for line in as_text(Answer((shown_result(metadata),))).splitlines() if line.startswith("metadata: ")]
+    assert line == "metadata: draft=true, tags=[a, 2], page.number=3, price=2.5"
+
+
+def shown_result(metadata: dict[str, object]) -> SearchResult:
+    return SearchResult("h", 0.5, "s", "t", "", "text", metadata, "space")
 
 
 async def test_an_agent_with_a_key(settings: Settings, provider: FakeProvider, monkeypatch: pytest.MonkeyPatch):

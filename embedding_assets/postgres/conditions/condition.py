@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
-from typing import Final, Literal, cast
+from typing import Any, Final, Literal, cast
 
 from embedding_assets.errors import ConfigurationError
 
@@ -16,9 +16,6 @@ Operator = Literal["=", "!=", "<=", ">=", "<", ">", "in", "not in", "is null", "
 
 Value = str | bool | int | float | Decimal | date
 """What a field is compared with. A text is also taken for the number, date or truth value that it says."""
-
-Where = Mapping[str, "Value | Sequence[Value] | None"] | Sequence["Condition | str"]
-"""Conditions that must all hold: fields and what they must be equal to, or conditions one by one."""
 
 _COMPARISON: Final = re.compile(r"(?P<key>.+?)(?P<operator>!=|<=|>=|=|<|>)(?P<value>.*)", re.DOTALL)
 _NULL: Final = re.compile(r"(?P<key>[^=<>!]+?)\s+is\s+(?P<negated>not\s+)?null", re.IGNORECASE)
@@ -42,7 +39,8 @@ class Condition:
         value: what with; several for ``in`` and ``not in``, none for ``is null`` and ``is not null``.
 
     Raises:
-        ConfigurationError: a value cannot be stored in PostgreSQL, so that no row can have it.
+        ConfigurationError: a value cannot be stored in PostgreSQL, so that no row can have it, or none is given to be
+            less or more than.
     """
 
     key: str
@@ -58,6 +56,8 @@ class Condition:
                 )
             if isinstance(one, float | Decimal) and not math.isfinite(one):
                 raise ConfigurationError(f"a condition on {_shown(self.key)} compares with {one}, which is no number")
+        if self.operator in ("<", "<=", ">", ">=") and "" in map(_bare, self.values):
+            raise ConfigurationError(f"a condition on {_shown(self.key)} has nothing behind its {self.operator}")
 
     @property
     def values(self) -> tuple[Value, ...]:
@@ -88,29 +88,66 @@ class Condition:
         return cls(match["key"].strip(), cast("Operator", match["operator"]), match["value"].strip())
 
 
+Where = Mapping[str, Any] | Iterable[Condition | str] | Condition | str | None
+"""Conditions that must all hold: fields and what they must be equal to (a ``Value``, any of several, None, or a mapping
+of fields within that one), or conditions one by one; a single one may stand alone."""
+
+
 def conditions_of(where: Where) -> tuple[Condition, ...]:
     """All of them as such, all of which must hold; of one key given several times with ``=``, any.
 
-    A mapping says what fields must be equal to: a value, any of several, or None for a field that is not there.
+    A mapping says what fields must be equal to: a value, any of several, None for a field that is not there, or a
+    mapping of fields within that one.
 
     Raises:
         ConfigurationError: one of them is none.
     """
     if isinstance(where, Mapping):
-        return tuple(_from_python(key, value) for key, value in where.items())
-    return _joined([one if isinstance(one, Condition) else Condition.parse(one) for one in where])
+        return tuple(one for key, value in where.items() for one in _from_python(key, value))
+    if where is None:
+        return ()
+    if isinstance(where, str | Condition):
+        return (_one(where),)
+    if not isinstance(where, Iterable):
+        raise _no_condition(where)
+    return _joined([_one(one) for one in where])
 
 
-def _from_python(key: str, value: object) -> Condition:
+def _one(condition: object) -> Condition:
+    if isinstance(condition, Condition):
+        return condition
+    if isinstance(condition, str):
+        return Condition.parse(condition)
+    raise _no_condition(condition)
+
+
+def _no_condition(value: object) -> ConfigurationError:
+    return ConfigurationError(
+        f"where: {type(value).__name__} is not a condition; give a text such as 'price<10', several of them in a list, "
+        "or a mapping of fields and values"
+    )
+
+
+def _from_python(key: object, value: object) -> Iterator[Condition]:
+    if not isinstance(key, str):
+        raise ConfigurationError(f"where: a field's name is a text, but one is {type(key).__name__}")
     if value is None:
-        return Condition(key, "is null")
-    if isinstance(value, Value):
-        return Condition(key, "=", value)
-    if isinstance(value, list | tuple | set | frozenset) and value and all(isinstance(one, Value) for one in value):
-        return Condition(key, "in", tuple(value))
-    raise ConfigurationError(
+        yield Condition(key, "is null")
+    elif isinstance(value, Value):
+        yield Condition(key, "=", value)
+    elif isinstance(value, Mapping) and value:
+        for name, inner in value.items():
+            yield from _from_python(f"{key}.{name}" if isinstance(name, str) else name, inner)
+    elif isinstance(value, list | tuple | set | frozenset) and value and all(isinstance(one, Value) for one in value):
+        yield Condition(key, "in", tuple(value))
+    else:
+        raise _no_value(key, value)
+
+
+def _no_value(key: str, value: object) -> ConfigurationError:
+    return ConfigurationError(
         f"where: {_shown(key)} is compared with {type(value).__name__}; give a text, number, truth value or date, "
-        "several of them in a list, or None"
+        "several of them in a list, None, or a mapping of fields within it"
     )
 
 
@@ -149,6 +186,10 @@ def text_of(value: Value) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     return value.isoformat() if isinstance(value, date) else str(value)
+
+
+def _bare(value: Value) -> object:
+    return value.strip() if isinstance(value, str) else value
 
 
 def _shown(text: str) -> str:

@@ -5,7 +5,7 @@ from embedding_assets.postgres.search.finding import find_chunks
 from embedding_assets.postgres.search.found import Found, FoundChunk
 from embedding_assets.postgres.search.missing import Missing, count_without_vectors
 from embedding_assets.postgres.search.neighbours import NeighbouringChunk, find_neighbours, has_positions
-from embedding_assets.postgres.search.random_scores import random_distances
+from embedding_assets.postgres.search.random_scores import random_vectors
 
 __all__ = [
     "Found",
@@ -18,5 +18,5 @@ __all__ = [
     "find_neighbours",
     "has_positions",
     "holds_vectors",
-    "random_distances",
+    "random_vectors",
 ]

@@ -15,9 +15,9 @@ from embedding_assets.postgres.conditions import Condition, clause_of
 from embedding_assets.postgres.search.common_words import CommonWords
 from embedding_assets.postgres.search.facts import Facts, FactsCache, facts_of, facts_query, read_facts
 from embedding_assets.postgres.search.found import Found
-from embedding_assets.postgres.search.notes import note_on_filter, note_on_slow_filter, note_on_words
+from embedding_assets.postgres.search.notes import is_any_left, note_on_filter, note_on_slow_filter, note_on_words
 from embedding_assets.postgres.search.question import Words, words_of
-from embedding_assets.postgres.search.scope import SPLIT_ROWS, scope_of
+from embedding_assets.postgres.search.scope import SPLIT_ROWS, Scope, scope_of
 from embedding_assets.postgres.search.statement import (
     Outcome,
     Statement,
@@ -97,7 +97,7 @@ def find_chunks(
     notes = []
     if search.words is not None and (note := note_on_words(facts, outcome, SPLIT_ROWS)):
         notes.append(note)
-    if where and not outcome.chunks and (note := note_on_filter(database, where)):
+    if where and not outcome.chunks and (note := search.note_on_filter(where, outcome)):
         notes.append(note)
     if where and was_exact and (note := note_on_slow_filter(facts, search.clauses, time.monotonic() - started)):
         notes.append(note)
@@ -135,6 +135,15 @@ class _Search:
         if self._is_short(facts, outcome):
             return *self._ask(replace(facts, form=None)), True
         return facts, outcome, facts.form is None
+
+    def note_on_filter(self, where: Sequence[Condition], outcome: Outcome) -> str | None:
+        """The reason why nothing was found with this filter, as far as it is known."""
+        scope = Scope(self.database.table, self.clauses, self.missing_in, 0)
+        if not is_any_left(self.database, scope, outcome):
+            return note_on_filter(self.database, where)
+        lacks = ["has a vector yet"] if self.column is not None else []
+        lacks += ["has a word of the question"] if self.words is not None and outcome.has_words else []
+        return f"chunks fulfil the conditions, but none of them {' or '.join(lacks)}" if lacks else None
 
     def _is_short(self, facts: Facts, outcome: Outcome) -> bool:
         """Whether the index of vectors gave up before it had found enough."""

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from embedding_assets.postgres.conditions import Clause, Condition
     from embedding_assets.postgres.connection import Database
     from embedding_assets.postgres.search.facts import Facts
+    from embedding_assets.postgres.search.scope import Scope
     from embedding_assets.postgres.search.statement import Outcome
 
 _SAMPLE_ROWS: Final = 2000
@@ -43,6 +44,15 @@ def note_on_words(facts: Facts, outcome: Outcome, splittable: int) -> str | None
             "words"
         )
     return f"words were not searched: {table} has no index of words in this language; {_BUILD}"
+
+
+def is_any_left(database: Database, scope: Scope, outcome: Outcome) -> bool:
+    """Whether a filter leaves any row; read again only where that was not counted for the search."""
+    if outcome.passing is not None:
+        return outcome.passing > 0
+    query = sql.SQL("SELECT EXISTS (SELECT FROM {} WHERE {})").format(scope.source, scope.condition)
+    [[row]] = database.read([(query, scope.parameters)])
+    return bool(row[0])
 
 
 def note_on_filter(database: Database, where: Sequence[Condition]) -> str | None:

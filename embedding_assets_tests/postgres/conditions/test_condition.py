@@ -1,5 +1,6 @@
 """Conditions as a person types them, and as Python says them."""
 
+import re
 from datetime import date
 from decimal import Decimal
 
@@ -39,6 +40,23 @@ def test_what_is_none(text):
         Condition.parse(text)
 
 
+@pytest.mark.parametrize("text", ["price<", "price <= ", "price>", "year>="])
+def test_nothing_to_be_less_or_more_than(text):
+    with pytest.raises(ConfigurationError, match=r"a condition on '(price|year)' has nothing behind its [<>]"):
+        Condition.parse(text)
+
+
+def test_fields_within_a_field():
+    where = {"metadata": {"page": 3, "position": {"line": [1, 2], "slide": None}}}
+    assert conditions_of(where) == (
+        Condition("metadata.page", "=", 3),
+        Condition("metadata.position.line", "in", (1, 2)),
+        Condition("metadata.position.slide", "is null"),
+    )
+    with pytest.raises(ConfigurationError, match=r"'a\.b' is compared with list"):
+        conditions_of({"a": {"b": []}})
+
+
 def test_a_long_text_is_cut_in_the_message():
     with pytest.raises(ConfigurationError) as caught:
         Condition.parse("x" * 5000)
@@ -63,6 +81,30 @@ def test_conditions_of_a_mapping():
     for value in ({}, [], [[1]], object()):
         with pytest.raises(ConfigurationError, match="'field' is compared with"):
             conditions_of({"field": value})
+
+
+def test_one_condition_alone():
+    wanted = (Condition("price", "<", "10"),)
+    assert conditions_of("price<10") == conditions_of(wanted[0]) == conditions_of(["price<10"]) == wanted
+    assert conditions_of(None) == conditions_of("lang=de" for _ in range(0)) == ()
+
+
+@pytest.mark.parametrize(
+    ("where", "message"),
+    [
+        (5, "where: int is not a condition; give a text such as 'price<10'"),
+        ([5], "where: int is not a condition"),
+        ([None], "where: NoneType is not a condition"),
+        (b"a=b", "where: int is not a condition"),
+        ([["a=b"]], "where: list is not a condition"),
+        ({5: "a"}, "where: a field's name is a text, but one is int"),
+        ({"a": {None: 1}}, "where: a field's name is a text, but one is NoneType"),
+        ("price", "'price' is not a condition"),
+    ],
+)
+def test_of_another_type(where, message):
+    with pytest.raises(ConfigurationError, match=re.escape(message)):
+        conditions_of(where)
 
 
 def test_a_key_given_twice_is_an_or():

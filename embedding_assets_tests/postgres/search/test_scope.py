@@ -134,6 +134,20 @@ def test_fields_that_no_chunk_has(database, column, filled):
     assert re.fullmatch(r"no chunk fulfils the conditions; 'number' is a number in [12],\d+ looked at", note)
 
 
+def test_rows_of_a_filter_that_have_no_vector(database, column, execute, filled):
+    execute(
+        f"UPDATE knowledge_base SET {column.name} = NULL, document_metadata = document_metadata || "
+        """'{"source": "late.md"}' WHERE document_metadata ->> 'number' = '17'"""
+    )
+    for where in (["source=late.md"], ["source=late.md", "number=17"]):
+        found = ask(database, column, where)
+        assert (found.chunks, found.notes) == ((), ("chunks fulfil the conditions, but none of them has a vector yet",))
+    [note] = ask(database, column, ["source=late.md"], words="xyzzy").notes
+    assert note == "chunks fulfil the conditions, but none of them has a vector yet or has a word of the question"
+    [note] = ask(database, column, ["source=later.md"]).notes
+    assert note.startswith("no chunk fulfils the conditions")
+
+
 @pytest.mark.parametrize(
     ("source", "origin"),
     [("docs/rows.csv", "docs/rows.csv"), ("rows.csv", "docs/rows.csv"), ("docs/rows.csv", "other/docs/rows.csv")],
