@@ -76,7 +76,7 @@ def index_health_sensor(spec: TableSpec) -> AutomationConditionSensorDefinition:
     """The sensor that evaluates the condition for a table."""
     return spec.condition_sensor(
         "index_health_sensor",
-        HEALTH,
+        [HEALTH],
         "Maintains the index once chunk_embeddings was materialized without it: builds what is missing and measures. "
         "Waits until no run embeds any more; leaves out loads that embedded nothing or failed.",
         # Where conditions that Dagster does not bring along are evaluated.

@@ -40,11 +40,11 @@ def code_version(spec: TableSpec, name: str) -> str:
     settings = spec.settings_when_loaded()
     values = [
         [group, field, str(getattr(getattr(settings, group), field))]
-        for group, fields in _DEPENDS_ON.get(name, {}).items()
+        for group, fields in _DEPENDS_ON.get(ROWS if name in spec.synced else name, {}).items()
         for field in fields
     ]
-    if name == ROWS:
-        values.append([ROWS, "", repr(spec.rows)])
+    if name in spec.synced:
+        values.append([ROWS, "", repr(spec.synced[name])])
     if not values:
         return HEAD
     return f"{HEAD}-{hashlib.sha256(json.dumps(values).encode()).hexdigest()[:8]}"

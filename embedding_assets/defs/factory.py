@@ -20,7 +20,7 @@ from embedding_assets.defs.following import upstream_sensors
 from embedding_assets.defs.jobs import table_job
 from embedding_assets.defs.quality import quality_assets
 from embedding_assets.defs.resources import EmbeddingProviderResource, ModelResource, PostgresResource
-from embedding_assets.defs.row_source import RowSource
+from embedding_assets.defs.row_source import RowSource, check_sources
 from embedding_assets.defs.rows import rows_assets, rows_sensors
 from embedding_assets.defs.schedules import nightly_schedule
 from embedding_assets.defs.sensors import new_chunks_sensor
@@ -58,7 +58,7 @@ def build_embedding_definitions(
     owners: str | Sequence[str] = (),
     tags: Mapping[str, str] | None = None,
     deps: str | Upstream | Sequence[str | Upstream] = (),
-    rows: RowSource | None = None,
+    rows: RowSource | Sequence[RowSource] = (),
     schedule: str | None = NIGHTLY,
     sensors: bool = True,
     alerts: bool = True,
@@ -91,7 +91,8 @@ def build_embedding_definitions(
         deps: assets of yours that fill the table: keys, as ``AssetKey`` or ``"shop/articles"``, or definitions.
             ``chunk_embeddings`` follows them.
         rows: a table or a query whose rows are split into chunks of ``knowledge_base``; an asset ``synced_rows`` keeps
-            them in step, and follows ``deps``, which they come from.
+            them in step, and follows ``deps``, which they come from. Of several each has its own, called by its query
+            or table: ``synced_rows_shop_articles``.
         schedule: when the run over everything comes, as in cron; None for never.
         sensors: whether new chunks, finished loads and what is upstream start runs; the times of ``every`` in
             ``rows`` hold either way.
@@ -100,8 +101,9 @@ def build_embedding_definitions(
     Raises:
         ConfigurationError: a setting is unknown or not acceptable, the prefix is, or two arguments do not go together.
     """
-    if rows is not None:
-        rows.check()
+    sources = (rows,) if isinstance(rows, RowSource) else tuple(rows)
+    check_sources(sources)
+    if sources:
         if table is not None:
             raise ConfigurationError("rows: their chunks go into knowledge_base, so leave `table` out")
         table = OWN_TABLE
@@ -131,7 +133,7 @@ def build_embedding_definitions(
             owners=(owners,) if isinstance(owners, str) else tuple(owners),
             tags=dict(tags or {}),
             deps=_upstream(deps),
-            rows=rows,
+            rows=sources,
             schedule=schedule,
             sensors=sensors,
             alerts=alerts,

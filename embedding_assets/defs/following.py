@@ -22,7 +22,7 @@ def upstream_condition(spec: TableSpec) -> AutomationCondition[Any] | None:
 
     None too where rows are compared: mostly nothing has changed, and what has the sensor on new chunks finds.
     """
-    return follows_upstream if spec.deps and spec.rows is None and spec.sensors else None
+    return follows_upstream if spec.deps and not spec.rows and spec.sensors else None
 
 
 def upstream_sensors(spec: TableSpec) -> list[AutomationConditionSensorDefinition]:
@@ -32,7 +32,7 @@ def upstream_sensors(spec: TableSpec) -> list[AutomationConditionSensorDefinitio
     return [
         spec.condition_sensor(
             "upstream_sensor",
-            EMBEDDINGS,
+            [EMBEDDINGS],
             "Embeds all partitions in one run once an asset that fills the table was materialized; what a "
             "run of new_chunks_sensor has embedded since is left out. It asks the database nothing.",
         )

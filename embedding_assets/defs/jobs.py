@@ -10,7 +10,7 @@ from dagster import (
 )
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
-from embedding_assets.defs.table_spec import DOCUMENTS, EMBEDDINGS, HEALTH, PENDING, ROWS, TableSpec
+from embedding_assets.defs.table_spec import DOCUMENTS, EMBEDDINGS, HEALTH, PENDING, TableSpec
 from embedding_assets.planning import PrefixRange
 
 EMBEDDING = (PENDING, EMBEDDINGS, HEALTH)
@@ -19,8 +19,7 @@ EMBEDDING = (PENDING, EMBEDDINGS, HEALTH)
 
 def table_job(spec: TableSpec) -> UnresolvedAssetJobDefinition:
     """The job over all assets of a table but the one of judged questions."""
-    loads = {DOCUMENTS: spec.loads_documents, ROWS: spec.rows is not None}
-    before = [name for name, holds in loads.items() if holds]
+    before = [*([DOCUMENTS] if spec.loads_documents else []), *spec.synced]
     return define_asset_job(
         spec.job_name,
         selection=AssetSelection.assets(*map(spec.key, (*before, *EMBEDDING))),

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from embedding_assets.defs.variables import read
+from embedding_assets.defs.variables import read, variable_of
 from embedding_assets.errors import ConfigurationError, DatabasePermissionError
 from embedding_assets.postgres.source_lookup import define_query, define_table
 
@@ -17,6 +17,26 @@ if TYPE_CHECKING:
 
 _OF_TABLES: Final = ("key", "text", "title", "metadata", "where")
 _OPTION: Final = re.compile(r"--(?=[a-z])")
+
+
+def check_sources(sources: Sequence[RowSource]) -> None:
+    """Make sure that each is right, and that several have different names.
+
+    Raises:
+        ConfigurationError: what is said of one does not go together, or two would have assets of one name.
+    """
+    for source in sources:
+        source.check()
+    labels = [source.label for source in sources]
+    if len(labels) < 2:
+        return
+    if None in labels:
+        raise ConfigurationError(
+            "rows: assets of several sources are called by the names of their queries and tables, so that these cannot "
+            "come from a variable"
+        )
+    if twice := sorted({str(label) for label in labels if labels.count(label) > 1}):
+        raise ConfigurationError(f"rows: two sources are called {', '.join(twice)}; give one of them another name")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +91,12 @@ class RowSource:
                 f"{', '.join(given)}: a query says by the names of its columns what they are: key, text, title; any "
                 "other is metadata"
             )
+
+    @property
+    def label(self) -> str | None:
+        """The query's or table's name as part of an asset's; None where it comes from a variable."""
+        given = self.table if self.query is None else self.name
+        return None if given is None or variable_of(given) else re.sub(r"\W+", "_", given).strip("_")
 
     def define(self, connection: Connection) -> SourceDefinition:
         """What it is, checked against the database.

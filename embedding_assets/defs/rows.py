@@ -1,4 +1,4 @@
-"""The asset of rows that are split into chunks, and its automation; only where a table or a query is named."""
+"""The assets of rows that are split into chunks, and their automation; only where tables or queries are named."""
 
 from typing import Any, Final
 
@@ -14,7 +14,7 @@ from embedding_assets.defs.code_version import code_version
 from embedding_assets.defs.metadata import sync_metadata
 from embedding_assets.defs.progress_lines import ProgressLines
 from embedding_assets.defs.row_source import RowSource
-from embedding_assets.defs.table_spec import ROWS, TableSpec
+from embedding_assets.defs.table_spec import TableSpec
 from embedding_assets.documents.loading import configured_splitter
 from embedding_assets.documents.rejection import Rejection
 from embedding_assets.documents.syncing import add_source, sync_source
@@ -27,17 +27,17 @@ _FIRST_REJECTIONS: Final = 20
 
 
 def rows_assets(spec: TableSpec) -> list[AssetsDefinition]:
-    """The asset, if rows are read."""
-    source = spec.rows
-    if source is None:
-        return []
+    """An asset for each source of rows."""
+    return [_rows_asset(spec, name, source) for name, source in spec.synced.items()]
 
+
+def _rows_asset(spec: TableSpec, name: str, source: RowSource) -> AssetsDefinition:
     @spec.asset(
-        ROWS,
+        name,
         kinds={"postgres"},
         deps=[*spec.deps],
         automation_condition=_condition(spec, source),
-        code_version=code_version(spec, ROWS),
+        code_version=code_version(spec, name),
     )
     def synced_rows(context: AssetExecutionContext) -> MaterializeResult[Any]:
         """Rows of a table or a query as chunks in knowledge_base: those that are new, changed or gone, the rest stays.
@@ -48,17 +48,18 @@ def rows_assets(spec: TableSpec) -> list[AssetsDefinition]:
         """
         return _sync(context, spec, source)
 
-    return [synced_rows]
+    return synced_rows
 
 
 def rows_sensors(spec: TableSpec) -> list[AutomationConditionSensorDefinition]:
-    """The sensor that evaluates the asset's condition, if it has one."""
-    if spec.rows is None or _condition(spec, spec.rows) is None:
+    """The sensor that evaluates the assets' conditions, if one has any."""
+    names = [name for name, source in spec.synced.items() if _condition(spec, source) is not None]
+    if not names:
         return []
     return [
         spec.condition_sensor(
             "rows_sensor",
-            ROWS,
+            names,
             "Compares the rows at the times of `every`, and once an asset that they come from was "
             "materialized. It asks the database nothing.",
         )

@@ -89,7 +89,7 @@ class TableSpec:
         owners: of its assets.
         tags: of its assets.
         deps: what fills the table, which ``chunk_embeddings`` follows; or what ``rows`` are read from.
-        rows: a table or a query whose rows are split into its chunks.
+        rows: tables and queries whose rows are split into its chunks.
         schedule: when the nightly run comes, as in cron; None for never.
         sensors: whether new chunks, finished loads and what is upstream start runs; ``every`` of ``rows`` holds anyway.
         alerts: whether failed runs and checks of this table are posted to the webhook, if there is one.
@@ -102,7 +102,7 @@ class TableSpec:
     owners: Sequence[str] = ()
     tags: Mapping[str, str] = field(default_factory=dict)
     deps: Sequence[Upstream] = ()
-    rows: RowSource | None = None
+    rows: Sequence[RowSource] = ()
     schedule: str | None = "0 2 * * *"
     sensors: bool = True
     alerts: bool = True
@@ -153,7 +153,8 @@ class TableSpec:
 
     def owns(self, key: AssetKey) -> bool:
         """Whether an asset is one of the table's."""
-        return key.path[:-1] == [*self.key_prefix] and key.path[-1] in NAMES
+        *prefix, name = key.path
+        return prefix == [*self.key_prefix] and (name in NAMES or name.startswith(f"{ROWS}_"))
 
     def name(self, base: str) -> str:
         """Name of a job, sensor, op or resource."""
@@ -184,10 +185,16 @@ class TableSpec:
         return self.settings_when_loaded().evaluation.queries is not None
 
     @property
+    def synced(self) -> dict[str, RowSource]:
+        """Names of assets → sources of rows; of several by what they are called."""
+        alone = len(self.rows) == 1
+        return {ROWS if alone else f"{ROWS}_{source.label}": source for source in self.rows}
+
+    @property
     def upstream(self) -> list[Upstream]:
         """What fills the table, as far as that is known: counting what is pending comes after it."""
         documents = [self.key(DOCUMENTS)] if self.loads_documents else []
-        return [*(self.deps if self.rows is None else [self.key(ROWS)]), *documents]
+        return [*([self.key(name) for name in self.synced] or self.deps), *documents]
 
     @property
     def is_own(self) -> bool:
@@ -259,12 +266,12 @@ class TableSpec:
         return decorate
 
     def condition_sensor(
-        self, base: str, asset_name: str, description: str, **options: Any
+        self, base: str, asset_names: Sequence[str], description: str, **options: Any
     ) -> AutomationConditionSensorDefinition:
-        """A sensor that evaluates the automation condition of one of the table's assets."""
+        """A sensor that evaluates the automation conditions of some of the table's assets."""
         return AutomationConditionSensorDefinition(
             self.name(base),
-            target=AssetSelection.assets(self.key(asset_name)),
+            target=AssetSelection.assets(*map(self.key, asset_names)),
             default_status=DefaultSensorStatus.RUNNING,
             minimum_interval_seconds=30,
             description=description,

@@ -7,7 +7,7 @@ import dagster as dg
 import psycopg
 import pytest
 
-from embedding_assets import RowSource, build_embedding_definitions
+from embedding_assets import EmbeddedQuery, RowSource, build_embedding_definitions
 from embedding_assets.errors import ConfigurationError
 from embedding_assets.postgres.connection import Database
 from embedding_assets_tests.support.components import WARNINGS, first_error, loaded, metadata_of, run_all
@@ -135,6 +135,68 @@ def test_a_table_of_the_environment_is_not_meant(
         checks = {check.name for check in defs.resolve_asset_graph().asset_check_keys}
     assert len(chunks(database)) == 2
     assert "columns_unchanged" not in checks
+
+
+@pytest.mark.usefixtures("settings")
+class TestSeveralSources:
+    """Of one ``knowledge_base``, each with an asset of its own."""
+
+    TEXT = """
+        type: embedding_assets.EmbeddedQuery
+        attributes:
+          key_prefix: shop
+          deps: shop/reviews
+          sources:
+            - {name: reviews, query: "SELECT id AS key, body AS text FROM shop.reviews", every: "0 4 * * *"}
+            - {table: shop.articles, text: title}
+    """
+
+    def test_are_kept_in_step_side_by_side(
+        self, shop: psycopg.Connection, database: Database, instance: dg.DagsterInstance
+    ):
+        with loaded(self.TEXT) as (_, defs):
+            graph = defs.resolve_asset_graph()
+            assert {key.to_user_string() for key in graph.get(dg.AssetKey(["shop", "chunks_pending"])).parent_keys} == {
+                "shop/synced_rows_reviews",
+                "shop/synced_rows_shop_articles",
+            }
+            first = run_all(defs, "shop__embed_chunks", instance)
+            assert first.success
+            before = ["reviews/1", "reviews/2", "shop.articles/1"]
+            assert [(origin, embedded) for origin, _, embedded in chunks(database)] == [(one, True) for one in before]
+            shop.execute("DELETE FROM shop.articles")
+            second = run_all(defs, "shop__embed_chunks", instance)
+            assert second.success
+        assert [origin for origin, *_ in chunks(database)] == before[:2]
+        assert metadata_of(second, "shop__synced_rows_reviews")["removed"] == 0
+        assert metadata_of(second, "shop__synced_rows_shop_articles")["removed"] == 1
+
+    def test_have_one_sensor(self):
+        with loaded(self.TEXT) as (_, defs):
+            sensors = [one for one in defs.get_repository_def().sensor_defs if one.name == "shop__rows_sensor"]
+            graph = defs.resolve_asset_graph()
+        [sensor] = sensors
+        assert {key.path[-1] for key in sensor.asset_selection.resolve(graph)} == {
+            "synced_rows_reviews",
+            "synced_rows_shop_articles",
+        }
+
+    @pytest.mark.parametrize(
+        ("attributes", "message"),
+        [
+            ({"sources": [{"table": "a.b", "text": "c"}, {"table": "a_b", "text": "c"}]}, "two sources are called a_b"),
+            (
+                {"sources": [{"table": "{{ env.X }}", "text": "c"}, {"table": "b", "text": "c"}]},
+                "rows: assets of several sources are called by the names",
+            ),
+            ({"sources": [{"table": "a", "text": "c"}], "every": "0 1 * * *"}, "leave every out beside them"),
+            ({"sources": [{"table": "a"}]}, "text: say which column"),
+        ],
+    )
+    def test_that_cannot_be_are_refused(self, attributes: dict[str, object], message: str):
+        component = EmbeddedQuery.from_attributes_dict(attributes=attributes)
+        with pytest.raises(ConfigurationError, match=message):
+            dg.components.testing.utils.component_defs(component=component)
 
 
 class TestAutomation:

@@ -6,21 +6,20 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import dagster as dg
+from pydantic import ConfigDict, Field
 
 from embedding_assets.defs.components.component import PRODUCES, EmbeddedComponent
 from embedding_assets.defs.components.scaffolding import QueryScaffolder
 from embedding_assets.defs.components.templating import LateText, at_load, late, plain
 from embedding_assets.defs.row_source import RowSource
+from embedding_assets.errors import ConfigurationError
 
 
-@dg.scaffold_with(QueryScaffolder)
-class EmbeddedQuery(EmbeddedComponent):
-    """Rows of a query, or of a table that assets of yours fill, kept embedded: split into chunks, each with a vector.
+class Source(dg.Model, dg.Resolvable):
+    """Rows of a query or a table."""
 
-    For long texts, and for texts that are put together from several tables. The chunks go into a table knowledge_base
-    of the same database, and follow every change: an asset `synced_rows` compares the rows, upstream of the three
-    assets of the vectors. What is not said here comes from the environment (EMBEDDING_…).
-    """
+    # An error must not quote what was given.
+    model_config = ConfigDict(hide_input_in_errors=True)
 
     query: Annotated[
         LateText | None,
@@ -85,27 +84,44 @@ class EmbeddedQuery(EmbeddedComponent):
         ),
     ] = None
 
+    def rows(self) -> RowSource:
+        """The same for ``build_embedding_definitions``."""
+        return RowSource(**{name: getattr(self, name) for name in Source.model_fields})
+
+
+@dg.scaffold_with(QueryScaffolder)
+class EmbeddedQuery(EmbeddedComponent, Source):
+    """Rows of a query, or of a table that assets of yours fill, kept embedded: split into chunks, each with a vector.
+
+    For long texts, and for texts that are put together from several tables. The chunks go into a table knowledge_base
+    of the same database, and follow every change: an asset `synced_rows` compares the rows, upstream of the three
+    assets of the vectors. What is not said here comes from the environment (EMBEDDING_…).
+    """
+
+    sources: Annotated[
+        list[Source],
+        plain(
+            "Instead of one query or table several, each with the fields that say one: query and name, or table and "
+            "text, and so on. Each has an asset synced_rows_NAME, called by its query or table."
+        ),
+    ] = Field(default_factory=list)
+
     @classmethod
     def get_spec(cls) -> dg.ComponentTypeSpec:
         """For the lists of components."""
         return dg.ComponentTypeSpec(tags=["postgres", "pgvector", "embeddings"], produces=PRODUCES)
 
     def arguments(self) -> dict[str, Any]:
-        """The rows."""
-        return {
-            "rows": RowSource(
-                table=self.table,
-                query=self.query,
-                name=self.name,
-                key=self.key,
-                text=self.text,
-                title=self.title,
-                metadata=self.metadata,
-                where=self.where,
-                markdown=self.markdown,
-                every=self.every,
-            )
-        }
+        """The rows.
+
+        Raises:
+            ConfigurationError: beside ``sources`` there is a query or table of its own.
+        """
+        if not self.sources:
+            return {"rows": self.rows()}
+        if beside := [name for name, field in Source.model_fields.items() if getattr(self, name) != field.default]:
+            raise ConfigurationError(f"sources: each says its own rows, so leave {', '.join(beside)} out beside them")
+        return {"rows": [source.rows() for source in self.sources]}
 
     def paths(self, root: Path) -> list[str] | None:  # noqa: ARG002 (it loads none)
         """None: knowledge_base has these rows."""
