@@ -120,9 +120,7 @@ class EmbeddedQuery(EmbeddedComponent, Source):
         if not self.sources:
             return {"rows": self.rows()}
         if beside := [name for name, field in Source.model_fields.items() if getattr(self, name) != field.default]:
-            raise ConfigurationError(
-                f"sources: they say all of their rows, so leave {', '.join(beside)} out beside them"
-            )
+            raise ConfigurationError(f"sources: each says its own rows, so leave {', '.join(beside)} out beside them")
         return {"rows": [source.rows() for source in self.sources]}
 
     def paths(self, root: Path) -> list[str] | None:  # noqa: ARG002 (it loads none)
