@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
-from importlib.metadata import version
+from dataclasses import dataclass, field
 from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -20,6 +17,7 @@ from embedding_assets.documents.gone import Found, Gone, find_gone
 from embedding_assets.documents.ignoring import Choice
 from embedding_assets.documents.loading import LoadReport
 from embedding_assets.documents.made_code import kind_of_code
+from embedding_assets.documents.manner import Manner
 from embedding_assets.documents.reading_ahead import Job, ReadAhead
 from embedding_assets.documents.reading_outcome import Reading
 from embedding_assets.documents.rejection import Rejection
@@ -128,7 +126,7 @@ class _Load:
         self._counts = WalkCounts()
         self._report = LoadReport()
         self._found = Found()
-        self._manner = json.dumps([splitter.manner, asdict(options.read)], sort_keys=True)
+        self._manner = Manner(splitter, options.read)
         self._sizes = {name: count_collection(database, name) for name in collections}
 
     def run(self, roots: Sequence[Root]) -> LoadReport:
@@ -204,10 +202,9 @@ class _Load:
         content = state.content or (before.content if is_same else None)
         if content is None:
             return False
-        digest = self._digest(content)
         if before.digest or self._options.accept_rejected:
-            return before.digest == digest
-        return before.content == _attempt(digest)
+            return self._manner.gives_the_same(before, content)
+        return before.content == self._manner.attempt(content)
 
     def _count_unchanged(self, origin: str, before: KnownDocument) -> None:
         self._report.documents += 1
@@ -219,10 +216,6 @@ class _Load:
     def _fail(self, file: FoundFile, error: OSError) -> None:
         self._found.failed.add(file.origin)
         self._reject([_unreadable(file, error)])
-
-    def _digest(self, content: str) -> str:
-        """Of all that the chunks of a file depend on, besides its name."""
-        return hashlib.sha256(f"{self._manner}{content}".encode()).hexdigest()
 
     def _is_to_load(self, job: Job) -> bool:
         """Whether a file that was fetched is other than before; else its mark is kept, and it is counted."""
@@ -263,12 +256,12 @@ class _Load:
             self._pass_over(root, file, reading, before)
             return
         if reading.hashes and reading.rejected and not self._options.accept_rejected:
-            self._keep(root, file, reading, _attempt(self._digest(content)) if reading.is_repeatable else None)
+            self._keep(root, file, reading, self._manner.attempt(content) if reading.is_repeatable else None)
         elif before is not None and self._shrinks(root, before, content, len(reading.hashes)):
             self._report.shrunk.append(file.origin)
             self._keep(root, file, reading)
         else:
-            digest, hashes, name = self._digest(content), reading.hashes, root.collection.name
+            digest, hashes, name = self._manner.digest(content), reading.hashes, root.collection.name
             rejected = reading.rejected if hashes else 0
             document = LoadedDocument(file.origin, digest, hashes, name, content, mark=file.mark, rejected=rejected)
             self._writer.add([], document)
@@ -355,11 +348,6 @@ class _Load:
     def _remove(self, origins: Sequence[str]) -> None:
         for start in range(0, len(origins), _REMOVED_TOGETHER):
             self._report.removed += remove_documents(self._database, origins[start : start + _REMOVED_TOGETHER])
-
-
-def _attempt(digest: str) -> str:
-    """What is kept of a reading with rejections: the same one would have them again. A later version may not."""
-    return hashlib.sha256(f"{version('embedding-assets')} {digest}".encode()).hexdigest()
 
 
 def _unreadable(file: FoundFile, error: OSError) -> Rejection:

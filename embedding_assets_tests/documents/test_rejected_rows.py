@@ -2,7 +2,7 @@
 
 import pytest
 
-from embedding_assets.documents import file_loading, file_reading
+from embedding_assets.documents import file_reading, manner
 from embedding_assets.documents.formats.options import ReadOptions
 from embedding_assets_tests.documents.test_file_loading import rows_file
 from embedding_assets_tests.support.loading import write
@@ -64,7 +64,7 @@ def test_it_is_read_again_where_it_is_read_otherwise_or_by_another_version(load,
     load(file)
     assert load(file, read=ReadOptions(text_column="text")).rejected == 1
     assert load(file, read=ReadOptions(text_column="text")).rejected_before == 1
-    monkeypatch.setattr(file_loading, "version", lambda _: "99")
+    monkeypatch.setattr(manner, "version", lambda _: "99")
     assert load(file, read=ReadOptions(text_column="text")).rejected == 1
 
 

@@ -7,9 +7,10 @@ import gzip
 import io
 import re
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import IO, TYPE_CHECKING, Final
 
@@ -43,7 +44,7 @@ class UnreadableError(Exception):
         self.line = line
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class OpenedFile:
     """A file that is read.
 
@@ -115,25 +116,33 @@ class OpenedFile:
         return text
 
     def utf8_lines(self, stream: IO[bytes]) -> IO[bytes]:
-        """The stream in UTF-8, if its beginning or the options name another encoding."""
-        encoding = self.options.encoding
+        """The stream in UTF-8, if its beginning names another encoding, or the options do of what is not UTF-8."""
         buffered = stream if isinstance(stream, io.BufferedReader) else io.BufferedReader(stream)  # type: ignore[type-var]
         begins = buffered.peek(4)[:4]
         marked = next((name for mark, name in _MARKS if begins.startswith(mark)), None)
-        name = marked or encoding or "utf-8"
+        name = marked or self._encoding
         if codecs.lookup(name).name in {"utf-8", "ascii"}:
             return buffered
         return io.BufferedReader(_Transcoded(buffered, name))
 
+    @cached_property
+    def _encoding(self) -> str:
+        """Of its lines, where no mark names it; found out by reading all of them once, if that makes a difference."""
+        encoding = self.options.encoding
+        if encoding is None:
+            return "utf-8"
+        with self.stream() as stream:
+            return encoding_of(iter(lambda: stream.read(65_536), b""), encoding)
+
 
 def decoded(data: bytes, encoding: str | None) -> str:
-    """Text of bytes by their mark, by the encoding named, or as UTF-8; with ``\\n`` as its only line ending.
+    """Text of bytes by their mark, as UTF-8, or by the encoding named; with ``\\n`` as its only line ending.
 
     Raises:
         UnreadableError: it is not that; with the line.
     """
     marked = next(((mark, name) for mark, name in _MARKS if data.startswith(mark)), None)
-    name = marked[1] if marked else encoding or "utf-8"
+    name = marked[1] if marked else encoding_of([data], encoding) if encoding else "utf-8"
     try:
         text = data.decode("utf-8-sig" if name == "utf-8" else name)
     except UnicodeDecodeError as error:
@@ -141,6 +150,33 @@ def decoded(data: bytes, encoding: str | None) -> str:
         is_default = name == "utf-8" and encoding is None
         raise UnreadableError(wrong_encoding("utf-8") if is_default else wrong_encoding(name), line) from None
     return normalized_newlines(text)
+
+
+def encoding_of(pieces: Iterable[bytes], named: str) -> str:
+    """UTF-8 of bytes that are, whatever encoding is named for those that are not.
+
+    What could be either is taken as named: ASCII alone may be text in an encoding such as ISO-2022-JP. But not in UTF-16,
+    where at least the ends of lines have bytes that are zero.
+    """
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    is_ascii = not is_wide(named)
+    try:
+        # What precedes the damage of a packed file is read.
+        with suppress(UnreadableError):
+            for piece in pieces:
+                if b"\x00" in piece:
+                    return named
+                is_ascii = is_ascii and piece.isascii()
+                decoder.decode(piece)
+            decoder.decode(b"", final=True)
+    except UnicodeDecodeError:
+        return named
+    return named if is_ascii else "utf-8"
+
+
+def is_wide(encoding: str) -> bool:
+    """Whether each character takes two or four bytes."""
+    return codecs.lookup(encoding).name.startswith(("utf-16", "utf-32"))
 
 
 def wrong_encoding(name: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import gzip
+import json
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,38 @@ def test_an_encoding_is_never_guessed_but_can_be_named(tmp_path: Path, name: str
 def test_what_is_not_of_the_named_encoding_is_rejected(tmp_path: Path) -> None:
     _, (rejection,) = read_as(tmp_path, "a.jsonl", b'{"text": "\x81"}\n', ReadOptions(encoding="cp1252"))
     assert rejection.reason == "is not valid cp1252"
+
+
+@pytest.mark.parametrize("name", [*ROWS, "a.md", "a.tsv", "a.json", "a.csv.gz"])
+@pytest.mark.parametrize("encoding", ["cp1252", "utf-16-le", "iso-2022-jp"])
+def test_an_encoding_is_named_for_what_is_not_utf8(tmp_path: Path, name: str, encoding: str) -> None:
+    text = json.dumps({"text": TEXT}, ensure_ascii=False) if "json" in name else TEXT
+    content = gzip.compress(text.encode()) if name.endswith("gz") else text.encode()
+    documents, rejections = read_as(tmp_path, name, content, ReadOptions(encoding=encoding))
+    assert not rejections
+    assert all("café 語 🙂" in document.text for document in documents)
+    assert documents
+
+
+@pytest.mark.parametrize("name", ["a.txt", "a.csv", "a.jsonl"])
+@pytest.mark.parametrize("encoding", ["iso-2022-jp", "utf-7", "utf-16-le", "utf-16-be", "utf-32-le"])
+def test_a_named_encoding_that_looks_like_ascii_is_taken(tmp_path: Path, name: str, encoding: str) -> None:
+    text = '{"text": "日本語"}\n' if name.endswith("jsonl") else "text\n日本語\n"
+    (document,), rejections = read_as(tmp_path, name, text.encode(encoding), ReadOptions(encoding=encoding))
+    assert not rejections
+    assert "日本語" in document.text
+
+
+def test_ascii_is_no_utf16(tmp_path: Path) -> None:
+    (document,), _ = read_as(tmp_path, "a.txt", "plain text\n", ReadOptions(encoding="utf-16-le"))
+    assert document.text == "plain text\n"
+
+
+def test_what_precedes_damage_is_read_in_a_named_encoding_too(tmp_path: Path) -> None:
+    packed = gzip.compress(b"".join(b'{"text": "caf\xc3\xa9 %d"}\n' % (number**9) for number in range(20_000)))
+    documents, (rejection,) = read_as(tmp_path, "a.jsonl.gz", packed[:-9_000], ReadOptions(encoding="cp1252"))
+    assert documents[0].text == "café 0"
+    assert rejection.reason == "is a damaged or cut gzip file"
 
 
 @pytest.mark.parametrize("name", ["nonsense", "rot13", "unicode_escape", "zlib"])
