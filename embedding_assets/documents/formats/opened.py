@@ -155,8 +155,8 @@ def decoded(data: bytes, encoding: str | None) -> str:
 def encoding_of(pieces: Iterable[bytes], named: str) -> str:
     """UTF-8 of bytes that are, whatever encoding is named for those that are not.
 
-    What could be either is taken as named: ASCII alone may be text in an encoding such as ISO-2022-JP. But not in UTF-16,
-    where at least the ends of lines have bytes that are zero.
+    What could be either is taken as named: ASCII alone may be text in an encoding such as ISO-2022-JP. But not in
+    UTF-16, where at least the ends of lines have bytes that are zero.
     """
     decoder = codecs.getincrementaldecoder("utf-8")()
     is_ascii = not is_wide(named)
