@@ -34,10 +34,11 @@ SOON_READ_BYTES: Final = 500_000
 SHARED_BYTES: Final = 8_000_000
 """A file of rows from this size on is shared by all processes."""
 
-_BY_PYTHON_ALONE: Final = frozenset(
-    {"markdown_text", "plain_text", "notebook", "json_lines", "json_rows", "delimited", "email_message"}
-)
-"""Modules of formats that no library in another language reads, which a damaged file might crash or hang."""
+_BY_PYTHON_ALONE: Final = frozenset({"markdown_text", "plain_text", "notebook", "json_lines", "json_rows", "delimited"})
+"""Modules of formats that no library in another language reads, which a damaged file might crash or hang.
+
+Not mail, which may be HTML. Of front matter in YAML only what is neither nested deeply nor long is read.
+"""
 
 
 class FileReader:

@@ -12,6 +12,16 @@ _BLOCK = re.compile(
 )
 _MOST_CHARACTERS = 100_000
 _MOST_VALUES = 10_000
+_DEEPEST = 50
+"""No front matter is nested so; what builds its values goes down by recursion in C, which ends the process."""
+
+_MOST_MERGED = 20
+"""Uses of anchors where maps are merged, each of which may double what came before."""
+
+_MOST_DOTS = 200
+"""In a key of TOML, whose parser takes minutes for the longest ones."""
+
+_LARGEST = 1 << 64
 _NOT_YAML = object()
 
 
@@ -32,6 +42,8 @@ def front_matter(text: str) -> tuple[dict[str, Any], int]:
         return {}, 0
     yaml, toml = found.group(1), found.group(2)
     if toml is not None:
+        if any(part.count(".") > _MOST_DOTS for line in toml.split("\n") for part in line.split("=")):
+            raise FrontMatterError
         try:
             return _plain(tomllib.loads(toml)), found.end()
         except (tomllib.TOMLDecodeError, RecursionError):
@@ -48,12 +60,33 @@ def _yaml(text: str) -> object:
     from yaml import CSafeLoader, YAMLError, load
 
     try:
+        _check_structure(text)
         return load(text, CSafeLoader)
     except (YAMLError, ValueError, RecursionError):
         # A paragraph between two rules may be no YAML either.
         if re.search(r"^[\"']?[\w -]{1,60}[\"']?[ \t]*:(?:\s|$)", text, re.MULTILINE) and "\n\n" not in text.strip():
             raise FrontMatterError from None
         return _NOT_YAML
+
+
+def _check_structure(text: str) -> None:
+    """Refuse what would take far more stack or memory to be built than it takes to be written.
+
+    Raises:
+        FrontMatterError: it is nested deeper, or refers to itself more often, than anybody writes.
+        YAMLError: it is no YAML.
+    """
+    from yaml import AliasEvent, CSafeLoader, ScalarEvent, parse
+    from yaml.events import CollectionEndEvent, CollectionStartEvent
+
+    depth = aliases = 0
+    has_merged = False
+    for event in parse(text, CSafeLoader):
+        depth += isinstance(event, CollectionStartEvent) - isinstance(event, CollectionEndEvent)
+        aliases += isinstance(event, AliasEvent)
+        has_merged = has_merged or (isinstance(event, ScalarEvent) and event.value == "<<")
+        if depth > _DEEPEST or (has_merged and aliases > _MOST_MERGED):
+            raise FrontMatterError
 
 
 def _plain(fields: dict[Any, Any]) -> dict[str, Any]:
@@ -64,6 +97,9 @@ def _plain(fields: dict[Any, Any]) -> dict[str, Any]:
         left -= 1
         # An alias that is used again and again would be written out each time.
         if left < 0 or depth > 20:
+            raise FrontMatterError
+        # Of very large ones not even the digits can be written.
+        if isinstance(value, int) and abs(value) >= _LARGEST:
             raise FrontMatterError
         if isinstance(value, dict):
             return {str(key): plain(item, depth + 1) for key, item in value.items()}

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import logging
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +60,45 @@ def test_what_is_broken_is_left_out_and_said(tmp_path: Path, head: str, caplog: 
     assert not rejections
     assert chunks_of(document) == [("Setup", "words")]
     assert [record.message for record in caplog.records] == ["left out front matter that cannot be read"]
+
+
+MERGED = "a0: &a0 {x: 1}\n" + "".join(
+    f"a{number}: &a{number} {{<<: [*a{number - 1}, *a{number - 1}, *a{number - 1}]}}\n" for number in range(1, 30)
+)
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize(
+    "head",
+    [
+        f"---\n{'[' * 49_000}\n---\n",
+        f"---\n{'- ' * 49_000}\n---\n",
+        f"---\n{'- ' * 49_000}x\n---\n",
+        f"---\n{'{a: ' * 24_000}\n---\n",
+        f"---\ntitle: {'[' * 49_000}{']' * 49_000}\n---\n",
+        f"+++\na = {'[' * 49_000}{']' * 49_000}\n+++\n",
+        f"+++\n{'a.' * 49_000}a = 1\n+++\n",
+        f"---\n{MERGED}---\n",
+        f"---\nnumber: 0x{'f' * 6_000}\n---\n",
+    ],
+)
+def test_what_no_person_wrote_neither_ends_the_load_nor_loses_the_page(tmp_path: Path, head: str) -> None:
+    (tmp_path / "a.md").write_text(f"{head}# Setup\n\nwords\n")
+    loading = (
+        "import sys; from embedding_assets_tests.support.formats import chunks_of, read_as; from pathlib import Path; "
+        "(document,), rejections = read_as(Path(sys.argv[1]), 'a.md', Path(sys.argv[1], 'a.md').read_text()); "
+        "assert not rejections; print(document.text[-6:], document.metadata.model_dump_json())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", loading, str(tmp_path)], capture_output=True, text=True, check=False, timeout=50
+    )
+    assert (done.returncode, done.stderr.splitlines()[:-1]) == (0, [])
+    assert done.stdout.startswith("words\n")
+
+
+def test_a_merged_map_is_one(tmp_path: Path) -> None:
+    (document,), _ = read_as(tmp_path, "a.md", "---\nbase: &b {x: 1}\nmore: {<<: *b, y: 2}\n---\nwords\n")
+    assert document.metadata.model_dump()["more"] == {"x": 1, "y": 2}
 
 
 def test_lines_are_those_of_the_file(tmp_path: Path) -> None:
