@@ -71,7 +71,7 @@ class _Result:
         ]
         parts: list[tuple[str, str]] = [(score, "bold green")]
         parts += [(f"  {_one_line(place)}", "bold")] if place else []
-        parts += [(f"  {_one_line(result.name)}", "dim")]
+        parts += [(f"  {_one_line(result.place)}", "dim")]
         parts += [(f"  ({', '.join(details)})", "dim")] if details else []
         return Text.assemble(*parts)
 

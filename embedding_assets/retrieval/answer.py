@@ -16,6 +16,9 @@ FEWEST_AT_RANDOM: Final = 30
 
 _NO_SNIPPET: Final = Snippet("")
 
+_UNITS: Final = ("line", "page", "slide", "cell", "chapter")
+"""What positions count, as documents of each kind have it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Place:
@@ -91,6 +94,24 @@ class SearchResult:
         """What a person calls the row: its source, or else its key."""
         return self.source or name_of_key(self.key) or self.chunk_hash
 
+    @property
+    def position(self) -> str:
+        """Where in its file it stands, as ``lines 88-93`` or ``page 7``; empty where that is not known."""
+        found = _position(self.metadata)
+        if found is None:
+            return ""
+        unit, first, last = found
+        return f"{unit} {first}" if first == last else f"{unit}s {first}-{last}"
+
+    @property
+    def place(self) -> str:
+        """Its name with its position, as ``guide.md:88-93`` or ``report.pdf, page 7``."""
+        found = _position(self.metadata)
+        if found is None or found[0] != "line":
+            return f"{self.name}, {self.position}" if found else self.name
+        _, first, last = found
+        return f"{self.name}:{first}" if first == last else f"{self.name}:{first}-{last}"
+
 
 @dataclass(frozen=True, slots=True)
 class RandomScores:
@@ -134,6 +155,20 @@ class Answer(Sequence[SearchResult]):
 
     def __getitem__(self, at: int | slice) -> SearchResult | Sequence[SearchResult]:
         return self.results[at]
+
+
+def _position(metadata: dict[str, Any]) -> tuple[str, int, int] | None:
+    """What is counted in a chunk's file, and the first and the last number of it."""
+    position = metadata.get("position")
+    if not isinstance(position, dict):
+        return None
+    for unit in _UNITS:
+        first = position.get(unit)
+        last = position.get(f"last_{unit}", first)
+        # Somebody's own field of that name may hold anything.
+        if isinstance(first, int) and isinstance(last, int):
+            return unit, first, last
+    return None
 
 
 def name_of_key(key: dict[str, str]) -> str:

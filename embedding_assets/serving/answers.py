@@ -42,6 +42,7 @@ def neighbours_as_text(chunks: Sequence[NeighbouringChunk]) -> str:
 def _passage(number: int, result: SearchResult) -> str:
     marks = {
         "source": result.source,
+        "position": result.position,
         "heading": result.context_header or result.title,
         "key": ", ".join(f"{name}={value}" for name, value in result.key.items() if value != result.chunk_hash),
         "chunk": result.chunk_hash,

@@ -55,6 +55,25 @@ def test_by_what_it_was_found():
     assert "by its words" not in shown(replace(SHORT, text_rank=1))
 
 
+@pytest.mark.parametrize(
+    ("position", "place"),
+    [
+        ({"line": 88, "last_line": 93}, "guide.md:88-93"),
+        ({"line": 88, "last_line": 88}, "guide.md:88"),
+        ({"page": 7}, "guide.md, page 7"),
+        ({"page": 7, "last_page": 8, "headings": ["A"]}, "guide.md, pages 7-8"),
+        ({"slide": 3}, "guide.md, slide 3"),
+        ({"headings": ["A"]}, "guide.md"),
+        ({"line": "eight"}, "guide.md"),
+        ("left", "guide.md"),
+        (None, "guide.md"),
+    ],
+)
+def test_where_in_its_file_an_answer_stands(position: object, place: str):
+    text = shown(replace(SHORT, source="guide.md", metadata={"position": position}))
+    assert text.startswith(f"0.750  Head > [bold]  {place}\n")
+
+
 def test_a_row_without_a_source_shows_its_key():
     assert "0.750  Head > [bold]  42\n" in shown(replace(SHORT, source="", key={"id": "42"}))
     assert "a=1, b=2" in shown(replace(SHORT, source="", key={"a": "1", "b": "2"}))

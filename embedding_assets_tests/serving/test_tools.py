@@ -17,6 +17,8 @@ from mcp.client.streamable_http import streamable_http_client
 from embedding_assets.config import Settings
 from embedding_assets.postgres.connection import Database
 from embedding_assets.providers.space_selection import Selection
+from embedding_assets.retrieval import Answer, SearchResult
+from embedding_assets.serving.answers import as_text
 from embedding_assets_tests.serving.conftest import TEXTS
 from embedding_assets_tests.support import processes
 from embedding_assets_tests.support.fakes import FakeProvider, hash_of, insert_chunks
@@ -50,6 +52,12 @@ async def test_an_agent_over_http(client: httpx2.Client, mode: str):
         for line in ("[1] score 1.000", "source: a.md", "heading: A", f"chunk: {hash_of('text 7')}", "text 7"):
             assert line in lines
         assert "year=2024" in content.text
+
+
+def test_an_agent_reads_where_a_passage_stands():
+    position = {"position": {"page": 7, "last_page": 8}}
+    result = SearchResult("h", 0.5, "a.pdf", "A", "", "text", position, "space")
+    assert as_text(Answer((result,))).splitlines()[3:5] == ["source: a.pdf", "position: pages 7-8"]
 
 
 async def test_an_agent_reads_what_it_got_wrong(client: httpx2.Client):
