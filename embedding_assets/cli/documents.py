@@ -235,12 +235,7 @@ def load_view(report: LoadReport, next_step: str = "embedding-assets embed") -> 
             f"{counted(report.rejected_before, 'row')} of unchanged documents rejected as before; "
             "`embedding-assets documents COLLECTION` shows of which."
         )
-    if report.empty:
-        lines.append(f"{counted(report.empty, 'empty file')}.")
-    if report.left_out:
-        lines.append(f"Left out: {_counts(report.left_out)}.")
-    if report.other_kinds:
-        lines.append(f"Of other kinds: {_counts(report.other_kinds)}.")
+    lines += _passed_over(report)
     if next_step and report.added > report.reused:
         lines.append(f"Next: [bold]{next_step}[/bold]")
     return "\n".join(lines)
@@ -264,6 +259,15 @@ def load_line(report: LoadReport) -> str:
 def _counts(counts: dict[str, int], most: int = 12) -> str:
     shown = [f"{escape(visible(what))} ({count:,})" for what, count in list(counts.items())[:most]]
     rest = sum(list(counts.values())[most:])
+def _passed_over(report: LoadReport) -> list[str]:
+    """Sentences on what there was nothing to load of."""
+    blank = f"{counted(report.blank_rows, 'row')} without a text." if report.blank_rows else ""
+    empty = f"{counted(report.empty, 'empty file')}." if report.empty else ""
+    left_out = f"Left out: {_counts(report.left_out)}." if report.left_out else ""
+    other_kinds = f"Of other kinds: {_counts(report.other_kinds)}." if report.other_kinds else ""
+    return [line for line in (blank, empty, left_out, other_kinds) if line]
+
+
     return ", ".join([*shown, *([f"others ({rest:,})"] if rest else [])])
 
 

@@ -185,6 +185,10 @@ def prefix_table(rows: Mapping[str, Mapping[str, int]]) -> TableMetadataValue:
     return _table([{"prefix": prefix, **counts} for prefix, counts in rows.items()], list(kinds), kinds)
 
 
+_WHERE_ANY = ("renamed", "gone", "pruned", "rejected", "blank_rows")
+"""Counts of a load that are left out where they are 0."""
+
+
 def load_metadata(loaded: ConfiguredLoad) -> dict[str, Any]:
     """What loading documents did, and the first of what could not be loaded: files and reasons, never text."""
     report = loaded.report
@@ -206,7 +210,7 @@ def load_metadata(loaded: ConfiguredLoad) -> dict[str, Any]:
         "new": report.new,
         "changed": report.changed,
         "unchanged": report.unchanged,
-        **{name: getattr(report, name) for name in ("renamed", "gone", "pruned", "rejected") if getattr(report, name)},
+        **{name: getattr(report, name) for name in _WHERE_ANY if getattr(report, name)},
         "chunks_added": report.added,
         "chunks_removed": report.removed,
         **({"chunks_with_known_vector": report.reused} if report.reused else {}),

@@ -20,7 +20,7 @@ from embedding_assets.documents.made_code import kind_of_code
 from embedding_assets.documents.manner import Manner
 from embedding_assets.documents.reading_ahead import Job, ReadAhead
 from embedding_assets.documents.reading_outcome import Reading
-from embedding_assets.documents.rejection import Rejection
+from embedding_assets.documents.rejection import BlankRow, Rejection
 from embedding_assets.documents.walking import WalkCounts
 from embedding_assets.documents.writing import ChunkWriter
 from embedding_assets.postgres.chunks import LoadedDocument, check_is_own
@@ -266,6 +266,7 @@ class _Load:
             document = LoadedDocument(file.origin, digest, hashes, name, content, mark=file.mark, rejected=rejected)
             self._writer.add([], document)
         self._report.documents += 1
+        self._report.blank_rows += reading.blank
         is_new = before is None or not (before.digest or before.chunks)
         self._report.new += is_new
         if is_new:
@@ -306,11 +307,16 @@ class _Load:
 
     def _shrinks(self, root: Root, before: KnownDocument, content: str, chunks: int) -> bool:
         """Whether a file has lost so much that it may be half of what it should be."""
+                elif isinstance(one, BlankRow):
+                    reading.blank += 1
         lost = before.chunks - chunks
         return (
             not self._options.yes
             and before.content != content
             and lost >= _FEW_CHUNKS
+        if reading.blank and not (reading.hashes or reading.rejected):
+            # Rather the wrong column than a file that was emptied.
+            reading.reject(Rejection(file.origin, None, "has rows, but none with a text; --text-column names another"))
             and lost > LARGE_SHARE * self._sizes[root.collection.name][1]
         )
 

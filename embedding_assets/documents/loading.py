@@ -46,6 +46,7 @@ class LoadReport:
         rejected: texts, rows or files that could not be loaded.
         rejected_files: of these, files of which nothing was loaded.
         rejected_before: rows of unchanged files that were rejected when these were read.
+        blank_rows: rows without a text, of files that are not unchanged; they are no rejections.
         empty: files without words that never had chunks; they are no documents.
         new: documents that are new to the table.
         changed: documents whose chunks were made again.
@@ -70,6 +71,7 @@ class LoadReport:
     rejected: int = 0
     rejected_files: int = 0
     rejected_before: int = 0
+    blank_rows: int = 0
     empty: int = 0
     new: int = 0
     changed: int = 0

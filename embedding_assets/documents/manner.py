@@ -8,7 +8,7 @@ import json
 from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from embedding_assets.documents.formats.opened import is_wide
 from embedding_assets.documents.formats.registry import format_named, format_of
@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from embedding_assets.documents.formats.options import ReadOptions
     from embedding_assets.documents.splitting import Splitter
     from embedding_assets.postgres.documents import KnownDocument
+
+
+_JUDGING: Final = 2
+"""Counted up with what is rejected."""
 
 
 class Manner:
@@ -38,8 +42,12 @@ class Manner:
         return _hashed(f"{self._said}{content}")
 
     def attempt(self, content: str) -> str:
-        """What is kept of a reading with rejections: the same one would have them again. A later version may not."""
-        return _hashed(f"{version('embedding-assets')} {self.digest(content)}")
+        """What is kept of a reading with rejections: the same one would have them again. A later version may not.
+
+        Args:
+            content: digest of the bytes, or whatever else is another one once they are.
+        """
+        return _hashed(f"{version('embedding-assets')} {_JUDGING} {self.digest(content)}")
 
     def gives_the_same(self, before: KnownDocument, content: str) -> bool:
         """Whether a document that is complete has the chunks that a file of these bytes would have."""

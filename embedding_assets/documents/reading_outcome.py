@@ -21,6 +21,7 @@ class Reading:
         hashes: of its chunks.
         rejections: the first of them.
         rejected: how many there were.
+        blank: rows without a text, which are not rejected.
         is_repeatable: whether all of them are of rows or lines, which would be rejected again; what ends the reading of
             a file may have been a disk, or a limit of time.
     """
@@ -28,6 +29,7 @@ class Reading:
     hashes: HashSet = field(default_factory=HashSet)
     rejections: list[Rejection] = field(default_factory=list)
     rejected: int = 0
+    blank: int = 0
     is_repeatable: bool = True
 
     @property

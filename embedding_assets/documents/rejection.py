@@ -46,3 +46,8 @@ class Rejection:
     def kind(self) -> str:
         """The reason without what is about this one alone."""
         return _ABOUT_THIS_ONE.split(self.reason, maxsplit=1)[0]
+
+
+@dataclass(frozen=True, slots=True)
+class BlankRow(Rejection):
+    """A row without a text: nothing is wrong with it, and there is nothing to load."""

@@ -68,6 +68,36 @@ def test_it_is_read_again_where_it_is_read_otherwise_or_by_another_version(load,
     assert load(file, read=ReadOptions(text_column="text")).rejected == 1
 
 
+def test_a_row_without_a_text_is_no_fault(load, tmp_path):
+    file = tmp_path / "docs/rows.csv"
+    file.parent.mkdir()
+    file.write_text("id,text\n1,hello\n2,\n3,bye\n")
+    report = load(file)
+    assert (report.new, report.rejected, report.blank_rows, load.rejections) == (1, 0, 1, [])
+    file.write_text("id,text\n1,hello\n2,\n")
+    report = load(file)
+    assert (report.removed, report.kept, report.blank_rows) == (1, 0, 1)
+    assert load.rows() == ["hello"]
+    assert load(file).unchanged == 1
+
+
+def test_a_row_that_ends_before_its_text_is_one(load, tmp_path):
+    file = tmp_path / "docs/rows.csv"
+    file.parent.mkdir()
+    file.write_text("id,text\n1,hello\n2\n")
+    assert (load(file).rejected, load.rejections) == (1, ["docs/rows.csv:3: has an empty 'text'"])
+
+
+def test_where_no_row_has_a_text_nothing_is_removed(load, tmp_path):
+    file = tmp_path / "docs/rows.csv"
+    file.parent.mkdir()
+    file.write_text("id,text,note\n1,hello,\n2,bye,\n")
+    load(file)
+    report = load(file, read=ReadOptions(text_column="note"))
+    assert (report.rejected_files, report.removed, sorted(load.rows())) == (1, 0, ["bye", "hello"])
+    assert load.rejections == ["docs/rows.csv: has rows, but none with a text; --text-column names another"]
+
+
 def test_a_file_that_lacks_chunks_is_read_again(load, file):
     load(file)
     load.database.run(lambda c: c.execute("DELETE FROM knowledge_base WHERE chunk_text = 'row 3'"))

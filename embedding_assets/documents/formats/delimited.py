@@ -14,7 +14,7 @@ from embedding_assets.documents.formats.registry import format_of
 from embedding_assets.documents.formats.rows import NO_ROWS, Row, missing_text, row_document
 from embedding_assets.documents.formats.values import is_unicode
 from embedding_assets.documents.lines import MAX_WRITING_CHARACTERS, read_lines
-from embedding_assets.documents.rejection import EMPTY, TOO_LONG, Rejection
+from embedding_assets.documents.rejection import EMPTY, TOO_LONG, BlankRow, Rejection
 
 _DELIMITERS = (",", ";", "\t", "|")
 _SEPARATOR_LINE = "sep="
@@ -105,7 +105,10 @@ def _rows(file: OpenedFile, stream: IO[bytes], dialect: _Dialect) -> Iterator[Do
     found = False
     for line, fields in records:
         found = True
-        yield row_document(file, line, fields if isinstance(fields, str) else _row(names, fields))
+        row = row_document(file, line, fields if isinstance(fields, str) else _row(names, fields))
+        # One that ends before its text may have been cut off.
+        is_short = isinstance(row, BlankRow) and len(fields) < len(names)
+        yield file.rejected(row.reason, line) if isinstance(row, BlankRow) and is_short else row
     if not found:
         yield file.rejected(NO_ROWS)
 

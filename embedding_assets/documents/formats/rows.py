@@ -13,7 +13,7 @@ from embedding_assets.documents.formats.opened import OpenedFile, UnreadableErro
 from embedding_assets.documents.formats.options import fields_of_template
 from embedding_assets.documents.formats.values import fields_of_folders, json_fields, storable
 from embedding_assets.documents.lines import normalized_newlines
-from embedding_assets.documents.rejection import NOT_UTF8, NOTHING, TOO_DEEP, Rejection, too_long
+from embedding_assets.documents.rejection import NOT_UTF8, NOTHING, TOO_DEEP, BlankRow, Rejection, too_long
 from embedding_assets.documents.words import has_words
 from embedding_assets.models import DocumentMetadata, ProcessedChunk
 
@@ -23,6 +23,11 @@ TEXT_COLUMNS: Final = ("chunk_text", "text", "content", "body", "page_content")
 NO_ROWS: Final = "has no rows"
 
 Row = Mapping[str, Any]
+
+
+class _BlankError(UnreadableError):
+    """The reason why there is nothing in a row."""
+
 
 # Either read into a place of their own, or computed for every chunk.
 _RESERVED: Final = frozenset({"chunk_hash", "context_header", "title", "source", "origin", "position"}) | frozenset(
@@ -49,6 +54,8 @@ def row_document(file: OpenedFile, line: int | None, row: Row | str) -> Document
         return file.rejected(row, line)
     try:
         return _document(file, row)
+    except _BlankError as error:
+        return BlankRow(file.source, line, error.reason)
     except UnreadableError as error:
         return file.rejected(error.reason, line)
     except RecursionError:
@@ -108,11 +115,11 @@ def _text(row: Row, text_column: str | None) -> tuple[frozenset[str], str]:
         except UnicodeDecodeError:
             raise UnreadableError(f"has a {name!r} that {NOT_UTF8}") from None
     if text is None:
-        raise UnreadableError(f"has an empty {name!r}")
+        raise _BlankError(f"has an empty {name!r}")
     if not isinstance(text, str):
         raise UnreadableError(f"has a {name!r} that is not a string")
     if not text.strip():
-        raise UnreadableError(f"has an empty or blank {name!r}")
+        raise _BlankError(f"has an empty or blank {name!r}")
     return frozenset(names), _checked(text, f"{name!r}", name)
 
 
@@ -122,7 +129,7 @@ def _checked(text: str, where: str, name: str) -> str:
         raise UnreadableError(reason)
     text = normalized_newlines(storable(text, name))
     if not has_words(text):
-        raise UnreadableError(f"has a {where} that {NOTHING}")
+        raise _BlankError(f"has a {where} that {NOTHING}")
     return text
 
 
@@ -134,7 +141,7 @@ def _templated(row: Row, template: str) -> tuple[frozenset[str], str]:
         raise UnreadableError(_missing(list(row), f"any of {', '.join(map(repr, names))}"))
     values = {name: _worded(row.get(name) if name in row else _nested(row, name), name) for name in names}
     if not any(values.values()):
-        raise UnreadableError(f"is empty or blank in {', '.join(map(repr, names))}")
+        raise _BlankError(f"is empty or blank in {', '.join(map(repr, names))}")
     text = "".join(f"{before}{values.get(name, '')}" for before, name in parts)
     used = frozenset(name for name in names if len(values[name]) > _LONGEST_KEPT)
     return used, _checked(text.strip(), "text", names[0])
