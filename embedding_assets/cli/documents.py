@@ -192,15 +192,23 @@ def _configured(options: LoadOptions) -> tuple[list[str], LoadOptions]:
         include=options.choice.include or set_.choice.include,
         exclude=options.choice.exclude + set_.choice.exclude,
     )
-    by_template = options.read.template is not None
-    column = options.read.text_column or (None if by_template else set_.read.text_column)
-    read = replace(options.read, text_column=column, encoding=options.read.encoding or set_.read.encoding)
-    return list(config.paths), replace(options, choice=choice, read=read, prune=options.prune or set_.prune)
+    says_text = options.read.template is not None or options.read.text_column is not None
+    of_text = options.read if says_text else set_.read
+    read = replace(
+        options.read,
+        text_column=of_text.text_column,
+        template=of_text.template,
+        encoding=options.read.encoding or set_.read.encoding,
+    )
+    accept_rejected = options.accept_rejected or set_.accept_rejected
+    options = replace(options, choice=choice, read=read, prune=options.prune or set_.prune)
+    return list(config.paths), replace(options, accept_rejected=accept_rejected)
 
 
 def load_view(report: LoadReport, next_step: str = "embedding-assets embed") -> str:
     """Sentences on what loading did, and on what it left to be decided."""
     lines = [load_line(report)]
+        all_files=options.choice.all_files or set_.choice.all_files,
     if report.reused:
         lines.append(f"{counted(report.reused, 'chunk')} kept the vector of the same text.")
     if report.renamed:

@@ -30,4 +30,13 @@ class DocumentsConfig(EnvironmentSettings):
     text_column: str | None = Field(
         None, description="Field of a row with the text. Unset: `text`, `content`, `body` and others."
     )
+    text_template: str | None = Field(
+        None, description=r"Text of a row made of several fields, as `{title}\n{body}`, instead of one field."
+    )
+    no_ignore: bool = Field(False, description="Load what .gitignore names and what tools make, too.")
+    accept_rejected: bool = Field(
+        False,
+        description="Take what could be read of a file with rejected rows as all of it, and remove what else was "
+        "loaded of it. Else that stays.",
+    )
     encoding: str | None = Field(None, description="Of text files that are not UTF-8, e.g. cp1252.")

@@ -59,7 +59,7 @@ def configured_choice(config: DocumentsConfig) -> Choice:
     Raises:
         DocumentError: a pattern is none.
     """
-    choice = Choice(config.include, config.exclude)
+    choice = Choice(config.include, config.exclude, config.no_ignore)
     choice.check()
     return choice
 
@@ -68,11 +68,13 @@ def configured_options(config: DocumentsConfig) -> LoadOptions:
     """How the files are loaded.
 
     Raises:
-        ConfigurationError: there is no such encoding.
+        ConfigurationError: there is no such encoding, or the template has no field.
         DocumentError: a pattern is none.
     """
-    read = ReadOptions(text_column=config.text_column, encoding=config.encoding)
-    return LoadOptions(read=read, choice=configured_choice(config), prune=config.prune)
+    read = ReadOptions(text_column=config.text_column, encoding=config.encoding, template=config.text_template)
+    return LoadOptions(
+        read=read, choice=configured_choice(config), prune=config.prune, accept_rejected=config.accept_rejected
+    )
 
 
 def find_fault(path: str) -> str | None:

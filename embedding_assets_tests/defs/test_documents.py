@@ -129,6 +129,30 @@ def test_files_of_another_encoding(settings, docs, database, instance, monkeypat
     assert found == (1,)
 
 
+def test_rows_of_several_fields_and_what_tools_have_made(settings, docs, database, instance, monkeypatch):
+    (docs / "node_modules").mkdir()
+    (docs / "node_modules/rows.csv").write_text("title,body\nOne,alpha\n")
+    monkeypatch.setenv("EMBEDDING_DOCUMENTS_NO_IGNORE", "true")
+    monkeypatch.setenv("EMBEDDING_DOCUMENTS_TEXT_TEMPLATE", r"{title}: {body}")
+    assert counts(run(instance)) == {"documents": 4, "new": 4}
+    found = database.run(
+        lambda c: c.execute("SELECT count(*) FROM knowledge_base WHERE chunk_text = 'One: alpha'").fetchone()
+    )
+    assert found == (1,)
+
+
+def test_rejected_rows_are_accepted_where_that_is_wanted(settings, docs, database, instance, monkeypatch):
+    (docs / "rows.jsonl").write_text('{"text": "good"}\n{"text": "better"}\n')
+    run(instance)
+    (docs / "rows.jsonl").write_text('{"text": "good"}\nnot json\n')
+    run(instance)
+    rows = "SELECT chunk_text FROM knowledge_base WHERE document_metadata ->> 'origin' = 'docs/rows.jsonl' ORDER BY 1"
+    assert database.run(lambda c: c.execute(rows).fetchall()) == [("better",), ("good",)]
+    monkeypatch.setenv("EMBEDDING_DOCUMENTS_ACCEPT_REJECTED", "true")
+    run(instance)
+    assert database.run(lambda c: c.execute(rows).fetchall()) == [("good",)]
+
+
 def test_a_missing_folder_is_an_error_and_costs_nothing(settings, docs, database, instance, monkeypatch, tmp_path):
     monkeypatch.setenv("EMBEDDING_DOCUMENTS", f"{docs},{tmp_path / 'mount'}")
     monkeypatch.setenv("EMBEDDING_DOCUMENTS_PRUNE", "true")
