@@ -125,6 +125,7 @@ def load(
     rest goes on; the exit status is 1 when nothing at all could be loaded, or --prune would remove too much.
     """
     from embedding_assets.documents.file_loading import LoadOptions, load_files
+    from embedding_assets.documents.finding import count_files
     from embedding_assets.documents.formats.options import ReadOptions
     from embedding_assets.documents.ignoring import Choice
     from embedding_assets.documents.loading import configured_splitter
@@ -161,8 +162,17 @@ def load(
             )
         splitter = configured_splitter(settings, database)
         try:
-            with progress.counter(err, "loading", "chunks", quiet=as_json) as advance:
-                report = load_files(database, roots, splitter, options, on_progress=advance, on_reject=rejections.add)
+            total = None if as_json else count_files(roots, options.choice, options.read)
+            with progress.of_files(err, "loading", total, quiet=as_json) as done:
+                report = load_files(
+                    database,
+                    roots,
+                    splitter,
+                    options,
+                    on_progress=done.chunks,
+                    on_files=done.files,
+                    on_reject=rejections.add,
+                )
         except KeyboardInterrupt as stop:
             err.print("Stopped. Run it again to go on.", highlight=False)
             raise typer.Exit(exit_status(stop)) from None
@@ -191,6 +201,7 @@ def _configured(options: LoadOptions) -> tuple[list[str], LoadOptions]:
         options.choice,
         include=options.choice.include or set_.choice.include,
         exclude=options.choice.exclude + set_.choice.exclude,
+        all_files=options.choice.all_files or set_.choice.all_files,
     )
     says_text = options.read.template is not None or options.read.text_column is not None
     of_text = options.read if says_text else set_.read
@@ -208,7 +219,6 @@ def _configured(options: LoadOptions) -> tuple[list[str], LoadOptions]:
 def load_view(report: LoadReport, next_step: str = "embedding-assets embed") -> str:
     """Sentences on what loading did, and on what it left to be decided."""
     lines = [load_line(report)]
-        all_files=options.choice.all_files or set_.choice.all_files,
     if report.reused:
         lines.append(f"{counted(report.reused, 'chunk')} kept the vector of the same text.")
     if report.renamed:
@@ -249,6 +259,15 @@ def load_view(report: LoadReport, next_step: str = "embedding-assets embed") -> 
     return "\n".join(lines)
 
 
+def _passed_over(report: LoadReport) -> list[str]:
+    """Sentences on what there was nothing to load of."""
+    blank = f"{counted(report.blank_rows, 'row')} without a text." if report.blank_rows else ""
+    empty = f"{counted(report.empty, 'empty file')}." if report.empty else ""
+    left_out = f"Left out: {_counts(report.left_out)}." if report.left_out else ""
+    other_kinds = f"Of other kinds: {_counts(report.other_kinds)}." if report.other_kinds else ""
+    return [line for line in (blank, empty, left_out, other_kinds) if line]
+
+
 def load_line(report: LoadReport) -> str:
     """A sentence on what loading did."""
     states = {"new": report.new, "changed": report.changed, "unchanged": report.unchanged}
@@ -267,15 +286,6 @@ def load_line(report: LoadReport) -> str:
 def _counts(counts: dict[str, int], most: int = 12) -> str:
     shown = [f"{escape(visible(what))} ({count:,})" for what, count in list(counts.items())[:most]]
     rest = sum(list(counts.values())[most:])
-def _passed_over(report: LoadReport) -> list[str]:
-    """Sentences on what there was nothing to load of."""
-    blank = f"{counted(report.blank_rows, 'row')} without a text." if report.blank_rows else ""
-    empty = f"{counted(report.empty, 'empty file')}." if report.empty else ""
-    left_out = f"Left out: {_counts(report.left_out)}." if report.left_out else ""
-    other_kinds = f"Of other kinds: {_counts(report.other_kinds)}." if report.other_kinds else ""
-    return [line for line in (blank, empty, left_out, other_kinds) if line]
-
-
     return ", ".join([*shown, *([f"others ({rest:,})"] if rest else [])])
 
 

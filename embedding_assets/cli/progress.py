@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -16,7 +17,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from embedding_assets.pipeline.pace import Pace
+from embedding_assets.pipeline.pace import Pace, seconds_between_lines
 
 
 @contextmanager
@@ -64,6 +65,72 @@ def steps(console: Console, title: str, total: int, *, quiet: bool = False) -> I
             console.print(f"{title}: {done} of {total}", highlight=False)
 
         yield advance
+
+
+class FileProgress:
+    """Counts of files that are done and of what came of them, and a way to show them.
+
+    Args:
+        show: called with both whenever one of them has changed.
+    """
+
+    def __init__(self, show: Callable[[int, int], None] = lambda *_: None) -> None:
+        self._show = show
+        self._files = self._chunks = 0
+
+    def files(self, count: int) -> None:
+        """So many more files are done."""
+        self._files += count
+        self._show(self._files, self._chunks)
+
+    def chunks(self, count: int) -> None:
+        """So many more chunks are stored."""
+        self._chunks += count
+        self._show(self._files, self._chunks)
+
+
+@contextmanager
+def of_files(console: Console, title: str, total: int | None, *, quiet: bool = False) -> Iterator[FileProgress]:
+    """A progress bar of files, with the chunks that came of them; without a terminal, a line every ten seconds.
+
+    Args:
+        console: where it is shown.
+        title: what is done with them.
+        total: how many files there are, if that is known.
+        quiet: show nothing.
+    """
+    if quiet:
+        yield FileProgress()
+    elif console.is_terminal:
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn() if total else SpinnerColumn(),
+            TextColumn("{task.fields[counts]}"),
+            TimeElapsedColumn(),
+        )
+        with Progress(*columns, console=console, transient=True) as progress:
+            task = progress.add_task(title, total=total, counts="")
+
+            def show(files: int, chunks: int) -> None:
+                progress.update(task, completed=files, counts=_files_and_chunks(files, chunks, total))
+
+            yield FileProgress(show)
+    else:
+        begun = last = time.monotonic()
+
+        def write(files: int, chunks: int) -> None:
+            nonlocal last
+            now = time.monotonic()
+            if now - last >= seconds_between_lines(now - begun):
+                last = now
+                console.print(f"{title}: {_files_and_chunks(files, chunks, total)}", highlight=False)
+
+        yield FileProgress(write)
+
+
+def _files_and_chunks(files: int, chunks: int, total: int | None) -> str:
+    of_all = "" if total is None else f" of {max(total, files):,}"
+    return f"{files:,}{of_all} files, {chunks:,} chunks"
 
 
 @contextmanager

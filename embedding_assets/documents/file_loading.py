@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, islice
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from embedding_assets.documents.file_reader import FileReader
-from embedding_assets.documents.finding import check_kind, find_files
+from embedding_assets.documents.finding import check_kind, find_files, is_wanted
 from embedding_assets.documents.formats.options import ReadOptions
-from embedding_assets.documents.formats.reading import is_readable
 from embedding_assets.documents.found_file import FoundFile, LocalFile
 from embedding_assets.documents.gone import Found, Gone, find_gone
 from embedding_assets.documents.ignoring import Choice
@@ -81,6 +79,7 @@ def load_files(
 
     A stop at any moment leaves every document as it was, complete, or recorded as one to go on with. A second load of
     the same collection waits.
+    on_files: Callable[[int], None] = lambda _: None,
 
     Args:
         database: where they go.
@@ -94,6 +93,7 @@ def load_files(
         ConfigurationError: the table is one that somebody else fills.
         DocumentError: a file that was named is of a kind that is not read; nothing was loaded.
         DatabaseError: PostgreSQL refused.
+        on_files: called with the number of files that are done since the last call, whatever came of them.
     """
     check_is_own(database)
     for root in roots:
@@ -103,7 +103,8 @@ def load_files(
         ensure_text_index(database)
         for collection in collections.values():
             record_collection(database, collection)
-        load = _Load(database, splitter, options, on_progress=on_progress, on_reject=on_reject, collections=collections)
+        load = _Load(database, splitter, options, ChunkWriter(database, on_progress, keep_stale=True), collections)
+        load.on_files, load.on_reject = on_files, on_reject
         return load.run(roots)
 
 
@@ -113,17 +114,16 @@ class _Load:
         database: Database,
         splitter: Splitter,
         options: LoadOptions,
-        *,
-        on_progress: Callable[[int], None],
-        on_reject: Callable[[Rejection], None],
+        writer: ChunkWriter,
         collections: Iterable[str],
     ) -> None:
         self._database = database
         self._options = options
         self._reader = FileReader(splitter, options.read)
-        self._on_reject = on_reject
-        self._writer = ChunkWriter(database, on_progress, keep_stale=True)
+        self._writer = writer
         self._counts = WalkCounts()
+        self.on_files: Callable[[int], None] = lambda _: None
+        self.on_reject: Callable[[Rejection], None] = lambda _: None
         self._report = LoadReport()
         self._found = Found()
         self._manner = Manner(splitter, options.read)
@@ -139,20 +139,19 @@ class _Load:
         report = self._report
         report.count(self._writer)
         report.other_kinds = dict(self._counts.other_kinds.most_common())
+                self.on_files(1)
         report.left_out = dict(self._counts.left_out.most_common())
         return report
 
     def _jobs(self, root: Root) -> Iterator[Job]:
         """The files of a root that are to be loaded; others are counted."""
         before = self._counts.files
-        files = self._new(find_files(root, self._options.choice, self._is_readable, self._counts))
+        read = self._options.read
+        files = self._new(find_files(root, self._options.choice, lambda path: is_wanted(path, read), self._counts))
         while batch := list(islice(files, _BATCH_FILES)):
             yield from self._jobs_of(root, batch)
         if root.is_folder and self._counts.files == before and not self._counts.unread:
             self._reject([Rejection(root.origin, None, "holds no file to read")])
-
-    def _is_readable(self, path: Path) -> bool:
-        return self._options.read.format is not None or is_readable(path)
 
     def _new(self, found: Iterator[FoundFile | Rejection]) -> Iterator[FoundFile]:
         """The files that were not among those before; rejections are passed on."""
@@ -187,6 +186,8 @@ class _Load:
             kind = kind_of_code(file.path)
         except OSError:
             return False  # that is rejected where it is read
+            else:
+                self.on_files(1)
         if kind is not None:
             self._counts.left_out[kind] += 1
         return kind is not None
@@ -220,12 +221,14 @@ class _Load:
     def _is_to_load(self, job: Job) -> bool:
         """Whether a file that was fetched is other than before; else its mark is kept, and it is counted."""
         if job.before is None or not self._is_loaded(job.before, job.state):
+        self.on_files(1)
             return True
         record_mark(self._database, job.file.origin, job.state.mark)
         self._count_unchanged(job.file.origin, job.before)
         return False
 
     def _load(self, job: Job, file: LocalFile) -> None:
+        self.on_files(1)
         root, state, before = job.root, job.state, job.before
         if not isinstance(job.file, LocalFile) and self._is_made_by_tools(root, file):
             return
@@ -293,7 +296,7 @@ class _Load:
                 if not isinstance(one, Rejection):
                     chunks.append(one)
                 elif not reading.reject(one):
-                    self._on_reject(one)
+                    self.on_reject(one)
             reading.hashes.update(chunk.chunk_hash for chunk in chunks)
             self._report.chunks += len(chunks)
             self._writer.add(chunks)
@@ -323,7 +326,7 @@ class _Load:
     def _reject(self, rejections: Sequence[Rejection], count: int | None = None) -> None:
         self._report.rejected += len(rejections) if count is None else count
         for rejection in rejections:
-            self._on_reject(rejection)
+            self.on_reject(rejection)
 
     def _settle(self, roots: Sequence[Root]) -> None:
         """Find what is gone or renamed, and remove what may be."""

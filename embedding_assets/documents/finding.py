@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,6 +35,24 @@ def check_kind(root: Root, read: ReadOptions) -> None:
             f"{root} is of a kind that is not read; `embedding-assets formats` lists those that are, and --format says "
             "which of them it is"
         )
+
+
+def count_files(roots: Sequence[Root], choice: Choice, read: ReadOptions) -> int | None:
+    """How many files there are to read; None where to know that would take as long as a store needs to list them."""
+    if any(isinstance(root, StoreRoot) and root.is_folder for root in roots):
+        return None
+    counts = WalkCounts()
+    single = 0
+    for root in roots:
+        single += not root.is_folder
+        for _ in find_files(root, choice, lambda path: is_wanted(path, read), counts):
+            pass
+    return counts.files + single
+
+
+def is_wanted(path: Path, read: ReadOptions) -> bool:
+    """Whether a file of a folder is of a kind that is read."""
+    return read.format is not None or is_readable(path)
 
 
 def find_files(

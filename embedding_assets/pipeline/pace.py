@@ -30,7 +30,7 @@ class Pace:
             self._first, self._started = chunks, now
         complete = self._done < self._total <= self._done + chunks
         self._done += chunks
-        if now - self._last < self._pause(now) and not complete:
+        if now - self._last < seconds_between_lines(now - self._begun) and not complete:
             return
         self._last = now
         total = max(self._total, self._done)
@@ -38,5 +38,7 @@ class Pace:
         pace = f", {rate(speed)} chunks/s, {duration((total - self._done) / speed)} left" if speed else ""
         self._write(f"{self._done:,} of {total:,} chunks{pace}")
 
-    def _pause(self, now: float) -> float:
-        return min(max(_EVERY_SECONDS, (now - self._begun) * _EVERY_SHARE), _AT_LEAST_EVERY_SECONDS)
+
+def seconds_between_lines(elapsed: float) -> float:
+    """How far apart lines on progress are after so many seconds."""
+    return min(max(_EVERY_SECONDS, elapsed * _EVERY_SHARE), _AT_LEAST_EVERY_SECONDS)

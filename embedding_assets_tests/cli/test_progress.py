@@ -36,6 +36,35 @@ def test_on_a_terminal_progress_is_a_bar(width):
     assert "100/100" in console.file.getvalue()
 
 
+def test_files_are_counted_now_and_then_where_there_is_no_terminal(monkeypatch):
+    now = 0.0
+    monkeypatch.setattr("embedding_assets.cli.progress.time.monotonic", lambda: now)
+    console = plain()
+    with progress.of_files(console, "loading", 300) as done:
+        for now, files, chunks in ((2.0, 10, 40), (11.0, 20, 60), (15.0, 100, 1000), (22.0, 50, 0)):  # noqa: B007
+            done.files(files)
+            done.chunks(chunks)
+    assert console.file.getvalue().splitlines() == [
+        "loading: 30 of 300 files, 40 chunks",
+        "loading: 180 of 300 files, 1,100 chunks",
+    ]
+    now = 0.0
+    console = plain()
+    with progress.of_files(console, "loading", None) as done:
+        now = 20.0
+        done.files(7)
+    assert console.file.getvalue() == "loading: 7 files, 0 chunks\n"
+
+
+def test_files_are_a_bar_on_a_terminal():
+    console = Console(file=io.StringIO(), force_terminal=True, width=100, no_color=True)
+    with progress.of_files(console, "loading", 40) as done:
+        done.files(20)
+        done.chunks(1234)
+    assert "━" in console.file.getvalue()
+    assert "20 of 40 files, 1,234 chunks" in console.file.getvalue()
+
+
 def test_quiet_means_quiet():
     console = Console(file=io.StringIO(), force_terminal=True)
 
@@ -43,6 +72,8 @@ def test_quiet_means_quiet():
         advance(1)
     with progress.counter(console, "a", "chunks", quiet=True) as advance:
         advance(1)
+    with progress.of_files(console, "a", 1, quiet=True) as done:
+        done.files(1)
     with progress.spinner(console, "a", quiet=True):
         pass
 
