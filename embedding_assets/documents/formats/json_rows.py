@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from embedding_assets.documents.document import Document
-from embedding_assets.documents.formats.opened import OpenedFile, UnreadableError, decoded
+from embedding_assets.documents.formats.opened import OpenedFile, UnreadableError, decoded, utf16_hint
 from embedding_assets.documents.formats.rows import NO_ROWS, Row, missing_text, row_documents, text_columns
 from embedding_assets.documents.rejection import EMPTY, TOO_DEEP, Rejection
 
@@ -16,7 +16,10 @@ _NOT_ROWS = "is JSON, but not rows: neither an array of objects, nor an object t
 
 def read(file: OpenedFile) -> Iterator[Document | Rejection]:
     """The documents that the rows of a file are; a row is named by its number, counted from 1, not by its line."""
-    text = decoded(file.read(), file.options.encoding)
+    data = file.read()
+    text = decoded(data, file.options.encoding)
+    if file.options.encoding is None and "\x00" in text and (hint := utf16_hint(data)):
+        raise UnreadableError(f"contains a NUL character{hint}", 1)
     if not text.strip():
         raise UnreadableError(EMPTY)
     try:

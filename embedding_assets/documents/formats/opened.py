@@ -26,6 +26,9 @@ MAX_DOCUMENT_BYTES: Final = 100_000_000
 _MOST_RATIO: Final = 200
 _UNSUSPICIOUS_BYTES: Final = 100_000_000
 
+_BEGINNING: Final = 1_000
+"""Bytes by which UTF-16 is guessed, but only to be named."""
+
 _MARKS: Final = (
     (codecs.BOM_UTF8, "utf-8"),
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -108,9 +111,11 @@ class OpenedFile:
         Raises:
             UnreadableError: it is blank, in another encoding, or not text.
         """
-        text = decoded(self.read(), self.options.encoding)
+        data = self.read()
+        text = decoded(data, self.options.encoding)
         if "\x00" in text:
-            raise UnreadableError("contains a NUL character", text.count("\n", 0, text.index("\x00")) + 1)
+            line = text.count("\n", 0, text.index("\x00")) + 1
+            raise UnreadableError(f"contains a NUL character{utf16_hint(data)}", line)
         if not text.strip():
             raise UnreadableError(f"{EMPTY} or blank" if text else EMPTY)
         return text
@@ -118,8 +123,10 @@ class OpenedFile:
     def utf8_lines(self, stream: IO[bytes]) -> IO[bytes]:
         """The stream in UTF-8, if its beginning names another encoding, or the options do of what is not UTF-8."""
         buffered = stream if isinstance(stream, io.BufferedReader) else io.BufferedReader(stream)  # type: ignore[type-var]
-        begins = buffered.peek(4)[:4]
+        begins = buffered.peek(_BEGINNING)[:_BEGINNING]
         marked = next((name for mark, name in _MARKS if begins.startswith(mark)), None)
+        if not marked and self.options.encoding is None and (hint := utf16_hint(begins)):
+            raise UnreadableError(f"contains a NUL character{hint}", 1)
         name = marked or self._encoding
         if codecs.lookup(name).name in {"utf-8", "ascii"}:
             return buffered
@@ -172,6 +179,15 @@ def encoding_of(pieces: Iterable[bytes], named: str) -> str:
     except UnicodeDecodeError:
         return named
     return named if is_ascii else "utf-8"
+
+
+def utf16_hint(data: bytes) -> str:
+    """What to say further of bytes with NUL characters, if they may be UTF-16 without a mark; else nothing."""
+    half = min(len(data), _BEGINNING) // 2
+    even, odd = data[: 2 * half : 2].count(0), data[1 : 2 * half : 2].count(0)
+    if not half or max(even, odd) * 4 < half * 3 or min(even, odd) * 4 > half:
+        return ""
+    return f"; --encoding {'utf-16-be' if even > odd else 'utf-16-le'}?"
 
 
 def is_wide(encoding: str) -> bool:

@@ -78,6 +78,23 @@ def test_a_named_encoding_that_looks_like_ascii_is_taken(tmp_path: Path, name: s
     assert "日本語" in document.text
 
 
+@pytest.mark.parametrize("name", ["a.txt", "a.csv", "a.jsonl", "a.json", "a.md"])
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+def test_utf16_without_a_mark_is_named_but_not_taken(tmp_path: Path, name: str, encoding: str) -> None:
+    text = '{"text": "some words"}' if "json" in name else "text\nsome words\n"
+    documents, (rejection,) = read_as(tmp_path, name, text.encode(encoding))
+    assert not documents
+    assert rejection.reason == f"contains a NUL character; --encoding {encoding}?"
+
+
+def test_other_nul_characters_are_no_utf16(tmp_path: Path) -> None:
+    for text in (b"some\0words\n", b"\0" * 100, bytes(range(256))[:100]):
+        _, (rejection,) = read_as(tmp_path, "a.txt", text)
+        assert rejection.reason == "contains a NUL character"
+    _, (rejection,) = read_as(tmp_path, "a.csv", b"x")
+    assert rejection.reason.startswith("has no column")
+
+
 def test_ascii_is_no_utf16(tmp_path: Path) -> None:
     (document,), _ = read_as(tmp_path, "a.txt", "plain text\n", ReadOptions(encoding="utf-16-le"))
     assert document.text == "plain text\n"
