@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 from embedding_assets.documents.document import Document
 from embedding_assets.documents.formats.opened import OpenedFile
@@ -14,7 +14,7 @@ from embedding_assets.documents.formats.rows import NO_ROWS, Row, missing_text, 
 from embedding_assets.documents.rejection import EMPTY, NOT_UTF8, Rejection
 
 if TYPE_CHECKING:
-    from pyarrow import RecordBatch, Schema
+    from pyarrow import DataType, RecordBatch, Schema
 
 _BATCH_ROWS = 256
 _INDEX = re.compile(r"__index_level_\d+__")
@@ -36,10 +36,11 @@ def read(file: OpenedFile) -> Iterator[Document | Rejection]:
             if problem is not None:
                 yield file.rejected(problem)
                 return
+            has_maps = any(_has_maps(field.type) for field in schema)
             for batch in batches:
                 for row in _rows(_without_index(batch)):
                     number += 1
-                    yield row_document(file, number, row)
+                    yield row_document(file, number, _with_maps(row) if has_maps else row)
     except (pyarrow.ArrowException, OSError):
         yield (
             file.rejected("is followed by damage", number)
@@ -119,6 +120,24 @@ def _rows(batch: RecordBatch) -> list[Row | str]:
     except (ValueError, OverflowError):
         return [_single_row(batch.slice(index, 1)) for index in range(batch.num_rows)]
     return rows
+
+
+def _has_maps(kind: DataType) -> bool:
+    import pyarrow
+
+    fields = (kind.field(number).type for number in range(kind.num_fields))
+    return pyarrow.types.is_map(kind) or any(map(_has_maps, fields))
+
+
+def _with_maps(value: Any) -> Any:
+    """A value with its maps as such; as they come they are pairs, and nothing else is a tuple."""
+    if isinstance(value, dict):
+        return {key: _with_maps(item) for key, item in value.items()}
+    if not isinstance(value, list):
+        return value
+    if value and all(isinstance(item, tuple) for item in value):
+        return {str(key): _with_maps(item) for key, item in value}
+    return [_with_maps(item) for item in value]
 
 
 def _single_row(batch: RecordBatch) -> Row | str:

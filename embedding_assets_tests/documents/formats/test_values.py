@@ -157,3 +157,19 @@ def test_text_of_bytes_and_large_and_nested_columns(tmp_path: Path) -> None:
     assert json.loads(document.metadata.model_dump_json())["kind"] == "a"
     assert "vector" not in document.metadata.model_dump()
     assert (rejection.line, rejection.reason) == (2, "has a 'text' that is not valid UTF-8")
+
+
+def test_maps_of_parquet_and_arrow_are_objects(tmp_path: Path) -> None:
+    plain = pa.map_(pa.string(), pa.int64())
+    kinds = {"m": plain, "many": pa.list_(pa.struct([("inner", plain)])), "deep": pa.map_(pa.string(), plain)}
+    row = {"text": ["words"], "m": [[("a", 1), ("b", 2)]], "many": [[{"inner": [("c", 3)]}, {"inner": None}]]}
+    columns = {**row, "deep": [[("d", [("e", 4)])]]}
+    table = pa.table({name: pa.array(values, kinds.get(name)) for name, values in columns.items()})
+    pq.write_table(table, tmp_path / "a.parquet")
+    with pa.ipc.new_file(tmp_path / "a.arrow", table.schema) as writer:
+        writer.write_table(table)
+    for name in ("a.parquet", "a.arrow"):
+        (document,), _ = read_as(tmp_path, name, (tmp_path / name).read_bytes())
+        fields = document.metadata.model_dump()
+        assert (fields["m"], fields["deep"]) == ({"a": 1, "b": 2}, {"d": {"e": 4}})
+        assert fields["many"] == [{"inner": {"c": 3}}, {"inner": None}]
