@@ -22,7 +22,13 @@ from embedding_assets.documents.rejection import BlankRow, Rejection
 from embedding_assets.documents.walking import WalkCounts
 from embedding_assets.documents.writing import ChunkWriter
 from embedding_assets.postgres.chunks import LoadedDocument, check_is_own
-from embedding_assets.postgres.documents import count_collection, find_documents, record_collection, record_mark
+from embedding_assets.postgres.documents import (
+    count_collection,
+    find_documents,
+    record_collection,
+    record_loaded,
+    record_mark,
+)
 from embedding_assets.postgres.locks import hold_alone
 from embedding_assets.postgres.same_text import ensure_text_index
 from embedding_assets.postgres.source_records import remove_documents
@@ -202,6 +208,8 @@ class _Load:
         is_same = state.mark is not None and state.mark == before.mark
         content = state.content or (before.content if is_same else None)
         if content is None:
+        if not (before.digest or state.content or self._options.accept_rejected):
+            return state.mark is not None and before.mark == self._manner.attempt(state.mark)
             return False
         if before.digest or self._options.accept_rejected:
             return self._manner.gives_the_same(before, content)
@@ -223,7 +231,9 @@ class _Load:
         if job.before is None or not self._is_loaded(job.before, job.state):
         self.on_files(1)
             return True
-        record_mark(self._database, job.file.origin, job.state.mark)
+        mark = job.state.mark
+        known = self._manner.attempt(mark) if mark is not None and not job.before.digest else mark
+        record_mark(self._database, job.file.origin, known)
         self._count_unchanged(job.file.origin, job.before)
         return False
 
@@ -259,7 +269,7 @@ class _Load:
             self._pass_over(root, file, reading, before)
             return
         if reading.hashes and reading.rejected and not self._options.accept_rejected:
-            self._keep(root, file, reading, self._manner.attempt(content) if reading.is_repeatable else None)
+            self._keep(root, file, reading, content if reading.is_repeatable else None)
         elif before is not None and self._shrinks(root, before, content, len(reading.hashes)):
             self._report.shrunk.append(file.origin)
             self._keep(root, file, reading)
@@ -302,16 +312,28 @@ class _Load:
             self._writer.add(chunks)
         return reading
 
-    def _keep(self, root: Root, file: LocalFile, reading: Reading, attempt: str | None = None) -> None:
-        """Record a document of which nothing is removed, and which the next load reads again unless it is as it was."""
+    def _keep(self, root: Root, file: LocalFile, reading: Reading, content: str | None = None) -> None:
+        """Record a document of which nothing is removed, and which the next load reads again unless it is as it was.
+
+        Args:
+            root: where it was found.
+            file: what was read.
+            reading: what came of it.
+            content: digest of its bytes; None if the same bytes may give something else the next time.
+        """
         self._found.failed.add(file.origin)
         hashes, name = reading.hashes, root.collection.name
-        self._writer.add([], LoadedDocument(file.origin, "", hashes, name, attempt, rejected=reading.rejected))
+        document = LoadedDocument(file.origin, "", hashes, name, attempt, mark=mark, rejected=reading.rejected)
+        self._writer.add([], document)
 
     def _shrinks(self, root: Root, before: KnownDocument, content: str, chunks: int) -> bool:
         """Whether a file has lost so much that it may be half of what it should be."""
                 elif isinstance(one, BlankRow):
                     reading.blank += 1
+        attempt = mark = None
+        if content is not None:
+            attempt = self._manner.attempt(content)
+            mark = None if file.mark is None else self._manner.attempt(file.mark)
         lost = before.chunks - chunks
         return (
             not self._options.yes

@@ -74,7 +74,8 @@ class LoadedDocument:
         collection: the documents that it belongs to.
         content: digest of the file's bytes; where parts were rejected, of all that this depended on.
         rejected: rows or parts of it that were rejected.
-        mark: of a file elsewhere: by what its version is known there.
+        mark: of a file elsewhere: by what its version is known there; where parts were rejected, of that and all that
+            this depended on.
     """
 
     origin: str

@@ -18,6 +18,10 @@ MOST_OBJECTS: Final = 1_000_000
 
 _MOST_RULES_BYTES: Final = 1_000_000
 
+_NAMELESS: Final = (
+    "the name of an object in there cannot be read: a part of it, between slashes, is empty; load the folders beside it"
+)
+
 _Folders = dict[str, dict[str, tuple[int | None, str | None] | None]]
 """Sizes and marks of objects by folder and name; None of a folder, whose name ends with a slash."""
 
@@ -106,7 +110,10 @@ class StoreTree:
                 if count > MOST_OBJECTS:
                     raise StoreError(f"holds more than {MOST_OBJECTS:,} objects; load the folders in it one by one")
                 for found in page:
-                    _put(folders, found.path[len(top) :].lstrip("/"), found)
+                    path = found.path[len(top) :].removeprefix("/")
+                    if "" in path.split("/")[:-1]:
+                        raise StoreError(_NAMELESS)
+                    _put(folders, path, found)
         # Not before all of it is known: of half a listing everything else would seem to be gone.
         self._folders = folders
         for folder, names in folders.items():

@@ -4,10 +4,15 @@ import gzip
 
 import pytest
 
+from embedding_assets.documents.formats.options import ReadOptions
 from embedding_assets.documents.ignoring import Choice
 from embedding_assets.documents.roots import collections_inside, find_roots
 from embedding_assets.documents.stores import listing
+from embedding_assets.documents.stores.address import parsed
+from embedding_assets.documents.stores.root import StoreRoot
+from embedding_assets.documents.stores.store import StoredObject, StoreError
 from embedding_assets.errors import DocumentError
+from embedding_assets.postgres.documents import Collection
 from embedding_assets_tests.support.loading import write
 from embedding_assets_tests.support.stores import status
 
@@ -29,6 +34,40 @@ def test_a_folder_of_a_bucket_is_loaded_and_what_is_unchanged_is_not_read_again(
     assert (changed.changed, changed.gone, changed.pruned) == (1, 1, 0)
     assert load(bucket.url("docs"), prune=True).pruned == 1
     assert load.rows() == ["edited"]
+
+
+def test_a_file_with_rejected_rows_is_not_fetched_again_as_it_is(load, bucket, s3):
+    bucket.put_as("docs/rows.jsonl", b'{"text": "one"}\nnot json\n')
+    assert load(bucket.url("docs")).rejected == 1
+    s3.asked.clear()
+    again = load(bucket.url("docs"))
+    assert (again.unchanged, again.rejected_before, s3.count("GET", ".jsonl")) == (1, 1, 0)
+    # Read in another way, or once a person decides, it may be another one.
+    assert load(bucket.url("docs"), read=ReadOptions(text_column="text")).rejected == 1
+    assert load(bucket.url("docs"), accept_rejected=True).changed == 1
+    s3.asked.clear()
+    assert load(bucket.url("docs")).unchanged == 1
+    bucket.put_as("docs/rows.jsonl", b'{"text": "two"}\nnot json\n')
+    assert (load(bucket.url("docs")).kept, sorted(load.rows())) == (1, ["one", "two"])
+
+
+def test_one_that_was_written_again_with_the_same_rows_is_fetched_once(load, bucket, s3):
+    bucket.put_as("docs/rows.jsonl", b'{"text": "one"}\nnot json\n')
+    load(bucket.url("docs"))
+    load.database.run(lambda c: c.execute("UPDATE loaded_documents SET mark = 'x'"))
+    s3.asked.clear()
+    assert [load(bucket.url("docs")).unchanged for _ in range(2)] == [1, 1]
+    assert s3.count("GET", "rows.jsonl") == 1
+
+
+def test_a_name_with_an_empty_part_is_no_endless_folder():
+    class Listed:
+        async def pages(self, folder):
+            yield [StoredObject(f"{folder}/{name}", 5, "m") for name in ("a/x.md", "a//b.md")]
+
+    root = StoreRoot(parsed("s3://b/docs"), Collection("docs", "s3://b/docs", True), "docs", Listed(), None)
+    with pytest.raises(StoreError, match="between slashes, is empty; load the folders beside it"):
+        listing.StoreTree(root).list()
 
 
 def test_an_object_that_was_written_again_with_the_same_content_is_read_once(load, bucket, s3):
