@@ -79,13 +79,13 @@ def load_files(
     options: LoadOptions,
     *,
     on_progress: Callable[[int], None] = lambda _: None,
+    on_files: Callable[[int], None] = lambda _: None,
     on_reject: Callable[[Rejection], None] = lambda _: None,
 ) -> LoadReport:
     """Make the table hold the documents in these files and folders.
 
     A stop at any moment leaves every document as it was, complete, or recorded as one to go on with. A second load of
     the same collection waits.
-    on_files: Callable[[int], None] = lambda _: None,
 
     Args:
         database: where they go.
@@ -93,13 +93,13 @@ def load_files(
         splitter: how texts become chunks.
         options: how files are loaded.
         on_progress: called with the number of chunks stored since the last call.
+        on_files: called with the number of files that are done since the last call, whatever came of them.
         on_reject: called for whatever cannot be loaded.
 
     Raises:
         ConfigurationError: the table is one that somebody else fills.
         DocumentError: a file that was named is of a kind that is not read; nothing was loaded.
         DatabaseError: PostgreSQL refused.
-        on_files: called with the number of files that are done since the last call, whatever came of them.
     """
     check_is_own(database)
     for root in roots:
@@ -123,13 +123,13 @@ class _Load:
         writer: ChunkWriter,
         collections: Iterable[str],
     ) -> None:
+        self.on_files: Callable[[int], None] = lambda _: None
+        self.on_reject: Callable[[Rejection], None] = lambda _: None
         self._database = database
         self._options = options
         self._reader = FileReader(splitter, options.read)
         self._writer = writer
         self._counts = WalkCounts()
-        self.on_files: Callable[[int], None] = lambda _: None
-        self.on_reject: Callable[[Rejection], None] = lambda _: None
         self._report = LoadReport()
         self._found = Found()
         self._manner = Manner(splitter, options.read)
@@ -139,13 +139,16 @@ class _Load:
         with ReadAhead(self._reader, self._is_to_load, self._fail) as ahead:
             for job, file in ahead.ready(chain.from_iterable(map(self._jobs, roots))):
                 self._load(job, file)
+                self.on_files(1)
         self._writer.flush()
         self._settle(roots)
         self._writer.finish()
+        for root in roots:
+            if root.is_folder and root.origin == root.collection.name:
+                record_loaded(self._database, root.collection.name)
         report = self._report
         report.count(self._writer)
         report.other_kinds = dict(self._counts.other_kinds.most_common())
-                self.on_files(1)
         report.left_out = dict(self._counts.left_out.most_common())
         return report
 
@@ -183,6 +186,8 @@ class _Load:
                 self._count_unchanged(file.origin, before)
             elif not (isinstance(file, LocalFile) and self._is_made_by_tools(root, file)):
                 yield Job(root, file, state, before)
+            else:
+                self.on_files(1)
 
     def _is_made_by_tools(self, root: Root, file: LocalFile) -> bool:
         """Whether a file of a folder turns out to be code that no person wrote; it is counted then."""
@@ -192,8 +197,6 @@ class _Load:
             kind = kind_of_code(file.path)
         except OSError:
             return False  # that is rejected where it is read
-            else:
-                self.on_files(1)
         if kind is not None:
             self._counts.left_out[kind] += 1
         return kind is not None
@@ -205,11 +208,11 @@ class _Load:
         """
         if not before.has_all_chunks:
             return False
+        if not (before.digest or state.content or self._options.accept_rejected):
+            return state.mark is not None and before.mark == self._manner.attempt(state.mark)
         is_same = state.mark is not None and state.mark == before.mark
         content = state.content or (before.content if is_same else None)
         if content is None:
-        if not (before.digest or state.content or self._options.accept_rejected):
-            return state.mark is not None and before.mark == self._manner.attempt(state.mark)
             return False
         if before.digest or self._options.accept_rejected:
             return self._manner.gives_the_same(before, content)
@@ -218,18 +221,19 @@ class _Load:
     def _count_unchanged(self, origin: str, before: KnownDocument) -> None:
         self._report.documents += 1
         self._report.unchanged += 1
+        self.on_files(1)
         self._report.rejected_before += before.rejected
         if not before.digest:
             self._found.failed.add(origin)
 
     def _fail(self, file: FoundFile, error: OSError) -> None:
         self._found.failed.add(file.origin)
+        self.on_files(1)
         self._reject([_unreadable(file, error)])
 
     def _is_to_load(self, job: Job) -> bool:
         """Whether a file that was fetched is other than before; else its mark is kept, and it is counted."""
         if job.before is None or not self._is_loaded(job.before, job.state):
-        self.on_files(1)
             return True
         mark = job.state.mark
         known = self._manner.attempt(mark) if mark is not None and not job.before.digest else mark
@@ -238,7 +242,6 @@ class _Load:
         return False
 
     def _load(self, job: Job, file: LocalFile) -> None:
-        self.on_files(1)
         root, state, before = job.root, job.state, job.before
         if not isinstance(job.file, LocalFile) and self._is_made_by_tools(root, file):
             return
@@ -263,6 +266,7 @@ class _Load:
         self, root: Root, file: LocalFile, reading: Reading, content: str, before: KnownDocument | None
     ) -> None:
         """Keep what came of a file that was read: as a document, as one that is not complete, or not at all."""
+        self._report.blank_rows += reading.blank
         if not reading.is_of_nothing:
             self._reject(reading.rejections, reading.rejected)
         if not reading.hashes and not (before is not None and reading.is_of_nothing):
@@ -279,11 +283,9 @@ class _Load:
             document = LoadedDocument(file.origin, digest, hashes, name, content, mark=file.mark, rejected=rejected)
             self._writer.add([], document)
         self._report.documents += 1
-        self._report.blank_rows += reading.blank
         is_new = before is None or not (before.digest or before.chunks)
         self._report.new += is_new
-        if is_new:
-            self._found.new.add(hash(file.origin))
+        (self._found.new if is_new else self._found.changed).add(hash(file.origin))
         self._report.changed += not is_new
 
     def _pass_over(self, root: Root, file: LocalFile, reading: Reading, before: KnownDocument | None) -> None:
@@ -305,11 +307,16 @@ class _Load:
             for one in portion:
                 if not isinstance(one, Rejection):
                     chunks.append(one)
+                elif isinstance(one, BlankRow):
+                    reading.blank += 1
                 elif not reading.reject(one):
                     self.on_reject(one)
             reading.hashes.update(chunk.chunk_hash for chunk in chunks)
             self._report.chunks += len(chunks)
             self._writer.add(chunks)
+        if reading.blank and not (reading.hashes or reading.rejected):
+            # Rather the wrong column than a file that was emptied.
+            reading.reject(Rejection(file.origin, None, "has rows, but none with a text; --text-column names another"))
         return reading
 
     def _keep(self, root: Root, file: LocalFile, reading: Reading, content: str | None = None) -> None:
@@ -322,26 +329,21 @@ class _Load:
             content: digest of its bytes; None if the same bytes may give something else the next time.
         """
         self._found.failed.add(file.origin)
+        attempt = mark = None
+        if content is not None:
+            attempt = self._manner.attempt(content)
+            mark = None if file.mark is None else self._manner.attempt(file.mark)
         hashes, name = reading.hashes, root.collection.name
         document = LoadedDocument(file.origin, "", hashes, name, attempt, mark=mark, rejected=reading.rejected)
         self._writer.add([], document)
 
     def _shrinks(self, root: Root, before: KnownDocument, content: str, chunks: int) -> bool:
         """Whether a file has lost so much that it may be half of what it should be."""
-                elif isinstance(one, BlankRow):
-                    reading.blank += 1
-        attempt = mark = None
-        if content is not None:
-            attempt = self._manner.attempt(content)
-            mark = None if file.mark is None else self._manner.attempt(file.mark)
         lost = before.chunks - chunks
         return (
             not self._options.yes
             and before.content != content
             and lost >= _FEW_CHUNKS
-        if reading.blank and not (reading.hashes or reading.rejected):
-            # Rather the wrong column than a file that was emptied.
-            reading.reject(Rejection(file.origin, None, "has rows, but none with a text; --text-column names another"))
             and lost > LARGE_SHARE * self._sizes[root.collection.name][1]
         )
 

@@ -22,18 +22,24 @@ class Found:
     Attributes:
         seen: hashes of the origins of all files.
         new: those of files that were not in the table before.
+        changed: those of files that were, and were read now.
         failed: origins of files that were not read to their end, or had rejected parts.
         unread: origins of folders that could not be listed.
     """
 
     seen: set[int] = field(default_factory=set)
     new: set[int] = field(default_factory=set)
+    changed: set[int] = field(default_factory=set)
     failed: set[str] = field(default_factory=set)
     unread: list[str] = field(default_factory=list)
 
     def has(self, origin: str) -> bool:
         """Whether there is such a file."""
         return hash(origin) in self.seen
+
+    def is_new(self, origin: str, *, is_recent: bool) -> bool:
+        """Whether such a file was not there before, or a load that was stopped since then is the first that saw it."""
+        return hash(origin) in self.new or (is_recent and self.has(origin) and hash(origin) not in self.changed)
 
     def may_have(self, origin: str) -> bool:
         """Whether there is such a file, or may be one in a folder that could not be listed."""
@@ -74,8 +80,8 @@ def _find_missing(database: Database, root: Root, found: Found, gone: Gone) -> N
         contents = [content for content in missing.values() if content is not None]
         elsewhere = Counter(
             content
-            for content, origin in (origins_with(database, collection, contents) if contents else ())
-            if hash(origin) in found.new
+            for content, origin, is_recent in (origins_with(database, collection, contents) if contents else ())
+            if found.is_new(origin, is_recent=is_recent)
         )
         for origin, content in missing.items():
             if content is None or elsewhere[content] <= taken[content]:

@@ -108,11 +108,17 @@ def record_collection(database: Database, collection: Collection) -> None:
     """Keep a collection, or where it was found now. Once loaded as a folder, it stays one."""
     query = """
         INSERT INTO loaded_collections AS c (name, root, is_folder) VALUES (%s, %s, %s)
-        ON CONFLICT (name) DO UPDATE SET root = excluded.root, loaded_at = now(),
+        ON CONFLICT (name) DO UPDATE SET root = excluded.root,
             is_folder = excluded.is_folder OR (c.is_folder AND c.root = excluded.root)
     """
     values = [collection.name, collection.root, collection.is_folder]
     database.run(lambda connection: connection.execute(query, values))
+
+
+def record_loaded(database: Database, collection: str) -> None:
+    """Keep that all of a collection was looked at just now; see ``origins_with``."""
+    query = "UPDATE loaded_collections SET loaded_at = clock_timestamp() WHERE name = %s"
+    database.run(lambda connection: connection.execute(query, [collection]))
 
 
 def find_documents(database: Database, origins: Sequence[str]) -> dict[str, KnownDocument]:
@@ -171,11 +177,15 @@ def _page(database: Database, query: Any, parameters: dict[str, object]) -> list
     return database.run(lambda connection: connection.execute(query, parameters).fetchall())
 
 
-def origins_with(database: Database, collection: str, contents: Sequence[str]) -> list[tuple[str, str]]:
-    """Content and origin of the complete documents of a collection that have one of these contents."""
+def origins_with(database: Database, collection: str, contents: Sequence[str]) -> list[tuple[str, str, bool]]:
+    """Content and origin of the complete documents of a collection that have one of these contents.
+
+    The third value is whether that was recorded since a load of the whole collection last came to its end.
+    """
     query = """
-        SELECT content, origin FROM loaded_documents
-        WHERE collection = %s AND content = ANY(%s) AND digest <> ''
+        SELECT d.content, d.origin, d.loaded_at > c.loaded_at
+        FROM loaded_documents d JOIN loaded_collections c ON c.name = d.collection
+        WHERE d.collection = %s AND d.content = ANY(%s) AND d.digest <> ''
     """
     return database.run(lambda connection: connection.execute(query, [collection, list(contents)]).fetchall())
 

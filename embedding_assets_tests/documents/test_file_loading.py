@@ -132,6 +132,30 @@ def test_a_renamed_file_keeps_its_vectors_and_is_there_once(load, tmp_path):
     assert load.embed() == []
 
 
+def test_a_rename_that_a_stopped_load_has_seen_is_one(load, tmp_path, monkeypatch):
+    docs = write(tmp_path / "docs", old="# T\n\nsome text", b="b")
+    load(docs)
+    (docs / "old.md").rename(docs / "new.md")
+
+    def kill(*_):
+        raise KeyboardInterrupt
+
+    for _ in range(2):
+        with monkeypatch.context() as patch:
+            patch.setattr(file_loading, "find_gone", kill)
+            with pytest.raises(KeyboardInterrupt):
+                load(docs)
+    assert load.origins() == ["docs/b.md", "docs/new.md", "docs/old.md"]
+    report = load(docs)
+    assert (report.renamed, report.gone, report.unchanged) == (1, 0, 2)
+    assert load.origins() == ["docs/b.md", "docs/new.md"]
+    # A copy that was there when a load came to its end is no new name.
+    write(docs, copy="# T\n\nsome text")
+    load(docs)
+    (docs / "new.md").unlink()
+    assert (load(docs).renamed, load(docs).gone) == (0, 1)
+
+
 def test_a_copy_that_is_deleted_was_not_renamed(load, tmp_path):
     docs = write(tmp_path / "docs", **dict.fromkeys("abcde", "# T\n\nthe same licence"))
     load(docs)
