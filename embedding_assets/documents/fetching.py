@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +11,7 @@ from typing import TYPE_CHECKING, Final, Self
 from embedding_assets.documents.found_file import LocalFile
 from embedding_assets.documents.stores.loop import result_of, start
 from embedding_assets.documents.temporary_file import kept_suffix
+from embedding_assets.documents.temporary_folder import TemporaryFolder
 
 if TYPE_CHECKING:
     from embedding_assets.documents.found_file import RemoteFile
@@ -37,7 +36,7 @@ class Fetcher:
     """Fetches files; with its context end those under way, and all that were fetched are removed."""
 
     def __init__(self) -> None:
-        self._folder: Path | None = None
+        self._folder: TemporaryFolder | None = None
         self._count = 0
         self._held: dict[str, _Fetched] = {}
 
@@ -50,7 +49,7 @@ class Fetcher:
             future.cancel()
         wait(under_way, _ENDED_SECONDS)
         if self._folder is not None:
-            shutil.rmtree(self._folder, ignore_errors=True)
+            self._folder.remove()
 
     @property
     def holds_any(self) -> bool:
@@ -65,9 +64,9 @@ class Fetcher:
     def begin(self, file: RemoteFile) -> None:
         """Begin to fetch a file; ``take`` and ``release`` must follow."""
         if self._folder is None:
-            self._folder = Path(tempfile.mkdtemp(prefix="embedding-assets-"))
+            self._folder = TemporaryFolder()
         self._count += 1
-        path = self._folder / f"{self._count}{kept_suffix(file.origin)}"
+        path = self._folder.path / f"{self._count}{kept_suffix(file.origin)}"
         self._held[file.origin] = _Fetched(path, file.size, start(file.fetch(path)))
 
     def is_fetched(self, file: RemoteFile) -> bool:

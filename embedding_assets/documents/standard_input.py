@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from embedding_assets.documents.formats.reading import is_readable
 from embedding_assets.documents.formats.registry import format_named
 from embedding_assets.documents.naming import name_root
 from embedding_assets.documents.temporary_file import TemporaryFile, kept_suffix
+from embedding_assets.documents.temporary_folder import TemporaryFolder
 from embedding_assets.errors import DocumentError
 from embedding_assets.formatting import visible
 
@@ -80,8 +80,9 @@ def spooled_input(stream: TextIO, name: str | None, read: ReadOptions) -> Iterat
             empty, as where the program before it has failed.
     """
     name = _checked(name, read)
-    with tempfile.TemporaryDirectory(prefix="embedding-assets-") as folder:
-        path = Path(folder, f"input{kept_suffix(name)}")
+    folder = TemporaryFolder()
+    try:
+        path = folder.path / f"input{kept_suffix(name)}"
         try:
             with TemporaryFile(path) as target:
                 while piece := stream.buffer.read(_PIECE_BYTES):
@@ -91,6 +92,8 @@ def spooled_input(stream: TextIO, name: str | None, read: ReadOptions) -> Iterat
         if not path.stat().st_size:
             raise DocumentError("standard input is empty; nothing was changed")
         yield SpooledInput(path, name)
+    finally:
+        folder.remove()
 
 
 def _checked(name: str | None, read: ReadOptions) -> str:
