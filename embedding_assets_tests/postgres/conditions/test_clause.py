@@ -59,6 +59,7 @@ def holding(database, where) -> set[str]:
         (["year<2024"], {"final"}),
         (["price<10"], {"final"}),
         (["price>3", "price<=12.5"], {"draft", "texts"}),
+        (["price>=12.50", "price<=12.50"], {"draft", "texts"}),
         (["tags=x"], {"draft", "texts"}),
         (["numbers=2"], {"later"}),
         (["lang=de", "lang=en"], {"draft", "final"}),
