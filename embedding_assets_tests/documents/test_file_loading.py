@@ -348,6 +348,30 @@ def test_a_file_that_changes_while_it_is_read_is_read_again(load, tmp_path, monk
     assert load(file).unchanged == 1
 
 
+@pytest.mark.parametrize("grows_at", [0, 3, 5])
+def test_rows_that_are_added_while_they_are_read_are_all_there(load, tmp_path, monkeypatch, grows_at):
+    """Whether they come before, while or after those before them are read, also where a line is half written."""
+    file = rows_file(tmp_path / "docs/rows.jsonl", range(5))
+    read, more = file_reading.read_file, ['{"id": 5, "te', 'xt": "row 5"}\n{"id": 6, "text": "row 6"}\n']
+
+    def grow(number):
+        if number == grows_at and more:
+            with file.open("a") as stream:
+                stream.write(more.pop(0))
+
+    def growing(path, source, options):
+        for number, one in enumerate(read(path, source, options)):
+            grow(number)
+            yield one
+        grow(5)
+
+    monkeypatch.setattr(file_reading, "read_file", growing)
+    report = load(file)
+    assert sorted(load.rows()) == [f"row {number}" for number in range(7)]
+    assert (report.changing, report.rejected) == ([], 0)
+    assert load(file).unchanged == 1
+
+
 def test_a_file_that_never_rests_is_left_for_the_next_load(load, tmp_path, monkeypatch):
     file = write(tmp_path / "docs", a="first", b="b") / "a.md"
     load(file.parent)
