@@ -204,6 +204,7 @@ def test_every_setting_has_bounds_to_test_or_is_free():
             "DOCUMENTS_EXCLUDE",
             "DOCUMENTS_INCLUDE",
             "DOCUMENTS_TEXT_COLUMN",
+            "DOCUMENTS_TEXT_TEMPLATE",
             "EVALUATION_QUERIES",
             "MODEL_NAME",
             "MODEL_REVISION",

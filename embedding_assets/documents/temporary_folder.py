@@ -30,7 +30,7 @@ class TemporaryFolder:
         self._lock = os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
         with suppress(OSError):  # as on a file system without locks: it may stay behind then
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # Nobody sees it before it is locked.
+            # No other process sees it before it is locked.
             name.rename(self.path / _IN_USE)
 
     def remove(self) -> None:

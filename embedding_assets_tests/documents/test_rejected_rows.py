@@ -94,7 +94,7 @@ def test_where_no_row_has_a_text_nothing_is_removed(load, tmp_path):
     file.write_text("id,text,note\n1,hello,\n2,bye,\n")
     load(file)
     report = load(file, read=ReadOptions(text_column="note"))
-    assert (report.rejected_files, report.removed, load.rows()) == (1, 0, ["hello", "bye"])
+    assert (report.rejected_files, report.removed, sorted(load.rows())) == (1, 0, ["bye", "hello"])
     assert load.rejections == ["docs/rows.csv: has rows, but none with a text; --text-column names another"]
 
 

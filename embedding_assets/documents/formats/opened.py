@@ -185,7 +185,7 @@ def utf16_hint(data: bytes) -> str:
     """What to say further of bytes with NUL characters, if they may be UTF-16 without a mark; else nothing."""
     half = min(len(data), _BEGINNING) // 2
     even, odd = data[: 2 * half : 2].count(0), data[1 : 2 * half : 2].count(0)
-    if max(even, odd) * 4 < half * 3 or min(even, odd) * 4 > half:
+    if not half or max(even, odd) * 4 < half * 3 or min(even, odd) * 4 > half:
         return ""
     return f"; --encoding {'utf-16-be' if even > odd else 'utf-16-le'}?"
 

@@ -91,6 +91,8 @@ def test_other_nul_characters_are_no_utf16(tmp_path: Path) -> None:
     for text in (b"some\0words\n", b"\0" * 100, bytes(range(256))[:100]):
         _, (rejection,) = read_as(tmp_path, "a.txt", text)
         assert rejection.reason == "contains a NUL character"
+    _, (rejection,) = read_as(tmp_path, "a.csv", b"x")
+    assert rejection.reason.startswith("has no column")
 
 
 def test_ascii_is_no_utf16(tmp_path: Path) -> None:
