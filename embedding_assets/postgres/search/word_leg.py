@@ -84,7 +84,7 @@ _FILLERS: Final = """
         SELECT lexeme, dictname, count(*) OVER (PARTITION BY dictname) AS together
         FROM asked CROSS JOIN pg_catalog.pg_ts_dict
         WHERE nth <= {read} AND dictnamespace = 'pg_catalog'::regnamespace AND dictinitoption LIKE '%%stopwords%%'
-          AND ts_lexize(pg_ts_dict.oid, lexeme) = '{{}}' AND lexeme NOT IN (
+          AND ts_lexize(pg_ts_dict.oid, {spelled}) = '{{}}' AND lexeme NOT IN (
               SELECT l.lexeme FROM unnest(%(compounds)s::text[]) AS compound CROSS JOIN LATERAL unnest({parts}) AS l
           )
     ),
@@ -219,7 +219,7 @@ class WordLeg:
         near = words.beginnings
         shares = {lexeme: share for lexeme, share in common.items() if lexeme[:2] in near}
         return {
-            "words": words.text,
+            "words": words.text if self.index.is_unicode else words.as_asked,
             "compounds": list(words.compounds),
             "identifiers": list(words.identifiers),
             "common": list(shares),
@@ -235,9 +235,11 @@ class WordLeg:
         """
         parts: list[sql.Composable] = [
             sql.SQL(_QUESTION).format(
-                vector=self.index.vector_of(sql.SQL("%(words)s::text")),
+                vector=self.index.vector_of_question(sql.SQL("%(words)s::text")),
                 fillers=sql.SQL(_FILLERS).format(
-                    read=sql.Literal(_READ_FOR_FILLERS), parts=self.index.vector_of(sql.SQL("compound"))
+                    read=sql.Literal(_READ_FOR_FILLERS),
+                    parts=self.index.vector_of(sql.SQL("compound")),
+                    spelled=self.index.as_spelled(sql.SQL("lexeme")),
                 )
                 if self.index.is_as_it_is
                 else sql.SQL(_NO_FILLERS),

@@ -38,6 +38,25 @@ def test_what_cannot_be_stored_is_a_blank():
     assert words_of("a\x00b\ud800c").text == "a b c"
 
 
+@pytest.mark.parametrize(
+    ("question", "text"),
+    [
+        ("代理", " 代理 "),
+        ("在代理后面用Python", " 在代 代理 理后 后面 面用 Python"),
+        ("水 pump", " 水  pump"),
+        ("ประเทศ", " ปร ระ ะเ เท ทศ "),
+        ("U\u0308bermaß", "Übermaß"),
+    ],
+)
+def test_scripts_without_spaces_are_pairs_of_letters_and_letters_are_composed(question, text):
+    words = words_of(question)
+    assert (words.text, words.as_asked) == (text, question)
+
+
+def test_an_identifier_amid_letters_without_spaces():
+    assert words_of("型号ERR-40417在哪里").identifiers == ("ERR-40417",)
+
+
 def test_beginnings_are_those_of_lexemes():
     assert words_of("Where are Two_Words, ERR-40417?").beginnings == {"wh", "ar", "tw", "wo", "er", "40"}
 

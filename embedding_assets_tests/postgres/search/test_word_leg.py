@@ -10,7 +10,7 @@ from embedding_assets.config import IndexConfig
 from embedding_assets.errors import ConfigurationError
 from embedding_assets.postgres.conditions import conditions_of
 from embedding_assets.postgres.search import find_chunks, word_leg
-from embedding_assets.postgres.search_indexes import build_search_indexes
+from embedding_assets.postgres.search_indexes import WordIndex, build_search_indexes
 from embedding_assets_tests.support.fakes import hash_of, insert_chunks
 from embedding_assets_tests.support.searching import identifiers
 from embedding_assets_tests.support.tables import PlanRecorder, insert_vectors, unit_vectors
@@ -124,6 +124,43 @@ def test_rare_words_weigh_more_than_common_ones(database, manner):
     assert best[0] == "rare giraffe"  # of which it is more than of a long text
     assert best[1].startswith("a giraffe")
     assert best[2].startswith("common")
+
+
+@pytest.mark.parametrize(
+    ("text", "questions"),
+    [
+        ("如何在公司代理后面安装软件。", ["代理", "在代理后面怎么安装?", "公司代理", "软"]),
+        ("東京タワーの高さは333メートルです", ["タワー", "東京タワーの高さ", "333"]),
+        ("ประเทศไทยมีอากาศร้อน", ["อากาศ", "ประเทศไทย"]),
+        ("das U\u0308bermaß an Arbeit", ["Übermaß", "u\u0308bermaß", "ÜBERMASS übermaß"]),
+        ("ο λόγος του", ["λόγος", "ΛΌΓΟΣ", "λο\u0301γος"]),  # noqa: RUF001
+        ("使用Python代理", ["python", "代理"]),
+    ],
+)
+def test_words_of_any_script_and_form_are_found(database, manner, text, questions):
+    insert_chunks(database, [text, "代码 原理 公园 人后", "京都 高い", "ประชาชน", *FILLER])
+    manner(database)
+    for question in questions:
+        assert texts(find(database, question))[:1] == [text], question
+
+
+def test_letters_that_stand_apart_are_no_word(database, manner):
+    insert_chunks(database, ["代码的原理", *FILLER])
+    manner(database)
+    assert texts(find(database, "代理")) == []
+
+
+def test_the_longest_texts_of_such_scripts_can_be_stored(database, execute):
+    build_search_indexes(database, "simple")
+    insert_chunks(database, ["".join(chr(0x4E00 + (n * n + n // 7) % 20_000) for n in range(150_000)) + "代理"])
+    assert execute("SELECT count(*) FROM knowledge_base") == [(1,)]
+
+
+def test_a_database_of_another_encoding(database):
+    table = database.table
+    other = WordIndex(table, "pg_catalog.simple", ("chunk_text",), is_unicode=False)
+    assert "normalize" not in other.vector().as_string()
+    assert other.name != WordIndex(table, "pg_catalog.simple", ("chunk_text",)).name
 
 
 def test_common_words_alone_find_something(database, manner, monkeypatch):
