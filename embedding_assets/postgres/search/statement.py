@@ -45,13 +45,15 @@ class Outcome:
     Attributes:
         chunks: best first.
         passing: rows that the filter leaves, where those were to be looked up first; counted no further than one more
-            than a few.
+            than a few, or guessed.
+        is_whole: whether those were few, and all of them looked at.
         candidates: of the vector leg; 0 without one.
         has_words: whether the question has any word that is searched for.
     """
 
     chunks: tuple[FoundChunk, ...]
     passing: int | None
+    is_whole: bool
     candidates: int
     has_words: bool
 
@@ -147,7 +149,7 @@ class Statement:
         of vectors none may answer in its place, such as one of another expression.
         """
         settings = {"jit": "off"}
-        if self.scope.few:
+        if self.scope.few and not self.scope.guessed_of:
             # The rows of the filter are few, or are not looked for by it: an index finds them, whatever is estimated.
             settings["enable_seqscan"] = "off"
         if self.near is None:
@@ -181,17 +183,18 @@ def rows_of_a_leg(limit: int) -> int:
     return max(_FEWEST_OF_A_LEG, _TIMES_LIMIT * limit)
 
 
-def outcome_of(rows: list[tuple[Any, ...]], table: Table, passing: int | None) -> Outcome:
+def outcome_of(rows: list[tuple[Any, ...]], scope: Scope, passing: int | None) -> Outcome:
     """What the rows of a statement say.
 
     Args:
         rows: as returned.
-        table: in which was searched.
-        passing: rows that the filter leaves, if they were counted.
+        scope: in which was searched.
+        passing: rows that the filter leaves, if they were counted or guessed.
     """
     candidates, has_words, *_ = rows[0]
     found = [row[2:] for row in rows if row[2] is not None]
-    return Outcome(tuple(_chunk(table, row) for row in found), passing, candidates, has_words)
+    is_whole = passing is not None and passing <= scope.few
+    return Outcome(tuple(_chunk(scope.table, row) for row in found), passing, is_whole, candidates, has_words)
 
 
 def _chunk(table: Table, row: tuple[Any, ...]) -> FoundChunk:
