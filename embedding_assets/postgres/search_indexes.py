@@ -37,6 +37,19 @@ _SEPARATORS: Final = "-_./\\:@#+=&<>~"
 """Read as blanks. PostgreSQL's parser would take them for signs, hosts, paths and tags, each by what stands around
 them: ``-40417`` for a number, ``<String>`` for a tag to leave out. So an identifier is the same words everywhere."""
 
+UNSPACED: Final = (
+    r"\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\uff66-\uff9f\U00020000-\U0003ffff"
+)
+"""Letters of scripts that put no spaces between words, in a class of regular expressions, PostgreSQL's and Python's:
+Thai, Lao, Burmese, Khmer, Japanese, Chinese. They are searched by pairs, and by single letters."""
+
+FINAL_SIGMA: Final = "\u03c2"
+SIGMA: Final = "\u03c3"
+"""Of ΛΌΓΟΣ PostgreSQL makes λόγοσ in lower case, which is λόγος. Greek's own dictionary does the same, after it has
+left stop words out."""
+
+_GREEK: Final = "pg_catalog.greek"
+
 _PENDING_KB: Final = 256
 """Of new words that an index keeps unsorted, and reads through for every search (gin_pending_list_limit)."""
 
@@ -49,16 +62,22 @@ class WordIndex:
         table: whose.
         language: text search configuration, with its schema and as part of SQL.
         columns: that make the text, in its order; empty: there is nothing to search by words.
+        is_unicode: whether the database's encoding is UTF8. In others letters have no numbers to know scripts by, nor
+            several forms.
     """
 
     table: Table
     language: str
     columns: tuple[str, ...]
+    is_unicode: bool = True
 
     @property
     def name(self) -> str:
         """Its name, in which is what it is an index of."""
-        said = "\x1f".join((self.language, *self.columns, str(self.table.where), _SEPARATORS, str(_MOST_CHARACTERS)))
+        made = (UNSPACED, "NFC", FINAL_SIGMA) if self.is_unicode else ()
+        said = "\x1f".join(
+            (self.language, *self.columns, str(self.table.where), _SEPARATORS, str(_MOST_CHARACTERS), *made)
+        )
         return f"{words_prefix(self.table)}_{hashlib.sha256(said.encode()).hexdigest()[:8]}"
 
     @property
@@ -85,9 +104,44 @@ class WordIndex:
         return sql.SQL("to_tsvector({}, {})").format(self.regconfig, self.plain(text))
 
     def plain(self, text: sql.Composable) -> sql.Composed:
-        """A text without what PostgreSQL's parser would read more into than words."""
-        return sql.SQL("translate(left({}, {}), {}, {})").format(
-            text, sql.Literal(_MOST_CHARACTERS), sql.Literal(_SEPARATORS), sql.Literal(" " * len(_SEPARATORS))
+        """A text without what PostgreSQL's parser would read more into than words, and composed (NFC).
+
+        Where a script has no spaces, 代理后 becomes 代 代 代理 理 理后 后 后: each letter, and each two side by side.
+        """
+        read = sql.SQL("left({}, {})").format(text, sql.Literal(_MOST_CHARACTERS))
+        if self.is_unicode:
+            # Texts of ASCII are what they are, and need no time for that.
+            read = sql.SQL(
+                "CASE WHEN octet_length({text}) = length({text}) THEN {read} ELSE left(regexp_replace(regexp_replace("
+                "normalize({read}), {run}, {apart}, 'g'), {letter}, {thrice}, 'g'), {most}) END"
+            ).format(
+                text=text,
+                read=read,
+                run=sql.Literal(f"([{UNSPACED}]+)"),
+                apart=sql.Literal(r" \1 "),
+                letter=sql.Literal(f"([{UNSPACED}])"),
+                thrice=sql.Literal(r"\1 \1 \1"),
+                most=sql.Literal(_MOST_CHARACTERS),
+            )
+        return self._separated(read)
+
+    def vector_of_question(self, text: sql.Composable) -> sql.Composed:
+        """The words of a question in which scripts without spaces are pairs of letters already, and composed."""
+        read = sql.SQL("left({}, {})").format(text, sql.Literal(_MOST_CHARACTERS))
+        return sql.SQL("to_tsvector({}, {})").format(self.regconfig, self._separated(read))
+
+    def as_spelled(self, lexeme: sql.Composable) -> sql.Composed:
+        """A word of a row as dictionaries of stop words have it."""
+        if not self.is_unicode:
+            return sql.Composed([lexeme])
+        return sql.SQL("regexp_replace({}, {}, {})").format(lexeme, sql.Literal(f"{SIGMA}$"), sql.Literal(FINAL_SIGMA))
+
+    def _separated(self, text: sql.Composable) -> sql.Composed:
+        has_sigma = self.is_unicode and self.language != _GREEK
+        before, after = (FINAL_SIGMA, SIGMA) if has_sigma else ("", "")
+        blanks = " " * len(_SEPARATORS)
+        return sql.SQL("translate({}, {}, {})").format(
+            text, sql.Literal(f"{before}{_SEPARATORS}"), sql.Literal(f"{after}{blanks}")
         )
 
     @property
@@ -125,22 +179,26 @@ LANGUAGE: Final = """
 """The text search configuration of a name, with its schema."""
 
 
+IS_UNICODE: Final = "current_setting('server_encoding') = 'UTF8'"
+
+
 def text_parameters(table: Table, language: str) -> dict[str, Any]:
     """The parameters of ``TEXT_COLUMNS`` and ``LANGUAGE``."""
     return {"schema": table.schema, "name": table.name, "names": sorted(table.names), "language": language}
 
 
-def word_index(table: Table, language: str, usable: Iterable[str]) -> WordIndex:
+def word_index(table: Table, language: str, usable: Iterable[str], *, is_unicode: bool) -> WordIndex:
     """The index of the table's words.
 
     Args:
         table: whose.
         language: as found by ``LANGUAGE``.
         usable: as found by ``TEXT_COLUMNS``.
+        is_unicode: as found by ``IS_UNICODE``.
     """
     names = ["context_header", "chunk_text"] if table.is_own else template_columns(table.template)
     there = set(usable)
-    return WordIndex(table, language, tuple(name for name in names if name in there))
+    return WordIndex(table, language, tuple(name for name in names if name in there), is_unicode)
 
 
 def find_word_index(connection: Connection, table: Table, language: str) -> WordIndex:
@@ -149,11 +207,11 @@ def find_word_index(connection: Connection, table: Table, language: str) -> Word
     Raises:
         ConfigurationError: the server knows no such language.
     """
-    query = sql.SQL("SELECT ({}), ({})").format(sql.SQL(LANGUAGE), sql.SQL(TEXT_COLUMNS))
+    query = sql.SQL("SELECT ({}), ({}), {}").format(sql.SQL(LANGUAGE), sql.SQL(TEXT_COLUMNS), sql.SQL(IS_UNICODE))
     row: Any = connection.execute(query, text_parameters(table, language)).fetchone()
     if row[0] is None:
         raise unknown_language(connection, language)
-    return word_index(table, row[0], row[1])
+    return word_index(table, row[0], row[1], is_unicode=row[2])
 
 
 def unknown_language(connection: Connection, language: str) -> ConfigurationError:

@@ -90,8 +90,8 @@ def _in_one_order(found: Sequence[FoundChunk], entering: Sequence[FoundChunk]) -
             nearer = sum(_of(other) < _of(chunk) for other in entering)
             chunk = replace(chunk, vector_rank=chunk.vector_rank + nearer)  # noqa: PLW2901
         order.append(chunk)
-    for other in sorted(entering, key=lambda chunk: (-_fused(chunk), chunk.chunk_hash)):
-        at = next((at for at, chunk in enumerate(order) if _fused(chunk) < _fused(other)), len(order))
+    for other in sorted(entering, key=lambda chunk: (_place(chunk), chunk.chunk_hash)):
+        at = next((at for at, chunk in enumerate(order) if _place(chunk) > _place(other)), len(order))
         order.insert(at, other)
     return tuple(order)
 
@@ -104,6 +104,8 @@ def _of(chunk: FoundChunk) -> float:
     return float("inf") if chunk.distance is None else chunk.distance
 
 
-def _fused(chunk: FoundChunk) -> float:
+def _place(chunk: FoundChunk) -> tuple[float, float]:
+    """In the fused order, smaller ones first: what the question names, by its words; then the rest by both ranks."""
     ranks = (chunk.vector_rank, chunk.text_rank)
-    return sum(1 / (RANK_CONSTANT + rank) for rank in ranks if rank is not None)
+    fused = sum(1 / (RANK_CONSTANT + rank) for rank in ranks if rank is not None)
+    return (chunk.text_rank if chunk.is_named and chunk.text_rank else float("inf")), -fused

@@ -62,6 +62,14 @@ def test_words_count_beside_the_distance():
     assert (merged[1].vector_rank, merged[1].distance) == (None, 0.9)
 
 
+def test_what_the_question_names_stays_first():
+    named = found_chunk("n", text_rank=1, is_named=True)
+    assert order([named, *FOUND], [other("x", 0.05)])[:2] == [("n", None), ("x", 1)]
+    assert order([*FOUND], [found_chunk("x", distance=0.05, text_rank=1, is_named=True)])[0] == ("x", 1)
+    second = found_chunk("m", text_rank=2, is_named=True)
+    assert [name for name, _ in order([named, second, *FOUND], [other("m", 0.05)])][:3] == ["n", "m", "a"]
+
+
 @pytest.mark.parametrize("similarity", ["cosine", "dot", "euclidean", "manhattan"])
 def test_distances_are_those_of_the_database(similarity: Similarity, database: Database):
     one, another = (np.random.default_rng(seed).standard_normal(48).astype(np.float32) for seed in (1, 2))

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 _NUMBER: Final = re.compile(r"[+-]?\d{1,200}(\.\d{1,200})?([eE][+-]?\d{1,3})?", re.ASCII)
 _MOMENT: Final = re.compile(r"\d{4}(-\d\d(-\d\d)?)?", re.ASCII)
 
+_PLACES: Final = 4
+_MOST_DIGITS: Final = 30
+"""Of a number that is looked for as a text too: with how many digits after the point (12.50 of CSV), and in all."""
+
 _STORED_NUMBER: Final = r"^\s*[+-]?\d{1,200}(\.\d{1,200})?([eE][+-]?\d{1,3})?\s*$"
 _STORED_MOMENT: Final = r"^\d{4}-\d\d"
 
@@ -27,7 +31,8 @@ def document_clause(document: sql.Composable, key: str, condition: Condition, pa
     """The SQL of a condition on the field ``key`` of a JSON document.
 
     Equality is containment, by which an index finds the rows: of the value as a text, number or truth value, or as an
-    element of a list. A path with dots is looked for as one, and as a name with dots in it.
+    element of a list. A number is also the texts that say it with up to four digits after the point, as rows of CSV
+    have them. A path with dots is looked for as one, and as a name with dots in it.
 
     Args:
         document: of type jsonb.
@@ -43,8 +48,7 @@ def document_clause(document: sql.Composable, key: str, condition: Condition, pa
     alternatives = [
         sql.SQL("{} @> {}::text::jsonb").format(document, parameters.add(_nested(path, form)))
         for value in condition.values
-        for literal in _literals(value)
-        for form in (literal, f"[{literal}]")
+        for form in _forms(value)
         for path in paths
     ]
     return _negated_unless(condition.operator in ("=", "in"), sql.SQL(" OR ").join(alternatives))
@@ -102,6 +106,33 @@ def _nested(path: tuple[str, ...], literal: str) -> str:
     for part in reversed(path):
         literal = f"{{{json.dumps(part)}: {literal}}}"
     return literal
+
+
+def _forms(value: Value) -> Iterator[str]:
+    """JSON of everything that a row may have where it has a value."""
+    literals = dict.fromkeys(_literals(value))
+    for literal in literals:
+        yield literal
+        yield f"[{literal}]"
+    if (number := _number(value)) is not None:
+        yield from (json.dumps(text) for text in _texts(number) if json.dumps(text) not in literals)
+
+
+def _number(value: Value) -> Decimal | None:
+    """The number that a value is, or says."""
+    if isinstance(value, bool) or not _NUMBER.fullmatch(text_of(value)):
+        return None
+    return Decimal(text_of(value))
+
+
+def _texts(number: Decimal) -> Iterator[str]:
+    """12.5 as 12.5, 12.50, 12.500 and 12.5000; nothing of a number that is written otherwise."""
+    if len(number.as_tuple().digits) + abs(number.adjusted()) > _MOST_DIGITS:
+        return
+    whole, _, digits = format(number, "f").partition(".")
+    digits = digits.rstrip("0")
+    for places in range(len(digits), max(len(digits), _PLACES) + 1):
+        yield f"{whole}.{digits.ljust(places, '0')}" if places else whole
 
 
 def _literals(value: Value) -> Iterator[str]:

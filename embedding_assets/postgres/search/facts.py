@@ -12,6 +12,7 @@ from psycopg import sql
 
 from embedding_assets.postgres.catalog import IndexRow, form_of, state_of, unquoted
 from embedding_assets.postgres.search_indexes import (
+    IS_UNICODE,
     LANGUAGE,
     SOURCE_INDEX,
     TEXT_COLUMNS,
@@ -88,7 +89,7 @@ _QUERY: Final = """
         FROM relation r JOIN pg_index i ON i.indrelid = r.oid JOIN pg_class c ON c.oid = i.indexrelid
         JOIN pg_am a ON a.oid = c.relam JOIN pg_opclass o ON o.oid = i.indclass[0] WHERE i.indisvalid
     )
-    SELECT ({language}), ({columns}), (SELECT row_security_active(oid) FROM relation),
+    SELECT ({language}), ({columns}), {is_unicode}, (SELECT row_security_active(oid) FROM relation),
            (SELECT sum(CASE WHEN reltuples > 0 AND relpages > 0 THEN reltuples / relpages ELSE {rows_a_page} END
                        * pg_relation_size(c.oid) / current_setting('block_size')::integer)
             FROM pg_class c WHERE relkind = 'r' AND c.oid IN (
@@ -123,7 +124,10 @@ class FactsCache:
 def facts_query(language: str, table: Table) -> tuple[sql.Composed, dict[str, Any]]:
     """The statement that reads the facts, and its parameters."""
     query = sql.SQL(_QUERY).format(
-        language=sql.SQL(LANGUAGE), columns=sql.SQL(TEXT_COLUMNS), rows_a_page=sql.Literal(_ROWS_A_PAGE)
+        language=sql.SQL(LANGUAGE),
+        columns=sql.SQL(TEXT_COLUMNS),
+        is_unicode=sql.SQL(IS_UNICODE),
+        rows_a_page=sql.Literal(_ROWS_A_PAGE),
     )
     return query, text_parameters(table, language)
 
@@ -148,10 +152,10 @@ def read_facts(database: Database, column: SpaceColumn | None, language: str) ->
 
 def facts_of(row: Any, table: Table, column: SpaceColumn | None) -> Facts | None:
     """The facts that a row of ``facts_query`` says; None without the language."""
-    language, columns, is_guarded, rows, found = row
+    language, columns, is_unicode, is_guarded, rows, found = row
     if language is None:
         return None
-    words = word_index(table, language, columns)
+    words = word_index(table, language, columns, is_unicode=is_unicode)
     indexes = [_Index(**one) for one in found]
     rows = round(rows or 0)
     return Facts(

@@ -134,7 +134,7 @@ class _Search:
                 break
         if self._is_short(facts, outcome):
             return *self._ask(replace(facts, form=None)), True
-        return facts, outcome, facts.form is None
+        return facts, outcome, facts.form is None or outcome.is_whole
 
     def note_on_filter(self, where: Sequence[Condition], outcome: Outcome) -> str | None:
         """The reason why nothing was found with this filter, as far as it is known."""
@@ -149,16 +149,13 @@ class _Search:
         """Whether the index of vectors gave up before it had found enough."""
         if facts.form is None or self.column is None:
             return False
-        scope = scope_of(self.database.table, self.clauses, self.missing_in, facts, self.wanted)
-        if outcome.passing is not None and outcome.passing <= scope.few:
-            return False  # all of them were looked at
-        return outcome.candidates < facts.form.fewest(self.limit)
+        return not outcome.is_whole and outcome.candidates < facts.form.fewest(self.limit)
 
     def _ask(self, facts: Facts) -> tuple[Facts, Outcome]:
         """What is found by some facts, and the facts as they are by then."""
         statement = self._statement(facts)
         if statement.near is None and statement.said is None:
-            return facts, Outcome((), None, 0, has_words=False)
+            return facts, Outcome((), None, is_whole=False, candidates=0, has_words=False)
         table = self.database.table
         values: dict[str, Any] = {"k": self.wanted, "limit": self.limit, **statement.scope.parameters}
         if statement.near is not None:
@@ -181,7 +178,7 @@ class _Search:
         if fresh is None:  # the configuration was dropped since
             fresh = read_facts(self.database, self.column, self.language)
         _facts.put(self.database, self.column, self.language, fresh)
-        return fresh, outcome_of(rows, table, counted[0][0][0] if counted else None)
+        return fresh, outcome_of(rows, statement.scope, counted[0][0][0] if counted else None)
 
     def _statement(self, facts: Facts) -> Statement:
         scope = scope_of(self.database.table, self.clauses, self.missing_in, facts, self.wanted)

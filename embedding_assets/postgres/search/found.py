@@ -24,6 +24,8 @@ class FoundChunk:
         vector_rank: place among those found by vector, from 1; None if it is not among them.
         text_rank: place among those found by words, from 1; None if it is not among them.
         holds_all_words: whether every word of the question is in the text or its header.
+        is_named: whether it stands before those that are not, since it has an identifier of the question, such as a
+            part number, that hardly any other row has.
     """
 
     chunk_hash: str
@@ -36,6 +38,7 @@ class FoundChunk:
     vector_rank: int | None
     text_rank: int | None
     holds_all_words: bool
+    is_named: bool = False
 
     @property
     def headings(self) -> str:

@@ -36,7 +36,8 @@ def note_on_words(facts: Facts, outcome: Outcome, splittable: int) -> str | None
     table = facts.words.table
     if not facts.words.columns:
         return f"words were not searched: no column of the text of {table} can have an index of words"
-    if facts.looks_up_words or facts.is_small or (outcome.passing is not None and outcome.passing <= splittable):
+    is_split = outcome.is_whole and outcome.passing is not None and outcome.passing <= splittable
+    if facts.looks_up_words or facts.is_small or is_split:
         return None if outcome.has_words else "the question has no word to search for, so that its words found nothing"
     if facts.is_guarded:
         return (

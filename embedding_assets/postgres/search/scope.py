@@ -29,6 +29,13 @@ _LEAST_PASSING: Final = 10
 _SHARE: Final = 30
 """Of rows at random: where more than ten and one in thirty of them pass a filter, it does not leave few."""
 
+_GUESSED_ROWS: Final = 2000
+"""Rows at random by which it is guessed how many pass a filter without an index, some milliseconds; of a table that has
+no more, all are read anyway."""
+
+_MOST_SCANNED: Final = 20_000
+"""Rows after which pgvector gives up looking for some that pass (hnsw.max_scan_tuples)."""
+
 SPLIT_ROWS: Final = 500
 """Texts that are split for a question rather than looked up in the index of words, about 0.1 ms each."""
 
@@ -39,18 +46,23 @@ class Scope:
 
     Where PostgreSQL finds the rows that a filter leaves by an index, they are looked up first, up to a few: then their
     distances are computed, and their texts split, one by one. An index of vectors would have to be scanned for long.
+    So it would be where no index finds those that a filter leaves, but hardly any of some rows at random pass it: then
+    the table is read for them at once.
 
     Attributes:
         table: in which is searched.
         clauses: the filter.
         missing_in: another space that must have no vector of the row.
         few: rows up to which they are looked up first; 0: never.
+        guessed_of: about how many rows the table has, where no index finds those of the filter, so that their number is
+            guessed by some at random; 0: it is not.
     """
 
     table: Table
     clauses: tuple[Clause, ...]
     missing_in: SpaceColumn | None
     few: int
+    guessed_of: int = 0
 
     @property
     def condition(self) -> sql.Composed:
@@ -87,8 +99,10 @@ class Scope:
 
         It is for the next statement to know before it is planned: PostgreSQL guesses badly how many documents have a
         field, and would compute all distances of a filter that half of the rows pass. Such a one is known by some rows
-        at random; else the rows are counted, up to one more than a few.
+        at random; else the rows are counted, up to one more than a few, or guessed where no index finds them.
         """
+        if self.guessed_of:
+            return self._guessing
         return sql.SQL("""
             WITH sampled AS (
                 SELECT count(*) AS rows, count(*) FILTER (WHERE {condition}) AS passing
@@ -107,6 +121,27 @@ class Scope:
             share=sql.Literal(_SHARE),
             many=sql.Literal(self.few + 1),
             source=self.source,
+        )
+
+    @property
+    def _guessing(self) -> sql.Composed:
+        """The same by rows at random alone: not more than pass if the next one did."""
+        return sql.SQL("""
+            WITH first AS (SELECT {counts} FROM (SELECT * FROM {few} LIMIT {few_rows}) k),
+            more AS (SELECT {counts} FROM (SELECT * FROM {sample} LIMIT {sample_rows}) k)
+            SELECT set_config({setting}, (
+                CASE WHEN (SELECT passing > 1 FROM first) THEN {many}
+                ELSE (SELECT least({many}, ceil({rows} * (passing + 1) / greatest(rows, 1))) FROM more) END
+            )::integer::text, true)::integer
+        """).format(
+            counts=sql.SQL("count(*) AS rows, count(*) FILTER (WHERE {}) AS passing").format(self.condition),
+            few=table_sample(self.table, _SAMPLE_ROWS),
+            few_rows=sql.Literal(_SAMPLE_ROWS),
+            sample=table_sample(self.table, _GUESSED_ROWS),
+            sample_rows=sql.Literal(_GUESSED_ROWS),
+            setting=sql.Literal(_PASSING),
+            many=sql.Literal(self.few + 1),
+            rows=sql.Literal(float(self.guessed_of)),
         )
 
     @property
@@ -149,7 +184,8 @@ def scope_of(
     """The scope of a search.
 
     Few are as many rows as an index of vectors would have to be scanned for, if the filter left this many of them:
-    ``wanted`` of every row in ``wanted · rows / few``.
+    ``wanted`` of every row in ``wanted · rows / few``. Where no index finds them, reading the table takes as long as
+    scanning the index of vectors for half of its rows, or for as many as it is scanned at most.
 
     Args:
         table: in which is searched.
@@ -158,6 +194,10 @@ def scope_of(
         facts: of the table.
         wanted: rows to find by vector.
     """
-    found = any(facts.finds(clause) for clause in clauses)
-    few = min(_MOST, max(_FEWEST, math.isqrt(wanted * facts.rows))) if found else 0
-    return Scope(table, tuple(clauses), missing_in, few)
+    if any(facts.finds(clause) for clause in clauses):
+        few = min(_MOST, max(_FEWEST, math.isqrt(wanted * facts.rows)))
+        return Scope(table, tuple(clauses), missing_in, few)
+    if clauses and facts.form is not None and facts.rows > _GUESSED_ROWS:
+        few = min(_MOST, max(2 * wanted, wanted * facts.rows // _MOST_SCANNED))
+        return Scope(table, tuple(clauses), missing_in, few, facts.rows)
+    return Scope(table, tuple(clauses), missing_in, 0)

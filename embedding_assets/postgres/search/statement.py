@@ -45,13 +45,15 @@ class Outcome:
     Attributes:
         chunks: best first.
         passing: rows that the filter leaves, where those were to be looked up first; counted no further than one more
-            than a few.
+            than a few, or guessed.
+        is_whole: whether those were few, and all of them looked at.
         candidates: of the vector leg; 0 without one.
         has_words: whether the question has any word that is searched for.
     """
 
     chunks: tuple[FoundChunk, ...]
     passing: int | None
+    is_whole: bool
     candidates: int
     has_words: bool
 
@@ -87,7 +89,7 @@ class Statement:
             sql.SQL("coalesce(f.distance, nullif({}, 'NaN'))").format(self.near.distance) if self.near else unknown,
             sql.SQL("f.vector_rank"), sql.SQL("f.word_rank"),
             sql.SQL("f.word_rank IS NOT NULL AND {}").format(self.said.holds_all) if self.said else sql.SQL("false"),
-            sql.SQL("f.nth"),
+            sql.SQL("f.is_named"), sql.SQL("f.nth"),
         ]  # fmt: skip
         named = [
             sql.SQL("{} AS {}").format(output, sql.Identifier(f"shown_{number}"))
@@ -97,8 +99,11 @@ class Statement:
             sql.SQL("""
                 , fused AS MATERIALIZED (
                     SELECT place, part, hash, min(distance) AS distance, min(vector_rank) AS vector_rank,
-                           min(word_rank) AS word_rank,
-                           row_number() OVER (ORDER BY sum(1::float8 / ({constant} + rank)) DESC, hash) AS nth
+                           min(word_rank) AS word_rank, bool_or(is_named) AS is_named,
+                           row_number() OVER (
+                               ORDER BY min(word_rank) FILTER (WHERE is_named),
+                                        sum(1::float8 / ({constant} + rank)) DESC, hash
+                           ) AS nth
                     FROM ({ranked}) AS ranked GROUP BY place, part, hash ORDER BY nth LIMIT %(limit)s
                 )
                 SELECT {candidates} AS candidates, {has_words} AS has_words, shown.*
@@ -119,12 +124,15 @@ class Statement:
     @property
     def _ranked(self) -> sql.Composed:
         near = sql.SQL("""
-            SELECT place, part, hash, distance, rank AS vector_rank, NULL::bigint AS word_rank, rank FROM near_ranked
+            SELECT place, part, hash, distance, rank AS vector_rank, NULL::bigint AS word_rank, rank,
+                   false AS is_named
+            FROM near_ranked
         """)
         said = sql.SQL("""
-            SELECT place, part, hash, NULL::float8 AS distance, NULL::bigint AS vector_rank, rank AS word_rank, rank
+            SELECT place, part, hash, NULL::float8 AS distance, NULL::bigint AS vector_rank, rank AS word_rank, rank,
+                   {} AS is_named
             FROM said_ranked
-        """)
+        """).format(sql.SQL("is_named" if self.near else "false"))
         rankings = [ranking for ranking, leg in ((near, self.near), (said, self.said)) if leg is not None]
         return sql.SQL(" UNION ALL ").join(rankings)
 
@@ -141,7 +149,7 @@ class Statement:
         of vectors none may answer in its place, such as one of another expression.
         """
         settings = {"jit": "off"}
-        if self.scope.few:
+        if self.scope.few and not self.scope.guessed_of:
             # The rows of the filter are few, or are not looked for by it: an index finds them, whatever is estimated.
             settings["enable_seqscan"] = "off"
         if self.near is None:
@@ -175,21 +183,22 @@ def rows_of_a_leg(limit: int) -> int:
     return max(_FEWEST_OF_A_LEG, _TIMES_LIMIT * limit)
 
 
-def outcome_of(rows: list[tuple[Any, ...]], table: Table, passing: int | None) -> Outcome:
+def outcome_of(rows: list[tuple[Any, ...]], scope: Scope, passing: int | None) -> Outcome:
     """What the rows of a statement say.
 
     Args:
         rows: as returned.
-        table: in which was searched.
-        passing: rows that the filter leaves, if they were counted.
+        scope: in which was searched.
+        passing: rows that the filter leaves, if they were counted or guessed.
     """
     candidates, has_words, *_ = rows[0]
     found = [row[2:] for row in rows if row[2] is not None]
-    return Outcome(tuple(_chunk(table, row) for row in found), passing, candidates, has_words)
+    is_whole = passing is not None and passing <= scope.few
+    return Outcome(tuple(_chunk(scope.table, row) for row in found), passing, is_whole, candidates, has_words)
 
 
 def _chunk(table: Table, row: tuple[Any, ...]) -> FoundChunk:
-    chunk_hash, key, source, text, header, metadata, distance, vector_rank, word_rank, holds_all, _ = row
+    chunk_hash, key, source, text, header, metadata, distance, vector_rank, word_rank, holds_all, is_named, _ = row
     return FoundChunk(
         chunk_hash=chunk_hash,
         key=dict(zip((column.name for column in table.key), key, strict=True)),
@@ -201,4 +210,5 @@ def _chunk(table: Table, row: tuple[Any, ...]) -> FoundChunk:
         vector_rank=vector_rank,
         text_rank=word_rank,
         holds_all_words=holds_all,
+        is_named=is_named,
     )

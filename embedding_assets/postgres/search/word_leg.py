@@ -50,6 +50,9 @@ _K1: Final = 1.2
 _B: Final = 0.75
 """Of BM25: how much the repetition of a word counts, and how much the length of a text."""
 
+_MOST_NAMED: Final = 3
+"""Rows that have an identifier of a question and so are what it asks for; one that more have names a kind of thing."""
+
 _QUESTION: Final = """
     asked AS MATERIALIZED (
         SELECT lexeme, positions[1] AS nth, count(*) OVER () AS words FROM unnest({vector})
@@ -81,7 +84,7 @@ _FILLERS: Final = """
         SELECT lexeme, dictname, count(*) OVER (PARTITION BY dictname) AS together
         FROM asked CROSS JOIN pg_catalog.pg_ts_dict
         WHERE nth <= {read} AND dictnamespace = 'pg_catalog'::regnamespace AND dictinitoption LIKE '%%stopwords%%'
-          AND ts_lexize(pg_ts_dict.oid, lexeme) = '{{}}' AND lexeme NOT IN (
+          AND ts_lexize(pg_ts_dict.oid, {spelled}) = '{{}}' AND lexeme NOT IN (
               SELECT l.lexeme FROM unnest(%(compounds)s::text[]) AS compound CROSS JOIN LATERAL unnest({parts}) AS l
           )
     ),
@@ -161,8 +164,14 @@ _RANK: Final = """
         CROSS JOIN LATERAL unnest({compound_words}) AS l JOIN weights w ON w.lexeme = l.lexeme
         GROUP BY compound HAVING count(*) > 1
     ),
+    named AS MATERIALIZED (
+        SELECT i.query FROM (
+            SELECT phraseto_tsquery({regconfig}, {plain_identifier}) AS query
+            FROM unnest(%(identifiers)s::text[]) AS identifier
+        ) i WHERE (SELECT count(*) FROM texts WHERE words @@ i.query) <= {most_named}
+    ),
     said AS MATERIALIZED (
-        SELECT t.place, t.part, t.hash,
+        SELECT t.place, t.part, t.hash, EXISTS (SELECT FROM named WHERE t.words @@ named.query) AS is_named,
                CASE WHEN t.words IS NULL THEN t.weight ELSE coalesce(b.score, 0) + coalesce(p.score, 0) END AS score
         FROM texts t CROSS JOIN (SELECT greatest(avg(bytes), 1) AS bytes FROM texts) mean
         CROSS JOIN LATERAL (
@@ -175,7 +184,7 @@ _RANK: Final = """
         LEFT JOIN LATERAL (SELECT sum(idf) AS score FROM phrases WHERE t.words @@ phrases.query) p ON true
     ),
     said_ranked AS MATERIALIZED (
-        SELECT place, part, hash, row_number() OVER (ORDER BY round(score::numeric, 6) DESC, hash) AS rank
+        SELECT place, part, hash, is_named, row_number() OVER (ORDER BY round(score::numeric, 6) DESC, hash) AS rank
         FROM said ORDER BY rank
         LIMIT %(k)s
     )
@@ -210,20 +219,27 @@ class WordLeg:
         near = words.beginnings
         shares = {lexeme: share for lexeme, share in common.items() if lexeme[:2] in near}
         return {
-            "words": words.text,
+            "words": words.text if self.index.is_unicode else words.as_asked,
             "compounds": list(words.compounds),
+            "identifiers": list(words.identifiers),
             "common": list(shares),
             "shares": list(shares.values()),
         }
 
     @property
     def ctes(self) -> sql.Composed:
-        """``every_word``, a query that a row fulfils which has all words; ``said_ranked``: place, part, hash, rank."""
+        """``every_word``, a query that a row fulfils which has all words; ``said_ranked``: place, part, hash, rank, and
+        whether it is named.
+
+        Named are rows that have an identifier of the question which hardly any others have.
+        """
         parts: list[sql.Composable] = [
             sql.SQL(_QUESTION).format(
-                vector=self.index.vector_of(sql.SQL("%(words)s::text")),
+                vector=self.index.vector_of_question(sql.SQL("%(words)s::text")),
                 fillers=sql.SQL(_FILLERS).format(
-                    read=sql.Literal(_READ_FOR_FILLERS), parts=self.index.vector_of(sql.SQL("compound"))
+                    read=sql.Literal(_READ_FOR_FILLERS),
+                    parts=self.index.vector_of(sql.SQL("compound")),
+                    spelled=self.index.as_spelled(sql.SQL("lexeme")),
                 )
                 if self.index.is_as_it_is
                 else sql.SQL(_NO_FILLERS),
@@ -316,6 +332,8 @@ class WordLeg:
             regconfig=self.index.regconfig,
             plain=self.index.plain(sql.SQL("compound")),
             compound_words=self.index.vector_of(sql.SQL("compound")),
+            plain_identifier=self.index.plain(sql.SQL("identifier")),
+            most_named=sql.Literal(_MOST_NAMED),
             k1=sql.Literal(_K1),
             k1_1=sql.Literal(_K1 + 1),
             b=sql.Literal(_B),

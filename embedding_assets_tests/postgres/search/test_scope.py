@@ -3,6 +3,7 @@
 import re
 
 import pytest
+from psycopg import sql
 from psycopg.types.json import Jsonb
 
 from embedding_assets.config import IndexConfig
@@ -71,6 +72,9 @@ def test_many_rows_are_found_by_the_index_of_vectors(database, column, filled):
         assert all(chunk.metadata["lang"] == "de" for chunk in found.chunks)
         assert "Index Scan using idx_knowledge_embedding" in recorder.plan
         assert "Seq Scan on knowledge_base" not in recorder.plan
+        assert len(ask(recorder, column, ["number>1500"], words=words).chunks) == 10
+        assert "Index Scan using idx_knowledge_embedding" in recorder.plan
+        assert not re.search(r"idx_knowledge_embedding.*never executed", recorder.plan)
 
 
 @pytest.mark.parametrize("where", [["lang=de"], ["number>=2990"], ["number=17"], ["source=f9.md", "lang=en"]])
@@ -90,6 +94,26 @@ def test_never_fewer_than_there_are(database, column, filled, execute, where, li
     found = ask(database, column, where, limit=limit)
     assert len(found.chunks) == min(limit, passing)
     assert all(holds(chunk.metadata) for chunk in found.chunks)
+
+
+@pytest.mark.parametrize(("where", "passing"), [("number<2", 1), ("number<0", 0)])
+@pytest.mark.parametrize("words", [None, "text of"])
+def test_few_rows_of_a_range_are_found_without_the_index_of_vectors(database, column, filled, where, passing, words):
+    recorder = PlanRecorder(database)
+    found = ask(recorder, column, [where], words=words)
+    assert len(found.chunks) == passing
+    # It is there, but is not read.
+    assert re.search(r"idx_knowledge_embedding.*never executed", recorder.plan)
+
+
+@pytest.mark.parametrize("guess", [0, 99999])
+@pytest.mark.parametrize("words", [None, "text"])
+def test_a_wrong_guess_loses_no_row(database, column, filled, monkeypatch, guess, words):
+    wrong = sql.SQL("SELECT set_config({}, '{}', true)::integer").format(sql.Literal(scope._PASSING), guess)
+    monkeypatch.setattr(scope.Scope, "_guessing", wrong)
+    for limit in (5, 200):
+        assert len(ask(database, column, ["number>=1500"], limit=limit, words=words).chunks) == limit
+    assert len(ask(database, column, ["number<3"], words=words).chunks) == 2
 
 
 def test_an_index_that_comes_or_goes_changes_no_answer(database, column, filled, execute):

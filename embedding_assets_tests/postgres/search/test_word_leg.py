@@ -10,8 +10,9 @@ from embedding_assets.config import IndexConfig
 from embedding_assets.errors import ConfigurationError
 from embedding_assets.postgres.conditions import conditions_of
 from embedding_assets.postgres.search import find_chunks, word_leg
-from embedding_assets.postgres.search_indexes import build_search_indexes
+from embedding_assets.postgres.search_indexes import WordIndex, build_search_indexes
 from embedding_assets_tests.support.fakes import hash_of, insert_chunks
+from embedding_assets_tests.support.searching import identifiers
 from embedding_assets_tests.support.tables import PlanRecorder, insert_vectors, unit_vectors
 
 FILLER = [
@@ -44,40 +45,6 @@ def manner(request, monkeypatch):
     return prepare
 
 
-def identifiers(count: int) -> list[str]:
-    """Of many shapes, from few letters and digits, so that many share their parts."""
-    chance = random.Random(7)
-
-    def letters(least: int, most: int) -> str:
-        return "".join(chance.choices("ABCDEX", k=chance.randint(least, most)))
-
-    def digits(least: int, most: int) -> str:
-        return "".join(chance.choices("0123456789", k=chance.randint(least, most)))
-
-    shapes = [
-        lambda: f"ERR-4{digits(4, 4)}",
-        lambda: f"{letters(2, 2)}-{digits(4, 4)}-{letters(1, 1)}",
-        lambda: f"{letters(1, 1)}{digits(3, 3)}-{digits(4, 4)}-{digits(4, 4)}",
-        lambda: f"v{digits(1, 1)}.{digits(1, 2)}.{digits(1, 2)}",
-        lambda: f"CVE-202{digits(1, 1)}-{digits(4, 5)}",
-        lambda: f"foo_{letters(3, 3).lower()}.baz{digits(1, 1)}",
-        lambda: f"{letters(2, 4)}{digits(3, 6)}",
-        lambda: f"{digits(3, 3)}/{digits(3, 3)}-{letters(1, 2)}",
-        lambda: f"pkg.mod_{letters(2, 3)}::{letters(3, 4).lower()}",
-        lambda: f"#{digits(5, 5)}",
-        lambda: f"{digits(2, 2)}.{digits(4, 4)}/j.{letters(2, 3).lower()}.{digits(3, 3)}",
-        lambda: f"user{digits(3, 3)}@{letters(3, 3).lower()}.example",
-        lambda: f"0x{''.join(chance.choices('0123456789abcdef', k=8))}",
-        lambda: f"https://{letters(3, 3).lower()}.example/{digits(3, 3)}?x={digits(2, 2)}&y={letters(1, 1)}",
-        lambda: f"List<{letters(4, 6)}>",
-        lambda: f"C:\\{letters(3, 3)}\\{digits(4, 4)}.dll",
-    ]
-    found: dict[str, None] = {}
-    while len(found) < count:
-        found[shapes[len(found) % len(shapes)]()] = None
-    return list(found)
-
-
 def test_two_hundred_identifiers_are_each_found_first(database, manner):
     named = identifiers(200)
     rows = {name: f"{FILLER[number % 4]}; see {name}, or ask" for number, name in enumerate(named)}
@@ -105,6 +72,37 @@ def test_an_identifier_is_found_among_vectors_too(database, column, manner, exec
     assert by_hash[hashes[17]].distance == pytest.approx(1 - vectors[3] @ vectors[17], abs=1e-5)
 
 
+def place_of(found, chunk_hash) -> int:
+    return [chunk.chunk_hash for chunk in found.chunks].index(chunk_hash)
+
+
+def test_a_row_with_the_identifier_asked_for_stands_before_those_that_both_legs_find(database, column, manner):
+    vectors = unit_vectors(60)
+    insert_vectors(database, column, vectors)  # "text 0", …
+    [named] = insert_chunks(database, ["the code ERR-40417 is in no vector so far"])
+    manner(database)
+    ask = {"column": column, "vector": vectors[3], "limit": 10}
+    found = find(database, "text 3: ERR-40417", **ask)
+    assert place_of(found, named) == 0
+    assert found.chunks[0].is_named
+    assert found.chunks[1].vector_rank == 1
+    assert not any(chunk.is_named for chunk in found.chunks[1:])
+    # Plain language is ranked by both.
+    assert place_of(find(database, "text 3: the code", **ask), named) > 0
+    # By words alone their own ranks count.
+    assert not any(chunk.is_named for chunk in find(database, "text 3: ERR-40417").chunks)
+
+
+def test_an_identifier_that_many_rows_have_is_a_word_as_any_other(database, column, manner):
+    vectors = unit_vectors(60)
+    insert_vectors(database, column, vectors)
+    insert_chunks(database, [f"the code ERR-40417 in room {number}" for number in range(4)])
+    manner(database)
+    found = find(database, "text 3: ERR-40417", column=column, vector=vectors[3], limit=10)
+    assert not any(chunk.is_named for chunk in found.chunks)
+    assert found.chunks[0].vector_rank == 1
+
+
 def test_a_row_without_a_vector_is_found_by_its_words(database, column, manner):
     insert_vectors(database, column, unit_vectors(60))
     insert_chunks(database, ["only words so far: zebra"])
@@ -126,6 +124,43 @@ def test_rare_words_weigh_more_than_common_ones(database, manner):
     assert best[0] == "rare giraffe"  # of which it is more than of a long text
     assert best[1].startswith("a giraffe")
     assert best[2].startswith("common")
+
+
+@pytest.mark.parametrize(
+    ("text", "questions"),
+    [
+        ("如何在公司代理后面安装软件。", ["代理", "在代理后面怎么安装?", "公司代理", "软"]),
+        ("東京タワーの高さは333メートルです", ["タワー", "東京タワーの高さ", "333"]),
+        ("ประเทศไทยมีอากาศร้อน", ["อากาศ", "ประเทศไทย"]),
+        ("das U\u0308bermaß an Arbeit", ["Übermaß", "u\u0308bermaß", "ÜBERMASS übermaß"]),
+        ("ο λόγος του", ["λόγος", "ΛΌΓΟΣ", "λο\u0301γος"]),  # noqa: RUF001
+        ("使用Python代理", ["python", "代理"]),
+    ],
+)
+def test_words_of_any_script_and_form_are_found(database, manner, text, questions):
+    insert_chunks(database, [text, "代码 原理 公园 人后", "京都 高い", "ประชาชน", *FILLER])
+    manner(database)
+    for question in questions:
+        assert texts(find(database, question))[:1] == [text], question
+
+
+def test_letters_that_stand_apart_are_no_word(database, manner):
+    insert_chunks(database, ["代码的原理", *FILLER])
+    manner(database)
+    assert texts(find(database, "代理")) == []
+
+
+def test_the_longest_texts_of_such_scripts_can_be_stored(database, execute):
+    build_search_indexes(database, "simple")
+    insert_chunks(database, ["".join(chr(0x4E00 + (n * n + n // 7) % 20_000) for n in range(150_000)) + "代理"])
+    assert execute("SELECT count(*) FROM knowledge_base") == [(1,)]
+
+
+def test_a_database_of_another_encoding(database):
+    table = database.table
+    other = WordIndex(table, "pg_catalog.simple", ("chunk_text",), is_unicode=False)
+    assert "normalize" not in other.vector().as_string()
+    assert other.name != WordIndex(table, "pg_catalog.simple", ("chunk_text",)).name
 
 
 def test_common_words_alone_find_something(database, manner, monkeypatch):
