@@ -20,7 +20,7 @@ from dagster._core.storage.event_log import SqlEventLogStorage, SqliteEventLogSt
 from dagster._core.storage.event_log.schema import AssetCheckExecutionsTable
 from dagster._time import get_current_datetime
 
-from embedding_assets.defs.table_spec import NAMES, TableSpec, parts_of_prefix
+from embedding_assets.defs.table_spec import TableSpec, parts_of_prefix
 from embedding_assets.health.checks import CHECKS
 
 _FINISHED: Final = [DagsterRunStatus.SUCCESS, DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED]
@@ -103,7 +103,7 @@ def _is_of(run: DagsterRun, spec: TableSpec) -> bool:
 
 
 def _latest_materializations(instance: DagsterInstance, spec: TableSpec) -> Iterator[str]:
-    for key in map(spec.key, NAMES):
+    for key in filter(spec.owns, instance.all_asset_keys()):
         for partition in [None, *sorted(_partitions(instance, key))]:
             wanted = AssetRecordsFilter(key, asset_partitions=None if partition is None else [partition])
             for record in instance.fetch_materializations(wanted, limit=1).records:

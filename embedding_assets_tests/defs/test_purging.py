@@ -1,7 +1,7 @@
 from datetime import UTC, datetime
 
 import pytest
-from dagster import AssetKey, DagsterInstance, DagsterRunStatus
+from dagster import AssetKey, DagsterInstance, DagsterRunStatus, Definitions, asset
 from dagster._core.test_utils import create_run_for_test, freeze_time
 
 from embedding_assets.definitions import defs
@@ -64,6 +64,18 @@ def test_a_prefix_may_be_said_in_every_way(home, prefix):
     with freeze_time(LONG_AGO):
         create_run_for_test(home, job_name="__ASSET_JOB", status=DagsterRunStatus.SUCCESS, asset_selection=ours)
     assert purge_runs(home, older_than_days=1, key_prefix=prefix) == 1
+
+
+def test_the_latest_rows_of_each_source_stay(home):
+    @asset(key=["shop", "synced_rows_reviews"])
+    def synced_rows_reviews() -> None:
+        """As one of several sources of a table has it."""
+
+    job = Definitions([synced_rows_reviews]).resolve_implicit_global_asset_job_def()
+    selection = [synced_rows_reviews.key]
+    runs = [job.execute_in_process(instance=home, asset_selection=selection).run_id for _ in range(2)]
+    assert purge_runs(home, older_than_days=-1, key_prefix="shop") == 1
+    assert [run.run_id for run in home.get_runs()] == runs[1:]
 
 
 def test_a_prefix_that_no_table_can_have_is_refused(home):
