@@ -96,7 +96,9 @@ class Answering:
             kept = [
                 group
                 for group in groups
-                if self._is_near(group.best, asked.column) or (exempts and group.best.holds_all_words)
+                if self._is_near(group.best, asked.column)
+                or group.best.is_named
+                or (exempts and group.best.holds_all_words)
             ]
             ends = portion.is_complete or limit >= _MOST_CHUNKS
             if len(kept) >= wanted or ends or self._is_none_nearer(portion.chunks, asked.column):
@@ -105,7 +107,7 @@ class Answering:
         notes = list(portion.notes)
         if low := sum(not self._is_near(group.best, asked.column) for group in kept[:wanted]):
             least = f"{self._question.min_score:g}"
-            notes.append(f"{counted(low, 'hit')} kept despite a score below {least}, for holding every word asked for")
+            notes.append(f"{counted(low, 'hit')} kept despite a score below {least}, for holding what was asked for")
         if (far := len(groups) - len(kept)) and len(kept) < wanted:
             notes.append(f"{counted(far, 'hit')} with a score below {self._question.min_score:g} left out")
         elif len(kept) < wanted and not portion.is_complete:

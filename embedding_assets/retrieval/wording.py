@@ -28,7 +28,7 @@ _LANGUAGES: Final = {
 """Configurations of PostgreSQL by the first word of a letter's name in Unicode, one of each script."""
 
 _WITHOUT_BLANKS: Final = frozenset(["CJK", "HIRAGANA", "KATAKANA", "THAI", "LAO", "KHMER", "MYANMAR", "TIBETAN"])
-"""Scripts that put no blanks between words, by which PostgreSQL would know them."""
+"""Scripts that put no blanks between words. They are searched by pairs of letters, whatever the configuration."""
 
 
 def has_words(question: str) -> bool:
@@ -37,8 +37,9 @@ def has_words(question: str) -> bool:
 
 
 def names_something(question: str) -> bool:
-    """Whether there is an identifier or the like in a question, whose parts belong together."""
-    return any(map(_OF_IDENTIFIERS.search, words_of(question).compounds))
+    """Whether there is an identifier or the like in a question: "what holds it" is then what is asked for."""
+    words = words_of(question)
+    return bool(words.identifiers) or any(map(_OF_IDENTIFIERS.search, words.compounds))
 
 
 def note_on_no_match(question: str) -> str | None:
@@ -46,10 +47,7 @@ def note_on_no_match(question: str) -> str | None:
     if not has_words(question):
         return "the question has neither a letter nor a digit, and no chunk has its signs"
     if not _WITHOUT_BLANKS.isdisjoint(_scripts(question)):
-        return (
-            "no chunk has a word of the question; its script puts no blanks between words, so that whole clauses are "
-            "taken for words: ask in mode hybrid or vector"
-        )
+        return None
     plain = question
     for compound in words_of(question).compounds:
         if _OF_IDENTIFIERS.search(compound):

@@ -35,7 +35,7 @@ def test_what_holds_every_word_needs_no_score(searcher: Searcher, settings: Sett
     assert texts_of(answer) == ["the pump F644-9530-0777 leaks"]
     assert answer[0].score < 0.9
     kept, left_out = answer.notes
-    assert kept == "1 hit kept despite a score below 0.9, for holding every word asked for"
+    assert kept == "1 hit kept despite a score below 0.9, for holding what was asked for"
     assert left_out.endswith("with a score below 0.9 left out")
 
 

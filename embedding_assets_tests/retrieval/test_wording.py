@@ -14,9 +14,6 @@ SIGNS = "\U0001f511\U0001f511"
         ("rotate", "EMBEDDING_SEARCH_LANGUAGE=english"),
         ("\u043a\u043b\u044e\u0447\u0438", "EMBEDDING_SEARCH_LANGUAGE=russian"),
         ("\u03bb\u03cc\u03b3\u03bf\u03c2", "EMBEDDING_SEARCH_LANGUAGE=greek"),
-        ("\u4ee3\u7406", "puts no blanks between words"),
-        ("proxy \u4ee3\u7406", "puts no blanks between words"),
-        ("\u0e01\u0e38\u0e0d\u0e41\u0e08", "puts no blanks between words"),
         (SIGNS, "neither a letter nor a digit"),
         ("& | !", "neither a letter nor a digit"),
         ("why ERR-40417", "EMBEDDING_SEARCH_LANGUAGE=english"),
@@ -26,7 +23,9 @@ def test_why_no_word_fits(question: str, words: str):
     assert words in note_on_no_match(question)
 
 
-@pytest.mark.parametrize("question", ["ERR-40417", "40417", "X1", "\uc5f4\uc1e0\ub97c \uad50\uccb4"])
+@pytest.mark.parametrize(
+    "question", ["ERR-40417", "40417", "X1", "\u4ee3\u7406", "\u0e01\u0e38\u0e0d\u0e41\u0e08", "\uc5f4\uc1e0\ub97c"]
+)
 def test_what_has_no_other_forms_or_no_configuration(question: str):
     assert note_on_no_match(question) is None
 
@@ -34,8 +33,8 @@ def test_what_has_no_other_forms_or_no_configuration(question: str):
 def test_words_and_identifiers():
     assert all(map(has_words, ("a", "7", "\u4ee3")))
     assert not any(map(has_words, ("_", SIGNS, "?!")))
-    names = ("ERR-40417", "see foo_bar.baz", "full-text search", "a/b", "40417")
-    assert [names_something(text) for text in names] == [True, True, False, False, False]
+    names = ("ERR-40417", "see foo_bar.baz", "40417", "full-text search", "a/b")
+    assert [names_something(text) for text in names] == [True, True, True, False, False]
 
 
 def test_an_answer_to_signs_alone(searcher: Searcher):
