@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from importlib.resources import files
+from pathlib import Path
 
 import pytest
 import yaml
@@ -16,6 +17,8 @@ from embedding_assets.spaces import SpaceColumn
 from embedding_assets_tests.support.buckets import bucket, moto, s3
 from embedding_assets_tests.support.fakes import insert_chunks
 from embedding_assets_tests.support.generator_runs import texts
+from embedding_assets_tests.support.tiny_model import DIMENSIONS, save_tiny_model
+from fake_api.server import ApiServer
 
 __all__ = ["bucket", "moto", "s3"]
 
@@ -43,3 +46,22 @@ def table(settings: Settings, database: Database) -> Database:
     """The database, in which a space is registered."""
     select_for_run(settings, database)
     return database
+
+
+@pytest.fixture
+def tiny_model(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model that is loaded at once."""
+    monkeypatch.setenv("EMBEDDING_MODEL_NAME", str(save_tiny_model(tmp_path / "tiny")))
+    monkeypatch.setenv("EMBEDDING_DIMENSIONS", str(DIMENSIONS))
+
+
+@pytest.fixture
+def slow_api(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[ApiServer]:
+    """An API that takes its time for each text, so that a load lasts for several ticks."""
+    with ApiServer(latency_seconds=0.3) as server:
+        for name, value in {
+            "PROVIDER": "openai", "OPENAI_BASE_URL": server.url, "OPENAI_API_KEY": server.api_key,
+            "OPENAI_DIMENSIONS": "8", "OPENAI_MAX_INPUTS": "1", "OPENAI_CONCURRENCY": "1",
+        }.items():  # fmt: skip
+            monkeypatch.setenv(f"EMBEDDING_{name}", value)
+        yield server

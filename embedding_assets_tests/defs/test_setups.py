@@ -12,32 +12,22 @@ from embedding_assets.postgres.spaces import list_spaces
 from embedding_assets_tests.support.code_server import code_server
 from embedding_assets_tests.support.fakes import insert_chunks
 from embedding_assets_tests.support.generator_runs import texts
-from embedding_assets_tests.support.tiny_model import DIMENSIONS, save_tiny_model
 from embedding_assets_tests.support.waiting import wait_until
-from fake_api.server import ApiServer
 
 CHUNKS = 600
 
 
 @pytest.fixture
-def tiny(settings, database, tmp_path, monkeypatch):
-    """A model that is loaded at once."""
-    monkeypatch.setenv("EMBEDDING_MODEL_NAME", str(save_tiny_model(tmp_path / "tiny")))
-    monkeypatch.setenv("EMBEDDING_DIMENSIONS", str(DIMENSIONS))
+def tiny(tiny_model, database):
+    """A model that is loaded at once, and a backlog that it soon has done."""
     insert_chunks(database, texts(40))
 
 
 @pytest.fixture
-def slow(settings, database, monkeypatch):
+def slow(slow_api, database):
     """A backlog that takes minutes, one text a request."""
     insert_chunks(database, texts(CHUNKS))
-    with ApiServer(latency_seconds=0.3) as server:
-        for name, value in {
-            "PROVIDER": "openai", "OPENAI_BASE_URL": server.url, "OPENAI_API_KEY": server.api_key,
-            "OPENAI_DIMENSIONS": "8", "OPENAI_MAX_INPUTS": "1", "OPENAI_CONCURRENCY": "1",
-        }.items():  # fmt: skip
-            monkeypatch.setenv(f"EMBEDDING_{name}", value)
-        yield server
+    return slow_api
 
 
 def embedded(database):
