@@ -35,15 +35,18 @@ def drift(
 
     with table_session() as (_, database):
         asked = list_question_weeks(database, weeks)
-        if not database.table.is_own and asked and not as_json:
+        questions = [{**asdict(week), "share": week.share} for week in asked]
+        if not database.table.is_own and asked:
             # When its rows came is not known; when questions did is.
-            _show_questions(asked)
+            if as_json:
+                print_json({"weeks": [], "questions": questions})
+            else:
+                _show_questions(asked)
             return
         with progress.spinner(err, "reading vectors", quiet=as_json or not err.is_terminal):
             found = measure_drift(database, weeks)
         if as_json:
             differing = [{**asdict(week), "differs": week.differs} for week in found.weeks]
-            questions = [{**asdict(week), "share": week.share} for week in asked]
             print_json({**asdict(found), "weeks": differing, "questions": questions})
             return
         if found.weeks:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Final
 
@@ -10,15 +11,16 @@ from embedding_assets.documents.formats.registry import format_named, format_of
 from embedding_assets.errors import ConfigurationError
 from embedding_assets.evaluation.judgements import HEADING_SEPARATOR
 from embedding_assets.postgres.places import sample_places
+from embedding_assets.postgres.search_indexes import UNSPACED
 
 if TYPE_CHECKING:
     from embedding_assets.postgres.connection import Database
     from embedding_assets.postgres.places import ChunkPlace
 
 _MOST_WORDS: Final = 25
-_SENTENCE_END: Final = re.compile(r"(?<=[.!?])\s+|(?<=[\u3002\uff01\uff1f])")  # the latter as in Chinese
+_SENTENCE_END: Final = re.compile(r"(?<=[.!?\u0964])\s+|(?<=[\u3002\uff01\uff1f])")  # also of Hindi and Chinese
 
-_WORD: Final = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff]|[^\W_]+")
+_WORD: Final = re.compile(rf"[{UNSPACED}]|[^\W_]+")
 """A word; in scripts that put no blanks between words, a character."""
 
 _FEWEST_WORDS: Final = 2
@@ -82,7 +84,12 @@ def _query(place: ChunkPlace) -> str:
     if len(_WORD.findall(sentence)) < _FEWEST_WORDS:
         return ""
     plain = sentence.replace(" ", "")
-    return sentence if sum(map(str.isalnum, plain)) >= _FEWEST_LETTERS * len(plain) else ""
+    return sentence if sum(map(_is_of_word, plain)) >= _FEWEST_LETTERS * len(plain) else ""
+
+
+def _is_of_word(character: str) -> bool:
+    # Also the signs of vowels, as Hindi writes them.
+    return unicodedata.category(character)[0] in "LMN"
 
 
 def _stripped(text: str) -> str:

@@ -11,6 +11,9 @@ from embedding_assets.postgres.search.question import words_of
 _OF_IDENTIFIERS: Final = re.compile(r"[\d_.:\\@#=~]")
 """What compounds such as ERR-40417 or foo.bar have, and such as "full-text" have not."""
 
+_CODE: Final = re.compile(r"(?=.*\d)(?=.*[A-Z])[^a-z]+")
+"""X-17, which has too few digits to stand first; 24/7 and 18-year-old are plain language."""
+
 _WORDS: Final = re.compile(r"[^\W\d_]{3,}")
 
 _MOST_CHARACTERS: Final = 10_000
@@ -27,7 +30,7 @@ _LANGUAGES: Final = {
 }
 """Configurations of PostgreSQL by the first word of a letter's name in Unicode, one of each script."""
 
-_WITHOUT_BLANKS: Final = frozenset(["CJK", "HIRAGANA", "KATAKANA", "THAI", "LAO", "KHMER", "MYANMAR", "TIBETAN"])
+_WITHOUT_BLANKS: Final = frozenset(["CJK", "HIRAGANA", "KATAKANA", "THAI", "LAO", "KHMER", "MYANMAR"])
 """Scripts that put no blanks between words. They are searched by pairs of letters, whatever the configuration."""
 
 
@@ -39,7 +42,7 @@ def has_words(question: str) -> bool:
 def names_something(question: str) -> bool:
     """Whether there is an identifier or the like in a question: "what holds it" is then what is asked for."""
     words = words_of(question)
-    return bool(words.identifiers) or any(map(_OF_IDENTIFIERS.search, words.compounds))
+    return bool(words.identifiers) or any(map(_CODE.fullmatch, words.compounds))
 
 
 def note_on_no_match(question: str) -> str | None:

@@ -9,7 +9,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from embedding_assets.errors import DatabaseError, DatabaseUnavailableError
-from embedding_assets.postgres.interruption import within
+from embedding_assets.postgres.interruption import WorkInterruptedError, within
 from embedding_assets.postgres.question_weeks import add_questions
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class QuestionCounts:
             return
         try:
             within(_PATIENCE_SECONDS, lambda: add_questions(database, counts))
-        except DatabaseUnavailableError:
+        except (DatabaseUnavailableError, WorkInterruptedError):  # it is down, or takes its time
             for key, (questions, low) in counts.items():
                 self._add(key, questions, low)
         except DatabaseError as error:

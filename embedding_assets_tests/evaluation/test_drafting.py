@@ -15,6 +15,7 @@ ROWS = (
     ("docs/guide.md", "Guide > Remove", "Run the elephant command. Then wait."),
     ("notes.txt", "", "The first  sentence. The second one."),
     ("zh.md", "手册 > 安装软件", "下载。运行。"),
+    ("hi.txt", "", "यह एक परीक्षण वाक्य है। दूसरा वाक्य।"),
     ("rows.csv#3", "T", "### x!"),
     ("table.md", "Table > Values", "| --- | --- | :-: | a | b |"),
     ("src/report.py", "report.py > write report", "def write_report(rows): return render the rows"),
@@ -26,12 +27,13 @@ def test_drafts_are_made_of_headings_and_first_sentences(database, tmp_path):
     insert_documents(database, [("-", "stdin > main loop", "for every row do it")], language="python")
     drafts = draft_questions(database, 100)
     assert {draft["query"] for draft in drafts} == {
-        "Install on Linux", "Run the elephant command.", "The first sentence.", "安装软件"
+        "Install on Linux", "Run the elephant command.", "The first sentence.", "安装软件",
+        "यह एक परीक्षण वाक्य है।",
     }  # fmt: skip
     assert all(draft["draft"] for draft in drafts)
     judged = [json.dumps({**draft, "draft": False}) for draft in drafts]
     found = read_questions(write_questions(tmp_path / "drafts", *judged)).questions
-    assert len(found) == 4
+    assert len(found) == 5
     assert find_unmatched(database, found) == []
     assert draft_questions(database, 100) == drafts
     assert len(draft_questions(database, 2)) == 2

@@ -78,6 +78,21 @@ def test_a_database_that_is_down_has_them_later(
     assert (week.questions, week.low) == (2, 1)
 
 
+def test_a_database_that_takes_its_time_has_them_later(
+    provider: FakeProvider, database: Database, beside: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(counting, "_PATIENCE_SECONDS", 0.3)
+    counts = QuestionCounts(lambda: database)
+    counts.add(BestScore(list_spaces(database)[0].space.name, 0.5, is_low=True))
+    with beside.transaction():
+        beside.execute("LOCK TABLE embedding_question_weeks")
+        counts.write()
+    monkeypatch.setattr(counting, "_PATIENCE_SECONDS", 60.0)
+    counts.close()
+    [week] = list_question_weeks(database, 1)
+    assert (week.questions, week.low) == (1, 1)
+
+
 def test_before_there_is_a_database():
     counts = QuestionCounts(lambda: None)
     counts.add(BestScore("space", 0.5, is_low=True))

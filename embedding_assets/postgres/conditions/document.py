@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from embedding_assets.postgres.conditions.parameters import Parameters
 
 _NUMBER: Final = re.compile(r"[+-]?\d{1,200}(\.\d{1,200})?([eE][+-]?\d{1,3})?", re.ASCII)
+_PLAIN: Final = re.compile(r"-?(0|[1-9]\d{0,200})(\.\d{0,200}[1-9])?", re.ASCII)
 _MOMENT: Final = re.compile(r"\d{4}(-\d\d(-\d\d)?)?", re.ASCII)
 
 _PLACES: Final = 4
@@ -31,8 +32,9 @@ def document_clause(document: sql.Composable, key: str, condition: Condition, pa
     """The SQL of a condition on the field ``key`` of a JSON document.
 
     Equality is containment, by which an index finds the rows: of the value as a text, number or truth value, or as an
-    element of a list. A number is also the texts that say it with up to four digits after the point, as rows of CSV
-    have them. A path with dots is looked for as one, and as a name with dots in it.
+    element of a list. A number in its shortest form is also the texts that say it with up to four digits after the
+    point, as rows of CSV have them; 12.50 and 007 are those texts alone. A path with dots is looked for as one, and as
+    a name with dots in it.
 
     Args:
         document: of type jsonb.
@@ -119,8 +121,10 @@ def _forms(value: Value) -> Iterator[str]:
 
 
 def _number(value: Value) -> Decimal | None:
-    """The number that a value is, or says."""
-    if isinstance(value, bool) or not _NUMBER.fullmatch(text_of(value)):
+    """The number that a value is, or says in its shortest form; 1.10 and 007 may be no numbers."""
+    if isinstance(value, bool) or not (_NUMBER if isinstance(value, int | float | Decimal) else _PLAIN).fullmatch(
+        text_of(value)
+    ):
         return None
     return Decimal(text_of(value))
 

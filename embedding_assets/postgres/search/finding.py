@@ -155,7 +155,7 @@ class _Search:
         """What is found by some facts, and the facts as they are by then."""
         statement = self._statement(facts)
         if statement.near is None and statement.said is None:
-            return facts, Outcome((), None, is_whole=False, candidates=0, has_words=False)
+            return facts, Outcome((), None, is_guessed=False, is_whole=False, candidates=0, has_words=False)
         table = self.database.table
         values: dict[str, Any] = {"k": self.wanted, "limit": self.limit, **statement.scope.parameters}
         if statement.near is not None:

@@ -49,7 +49,7 @@ def note_on_words(facts: Facts, outcome: Outcome, splittable: int) -> str | None
 
 def is_any_left(database: Database, scope: Scope, outcome: Outcome) -> bool:
     """Whether a filter leaves any row; read again only where that was not counted for the search."""
-    if outcome.passing is not None:
+    if outcome.passing is not None and not outcome.is_guessed:
         return outcome.passing > 0
     query = sql.SQL("SELECT EXISTS (SELECT FROM {} WHERE {})").format(scope.source, scope.condition)
     [[row]] = database.read([(query, scope.parameters)])

@@ -46,6 +46,7 @@ class Outcome:
         chunks: best first.
         passing: rows that the filter leaves, where those were to be looked up first; counted no further than one more
             than a few, or guessed.
+        is_guessed: whether they were guessed, which never says that there are none.
         is_whole: whether those were few, and all of them looked at.
         candidates: of the vector leg; 0 without one.
         has_words: whether the question has any word that is searched for.
@@ -53,6 +54,7 @@ class Outcome:
 
     chunks: tuple[FoundChunk, ...]
     passing: int | None
+    is_guessed: bool
     is_whole: bool
     candidates: int
     has_words: bool
@@ -194,7 +196,8 @@ def outcome_of(rows: list[tuple[Any, ...]], scope: Scope, passing: int | None) -
     candidates, has_words, *_ = rows[0]
     found = [row[2:] for row in rows if row[2] is not None]
     is_whole = passing is not None and passing <= scope.few
-    return Outcome(tuple(_chunk(scope.table, row) for row in found), passing, is_whole, candidates, has_words)
+    chunks = tuple(_chunk(scope.table, row) for row in found)
+    return Outcome(chunks, passing, scope.guessed_of > 0, is_whole, candidates, has_words)
 
 
 def _chunk(table: Table, row: tuple[Any, ...]) -> FoundChunk:

@@ -104,6 +104,12 @@ def test_few_rows_of_a_range_are_found_without_the_index_of_vectors(database, co
     assert len(found.chunks) == passing
     # It is there, but is not read.
     assert re.search(r"idx_knowledge_embedding.*never executed", recorder.plan)
+    assert not any("chunks fulfil the conditions" in note for note in found.notes)
+
+
+def test_a_field_that_no_row_has_is_named(database, column, filled):
+    notes = ask(database, column, ["nubmer<2000"]).notes
+    assert any("nubmer" in note for note in notes), notes
 
 
 @pytest.mark.parametrize("guess", [0, 99999])
