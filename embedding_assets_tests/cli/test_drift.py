@@ -59,14 +59,19 @@ def test_questions_by_week(run, database):
     ]
 
 
-def test_a_table_of_ones_own_has_questions_alone(run, database, beside, monkeypatch):
+@pytest.mark.usefixtures("settings")
+def test_a_table_of_ones_own_has_questions_alone(run, beside, monkeypatch):
     beside.execute("CREATE TABLE notes (id int PRIMARY KEY, body text)")
-    monkeypatch.setenv("EMBEDDING_TABLE", "notes")
+    beside.execute("INSERT INTO notes VALUES (1, 'a note')")
     assert run("adopt", "notes", "--text", "body", "--yes")[0] == 0
-    register_space(database, SMALL_SPACE)
-    add_questions(database, {(date(2026, 3, 2), SMALL_SPACE.name): (4, 1)})
-    code, out, _ = run("drift")
-    assert code == 0
+    monkeypatch.setenv("EMBEDDING_TABLE", "notes")
+    assert run("embed")[0] == 0
+    beside.execute(
+        "INSERT INTO embedding_assets_notes.embedding_question_weeks (monday, space, questions, low) "
+        "SELECT '2026-03-02', name, 4, 1 FROM embedding_assets_notes.embedding_spaces"
+    )
+    code, out, err = run("drift")
+    assert (code, err) == (0, "")
     assert "25%" in out
     code, out, _ = run("drift", "--json")
     assert (code, json.loads(out)["weeks"], json.loads(out)["questions"][0]["share"]) == (0, [], 0.25)
