@@ -22,7 +22,10 @@ _SPACE: Final = {
 _SPLITTING: Final = ("model_name", "chunk_tokens", "chunk_overlap")
 _DEPENDS_ON: Final[dict[str, dict[str, tuple[str, ...]]]] = {
     ROWS: {"embedding": _SPLITTING},
-    DOCUMENTS: {"embedding": _SPLITTING, "loading": ("text_column", "encoding")},
+    DOCUMENTS: {
+        "embedding": _SPLITTING,
+        "loading": ("text_column", "text_template", "encoding", "no_ignore", "accept_rejected"),
+    },
     EMBEDDINGS: _SPACE,
     QUALITY: {
         **_SPACE,

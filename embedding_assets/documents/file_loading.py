@@ -143,9 +143,8 @@ class _Load:
         self._writer.flush()
         self._settle(roots)
         self._writer.finish()
-        for root in roots:
-            if root.is_folder and root.origin == root.collection.name:
-                record_loaded(self._database, root.collection.name)
+        for name in self._sizes:
+            record_loaded(self._database, name)
         report = self._report
         report.count(self._writer)
         report.other_kinds = dict(self._counts.other_kinds.most_common())

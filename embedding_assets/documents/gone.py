@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -37,9 +38,14 @@ class Found:
         """Whether there is such a file."""
         return hash(origin) in self.seen
 
-    def is_new(self, origin: str, *, is_recent: bool) -> bool:
-        """Whether such a file was not there before, or a load that was stopped since then is the first that saw it."""
-        return hash(origin) in self.new or (is_recent and self.has(origin) and hash(origin) not in self.changed)
+    def is_new(self, origin: str) -> bool:
+        """Whether such a file was not there before."""
+        return hash(origin) in self.new
+
+    def is_unchanged(self, origin: str) -> bool:
+        """Whether such a file was there before, and is as it was."""
+        key = hash(origin)
+        return key in self.seen and not (key in self.new or key in self.changed or origin in self.failed)
 
     def may_have(self, origin: str) -> bool:
         """Whether there is such a file, or may be one in a folder that could not be listed."""
@@ -73,22 +79,48 @@ def find_gone(database: Database, root: Root, found: Found, gone: Gone) -> None:
 
 def _find_missing(database: Database, root: Root, found: Found, gone: Gone) -> None:
     collection = root.collection.name
-    # One for each: of two copies of a file, of which one is deleted, the other is not its new name.
-    taken: Counter[str] = Counter()
+    names = _NewNames(database, collection, found)
     for page in documents_below(database, root.origin, collection):
-        missing = {origin: content for origin, content in page if not found.may_have(origin) and not root.holds(origin)}
-        contents = [content for content in missing.values() if content is not None]
-        elsewhere = Counter(
-            content
-            for content, origin, is_recent in (origins_with(database, collection, contents) if contents else ())
-            if found.is_new(origin, is_recent=is_recent)
-        )
-        for origin, content in missing.items():
-            if content is None or elsewhere[content] <= taken[content]:
-                gone.gone.append(origin)
-            else:
-                taken[content] += 1
-                gone.renamed.append(origin)
+        missing = [one for one in page if not found.may_have(one[0]) and not root.holds(one[0])]
+        names.look_for([content for _, content, _ in missing if content is not None])
+        for origin, content, is_recent in missing:
+            is_renamed = content is not None and names.take(content, is_recent=is_recent)
+            (gone.renamed if is_renamed else gone.gone).append(origin)
+
+
+class _NewNames:
+    """New files by their contents, each of which is the new name of one document at most.
+
+    Of two copies of a file, of which one is deleted, the other is not its new name. So a file that was not there before
+    may be the new name of any document; one that a load has seen that was stopped, only of those recorded before that
+    load: of others it is a copy, which lay beside them.
+    """
+
+    def __init__(self, database: Database, collection: str, found: Found) -> None:
+        self._database = database
+        self._collection = collection
+        self._found = found
+        self._looked_for: set[str] = set()
+        self._new: Counter[str] = Counter()
+        self._seen_by_stopped: Counter[str] = Counter()
+
+    def look_for(self, contents: Sequence[str]) -> None:
+        """Find the files of these contents, where that is not done."""
+        contents = list(set(contents) - self._looked_for)
+        self._looked_for.update(contents)
+        for content, origin, is_recent in origins_with(self._database, self._collection, contents) if contents else ():
+            if self._found.is_new(origin):
+                self._new[content] += 1
+            elif is_recent and self._found.is_unchanged(origin):
+                self._seen_by_stopped[content] += 1
+
+    def take(self, content: str, *, is_recent: bool) -> bool:
+        """Whether a document has a new name, which no other one has then; see ``origins_with`` for ``is_recent``."""
+        for names in (self._new,) if is_recent else (self._seen_by_stopped, self._new):
+            if names[content]:
+                names[content] -= 1
+                return True
+        return False
 
 
 def _find_earlier(database: Database, root: LocalRoot, found: Found, gone: Gone) -> None:
@@ -102,7 +134,7 @@ def _find_earlier(database: Database, root: LocalRoot, found: Found, gone: Gone)
         return
     for page in documents_below(database, place, None):
         gone.earlier += len(page)
-        for path, _ in page:
+        for path, _, _ in page:
             origin = f"{root.origin}/{path[len(place) + 1 :]}"
             if found.has(origin):
                 if origin not in found.failed:

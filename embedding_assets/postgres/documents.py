@@ -116,7 +116,7 @@ def record_collection(database: Database, collection: Collection) -> None:
 
 
 def record_loaded(database: Database, collection: str) -> None:
-    """Keep that all of a collection was looked at just now; see ``origins_with``."""
+    """Keep that a load of a collection, or of a part of it, came to its end just now; see ``origins_with``."""
     query = "UPDATE loaded_collections SET loaded_at = clock_timestamp() WHERE name = %s"
     database.run(lambda connection: connection.execute(query, [collection]))
 
@@ -154,13 +154,17 @@ def count_collection(database: Database, collection: str) -> tuple[int, int]:
     return row[0], row[1]
 
 
-def documents_below(database: Database, folder: str, collection: str | None) -> Iterator[list[tuple[str, str | None]]]:
+def documents_below(
+    database: Database, folder: str, collection: str | None
+) -> Iterator[list[tuple[str, str | None, bool]]]:
     """Origin and content of documents in a folder, page by page, by name; those of one collection, or of none.
 
-    What is synced from a table belongs to none, and is not among them.
+    What is synced from a table belongs to none, and is not among them. For the third value see ``origins_with``.
     """
     query: Any = sql.SQL("""
-        SELECT origin, content FROM loaded_documents d
+        SELECT origin, content, coalesce(
+            d.loaded_at > (SELECT c.loaded_at FROM loaded_collections c WHERE c.name = %(collection)s), false
+        ) FROM loaded_documents d
         WHERE {below} AND origin COLLATE "C" > %(after)s AND collection IS NOT DISTINCT FROM %(collection)s
           AND {not_synced} ORDER BY origin COLLATE "C" LIMIT %(most)s
     """).format(below=_BELOW.format(sql.Identifier("d", "origin"), sql.SQL("%(folder)s::text")), not_synced=_NOT_SYNCED)
@@ -180,7 +184,8 @@ def _page(database: Database, query: Any, parameters: dict[str, object]) -> list
 def origins_with(database: Database, collection: str, contents: Sequence[str]) -> list[tuple[str, str, bool]]:
     """Content and origin of the complete documents of a collection that have one of these contents.
 
-    The third value is whether that was recorded since a load of the whole collection last came to its end.
+    The third value is whether that was recorded since a load of the collection last came to its end: by one that was
+    stopped, or is under way.
     """
     query = """
         SELECT d.content, d.origin, d.loaded_at > c.loaded_at

@@ -155,6 +155,16 @@ def test_the_code_version_is_that_of_schema_and_settings(settings, monkeypatch):
     assert code_version(SPEC, "chunks_pending") == before["chunks_pending"]
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("TEXT_COLUMN", "body"), ("TEXT_TEMPLATE", "{title}"), ("NO_IGNORE", "true"), ("ACCEPT_REJECTED", "true")],
+)
+def test_the_code_version_of_documents_is_that_of_how_they_are_loaded(settings, monkeypatch, name, value):
+    before = code_version(SPEC, "documents")
+    monkeypatch.setenv(f"EMBEDDING_DOCUMENTS_{name}", value)
+    assert code_version(SPEC, "documents") != before
+
+
 def test_one_partition_or_part_of_the_range(database, instance):
     hashes = insert_chunks(database, TEXTS)
 

@@ -132,17 +132,17 @@ def test_a_renamed_file_keeps_its_vectors_and_is_there_once(load, tmp_path):
     assert load.embed() == []
 
 
+def stop(*_):
+    raise KeyboardInterrupt
+
+
 def test_a_rename_that_a_stopped_load_has_seen_is_one(load, tmp_path, monkeypatch):
     docs = write(tmp_path / "docs", old="# T\n\nsome text", b="b")
     load(docs)
     (docs / "old.md").rename(docs / "new.md")
-
-    def kill(*_):
-        raise KeyboardInterrupt
-
     for _ in range(2):
         with monkeypatch.context() as patch:
-            patch.setattr(file_loading, "find_gone", kill)
+            patch.setattr(file_loading, "find_gone", stop)
             with pytest.raises(KeyboardInterrupt):
                 load(docs)
     assert load.origins() == ["docs/b.md", "docs/new.md", "docs/old.md"]
@@ -167,6 +167,35 @@ def test_a_copy_that_is_deleted_was_not_renamed(load, tmp_path):
     report = load(docs, prune=True)
     assert (report.renamed, report.gone, report.pruned, report.new) == (1, 2, 2, 0)
     assert load.origins() == ["docs/d.md", "docs/e.md", "docs/f.md"]
+
+
+@pytest.mark.parametrize("is_loaded_before", [False, True])
+def test_a_copy_in_a_part_that_is_loaded_alone_and_deleted_was_not_renamed(load, tmp_path, is_loaded_before):
+    docs = write(tmp_path / "docs", other="words")
+    write(docs / "sub", kept="more words", **({"a": "# T\n\nthe same licence"} if is_loaded_before else {}))
+    load(docs)
+    write(docs / "sub", a="# T\n\nthe same licence", b="# T\n\nthe same licence")
+    load(docs / "sub")
+    (docs / "sub" / "a.md").unlink()
+    for folder in (docs / "sub", docs):
+        report = load(folder)
+        assert (report.renamed, report.gone, report.removed) == (0, 1, 0)
+    assert load.origins() == ["docs/other.md", "docs/sub/a.md", "docs/sub/b.md", "docs/sub/kept.md"]
+
+
+def test_of_copies_that_a_stopped_load_has_seen_the_deleted_one_was_not_renamed(load, tmp_path, monkeypatch):
+    docs = write(tmp_path / "docs", old="# T\n\nsome text")
+    load(docs)
+    write(docs, **dict.fromkeys("abc", "# T\n\nthe same licence"))
+    with monkeypatch.context() as patch:
+        patch.setattr(file_loading, "find_gone", stop)
+        with pytest.raises(KeyboardInterrupt):
+            load(docs)
+    (docs / "a.md").unlink()
+    (docs / "b.md").rename(docs / "d.md")
+    report = load(docs)
+    assert (report.renamed, report.gone) == (1, 1), "one of the two is the file that is new now"
+    assert len(load.origins()) == 4
 
 
 def test_a_renamed_file_whose_name_heads_its_chunks_says_something_else_now(load, tmp_path):
