@@ -23,11 +23,15 @@ _TICKS, _SPAN, _MOST_TICKS = 20, timedelta(days=8), 1_500
 def freshness_of(cron_schedule: str | None) -> FreshnessPolicy | None:
     """Warns two hours after a run of the schedule is missing, fails after half of its largest gap as well.
 
-    The latest materialization of any partition counts. None without a schedule, and for one that Dagster refuses.
+    The latest materialization of any partition counts. None without a schedule, for one that Dagster refuses, and for
+    one that never comes.
     """
     if cron_schedule is None or not is_valid_cron_schedule(cron_schedule):
         return None
-    gap = largest_gap(cron_schedule)
+    try:
+        gap = largest_gap(cron_schedule)
+    except ValueError:  # from croniter, e.g. of 31 April
+        return None
     return FreshnessPolicy.time_window(warn_window=gap + _RUN, fail_window=max(1.5 * gap, gap + _LEAST))
 
 

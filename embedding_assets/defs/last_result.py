@@ -12,13 +12,14 @@ if TYPE_CHECKING:
 
 _FROM: Final = "kept_from_run"
 
-_JUDGED: Final = {AssetCheckExecutionRecordStatus.SUCCEEDED, AssetCheckExecutionRecordStatus.FAILED}
+JUDGED: Final = {AssetCheckExecutionRecordStatus.SUCCEEDED, AssetCheckExecutionRecordStatus.FAILED}
+"""What a check that came to a verdict is recorded as; others were only planned, or broke off."""
 
 
 def last_result(context: AssetCheckExecutionContext, asset: AssetKey, name: str) -> AssetCheckResult | None:
     """What the check of an asset last said, and in which run; None where it never did."""
     storage = context.instance.event_log_storage
-    records = storage.get_asset_check_execution_history(AssetCheckKey(asset, name), limit=1, status=_JUDGED)
+    records = storage.get_asset_check_execution_history(AssetCheckKey(asset, name), limit=1, status=JUDGED)
     event = records[0].event if records else None
     if event is None or event.dagster_event is None:
         return None

@@ -86,10 +86,7 @@ def _read(cursor: str | None) -> dict[str, Any]:
 
 def pause(context: SensorEvaluationContext, spec: TableSpec, sensor: str, look: TableLook, notes: SensorNotes) -> str:
     """Why nothing is asked for just now, and until when; empty if it may be."""
-    latest = latest_finished(context, spec)
-    if latest is None and notes.cancelled_run is not None:
-        # Since then as many runs of others have ended as are looked through.
-        latest = context.instance.get_run_record_by_id(notes.cancelled_run)
+    latest = latest_finished(context, spec, known=_noted(context, notes))
     if latest is not None and latest.dagster_run.status is DagsterRunStatus.CANCELED:
         return _held(latest, sensor) if notes.holds(latest.dagster_run.run_id, look) else ""
     notes.forget_cancelled()
@@ -101,9 +98,15 @@ def pause(context: SensorEvaluationContext, spec: TableSpec, sensor: str, look: 
     return after_failure(own)
 
 
-def was_cancelled(context: SensorEvaluationContext, spec: TableSpec) -> bool:
+def _noted(context: SensorEvaluationContext, notes: SensorNotes) -> RunRecord | None:
+    """The cancelled run by its id: since then as many runs of others may have ended as are looked through."""
+    run_id = notes.cancelled_run
+    return None if run_id is None else context.instance.get_run_record_by_id(run_id)
+
+
+def was_cancelled(context: SensorEvaluationContext, spec: TableSpec, notes: SensorNotes) -> bool:
     """Whether the last run over the table or its index was cancelled, so that no other is wanted just for the index."""
-    latest = latest_finished(context, spec, index_alone=True)
+    latest = latest_finished(context, spec, known=_noted(context, notes), index_alone=True)
     return latest is not None and latest.dagster_run.status is DagsterRunStatus.CANCELED
 
 

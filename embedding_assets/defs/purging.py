@@ -20,6 +20,7 @@ from dagster._core.storage.event_log import SqlEventLogStorage, SqliteEventLogSt
 from dagster._core.storage.event_log.schema import AssetCheckExecutionsTable
 from dagster._time import get_current_datetime
 
+from embedding_assets.defs.last_result import JUDGED
 from embedding_assets.defs.table_spec import TableSpec, parts_of_prefix
 from embedding_assets.health.checks import CHECKS
 
@@ -116,7 +117,8 @@ def _partitions(instance: DagsterInstance, key: AssetKey) -> set[str]:
 
 def _latest_evaluations(instance: DagsterInstance, spec: TableSpec) -> Iterator[str]:
     for key in _checks(spec):
-        for record in instance.event_log_storage.get_asset_check_execution_history(key, limit=1):
+        # A run that crashed leaves one that was planned.
+        for record in instance.event_log_storage.get_asset_check_execution_history(key, limit=1, status=JUDGED):
             yield record.run_id
 
 

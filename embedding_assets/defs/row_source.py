@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from embedding_assets.postgres.sources import SourceDefinition
 
 _OF_TABLES: Final = ("key", "text", "title", "metadata", "where")
+_NOT_IN_NAMES: Final = re.compile(r"[^A-Za-z0-9_]+")
 _OPTION: Final = re.compile(r"--(?=[a-z])")
 
 
@@ -35,8 +36,21 @@ def check_sources(sources: Sequence[RowSource]) -> None:
             "rows: assets of several sources are called by the names of their queries and tables, so that these cannot "
             "come from a variable"
         )
-    if twice := sorted({str(label) for label in labels if labels.count(label) > 1}):
-        raise ConfigurationError(f"rows: two sources are called {', '.join(twice)}; give one of them another name")
+    for source in sources:
+        if not source.label:
+            raise ConfigurationError(
+                f"rows: {(source.name or source.table)!r} has no letter or digit (A to Z, 0 to 9) that an "
+                "asset could be called by"
+            )
+        alike = [other for other in sources if other.label == source.label]
+        if len(alike) > 1:
+            raise ConfigurationError(f"rows: two sources are called {source.label}; {_how_to_rename(alike)}")
+
+
+def _how_to_rename(sources: Sequence[RowSource]) -> str:
+    if all(source.query is None for source in sources):
+        return "make one of them a query with a name"
+    return "give one of them another name"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +110,7 @@ class RowSource:
     def label(self) -> str | None:
         """The query's or table's name as part of an asset's; None where it comes from a variable."""
         given = self.table if self.query is None else self.name
-        return None if given is None or variable_of(given) else re.sub(r"\W+", "_", given).strip("_")
+        return None if given is None or variable_of(given) else _NOT_IN_NAMES.sub("_", given).strip("_")
 
     def define(self, connection: Connection) -> SourceDefinition:
         """What it is, checked against the database.

@@ -96,7 +96,7 @@ def _look_and_ask(context: SensorEvaluationContext, spec: TableSpec, notes: Sens
         return SensorResult(run_requests=[RunRequest(tags=range_tags(part), asset_selection=keys) for part in ranges])
     if not look.missing:
         notes.forget_indexes()
-    elif not runs and not was_cancelled(context, spec) and notes.may_ask_for(look.missing):
+    elif not runs and not was_cancelled(context, spec, notes) and notes.may_ask_for(look.missing):
         context.log.info("asking for a run that builds %s", ", ".join(look.missing))
         return SensorResult(run_requests=[RunRequest(asset_selection=[spec.key(HEALTH)])])
     return SkipReason(reason)

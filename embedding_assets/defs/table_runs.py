@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from itertools import islice
+from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from dagster import DagsterRun, DagsterRunStatus, RunRecord, RunsFilter
@@ -31,6 +31,12 @@ _PAGE: Final = 50
 
 _MOST_PASSED: Final = 500
 """Finished runs, most of them of others, among which the last of the table is looked for."""
+
+_MOST_OF_OTHERS: Final = 3 * _PAGE
+"""The same at every tick while none is known to be cancelled, where others materialize much."""
+
+_TICK_OF_CLOCKS: Final = timedelta(seconds=1)
+"""Within which runs may have the same time of creation: SQLite keeps whole seconds."""
 
 
 def runs_in_progress(context: SensorEvaluationContext, spec: TableSpec) -> list[RunRecord]:
@@ -78,23 +84,28 @@ def location_tags(context: SensorEvaluationContext) -> dict[str, str]:
 
 
 def latest_finished(
-    context: SensorEvaluationContext, spec: TableSpec, *, index_alone: bool = False
+    context: SensorEvaluationContext, spec: TableSpec, *, known: RunRecord | None = None, index_alone: bool = False
 ) -> RunRecord | None:
     """The last run that embedded the table and ended, whatever asked for it.
 
     Args:
         context: of the tick.
         spec: of the table.
+        known: a run of the table that was cancelled, so that only later ones are looked for.
         index_alone: whether runs that only maintained its index count too.
     """
 
     def is_ours(record: RunRecord) -> bool:
         run = record.dagster_run
+        if latest is not None and record.storage_id <= latest.storage_id:
+            return False
         return embeds(run, spec) or (index_alone and _maintains(run, spec))
 
-    jobs = (spec.job_name, _JOB_OF_ASSETS)
-    ours = [record for job in jobs for record in islice(filter(is_ours, _finished(context, job)), 1)]
-    return max(ours, key=lambda record: record.create_timestamp, default=None)
+    latest, most = known, _MOST_OF_OTHERS if known is None else _MOST_PASSED
+    # First the table's own job, whose last run is mostly the one: then few of others are left to be read.
+    for job in (spec.job_name, _JOB_OF_ASSETS):
+        latest = next(filter(is_ours, _finished(context, job, after=latest, most=most)), latest)
+    return latest
 
 
 def latest_of_sensor(context: SensorEvaluationContext, spec: TableSpec, sensor: str) -> RunRecord | None:
@@ -104,12 +115,22 @@ def latest_of_sensor(context: SensorEvaluationContext, spec: TableSpec, sensor: 
 
 
 def _finished(
-    context: SensorEvaluationContext, job_name: str, tags: dict[str, str] | None = None
+    context: SensorEvaluationContext,
+    job_name: str,
+    tags: dict[str, str] | None = None,
+    *,
+    after: RunRecord | None = None,
+    most: int = _MOST_PASSED,
 ) -> Iterator[RunRecord]:
-    """The newest first."""
-    wanted = RunsFilter(job_name=job_name, statuses=_FINISHED, tags={**(tags or {}), **location_tags(context)})
+    """The newest first; of those before ``after`` hardly any."""
+    wanted = RunsFilter(
+        job_name=job_name,
+        statuses=_FINISHED,
+        tags={**(tags or {}), **location_tags(context)},
+        created_after=None if after is None else after.create_timestamp - _TICK_OF_CLOCKS,
+    )
     cursor: str | None = None
-    for _ in range(_MOST_PASSED // _PAGE):
+    for _ in range(most // _PAGE):
         page = context.instance.get_run_records(wanted, limit=_PAGE, cursor=cursor)
         yield from page
         if len(page) < _PAGE:

@@ -73,6 +73,7 @@ _SHAPING: Final = (
 """Settings that definitions depend on, so that they must be known when those are loaded."""
 
 _TABLE: Final = "EMBEDDING_TABLE"
+_OF_OTHERS: Final = {f"EMBEDDING_TABLE_{of}" for of in ("KEY", "TEXT", "WHERE")}
 
 _PART_OF_NAME: Final = re.compile(r'"(?:[^"]|"")+"|[^".\s]+')
 
@@ -215,10 +216,14 @@ class TableSpec:
 
     @property
     def is_own(self) -> bool:
-        """Whether it is the table that this package makes; False where its name is not known yet."""
+        """Whether this package makes it: not if it is adopted or its columns are said, or while its name is unknown."""
         if self._table_is_unknown:
             return False
-        return (self.settings_when_loaded().source.relation or OWN_TABLE).rpartition(".")[2] == OWN_TABLE
+        table = self.settings_when_loaded().source
+        if table.relation is None or self.rows:
+            return True
+        said = table.key or table.text or table.where or _OF_OTHERS & self.variables.keys()
+        return table.relation.rpartition(".")[2] == OWN_TABLE and not (said or self.adopt)
 
     @property
     def source(self) -> AssetKey | None:

@@ -119,9 +119,10 @@ def test_the_ui_serves_the_state_and_stops_with_all_its_children(settings, datab
         "chunk_embeddings",
         "pgvector_index_health",
     }
-    states = [item["sensorState"] for item in found["sensorsOrError"]["results"]]
-    states += [item["scheduleState"] for item in found["schedulesOrError"]["results"]]
-    assert [state["status"] for state in states] == ["RUNNING"] * 5
+    states = {item["name"]: item["sensorState"]["status"] for item in found["sensorsOrError"]["results"]}
+    states |= {item["name"]: item["scheduleState"]["status"] for item in found["schedulesOrError"]["results"]}
+    sensors = ("new_chunks_sensor", "index_health_sensor", "failed_runs_sensor", "failed_checks_sensor")
+    assert states == dict.fromkeys([*sensors, "nightly_schedule", "purge_schedule"], "RUNNING")
     _, alive = psutil.wait_procs(children, timeout=60)
     assert (process.returncode, alive) == (0, [])
     assert "Warning" not in log.read_text()

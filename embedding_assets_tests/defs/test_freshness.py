@@ -44,6 +44,11 @@ def test_it_warns_when_a_run_is_missing_and_fails_later(schedule: str, warns: ti
         assert (policy.warn_window.to_timedelta(), policy.fail_window.to_timedelta()) == (warns, fails)
 
 
-@pytest.mark.parametrize("schedule", [None, "nightly", "0 0 30 2 *"])
+@pytest.mark.parametrize("schedule", [None, "nightly", "0 0 30 2 *", "0 0 31 4 *"])
 def test_without_a_schedule_nothing_is_due(schedule: str | None):
     assert freshness_of(schedule) is None
+
+
+def test_a_date_that_never_comes_is_no_reason_to_load_nothing():
+    graph = build_embedding_definitions("articles", schedule="0 0 31 4 *").resolve_asset_graph()
+    assert graph.get(dg.AssetKey("chunk_embeddings")).freshness_policy is None

@@ -1,13 +1,24 @@
 from datetime import UTC, datetime
 
 import pytest
-from dagster import AssetKey, DagsterInstance, DagsterRunStatus, Definitions, asset
+from dagster import (
+    AssetCheckResult,
+    AssetKey,
+    AssetSelection,
+    DagsterInstance,
+    DagsterRunStatus,
+    Definitions,
+    asset,
+    asset_check,
+    define_asset_job,
+)
 from dagster._core.test_utils import create_run_for_test, freeze_time
 
-from embedding_assets.definitions import defs
+from embedding_assets.definitions import defs as shipped
 from embedding_assets.defs.jobs import range_tags
 from embedding_assets.defs.purging import purge_runs
 from embedding_assets.errors import ConfigurationError
+from embedding_assets.health.checks import CHECKS
 from embedding_assets.planning import PrefixRange
 from embedding_assets_tests.support.fakes import insert_chunks
 from embedding_assets_tests.support.generator_runs import texts
@@ -16,6 +27,7 @@ from embedding_assets_tests.support.tiny_model import DIMENSIONS, save_tiny_mode
 pytestmark = pytest.mark.uncovered
 
 LONG_AGO = datetime(2024, 1, 1, tzinfo=UTC)
+INDEX_CHECK = next(check.name for check in CHECKS if check.subject == "pgvector_index_health")
 KEYS = [AssetKey(name) for name in ("chunks_pending", "chunk_embeddings", "pgvector_index_health")]
 
 
@@ -29,7 +41,7 @@ def test_runs_go_and_what_the_catalog_shows_stays(settings, database, home, tmp_
     monkeypatch.setenv("EMBEDDING_MODEL_NAME", str(save_tiny_model(tmp_path / "tiny")))
     monkeypatch.setenv("EMBEDDING_DIMENSIONS", str(DIMENSIONS))
     insert_chunks(database, texts(40))
-    job = defs.resolve_job_def("embed_chunks")
+    job = shipped.resolve_job_def("embed_chunks")
     ranges = [range_tags(PrefixRange(first, last)) for first, last in ("00", "00", "0f", "00", "12")]
     runs = [job.execute_in_process(instance=home, tags=tags).run_id for tags in ranges]
 
@@ -76,6 +88,26 @@ def test_the_latest_rows_of_each_source_stay(home):
     runs = [job.execute_in_process(instance=home, asset_selection=selection).run_id for _ in range(2)]
     assert purge_runs(home, older_than_days=-1, key_prefix="shop") == 1
     assert [run.run_id for run in home.get_runs()] == runs[1:]
+
+
+def test_the_last_verdict_stays_though_a_later_run_crashed_before_its_own(home):
+    @asset(key=["shop", "pgvector_index_health"])
+    def health() -> None:
+        raise ConnectionError
+
+    @asset_check(asset=health.key, name=INDEX_CHECK)
+    def check() -> AssetCheckResult:
+        return AssetCheckResult(passed=True)
+
+    looks = define_asset_job("shop__embed_chunks", AssetSelection.checks_for_assets(health))
+    defs = Definitions([health], asset_checks=[check], jobs=[looks])
+    looked = defs.resolve_job_def(looks.name).execute_in_process(instance=home).run_id
+    everything = defs.resolve_implicit_global_asset_job_def()
+    assert not everything.execute_in_process(
+        instance=home, asset_selection=[health.key], raise_on_error=False
+    ).success  # fmt: skip
+    assert purge_runs(home, older_than_days=-1, key_prefix="shop") == 1
+    assert [run.run_id for run in home.get_runs()] == [looked]
 
 
 def test_a_prefix_that_no_table_can_have_is_refused(home):

@@ -24,8 +24,8 @@ print(json.dumps([
     {key.to_user_string(): sorted(parent.to_user_string() for parent in graph.get(key).parent_keys)
      for key in graph.get_all_asset_keys()},
     [key.name for key in graph.asset_check_keys],
-    [sorted(key.to_user_string() for key in job.asset_layer.selected_asset_keys)
-     for job in defs.get_repository_def().get_all_jobs() if not job.name.startswith("__")],
+    {job.name: sorted(key.to_user_string() for key in job.asset_layer.selected_asset_keys)
+     for job in defs.get_repository_def().get_all_jobs() if not job.name.startswith("__")},
 ]))
 """
 
@@ -44,7 +44,8 @@ def test_they_are_there_where_questions_are(settings, monkeypatch, tmp_path):
     parents, checks, jobs = json.loads(done.stdout)
     assert parents["retrieval_quality"] == ["pgvector_index_health"]
     assert "quality_drop" in checks
-    assert jobs == [["chunk_embeddings", "chunks_pending", "pgvector_index_health"]], "by no sensor or schedule"
+    embedded = ["chunk_embeddings", "chunks_pending", "pgvector_index_health"]
+    assert jobs == {"embed_chunks": embedded, "purge_runs": []}, "by no sensor or schedule"
 
 
 def materialize(instance):

@@ -171,6 +171,11 @@ class TestSeveralSources:
         assert metadata_of(second, "shop__synced_rows_reviews")["removed"] == 0
         assert metadata_of(second, "shop__synced_rows_shop_articles")["removed"] == 1
 
+    def test_are_called_by_letters_that_dagster_takes(self):
+        sources = [RowSource(name="größe", query="SELECT"), RowSource(table="shop.articles", text="title")]
+        keys = build_embedding_definitions(rows=sources).resolve_asset_graph().get_all_asset_keys()
+        assert dg.AssetKey("synced_rows_gr_e") in keys
+
     def test_have_one_sensor(self):
         with loaded(self.TEXT) as (_, defs):
             sensors = [one for one in defs.get_repository_def().sensor_defs if one.name == "shop__rows_sensor"]
@@ -184,7 +189,18 @@ class TestSeveralSources:
     @pytest.mark.parametrize(
         ("attributes", "message"),
         [
-            ({"sources": [{"table": "a.b", "text": "c"}, {"table": "a_b", "text": "c"}]}, "two sources are called a_b"),
+            (
+                {"sources": [{"table": "a.b", "text": "c"}, {"table": "a_b", "text": "c"}]},
+                "two sources are called a_b; make one of them a query with a name",
+            ),
+            (
+                {"sources": [{"name": "a_b", "query": "SELECT"}, {"table": "a.b", "text": "c"}]},
+                "two sources are called a_b; give one of them another name",
+            ),
+            (
+                {"sources": [{"name": "---", "query": "SELECT"}, {"table": "b", "text": "c"}]},
+                "rows: '---' has no letter or digit",
+            ),
             (
                 {"sources": [{"table": "{{ env.X }}", "text": "c"}, {"table": "b", "text": "c"}]},
                 "rows: assets of several sources are called by the names",

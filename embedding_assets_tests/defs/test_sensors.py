@@ -1,9 +1,11 @@
 import re
 import time
 from contextlib import closing
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from dagster import DagsterRunStatus
+from dagster._core.test_utils import freeze_time
 
 from embedding_assets.config import get_settings
 from embedding_assets.defs import table_runs
@@ -198,6 +200,7 @@ def test_a_run_by_hand_that_is_cancelled_is_not_replaced_either(table, instance)
 
 def test_a_cancelled_run_is_not_forgotten_for_runs_of_others(table, instance, monkeypatch):
     insert(table, ["3"])
+    add_run(instance, "0", "f", status=DagsterRunStatus.SUCCESS)
     instance.report_run_canceled(add_run(instance, "0", "f", **IMPLICIT))
     theirs = {"job": "__ASSET_JOB", "assets": ["theirs"], "status": DagsterRunStatus.SUCCESS}
     cursor = []
@@ -210,6 +213,23 @@ def test_a_cancelled_run_is_not_forgotten_for_runs_of_others(table, instance, mo
     assert tick(instance, cursor=cursor) == said
     insert(table, ["4"])
     assert tick(instance, cursor=cursor) == ["3-4"]
+
+
+@pytest.mark.parametrize("cancelled", [False, True])
+def test_runs_of_others_are_hardly_read(table, instance, monkeypatch, cancelled):
+    """However many there are, at each tick."""
+    insert(table, ["3"])
+    theirs = {"job": "__ASSET_JOB", "assets": ["theirs"], "status": DagsterRunStatus.SUCCESS}
+    for _ in range(200):
+        add_run(instance, **theirs)
+    if cancelled:
+        with freeze_time(datetime.now(UTC) + timedelta(minutes=1)):
+            instance.report_run_canceled(add_run(instance, "0", "f"))
+    read = []
+    get = instance.get_run_records
+    monkeypatch.setattr(instance, "get_run_records", lambda *a, **k: read.extend(found := get(*a, **k)) or found)
+    assert ("was cancelled" in tick(instance)) is cancelled
+    assert len(read) <= (1 if cancelled else 150)
 
 
 def test_a_run_that_is_queued_for_long_still_blocks(table, instance, monkeypatch):

@@ -23,6 +23,21 @@ def test_the_table_is_upstream_where_nothing_else_is_known_to_be(settings, monke
     assert upstream() == {"documents"}
 
 
+@pytest.mark.parametrize("how", [{"adopt": True}, {"text": "body"}, {"key": dg.EnvVar("KEY")}, {"where": "live"}])
+def test_a_knowledge_base_of_somebody_s_is_theirs(how):
+    defs = build_embedding_definitions("shop.knowledge_base", key_prefix="eu", **how)
+    graph = defs.resolve_asset_graph()
+    pending = graph.get(dg.AssetKey(["eu", "chunks_pending"]))
+    assert {key.to_user_string() for key in pending.parent_keys} == {"shop/knowledge_base"}
+    assert "columns_unchanged" in {key.name for key in pending.check_keys}
+
+
+def test_a_knowledge_base_of_ours_may_be_named():
+    defs = build_embedding_definitions("public.knowledge_base", key_prefix="eu")
+    pending = defs.resolve_asset_graph().get(dg.AssetKey(["eu", "chunks_pending"]))
+    assert {key.to_user_string() for key in pending.parent_keys} == {"eu/public/knowledge_base"}
+
+
 @pytest.mark.parametrize(
     ("table", "name"),
     [('Shop."Our Notes"', "shop.Our Notes"), ("public.knowledge_base", "public.knowledge_base"), ("notes", None)],

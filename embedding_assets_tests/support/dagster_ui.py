@@ -20,8 +20,8 @@ def wait_for_definitions(port, process):
     place = f'(repositorySelector: {{repositoryName: "__repository__", {location}}})'
     query = (
         "{ assetNodes { assetKey { path } } "
-        f"sensorsOrError{place} {{ ... on Sensors {{ results {{ sensorState {{ status }} }} }} }} "
-        f"schedulesOrError{place} {{ ... on Schedules {{ results {{ scheduleState {{ status }} }} }} }} }}"
+        f"sensorsOrError{place} {{ ... on Sensors {{ results {{ name sensorState {{ status }} }} }} }} "
+        f"schedulesOrError{place} {{ ... on Schedules {{ results {{ name scheduleState {{ status }} }} }} }} }}"
     )
     request = urllib.request.Request(
         f"http://127.0.0.1:{port}/graphql", json.dumps({"query": query}).encode(), {"Content-Type": "application/json"}
