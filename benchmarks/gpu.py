@@ -29,15 +29,13 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import numpy as np
 import torch
-from gpu_model import MAX_TOKENS, manual, save_model
-from numpy.typing import NDArray
+from gpu_model import MAX_TOKENS, encode, manual, save_model
 
 from embedding_assets.encoder.attention import attend_fused
 from embedding_assets.encoder.files import locate_model
 from embedding_assets.encoder.model import LoadedModel
 from embedding_assets.encoder.tokens import TokenizedText
 from embedding_assets.encoder.ways import Way
-from embedding_assets.planning import plan_batches
 
 PARTS = ("correctness", "products", "budgets", "padding", "others", "compiled", "flex", "two")
 SECONDS = 480.0
@@ -120,26 +118,6 @@ def main() -> None:
     arguments.out.parent.mkdir(exist_ok=True, parents=True)
     arguments.out.write_text(json.dumps(result, indent=2) + "\n")
     print_table(result)
-
-
-def encode(model: LoadedModel, tokens: list[TokenizedText], budget: int, most_texts: int) -> NDArray[np.float32]:
-    """Vectors of all, in batches of similar length, as many started ahead as the model likes."""
-    plan = plan_batches(
-        [len(text.ids) for text in tokens],
-        max_tokens=budget,
-        max_texts=most_texts,
-        width_multiple=model.width_multiple,
-    )
-    vectors = np.empty((len(tokens), model.dimensions), dtype=np.float32)
-    pending = []
-    for batch in plan:
-        pending.append((batch, model.start([tokens[index] for index in batch])))
-        if len(pending) > model.lookahead:
-            done, outcome = pending.pop(0)
-            vectors[done] = outcome.numpy()
-    for done, outcome in pending:
-        vectors[done] = outcome.numpy()
-    return vectors
 
 
 def correctness(bench: Bench) -> dict[str, Any]:

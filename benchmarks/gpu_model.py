@@ -1,4 +1,5 @@
-"""A sentence-transformers model of MPNet-base's shape with random weights, and texts: nothing is fetched."""
+"""A sentence-transformers model of MPNet-base's shape with random weights, texts, and their way through it: nothing is
+fetched."""
 
 from __future__ import annotations
 
@@ -8,6 +9,11 @@ from typing import Final
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+
+from embedding_assets.encoder.model import LoadedModel
+from embedding_assets.encoder.tokens import TokenizedText
+from embedding_assets.planning import plan_batches
 
 MAX_TOKENS: Final = 384
 
@@ -69,3 +75,23 @@ def save_model(folder: Path, texts: list[str], *, small: bool) -> None:
         json.dumps({"word_embedding_dimension": config.hidden_size, "pooling_mode_mean_tokens": True})
     )
     (folder / "2_Normalize").mkdir()
+
+
+def encode(model: LoadedModel, tokens: list[TokenizedText], budget: int, most_texts: int) -> NDArray[np.float32]:
+    """Vectors of all, in batches of similar length, as many started ahead as the model likes."""
+    plan = plan_batches(
+        [len(text.ids) for text in tokens],
+        max_tokens=budget,
+        max_texts=most_texts,
+        width_multiple=model.width_multiple,
+    )
+    vectors = np.empty((len(tokens), model.dimensions), dtype=np.float32)
+    pending = []
+    for batch in plan:
+        pending.append((batch, model.start([tokens[index] for index in batch])))
+        if len(pending) > model.lookahead:
+            done, outcome = pending.pop(0)
+            vectors[done] = outcome.numpy()
+    for done, outcome in pending:
+        vectors[done] = outcome.numpy()
+    return vectors
