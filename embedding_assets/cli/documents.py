@@ -162,7 +162,11 @@ def load(
             )
         splitter = configured_splitter(settings, database)
         try:
-            total = None if as_json else count_files(roots, options.choice, options.read)
+            total = None
+            # A walk of its own, which only a bar is worth.
+            if err.is_terminal and not as_json:
+                with progress.spinner(err, "counting files"):
+                    total = count_files(roots, options.choice, options.read)
             with progress.of_files(err, "loading", total, quiet=as_json) as done:
                 report = load_files(
                     database,

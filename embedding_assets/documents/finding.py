@@ -10,6 +10,7 @@ from embedding_assets.documents.collections import LocalRoot
 from embedding_assets.documents.formats.reading import is_readable
 from embedding_assets.documents.found_file import LocalFile
 from embedding_assets.documents.local_tree import LocalTree
+from embedding_assets.documents.rejection import Rejection
 from embedding_assets.documents.stores.listing import StoreTree
 from embedding_assets.documents.stores.root import StoreRoot
 from embedding_assets.documents.stores.stored_file import StoredFile
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from embedding_assets.documents.formats.options import ReadOptions
     from embedding_assets.documents.found_file import FoundFile
     from embedding_assets.documents.ignoring import Choice
-    from embedding_assets.documents.rejection import Rejection
     from embedding_assets.documents.root import Root
 
 
@@ -38,16 +38,19 @@ def check_kind(root: Root, read: ReadOptions) -> None:
 
 
 def count_files(roots: Sequence[Root], choice: Choice, read: ReadOptions) -> int | None:
-    """How many files there are to read; None where to know that would take as long as a store needs to list them."""
+    """How many files there are to read; None where to know that would take as long as a store needs to list them.
+
+    One that lies in several roots counts once.
+    """
     if any(isinstance(root, StoreRoot) and root.is_folder for root in roots):
         return None
     counts = WalkCounts()
-    single = 0
+    seen: set[int] = set()
     for root in roots:
-        single += not root.is_folder
-        for _ in find_files(root, choice, lambda path: is_wanted(path, read), counts):
-            pass
-    return counts.files + single
+        for file in find_files(root, choice, lambda path: is_wanted(path, read), counts):
+            if not isinstance(file, Rejection):
+                seen.add(hash(file.origin))
+    return len(seen)
 
 
 def is_wanted(path: Path, read: ReadOptions) -> bool:

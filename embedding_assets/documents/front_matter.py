@@ -46,7 +46,7 @@ def front_matter(text: str) -> tuple[dict[str, Any], int]:
             raise FrontMatterError
         try:
             return _plain(tomllib.loads(toml)), found.end()
-        except (tomllib.TOMLDecodeError, RecursionError):
+        except (ValueError, RecursionError):  # the first also of a number with too many digits
             raise FrontMatterError from None
     fields = _yaml(yaml)
     if isinstance(fields, dict) and fields:

@@ -24,7 +24,10 @@ _JUDGING: Final = 2
 
 
 class Manner:
-    """How files are read and split.
+    """How files are read and split, to be compared with how a document was when it was recorded.
+
+    ``ReadOptions.manner`` is a text, of reading alone, that is another one wherever options are. This one covers the
+    splitter, too, and knows which other options give the same chunks.
 
     Args:
         splitter: how texts become chunks.

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from embedding_assets.documents.file_reading import WHOLE, Portion, Share
-from embedding_assets.documents.reading_process import HEADER, LAST_PORTION, LOG_RECORD, READY, Manner
+from embedding_assets.documents.reading_process import HEADER, LAST_PORTION, LOG_RECORD, READY, ReaderSetup
 from embedding_assets.documents.rejection import Rejection
 
 if TYPE_CHECKING:
@@ -78,8 +78,8 @@ class ReadingPool:
     """
 
     def __init__(self, splitter: Splitter, options: ReadOptions, processes: int) -> None:
-        manner: Manner = (splitter, options, logging.getLogger("embedding_assets").getEffectiveLevel())
-        self._manner = pickle.dumps(manner, pickle.HIGHEST_PROTOCOL)
+        setup: ReaderSetup = (splitter, options, logging.getLogger("embedding_assets").getEffectiveLevel())
+        self._setup = pickle.dumps(setup, pickle.HIGHEST_PROTOCOL)
         self._most = processes
         self._workers: list[_Worker] = []
         self._pending: deque[_Task] = deque()
@@ -175,7 +175,7 @@ class ReadingPool:
             worker = min(ready, key=lambda one: (len(one.tasks) > 0, one.bytes), default=None)
             starting = len(self._workers) - len(ready)
             if (worker is None or worker.tasks) and starting < len(self._pending) and len(self._workers) < self._most:
-                self._workers.append(_Worker(self._manner))
+                self._workers.append(_Worker(self._setup))
                 continue
             if worker is None or not worker.has_room(task):
                 return
@@ -251,7 +251,7 @@ class _Worker:
         is_ready: whether it has spoken.
     """
 
-    def __init__(self, manner: bytes) -> None:
+    def __init__(self, setup: bytes) -> None:
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-m", "embedding_assets.documents.reading_process"],
             stdin=subprocess.PIPE,
@@ -271,7 +271,7 @@ class _Worker:
         self.since = time.monotonic()
         self.is_ready = False
         with suppress(OSError):
-            self._asked.send_bytes(manner)
+            self._asked.send_bytes(setup)
 
     @property
     def bytes(self) -> int:

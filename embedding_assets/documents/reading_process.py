@@ -38,7 +38,7 @@ MEMORY_BYTES: Final = 1 << 30
 _NICENESS: Final = 5
 _GRACE_SECONDS: Final = 2.0
 
-Manner = tuple[Splitter, ReadOptions, int]
+ReaderSetup = tuple[Splitter, ReadOptions, int]
 """How files are read and split, and from which level on what is logged is of interest."""
 
 Task = tuple[int, str, str, Share]

@@ -8,7 +8,9 @@ import sys
 
 import pytest
 
+from embedding_assets.cli import console
 from embedding_assets.cli.documents import load_line, load_view
+from embedding_assets.documents import finding
 from embedding_assets.documents.loading import LoadReport
 from embedding_assets_tests.support import processes
 from embedding_assets_tests.support.loading import write
@@ -103,6 +105,16 @@ def test_a_folder_that_moves_shrinks_and_is_forgotten(run, settings, docs, tmp_p
     code, _, err = run("forget", "docs", "--yes")
     assert (code, "docs is not loaded; `embedding-assets documents` lists the collections" in err) == (1, True)
     assert run("documents", "docs")[0] == 1
+
+
+@pytest.mark.parametrize(("options", "is_terminal"), [([], True), ([], False), (["--json"], True)])
+def test_files_are_counted_beforehand_only_for_a_bar(run, settings, docs, monkeypatch, options, is_terminal):
+    totals = []
+    count = finding.count_files
+    monkeypatch.setattr(finding, "count_files", lambda *given: totals.append(count(*given)) or totals[-1])
+    monkeypatch.setattr(console.err, "_force_terminal", is_terminal)
+    assert run("load", docs, docs, *options)[0] == 0
+    assert totals == ([30] if is_terminal and not options else [])
 
 
 def test_a_variable_that_is_not_set(run, settings, docs, monkeypatch):

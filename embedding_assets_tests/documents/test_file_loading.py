@@ -48,6 +48,8 @@ def test_every_file_is_counted_whatever_comes_of_it(load, tmp_path):
         assert sum(done) == 5
     single = find_roots(load.database, [str(docs / "made.py")], None)
     assert count_files(single, Choice(), ReadOptions()) == 1
+    twice = find_roots(load.database, [str(docs), str(docs / "a.md"), str(docs)], None)
+    assert count_files(twice, Choice(), ReadOptions()) == 5
 
 
 def test_what_is_gone_is_removed_when_asked(load, tmp_path):

@@ -80,6 +80,8 @@ MERGED = "a0: &a0 {x: 1}\n" + "".join(
         f"+++\n{'a.' * 49_000}a = 1\n+++\n",
         f"---\n{MERGED}---\n",
         f"---\nnumber: 0x{'f' * 6_000}\n---\n",
+        f"---\nnumber: {'9' * 5_000}\n---\n",
+        f"+++\nnumber = {'9' * 5_000}\n+++\n",
     ],
 )
 def test_what_no_person_wrote_neither_ends_the_load_nor_loses_the_page(tmp_path: Path, head: str) -> None:

@@ -39,6 +39,15 @@ def test_rows_become_documents_with_title_and_metadata(articles, database: Datab
     assert sync_source(database, name, splitter) == SyncReport(name, rows=2)
 
 
+def test_broken_front_matter_of_a_row_neither_ends_the_sync_nor_loses_the_row(
+    articles, database: Database, splitter: Splitter
+):
+    text = f"+++\nnumber = {'9' * 5_000}\n+++\n# Setup\n\nwords\n"
+    articles.execute("UPDATE shop.articles SET body = %s WHERE id = 1", [text])
+    name = add(database, markdown=True)
+    assert (sync_source(database, name, splitter).added, texts(database)[f"{name}/1"]) == (3, "words")
+
+
 @pytest.mark.parametrize("watched", [False, True])
 def test_every_change_of_the_source_is_followed(articles, database: Database, splitter: Splitter, watched: bool):
     name = add(database, title="title", watched=watched)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Any
 
@@ -14,7 +14,7 @@ from embedding_assets.documents.formats.rows import NO_ROWS, Row, missing_text, 
 from embedding_assets.documents.rejection import EMPTY, NOT_UTF8, Rejection
 
 if TYPE_CHECKING:
-    from pyarrow import DataType, RecordBatch, Schema
+    from pyarrow import DataType, Field, RecordBatch, Schema
 
 _BATCH_ROWS = 256
 _INDEX = re.compile(r"__index_level_\d+__")
@@ -40,7 +40,7 @@ def read(file: OpenedFile) -> Iterator[Document | Rejection]:
             for batch in batches:
                 for row in _rows(_without_index(batch)):
                     number += 1
-                    yield row_document(file, number, _with_maps(row) if has_maps else row)
+                    yield row_document(file, number, _with_maps_of_fields(row, schema) if has_maps else row)
     except (pyarrow.ArrowException, OSError):
         yield (
             file.rejected("is followed by damage", number)
@@ -129,15 +129,29 @@ def _has_maps(kind: DataType) -> bool:
     return pyarrow.types.is_map(kind) or any(map(_has_maps, fields))
 
 
-def _with_maps(value: Any) -> Any:
-    """A value with its maps as such; as they come they are pairs, and nothing else is a tuple."""
-    if isinstance(value, dict):
-        return {key: _with_maps(item) for key, item in value.items()}
-    if not isinstance(value, list):
+def _with_maps(value: Any, kind: DataType) -> Any:
+    """A value of a type with its maps as such; as they come they are lists of pairs, and empty ones just lists."""
+    import pyarrow
+
+    types = pyarrow.types
+    if value is None or not _has_maps(kind):
         return value
-    if value and all(isinstance(item, tuple) for item in value):
-        return {str(key): _with_maps(item) for key, item in value}
-    return [_with_maps(item) for item in value]
+    if types.is_map(kind):
+        return {str(key): _with_maps(item, kind.item_type) for key, item in value}
+    if types.is_struct(kind):
+        return _with_maps_of_fields(value, kind)
+    if types.is_run_end_encoded(kind):
+        return _with_maps(value, kind.value_type)
+    # Of a union it is not known which of its types a value has.
+    return value if types.is_union(kind) else [_with_maps(item, kind.value_type) for item in value]
+
+
+def _with_maps_of_fields(row: Row | str, fields: Iterable[Field]) -> Row | str:
+    if isinstance(row, str):
+        return row
+    # Of fields of the same name the last one's value is there.
+    kinds = {field.name: field.type for field in fields}
+    return {name: _with_maps(value, kinds[name]) for name, value in row.items()}
 
 
 def _single_row(batch: RecordBatch) -> Row | str:

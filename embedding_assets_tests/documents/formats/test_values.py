@@ -163,7 +163,9 @@ def test_maps_of_parquet_and_arrow_are_objects(tmp_path: Path) -> None:
     plain = pa.map_(pa.string(), pa.int64())
     kinds = {"m": plain, "many": pa.list_(pa.struct([("inner", plain)])), "deep": pa.map_(pa.string(), plain)}
     row = {"text": ["words"], "m": [[("a", 1), ("b", 2)]], "many": [[{"inner": [("c", 3)]}, {"inner": None}]]}
-    columns = {**row, "deep": [[("d", [("e", 4)])]]}
+    kinds |= {"empty": plain, "none": plain, "lists": pa.map_(pa.string(), pa.list_(plain)), "list": pa.list_(plain)}
+    row |= {"empty": [[]], "none": [None], "lists": [[("f", [[], [("g", 5)]])]], "list": [[]]}
+    columns = {**row, "deep": [[("d", [("e", 4)]), ("h", [])]]}
     table = pa.table({name: pa.array(values, kinds.get(name)) for name, values in columns.items()})
     pq.write_table(table, tmp_path / "a.parquet")
     with pa.ipc.new_file(tmp_path / "a.arrow", table.schema) as writer:
@@ -171,5 +173,8 @@ def test_maps_of_parquet_and_arrow_are_objects(tmp_path: Path) -> None:
     for name in ("a.parquet", "a.arrow"):
         (document,), _ = read_as(tmp_path, name, (tmp_path / name).read_bytes())
         fields = document.metadata.model_dump()
-        assert (fields["m"], fields["deep"]) == ({"a": 1, "b": 2}, {"d": {"e": 4}})
+        assert (fields["m"], fields["deep"]) == ({"a": 1, "b": 2}, {"d": {"e": 4}, "h": {}})
         assert fields["many"] == [{"inner": {"c": 3}}, {"inner": None}]
+        others = [fields[column] for column in ("empty", "lists", "list")]
+        assert others == [{}, {"f": [{}, {"g": 5}]}, []]
+        assert "none" not in fields
