@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from embedding_assets.documents.formats.options import ReadOptions
 from embedding_assets_tests.support.loading import Loader, write
 
 
