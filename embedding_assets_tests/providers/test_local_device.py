@@ -12,6 +12,7 @@ from embedding_assets.config import EmbeddingConfig
 from embedding_assets.encoder.demo_model import NAME as DEMO_MODEL
 from embedding_assets.encoder.files import locate_model
 from embedding_assets.encoder.model import DOCUMENT, LoadedModel, PendingVectors
+from embedding_assets.encoder.shared import release_models
 from embedding_assets.encoder.tokens import Role, TokenizedText
 from embedding_assets.errors import ModelUnavailableError
 from embedding_assets.providers.local import LocalProvider
@@ -103,5 +104,6 @@ def test_a_model_that_fails_while_it_is_loaded(tiny: Path, monkeypatch: pytest.M
         raise RuntimeError("no kernel image is available")
 
     monkeypatch.setattr(LoadedModel, "start", broken)
+    release_models()  # another test may have loaded it so
     with pytest.raises(ModelUnavailableError, match=r"model tiny cannot be computed on cpu .*EMBEDDING_DEVICE=cpu"):
         local_provider(tiny, max_seq_length=31).load()
