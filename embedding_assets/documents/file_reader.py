@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Final, Self
 
 from embedding_assets.cgroups import allowed_cpus
 from embedding_assets.documents.file_reading import Portion, read_portions
-from embedding_assets.documents.formats.registry import format_named, format_of
 from embedding_assets.documents.reading_pool import ProcessesUnavailableError, ReadingPool
 
 if TYPE_CHECKING:
@@ -92,7 +91,7 @@ class FileReader:
     def _reads_here(self, path: Path, source: str, size: int) -> bool:
         if self._is_alone:
             return True
-        kind = format_named(self._options.format) if self._options.format else format_of(path)
+        kind = self._options.format_of(path)
         if kind is not None and kind.module not in _BY_PYTHON_ALONE:
             return False
         if self._pool is None:
@@ -113,7 +112,7 @@ class FileReader:
         return self._pool
 
     def _shares(self, path: Path, size: int) -> int:
-        kind = format_named(self._options.format) if self._options.format else format_of(path)
+        kind = self._options.format_of(path)
         return self._processes if kind is not None and kind.has_rows and size >= SHARED_BYTES else 1
 
 

@@ -11,7 +11,6 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Final
 
 from embedding_assets.documents.formats.opened import is_wide
-from embedding_assets.documents.formats.registry import format_named, format_of
 
 if TYPE_CHECKING:
     from embedding_assets.documents.formats.options import ReadOptions
@@ -62,7 +61,7 @@ class Manner:
         return before.digest == _hashed(f"{self._without_encoding}{content}")
 
     def _is_page(self, origin: str) -> bool:
-        kind = format_named(self._read.format) if self._read.format else format_of(PurePosixPath(origin))
+        kind = self._read.format_of(PurePosixPath(origin))
         return kind is not None and kind.name == "html"
 
 

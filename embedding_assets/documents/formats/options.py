@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import codecs
 from dataclasses import dataclass
+from pathlib import PurePath
 from string import Formatter
 
-from embedding_assets.documents.formats.registry import format_named, names_of_formats
+from embedding_assets.documents.formats.registry import Format, format_named, format_of, names_of_formats
 from embedding_assets.errors import ConfigurationError
 
 
@@ -39,6 +40,10 @@ class ReadOptions:
             if self.text_column is not None:
                 raise ConfigurationError("--text-column and --text-template: only one of them says what the text is")
             fields_of_template(self.template)
+
+    def format_of(self, path: PurePath) -> Format | None:
+        """The format that a file is read in: the one named, or that of its name; None if it is of another kind."""
+        return format_named(self.format) if self.format else format_of(path)
 
     @property
     def manner(self) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from embedding_assets.documents.formats.opened import OpenedFile, UnreadableError
-from embedding_assets.documents.formats.registry import EXTRA, SUFFIXES, Format, format_named, format_of
+from embedding_assets.documents.formats.registry import EXTRA, SUFFIXES, Format, format_of
 from embedding_assets.documents.rejection import TOO_DEEP, Rejection
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def read_file(path: Path, source: str, options: ReadOptions) -> Iterator[Documen
         return
     file = OpenedFile(path, source, options)
     # What was fetched keeps its suffix, not its name.
-    kind = format_named(options.format) if options.format else format_of(path) or format_of(PurePosixPath(source))
+    kind = options.format_of(path) or format_of(PurePosixPath(source))
     if kind is None:
         yield file.rejected("is of an unknown kind; --format says how to read it, as in --format text")
         return

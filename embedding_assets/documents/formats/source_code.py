@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Final
 
 from embedding_assets.documents.document import Document, Part, Places
 from embedding_assets.documents.formats.opened import OpenedFile, UnreadableError, check_lines, without_data
-from embedding_assets.documents.formats.registry import format_named, format_of
 from embedding_assets.documents.formats.values import document_metadata
 from embedding_assets.documents.rejection import NOTHING, Rejection
 from embedding_assets.documents.words import has_words
@@ -112,7 +111,7 @@ def read(file: OpenedFile) -> Iterator[Document | Rejection]:
 
 
 def _language(file: OpenedFile) -> str:
-    found = format_named(file.options.format) if file.options.format else format_of(file.path)
+    found = file.options.format_of(file.path)
     return found.name if found is not None else ""
 
 
