@@ -122,11 +122,9 @@ def _forms(value: Value) -> Iterator[str]:
 
 def _number(value: Value) -> Decimal | None:
     """The number that a value is, or says in its shortest form; 1.10 and 007 may be no numbers."""
-    if isinstance(value, bool) or not (_NUMBER if isinstance(value, int | float | Decimal) else _PLAIN).fullmatch(
-        text_of(value)
-    ):
-        return None
-    return Decimal(text_of(value))
+    pattern = _PLAIN if isinstance(value, str) else _NUMBER
+    text = text_of(value)
+    return Decimal(text) if not isinstance(value, bool) and pattern.fullmatch(text) else None
 
 
 def _texts(number: Decimal) -> Iterator[str]:
