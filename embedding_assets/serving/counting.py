@@ -54,9 +54,11 @@ class QuestionCounts:
         Where this role may not write, or the schema is an older one, nothing is counted any more.
         """
         database = self._database()
+        if database is None:
+            return
         with self._lock:
             counts, self._counts = self._counts, {}
-        if database is None or not counts:
+        if not counts:
             return
         try:
             within(_PATIENCE_SECONDS, lambda: add_questions(database, counts))

@@ -93,7 +93,12 @@ def test_a_database_that_takes_its_time_has_them_later(
     assert (week.questions, week.low) == (1, 1)
 
 
-def test_before_there_is_a_database():
-    counts = QuestionCounts(lambda: None)
-    counts.add(BestScore("space", 0.5, is_low=True))
+def test_before_there_is_a_database_they_are_kept(provider: FakeProvider, database: Database):
+    found: list[Database] = []
+    counts = QuestionCounts(lambda: found[0] if found else None)
+    counts.add(BestScore(list_spaces(database)[0].space.name, 0.5, is_low=True))
+    counts.write()
+    found.append(database)
     counts.close()
+    [week] = list_question_weeks(database, 1)
+    assert (week.questions, week.low) == (1, 1)
