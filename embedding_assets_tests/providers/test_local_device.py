@@ -14,7 +14,7 @@ from embedding_assets.encoder.files import locate_model
 from embedding_assets.encoder.model import DOCUMENT, LoadedModel, PendingVectors
 from embedding_assets.encoder.shared import release_models
 from embedding_assets.encoder.tokens import Role, TokenizedText
-from embedding_assets.errors import ModelUnavailableError
+from embedding_assets.errors import ModelUnavailableError, ProviderError
 from embedding_assets.providers.local import LocalProvider
 from embedding_assets_tests.support.encoding import ODD_TEXTS, cosines, embedded, local_provider, real_texts
 
@@ -99,11 +99,24 @@ def test_a_thousand_chunks_in_bfloat16_are_those_of_float32(data_dir: Path):
     assert cosines(ordered, reference.encode(texts)).min() >= 0.9995
 
 
-def test_a_model_that_fails_while_it_is_loaded(tiny: Path, monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize("was_compared", [False, True])
+def test_a_model_that_fails_while_it_is_loaded(
+    was_compared: bool, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     def broken(*_: object, **__: object) -> PendingVectors:
         raise RuntimeError("no kernel image is available")
 
+    # Neither loaded nor compared by another test.
+    release_models()
+    monkeypatch.setattr("huggingface_hub.utils._cache_assets.HF_ASSETS_CACHE", str(tmp_path))
+    if was_compared:
+        local_provider(tiny, max_seq_length=31).load()
+        release_models()
     monkeypatch.setattr(LoadedModel, "start", broken)
-    release_models()  # another test may have loaded it so
-    with pytest.raises(ModelUnavailableError, match=r"model tiny cannot be computed on cpu .*EMBEDDING_DEVICE=cpu"):
+    error, reason = (
+        (ProviderError, "fails on any text on cpu")
+        if was_compared
+        else (ModelUnavailableError, "cannot be computed on cpu")
+    )
+    with pytest.raises(error, match=f"model tiny {reason} .*EMBEDDING_DEVICE=cpu"):
         local_provider(tiny, max_seq_length=31).load()
