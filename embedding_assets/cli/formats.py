@@ -21,6 +21,7 @@ def formats(as_json: Json = False) -> None:
                     "format": one.name,
                     "title": one.title,
                     "suffixes": one.suffixes,
+                    "names": one.names,
                     "rows": one.has_rows,
                     "installed": one.is_installed,
                     "packages": one.packages,
@@ -29,10 +30,11 @@ def formats(as_json: Json = False) -> None:
             ]
         )
         return
-    table = Table("format", "", "file names end in", "read", box=None, pad_edge=False)
+    table = Table("format", "", "file names", "read", box=None, pad_edge=False)
     for one in FORMATS:
         kind = "each row is a document" if one.has_rows else "each file is a document"
-        table.add_row(one.name, one.title, " ".join(one.suffixes), kind if one.is_installed else "needs the extra")
+        names = " ".join((*one.suffixes, *map(str.upper, one.names)))
+        table.add_row(one.name, one.title, names, kind if one.is_installed else "needs the extra")
     out.print(table)
     if not all(one.is_installed for one in FORMATS):
         out.print(f"\nThe others: {EXTRA}", markup=False, highlight=False)

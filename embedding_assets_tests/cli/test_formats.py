@@ -17,11 +17,15 @@ def test_formats_lists_what_is_read(run) -> None:
         "format": "pdf",
         "title": "PDF",
         "suffixes": [".pdf"],
+        "names": [],
         "rows": False,
         "installed": True,
         "packages": ["pypdf"],
     }
-    assert "needs the extra" not in run("formats")[1]
+    assert "readme" in formats["text"]["names"]
+    printed = run("formats")[1]
+    assert "needs the extra" not in printed
+    assert "README" in printed
 
 
 def test_formats_says_what_to_install(run, monkeypatch: pytest.MonkeyPatch) -> None:

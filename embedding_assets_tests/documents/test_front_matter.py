@@ -32,6 +32,34 @@ def test_front_matter(head: str, fields: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
+    ("written", "value"),
+    [
+        ("3", 3),
+        ("-2.5", -2.5),
+        ("0", 0),
+        ("1.10", "1.10"),
+        ("12.50", "12.50"),
+        ("12:30", "12:30"),
+        ("9:30:15.5", "9:30:15.5"),
+        ("0123", "0123"),
+        ("0x1F", "0x1F"),
+        ("1_000", "1_000"),
+        ("+49301234", "+49301234"),
+        (".inf", ".inf"),
+        ("=", "="),
+        ("9" * 5000, "9" * 5000),
+        ("yes", True),
+        ("'7'", "7"),
+        ("!!int '7'", 7),
+    ],
+)
+def test_a_number_is_what_is_written_as_one(written: str, value: object) -> None:
+    found = front_matter(f"---\nfield: {written}\nlist: [{written}]\n---\ntext\n")[0]
+    assert found == {"field": value, "list": [value]}
+    assert type(found["field"]) is type(value)
+
+
+@pytest.mark.parametrize(
     "text", ["---\n\n# One\n\n---\n", "---\nonly words\n---\n", "---\nno end: x\n", "text\n---\na: b\n"]
 )
 def test_rules_are_no_front_matter(text: str) -> None:
