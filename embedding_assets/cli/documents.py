@@ -233,8 +233,8 @@ def load_view(report: LoadReport, next_step: str = "embedding-assets embed") -> 
         )
     if report.prune_refused:
         lines.append(
-            f"[yellow]{counted(report.gone, 'document')} gone, more than a fifth of all: none was removed.[/yellow] If "
-            "that is right: --prune --yes"
+            f"[yellow]{counted(report.gone, 'document')} gone, more than a fifth of a collection: none was removed."
+            "[/yellow] If that is right: --prune --yes"
         )
     elif report.pruned:
         lines.append(f"{counted(report.pruned, 'document')} gone and removed.")

@@ -157,6 +157,7 @@ class _Load:
         read = self._options.read
         files = self._new(find_files(root, self._options.choice, lambda path: is_wanted(path, read), self._counts))
         while batch := list(islice(files, _BATCH_FILES)):
+            self._found.collections.add(root.collection.name)
             yield from self._jobs_of(root, batch)
         if root.is_folder and self._counts.files == before and not self._counts.unread:
             self._reject([Rejection(root.origin, None, "holds no file to read")])
@@ -358,24 +359,26 @@ class _Load:
         for root in roots:
             find_gone(self._database, root, self._found, gone)
         report = self._report
-        report.renamed, report.taken_over, report.gone = len(gone.renamed), len(gone.taken_over), len(gone.gone)
+        origins = list(chain.from_iterable(gone.gone.values()))
+        report.renamed, report.taken_over, report.gone = len(gone.renamed), len(gone.taken_over), len(origins)
         report.new = max(0, report.new - report.renamed - report.taken_over)
         self._remove(gone.renamed)
         self._remove(gone.taken_over)
         if not self._options.prune:
             return
-        known = sum(documents for documents, _ in self._sizes.values()) + gone.earlier
-        is_large = report.gone > LARGE_SHARE * known and not self._are_few(gone.gone)
+        is_large = any(self._is_large(name, some, gone.earlier[name]) for name, some in gone.gone.items())
         report.prune_refused = is_large and not self._options.yes
         if not report.prune_refused:
-            self._remove(gone.gone)
+            self._remove(origins)
             report.pruned = report.gone
 
-    def _are_few(self, origins: Sequence[str]) -> bool:
-        """Whether so little goes that it need not be asked about; never where nothing is left, as of an empty mount."""
-        if len(origins) >= _FEW_DOCUMENTS or not self._found.seen:
+    def _is_large(self, collection: str, origins: Sequence[str], earlier: int) -> bool:
+        """Whether so much of a collection goes that it has to be asked about; whatever goes of an empty mount does."""
+        if len(origins) <= LARGE_SHARE * (self._sizes[collection][0] + earlier):
             return False
-        return sum(one.chunks for one in find_documents(self._database, origins).values()) < _FEW_CHUNKS
+        if len(origins) >= _FEW_DOCUMENTS or collection not in self._found.collections:
+            return True
+        return sum(one.chunks for one in find_documents(self._database, origins).values()) >= _FEW_CHUNKS
 
     def _remove(self, origins: Sequence[str]) -> None:
         for start in range(0, len(origins), _REMOVED_TOGETHER):

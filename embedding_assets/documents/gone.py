@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -26,6 +26,7 @@ class Found:
         changed: those of files that were, and were read now.
         failed: origins of files that were not read to their end, or had rejected parts.
         unread: origins of folders that could not be listed.
+        collections: names of those of which there is any file.
     """
 
     seen: set[int] = field(default_factory=set)
@@ -33,6 +34,7 @@ class Found:
     changed: set[int] = field(default_factory=set)
     failed: set[str] = field(default_factory=set)
     unread: list[str] = field(default_factory=list)
+    collections: set[str] = field(default_factory=set)
 
     def has(self, origin: str) -> bool:
         """Whether there is such a file."""
@@ -57,16 +59,16 @@ class Gone:
     """Origins of documents that were not found.
 
     Attributes:
-        gone: those whose file is not there any more.
+        gone: those whose file is not there any more, by collection.
         renamed: of the other ones whose file is not there, those whose content is: under another name, and new there.
         taken_over: those that an earlier version called by their absolute paths, and that are loaded by their names.
-        earlier: documents that an earlier version called so, whether found or not.
+        earlier: by collection: how many documents an earlier version called so, whether found or not.
     """
 
-    gone: list[str] = field(default_factory=list)
+    gone: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     renamed: list[str] = field(default_factory=list)
     taken_over: list[str] = field(default_factory=list)
-    earlier: int = 0
+    earlier: Counter[str] = field(default_factory=Counter)
 
 
 def find_gone(database: Database, root: Root, found: Found, gone: Gone) -> None:
@@ -85,7 +87,7 @@ def _find_missing(database: Database, root: Root, found: Found, gone: Gone) -> N
         names.look_for([content for _, content, _ in missing if content is not None])
         for origin, content, is_recent in missing:
             is_renamed = content is not None and names.take(content, is_recent=is_recent)
-            (gone.renamed if is_renamed else gone.gone).append(origin)
+            (gone.renamed if is_renamed else gone.gone[collection]).append(origin)
 
 
 class _NewNames:
@@ -128,16 +130,16 @@ def _find_earlier(database: Database, root: LocalRoot, found: Found, gone: Gone)
     place = str(root.path.resolve())
     if not root.is_folder:
         if find_documents(database, [place]):
-            gone.earlier += 1
+            gone.earlier[root.collection.name] += 1
             if found.has(root.origin) and root.origin not in found.failed:
                 gone.taken_over.append(place)
         return
     for page in documents_below(database, place, None):
-        gone.earlier += len(page)
+        gone.earlier[root.collection.name] += len(page)
         for path, _, _ in page:
             origin = f"{root.origin}/{path[len(place) + 1 :]}"
             if found.has(origin):
                 if origin not in found.failed:
                     gone.taken_over.append(path)
             elif not found.may_have(origin) and not os.path.lexists(path):
-                gone.gone.append(path)
+                gone.gone[root.collection.name].append(path)

@@ -23,8 +23,8 @@ from embedding_assets.models import HEADINGS, DocumentMetadata, ProcessedChunk, 
 if TYPE_CHECKING:
     from embedding_assets.config import HeaderChoice
 
-SPLITTER_VERSION = 2
-"""Part of every digest: raise it when the same document would be split differently."""
+SPLITTER_VERSION = 3
+"""Part of every digest: raise it when the same document would be split, or the same file read, differently."""
 
 CHARACTERS_PER_TOKEN = 16
 """A chunk has at most this many characters for each of its ``chunk_tokens``.

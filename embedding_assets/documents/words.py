@@ -7,13 +7,13 @@ import unicodedata
 
 _WORD = re.compile(r"[^\W_]")
 _MARKUP = re.compile(
-    r"</?[a-zA-Z][^<>]*>"  # HTML tags, anchors and line breaks among them
+    r"</?[a-zA-Z][\w-]*(?::[\w-]+)?(?:[\s/][^<>]*)?>"  # HTML tags, anchors and line breaks among them; not <https://…>
     r"|&#?\w{1,31};"  # entities
     r"|!\[[^\w\[\]]*\]\([^()\n]*\)"  # pictures that nothing is said about
     r"|\[\[?_?TOC_?\]?\]|\{:? ?toc ?\}|\{\{<? ?toc ?>?\}\}"  # places for a table of contents
     r"|^[ \t]*\.\. contents::.*$"
     r"|\[[^\[\]\n]*\]\(#[^()\n]*\)"  # a table of contents: links into the page itself
-    r"|^ {0,3}\[[^\[\]\n]+\]:.*$"  # targets of links
+    r"|^ {0,3}\[(?!\^)[^\[\]\n]+\]:[ \t]*(?:<[^<>\n]*>|\S+)(?:[ \t]+[\"'(].*)?[ \t]*$"  # targets of links; no footnotes
     r"|^[ \t]*(?:`{3,}|~{3,})[ \t]*(?:[\w+.#-]+[ \t]*)?$",  # fences of code, and its language
     re.IGNORECASE | re.MULTILINE,
 )

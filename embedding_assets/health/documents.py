@@ -43,7 +43,7 @@ def documents_readable(
         kinds = sorted(reasons.items(), key=lambda item: -item[1])
         faults.append(f"{rejected:,} rejected ({', '.join(f'{count:,}: {kind}' for kind, count in kinds[:_NAMED])})")
     if prune_refused:
-        faults.append(f"{counted(gone, 'document')} gone, more than a fifth of all, so none was removed")
+        faults.append(f"{counted(gone, 'document')} gone, more than a fifth of a collection, so none was removed")
     if shrunk:
         faults.append(f"{', '.join(shrunk[:_NAMED])} lost so much that none of it was removed")
     verdict = checks.DOCUMENTS_READABLE.verdict(

@@ -17,13 +17,37 @@ def test_no_words(text: str) -> None:
     assert not says_something(text)
 
 
-@pytest.mark.parametrize("text", ["<br>", "&nbsp;", "![](x.png)", "<!-- a -->", "[TOC]", "{:toc}", "```sh\n```"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(
+            "<br>",
+            "<br/>",
+            '<a name="x">',
+            "</svg:g>",
+            "&nbsp;",
+            "![](x.png)",
+            "<!-- a -->",
+            "[TOC]",
+            "{:toc}",
+            "```sh\n```",
+        ),
+        *("[a]: b.md", '[a]: <b c.md> "Title"', "[a]: b.md (Title) ", "[a]:b.md\n[c]: d.md"),
+    ],
+)
 def test_markup_of_nothing(text: str) -> None:
     assert has_words(text)
     assert not says_something(text)
 
 
-@pytest.mark.parametrize("text", ["![a chart](x.png)", "[Use](use.md)", "<b>bold</b>", "<!-- open", "`x`"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("![a chart](x.png)", "[Use](use.md)", "<b>bold</b>", "<!-- open", "`x`"),
+        *("<help@example.org>", "<https://example.org/refunds>", "[^1]: Refunds take ten days.", "[^1]: b.md"),
+        "[Warning]: do not restart it",
+    ],
+)
 def test_markup_of_something(text: str) -> None:
     assert says_something(text)
 
@@ -39,6 +63,9 @@ def test_markup_of_something(text: str) -> None:
         "<a " * 200_000,
         "```" + " " * 200_000 + "!",
         "[" * 200_000,
+        "[a]: b" + " " * 200_000 + "c",
+        "[a]: <" * 200_000,
+        "<a-" * 200_000,
     ],
 )
 def test_much_that_is_open_takes_linear_time(text: str) -> None:

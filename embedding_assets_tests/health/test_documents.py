@@ -28,6 +28,6 @@ def test_what_is_missing_or_cannot_be_read_at_all_is_an_error():
 def test_what_was_kept_is_said():
     many = documents_readable(5, {}, gone=4, prune_refused=True)
     assert (many.passed, many.severity) == (False, "warning")
-    assert "4 documents gone, more than a fifth of all, so none was removed" in many.description
+    assert "4 documents gone, more than a fifth of a collection, so none was removed" in many.description
     assert "a.md lost so much" in documents_readable(5, {}, shrunk=["a.md"]).description
     assert documents_readable(5, {}, gone=1).passed
