@@ -1,10 +1,12 @@
-"""Mail: the text of a message; attachments are named, not read."""
+"""Mail: the text of a message, with messages that it forwards; attachments are named, not read."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from email import message_from_bytes, policy
-from email.message import EmailMessage, MIMEPart
+from email.errors import MessageError
+from email.message import MIMEPart
+from itertools import islice
 from typing import Final
 
 from embedding_assets.documents.document import Document
@@ -31,8 +33,8 @@ def read(file: OpenedFile) -> Iterator[Document | Rejection]:
         raise UnreadableError("has more parts than mail has")
     subject = _header(message, "subject")
     fields = {name: _header(message, name) for name in ("from", "to", "date")}
-    names = [_storable(name) for part in message.iter_attachments() if (name := part.get_filename())]
-    text = _body(message)
+    names = [name for part in message.iter_attachments() if (name := _name(part))]
+    text = "\n\n".join(_texts(message, is_whole=True))
     check_lines(text)
     if not has_words(text):
         raise UnreadableError(NOTHING)
@@ -40,14 +42,44 @@ def read(file: OpenedFile) -> Iterator[Document | Rejection]:
     yield Document(metadata, text, markdown=False, context_header=metadata.title if subject else "")
 
 
-def _body(message: EmailMessage) -> str:
-    """The plain text of a message, or its HTML where the plain text says nothing."""
-    for kind in ("plain", "html"):
-        part = message.get_body((kind,))
-        text = _text(part) if part is not None else ""
-        if has_words(text):
-            return text
-    return ""
+def _texts(part: MIMEPart, *, is_whole: bool = False) -> Iterator[str]:
+    """The texts of a message in their order, as mail with pictures in between or with the footer of a list has several.
+
+    Of alternatives it is the plain one, or another where that says nothing.
+    """
+    kind = part.get_content_type()
+    if part.is_attachment() or (part.get_filename() and not is_whole):
+        return
+    if kind == "message/rfc822":
+        for message in part.iter_parts():
+            yield from _forwarded(message)
+    elif kind == "multipart/related":
+        for root in islice(part.iter_parts(), 1):
+            yield from _texts(root)
+    elif kind == "multipart/alternative":
+        ways = sorted(part.iter_parts(), key=lambda way: way.get_content_type() != "text/plain")
+        yield from next((texts for way in ways if (texts := list(_texts(way)))), ())
+    elif part.is_multipart():
+        for inner in part.iter_parts():
+            yield from _texts(inner)
+    elif kind in {"text/plain", "text/html"} and has_words(text := _text(part)):
+        yield text
+
+
+def _forwarded(message: MIMEPart) -> Iterator[str]:
+    texts = list(_texts(message))
+    if texts:
+        headers = ((name, _header(message, name.lower())) for name in ("From", "Date", "Subject"))
+        yield "\n".join(f"{name}: {value}" for name, value in headers if value)
+    yield from texts
+
+
+def _name(attachment: MIMEPart) -> str:
+    """What an attachment is called; of a message without a name its subject."""
+    name = attachment.get_filename()
+    if name is None and attachment.get_content_type() == "message/rfc822" and attachment.is_attachment():
+        name = next((_header(message, "subject") for message in attachment.iter_parts()), "")
+    return _storable(name or "")
 
 
 def _text(part: MIMEPart) -> str:
@@ -66,8 +98,13 @@ def _text(part: MIMEPart) -> str:
     return page(text)[1]
 
 
-def _header(message: EmailMessage, name: str) -> str:
-    return " ".join(_storable(str(message.get(name, ""))).split())[:1_000]
+def _header(message: MIMEPart, name: str) -> str:
+    try:
+        value = str(message.get(name, ""))
+    except (LookupError, ValueError, AttributeError, TypeError, MessageError):
+        # The parser of addresses fails at some that are none: as it is written, then.
+        value = next((str(raw) for key, raw in message.raw_items() if key.lower() == name), "")
+    return " ".join(_storable(value).split())[:1_000]
 
 
 def _storable(text: str) -> str:

@@ -1,0 +1,79 @@
+"""Mail as programs write it: texts around pictures, forwarded messages, addresses that are none."""
+
+from __future__ import annotations
+
+from email.message import EmailMessage
+from pathlib import Path
+
+import pytest
+
+from embedding_assets.documents.document import Document
+from embedding_assets_tests.support.formats import read_as
+
+
+def only(folder: Path, message: EmailMessage | bytes) -> Document:
+    (document,), rejections = read_as(folder, "a.eml", message if isinstance(message, bytes) else message.as_bytes())
+    assert not rejections
+    return document
+
+
+def mail(text: str, subject: str = "") -> EmailMessage:
+    message = EmailMessage()
+    if subject:
+        message["Subject"] = subject
+    message.set_content(text)
+    return message
+
+
+def part(text: str, subtype: str = "plain") -> EmailMessage:
+    message = EmailMessage()
+    message.set_content(text, subtype=subtype)
+    return message
+
+
+def test_what_stands_behind_a_picture_is_read(tmp_path: Path) -> None:
+    message = mail("Before it.", "Photo")
+    message.add_attachment(b"png", "image", "png", filename="a.png", disposition="inline")
+    message.attach(part("Behind it."))
+    document = only(tmp_path, message)
+    assert document.text.split() == ["Before", "it.", "Behind", "it."]
+    assert document.metadata.model_dump()["attachments"] == ["a.png"]
+
+
+def test_of_alternatives_one_is_read_and_all_of_it(tmp_path: Path) -> None:
+    message = EmailMessage()
+    message.make_alternative()
+    message.attach(part("-"))
+    mixed = EmailMessage()
+    mixed.make_mixed()
+    for text in ("one", "two"):
+        mixed.attach(part(f"<p>{text}</p>", "html"))
+    message.attach(mixed)
+    assert only(tmp_path, message).text.split() == ["one", "two"]
+
+
+def test_a_forwarded_message_is_read_with_who_wrote_it(tmp_path: Path) -> None:
+    inner = mail("We refund within ten days.", "Refunds")
+    inner["From"] = "ada@example.org"
+    message = mail("See below.", "Fwd")
+    message.add_attachment(inner, disposition="inline")
+    assert only(tmp_path, message).text.split("\n\n") == [
+        "See below.",
+        "From: ada@example.org\nSubject: Refunds",
+        "We refund within ten days.\n",
+    ]
+
+
+def test_an_attached_message_is_named_and_not_read(tmp_path: Path) -> None:
+    message = mail("See attached.", "Fwd")
+    message.add_attachment(mail("Secret.", "Refunds"))
+    message.add_attachment("notes", filename="notes.txt")
+    document = only(tmp_path, message)
+    assert document.text == "See attached.\n"
+    assert document.metadata.model_dump()["attachments"] == ["Refunds", "notes.txt"]
+
+
+@pytest.mark.parametrize("address", ['"', "<"])
+def test_an_address_that_is_none_costs_no_message(tmp_path: Path, address: str) -> None:
+    document = only(tmp_path, f"To: {address}\n\nWords.\n".encode())
+    assert (document.text, document.metadata.model_dump()["to"]) == ("Words.\n", address)
