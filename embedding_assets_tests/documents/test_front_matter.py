@@ -77,6 +77,7 @@ def test_it_becomes_metadata_and_never_a_chunk(tmp_path: Path, newline: str, mar
         "title": "Refund policy",
         "origin": "a.md",
         "tags": ["money"],
+        "source_fields": "elsewhere",
     }
     assert chunks_of(document) == [("Refund policy > Setup", "words")]
 

@@ -80,4 +80,4 @@ def _chapters(book: zipfile.ZipFile, names: list[str]) -> Iterator[str]:
         left -= book.getinfo(name).file_size
         if left < 0:
             raise UnreadableError("unpacks to more than a book has")
-        yield page(decoded(book.read(name), None))[1]
+        yield page(decoded(book.read(name), None), is_book=True)[1]

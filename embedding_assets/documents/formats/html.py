@@ -88,8 +88,11 @@ _MEANT: Final = {
 }
 _NOT_OF_CP1252: Final = b"\x81\x8d\x8f\x90\x9d"
 _UTF_16: Final = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+_PERMALINKS: Final = frozenset("¶#§\uf0c1")
+"""Behind headings, where Sphinx, MkDocs and their like link to them."""
 _SPACE: Final = re.compile(r"[ \t\r\n\f]+")
 _LANGUAGE: Final = re.compile(r"(?:language|lang|highlight)-([\w+#-]{1,30})")
+_HEADING: Final = re.compile(r"^( {0,3})(#{1,6}(?:[ \t]|$))", re.MULTILINE)
 _BLANK_LINES: Final = re.compile(r"\n{3,}")
 
 
@@ -139,8 +142,12 @@ def _meant(label: str) -> str | None:
     return None if name.startswith(("utf-16", "utf-32")) else _MEANT.get(name, name)
 
 
-def page(html: str) -> tuple[str, str]:
+def page(html: str, *, is_book: bool = False) -> tuple[str, str]:
     """Title and main content of a page, the content as Markdown.
+
+    Args:
+        html: the page.
+        is_book: whether it is a chapter, whose headers, footnotes and asides belong to it.
 
     Raises:
         UnreadableError: it is nested deeper than pages are.
@@ -153,7 +160,7 @@ def page(html: str) -> tuple[str, str]:
     root = _main(tree)
     if root is None:
         return title, ""
-    writer = _Writer(is_whole=root.tag in {"body", "html"})
+    writer = _Writer(is_whole=not is_book and root.tag in {"body", "html"})
     writer.children(root, 0)
     return title, _BLANK_LINES.sub("\n\n", "".join(writer.parts)).strip() + "\n"
 
@@ -246,6 +253,8 @@ class _Writer:
     def _is_left_out(self, node: LexborNode, tag: str) -> bool:
         if tag.startswith(("-", "_", "!")) or tag in _LEFT_OUT or _is_unseen(node):
             return True
+        if tag == "a" and node.text() in _PERMALINKS:
+            return True
         return self._is_whole and tag in _AROUND and node.css_first("h1") is None
 
     def _text(self, text: str) -> None:
@@ -277,7 +286,7 @@ class _Writer:
         code = node.css_first("code")
         classes = f"{node.attributes.get('class') or ''} {(code.attributes.get('class') or '') if code else ''}"
         language = _LANGUAGE.search(classes)
-        text = node.text().strip("\n")
+        text = _lines(node).strip("\n")
         fence = "```" if "```" not in text else "~~~~"
         self._block(f"{fence}{language.group(1) if language else ''}\n{text}\n{fence}")
 
@@ -318,11 +327,25 @@ class _Writer:
         self._block(table([row for row in texts if any(row)]))
 
 
+def _lines(code: LexborNode) -> str:
+    """The text of preformatted text, whose lines may end in elements."""
+    return "".join(
+        "\n" if node.tag == "br" else node.text_content or ""
+        for node in code.traverse(include_text=True)
+        if node.tag in {"br", "-text"}
+    )
+
+
 def _rows(part: LexborNode) -> list[LexborNode]:
     """The rows in a child of a table, which may be one itself."""
     if part.tag in {"thead", "tbody", "tfoot"}:
         return [row for row in part.iter() if row.tag == "tr"]
     return [part] if part.tag == "tr" else []
+
+
+def no_headings(text: str) -> str:
+    """A text that is not Markdown as such: ``# of users`` is no heading there."""
+    return _HEADING.sub(r"\1\\\2", text)
 
 
 def table(rows: list[list[str]]) -> str:

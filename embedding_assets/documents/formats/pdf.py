@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+_LIGATURES: Final = str.maketrans(dict(zip("ﬀﬁﬂﬃﬄﬅﬆ", ("ff", "fi", "fl", "ffi", "ffl", "st", "st"), strict=True)))
+"""Letters that fonts draw as one, by which no word would be found."""
+
 _MOST_PAGES: Final = 20_000
 _MOST_CHARACTERS: Final = 50_000_000
 _MOST_PAGE_BYTES: Final = 20_000_000
@@ -85,6 +88,7 @@ def _text(page: PageObject) -> str:
     if contents is not None and len(contents.get_data()) > _MOST_PAGE_BYTES:
         raise UnreadableError("has a page that is too large")
     text = normalized_newlines(page.extract_text()).replace("\x00", "")
+    text = text.translate(_LIGATURES)
     return (text if is_unicode(text) else text.encode("utf-8", "replace").decode()).strip()
 
 

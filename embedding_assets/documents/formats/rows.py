@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from embedding_assets.documents.document import Document
 from embedding_assets.documents.formats.opened import OpenedFile, UnreadableError, without_data
 from embedding_assets.documents.formats.options import fields_of_template
-from embedding_assets.documents.formats.values import fields_of_folders, json_fields, storable
+from embedding_assets.documents.formats.values import fields_of_folders, is_nan, json_fields, storable, taken_fields
 from embedding_assets.documents.lines import normalized_newlines
 from embedding_assets.documents.rejection import NOT_UTF8, NOTHING, TOO_DEEP, BlankRow, Rejection, too_long
 from embedding_assets.documents.words import has_words
@@ -71,10 +71,9 @@ def _document(file: OpenedFile, row: Row) -> Document:
     chunk_hash = _string(row, "chunk_hash")
     identity = _string(row, "id")
     fields = fields_of_folders(file, _RESERVED) | json_fields(row, file, _RESERVED | used)
-    for name in ("source", "title"):
-        if isinstance(row.get(name), dict | list):
-            # Said in words above; as it is, it can be filtered by.
-            fields |= json_fields({f"{name}_fields": row[name]}, file)
+    # Said in words above; as it is, it can be filtered by.
+    said = {name: row[name] for name in ("source", "title") if isinstance(row.get(name), dict | list)}
+    fields |= taken_fields(row, file) | json_fields({f"{name}_fields": value for name, value in said.items()}, file)
     # Not the line: a row inserted above would give all that follow another hash.
     source = _string(row, "source") or (f"{file.source}#{identity}" if identity else file.source)
     fields |= {"source": source, "title": title or file.name.stem, "origin": file.source}
@@ -106,7 +105,7 @@ def _text(row: Row, text_column: str | None) -> tuple[frozenset[str], str]:
         names = text_columns(row, text_column)
         if not names:
             raise UnreadableError(missing_text(list(row), text_column) or "")
-        name = next((name for name in names if row[name] is not None), names[0])
+        name = next((name for name in names if not (row[name] is None or is_nan(row[name]))), names[0])
         names, text = [name], row[name]
     name = names[0]
     if isinstance(text, bytes):
@@ -114,7 +113,7 @@ def _text(row: Row, text_column: str | None) -> tuple[frozenset[str], str]:
             text = text.decode()
         except UnicodeDecodeError:
             raise UnreadableError(f"has a {name!r} that {NOT_UTF8}") from None
-    if text is None:
+    if text is None or is_nan(text):
         raise _BlankError(f"has an empty {name!r}")
     if not isinstance(text, str):
         raise UnreadableError(f"has a {name!r} that is not a string")
@@ -134,7 +133,7 @@ def _checked(text: str, where: str, name: str) -> str:
 
 
 def _templated(row: Row, template: str) -> tuple[frozenset[str], str]:
-    """The text that a template makes of a row; lines without a filled field are left out."""
+    """The text that a template makes of a row; a field that is not there leaves nothing in its place."""
     parts = fields_of_template(template)
     names = [name for _, name in parts if name]
     if not any(name in row or _nested(row, name) is not None for name in names):
@@ -148,7 +147,7 @@ def _templated(row: Row, template: str) -> tuple[frozenset[str], str]:
 
 
 def _worded(value: object, name: str) -> str:
-    if value is None:
+    if value is None or is_nan(value):
         return ""
     if isinstance(value, str):
         return storable(value, name).strip()
@@ -175,7 +174,7 @@ def _string(row: Row, name: str) -> str:
         value = scalars[0] if scalars else only if isinstance(only, str | int | float) else None
     elif isinstance(value, list | tuple):
         value = ", ".join(str(item) for item in value[:20] if isinstance(item, str | int | float))
-    if value is None or isinstance(value, bool | bytes):
+    if value is None or isinstance(value, bool | bytes) or is_nan(value):
         return ""
     return storable(str(value), name).strip()
 
@@ -190,6 +189,19 @@ def text_columns(columns: Iterable[str], text_column: str | None) -> list[str]:
         if name.lower() not in lowered or name in TEXT_COLUMNS:
             lowered[name.lower()] = name
     return [lowered[name] for name in TEXT_COLUMNS if name in lowered]
+
+
+def distinct(names: Iterable[str]) -> list[str]:
+    """The names of columns, where one comes again with a number behind it, so that no value takes another's place."""
+    numbers: dict[str, int] = {}
+    kept: dict[str, None] = {}
+    for name in names:
+        one = name
+        while one in kept:
+            numbers[name] = numbers.get(name, 1) + 1
+            one = f"{name}_{numbers[name]}"
+        kept[one] = None
+    return list(kept)
 
 
 def missing_text(columns: Sequence[str], text_column: str | None, template: str | None = None) -> str | None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from embedding_assets.documents.document import Document, Places
-from embedding_assets.documents.formats.html import table
+from embedding_assets.documents.formats.html import no_headings, table
 from embedding_assets.documents.formats.notebook import joined_units
 from embedding_assets.documents.formats.opened import OpenedFile, UnreadableError, check_lines
 from embedding_assets.documents.formats.packages import check_package
@@ -50,10 +50,14 @@ def _slide(slide: Any) -> str:
             parts.append(table([row for row in rows if any(row)]))
         elif shape.has_text_frame:
             # A line break within a paragraph comes as a vertical tab.
-            parts.append("\n\n".join(one.text.replace("\v", "\n").strip() for one in shape.text_frame.paragraphs))
+            parts.append("\n\n".join(_paragraph(one.text) for one in shape.text_frame.paragraphs))
     if slide.has_notes_slide and slide.notes_slide.notes_text_frame is not None:
-        parts.append(slide.notes_slide.notes_text_frame.text.replace("\v", "\n").strip())
+        parts.append(_paragraph(slide.notes_slide.notes_text_frame.text))
     return "\n\n".join(part for part in parts if part.strip())
+
+
+def _paragraph(text: str) -> str:
+    return no_headings(text.replace("\v", "\n").strip())
 
 
 def _shapes(shapes: Any) -> Iterator[Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from pydantic import ValidationError
@@ -19,7 +19,8 @@ logger = logging.getLogger(__name__)
 MOST_NUMBERS: Final = 32
 """A longer list of numbers is a vector or a signal, not what somebody would filter by, and is left out."""
 
-_OWN: Final = frozenset({"source", "title", "origin", "position"})
+_TAKEN: Final = ("origin", "position")
+_OWN: Final = frozenset({"source", "title", *_TAKEN})
 _LEFT_OUT: Final = object()
 
 
@@ -30,6 +31,11 @@ def is_unicode(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def is_nan(value: object) -> bool:
+    """Whether it is what pandas writes where there is nothing."""
+    return isinstance(value, float) and math.isnan(value)
 
 
 def storable(text: str, name: str) -> str:
@@ -61,6 +67,15 @@ def json_fields(fields: Mapping[str, object], file: OpenedFile, without: frozens
         elif plain not in (None, ""):
             kept[storable(name, name)] = plain
     return kept
+
+
+def taken_fields(fields: Mapping[str, object], file: OpenedFile, names: Iterable[str] = _TAKEN) -> dict[str, Any]:
+    """Those that are called as something that a document has anyway, under names of their own: ``origin_fields``.
+
+    Raises:
+        UnreadableError: a text cannot be stored.
+    """
+    return json_fields({f"{name}_fields": fields[name] for name in names if name in fields}, file)
 
 
 def fields_of_folders(file: OpenedFile, without: frozenset[str] = _OWN) -> dict[str, Any]:
@@ -108,7 +123,7 @@ def document_metadata(file: OpenedFile, title: str, fields: Mapping[str, object]
     Raises:
         UnreadableError: a field cannot be stored.
     """
-    kept = fields_of_folders(file) | json_fields(fields, file)
+    kept = fields_of_folders(file) | json_fields(fields, file) | taken_fields(fields, file, ("source", *_TAKEN))
     try:
         return DocumentMetadata.model_validate(
             {**kept, "source": file.source, "title": storable(" ".join(title.split()), "title") or file.name.stem}

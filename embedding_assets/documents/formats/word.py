@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from embedding_assets.documents.document import Document
-from embedding_assets.documents.formats.html import table
+from embedding_assets.documents.formats.html import no_headings, table
 from embedding_assets.documents.formats.opened import OpenedFile, UnreadableError, check_lines
 from embedding_assets.documents.formats.packages import check_package
 from embedding_assets.documents.formats.values import document_metadata
@@ -36,7 +36,8 @@ def read(file: OpenedFile) -> Iterator[Document | Rejection]:
     if not has_words(text):
         raise UnreadableError(NOTHING)
     properties = document.core_properties
-    title = properties.title or markdown_title(text)
+    # What the library says of a file without properties, as Google Docs writes them.
+    title = (properties.title if properties.title != "Word Document" else "") or markdown_title(text)
     yield Document(document_metadata(file, title, {"author": properties.author}), text, markdown=True)
 
 
@@ -104,7 +105,7 @@ class _Writer:
         elif style.startswith("List") and self._is_in_list:
             self.parts[-1] += f"\n- {words}"
         else:
-            self.parts.append(f"- {words}" if style.startswith("List") else words)
+            self.parts.append(f"- {words}" if style.startswith("List") else no_headings(words))
 
     def _note_below(self, note: str) -> None:
         if self._is_in_list:

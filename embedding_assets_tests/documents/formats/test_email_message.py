@@ -57,10 +57,9 @@ def test_a_forwarded_message_is_read_with_who_wrote_it(tmp_path: Path) -> None:
     inner["From"] = "ada@example.org"
     message = mail("See below.", "Fwd")
     message.add_attachment(inner, disposition="inline")
-    assert only(tmp_path, message).text.split("\n\n") == [
-        "See below.",
-        "From: ada@example.org\nSubject: Refunds",
-        "We refund within ten days.\n",
+    assert only(tmp_path, message).text.split("\n") == [
+        *("See below.", "", "", "From: ada@example.org", "Subject: Refunds", ""),
+        *("We refund within ten days.", ""),
     ]
 
 

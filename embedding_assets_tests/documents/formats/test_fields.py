@@ -38,6 +38,7 @@ def test_a_row_brings_its_own_fields(tmp_path: Path) -> None:
         "tags": ["a", {"b": None}],
         "ok": True,
         "digest": "row's",
+        "origin_fields": "row's",
     }
 
 

@@ -123,3 +123,19 @@ def test_a_label_of_utf_16_in_plain_letters_is_wrong(tmp_path: Path) -> None:
 def test_bytes_that_no_encoding_has_do_not_reject_a_page(tmp_path: Path) -> None:
     (document,), _ = read_as(tmp_path, "a.html", b"<meta charset=iso-8859-1><p>caf\xe9\x81</p>")
     assert document.text == "caf\u00e9\n"
+
+
+def test_lines_of_code_may_end_in_elements() -> None:
+    assert text_of("<pre>one<br>  <b>two</b><br/>three &lt;</pre>") == "```\none\n  two\nthree <\n```\n"
+
+
+@pytest.mark.parametrize("mark", ["¶", "#"])
+def test_the_link_to_a_heading_is_not_of_it(mark: str) -> None:
+    html = f'<h2>Install<a class="headerlink" href="#install">{mark}</a></h2><p>words <a href="#a">a #</a></p>'
+    assert text_of(html) == "## Install\n\nwords a #\n"
+
+
+def test_headers_and_asides_of_a_book_are_read() -> None:
+    html = "<body><header><h2>One</h2></header><p>words</p><aside><p>A note.</p></aside></body>"
+    assert page(html, is_book=True)[1] == "## One\n\nwords\n\nA note.\n"
+    assert text_of(html) == "words\n"

@@ -8,6 +8,7 @@ from email.message import EmailMessage
 from pathlib import Path
 from typing import Any
 
+import pptx
 import pytest
 
 from embedding_assets.documents.document import Document
@@ -320,3 +321,19 @@ def test_a_fetched_file_is_known_by_the_name_that_it_had(tmp_path: Path) -> None
     assert isinstance(document, Document)
     (rejection,) = read_file(path, "bucket/Makefile", ReadOptions())
     assert "is of an unknown kind" in str(rejection)
+
+
+def test_ligatures_of_fonts_are_letters(tmp_path: Path) -> None:
+    names = b"/Encoding << /Type /Encoding /Differences [1 /ffi /fl] >>"
+    content = office.pdf("o\x01ce \x02oor").replace(b"/BaseFont", names + b" /BaseFont")
+    (document,), _ = read_as(tmp_path, "a.pdf", content)
+    assert document.text.split() == ["office", "floor"]
+
+
+def test_a_bullet_that_begins_like_a_heading_is_none(tmp_path: Path) -> None:
+    presentation = pptx.Presentation()
+    slide = presentation.slides.add_slide(presentation.slide_layouts[1])
+    slide.shapes.title.text = "Usage"
+    slide.placeholders[1].text = "# of users: 5\nmore"
+    (document,), _ = read_as(tmp_path, "a.pptx", office.saved(presentation.save))
+    assert chunks_of(document) == [("a > Usage", "\\# of users: 5\n\nmore")]

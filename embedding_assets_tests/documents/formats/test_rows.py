@@ -5,6 +5,7 @@ import os
 from datetime import date
 from pathlib import Path
 
+import openpyxl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -24,6 +25,29 @@ def test_csv_rows_over_several_lines_keep_their_line(tmp_path: Path) -> None:
     assert [one.text for one in documents] == ["one\ntwo", "x" * 200_000, 'quoted "word"']
     assert {one.metadata.source for one in documents} == {path.as_posix()}
     assert [one.metadata.model_dump().get("n") for one in documents] == ["1", None, "3"]
+
+
+def test_columns_of_the_same_name_are_told_apart(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("text,note,note,text,note_2\nfirst,n1,n2,second,n3\n")
+    (document,), _ = read(tmp_path)
+    assert document.text == "first"
+    assert document.metadata.model_extra == {"note": "n1", "note_2": "n2", "text_2": "second", "note_2_2": "n3"}
+
+
+def test_delimiters_at_the_end_of_rows_are_no_fields(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("text,note\none,1,\ntwo,2,,\nthree,3,x\n")
+    documents, (rejection,) = read(tmp_path)
+    assert [one.text for one in documents] == ["one", "two"]
+    assert (rejection.line, rejection.reason) == (4, "has 3 fields, the header names 2")
+
+
+def test_columns_of_excel_without_a_name_are_kept(tmp_path: Path) -> None:
+    workbook = openpyxl.Workbook()
+    for row in (["text", None, "n"], ["words", "b", 1, "d"]):
+        workbook.active.append(row)
+    workbook.save(tmp_path / "a.xlsx")
+    (document,), _ = read(tmp_path)
+    assert document.metadata.model_extra == {"column_2": "b", "n": 1, "column_4": "d"}
 
 
 def test_parquet(tmp_path: Path) -> None:

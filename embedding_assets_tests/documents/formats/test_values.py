@@ -13,6 +13,7 @@ import pytest
 
 from embedding_assets.documents.document import Document
 from embedding_assets.documents.formats.options import ReadOptions
+from embedding_assets.documents.rejection import BlankRow
 from embedding_assets_tests.support.formats import read_as
 from embedding_assets_tests.support.reading import jsonl
 
@@ -51,6 +52,36 @@ def test_a_source_is_whatever_names_it(tmp_path: Path, source: object, shown: st
 def test_an_object_as_title_or_id_does_not_reject_the_row(tmp_path: Path) -> None:
     document = only(tmp_path, {"text": "words", "title": {"name": "A title"}, "id": {"$oid": "5"}})
     assert (document.metadata.title, document.metadata.source) == ("A title", "a.jsonl#5")
+
+
+def test_what_pandas_writes_where_there_is_nothing_is_nothing(tmp_path: Path) -> None:
+    nan = float("nan")
+    document = only(tmp_path, {"text": nan, "body": "words", "title": nan, "id": nan, "source": nan})
+    metadata = document.metadata
+    assert (document.text, document.context_header, metadata.title, metadata.source) == ("words", "", "a", "a.jsonl")
+    assert only(tmp_path, {"a": nan, "b": "words"}, ReadOptions(template="{a}{b}")).text == "words"
+    _, (rejection,) = read_as(tmp_path, "a.jsonl", jsonl({"text": nan}))
+    assert isinstance(rejection, BlankRow)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "kept"),
+    [
+        ("a.csv", "text,origin,position\nwords,Brazil,clerk\n", {"origin": "Brazil", "position": "clerk"}),
+        (
+            "a.md",
+            "---\nsource: https://example.org\norigin: [a]\n---\nwords",
+            {"source": "https://example.org", "origin": ["a"]},
+        ),
+    ],
+)
+def test_what_is_called_as_a_field_of_ours_is_kept(
+    tmp_path: Path, name: str, content: str, kept: dict[str, Any]
+) -> None:
+    (document,), _ = read_as(tmp_path, name, content)
+    metadata = document.metadata
+    assert metadata.model_extra == {f"{field}_fields": value for field, value in kept.items()}
+    assert (metadata.source, metadata.origin) == (name, name)
 
 
 def test_a_long_list_of_numbers_is_left_out_and_said_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

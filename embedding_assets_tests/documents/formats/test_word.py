@@ -169,3 +169,11 @@ def test_cells_over_several_rows_and_columns(tmp_path: Path) -> None:
     assert text_of(tmp_path, body.replace("</w:tbl>", deleted)) == (
         "| kind | name | price |\n| --- | --- | --- |\n| tea | green | 7 |\n| tea | black | 8 |\n| all | wide |  |\n"
     )
+
+
+def test_a_document_without_properties_has_no_title_of_the_library(tmp_path: Path) -> None:
+    document = docx.Document()
+    document.core_properties.title = "Word Document"
+    document.add_paragraph("words")
+    (found,), _ = read_as(tmp_path, "plan.docx", office.saved(document.save))
+    assert found.metadata.title == "plan"
