@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from embedding_assets.documents.document import Document, Places
 from embedding_assets.documents.formats.notebook import joined_units
 from embedding_assets.documents.formats.opened import OpenedFile, UnreadableError, check_lines
+from embedding_assets.documents.formats.registry import EXTRA
 from embedding_assets.documents.formats.values import document_metadata, is_unicode
 from embedding_assets.documents.lines import normalized_newlines
 from embedding_assets.documents.rejection import Rejection
@@ -32,7 +33,7 @@ _MOST_PAGE_BYTES: Final = 20_000_000
 def read(file: OpenedFile) -> Iterator[Document | Rejection]:
     """The document that the pages of a file are; scans, which are pictures of text, are rejected."""
     import pypdf
-    from pypdf.errors import PyPdfError
+    from pypdf.errors import DependencyError, PyPdfError
 
     # It warns of what it repairs, sometimes thousands of times.
     logging.getLogger("pypdf").setLevel(logging.CRITICAL)
@@ -45,6 +46,8 @@ def read(file: OpenedFile) -> Iterator[Document | Rejection]:
         texts = _texts(reader.pages)
         title = _property(reader.metadata, "title")
         author = _property(reader.metadata, "author")
+    except DependencyError:
+        raise UnreadableError(f"is encrypted by AES, and needs cryptography to be read: {EXTRA}") from None
     except PyPdfError as error:
         raise UnreadableError(f"is a damaged or cut PDF ({type(error).__name__})") from None
     text, starts = joined_units(texts)

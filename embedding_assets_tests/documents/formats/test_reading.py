@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
 from email.message import EmailMessage
 from pathlib import Path
 from typing import Any
 
 import pptx
+import pypdf
 import pytest
 
 from embedding_assets.documents.document import Document
@@ -337,3 +339,26 @@ def test_a_bullet_that_begins_like_a_heading_is_none(tmp_path: Path) -> None:
     slide.placeholders[1].text = "# of users: 5\nmore"
     (document,), _ = read_as(tmp_path, "a.pptx", office.saved(presentation.save))
     assert chunks_of(document) == [("a > Usage", "\\# of users: 5\n\nmore")]
+
+
+def encrypted() -> bytes:
+    writer = pypdf.PdfWriter(clone_from=io.BytesIO(office.pdf("words")))
+    writer.encrypt("", "of its owner", algorithm="AES-256")
+    return office.saved(writer.write)
+
+
+def test_a_pdf_that_is_encrypted_without_a_password_is_read(tmp_path: Path) -> None:
+    (document,), _ = read_as(tmp_path, "a.pdf", encrypted())
+    assert document.text.strip() == "words"
+
+
+def test_a_pdf_that_cannot_be_decrypted_here_says_what_it_needs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing(*_: object) -> bytes:
+        raise pypdf.errors.DependencyError("cryptography>=3.1 is required for AES algorithm")
+
+    content = encrypted()
+    monkeypatch.setattr(pypdf.PdfReader, "decrypt", missing)
+    _, (rejection,) = read_as(tmp_path, "a.pdf", content)
+    assert rejection.reason.startswith("is encrypted by AES, and needs cryptography")
