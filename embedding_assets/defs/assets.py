@@ -11,6 +11,7 @@ from dagster import (
     AssetsDefinition,
     AssetSpec,
     MaterializeResult,
+    MetadataValue,
 )
 
 from embedding_assets.config import Settings
@@ -195,7 +196,7 @@ def _count_backlog(context: AssetExecutionContext, spec: TableSpec) -> Materiali
             ),
             "tokens": estimate.tokens,
             # Unknown before the first run of some size, and without a price; a local model has none.
-            **({} if estimate.seconds is None else {"estimated_minutes": round(estimate.seconds / 60, 2)}),
+            **({} if estimate.seconds is None else {"minutes_needed": round(estimate.seconds / 60, 2)}),
             **({"estimated_usd": estimate.usd} if estimate.usd else {}),
             "index_plan": f"{plan.decision}: {plan.reason}",
             "space": column.space.name,
@@ -344,4 +345,6 @@ def _nothing_to_do(
 ) -> MaterializeResult[Any]:
     """An empty table needs no model, so that a fresh checkout runs before one was ever fetched."""
     context.log.info(database.table.emptiness)
-    return MaterializeResult(metadata={"chunks": 0, "note": database.table.emptiness, **(shown or {})})
+    return MaterializeResult(
+        metadata={"chunks": 0, "note": MetadataValue.md(database.table.emptiness), **(shown or {})}
+    )

@@ -9,6 +9,7 @@ from dagster import (
     AssetExecutionContext,
     AssetsDefinition,
     MaterializeResult,
+    MetadataValue,
     asset_check,
 )
 
@@ -61,7 +62,7 @@ def _measure(context: AssetExecutionContext, spec: TableSpec) -> MaterializeResu
     with correlate(context.run.run_id), spec.open(context) as database:
         if not has_chunks(database):
             context.log.info(database.table.emptiness)
-            return MaterializeResult(metadata={"chunks": 0, "note": database.table.emptiness})
+            return MaterializeResult(metadata={"chunks": 0, "note": MetadataValue.md(database.table.emptiness)})
         measurement = record_quality(settings, database)
         history = list_quality(database, measurement.space, measurement.mode, reranked=measurement.reranked)
     return MaterializeResult(

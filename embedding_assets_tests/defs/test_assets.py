@@ -50,7 +50,7 @@ def test_the_whole_range_in_one_run(database, instance):
     assert (pending["chunks"], pending["pending"], pending["embedded"]) == (60, 60, 0)
     assert "estimated_usd" not in pending, "a local model costs none"
     assert pending["tokens"] > 0
-    assert "estimated_minutes" not in pending, "there is no run yet to judge by"
+    assert "minutes_needed" not in pending, "there is no run yet to judge by"
     by_prefix = {row.data["prefix"]: row.data["pending"] for row in pending["by_prefix"].records}
     assert by_prefix == {p: sum(h.startswith(p) for h in hashes) for p in sorted({h[0] for h in hashes})}
 
