@@ -1,19 +1,23 @@
 """Take the pictures of the documentation again, from the demo's state as Dagster's UI and the report show it.
 
 Run: make screenshots, or python docs/screenshots.py [DATA_DIR], where the demo is not run again if there is its state.
+With --all FOLDER the UI's pages on that state are put there instead, in both themes, narrow and wide, to be looked at.
 It needs a Chromium, which CHROMIUM may name, and its driver: pip install playwright.
 """
 
 from __future__ import annotations
 
+import argparse
 import io
 import os
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -31,34 +35,46 @@ from embedding_assets_tests.support.dagster_ui import free_port, wait_for_defini
 CHROMIUM = os.environ.get("CHROMIUM") or next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable"))), None
 )
+PAGES = (
+    "asset-groups",
+    "assets/chunks_pending",
+    "assets/chunk_embeddings",
+    "assets/chunk_embeddings?view=partitions&partition=3",
+    "assets/chunk_embeddings?view=checks",
+    "assets/pgvector_index_health",
+    "automation",
+    "runs",
+)
 NODES = ("knowledge_base", "chunks_pending", "chunk_embeddings", "pgvector_index_health")
 
 
 def main() -> None:
-    """Write lineage.png, index_health.png, figures_dark.png and report.png."""
+    """Write lineage.png, index_health.png, figures_dark.png and report.png; or every page into a folder."""
     from playwright.sync_api import sync_playwright
 
-    with _data_dir() as data:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("data_dir", nargs="?", type=Path)
+    parser.add_argument("--all", metavar="FOLDER", type=Path)
+    options = parser.parse_args()
+    with _data_dir(options.data_dir) as data:
         os.environ["EMBEDDING_DATA_DIR"] = str(data)
-        command = [sys.executable, "-m", "embedding_assets.cli.entry"]
         if not (data / "postgres").exists():
-            subprocess.run([*command, "demo"], check=True, stdout=subprocess.DEVNULL)  # noqa: S603
-        report = data / "report.html"
-        subprocess.run([*command, "report", "--html", str(report)], check=True, stdout=subprocess.DEVNULL)  # noqa: S603
+            command = [sys.executable, "-m", "embedding_assets.cli.entry", "demo"]
+            subprocess.run(command, check=True, stdout=subprocess.DEVNULL)  # noqa: S603
         arguments = ["--disable-gpu", *(["--no-sandbox"] if os.geteuid() == 0 else [])]
         with _ui() as address, sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
-            _lineage(browser, address)
-            _index_health(browser, address)
-            _figures(browser, address)
-            _report(browser, report)
+            if options.all:
+                _every_page(browser, address, options.all)
+            else:
+                _pictures_of_docs(browser, address, data)
             browser.close()
 
 
 @contextmanager
-def _data_dir() -> Iterator[Path]:
-    if len(sys.argv) > 1:
-        yield Path(sys.argv[1]).absolute()
+def _data_dir(given: Path | None) -> Iterator[Path]:
+    if given:
+        yield given.absolute()
         return
     with tempfile.TemporaryDirectory(prefix="ea-shots-", ignore_cleanup_errors=True) as folder:
         Path(folder).chmod(0o755)  # the server of root runs as another user
@@ -92,6 +108,27 @@ def _open(browser: Any, url: str, width: int, height: int, scheme: str = "light"
     page.goto(url)
     page.get_by_text("Hide navigation").click()
     return page
+
+
+def _every_page(browser: Any, address: str, folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for scheme, width in product(("light", "dark"), (1280, 1920)):
+        page = browser.new_page(viewport={"width": width, "height": 1600}, color_scheme=scheme)
+        for path in PAGES:
+            page.goto(f"{address}/{path}")
+            page.wait_for_timeout(4_000)
+            page.screenshot(path=folder / f"{re.sub(r'[^a-z_]+', '-', path)}_{scheme}_{width}.png")
+        page.close()
+
+
+def _pictures_of_docs(browser: Any, address: str, data: Path) -> None:
+    report = data / "report.html"
+    command = [sys.executable, "-m", "embedding_assets.cli.entry", "report", "--html", str(report)]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)  # noqa: S603
+    _lineage(browser, address)
+    _index_health(browser, address)
+    _figures(browser, address)
+    _report(browser, report)
 
 
 def _lineage(browser: Any, address: str) -> None:

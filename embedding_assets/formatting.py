@@ -76,7 +76,9 @@ def meter(part: float, width: int, colour: str) -> str:
 
 
 def megabytes(size_bytes: float) -> str:
-    """A size in MB (10⁶ bytes), one decimal below a hundred."""
+    """A size in MB (10⁶ bytes), one decimal below a hundred; in kB if that would show nothing of it."""
+    if 0 < size_bytes < 100_000:
+        return f"{max(1, round(size_bytes / 1000))} kB"
     return f"{rate(size_bytes / 1e6)} MB"
 
 

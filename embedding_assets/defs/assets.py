@@ -11,6 +11,7 @@ from dagster import (
     AssetsDefinition,
     AssetSpec,
     MaterializeResult,
+    MetadataValue,
 )
 
 from embedding_assets.config import Settings
@@ -82,6 +83,7 @@ def table_assets(spec: TableSpec) -> list[AssetsDefinition]:
 
         Also whether the index waits for the load. It changes nothing, so it can be materialized alone to see what a
         run will cost; its numbers are those before the run.
+
         If it fails, the settings or the database are at fault, not a text: the error names the variable. If its log
         warns that a dollar limit will be passed, the run stops there; raise the limit or leave the rest to later runs.
         """
@@ -102,6 +104,7 @@ def table_assets(spec: TableSpec) -> list[AssetsDefinition]:
 
         A partition is the chunks whose hash begins with its characters, and a range of partitions is one run. A
         partition that was materialized had no chunk left to embed at that time; `coverage` names those that have now.
+
         If it fails, the model, the provider or the database is at fault, not a text, and the error says what to do.
         What was embedded until then is kept: materialize it again, it goes on from the table.
         """
@@ -120,6 +123,7 @@ def table_assets(spec: TableSpec) -> list[AssetsDefinition]:
 
         It is built when it is missing, invalid, not as configured or bloated, and measured against exact search. The
         numbers are kept, so that a later drop is noticed.
+
         If it fails, an index could not be built and the error says why, e.g. too little disk or memory. Searches still
         work, slowly, without it; materialize it again.
         """
@@ -173,7 +177,7 @@ def _count_backlog(context: AssetExecutionContext, spec: TableSpec) -> Materiali
         column = select_for_run(settings, database, look_only=True).column
         backlog, estimate = estimate_backlog(database, column, settings, roughly=written_by(context, spec) is not None)
         plan = plan_load(database, column, backlog)
-        shown = _shown_backlog(database, column, settings, backlog, draw=written_by(context, spec) is None)
+        pictures, by_prefix = _by_prefix(database, column, settings, backlog, draw=written_by(context, spec) is None)
         spending = count_spending(database, context.run.run_id)
         _observe(context, spec, database, columns, backlog)
     context.log.info("%d chunks are due in space %s", backlog.due, column.space.name)
@@ -183,8 +187,7 @@ def _count_backlog(context: AssetExecutionContext, spec: TableSpec) -> Materiali
         )
     return MaterializeResult(
         metadata={
-            **shown,
-            "space": column.space.name,
+            **pictures,
             "chunks": backlog.chunks,
             "embedded": backlog.embedded,
             "pending": backlog.pending,
@@ -193,9 +196,11 @@ def _count_backlog(context: AssetExecutionContext, spec: TableSpec) -> Materiali
             ),
             "tokens": estimate.tokens,
             # Unknown before the first run of some size, and without a price; a local model has none.
-            **({} if estimate.seconds is None else {"estimated_minutes": round(estimate.seconds / 60, 2)}),
+            **({} if estimate.seconds is None else {"minutes_needed": round(estimate.seconds / 60, 2)}),
             **({"estimated_usd": estimate.usd} if estimate.usd else {}),
             "index_plan": f"{plan.decision}: {plan.reason}",
+            "space": column.space.name,
+            **by_prefix,
         }
     )
 
@@ -212,25 +217,26 @@ def _observe(
         context.log_event(AssetObservation(spec.source, metadata=source_metadata(database, columns, backlog)))
 
 
-def _shown_backlog(
+def _by_prefix(
     database: Database, column: SpaceColumn, settings: Settings, backlog: Backlog, *, draw: bool
-) -> dict[str, Any]:
-    """By prefix, and drawn; of a table far larger than its backlog the pending chunks alone, which are few."""
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Pictures of all chunks, and a table of the pending ones; of a table far larger than its backlog that alone."""
     length = settings.embedding.prefix_length
     if backlog.estimated:
-        pending = count_pending_by_prefix(database, column, length)
-        return {
-            "counts": "chunks and embedded are estimates; the nightly run counts them",
-            "by_prefix": prefix_table({prefix: {"pending": count} for prefix, count in pending.items()}),
-        }
+        waiting = count_pending_by_prefix(database, column, length)
+        estimated = {"counts": "chunks and embedded are estimates; the nightly run counts them"}
+        return estimated, _pending_table(waiting)
     prefixes = count_prefixes(database, column, length, backlog)
-    rows = {
-        counts.prefix: {"embedded": counts.embedded, "pending": counts.pending} for counts in prefixes if counts.chunks
-    }
     # Where nothing is pending the picture is that of the run before, and where little is, nearly.
-    shown = bool(backlog.pending) if draw else shows_change(backlog.chunks, backlog.pending)
-    pictures = backlog_pictures(prefixes) if shown else {}
-    return {**pictures, "by_prefix": prefix_table(rows)}
+    drawn = bool(backlog.pending) if draw else shows_change(backlog.chunks, backlog.pending)
+    pictures = backlog_pictures(prefixes) if drawn else {}
+    return pictures, _pending_table({counts.prefix: counts.pending for counts in prefixes})
+
+
+def _pending_table(pending: Mapping[str, int]) -> dict[str, Any]:
+    """What a run would take up, by prefix; nothing where that is nothing."""
+    rows = {prefix: {"pending": count} for prefix, count in pending.items() if count}
+    return {"by_prefix": prefix_table(rows)} if rows else {}
 
 
 def _unless_zero(**counts: int) -> dict[str, int]:
@@ -339,4 +345,6 @@ def _nothing_to_do(
 ) -> MaterializeResult[Any]:
     """An empty table needs no model, so that a fresh checkout runs before one was ever fetched."""
     context.log.info(database.table.emptiness)
-    return MaterializeResult(metadata={"chunks": 0, **(shown or {})})
+    return MaterializeResult(
+        metadata={"chunks": 0, "note": MetadataValue.md(database.table.emptiness), **(shown or {})}
+    )

@@ -56,8 +56,10 @@ def documents_assets(spec: TableSpec) -> list[AssetsDefinition]:
         """Files of EMBEDDING_DOCUMENTS as chunks in the table: what is new or has changed, the rest stays as it is.
 
         Text that only moved keeps its vector. What cannot be read is counted, and listed in `rejections`; the others
-        are loaded. Documents whose files are gone stay until EMBEDDING_DOCUMENTS_PRUNE=true removes them. If it fails,
-        the settings or the database are at fault, or two folders have one name, and the error says what to do.
+        are loaded. Documents whose files are gone stay until EMBEDDING_DOCUMENTS_PRUNE=true removes them.
+
+        If it fails, the settings or the database are at fault, or two folders have one name, and the error says what to
+        do.
         """
         return _load(context, spec)
 

@@ -6,9 +6,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from dagster import MetadataValue, TableColumn, TableColumnConstraints, TableMetadataValue, TableRecord, TableSchema
+from dagster import (
+    MarkdownMetadataValue,
+    MetadataValue,
+    TableColumn,
+    TableColumnConstraints,
+    TableMetadataValue,
+    TableRecord,
+    TableSchema,
+)
 
-from embedding_assets.formatting import counted, visible
+from embedding_assets.defs.markdown import Cell, markdown_table, measures_table
+from embedding_assets.formatting import counted, dollars, duration, share, visible
 from embedding_assets.models import EmbeddingStats, PrefixStats
 from embedding_assets.postgres.index.lifecycle import IndexReport
 from embedding_assets.postgres.spaces import list_spaces
@@ -20,66 +29,65 @@ if TYPE_CHECKING:
     from embedding_assets.pipeline.estimate import BacklogEstimate
     from embedding_assets.postgres.backlog import Backlog
     from embedding_assets.postgres.connection import Database
-    from embedding_assets.postgres.index.recall import CurvePoint
     from embedding_assets.postgres.prefixes import PrefixCounts
     from embedding_assets.postgres.table_columns import DescribedColumn
     from embedding_assets.postgres.usage.ledger import Spending
 
-_Cell = str | int | float | None
-_Value = str | int | float | TableMetadataValue
+_Value = str | int | float | MarkdownMetadataValue
 
 
 def partition_metadata(prefix: str, own: PrefixStats, left: PrefixCounts | None) -> dict[str, _Value]:
     """What a run did in one partition, and what there is now, if that was counted."""
-    counts = own.model_dump()
-    shown = {name: count for name, count in counts.items() if count or name == "embedded"}
     now = {} if left is None else {"pending": left.pending, "dagster/partition_row_count": left.embedded}
-    return {"partition": prefix, **shown, **now}
+    return {"partition": prefix, "embedded": own.embedded, **now, **_unless_zero(own)}
 
 
 def run_metadata(stats: EmbeddingStats, provider: str, spending: Spending) -> dict[str, _Value]:
     """What a run did in all its partitions; each is called so, beside the numbers of one of them.
 
-    Zeros that say nothing are left out: a local model's dollars, the speed of a run without work, failures of none.
+    Only what is followed over time stands by itself; the rest is in ``run_details``, what was spent until now in the
+    check of the costs. Zeros that say nothing are left out: a local model's dollars, the speed of a run without work.
     The dollars are those of the fallback too; so that nothing is hidden in a sum, its own counts stand beside.
     """
     fallback = stats.fallback
     costs = provider != "local" or bool(spending.month) or fallback is not None
     speed: dict[str, _Value] = {"run_chunks_per_second": round(stats.chunks_per_second, 2)}
+    by_fallback: dict[str, _Value] = {}
+    if fallback is not None:
+        by_fallback = {"run_fallback_space": fallback.space, "run_fallback_embedded": fallback.embedded}
+    details = _run_details(stats)
     return {
         "space": stats.space,
         "run_embedded": stats.embedded,
-        **_unless_zero(stats, "run_"),
         **(speed if stats.embedded else {}),
-        **_run_details(stats),
-        **(_costs(stats, spending) if costs else {}),
-        **_fallback(fallback),
-        **({"run_busy_prefixes": ", ".join(stats.busy_prefixes)} if stats.busy_prefixes else {}),
-        **({"run_by_prefix": _by_prefix(stats)} if stats.prefixes else {}),
+        **(_costs(stats) if costs else {}),
+        **by_fallback,
+        **({"run_details": MetadataValue.md(measures_table(details))} if details else {}),
     }
 
 
-def _unless_zero(stats: EmbeddingStats, before: str) -> dict[str, _Value]:
+def _unless_zero(stats: EmbeddingStats | PrefixStats) -> dict[str, int]:
+    counts = {"failed": stats.failed, "skipped": stats.skipped, "truncated": stats.truncated}
+    return {name: count for name, count in counts.items() if count}
+
+
+def _run_details(stats: EmbeddingStats) -> dict[str, Cell]:
+    """What is looked up rather than followed; nothing of a run without work."""
+    worked: dict[str, Cell] = {"tokens": stats.tokens, "seconds": round(stats.seconds, 2)} if stats.embedded else {}
     return {
-        f"{before}{name}": getattr(stats, name) for name in ("failed", "skipped", "truncated") if getattr(stats, name)
+        **_unless_zero(stats),
+        **worked,
+        **({"computed": _computed(stats)} if stats.device else {}),
+        **({"by the fallback": _by_fallback(stats.fallback)} if stats.fallback else {}),
+        **({"left to other runs": ", ".join(stats.busy_prefixes)} if stats.busy_prefixes else {}),
     }
 
 
-def _by_prefix(stats: EmbeddingStats) -> TableMetadataValue:
-    return prefix_table({prefix: counts.model_dump() for prefix, counts in stats.prefixes.items()})
-
-
-def _run_details(stats: EmbeddingStats) -> dict[str, _Value]:
-    """What is looked up rather than followed, in one table; nothing of a run without work."""
-    measures = {
-        "seconds": f"{stats.seconds:.2f}" if stats.embedded else None,
-        "tokens": str(stats.tokens) if stats.embedded else None,
-        "computed": _computed(stats) if stats.device else None,
-    }
-    rows: list[dict[str, _Cell]] = [
-        {"measure": name, "value": value} for name, value in measures.items() if value is not None
-    ]
-    return {"run_details": _table(rows, list(_MEASURES), _MEASURES)} if rows else {}
+def _by_fallback(stats: EmbeddingStats) -> str:
+    """Its counts in one line."""
+    counts = {"embedded": stats.embedded, **_unless_zero(stats), "tokens": stats.tokens}
+    done = ", ".join(f"{count:,} {name}" for name, count in counts.items())
+    return f"{done} in {duration(stats.seconds)}, {dollars(stats.usd)}"
 
 
 def _computed(stats: EmbeddingStats) -> str:
@@ -96,26 +104,12 @@ def _computed(stats: EmbeddingStats) -> str:
     return ", ".join(parts)
 
 
-def _costs(stats: EmbeddingStats, spending: Spending) -> dict[str, _Value]:
+def _costs(stats: EmbeddingStats) -> dict[str, _Value]:
     parts = [stats, *([stats.fallback] if stats.fallback else [])]
     usd, embedded = sum(part.usd for part in parts), sum(part.embedded for part in parts)
     # A run without work has no price a piece; a zero would be a dip in the drawing.
     price = {"run_usd_per_1000": round(1000 * usd / embedded, 10)} if embedded else {}
-    so_far = {"usd_today": float(spending.day), "usd_this_month": float(spending.month)}
-    return {"run_usd": round(usd, 10), **price, **so_far}
-
-
-def _fallback(stats: EmbeddingStats | None) -> dict[str, _Value]:
-    if stats is None:
-        return {}
-    return {
-        "run_fallback_space": stats.space,
-        "run_fallback_embedded": stats.embedded,
-        **_unless_zero(stats, "run_fallback_"),
-        "run_fallback_tokens": stats.tokens,
-        "run_fallback_seconds": round(stats.seconds, 2),
-        "run_fallback_usd": round(stats.usd, 10),
-    }
+    return {"run_usd": round(usd, 10), **price}
 
 
 def unadopted_metadata(why: str, chunks: int, estimate: BacklogEstimate | None) -> dict[str, _Value]:
@@ -129,27 +123,23 @@ def unadopted_metadata(why: str, chunks: int, estimate: BacklogEstimate | None) 
 def indexes_metadata(reports: Sequence[IndexReport]) -> dict[str, Any]:
     """The index of the configured space, which comes first, and of several spaces a row for each one's.
 
-    What was not measured is left out; what is looked up rather than followed stands in the table ``details``.
+    What was not measured is left out; what is looked up rather than followed stands behind ``details``.
     """
     columns = ("space", "index", "valid", "size_mb", "recall", "p50_ms")
     kinds = {"space": "string", "index": "string", "valid": "bool"}
     rows = [{name: _measured(report).get(name) for name in columns} for report in reports]
     several = {"spaces": _table(rows, columns, kinds)} if len(reports) > 1 else {}
-    shown = {name: value for name, value in _measured(reports[0]).items() if value is not None}
-    curve = _curve_metadata(reports[0].measurement.search.curve)
-    return {**shown, **several, **curve, "details": _details(reports[0])}
+    shown = {name: value for name, value in _measured(reports[0]).items() if value is not None and name != "index"}
+    return {**shown, **several, "details": MetadataValue.md(_details(reports[0]))}
 
 
 def _measured(report: IndexReport) -> dict[str, Any]:
     state, measurement = report.state, report.measurement
     search = measurement.search
-    # One line of the column that the UI has for it in a window of 1,280 pixels.
-    built_with = f"m={state.m}, ef_construction={state.ef_construction}, ef_search={measurement.ef_search}"
     return {
         "space": report.column.space.name,
         "index": state.name,
         "valid": state.valid,
-        "built_with": built_with if state.exists else None,
         "vectors": measurement.vectors.count,
         "size_mb": round(state.size_bytes / 1e6, 2),
         "recall": _rounded(search.recall, 4),
@@ -157,9 +147,14 @@ def _measured(report: IndexReport) -> dict[str, Any]:
     }
 
 
-def _details(report: IndexReport) -> TableMetadataValue:
+def _details(report: IndexReport) -> str:
+    """How the index was built and measured, and below it recall and latency of each hnsw.ef_search to choose from."""
+    state, ef_search = report.state, report.measurement.ef_search
     search, vectors = report.measurement.search, report.measurement.vectors
-    measures = {
+    measures: dict[str, Cell] = {
+        "index": state.name,
+        "built with": f"m={state.m}, ef_construction={state.ef_construction}" if state.exists else None,
+        "searched with": f"ef_search={ef_search}",
         "seconds of building": _rounded(report.build_seconds, 2),
         "queries of the measurement": search.queries,
         "recall, lower end of its interval": _rounded(search.recall_low, 4),
@@ -167,33 +162,28 @@ def _details(report: IndexReport) -> TableMetadataValue:
         "p95, ms": _rounded(search.p95_ms, 2),
         "p50 without the index, ms": _rounded(search.exact_p50_ms, 2),
         "p95 without the index, ms": _rounded(search.exact_p95_ms, 2),
-        "PostgreSQL takes the index by itself": None if search.recall is None else int(search.planner_uses_index),
+        "PostgreSQL takes the index by itself": None if search.recall is None else _yes(search.planner_uses_index),
         "size, as a multiple of a fresh index's": _rounded(report.measurement.bloat, 3),
         "table, MB": round(vectors.table_bytes / 1e6, 2),
         "of it out of line (TOAST), MB": round(vectors.toast_bytes / 1e6, 2),
-        "share of dead rows": _rounded(vectors.dead_share, 4),
-        "share of vectors of length 0": _rounded(vectors.zero_share, 4),
-        "share of duplicates": _rounded(search.duplicates, 4),
-        "share of near duplicates": _rounded(search.near_duplicates, 4),
+        "dead rows": share(vectors.dead_share),
+        "vectors of length 0": share(vectors.zero_share),
+        "duplicates": None if search.duplicates is None else share(search.duplicates),
+        "near duplicates": None if search.near_duplicates is None else share(search.near_duplicates),
         "shortest vector": _rounded(vectors.norm_min, 6),
         "longest vector": _rounded(vectors.norm_max, 6),
     }
-    rows: list[dict[str, _Cell]] = [
-        {"measure": name, "value": value} for name, value in measures.items() if value is not None
-    ]
-    return _table(rows, ("measure", "value"), {"measure": "string"})
+    curve = [{name: round(value, 4) for name, value in asdict(point).items()} for point in search.curve]
+    by_ef_search = ["Of each `hnsw.ef_search`, to choose one:", markdown_table(curve)] if curve else []
+    return "\n\n".join([measures_table(measures), *by_ef_search])
+
+
+def _yes(value: bool) -> str:
+    return "yes" if value else "no"
 
 
 def _rounded(value: float | None, digits: int) -> float | None:
     return None if value is None else round(value, digits)
-
-
-def _curve_metadata(curve: Sequence[CurvePoint]) -> dict[str, _Value]:
-    """Recall and latency of each hnsw.ef_search, so that one can be chosen; nothing if that was not measured."""
-    if not curve:
-        return {}
-    rows = [{name: round(value, 4) for name, value in asdict(point).items()} for point in curve]
-    return {"ef_search_curve": _table(rows, list(rows[0]), {"ef_search": "int"})}
 
 
 def prefix_table(rows: Mapping[str, Mapping[str, int]]) -> TableMetadataValue:
@@ -215,12 +205,12 @@ def load_metadata(loaded: ConfiguredLoad) -> dict[str, Any]:
         ("left out by this rule", report.left_out),
         ("rejected", dict(loaded.reasons.most_common())),
     ]
-    left_out: list[dict[str, _Cell]] = [
+    left_out: list[dict[str, Cell]] = [
         {"what": visible(what), "why": why, "count": count}
         for why, counts in counts_by_reason
         for what, count in counts.items()
     ]
-    rejections: list[dict[str, _Cell]] = [
+    rejections: list[dict[str, Cell]] = [
         {"file": visible(one.source), "line": one.line, "reason": visible(one.reason)} for one in loaded.first
     ]
     return {
@@ -241,7 +231,7 @@ def load_metadata(loaded: ConfiguredLoad) -> dict[str, Any]:
 
 def sync_metadata(report: SyncReport, first: Sequence[Rejection]) -> dict[str, Any]:
     """What a comparison of rows did, and the first of those that cannot be documents: keys and reasons, never text."""
-    rejections: list[dict[str, _Cell]] = [{"row": visible(one.source), "reason": visible(one.reason)} for one in first]
+    rejections: list[dict[str, Cell]] = [{"row": visible(one.source), "reason": visible(one.reason)} for one in first]
     return {
         "source": report.source,
         "rows_noted" if report.noted else "rows_compared": report.rows,
@@ -255,8 +245,6 @@ def sync_metadata(report: SyncReport, first: Sequence[Rejection]) -> dict[str, A
     }
 
 
-_MEASURES = {"measure": "string", "value": "string"}
-
 _WORDS = {
     "row": "string",
     "what": "string",
@@ -268,7 +256,7 @@ _WORDS = {
 }
 
 
-def _table(rows: Sequence[Mapping[str, _Cell]], columns: Sequence[str], kinds: Mapping[str, str]) -> TableMetadataValue:
+def _table(rows: Sequence[Mapping[str, Cell]], columns: Sequence[str], kinds: Mapping[str, str]) -> TableMetadataValue:
     """A table with these columns; their kinds are ``float`` but for those in ``kinds``."""
     return MetadataValue.table(
         records=[TableRecord(dict(row)) for row in rows],
@@ -277,6 +265,7 @@ def _table(rows: Sequence[Mapping[str, _Cell]], columns: Sequence[str], kinds: M
 
 
 _OWN_COLUMNS = {
+    "embedding": "vectors of the first model that embeds",
     "chunk_hash": "identifies a chunk; its first characters are its partition",
     "chunk_text": "the text",
     "context_header": "the headings that the text stands under; embedded in front of it",

@@ -9,6 +9,7 @@ from dagster import (
     AssetExecutionContext,
     AssetsDefinition,
     MaterializeResult,
+    MetadataValue,
     asset_check,
 )
 
@@ -35,8 +36,10 @@ def quality_assets(spec: TableSpec) -> tuple[list[AssetsDefinition], list[AssetC
         """How good answers are: the judged questions of EMBEDDING_EVALUATION_QUERIES, asked as searches are by default.
 
         The numbers are kept, so that a later fall is noticed. It asks up to EMBEDDING_EVALUATION_QUESTIONS questions,
-        and runs only when it is asked for: neither sensor nor nightly schedule does it. If it fails, the file of
-        questions is broken and the error names its lines, or the model cannot embed a question.
+        and runs only when it is asked for: neither sensor nor nightly schedule does it.
+
+        If it fails, the file of questions is broken and the error names its lines, or the model cannot embed a
+        question.
         """
         return _measure(context, spec)
 
@@ -59,7 +62,7 @@ def _measure(context: AssetExecutionContext, spec: TableSpec) -> MaterializeResu
     with correlate(context.run.run_id), spec.open(context) as database:
         if not has_chunks(database):
             context.log.info(database.table.emptiness)
-            return MaterializeResult(metadata={"chunks": 0})
+            return MaterializeResult(metadata={"chunks": 0, "note": MetadataValue.md(database.table.emptiness)})
         measurement = record_quality(settings, database)
         history = list_quality(database, measurement.space, measurement.mode, reranked=measurement.reranked)
     return MaterializeResult(

@@ -43,8 +43,9 @@ def _rows_asset(spec: TableSpec, name: str, source: RowSource) -> AssetsDefiniti
         """Rows of a table or a query as chunks in knowledge_base: those that are new, changed or gone, the rest stays.
 
         Rows are compared by a fingerprint that PostgreSQL computes. Only chunks whose text changed become pending. A
-        row that cannot be a document is counted, and listed in `rejections`; the others are taken. If it fails, the
-        table, the query or the database is at fault, and the error says what to do.
+        row that cannot be a document is counted, and listed in `rejections`; the others are taken.
+
+        If it fails, the table, the query or the database is at fault, and the error says what to do.
         """
         return _sync(context, spec, source)
 

@@ -23,7 +23,8 @@ def nightly_schedule(spec: TableSpec, cron_schedule: str, job: UnresolvedAssetJo
         job=job,
         cron_schedule=cron_schedule,
         default_status=DefaultScheduleStatus.RUNNING,
-        description="Every partition; the only run by itself that counts and reads the table whole.",
+        description="Embeds what is pending in every partition and maintains the index. Unlike the runs after new "
+        "chunks it counts and reads the whole table.",
     )
     def nightly(context: ScheduleEvaluationContext) -> RunRequest:
         keys = spec.partitions.get_partition_keys()

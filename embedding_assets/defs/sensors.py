@@ -46,11 +46,11 @@ def new_chunks_sensor(spec: TableSpec, job: UnresolvedAssetJobDefinition) -> Sen
         minimum_interval_seconds=CHECK_SECONDS,
         default_status=DefaultSensorStatus.RUNNING,
         required_resource_keys=spec.resource_keys,
-        description="Asks for runs over the prefixes in which chunks are due, never two at once for the same prefix. "
-        "Few chunks are one run. Waits while a limit in dollars is used up, or the provider is known to be down; ten "
-        "minutes after a run that it asked for has failed; and after one that a person cancelled until further rows "
-        "come. Where an index is missing that no run is about to build, it asks for a run that builds it. It changes "
-        "nothing of a table: one that is to be adopted the first run adopts.",
+        description="Asks for runs over the prefixes in which chunks are due, never two at once for the same prefix; "
+        "few chunks are one run. It waits while a limit in dollars is used up or the provider is known to be down, for "
+        "ten minutes after a run that it asked for has failed, and after one that a person cancelled until further "
+        "rows come. Where an index is missing that no run is about to build, it asks for a run that builds it. It "
+        "changes no table itself: the first run adopts one that is to be adopted.",
     )
     def new_chunks(context: SensorEvaluationContext) -> SensorResult | SkipReason:
         return ask_for_runs(context, spec)

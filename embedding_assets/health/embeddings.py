@@ -87,6 +87,8 @@ def coverage(backlog: Backlog, config: EmbeddingConfig, prefixes: Mapping[str, i
     """
     about = "about " if backlog.estimated else ""
     found = f"{about}{backlog.embedded:,} of {backlog.chunks:,} chunks are embedded ({share(backlog.coverage)})"
+    if backlog.quarantined:
+        found += f", {backlog.quarantined:,} quarantined"
     if prefixes:
         found += f"; pending in {counted(len(prefixes), 'partition')}: {' '.join(prefixes)}"
     return checks.COVERAGE.verdict(
@@ -97,6 +99,8 @@ def coverage(backlog: Backlog, config: EmbeddingConfig, prefixes: Mapping[str, i
             "pending": backlog.pending,
             **({"incomplete_partitions": len(prefixes)} if prefixes is not None else {}),
         },
+        # What was given up no run takes up again.
+        remedy=checks.QUARANTINE_EMPTY.remedy if backlog.quarantined and not backlog.pending else None,
     )
 
 

@@ -34,7 +34,7 @@ def pictures(materialization):
     return {
         name: value.md_str
         for name, value in materialization.metadata.items()
-        if isinstance(value, MarkdownMetadataValue)
+        if isinstance(value, MarkdownMetadataValue) and "![" in value.md_str  # not a table
     }
 
 

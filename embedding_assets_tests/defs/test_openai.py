@@ -86,13 +86,13 @@ def test_a_run_with_the_launchpads_provider(database, launch, server, instance):
     pending, run = metadata_of(result, "chunks_pending"), metadata_of(result, "chunk_embeddings")
     assert pending["estimated_usd"] > 0
     assert run["run_embedded"] == 120
-    assert "by the API" in [row.data["value"] for row in run["run_details"].records]
+    assert "| computed | by the API |" in run["run_details"]
     # The sample was not embedded yet when the run's own numbers were taken.
     assert 0 < run["run_usd"] < float(server.bill_usd)
     assert run["run_usd_per_1000"] == pytest.approx(run["run_usd"] / 0.12)
     first = float(server.usd(server.served[0].tokens))
-    assert run["usd_today"] == run["usd_this_month"] == pytest.approx(run["run_usd"] + first)
     spent = evaluations(result)["costs_within_budget"].metadata
+    assert spent["usd_today"].value == spent["usd_this_month"].value > run["run_usd"] + first * 0.999
     assert run["run_usd"] <= spent["usd_this_run"].value <= float(server.bill_usd) * 1.000001
     events = json.dumps([serialize_value(entry) for entry in instance.all_logs(result.run_id)])
     assert server.api_key not in events
@@ -121,7 +121,7 @@ def test_a_second_space_beside_the_local_one(settings, database, launch):
     assert (local.space.provider, local.serving, api.space.provider, api.serving) == ("local", True, "openai", False)
     assert evaluations(result)["vectors_match_model"].metadata["compared"].value == 20 + 20
     health = metadata_of(result, "pgvector_index_health")
-    assert health["index"] == api.index
+    assert f"| index | {api.index} |" in health["details"]
     assert [row.data["index"] for row in health["spaces"].records] == [api.index, local.index]
     assert all(row.data["valid"] for row in health["spaces"].records)
 

@@ -67,6 +67,8 @@ CASES = [
     (coverage(backlog(), CONFIG), True, "100 of 100 chunks are embedded (100%)"),
     (coverage(backlog(chunks=0, embedded=0), CONFIG), True, "0 of 0"),
     (coverage(backlog(embedded=99, pending=1), CONFIG), False, "99 of 100 chunks are embedded (99%). M"),
+    (coverage(backlog(embedded=98, pending=1, quarantined=1), CONFIG), False, "(98%), 1 quarantined. Materialize"),
+    (coverage(backlog(embedded=99, quarantined=1), CONFIG), False, "(99%), 1 quarantined. List them with"),
     (coverage(backlog(embedded=97, pending=3), CONFIG, {"0": 1, "c": 2}), False,
          "97 of 100 chunks are embedded (97%); pending in 2 partitions: 0 c. M"),
         (coverage(backlog(embedded=99), EmbeddingConfig(coverage_floor=0.99)), True, "99 of 100"),

@@ -180,6 +180,9 @@ def test_the_backlog_is_described_and_drawn():
     assert {"12,840 embedded", "600 pending", "2 quarantined", "95.5% of 13,442 chunks are embedded"} <= set(
         words(picture)
     )
+    long_title = backlog_glance([PrefixCounts("a", 123_456, 123_456, 123_456)], when="before the run")
+    assert "<text y='11' font-size='8." in long_title.svg, "it is set smaller, not cut off"
+    assert "<text y='11'>" in backlog_glance([PrefixCounts("a", 5, 5)]).svg
     assert "0 quarantined" not in words(backlog_figure([PrefixCounts("0", 5, 5)]))
 
 

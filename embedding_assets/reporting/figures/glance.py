@@ -18,6 +18,9 @@ lineage from 1,500 on."""
 HEIGHT: Final = 92
 LEFT, RIGHT, TOP, FLOOR = 2, 348, 20, 74
 MOST_BARS: Final = 30
+_FONT_SIZE: Final = 11
+_WIDEST: Final = 0.55
+"""Mean width of a character, as a share of the size, in the widest of the fonts that system-ui may be."""
 
 
 def glance(title: Sequence[tuple[str, str]], *drawings: Sequence[str]) -> Picture:
@@ -32,7 +35,7 @@ def glance(title: Sequence[tuple[str, str]], *drawings: Sequence[str]) -> Pictur
     )
     alt = "".join(words for words, _ in title)
     for parts in drawings:
-        picture = Picture(_svg("".join([f"<text y='11'>{head}</text>", *parts]), HEIGHT), alt)
+        picture = Picture(_svg("".join([f"<text y='11'{_fitting(alt)}>{head}</text>", *parts]), HEIGHT), alt)
         if len(picture.markdown) <= INLINE_CHARACTERS:
             break
     return picture
@@ -86,6 +89,12 @@ def scale(lowest: float, highest: float, measure: Callable[[float], float] = flo
     return lambda value: round(FLOOR - (measure(value) - lowest) / extent * (FLOOR - TOP))
 
 
+def _fitting(words: str) -> str:
+    """The size of a title that is too long for the usual one."""
+    size = min(_FONT_SIZE, WIDTH / len(words) / _WIDEST)
+    return "" if size == _FONT_SIZE else f" font-size='{size:.1f}'"
+
+
 def _escaped(words: str) -> str:
     return escape(words, quote=False)
 
@@ -93,5 +102,5 @@ def _escaped(words: str) -> str:
 def _svg(content: str, height: int) -> str:
     return (
         f"<svg xmlns='http://www.w3.org/2000/svg' width='{WIDTH}' height='{height}' font-family='system-ui,sans-serif' "
-        f"font-size='11' fill='{INK}'>{content}</svg>"
+        f"font-size='{_FONT_SIZE}' fill='{INK}'>{content}</svg>"
     )
