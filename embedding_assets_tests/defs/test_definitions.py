@@ -160,6 +160,6 @@ def test_loading_changes_nothing_of_the_process():
 
 
 def test_a_look_of_the_daemon_that_comes_a_little_early_is_not_left_out():
-    sensor = defs.get_sensor_def("new_chunks_sensor")
+    sensor = defs.get_repository_def().get_sensor_def("new_chunks_sensor")
 
     assert sensor.minimum_interval_seconds <= MIN_INTERVAL_LOOP_TIME - 1
