@@ -32,7 +32,7 @@ CHECK_SECONDS: Final = 4
 """Least time from tick to tick: a look is one probe of an index for each prefix.
 
 Less than the five seconds after which Dagster's daemon looks again: with as many, a look that comes a few milliseconds
-early finds the tick not due yet, and every other one is left out.
+early finds the tick not due yet and is left out, as one in three was.
 """
 
 ANSWER_SECONDS: Final = 40.0
