@@ -29,6 +29,7 @@ from dagster import (
 
 from embedding_assets.config.overlay import check_variables, settings_with
 from embedding_assets.defs.failures import variables_set_by
+from embedding_assets.defs.identifiers import as_part_of_key, parts_of_name, unquoted
 from embedding_assets.defs.row_source import RowSource
 from embedding_assets.defs.run_scope import in_run
 from embedding_assets.defs.variables import read, variable_of
@@ -74,8 +75,6 @@ _SHAPING: Final = (
 
 _TABLE: Final = "EMBEDDING_TABLE"
 _OF_OTHERS: Final = {f"EMBEDDING_TABLE_{of}" for of in ("KEY", "TEXT", "WHERE")}
-
-_PART_OF_NAME: Final = re.compile(r'"(?:[^"]|"")+"|[^".\s]+')
 
 
 def parts_of_prefix(prefix: str | Sequence[str]) -> tuple[str, ...]:
@@ -124,6 +123,7 @@ class TableSpec:
     sensors: bool = True
     alerts: bool = True
     keep_runs_days: int | None = None
+    _loaded: dict[object, Settings] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def settings(self) -> Settings:
         """Those of the environment with those of the table.
@@ -146,6 +146,16 @@ class TableSpec:
             ConfigurationError: a setting is not acceptable, or one that definitions depend on is to come from a
                 variable that is not set.
         """
+        # Asked some thirty times for one table, before each run: read again only after the environment has changed.
+        environment = frozenset(os.environ.items())
+        loaded = self._loaded.get(environment)
+        if loaded is None:
+            loaded = self._read_when_loaded()
+            self._loaded.clear()
+            self._loaded[environment] = loaded
+        return loaded
+
+    def _read_when_loaded(self) -> Settings:
         check_variables(self.variables)
         return settings_with(
             {
@@ -235,7 +245,7 @@ class TableSpec:
         if self.upstream or self._table_is_unknown:
             return None
         relation = self.settings_when_loaded().source.relation or OWN_TABLE
-        parts = [_plain(part) for part in _PART_OF_NAME.findall(relation)]
+        parts = [as_part_of_key(part) for part in parts_of_name(relation)]
         return AssetKey([*self.key_prefix, *parts] if self.is_own else parts)
 
     @property
@@ -245,7 +255,7 @@ class TableSpec:
         Without the database, whose URL is mostly read late; a run adds its own name with it.
         """
         relation = "" if self._table_is_unknown else self.settings_when_loaded().source.relation or ""
-        parts = [_unquoted(part) for part in _PART_OF_NAME.findall(relation)]
+        parts = [unquoted(part) for part in parts_of_name(relation)]
         return {"dagster/table_name": ".".join(parts)} if len(parts) > 1 else {}
 
     @property
@@ -387,13 +397,3 @@ class TableSpec:
         if isinstance(context, SensorEvaluationContext):
             return False
         return self.key(EMBEDDINGS) in context.job_def.asset_layer.selected_asset_keys
-
-
-def _unquoted(identifier: str) -> str:
-    """The name that an SQL identifier stands for."""
-    return identifier[1:-1].replace('""', '"') if identifier.startswith('"') else identifier.lower()
-
-
-def _plain(identifier: str) -> str:
-    """An SQL identifier as part of a key."""
-    return re.sub(r"\W", "_", identifier.strip('"'))

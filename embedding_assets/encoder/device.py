@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from embedding_assets.encoder.places import freest
 from embedding_assets.errors import ConfigurationError
+from embedding_assets.imports import without_collection
 
 if TYPE_CHECKING:
     from embedding_assets.encoder.precision import Precision
@@ -25,7 +26,9 @@ def resolve_device(requested: str) -> str:
     Raises:
         ConfigurationError: a device was asked for that is not there.
     """
-    import torch
+    with without_collection():
+        # A run asks for its device before it loads the model, so that torch comes with this.
+        import torch
 
     cuda = torch.cuda.device_count() if torch.cuda.is_available() else 0
     mps = torch.backends.mps.is_available()

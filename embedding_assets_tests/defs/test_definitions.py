@@ -6,6 +6,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from dagster import AssetKey, DefaultScheduleStatus, DefaultSensorStatus
+from dagster._daemon.sensor import MIN_INTERVAL_LOOP_TIME
 
 from embedding_assets.definitions import defs
 from embedding_assets.health.checks import CHECKS
@@ -156,3 +157,9 @@ def test_loading_changes_nothing_of_the_process():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=120)
     assert done.stdout.strip() == "True [] 40", done.stderr
+
+
+def test_a_look_of_the_daemon_that_comes_a_little_early_is_not_left_out():
+    sensor = defs.get_repository_def().get_sensor_def("new_chunks_sensor")
+
+    assert sensor.minimum_interval_seconds <= MIN_INTERVAL_LOOP_TIME - 1

@@ -36,6 +36,15 @@ def test_a_variable_is_read_when_it_is_needed(monkeypatch: pytest.MonkeyPatch):
     assert settings.index.m == 24
 
 
+def test_settings_are_read_once_for_all_definitions_and_again_in_another_environment(monkeypatch: pytest.MonkeyPatch):
+    spec = TableSpec()
+    loaded = spec.settings_when_loaded()
+
+    assert spec.settings_when_loaded() is loaded
+    monkeypatch.setenv("EMBEDDING_PREFIX_LENGTH", "2")
+    assert spec.settings_when_loaded().embedding.prefix_length == 2
+
+
 def test_it_shows_no_secret():
     spec = TableSpec(key_prefix=("shop",), variables={"EMBEDDING_DATABASE_URL": SECRET})
     assert "hunter2" not in repr(spec)
