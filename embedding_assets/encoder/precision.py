@@ -149,7 +149,7 @@ def _bfloat16_is_faster() -> bool:
     """Time both on a product as large as a layer's, each laid out as suits it best; some 50 ms."""
     import torch
 
-    if not _has_onednn() or not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+    if not _has_onednn() or not torch.ops.mkldnn._is_mkldnn_bf16_supported() or _bfloat16_is_emulated():
         return False
     plain, packed = (_product_seconds(torch.float32, packed=packed) for packed in (False, True))
     ratio = min(plain, packed) / _product_seconds(torch.bfloat16, packed=True)
@@ -234,11 +234,22 @@ def tiles_are_broken() -> bool:
     """
     if os.environ.get("ONEDNN_MAX_CPU_ISA", "").upper() in _WITHOUT_TILES:
         return False
+    level, flags = _described()
+    return "amx_tile" in flags and level.isdigit() and int(level) < _TILE_LEAF
+
+
+def _bfloat16_is_emulated() -> bool:
+    """True if the processor says that it has AVX-512, and nothing that multiplies bfloat16: then it is slow."""
+    flags = _described()[1]
+    return "avx512f" in flags and not any(flag.endswith("_bf16") for flag in flags)
+
+
+def _described() -> tuple[str, frozenset[str]]:
+    """The last leaf of CPUID and the flags of the first processor; blank where the kernel does not describe it."""
     try:
         description = _CPU_DESCRIPTION.read_text(encoding="utf-8", errors="replace")
     except OSError:
-        return False  # not Linux
+        return "", frozenset()  # not Linux
     first_processor = [line.partition(":") for line in description.split("\n\n")[0].splitlines()]
     fields = {name.strip(): value for name, _, value in first_processor}
-    level = fields.get("cpuid level", "").strip()
-    return "amx_tile" in fields.get("flags", "").split() and level.isdigit() and int(level) < _TILE_LEAF
+    return fields.get("cpuid level", "").strip(), frozenset(fields.get("flags", "").split())

@@ -48,6 +48,8 @@ def cpu(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Monk
         ((describe(28, NO_TILES), 1.9), "auto", "bfloat16"),
         ((describe(28, NO_TILES), 0.5), "bfloat16", "bfloat16"),
         ((describe(28, TILES), 6.0), "auto", "float32"),
+        ((describe(28, "flags\t\t: avx512f avx512_vnni"), 6.0), "auto", "float32"),
+        ((describe(28, "flags\t\t: avx512f avx512_vnni"), 6.0), "bfloat16", "bfloat16"),
         (("Features: asimd bf16\n", 2.0), "auto", "bfloat16"),
         (("", 2.0), "auto", "bfloat16"),
     ],
