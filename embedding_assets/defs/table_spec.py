@@ -31,7 +31,7 @@ from embedding_assets.config.overlay import check_variables, settings_with
 from embedding_assets.defs.failures import variables_set_by
 from embedding_assets.defs.row_source import RowSource
 from embedding_assets.defs.run_scope import in_run
-from embedding_assets.defs.variables import read, variable_of
+from embedding_assets.defs.variables import is_late, read, variable_of
 from embedding_assets.encoder.threads import let_threads_sleep
 from embedding_assets.errors import ConfigurationError, TableNotAdoptedError
 from embedding_assets.planning import all_prefixes
@@ -151,7 +151,7 @@ class TableSpec:
             {
                 name: read(name, value)
                 for name, value in self.variables.items()
-                if name in _SHAPING or variable_of(value) is None or (name == _TABLE and not self._table_is_unknown)
+                if name in _SHAPING or not is_late(value) or (name == _TABLE and not self._table_is_unknown)
             }
         )
 
