@@ -18,6 +18,7 @@ from dagster import (
 from dagster._core.storage.tags import RUN_FAILURE_REASON_TAG, WILL_RETRY_TAG
 from dagster_shared.error import SerializableErrorInfo
 
+from embedding_assets.defs.ownership import owns
 from embedding_assets.defs.run_watching import Failed, Outcome, Passed, Reacted, run_watcher
 from embedding_assets.defs.table_spec import TableSpec
 from embedding_assets.defs.webhook import Alert, ErrorLine, StepFailure, describe_error, post_alert
@@ -59,7 +60,7 @@ def _is_of(context: RunStatusSensorContext, spec: TableSpec) -> bool:
     """Whether a run is for assets or checks of the table."""
     run = context.dagster_run
     keys = {*(run.asset_selection or ()), *(check.asset_key for check in run.asset_check_selection or ())}
-    return run.job_name in spec.job_names or any(spec.owns(key) for key in keys or _planned(context.instance, run))
+    return run.job_name in spec.job_names or any(owns(spec, key) for key in keys or _planned(context.instance, run))
 
 
 def _planned(instance: DagsterInstance, run: DagsterRun) -> Iterator[AssetKey]:

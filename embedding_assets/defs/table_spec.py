@@ -169,11 +169,6 @@ class TableSpec:
         """Key of one of its assets."""
         return AssetKey([*self.key_prefix, name])
 
-    def owns(self, key: AssetKey) -> bool:
-        """Whether an asset is one of the table's."""
-        *prefix, name = key.path
-        return prefix == [*self.key_prefix] and (name in NAMES or name.startswith(f"{ROWS}_"))
-
     def name(self, base: str) -> str:
         """Name of a job, sensor, op or resource."""
         return "__".join([*self.key_prefix, base])
