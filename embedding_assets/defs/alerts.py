@@ -151,7 +151,9 @@ def _failed_checks(instance: DagsterInstance, run: DagsterRun, spec: TableSpec) 
     """Those of error severity, and those that only warn if they are to be posted."""
     records = instance.get_records_for_run(run.run_id, of_type=DagsterEventType.ASSET_CHECK_EVALUATION).records
     events = [record.event_log_entry.dagster_event for record in records]
-    failed = [e.asset_check_evaluation_data for e in events if e and not e.asset_check_evaluation_data.passed]
+    evaluations = [e.asset_check_evaluation_data for e in events if e]
+    # Others of the run are of the project, or of another table, whose sensor posts them.
+    failed = [e for e in evaluations if not e.passed and owns(spec, e.asset_key)]
 
     def names(severity: AssetCheckSeverity) -> list[str]:
         return sorted(f"{e.asset_key.to_user_string()}:{e.check_name}" for e in failed if e.severity is severity)
