@@ -301,6 +301,7 @@ class TableSpec:
             target=AssetSelection.assets(*map(self.key, asset_names)),
             default_status=DefaultSensorStatus.RUNNING,
             minimum_interval_seconds=30,
+            run_tags=self.settings_when_loaded().embedding.run_tags,
             description=description,
             **options,
         )
