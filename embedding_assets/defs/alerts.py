@@ -18,6 +18,7 @@ from dagster import (
 from dagster._core.storage.tags import RUN_FAILURE_REASON_TAG, WILL_RETRY_TAG
 from dagster_shared.error import SerializableErrorInfo
 
+from embedding_assets.defs.ownership import owns
 from embedding_assets.defs.run_watching import Failed, Outcome, Passed, Reacted, run_watcher
 from embedding_assets.defs.table_spec import TableSpec
 from embedding_assets.defs.webhook import Alert, ErrorLine, StepFailure, describe_error, post_alert
@@ -59,7 +60,7 @@ def _is_of(context: RunStatusSensorContext, spec: TableSpec) -> bool:
     """Whether a run is for assets or checks of the table."""
     run = context.dagster_run
     keys = {*(run.asset_selection or ()), *(check.asset_key for check in run.asset_check_selection or ())}
-    return run.job_name in spec.job_names or any(spec.owns(key) for key in keys or _planned(context.instance, run))
+    return run.job_name in spec.job_names or any(owns(spec, key) for key in keys or _planned(context.instance, run))
 
 
 def _planned(instance: DagsterInstance, run: DagsterRun) -> Iterator[AssetKey]:
@@ -150,7 +151,9 @@ def _failed_checks(instance: DagsterInstance, run: DagsterRun, spec: TableSpec) 
     """Those of error severity, and those that only warn if they are to be posted."""
     records = instance.get_records_for_run(run.run_id, of_type=DagsterEventType.ASSET_CHECK_EVALUATION).records
     events = [record.event_log_entry.dagster_event for record in records]
-    failed = [e.asset_check_evaluation_data for e in events if e and not e.asset_check_evaluation_data.passed]
+    evaluations = [e.asset_check_evaluation_data for e in events if e]
+    # Others of the run are of the project, or of another table, whose sensor posts them.
+    failed = [e for e in evaluations if not e.passed and owns(spec, e.asset_key)]
 
     def names(severity: AssetCheckSeverity) -> list[str]:
         return sorted(f"{e.asset_key.to_user_string()}:{e.check_name}" for e in failed if e.severity is severity)

@@ -9,7 +9,7 @@ from dagster import DagsterEventType
 from embedding_assets.defs.table_spec import EMBEDDINGS
 
 if TYPE_CHECKING:
-    from dagster import AssetCheckExecutionContext, AssetExecutionContext
+    from dagster import AssetCheckExecutionContext, AssetExecutionContext, AssetKey, DagsterInstance, DagsterRun
 
     from embedding_assets.defs.table_spec import TableSpec
 
@@ -29,7 +29,20 @@ def written_by(context: AssetExecutionContext | AssetCheckExecutionContext, spec
         return None
     if load not in context.job_def.asset_layer.selected_asset_keys:
         return {} if _AUTOMATION_TAG in run.tags else None
-    records = context.instance.get_records_for_run(
+    # A run that was started again from where it failed has its vectors from the one before.
+    loaded: DagsterRun | None = run
+    while loaded is not None and not _executes(loaded, load):
+        loaded = context.instance.get_run_by_id(loaded.parent_run_id) if loaded.parent_run_id else None
+    return None if loaded is None else _written_in(context.instance, loaded, load)
+
+
+def _executes(run: DagsterRun, load: AssetKey) -> bool:
+    steps = run.step_keys_to_execute
+    return steps is None or load.to_python_identifier() in steps
+
+
+def _written_in(instance: DagsterInstance, run: DagsterRun, load: AssetKey) -> dict[str, int]:
+    records = instance.get_records_for_run(
         run.run_id, of_type=DagsterEventType.ASSET_MATERIALIZATION, ascending=False, limit=1000
     ).records
     for record in records:

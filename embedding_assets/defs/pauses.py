@@ -47,6 +47,7 @@ class SensorNotes:
         if before is None or before["run"] != run_id:
             self._kept[_CANCELLED] = now
             return True
+        before["inserts"] = min(before["inserts"], now["inserts"])  # a counter that may be set back
         return not (
             set(now["due"]) - set(before["due"])
             or now["chunks"] > before["chunks"]
@@ -58,6 +59,11 @@ class SensorNotes:
         """Id of the run that was seen cancelled."""
         noted = self._kept.get(_CANCELLED)
         return noted and str(noted["run"])
+
+    def nothing_is_due(self) -> None:
+        """What the cancelled run left was embedded by other ways than runs, so that all that is due later is new."""
+        if _CANCELLED in self._kept:
+            self._kept[_CANCELLED] |= {"due": [], "chunks": 0}
 
     def forget_cancelled(self) -> None:
         """The cancelled run is not the last any more."""

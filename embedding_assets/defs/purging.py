@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -21,6 +22,7 @@ from dagster._core.storage.event_log.schema import AssetCheckExecutionsTable
 from dagster._time import get_current_datetime
 
 from embedding_assets.defs.last_result import JUDGED
+from embedding_assets.defs.ownership import has_name_of, is_of_job, owns
 from embedding_assets.defs.table_spec import TableSpec, parts_of_prefix
 from embedding_assets.health.checks import CHECKS
 
@@ -42,7 +44,11 @@ def purge_runs(instance: DagsterInstance, *, older_than_days: float, key_prefix:
     Raises:
         ConfigurationError: the prefix is not acceptable.
     """
-    spec = TableSpec(key_prefix=parts_of_prefix(key_prefix))
+    return purge_runs_of(instance, TableSpec(key_prefix=parts_of_prefix(key_prefix)), older_than_days=older_than_days)
+
+
+def purge_runs_of(instance: DagsterInstance, spec: TableSpec, *, older_than_days: float) -> int:
+    """The same for a table whose definitions are known, so that it is too whether ``documents`` is its own."""
     kept = {*_latest_materializations(instance, spec), *_latest_evaluations(instance, spec)}
     # All first: a page is found by the last run of the one before.
     old = [run_id for run_id in _old_runs(instance, spec, older_than_days) if run_id not in kept]
@@ -91,20 +97,20 @@ def _old_runs(instance: DagsterInstance, spec: TableSpec, days: float) -> Iterat
         page = instance.get_run_records(wanted, limit=_PAGE, cursor=cursor)
         for record in page:
             cursor = record.dagster_run.run_id
-            if _is_of(record.dagster_run, spec):
+            if _is_of(instance, record.dagster_run, spec):
                 yield cursor
         if len(page) < _PAGE:
             return
 
 
-def _is_of(run: DagsterRun, spec: TableSpec) -> bool:
+def _is_of(instance: DagsterInstance, run: DagsterRun, spec: TableSpec) -> bool:
     """Whether a run is for assets and checks of the table alone."""
     keys = {*(run.asset_selection or ()), *(check.asset_key for check in run.asset_check_selection or ())}
-    return all(map(spec.owns, keys)) if keys else run.job_name in spec.job_names
+    return all(owns(spec, key) for key in keys) if keys else is_of_job(instance, spec, run)
 
 
 def _latest_materializations(instance: DagsterInstance, spec: TableSpec) -> Iterator[str]:
-    for key in filter(spec.owns, instance.all_asset_keys()):
+    for key in filter(partial(has_name_of, spec), instance.all_asset_keys()):
         for partition in [None, *sorted(_partitions(instance, key))]:
             wanted = AssetRecordsFilter(key, asset_partitions=None if partition is None else [partition])
             for record in instance.fetch_materializations(wanted, limit=1).records:

@@ -15,7 +15,8 @@ from dagster import (
     schedule,
 )
 
-from embedding_assets.defs.purging import purge_runs
+from embedding_assets.defs.ownership import PURGE_OP
+from embedding_assets.defs.purging import purge_runs_of
 from embedding_assets.defs.table_spec import TableSpec
 
 PURGING = "30 3 * * *"
@@ -30,9 +31,9 @@ def purging(spec: TableSpec) -> tuple[Sequence[JobDefinition], Sequence[Schedule
     description = f"Deletes finished runs of this table that are older than {days} days, with their events and output. "
 
     # Not called as its job: within a code location the name of each is its own.
-    @op(name=spec.name("delete_old_runs"), description=description)
+    @op(name=spec.name(PURGE_OP), description=description)
     def delete_old_runs(context: OpExecutionContext) -> None:
-        deleted = purge_runs(context.instance, older_than_days=days, key_prefix=spec.key_prefix)
+        deleted = purge_runs_of(context.instance, spec, older_than_days=days)
         context.log.info("deleted %d runs that are older than %d days", deleted, days)
 
     @job(

@@ -94,6 +94,8 @@ def _look_and_ask(context: SensorEvaluationContext, spec: TableSpec, notes: Sens
         reason = pause(context, spec, spec.name(_NAME), look, notes)
         ranges = [] if reason else _ranges(settings, look, busy, runs=len(embedding))
         reason = reason or f"{len(look.ready.prefixes)} prefixes have due chunks; runs for all of them are in progress"
+    elif not look.ready.obstacle:
+        notes.nothing_is_due()
     if ranges:
         # Of the job's assets those alone that chunks are for.
         keys = [spec.key(name) for name in EMBEDDING]

@@ -73,7 +73,10 @@ def prefixes_of(run: DagsterRun, prefixes: list[str]) -> list[str]:
     last = run.tags.get("dagster/asset_partition_range_end") or first
     if first is None or last is None:
         return prefixes
-    covered = PrefixRange(first, last).buckets
+    try:
+        covered = PrefixRange(first, last).buckets
+    except ValueError:  # partitions of the assets that it is for beside the index, which has none
+        return prefixes
     return [prefix for prefix in prefixes if set(PrefixRange(prefix, prefix).buckets) & set(covered)]
 
 

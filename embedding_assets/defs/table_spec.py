@@ -32,7 +32,7 @@ from embedding_assets.defs.failures import variables_set_by
 from embedding_assets.defs.identifiers import as_part_of_key, parts_of_name, unquoted
 from embedding_assets.defs.row_source import RowSource
 from embedding_assets.defs.run_scope import in_run
-from embedding_assets.defs.variables import read, variable_of
+from embedding_assets.defs.variables import is_late, read, variable_of
 from embedding_assets.encoder.threads import let_threads_sleep
 from embedding_assets.errors import ConfigurationError, TableNotAdoptedError
 from embedding_assets.planning import all_prefixes
@@ -161,7 +161,7 @@ class TableSpec:
             {
                 name: read(name, value)
                 for name, value in self.variables.items()
-                if name in _SHAPING or variable_of(value) is None or (name == _TABLE and not self._table_is_unknown)
+                if name in _SHAPING or not is_late(value) or (name == _TABLE and not self._table_is_unknown)
             }
         )
 
@@ -178,11 +178,6 @@ class TableSpec:
     def key(self, name: str) -> AssetKey:
         """Key of one of its assets."""
         return AssetKey([*self.key_prefix, name])
-
-    def owns(self, key: AssetKey) -> bool:
-        """Whether an asset is one of the table's."""
-        *prefix, name = key.path
-        return prefix == [*self.key_prefix] and (name in NAMES or name.startswith(f"{ROWS}_"))
 
     def name(self, base: str) -> str:
         """Name of a job, sensor, op or resource."""
@@ -316,6 +311,7 @@ class TableSpec:
             target=AssetSelection.assets(*map(self.key, asset_names)),
             default_status=DefaultSensorStatus.RUNNING,
             minimum_interval_seconds=30,
+            run_tags=self.settings_when_loaded().embedding.run_tags,
             description=description,
             **options,
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from typing import Final
 
 from dagster import EnvVar
@@ -19,16 +20,29 @@ def variable_of(value: object) -> str | None:
     return str(value.name) if isinstance(value, _IntEnvVar) else None
 
 
+def is_late(value: object) -> bool:
+    """Whether a value is to come from a variable, or one in its list or mapping is."""
+    if isinstance(value, Mapping):
+        return any(map(is_late, value.values()))
+    if isinstance(value, list | tuple):
+        return any(map(is_late, value))
+    return variable_of(value) is not None
+
+
 def read(name: str, value: object) -> object:
     """The value itself, or what its variable holds now.
 
     Args:
         name: of what it is for, as errors call it.
-        value: or an ``EnvVar``.
+        value: or an ``EnvVar``, or a list or mapping that has some.
 
     Raises:
         ConfigurationError: the variable is not set.
     """
+    if isinstance(value, Mapping):
+        return {key: read(name, one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [read(name, one) for one in value]
     variable = variable_of(value)
     if variable is None:
         return value

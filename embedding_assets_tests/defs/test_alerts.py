@@ -125,6 +125,24 @@ def test_a_check_that_does_not_block_is_reported_by_the_other_sensor(instance, w
     assert post["steps"] == []
 
 
+def test_checks_of_others_in_one_run_are_theirs_to_report(instance, webhook, tick):
+    @asset(key=["blog", "pgvector_index_health"])
+    def of_another_table():
+        return 1
+
+    @asset_check(asset=of_another_table.key)
+    def theirs():
+        return AssetCheckResult(passed=False)
+
+    assert run(instance, in_order, of_another_table, theirs).success
+    assert "no check of error severity failed" in tick(failed_checks_sensor).skip_message
+    run(instance, in_order, of_another_table, theirs, judged(AssetCheckSeverity.ERROR))
+    tick(failed_checks_sensor)
+
+    [post] = webhook.received
+    assert post["checks"] == ["pgvector_index_health:judged"]
+
+
 def test_of_a_run_in_order_nothing_is_reported(instance, webhook, tick):
     run(instance, in_order, judged(AssetCheckSeverity.WARN), judged(AssetCheckSeverity.ERROR, name="well", passed=True))
     tick(failed_runs_sensor)

@@ -104,6 +104,17 @@ class TestVariables:
         assert component.key_prefix == ["shop", "7"]
         assert (tags["tier"], tags["also"], tags["alone"]) == ("1", "2x", "2")
 
+    @pytest.mark.parametrize(
+        "field", ["automation: {schedule: '{{ env.NOT_SET }}'}", "group: search_{{ env.NOT_SET }}"]
+    )
+    def test_of_those_one_that_is_not_set_is_named(self, field: str):
+        text = f"type: embedding_assets.EmbeddedTable\nattributes:\n  {field}\n"
+        with pytest.raises(Exception, match="Error while loading component articles") as raised, loaded(text):
+            pass
+        said = "".join(traceback.format_exception(raised.value))
+        assert "NOT_SET: not set, and read while definitions are loaded; set it" in said
+        assert "defs.yaml:3" in said
+
     def test_in_python_too(self):
         component = EmbeddedTable(
             table=dg.EnvVar("SHOP_TABLE"), key=[dg.EnvVar("SHOP_ID")], database_url=dg.EnvVar("SHOP_URL")

@@ -268,3 +268,11 @@ def test_beta_warnings_of_the_project_are_still_heard():
         assert not heard
         dg.asset(name="own", backfill_policy=dg.BackfillPolicy.single_run())(lambda: None)
     assert "backfill_policy" in str(heard[0].message)
+
+
+def test_runs_that_conditions_ask_for_have_the_tags_too():
+    tags = {"dagster/priority": "3", "dagster-k8s/config": {"container_config": {}}}
+    settings = {"EMBEDDING_RUN_TAGS": tags}
+    defs = build_embedding_definitions("articles", key_prefix="shop", deps="articles", settings=settings)
+    for name in ("shop__upstream_sensor", "shop__index_health_sensor"):
+        assert defs.get_repository_def().get_sensor_def(name).run_tags["dagster/priority"] == "3"

@@ -1,4 +1,4 @@
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from dagster import (
@@ -11,10 +11,13 @@ from dagster import (
     asset,
     asset_check,
     define_asset_job,
+    job,
+    op,
 )
 from dagster._core.test_utils import create_run_for_test, freeze_time
 
 from embedding_assets.definitions import defs as shipped
+from embedding_assets.defs.factory import build_embedding_definitions
 from embedding_assets.defs.jobs import range_tags
 from embedding_assets.defs.purging import purge_runs
 from embedding_assets.errors import ConfigurationError
@@ -41,9 +44,9 @@ def test_runs_go_and_what_the_catalog_shows_stays(settings, database, home, tmp_
     monkeypatch.setenv("EMBEDDING_MODEL_NAME", str(save_tiny_model(tmp_path / "tiny")))
     monkeypatch.setenv("EMBEDDING_DIMENSIONS", str(DIMENSIONS))
     insert_chunks(database, texts(40))
-    job = shipped.resolve_job_def("embed_chunks")
+    embed_chunks = shipped.resolve_job_def("embed_chunks")
     ranges = [range_tags(PrefixRange(first, last)) for first, last in ("00", "00", "0f", "00", "12")]
-    runs = [job.execute_in_process(instance=home, tags=tags).run_id for tags in ranges]
+    runs = [embed_chunks.execute_in_process(instance=home, tags=tags).run_id for tags in ranges]
 
     assert purge_runs(home, older_than_days=1) == 0, "none is so old"
     assert purge_runs(home, older_than_days=-1) == 2, "those of which later ones have all"
@@ -68,6 +71,41 @@ def test_runs_in_progress_and_of_other_assets_stay(home):
     assert purge_runs(home, older_than_days=-1, key_prefix=["shop"]) == 0
     assert purge_runs(home, older_than_days=-1) == 3
     assert len(home.get_runs()) == 3
+
+
+def test_runs_of_jobs_and_assets_that_others_call_alike_stay(home):
+    @op
+    def tidy() -> None:
+        """Of a job in another code location."""
+
+    @job(name="purge_runs")
+    def purge() -> None:
+        tidy()
+
+    @asset
+    def documents() -> None:
+        """Of a project, which fills the table with it."""
+
+    theirs = Definitions([documents], jobs=[purge])
+    implicit = theirs.resolve_implicit_global_asset_job_def()
+    for _ in range(2):
+        assert theirs.resolve_job_def("purge_runs").execute_in_process(instance=home).success
+        assert implicit.execute_in_process(instance=home, asset_selection=[documents.key]).success
+    with freeze_time(datetime.now(UTC) + timedelta(days=3)):
+        ours = build_embedding_definitions("articles", deps="documents", keep_runs_days=1)
+        assert ours.resolve_job_def("purge_runs").execute_in_process(instance=home).success
+        assert purge_runs(home, older_than_days=1) == 0
+    assert len(home.get_runs()) == 5
+
+
+def test_runs_over_documents_go_where_these_are_the_tables(home, tmp_path):
+    keys = frozenset([AssetKey(["shop", "documents"])])
+    with freeze_time(LONG_AGO):
+        create_run_for_test(home, job_name="__ASSET_JOB", status=DagsterRunStatus.SUCCESS, asset_selection=keys)
+    settings = {"EMBEDDING_DOCUMENTS": str(tmp_path)}
+    ours = build_embedding_definitions(key_prefix="shop", settings=settings, keep_runs_days=1)
+    run = ours.resolve_job_def("shop__purge_runs").execute_in_process(instance=home).run_id
+    assert [one.run_id for one in home.get_runs()] == [run]
 
 
 @pytest.mark.parametrize("prefix", ["shop/articles", ["shop", "articles"], ("shop", "articles")])

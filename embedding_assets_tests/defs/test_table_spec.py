@@ -45,6 +45,23 @@ def test_settings_are_read_once_for_all_definitions_and_again_in_another_environ
     assert spec.settings_when_loaded().embedding.prefix_length == 2
 
 
+def test_a_list_and_a_mapping_may_have_variables(monkeypatch: pytest.MonkeyPatch):
+    spec = TableSpec(
+        variables={
+            "EMBEDDING_TABLE_KEY": ["shop", dg.EnvVar("SHOP_KEY")],
+            "EMBEDDING_OPENAI_HEADERS": {"api-key": dg.EnvVar("SHOP_API_KEY")},
+        }
+    )
+    assert spec.settings_when_loaded().openai.headers == {}
+    with pytest.raises(ConfigurationError, match="EMBEDDING_TABLE_KEY is to come from SHOP_KEY, which is not set"):
+        spec.settings()
+    monkeypatch.setenv("SHOP_KEY", "id")
+    monkeypatch.setenv("SHOP_API_KEY", "hunter2")
+    settings = spec.settings()
+    assert settings.source.key == ("shop", "id")
+    assert settings.openai.headers["api-key"].get_secret_value() == "hunter2"
+
+
 def test_it_shows_no_secret():
     spec = TableSpec(key_prefix=("shop",), variables={"EMBEDDING_DATABASE_URL": SECRET})
     assert "hunter2" not in repr(spec)

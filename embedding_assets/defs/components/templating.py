@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -29,7 +30,11 @@ def resolve_late(context: ResolutionContext, value: Any) -> Any:
 
 
 def resolve_at_load(context: ResolutionContext, value: Any) -> Any:
-    """A value with its templates rendered; text stays text, even if it looks like a number."""
+    """A value with its templates rendered; text stays text, even if it looks like a number.
+
+    Raises:
+        ConfigurationError: a variable is not set, for which Dagster puts null, or ``None`` within a text.
+    """
     return _resolve(context, value, _text_now)
 
 
@@ -58,6 +63,9 @@ def _late_text(context: ResolutionContext, text: str) -> Any:
 def _text_now(context: ResolutionContext, text: str) -> Any:
     if not _TEMPLATE.search(text):
         return text
+    missing = sorted({name for found in _VARIABLE.finditer(text) if (name := found[1] or found[3]) not in os.environ})
+    if missing:
+        raise ConfigurationError(f"{', '.join(missing)}: not set, and read while definitions are loaded; set it")
     rendered = context.resolve_value(text)
     return str(rendered) if isinstance(rendered, int | float) else rendered
 
