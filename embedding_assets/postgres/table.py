@@ -121,6 +121,10 @@ class Table:
         """A value as one of the column's type."""
         return sql.SQL("{}::text::{}").format(value, _trusted(column.type))
 
+    def cast_all(self, texts: sql.Composable, column: Column) -> sql.Composed:
+        """An array of texts as one of values of the column's type, or of its elements' where it holds lists."""
+        return sql.SQL("{}::text[]::{}[]").format(texts, _trusted(castable(column.type.removesuffix("[]"))))
+
     def hash(self, alias: str = ROW) -> sql.Composable:
         """The hash of a row, as lowercase hex."""
         if self.is_own:

@@ -21,6 +21,7 @@ _COMPARISONS: Final[Mapping[Operator, sql.SQL]] = {
     "<=": sql.SQL("<="),
     ">": sql.SQL(">"),
     ">=": sql.SQL(">="),
+    "!=": sql.SQL("IS DISTINCT FROM"),
 }
 
 
@@ -35,25 +36,15 @@ def column_clause(table: Table, column: Column, condition: Condition, parameters
         return sql.SQL("{} IS NULL").format(place)
     if condition.operator == "is not null":
         return sql.SQL("{} IS NOT NULL").format(place)
-    values = [table.cast(parameters.add(text_of(value)), column) for value in condition.values]
-    if column.type.endswith("[]"):
-        if condition.operator in ("<", "<=", ">", ">="):
-            raise ConfigurationError(f"--where: {column.name} holds lists; compare it with = or !=")
-        elements = [
-            sql.SQL("{} @> ARRAY[{}]").format(place, _element(table, column, parameters.add(text_of(value))))
-            for value in condition.values
-        ]
-        return _negated_unless(condition.operator in ("=", "in"), sql.SQL(" OR ").join(elements))
-    if comparison := _COMPARISONS.get(condition.operator):
-        return sql.SQL("{} {} {}").format(place, comparison, values[0])
-    if condition.operator == "!=":
-        return sql.SQL("{} IS DISTINCT FROM {}").format(place, values[0])
-    equal = sql.SQL("{} IN ({})").format(place, sql.SQL(", ").join(values))
-    return _negated_unless(condition.operator == "in", equal)
-
-
-def _element(table: Table, column: Column, value: sql.Composable) -> sql.Composable:
-    return table.cast(value, type(column)(column.name, column.type.removesuffix("[]")))
+    is_list = column.type.endswith("[]")
+    if is_list and condition.operator in ("<", "<=", ">", ">="):
+        raise ConfigurationError(f"--where: {column.name} holds lists; compare it with = or !=")
+    if not is_list and (comparison := _COMPARISONS.get(condition.operator)):
+        [value] = condition.values
+        return sql.SQL("{} {} {}").format(place, comparison, table.cast(parameters.add(text_of(value)), column))
+    values = table.cast_all(parameters.add_all(map(text_of, condition.values)), column)
+    equal = sql.SQL("{} && {}" if is_list else "{} = ANY({})").format(place, values)
+    return _negated_unless(condition.operator in ("=", "in"), equal)
 
 
 def _negated_unless(is_positive: bool, clause: sql.Composable) -> sql.Composable:

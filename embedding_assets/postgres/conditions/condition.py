@@ -17,7 +17,9 @@ Operator = Literal["=", "!=", "<=", ">=", "<", ">", "in", "not in", "is null", "
 Value = str | bool | int | float | Decimal | date
 """What a field is compared with. A text is also taken for the number, date or truth value that it says."""
 
-_COMPARISON: Final = re.compile(r"(?P<key>.+?)(?P<operator>!=|<=|>=|=|<|>)(?P<value>.*)", re.DOTALL)
+_COMPARISON: Final = re.compile(r"(?P<key>.+?)(?P<operator>!=|<>|<=|=<|>=|=>|==|=|<|>)(?P<value>.*)", re.DOTALL)
+_OTHER_SPELLINGS: Final[Mapping[str, Operator]] = {"==": "=", "<>": "!=", "=<": "<=", "=>": ">="}
+_QUOTED: Final = re.compile(r""""[^"]*"|'[^']*'""")
 _NULL: Final = re.compile(r"(?P<key>[^=<>!]+?)\s+is\s+(?P<negated>not\s+)?null", re.IGNORECASE)
 _LIST: Final = re.compile(
     r"(?P<key>[^=<>!]+?)\s+(?P<negated>not\s+)?in\s*\((?P<values>.*)\)", re.IGNORECASE | re.DOTALL
@@ -66,7 +68,7 @@ class Condition:
 
     @classmethod
     def parse(cls, text: str) -> Condition:
-        """The condition that ``text`` says, e.g. ``price<10``.
+        """The condition that ``text`` says, e.g. ``price<10``, also as SQL or a program does: ``<>``, ``==``, ``"en"``.
 
         Raises:
             ConfigurationError: it is none.
@@ -85,7 +87,9 @@ class Condition:
                 f"{_shown(text)} is not a condition; write KEY=VALUE, or one of != <= >= < > between both, KEY in "
                 "(VALUE, …), or KEY is null"
             )
-        return cls(match["key"].strip(), cast("Operator", match["operator"]), match["value"].strip())
+        operator = _OTHER_SPELLINGS.get(match["operator"], cast("Operator", match["operator"]))
+        value = match["value"].strip()
+        return cls(match["key"].strip(), operator, value[1:-1] if _QUOTED.fullmatch(value) else value)
 
 
 Where = Mapping[str, Any] | Iterable[Condition | str] | Condition | str | None

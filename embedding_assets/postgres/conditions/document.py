@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Iterator
 from decimal import Decimal
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Final
 
 from psycopg import sql
@@ -47,13 +48,11 @@ def document_clause(document: sql.Composable, key: str, condition: Condition, pa
         return sql.SQL("{} {}").format(_field(document, paths, parameters), sql.SQL(condition.operator.upper()))
     if condition.operator in ("<", "<=", ">", ">="):
         return _comparison(_field(document, paths, parameters), condition, parameters)
-    alternatives = [
-        sql.SQL("{} @> {}::text::jsonb").format(document, parameters.add(_nested(path, form)))
-        for value in condition.values
-        for form in _forms(value)
-        for path in paths
-    ]
-    return _negated_unless(condition.operator in ("=", "in"), sql.SQL(" OR ").join(alternatives))
+    # One array, however many they are; the likely form of each value first, since rows are compared in this order.
+    forms = (form for same in zip_longest(*map(_forms, condition.values)) for form in same if form is not None)
+    alternatives = dict.fromkeys(_nested(path, form) for form in forms for path in paths)
+    contained = sql.SQL("{} @> ANY({}::text[]::jsonb[])").format(document, parameters.add_all(alternatives))
+    return _negated_unless(condition.operator in ("=", "in"), contained)
 
 
 def file_clause(document: sql.Composable, condition: Condition, parameters: Parameters) -> sql.Composable:
@@ -62,27 +61,28 @@ def file_clause(document: sql.Composable, condition: Condition, parameters: Para
     ``guide.md`` is also ``docs/guide.md``. Found by an index of the files' names.
     """
     source = sql.SQL("({} ->> 'source')").format(document)
-    alternatives = []
-    for value in condition.values:
-        text = text_of(value)
-        name, whole, end = (parameters.add(one) for one in (text.rpartition("/")[2], text, f"/{text}"))
-        alternatives.append(
-            sql.SQL("({file} = {name} AND ({source} = {whole} OR right({source}, {length}) = {end}))").format(
-                file=file_name(document),
-                name=name,
-                source=source,
-                whole=whole,
-                length=sql.Literal(len(text) + 1),
-                end=end,
-            )
-        )
-    return _negated_unless(condition.operator in ("=", "in"), sql.SQL(" OR ").join(alternatives))
+    texts = list(dict.fromkeys(map(text_of, condition.values)))
+    ends: dict[int, list[str]] = {}
+    for text in texts:
+        ends.setdefault(len(text) + 1, []).append(f"/{text}")
+    # A name follows from a source or its end, and is compared for the sake of its index alone.
+    alternatives = [sql.SQL("{} = ANY({}::text[])").format(source, parameters.add_all(texts))]
+    alternatives += [
+        sql.SQL("right({}, {}) = ANY({}::text[])").format(source, sql.Literal(length), parameters.add_all(same))
+        for length, same in ends.items()
+    ]
+    found = sql.SQL("{} = ANY({}::text[]) AND ({})").format(
+        file_name(document),
+        parameters.add_all(dict.fromkeys(text.rpartition("/")[2] for text in texts)),
+        sql.SQL(" OR ").join(alternatives),
+    )
+    return _negated_unless(condition.operator in ("=", "in"), found)
 
 
 def origin_clause(document: sql.Composable, condition: Condition, parameters: Parameters) -> sql.Composable:
     """The SQL of equality with what a document was loaded from, by the index that loading has of it."""
-    values = [parameters.add(text_of(value)) for value in condition.values]
-    return sql.SQL("({} ->> 'origin') IN ({})").format(document, sql.SQL(", ").join(values))
+    values = parameters.add_all(map(text_of, condition.values))
+    return sql.SQL("({} ->> 'origin') = ANY({}::text[])").format(document, values)
 
 
 def file_name(document: sql.Composable) -> sql.Composed:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from psycopg import sql
@@ -23,3 +24,7 @@ class Parameters:
         name = f"{self._name}_{len(self.values)}"
         self.values[name] = value
         return sql.Placeholder(name)
+
+    def add_all(self, values: Iterable[object]) -> sql.Placeholder:
+        """The placeholder of an array of values: a statement has 65,535 parameters at most, and no time for many."""
+        return self.add(list(values))

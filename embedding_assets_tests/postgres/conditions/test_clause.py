@@ -6,7 +6,7 @@ import pytest
 
 from embedding_assets.errors import ConfigurationError
 from embedding_assets.postgres.conditions import clause_of, conditions_of
-from embedding_assets.postgres.table import Column, Table
+from embedding_assets.postgres.table import Column, Table, castable
 from embedding_assets_tests.support.fakes import insert_chunks
 
 DOCUMENTS = {
@@ -116,11 +116,30 @@ def test_any_value_can_be_compared(database, value):
         assert "draft" in holding(database, [f"price{operator}{value}"]) | {"draft"}
 
 
+MANY = 20_000
+
+
+@pytest.mark.usefixtures("documents")
+@pytest.mark.parametrize(
+    ("where", "wanted"),
+    [
+        ({"price": [3, *range(100, MANY)]}, {"final", "later"}),
+        ({"tags": ["x", *(f"none {number}" for number in range(MANY))]}, {"draft", "texts"}),
+        ({"source": ["guide.md", "other/guide.mdx", *(f"no/{number}" for number in range(MANY))]},
+         {"draft", "final", "texts"}),
+        ({"origin": [f"file:///{number}" for number in range(4 * MANY)]}, set()),
+    ],
+)  # fmt: skip
+def test_more_values_than_a_statement_has_parameters(database, where, wanted):
+    assert holding(database, where) == wanted
+
+
 TABLE = Table(
     "public", "goods", 1, "records", is_own=False, key=(Column("id", "bigint"),), template="{name}",
     metadata=(
         Column("name", "text"), Column("price", "numeric"), Column("sold", "boolean"), Column("day", "date"),
-        Column("tags", "text[]"), Column("more", "jsonb"), Column("old", "json"),
+        Column("tags", "text[]"), Column("more", "jsonb"), Column("old", "json"), Column("code", castable("character")),
+        Column("codes", "character[]"),
     ),
 )  # fmt: skip
 
@@ -129,13 +148,14 @@ TABLE = Table(
 def goods(execute):
     execute(
         "CREATE TABLE goods (id bigint, name text, price numeric, sold boolean, day date, tags text[], more jsonb, "
-        "old json)"
+        "old json, code character(3), codes character(3)[])"
     )
     execute(
-        "INSERT INTO goods VALUES (1, 'a', 2.5, true, '2024-05-01', '{x,y}', '{\"page\": {\"n\": 3}}', '{\"k\": 1}'), "
-        "(2, 'b', 10, false, '2024-06-01', '{z}', '{\"page\": {\"n\": 4}}', NULL), (3, NULL, NULL, NULL, NULL, NULL, "
-        "NULL, NULL)"
+        "INSERT INTO goods VALUES (1, 'a', 2.5, true, '2024-05-01', '{x,y}', '{\"page\": {\"n\": 3}}', '{\"k\": 1}', "
+        "'abc', '{abc,def}')"
     )
+    execute("INSERT INTO goods VALUES (2, 'b', 10, false, '2024-06-01', '{z}', '{\"page\": {\"n\": 4}}')")
+    execute("INSERT INTO goods VALUES (3)")
     return execute
 
 
@@ -157,6 +177,11 @@ def goods(execute):
         (["more.page.n=3"], {1}, "more"),
         (["more.page.n>3"], {2}, None),
         (["old.k=1"], {1}, None),
+        ({"id": list(range(3, 80_000))}, {3}, "id"),
+        ({"tags": ["x", "none", *map(str, range(80_000))]}, {1}, "tags"),
+        (["code=abc"], {1}, "code"),
+        (["codes=abc"], {1}, "codes"),
+        (["codes in (a, xyz)"], set(), "codes"),
     ],
 )
 def test_columns_of_any_table(goods, database, where, wanted, indexable):

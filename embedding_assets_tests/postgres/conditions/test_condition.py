@@ -28,6 +28,15 @@ from embedding_assets.postgres.conditions import Condition, conditions_of
         ("draft IS NOT NULL", Condition("draft", "is not null")),
         ("page.number=3", Condition("page.number", "=", "3")),
         ("lang=", Condition("lang", "=", "")),
+        ("page == 3", Condition("page", "=", "3")),
+        ("page<>3", Condition("page", "!=", "3")),
+        ("page =< 3", Condition("page", "<=", "3")),
+        ("page=>3", Condition("page", ">=", "3")),
+        ('lang="en"', Condition("lang", "=", "en")),
+        ("day >= '2024-05-01'", Condition("day", ">=", "2024-05-01")),
+        ("title='", Condition("title", "=", "'")),
+        ("""title='a' or 'b'""", Condition("title", "=", "'a' or 'b'")),
+        ("""title in ('"a"')""", Condition("title", "in", ('"a"',))),
     ],
 )
 def test_what_a_person_types(text, condition):
