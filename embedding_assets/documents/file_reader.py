@@ -73,7 +73,8 @@ class FileReader:
 
     def read(self, path: Path, source: str) -> Iterator[Portion]:
         """The chunks of a file, and what of it is rejected, until it is read to its end."""
-        size = _size(path)
+        known = self._announced.get(source)
+        size = _size(path) if known is None else known[1]
         try:
             if not self._reads_here(path, source, size):
                 self._announced.pop(source, None)
@@ -112,8 +113,10 @@ class FileReader:
         return self._pool
 
     def _shares(self, path: Path, size: int) -> int:
+        if size < SHARED_BYTES:
+            return 1
         kind = self._options.format_of(path)
-        return self._processes if kind is not None and kind.has_rows and size >= SHARED_BYTES else 1
+        return self._processes if kind is not None and kind.has_rows else 1
 
 
 def _size(path: Path) -> int:

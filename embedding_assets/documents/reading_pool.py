@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from embedding_assets.documents.file_reading import WHOLE, Portion, Share
-from embedding_assets.documents.reading_process import HEADER, LAST_PORTION, LOG_RECORD, READY, ReaderSetup
+from embedding_assets.documents.reading_process import HEADER, LAST_PORTION, LOG_RECORD, READY, ReaderSetup, Task
 from embedding_assets.documents.rejection import Rejection
 
 if TYPE_CHECKING:
@@ -165,10 +165,16 @@ class ReadingPool:
         self._waiting -= sum(map(len, task.answers))
         task.answers.clear()
         self._tasks.pop(task.number, None)
-        with suppress(ValueError):
-            self._pending.remove(task)
+        if not task.is_done:
+            with suppress(ValueError):
+                self._pending.remove(task)
 
     def _dispatch(self) -> None:
+        self._assign()
+        for worker in self._workers:
+            worker.send()
+
+    def _assign(self) -> None:
         while self._pending:
             task = self._pending[0]
             ready = [worker for worker in self._workers if worker.is_ready]
@@ -216,8 +222,7 @@ class ReadingPool:
             return
         self._keep(number, content)
         if kind == LAST_PORTION:
-            task = worker.tasks.popleft()
-            task.is_done = True
+            worker.remove_first().is_done = True
 
     def _keep(self, number: int, answer: bytes) -> None:
         task = self._tasks.get(number)
@@ -234,7 +239,7 @@ class ReadingPool:
             if not self._was_ready and self._failed_starts >= _FEWEST_TO_TRY:
                 raise ProcessesUnavailableError
         elif worker.tasks:
-            guilty = worker.tasks.popleft()
+            guilty = worker.remove_first()
             rejection = Rejection(guilty.source, None, reason or f"ended the process that read it ({_ending(status)})")
             self._keep(guilty.number, pickle.dumps([rejection]))
             guilty.is_done = True
@@ -248,6 +253,7 @@ class _Worker:
         tasks: the one that it is at, and those that follow.
         answers: what it has to say.
         since: when it started, last spoke, was given something after it had nothing, or was not listened to.
+        bytes: size of all these.
         is_ready: whether it has spoken.
     """
 
@@ -270,27 +276,41 @@ class _Worker:
         self.tasks: deque[_Task] = deque()
         self.since = time.monotonic()
         self.is_ready = False
+        self.bytes = 0
+        self._is_full = False
+        self._unsent: list[Task] = []
         with suppress(OSError):
             self._asked.send_bytes(setup)
-
-    @property
-    def bytes(self) -> int:
-        """Size of all that it was given."""
-        return sum(task.size for task in self.tasks)
 
     def has_room(self, task: _Task) -> bool:
         """Whether it may be given one more."""
         if not self.tasks:
             return True
-        return len(self.tasks) < _AHEAD_TASKS and self.bytes + task.size <= _AHEAD_BYTES
+        # Once full, it is given several again together: each message takes its time at both ends.
+        most = _AHEAD_TASKS // 2 if self._is_full else _AHEAD_TASKS
+        self._is_full = len(self.tasks) >= most
+        return not self._is_full and self.bytes + task.size <= _AHEAD_BYTES
 
     def give(self, task: _Task) -> None:
-        """Have it read a file; if it is gone, that shows when it is listened to."""
+        """Have it read a file, once that is sent."""
         if not self.tasks:
             self.since = time.monotonic()
         self.tasks.append(task)
-        with suppress(OSError):
-            self._asked.send_bytes(pickle.dumps((task.number, str(task.path), task.source, task.share)))
+        self.bytes += task.size
+        self._unsent.append((task.number, str(task.path), task.source, task.share))
+
+    def send(self) -> None:
+        """Send what it was given; if it is gone, that shows when it is listened to."""
+        if self._unsent:
+            with suppress(OSError):
+                self._asked.send_bytes(pickle.dumps(self._unsent, pickle.HIGHEST_PROTOCOL))
+            self._unsent.clear()
+
+    def remove_first(self) -> _Task:
+        """The file that it was at, which is over."""
+        task = self.tasks.popleft()
+        self.bytes -= task.size
+        return task
 
     def end(self) -> int:
         """End the process, if it has not ended by itself; returns its status."""

@@ -75,7 +75,8 @@ def _receive(asked: Connection, tasks: queue.SimpleQueue[Task | None]) -> None:
     """Take in tasks, so that their sender never waits; at their end, end what is under way."""
     try:
         while True:
-            tasks.put(pickle.loads(asked.recv_bytes()))  # noqa: S301 (as above)
+            for task in pickle.loads(asked.recv_bytes()):  # noqa: S301 (as above)
+                tasks.put(task)
     except (EOFError, OSError):
         tasks.put(None)
         time.sleep(_GRACE_SECONDS)

@@ -1,4 +1,4 @@
-"""Markdown of paragraphs, headings and code alone, read many times as quickly as by the parser."""
+"""Markdown of paragraphs, headings, code, plain lists and quotes, read many times as quickly as by the parser."""
 
 from __future__ import annotations
 
@@ -12,13 +12,17 @@ _FENCE: Final = re.compile(r"`{3,}(?=[^`]*$)|~{3,}")
 _CLOSING: Final = re.compile(r" {0,3}(`{3,}|~{3,})[ \t]*$")
 _INDENTED: Final = ("    ", "\t")
 _OTHER: Final = re.compile(
-    r"[ <>]"  # what is indented a little, HTML, quotes
+    r"<"  # HTML
     r"|(?:[*+-]|[0-9]{1,9}[.)])(?:[ \t]|$)"  # items of lists
     r"|[*_-][*_ \t-]*$|=+[ \t]*$"  # rules, lines below headings
     r"|[|:-][|: \t-]*$"  # lines below headers of tables
 )
 
-LineKind = Literal["text", "heading", "fence", "code", "other"]
+_ITEM: Final = re.compile(r"(?:[*+-]|[0-9]{1,9}[.)]) {1,3}(?=[^ \t])")
+_CODE_COLUMNS: Final = 4
+
+LineKind = Literal["text", "heading", "fence", "code", "item", "quote", "other"]
+BlockKind = Literal["text", "code", "list"]
 
 
 @dataclass(slots=True)
@@ -27,15 +31,15 @@ class SimpleMarkdown:
 
     Attributes:
         headings: level, markup and line of each.
-        blocks: kind and lines of each.
+        blocks: kind and lines of each, and those at which the items of a list begin.
     """
 
     headings: list[tuple[int, str, int]] = field(default_factory=list)
-    blocks: list[tuple[Literal["text", "code"], int, int]] = field(default_factory=list)
+    blocks: list[tuple[BlockKind, int, int, tuple[int, ...]]] = field(default_factory=list)
 
 
 def simple_markdown(text: str) -> SimpleMarkdown | None:
-    """The structure of a text of paragraphs, headings and code; None if there may be anything else in it.
+    """The structure of a text; None if there may be anything in it that takes the parser.
 
     Args:
         text: with ``\\n`` as its only line ending.
@@ -52,8 +56,15 @@ def simple_markdown(text: str) -> SimpleMarkdown | None:
         elif kind == "heading" and (heading := _heading(line)) is not None:
             found.headings.append((*heading, at))
             at += 1
-        elif (end := _end(lines, at, kind)) > 0 and not (may_have_targets and line[0] == "["):
-            found.blocks.append(("text" if kind == "text" else "code", at, end))
+        elif may_have_targets and (kind in {"item", "quote"} or line.lstrip(" ").startswith("[")):
+            return None
+        elif kind == "item":
+            items, at = _list(lines, at)
+            if not at:
+                return None
+            found.blocks.append(("list", items[0], at, tuple(items)))
+        elif (end := _end(lines, at, kind)) > 0:
+            found.blocks.append(("text" if kind in {"text", "quote"} else "code", at, end, ()))
             at = end
         else:
             return None
@@ -69,9 +80,18 @@ def _kind(line: str) -> LineKind:
         return "code"
     if first == "#":
         return "heading"
-    if _FENCE.match(line):
-        return "fence"
-    return "other" if _OTHER.match(line) else "text"
+    if first == ">":
+        return "quote"
+    return "fence" if _FENCE.match(line) else _kind_of_text(line)
+
+
+def _kind_of_text(line: str) -> LineKind:
+    if not (line[0] == " " or _OTHER.match(line)):
+        return "text"
+    begun = len(line) - len(line.lstrip(" ")) or _column(line)
+    if not begun or _kind(line[begun:]) != "text":
+        return "other"
+    return "text" if line[0] == " " else "item"
 
 
 def _heading(line: str) -> tuple[int, str] | None:
@@ -88,6 +108,8 @@ def _end(lines: Sequence[str], start: int, kind: LineKind) -> int:
         return _paragraph_end(lines, start)
     if kind == "code":
         return _code_end(lines, start)
+    if kind == "quote":
+        return _quote_end(lines, start)
     return _fence_end(lines, start) if kind == "fence" else 0
 
 
@@ -97,11 +119,73 @@ def _paragraph_end(lines: Sequence[str], start: int) -> int:
         if not line.strip(" \t"):
             return number
         kind = _kind(line)
-        if kind in {"heading", "fence"}:
+        # Of the lists with numbers only those from 1 on end a paragraph.
+        if kind in {"heading", "fence", "quote"} or (kind == "item" and not line[0].isdigit()):
             return number
-        if kind == "other":
+        if kind in {"item", "other"}:
             return 0
     return len(lines)
+
+
+def _quote_end(lines: Sequence[str], start: int) -> int:
+    end = start
+    while end < len(lines) and lines[end].strip(" \t"):
+        if lines[end][0] != ">":
+            return 0
+        end += 1
+    # To one that ends with an empty line belong those after it.
+    return end if lines[end - 1].strip("> \t") else 0
+
+
+def _list(lines: Sequence[str], start: int) -> tuple[list[int], int]:
+    """The lines at which the items of a list begin, and the line after it; 0 if it is not as simple as it begins.
+
+    Of paragraphs alone, also those of items of lists in it: to an item belongs what is indented as its text is, and
+    what goes on with a paragraph.
+    """
+    items: list[int] = []
+    mark = _mark(lines[start])
+    column = 0
+    is_after_blank = False
+    for number in range(start, len(lines)):
+        line = lines[number]
+        shown = line.lstrip(" ")
+        if not line.strip(" \t"):
+            is_after_blank = True
+            continue
+        if shown[0] == "\t":
+            return items, 0
+        indent = len(line) - len(shown)
+        kind = _kind(shown)
+        if indent == 0 and kind == "item":
+            if _mark(line) != mark:
+                return items, 0
+            items.append(number)
+            column = _column(line)
+        elif indent == 0 and (is_after_blank or kind in {"heading", "fence"}):
+            return items, number
+        elif kind not in {"text", "item"} or (
+            indent and not _is_within(indent - column, is_after_blank=is_after_blank)
+        ):
+            return items, 0
+        is_after_blank = False
+    return items, len(lines) - (not lines[-1].strip(" \t"))
+
+
+def _is_within(columns: int, *, is_after_blank: bool) -> bool:
+    """Whether a paragraph indented so much more than the text of an item, or less, is surely the item's."""
+    return 0 <= columns < _CODE_COLUMNS or (columns > 0 and not is_after_blank)
+
+
+def _mark(line: str) -> str:
+    """What tells an item of one list from that of another."""
+    return line[: _column(line)].rstrip()[-1]
+
+
+def _column(line: str) -> int:
+    """Where the text of an item begins."""
+    found = _ITEM.match(line)
+    return found.end() if found else 0
 
 
 def _code_end(lines: Sequence[str], start: int) -> int:

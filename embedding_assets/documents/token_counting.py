@@ -15,6 +15,7 @@ _WORD: Final = re.compile(rf"\s?\S{{1,{_LONGEST_WORD}}}|\s+")
 _MARKS: Final = r"!-/:-@\[-`{-~"
 _MARK: Final = re.compile(f"[{_MARKS}]")
 _PART: Final = re.compile(rf"[{_MARKS}]|[^{_MARKS}]+")
+_PLAIN: Final = re.compile("[A-Za-z0-9]+")
 _WORD_ALONE: Final = re.compile(rf"\S{{1,{_LONGEST_WORD}}}")
 _NO_SPACE_OF_TOKENIZERS: Final = re.compile(r"[\x0b\x0c\x1c-\x1f\x85]")
 """What parts words by Python's rules, and is removed or kept within a word by those of tokenizers."""
@@ -38,6 +39,8 @@ class TokenCounter:
         self._openings = {token.content[:1] for token in tokenizer.get_added_tokens_decoder().values()}
         self._is_by_parts = self._is_by_words and all(map(_MARK.match, self._openings))
         self._known: dict[str, int] = {}
+        self._model = tokenizer.model
+        self._is_lowered = self._is_by_parts and tokenizer.normalizer.lowercase
 
     def about(self, text: str) -> int:
         """The sum of the words' tokens, without special ones: exact, or nearly, since few tokenizers join words."""
@@ -87,11 +90,19 @@ class TokenCounter:
             known = self._known = {}
         parts = {word: self._parts(word) for word in dict.fromkeys(words) if word not in known}
         unknown = [part for part in dict.fromkeys(chain.from_iterable(parts.values())) if part not in known]
+        if self._is_by_parts:
+            plain = list(filter(_PLAIN.fullmatch, unknown))
+            known.update((part, self._plain_tokens(part)) for part in plain)
+            unknown = [part for part in unknown if part not in known]
         if unknown:
             encodings = self._tokenizer.encode_batch_fast(unknown, add_special_tokens=False)
             known.update(zip(unknown, map(len, encodings), strict=True))
         known.update((word, sum(map(known.__getitem__, of))) for word, of in parts.items())
         return known
+
+    def _plain_tokens(self, part: str) -> int:
+        """The tokens of letters and digits of ASCII, of which the tokenizer changes the case at most."""
+        return len(self._model.tokenize(part.lower() if self._is_lowered else part))
 
 
 def _is_by_words(tokenizer: Tokenizer) -> bool:

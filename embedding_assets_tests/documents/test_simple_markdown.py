@@ -20,6 +20,8 @@ LINES = st.sampled_from(
         "---|---", ":--", ": term", "a | b", "> quote", "<div>", "<!-- x -->", "<http://a.b>", "[a]: b", "[a](b)",
         "[x", "y]: z", "[^1]: note", "(a)", "!", "![a](b)", "&", "\x0c", "\xa0", "\u2028", "\\# no", "\\", '"quoted"',
         "a\x00", "# a\x00b", "a  ", "{% raw %}", "$x$", "\u3000x",
+        "- another", "* other", "2. two", "-   wide", "  goes on", "  - inner", "     deep", "      - deeper", "  # x",
+        "> more", ">", "> - item", ">     code", "> ```", "- > quote", "- ```", "- # x", "- [a]: b",
     ]
 )  # fmt: skip
 TEXTS = st.lists(LINES, max_size=12).map("\n".join) | st.text(alphabet="#`~-*_=+|:<>[]()1. \t\nab\\!&", max_size=40)
@@ -50,6 +52,8 @@ def test_pages_of_this_project_have_the_structure_that_the_parser_finds() -> Non
         "# Title\n\nwords\nand more\n## Next\nwords\n\n    code\n\n    more\n\nend\n",
         "words\n```sh\n# code\n- code\n```\n~~~\n```\n~~~\nwords\n    go on\n",
         "**Note** that 1.5 is\n`code`, -1 and *this*\n",
+        "words:\n- one\n  and more\ngoes on\n\n- two\n  - inner\n\n  a paragraph\n\nend\n",
+        "1. one\n2. two\n# Next\n> quoted\n> - item\n\n   a little indented\n",
     ],
 )
 def test_simple_texts(text: str) -> None:
@@ -58,12 +62,27 @@ def test_simple_texts(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "line", ["- a", "> a", "<p>", "1. a", "a | b\n--|--", "a\n---", "[a]: b", "```", " # a", "# a #"]
+    "line",
+    [
+        "- ```",
+        "- a\n* b",
+        "- a\n\n      code",
+        "> a\nb",
+        ">",
+        "words\n1. a",
+        "<p>",
+        "a | b\n--|--",
+        "a\n---",
+        "[a]: b",
+        "```",
+        " # a",
+        "# a #",
+    ],
 )
 def test_texts_for_the_parser(line: str) -> None:
     assert simple_markdown(f"# Title\n\nwords\n\n{line}\n") is None
 
 
-@pytest.mark.parametrize("line", ["[a\n\n", "# a\n", "```\n", "words\n", "    a\n\n", "a `"])
+@pytest.mark.parametrize("line", ["[a\n\n", "# a\n", "```\n", "words\n", "    a\n\n", "a `", "- a\n", "> a\n\n"])
 def test_long_texts_take_linear_time(line: str) -> None:
     assert simple_markdown(line * 100_000) is not None
