@@ -135,7 +135,7 @@ def aims_of(collection: Collection, ndcg: dict[str, float], whole: float, same: 
     if collection.technical:
         aims.append(Aim(f"{name}: hybrid above vectors alone, %", 100 * (ndcg["hybrid"] / ndcg["vector"] - 1), 5))
     for label, exactly in (("whole texts", whole), ("the same chunks", same)):
-        lost = 100 * (1 - ndcg["vector"] / exactly) if exactly else math.nan
+        lost = round(100 * (1 - ndcg["vector"] / exactly), 3) if exactly else math.nan
         aims.append(Aim(f"{name}: vectors lose to exact search of {label}, %", lost, 0.5, at_most=True))
     return aims
 
