@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from dagster import DagsterRunStatus
 
-from embedding_assets.defs.table_runs import latest_finished, latest_of_sensor
+from embedding_assets.defs.table_runs import cancelled_since, latest_finished, latest_of_sensor
 
 if TYPE_CHECKING:
     from dagster import RunRecord, SensorEvaluationContext
@@ -93,8 +93,9 @@ def _read(cursor: str | None) -> dict[str, Any]:
 def pause(context: SensorEvaluationContext, spec: TableSpec, sensor: str, look: TableLook, notes: SensorNotes) -> str:
     """Why nothing is asked for just now, and until when; empty if it may be."""
     latest = latest_finished(context, spec, known=_noted(context, notes))
-    if latest is not None and latest.dagster_run.status is DagsterRunStatus.CANCELED:
-        return _held(latest, sensor) if notes.holds(latest.dagster_run.run_id, look) else ""
+    cancelled = _cancelled(context, spec, latest)
+    if cancelled is not None:
+        return _held(cancelled, sensor) if notes.holds(cancelled.dagster_run.run_id, look) else ""
     notes.forget_cancelled()
     own = latest_of_sensor(context, spec, sensor)
     if own is None or own.dagster_run.status is not DagsterRunStatus.FAILURE:
@@ -113,7 +114,16 @@ def _noted(context: SensorEvaluationContext, notes: SensorNotes) -> RunRecord | 
 def was_cancelled(context: SensorEvaluationContext, spec: TableSpec, notes: SensorNotes) -> bool:
     """Whether the last run over the table or its index was cancelled, so that no other is wanted just for the index."""
     latest = latest_finished(context, spec, known=_noted(context, notes), index_alone=True)
-    return latest is not None and latest.dagster_run.status is DagsterRunStatus.CANCELED
+    return _cancelled(context, spec, latest, index_alone=True) is not None
+
+
+def _cancelled(
+    context: SensorEvaluationContext, spec: TableSpec, latest: RunRecord | None, *, index_alone: bool = False
+) -> RunRecord | None:
+    """The run by which a person said that no more is wanted for now, unless something was asked for since."""
+    if latest is None or latest.dagster_run.status is DagsterRunStatus.CANCELED:
+        return latest
+    return cancelled_since(context, spec, latest, index_alone=index_alone)
 
 
 def after_failure(record: RunRecord) -> str:

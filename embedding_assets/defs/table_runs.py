@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from dagster import DagsterRun, DagsterRunStatus, RunRecord, RunsFilter
+from dagster._core.storage.tags import RETRY_NUMBER_TAG
 
 from embedding_assets.defs.jobs import IN_PROGRESS, STARTED, last_sign
 from embedding_assets.defs.table_spec import EMBEDDINGS, HEALTH, TableSpec
@@ -109,6 +110,36 @@ def latest_finished(
     for job in (spec.job_name, _JOB_OF_ASSETS):
         latest = next(filter(is_ours, _finished(context, job, after=latest, most=most)), latest)
     return latest
+
+
+def cancelled_since(
+    context: SensorEvaluationContext, spec: TableSpec, record: RunRecord, *, index_alone: bool = False
+) -> RunRecord | None:
+    """The last run of the table that was cancelled after another one was asked for, however that one ended.
+
+    Of several that the sensor asked for together, none is what a person wants after another was cancelled, nor is one
+    that Dagster starts again by itself.
+    """
+    asked = _asked_for(context, record) + _TICK_OF_CLOCKS
+    wanted = RunsFilter(
+        statuses=[DagsterRunStatus.CANCELED], tags=location_tags(context), updated_after=asked - _TICK_OF_CLOCKS
+    )
+    ended = {
+        one.end_time: one
+        for one in context.instance.get_run_records(wanted, limit=_PAGE)
+        if one.end_time is not None
+        and one.end_time > asked.timestamp()
+        and (embeds(one.dagster_run, spec) or (index_alone and _maintains(one.dagster_run, spec)))
+    }
+    return ended[max(ended)] if ended else None
+
+
+def _asked_for(context: SensorEvaluationContext, record: RunRecord) -> datetime:
+    """When somebody, or the sensor, asked for a run; one that is a retry was asked for with the first."""
+    run = record.dagster_run
+    root = run.root_run_id if RETRY_NUMBER_TAG in run.tags else None
+    first = root and context.instance.get_run_record_by_id(root)
+    return (first or record).create_timestamp
 
 
 def latest_of_sensor(context: SensorEvaluationContext, spec: TableSpec, sensor: str) -> RunRecord | None:

@@ -1,6 +1,11 @@
 """Until when a run that was cancelled is held."""
 
 import json
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from dagster import DagsterRunStatus
+from dagster._core.test_utils import freeze_time
 
 from embedding_assets.postgres.spaces import list_spaces
 from embedding_assets_tests.support.sensor_ticks import add_run, insert, tick
@@ -30,3 +35,24 @@ def test_it_is_held_until_rows_come_also_where_the_server_begins_to_count_again(
     cursor.append(json.dumps(kept))
     assert "cancelled" in tick(instance, cursor=cursor)
     assert json.loads(cursor[-1])["cancelled"]["inserts"] <= 1
+
+
+@pytest.mark.parametrize("cancelled", [0, 1])
+def test_of_several_that_were_asked_for_together_one_is_cancelled(table, instance, cancelled):
+    """Whichever: the other ones, which end later, and one that is started again, are no reason to go on."""
+    insert(table, ["3"])
+    runs = [add_run(instance, *prefixes, asked=True) for prefixes in (("0", "7"), ("8", "f"))]
+    other = runs[1 - cancelled]
+    now = datetime.now(UTC)
+    with freeze_time(now + timedelta(minutes=1)):
+        instance.report_run_canceled(runs[cancelled])
+    with freeze_time(now + timedelta(minutes=2)):
+        instance.report_run_failed(other)
+        cursor = []
+        assert "was cancelled" in tick(instance, cursor=cursor)
+        add_run(instance, "0", "f", asked=True, status=DagsterRunStatus.SUCCESS, retry_of=other)
+        assert "was cancelled" in tick(instance, cursor=cursor)
+        insert(table, ["4"])
+        assert tick(instance, cursor=cursor) == ["3-4"]
+        add_run(instance, "0", "f", status=DagsterRunStatus.SUCCESS)
+        assert tick(instance) == ["3-4"], "a person asked for it"

@@ -2,6 +2,7 @@
 
 from dagster import AssetKey, DagsterRunStatus, SensorResult, SkipReason, build_sensor_context
 from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
+from dagster._core.storage.tags import RETRY_NUMBER_TAG
 from dagster._core.test_utils import create_run_for_test
 
 from embedding_assets.defs import sensors
@@ -63,13 +64,17 @@ def add_run(
     partition=None,
     location="location",
     asked=False,
+    retry_of=None,
 ):
-    """A run as Dagster records one; ``asked``: by the sensor."""
+    """A run as Dagster records one; ``asked``: by the sensor; ``retry_of``: the run that Dagster starts again so."""
     tags = {"dagster/partition": partition} if partition else {}
     if first:
         tags = {"dagster/asset_partition_range_start": first, "dagster/asset_partition_range_end": last}
     if asked:
         tags["dagster/sensor_name"] = "new_chunks_sensor"
+    if retry_of:
+        tags[RETRY_NUMBER_TAG] = "1"
+    failed = retry_of and retry_of.run_id
     selection = frozenset(map(AssetKey, assets)) if assets else None
     repository = RemoteRepositoryOrigin(RegisteredCodeLocationOrigin(location), "repository")
     return create_run_for_test(
@@ -79,4 +84,6 @@ def add_run(
         tags=tags,
         asset_selection=selection,
         remote_job_origin=RemoteJobOrigin(repository, job),
+        root_run_id=failed,
+        parent_run_id=failed,
     )
