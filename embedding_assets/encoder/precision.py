@@ -149,7 +149,7 @@ def _bfloat16_is_faster() -> bool:
     """Time both on a product as large as a layer's, each laid out as suits it best; some 50 ms."""
     import torch
 
-    if not _has_onednn() or not torch.ops.mkldnn._is_mkldnn_bf16_supported() or _bfloat16_is_emulated():
+    if not computes_bfloat16():
         return False
     plain, packed = (_product_seconds(torch.float32, packed=packed) for packed in (False, True))
     ratio = min(plain, packed) / _product_seconds(torch.bfloat16, packed=True)
@@ -238,10 +238,13 @@ def tiles_are_broken() -> bool:
     return "amx_tile" in flags and level.isdigit() and int(level) < _TILE_LEAF
 
 
-def _bfloat16_is_emulated() -> bool:
-    """True if the processor says that it has AVX-512, and nothing that multiplies bfloat16: then it is slow."""
+def computes_bfloat16() -> bool:
+    """Whether this CPU multiplies bfloat16 by itself, as far as it says; by AVX-512 alone it takes far longer."""
+    import torch
+
     flags = _described()[1]
-    return "avx512f" in flags and not any(flag.endswith("_bf16") for flag in flags)
+    is_emulated = "avx512f" in flags and not any(flag.endswith("_bf16") for flag in flags)
+    return _has_onednn() and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported()) and not is_emulated
 
 
 def _described() -> tuple[str, frozenset[str]]:

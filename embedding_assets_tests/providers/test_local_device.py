@@ -12,6 +12,7 @@ from embedding_assets.config import EmbeddingConfig
 from embedding_assets.encoder.demo_model import NAME as DEMO_MODEL
 from embedding_assets.encoder.files import locate_model
 from embedding_assets.encoder.model import DOCUMENT, LoadedModel, PendingVectors
+from embedding_assets.encoder.precision import computes_bfloat16
 from embedding_assets.encoder.shared import release_models
 from embedding_assets.encoder.tokens import Role, TokenizedText
 from embedding_assets.errors import ModelUnavailableError, ProviderError
@@ -82,7 +83,7 @@ def test_a_batch_that_fails_while_the_device_works_on_it(tiny: Path, monkeypatch
     assert sorted(vectors) == list(range(len(TEXTS)))
 
 
-@pytest.mark.skipif(not torch.ops.mkldnn._is_mkldnn_bf16_supported(), reason="this CPU does not compute in bfloat16")
+@pytest.mark.skipif(not computes_bfloat16(), reason="this CPU does not compute in bfloat16")
 @pytest.mark.timeout(600)
 def test_a_thousand_chunks_in_bfloat16_are_those_of_float32(data_dir: Path):
     texts = [*ODD_TEXTS, *real_texts(1030)]
