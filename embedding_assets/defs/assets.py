@@ -229,7 +229,7 @@ def _by_prefix(
     prefixes = count_prefixes(database, column, length, backlog)
     # Where nothing is pending the picture is that of the run before, and where little is, nearly.
     drawn = bool(backlog.pending) if draw else shows_change(backlog.chunks, backlog.pending)
-    pictures = backlog_pictures(prefixes) if drawn else {}
+    pictures = backlog_pictures(prefixes, with_figure=draw) if drawn else {}
     return pictures, _pending_table({counts.prefix: counts.pending for counts in prefixes})
 
 

@@ -33,10 +33,13 @@ _Pictures = dict[str, MarkdownMetadataValue]
 _BEFORE = "before the run"
 
 
-def backlog_pictures(prefixes: Sequence[PrefixCounts]) -> _Pictures:
-    """Embedded and pending chunks, by prefix, as they were before they are embedded."""
-    glance, figure = backlog_glance(prefixes, when=_BEFORE), backlog_figure(prefixes, when=_BEFORE)
-    return {"backlog": _inline(glance), "figures": _gallery([figure])}
+def backlog_pictures(prefixes: Sequence[PrefixCounts], *, with_figure: bool) -> _Pictures:
+    """Embedded and pending chunks, by prefix, as they were before they are embedded.
+
+    The figure takes a second, for which the vectors of a run would wait.
+    """
+    figure = {"figures": _gallery([backlog_figure(prefixes, when=_BEFORE)])} if with_figure else {}
+    return {"backlog": _inline(backlog_glance(prefixes, when=_BEFORE)), **figure}
 
 
 def run_pictures(

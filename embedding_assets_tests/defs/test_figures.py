@@ -47,10 +47,16 @@ def test_every_asset_has_pictures(materializations):
                 assert found[name].startswith("![")
                 assert len(found[name]) <= INLINE_CHARACTERS
 
-    [pending] = materializations["chunks_pending"]
-    assert pictures(pending)["figures"].count("](<data:image/svg+xml,") == 1
     [index] = materializations["pgvector_index_health"]
     assert pictures(index)["figures"].count("](<data:image/svg+xml,") == 4
-    assert not any("figures" in materialization.metadata for materialization in materializations["chunk_embeddings"])
+    for asset in ("chunks_pending", "chunk_embeddings"):
+        assert not any("figures" in materialization.metadata for materialization in materializations[asset])
     shown = json.dumps([pictures(m) for found in materializations.values() for m in found])
     assert not any(text in shown for text in TEXTS)
+
+
+def test_pending_chunks_are_drawn_in_full_where_no_vector_waits_for_it(database, instance):
+    insert_chunks(database, TEXTS)
+    result = materialize(instance, selection=["chunks_pending"])
+    [pending] = result.asset_materializations_for_node("chunks_pending")
+    assert pictures(pending)["figures"].count("](<data:image/svg+xml,") == 1
