@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from email import message_from_bytes, policy
 from email.errors import MessageError
 from email.message import MIMEPart
-from itertools import islice
 from typing import Final
 
 from embedding_assets.documents.document import Document
@@ -17,6 +17,8 @@ from embedding_assets.documents.formats.values import document_metadata, is_unic
 from embedding_assets.documents.lines import normalized_newlines
 from embedding_assets.documents.rejection import NOTHING, Rejection
 from embedding_assets.documents.words import has_words
+
+logger = logging.getLogger(__name__)
 
 _MOST_PARTS: Final = 1_000
 _LATIN_1: Final = frozenset({"iso-8859-1", "iso8859-1", "latin1", "latin-1"})
@@ -34,40 +36,71 @@ def read(file: OpenedFile) -> Iterator[Document | Rejection]:
     subject = _header(message, "subject")
     fields = {name: _header(message, name) for name in ("from", "to", "date")}
     names = [name for part in message.iter_attachments() if (name := _name(part))]
-    text = "\n\n".join(_texts(message, is_whole=True))
+    unread: list[UnreadableError] = []
+    text = "\n\n".join(_texts_of(message, unread))
     check_lines(text)
+    if unread and not has_words(text):
+        raise unread[0]
+    if unread:
+        logger.warning("left out a part of mail that %s", unread[0].reason, extra={"document": file.source})
     if not has_words(text):
         raise UnreadableError(NOTHING)
     metadata = document_metadata(file, subject, {**fields, "attachments": names[:100]})
     yield Document(metadata, text, markdown=False, context_header=metadata.title if subject else "")
 
 
-def _texts(part: MIMEPart, *, is_whole: bool = False) -> Iterator[str]:
+def _texts_of(message: MIMEPart, unread: list[UnreadableError]) -> list[str]:
     """The texts of a message in their order, as mail with pictures in between or with the footer of a list has several.
 
-    Of alternatives it is the plain one, or another where that says nothing.
+    Those with a file's name are enclosed, unless there is no other.
+
+    Args:
+        message: or a part that is one.
+        unread: takes why a part cannot be read.
     """
+    return list(_texts(message, unread)) or list(_texts(message, unread, with_files=True))
+
+
+def _texts(part: MIMEPart, unread: list[UnreadableError], *, with_files: bool = False) -> Iterator[str]:
+    """Those of a part; of alternatives it is the plain one, or another where that says nothing."""
     kind = part.get_content_type()
-    if part.is_attachment() or (part.get_filename() and not is_whole):
+    if part.is_attachment():
         return
     if kind == "message/rfc822":
         for message in part.iter_parts():
-            yield from _forwarded(message)
+            yield from _forwarded(message, unread)
     elif kind == "multipart/related":
-        for root in islice(part.iter_parts(), 1):
-            yield from _texts(root)
+        yield from _texts(_root(part), unread, with_files=with_files)
     elif kind == "multipart/alternative":
         ways = sorted(part.iter_parts(), key=lambda way: way.get_content_type() != "text/plain")
-        yield from next((texts for way in ways if (texts := list(_texts(way)))), ())
+        found = (list(_texts(way, unread, with_files=with_files)) for way in ways)
+        yield from next(filter(None, found), ())
     elif part.is_multipart():
         for inner in part.iter_parts():
-            yield from _texts(inner)
-    elif kind in {"text/plain", "text/html"} and has_words(text := _text(part)):
+            yield from _texts(inner, unread, with_files=with_files)
+    elif kind in {"text/plain", "text/html"} and (with_files or not part.get_filename()):
+        yield from _own_text(part, unread)
+
+
+def _root(part: MIMEPart) -> MIMEPart:
+    """What the others are of, as pictures of a page: the part that it names, or the first."""
+    parts: list[MIMEPart] = list(part.iter_parts())
+    named = part.get_param("start")
+    return next((one for one in parts if one.get("content-id") == named), parts[0]) if parts else MIMEPart()
+
+
+def _own_text(part: MIMEPart, unread: list[UnreadableError]) -> Iterator[str]:
+    try:
+        text = _text(part)
+    except UnreadableError as error:
+        unread.append(error)
+        return
+    if has_words(text):
         yield text
 
 
-def _forwarded(message: MIMEPart) -> Iterator[str]:
-    texts = list(_texts(message))
+def _forwarded(message: MIMEPart, unread: list[UnreadableError]) -> Iterator[str]:
+    texts = _texts_of(message, unread)
     if texts:
         headers = ((name, _header(message, name.lower())) for name in ("From", "Date", "Subject"))
         yield "\n".join(f"{name}: {value}" for name, value in headers if value)

@@ -76,3 +76,42 @@ def test_an_attached_message_is_named_and_not_read(tmp_path: Path) -> None:
 def test_an_address_that_is_none_costs_no_message(tmp_path: Path, address: str) -> None:
     document = only(tmp_path, f"To: {address}\n\nWords.\n".encode())
     assert (document.text, document.metadata.model_dump()["to"]) == ("Words.\n", address)
+
+
+def test_a_text_with_the_name_of_a_file_is_read_where_there_is_no_other(tmp_path: Path) -> None:
+    message = EmailMessage()
+    message["Subject"] = "Report"
+    message.make_mixed()
+    named = part("Please see below.")
+    named.set_param("name", "body.txt")
+    message.attach(named)
+    message.add_attachment(b"%PDF", "application", "pdf", filename="a.pdf")
+    assert only(tmp_path, message).text.strip() == "Please see below."
+    message.attach(part("Without a name."))
+    assert only(tmp_path, message).text.strip() == "Without a name."
+
+
+def test_one_part_that_cannot_be_read_costs_none_of_the_others(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    message = mail("Hello.", "Note")
+    message.make_mixed()
+    footer = part("footer")
+    footer.set_param("charset", "foo-bar")
+    message.attach(footer)
+    assert only(tmp_path, message).text.strip() == "Hello."
+    assert "left out a part of mail that is in an unknown encoding" in caplog.text
+    _, (rejection,) = read_as(tmp_path, "b.eml", b"Subject: a\n" + footer.as_bytes())
+    assert rejection.reason == "is in an unknown encoding"
+
+
+def test_of_a_page_with_pictures_the_part_that_it_names_is_read(tmp_path: Path) -> None:
+    message = EmailMessage()
+    message["Subject"] = "Page"
+    message.make_related()
+    message.set_param("start", "<page>")
+    message.add_related(b"png", "image", "png", cid="<picture>")
+    page = part("<p>The page.</p>", "html")
+    page["Content-ID"] = "<page>"
+    message.attach(page)
+    assert only(tmp_path, message).text.strip() == "The page."
