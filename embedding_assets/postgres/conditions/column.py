@@ -39,12 +39,13 @@ def column_clause(table: Table, column: Column, condition: Condition, parameters
     is_list = column.type.endswith("[]")
     if is_list and condition.operator in ("<", "<=", ">", ">="):
         raise ConfigurationError(f"--where: {column.name} holds lists; compare it with = or !=")
-    if not is_list and (comparison := _COMPARISONS.get(condition.operator)):
+    comparison = _COMPARISONS.get(condition.operator)
+    if comparison and not is_list and len(condition.values) == 1:
         [value] = condition.values
         return sql.SQL("{} {} {}").format(place, comparison, table.cast(parameters.add(text_of(value)), column))
     values = table.cast_all(parameters.add_all(map(text_of, condition.values)), column)
     equal = sql.SQL("{} && {}" if is_list else "{} = ANY({})").format(place, values)
-    return _negated_unless(condition.operator in ("=", "in"), equal)
+    return _negated_unless(condition.operator not in ("!=", "not in"), equal)
 
 
 def _negated_unless(is_positive: bool, clause: sql.Composable) -> sql.Composable:

@@ -17,9 +17,9 @@ Operator = Literal["=", "!=", "<=", ">=", "<", ">", "in", "not in", "is null", "
 Value = str | bool | int | float | Decimal | date
 """What a field is compared with. A text is also taken for the number, date or truth value that it says."""
 
-_COMPARISON: Final = re.compile(r"(?P<key>.+?)(?P<operator>!=|<>|<=|=<|>=|=>|==|=|<|>)(?P<value>.*)", re.DOTALL)
-_OTHER_SPELLINGS: Final[Mapping[str, Operator]] = {"==": "=", "<>": "!=", "=<": "<=", "=>": ">="}
-_QUOTED: Final = re.compile(r""""[^"]*"|'[^']*'""")
+_COMPARISON: Final = re.compile(r"(?P<key>.+?)(?P<operator>!=|<>|<=|>=|==|=|<|>)(?P<value>.*)", re.DOTALL)
+_OTHER_SPELLINGS: Final[Mapping[str, Operator]] = {"==": "=", "<>": "!="}
+_QUOTED: Final = re.compile(r"""(?P<mark>["'])(?:(?!(?P=mark)).|(?P=mark){2})*(?P=mark)""", re.DOTALL)
 _NULL: Final = re.compile(r"(?P<key>[^=<>!]+?)\s+is\s+(?P<negated>not\s+)?null", re.IGNORECASE)
 _LIST: Final = re.compile(
     r"(?P<key>[^=<>!]+?)\s+(?P<negated>not\s+)?in\s*\((?P<values>.*)\)", re.IGNORECASE | re.DOTALL
@@ -58,7 +58,10 @@ class Condition:
                 )
             if isinstance(one, float | Decimal) and not math.isfinite(one):
                 raise ConfigurationError(f"a condition on {_shown(self.key)} compares with {one}, which is no number")
-        if self.operator in ("<", "<=", ">", ">=") and "" in map(_bare, self.values):
+        is_range = self.operator in ("<", "<=", ">", ">=")
+        if is_range and len(self.values) != 1:
+            raise ConfigurationError(f"a condition on {_shown(self.key)} with {self.operator} takes one value")
+        if is_range and "" in map(_bare, self.values):
             raise ConfigurationError(f"a condition on {_shown(self.key)} has nothing behind its {self.operator}")
 
     @property
@@ -89,7 +92,9 @@ class Condition:
             )
         operator = _OTHER_SPELLINGS.get(match["operator"], cast("Operator", match["operator"]))
         value = match["value"].strip()
-        return cls(match["key"].strip(), operator, value[1:-1] if _QUOTED.fullmatch(value) else value)
+        if quoted := _QUOTED.fullmatch(value):
+            value = value[1:-1].replace(quoted["mark"] * 2, quoted["mark"])
+        return cls(match["key"].strip(), operator, value)
 
 
 Where = Mapping[str, Any] | Iterable[Condition | str] | Condition | str | None

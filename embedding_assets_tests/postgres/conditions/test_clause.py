@@ -5,7 +5,7 @@ import json
 import pytest
 
 from embedding_assets.errors import ConfigurationError
-from embedding_assets.postgres.conditions import clause_of, conditions_of
+from embedding_assets.postgres.conditions import Condition, clause_of, conditions_of
 from embedding_assets.postgres.table import Column, Table, castable
 from embedding_assets_tests.support.fakes import insert_chunks
 
@@ -182,6 +182,8 @@ def goods(execute):
         (["code=abc"], {1}, "code"),
         (["codes=abc"], {1}, "codes"),
         (["codes in (a, xyz)"], set(), "codes"),
+        (Condition("name", "=", ("a", "b")), {1, 2}, "name"),
+        (Condition("name", "!=", ("a", "b")), {3}, None),
     ],
 )
 def test_columns_of_any_table(goods, database, where, wanted, indexable):

@@ -30,8 +30,8 @@ from embedding_assets.postgres.conditions import Condition, conditions_of
         ("lang=", Condition("lang", "=", "")),
         ("page == 3", Condition("page", "=", "3")),
         ("page<>3", Condition("page", "!=", "3")),
-        ("page =< 3", Condition("page", "<=", "3")),
-        ("page=>3", Condition("page", ">=", "3")),
+        ("title=<html>", Condition("title", "=", "<html>")),
+        ("name = 'O''Reilly'", Condition("name", "=", "O'Reilly")),
         ('lang="en"', Condition("lang", "=", "en")),
         ("day >= '2024-05-01'", Condition("day", ">=", "2024-05-01")),
         ("title='", Condition("title", "=", "'")),
@@ -53,6 +53,11 @@ def test_what_is_none(text):
 def test_nothing_to_be_less_or_more_than(text):
     with pytest.raises(ConfigurationError, match=r"a condition on '(price|year)' has nothing behind its [<>]"):
         Condition.parse(text)
+
+
+def test_several_to_be_less_than():
+    with pytest.raises(ConfigurationError, match="a condition on 'price' with < takes one value"):
+        Condition("price", "<", (1, 2))
 
 
 def test_fields_within_a_field():
