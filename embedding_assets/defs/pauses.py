@@ -22,7 +22,8 @@ PAUSE_AFTER_FAILURE_SECONDS: Final = 600
 INDEX_AGAIN_SECONDS: Final = 3600
 """Before an index that is still missing is asked for once more."""
 
-_CANCELLED, _INDEXES = "cancelled", "indexes"
+_CANCELLED, _INDEXES, _IDLE = "cancelled", "indexes", "idle"
+_NOTHING: Final[dict[str, Any]] = {"due": [], "chunks": 0}
 
 
 class SensorNotes:
@@ -35,8 +36,9 @@ class SensorNotes:
         """As a cursor."""
         return json.dumps(self._kept, sort_keys=True)
 
-    def holds(self, run_id: str, look: TableLook) -> bool:
-        """Whether no rows have come since this run was first seen cancelled."""
+    def holds(self, cancelled: RunRecord, look: TableLook) -> bool:
+        """Whether no rows have come since this run was first seen cancelled, and what it left is due."""
+        run_id = cancelled.dagster_run.run_id
         now: dict[str, Any] = {
             "run": run_id,
             "due": look.ready.prefixes,
@@ -45,8 +47,9 @@ class SensorNotes:
         }
         before = self._kept.get(_CANCELLED)
         if before is None or before["run"] != run_id:
-            self._kept[_CANCELLED] = now
-            return True
+            left_nothing = self._kept.get(_IDLE, 0) > (cancelled.end_time or 0)
+            self._kept[_CANCELLED] = now | (_NOTHING if left_nothing else {})
+            return not left_nothing
         before["inserts"] = min(before["inserts"], now["inserts"])  # a counter that may be set back
         return not (
             set(now["due"]) - set(before["due"])
@@ -61,9 +64,10 @@ class SensorNotes:
         return noted and str(noted["run"])
 
     def nothing_is_due(self) -> None:
-        """What the cancelled run left was embedded by other ways than runs, so that all that is due later is new."""
+        """All that is due later is new, whatever run was cancelled before: it left nothing, or that was embedded."""
+        self._kept[_IDLE] = round(time.time(), 1)
         if _CANCELLED in self._kept:
-            self._kept[_CANCELLED] |= {"due": [], "chunks": 0}
+            self._kept[_CANCELLED] |= _NOTHING
 
     def forget_cancelled(self) -> None:
         """The cancelled run is not the last any more."""
@@ -95,7 +99,7 @@ def pause(context: SensorEvaluationContext, spec: TableSpec, sensor: str, look: 
     latest = latest_finished(context, spec, known=_noted(context, notes))
     cancelled = _cancelled(context, spec, latest)
     if cancelled is not None:
-        return _held(cancelled, sensor) if notes.holds(cancelled.dagster_run.run_id, look) else ""
+        return _held(cancelled, sensor) if notes.holds(cancelled, look) else ""
     notes.forget_cancelled()
     own = latest_of_sensor(context, spec, sensor)
     if own is None or own.dagster_run.status is not DagsterRunStatus.FAILURE:

@@ -56,3 +56,14 @@ def test_of_several_that_were_asked_for_together_one_is_cancelled(table, instanc
         assert tick(instance, cursor=cursor) == ["3-4"]
         add_run(instance, "0", "f", status=DagsterRunStatus.SUCCESS)
         assert tick(instance) == ["3-4"], "a person asked for it"
+
+
+def test_rows_that_come_after_a_cancelled_run_that_left_nothing_are_asked_for_at_once(table, instance):
+    """As one that is cancelled while it builds the index."""
+    cursor = []
+    run = add_run(instance, "0", "f")
+    assert tick(instance, cursor=cursor) == "no chunk is due"
+    instance.report_run_canceled(run)
+    assert tick(instance, cursor=cursor) == "no chunk is due"
+    insert(table, ["3"])
+    assert tick(instance, cursor=cursor) == ["3-3"]
