@@ -27,7 +27,7 @@ _MOST_DOTS = 200
 """In a key of TOML, whose parser takes minutes for the longest ones."""
 
 _LARGEST = 1 << 64
-_MOST_DIGITS = 18
+_MOST_DIGITS = 20
 _NOT_YAML = object()
 
 
@@ -91,12 +91,13 @@ def _as_written(_: CSafeLoader, node: ScalarNode) -> int | float | str:
     """A number where its digits say all, else the text: a time, a code, a version such as 1.10."""
     text = str(node.value)
     if len(text) <= _MOST_DIGITS:
-        for number in (int, float):
+        for kind in (int, float):
             try:
-                if str(number(text)) == text:
-                    return number(text)
+                number = kind(text)
             except ValueError:
-                pass
+                continue
+            if str(number) in (text, f"0{text}") and abs(number) < _LARGEST:
+                return number
     return text
 
 

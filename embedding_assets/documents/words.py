@@ -7,7 +7,7 @@ import unicodedata
 
 _WORD = re.compile(r"[^\W_]")
 _MARKUP = re.compile(
-    r"</?[a-zA-Z][\w-]*(?::[\w-]+)?(?:[\s/][^<>]*)?>"  # HTML tags, anchors and line breaks among them; not <https://…>
+    r"</?[a-zA-Z][\w-]*(?::[a-zA-Z][\w-]*)?(?:[\s/][^<>]*)?>"  # HTML tags, anchors and line breaks among them; not <https://…>
     r"|&#?\w{1,31};"  # entities
     r"|!\[[^\w\[\]]*\]\([^()\n]*\)"  # pictures that nothing is said about
     r"|\[\[?_?TOC_?\]?\]|\{:? ?toc ?\}|\{\{<? ?toc ?>?\}\}"  # places for a table of contents

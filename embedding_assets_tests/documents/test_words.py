@@ -45,7 +45,7 @@ def test_markup_of_nothing(text: str) -> None:
     [
         *("![a chart](x.png)", "[Use](use.md)", "<b>bold</b>", "<!-- open", "`x`"),
         *("<help@example.org>", "<https://example.org/refunds>", "[^1]: Refunds take ten days.", "[^1]: b.md"),
-        "[Warning]: do not restart it",
+        *("[Warning]: do not restart it", "<tel:5551234>", "<issn:1234-5678>"),
     ],
 )
 def test_markup_of_something(text: str) -> None:

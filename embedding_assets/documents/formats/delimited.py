@@ -11,7 +11,7 @@ from typing import IO
 from embedding_assets.documents.document import Document
 from embedding_assets.documents.formats.opened import OpenedFile, wrong_encoding
 from embedding_assets.documents.formats.registry import format_of
-from embedding_assets.documents.formats.rows import NO_ROWS, Row, distinct, missing_text, row_document
+from embedding_assets.documents.formats.rows import NO_ROWS, Row, column_names, missing_text, row_document
 from embedding_assets.documents.formats.values import is_unicode
 from embedding_assets.documents.lines import MAX_WRITING_CHARACTERS, read_lines
 from embedding_assets.documents.rejection import EMPTY, TOO_LONG, BlankRow, Rejection
@@ -96,7 +96,7 @@ def _dialect(stream: IO[bytes], usual: str) -> _Dialect:
 def _rows(file: OpenedFile, stream: IO[bytes], dialect: _Dialect) -> Iterator[Document | Rejection]:
     records = _records(stream, dialect)
     line, header = next(records, (None, NO_ROWS))
-    names = [] if isinstance(header, str) else distinct(name.strip() for name in header)
+    names = [] if isinstance(header, str) else column_names(header)
     options = file.options
     problem = header if isinstance(header, str) else missing_text(names, options.text_column, options.template)
     if problem is not None:
@@ -151,6 +151,6 @@ def _unquoted(field: str) -> str:
 
 
 def _row(names: Sequence[str], fields: Sequence[str]) -> Row | str:
-    if any(fields[len(names) :]):
+    if any(map(str.strip, fields[len(names) :])):
         return f"has {len(fields)} fields, the header names {len(names)}"
     return dict(zip_longest(names, fields[: len(names)]))

@@ -10,7 +10,7 @@ from typing import Any
 from embedding_assets.documents.document import Document
 from embedding_assets.documents.formats.opened import OpenedFile
 from embedding_assets.documents.formats.packages import check_package
-from embedding_assets.documents.formats.rows import NO_ROWS, distinct, missing_text, row_document
+from embedding_assets.documents.formats.rows import NO_ROWS, column_names, missing_text, row_document, unnamed
 from embedding_assets.documents.rejection import Rejection
 
 
@@ -42,7 +42,7 @@ def _sheet(file: OpenedFile, sheet: Any, *, is_only: bool) -> Iterator[Document 
         if not any(cell not in (None, "") for cell in cells):
             continue
         if not names:
-            names = _names(cells)
+            names = column_names(cells[: _filled(cells)])
             problem = missing_text(names, file.options.text_column, file.options.template)
             if problem is not None:
                 yield file.rejected(problem if is_only else f"sheet {sheet.title[:60]!r} {problem}", number)
@@ -51,17 +51,13 @@ def _sheet(file: OpenedFile, sheet: Any, *, is_only: bool) -> Iterator[Document 
         yield row_document(file, number, _row(names, cells, "" if is_only else sheet.title))
 
 
-def _names(cells: Sequence[Any]) -> list[str]:
-    named = ("" if cell is None else str(cell).strip() for cell in cells)
-    return distinct(name or _unnamed(number) for number, name in enumerate(named, start=1))
-
-
-def _unnamed(column: int) -> str:
-    """What a column is called that the header leaves blank, or does not reach."""
-    return f"column_{column}"
+def _filled(cells: Sequence[Any]) -> int:
+    """How many there are up to the last that is not empty: those with a style alone go on for thousands."""
+    return max((number for number, cell in enumerate(cells, start=1) if cell not in (None, "")), default=0)
 
 
 def _row(names: Sequence[str], cells: Sequence[Any], sheet: str) -> dict[str, Any]:
-    beyond = map(_unnamed, range(len(names) + 1, len(cells) + 1))
-    row = dict(zip_longest([*names, *beyond], cells))
+    filled = max(len(names), _filled(cells))
+    beyond = map(unnamed, range(len(names) + 1, filled + 1))
+    row = dict(zip_longest([*names, *beyond], cells[:filled]))
     return {"sheet": sheet, **row} if sheet else row

@@ -90,6 +90,9 @@ _NOT_OF_CP1252: Final = b"\x81\x8d\x8f\x90\x9d"
 _UTF_16: Final = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _PERMALINKS: Final = frozenset("¶#§\uf0c1")
 """Behind headings, where Sphinx, MkDocs and their like link to them."""
+_HEADINGS: Final = frozenset({"h1", "h2", "h3", "h4", "h5", "h6"})
+_TO_ITSELF: Final = re.compile(r"anchor|header-?link|perma-?link|hash-?link", re.IGNORECASE)
+"""In the class of such a link; what Sphinx documents are terms, not headings."""
 _SPACE: Final = re.compile(r"[ \t\r\n\f]+")
 _LANGUAGE: Final = re.compile(r"(?:language|lang|highlight)-([\w+#-]{1,30})")
 _HEADING: Final = re.compile(r"^( {0,3})(#{1,6}(?:[ \t]|$))", re.MULTILINE)
@@ -157,7 +160,7 @@ def page(html: str, *, is_book: bool = False) -> tuple[str, str]:
     tree = LexborHTMLParser(html.replace("\x00", ""))
     found = tree.css_first("title")
     title = _SPACE.sub(" ", found.text()).strip() if found is not None else ""
-    root = _main(tree)
+    root = tree.body or tree.root if is_book else _main(tree)
     if root is None:
         return title, ""
     writer = _Writer(is_whole=not is_book and root.tag in {"body", "html"})
@@ -202,6 +205,13 @@ def _is_unseen(node: LexborNode) -> bool:
         return True
     is_hidden = "hidden" in attributes or attributes.get("aria-hidden") == "true"
     return is_hidden and role != "tabpanel" and attributes.get("hidden") != "until-found"
+
+
+def _is_of_heading(link: LexborNode) -> bool:
+    """Whether a link stands in a heading, or is classed as one that leads to where it stands."""
+    parent = link.parent
+    above = {node.tag for node in (parent, parent and parent.parent) if node}
+    return not above.isdisjoint(_HEADINGS) or _TO_ITSELF.search(link.attributes.get("class") or "") is not None
 
 
 class _Writer:
@@ -253,7 +263,7 @@ class _Writer:
     def _is_left_out(self, node: LexborNode, tag: str) -> bool:
         if tag.startswith(("-", "_", "!")) or tag in _LEFT_OUT or _is_unseen(node):
             return True
-        if tag == "a" and node.text() in _PERMALINKS:
+        if tag == "a" and node.text() in _PERMALINKS and _is_of_heading(node):
             return True
         return self._is_whole and tag in _AROUND and node.css_first("h1") is None
 

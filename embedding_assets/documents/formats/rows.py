@@ -73,7 +73,8 @@ def _document(file: OpenedFile, row: Row) -> Document:
     fields = fields_of_folders(file, _RESERVED) | json_fields(row, file, _RESERVED | used)
     # Said in words above; as it is, it can be filtered by.
     said = {name: row[name] for name in ("source", "title") if isinstance(row.get(name), dict | list)}
-    fields |= taken_fields(row, file) | json_fields({f"{name}_fields": value for name, value in said.items()}, file)
+    taken = {name: value for name, value in row.items() if name not in used}
+    fields |= taken_fields(taken, file) | json_fields({f"{name}_fields": value for name, value in said.items()}, file)
     # Not the line: a row inserted above would give all that follow another hash.
     source = _string(row, "source") or (f"{file.source}#{identity}" if identity else file.source)
     fields |= {"source": source, "title": title or file.name.stem, "origin": file.source}
@@ -191,7 +192,18 @@ def text_columns(columns: Iterable[str], text_column: str | None) -> list[str]:
     return [lowered[name] for name in TEXT_COLUMNS if name in lowered]
 
 
-def distinct(names: Iterable[str]) -> list[str]:
+def column_names(header: Iterable[object]) -> list[str]:
+    """The names in the cells of a header, each another one; a blank one is called by its number."""
+    named = ("" if cell is None else str(cell).strip() for cell in header)
+    return _distinct(name or unnamed(number) for number, name in enumerate(named, start=1))
+
+
+def unnamed(column: int) -> str:
+    """What a column is called that the header leaves blank, or does not reach; the first is 1."""
+    return f"column_{column}"
+
+
+def _distinct(names: Iterable[str]) -> list[str]:
     """The names of columns, where one comes again with a number behind it, so that no value takes another's place."""
     numbers: dict[str, int] = {}
     kept: dict[str, None] = {}

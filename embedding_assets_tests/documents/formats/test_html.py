@@ -133,9 +133,12 @@ def test_lines_of_code_may_end_in_elements() -> None:
 def test_the_link_to_a_heading_is_not_of_it(mark: str) -> None:
     html = f'<h2>Install<a class="headerlink" href="#install">{mark}</a></h2><p>words <a href="#a">a #</a></p>'
     assert text_of(html) == "## Install\n\nwords a #\n"
+    assert text_of(f'<p>after <a href="q">{mark}</a> 5</p>') == f"after {mark} 5\n"
+    assert text_of(f'<dl><dt>run()<a class="headerlink" href="#run">{mark}</a></dt></dl>').strip() == "run()"
 
 
 def test_headers_and_asides_of_a_book_are_read() -> None:
     html = "<body><header><h2>One</h2></header><p>words</p><aside><p>A note.</p></aside></body>"
     assert page(html, is_book=True)[1] == "## One\n\nwords\n\nA note.\n"
+    assert "A note." in page("<main><p>words</p></main><aside><p>A note.</p></aside>", is_book=True)[1]
     assert text_of(html) == "words\n"

@@ -8,6 +8,7 @@ from pathlib import Path
 import openpyxl
 import pyarrow as pa
 import pyarrow.parquet as pq
+from openpyxl.styles import Font
 
 from embedding_assets.documents.lines import MAX_LINE_CHARACTERS
 from embedding_assets_tests.support.reading import BAD_UTF8, read
@@ -39,6 +40,30 @@ def test_delimiters_at_the_end_of_rows_are_no_fields(tmp_path: Path) -> None:
     documents, (rejection,) = read(tmp_path)
     assert [one.text for one in documents] == ["one", "two"]
     assert (rejection.line, rejection.reason) == (4, "has 3 fields, the header names 2")
+
+
+def test_columns_of_csv_without_a_name_are_kept(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("text,,n,\nwords,b,1,d, \n")
+    (document,), _ = read(tmp_path)
+    assert document.metadata.model_extra == {"column_2": "b", "n": "1", "column_4": "d"}
+
+
+def test_cells_that_are_only_styled_are_no_columns(tmp_path: Path) -> None:
+    workbook = openpyxl.Workbook()
+    for row in (["text"], ["words"]):
+        workbook.active.append(row)
+    for cell in ("F1", "H2"):
+        workbook.active[cell].font = Font(bold=True)
+    workbook.save(tmp_path / "a.xlsx")
+    (document,), _ = read(tmp_path)
+    assert document.metadata.model_extra == {}
+
+
+def test_a_text_called_as_something_that_a_document_has_is_no_field(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("position,origin\nAbove the door.,here\n")
+    (document,), _ = read(tmp_path, text_column="position")
+    assert document.text == "Above the door."
+    assert document.metadata.model_extra == {"origin_fields": "here"}
 
 
 def test_columns_of_excel_without_a_name_are_kept(tmp_path: Path) -> None:
