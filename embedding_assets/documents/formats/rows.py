@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from embedding_assets.documents.document import Document
 from embedding_assets.documents.formats.opened import OpenedFile, UnreadableError, without_data
 from embedding_assets.documents.formats.options import fields_of_template
-from embedding_assets.documents.formats.values import fields_of_folders, is_nan, json_fields, storable, taken_fields
+from embedding_assets.documents.formats.values import fields_of_folders, is_missing, json_fields, storable, taken_fields
 from embedding_assets.documents.lines import normalized_newlines
 from embedding_assets.documents.rejection import NOT_UTF8, NOTHING, TOO_DEEP, BlankRow, Rejection, too_long
 from embedding_assets.documents.words import has_words
@@ -74,7 +74,7 @@ def _document(file: OpenedFile, row: Row) -> Document:
     # Said in words above; as it is, it can be filtered by.
     said = {name: row[name] for name in ("source", "title") if isinstance(row.get(name), dict | list)}
     taken = {name: value for name, value in row.items() if name not in used}
-    fields |= taken_fields(taken, file) | json_fields({f"{name}_fields": value for name, value in said.items()}, file)
+    fields |= taken_fields(taken, file) | taken_fields(said, file, said)
     # Not the line: a row inserted above would give all that follow another hash.
     source = _string(row, "source") or (f"{file.source}#{identity}" if identity else file.source)
     fields |= {"source": source, "title": title or file.name.stem, "origin": file.source}
@@ -106,7 +106,7 @@ def _text(row: Row, text_column: str | None) -> tuple[frozenset[str], str]:
         names = text_columns(row, text_column)
         if not names:
             raise UnreadableError(missing_text(list(row), text_column) or "")
-        name = next((name for name in names if not (row[name] is None or is_nan(row[name]))), names[0])
+        name = next((name for name in names if not is_missing(row[name])), names[0])
         names, text = [name], row[name]
     name = names[0]
     if isinstance(text, bytes):
@@ -114,7 +114,7 @@ def _text(row: Row, text_column: str | None) -> tuple[frozenset[str], str]:
             text = text.decode()
         except UnicodeDecodeError:
             raise UnreadableError(f"has a {name!r} that {NOT_UTF8}") from None
-    if text is None or is_nan(text):
+    if is_missing(text):
         raise _BlankError(f"has an empty {name!r}")
     if not isinstance(text, str):
         raise UnreadableError(f"has a {name!r} that is not a string")
@@ -148,7 +148,7 @@ def _templated(row: Row, template: str) -> tuple[frozenset[str], str]:
 
 
 def _worded(value: object, name: str) -> str:
-    if value is None or is_nan(value):
+    if is_missing(value):
         return ""
     if isinstance(value, str):
         return storable(value, name).strip()
@@ -175,7 +175,7 @@ def _string(row: Row, name: str) -> str:
         value = scalars[0] if scalars else only if isinstance(only, str | int | float) else None
     elif isinstance(value, list | tuple):
         value = ", ".join(str(item) for item in value[:20] if isinstance(item, str | int | float))
-    if value is None or isinstance(value, bool | bytes) or is_nan(value):
+    if is_missing(value) or isinstance(value, bool | bytes):
         return ""
     return storable(str(value), name).strip()
 

@@ -33,9 +33,9 @@ def is_unicode(text: str) -> bool:
     return True
 
 
-def is_nan(value: object) -> bool:
-    """Whether it is what pandas writes where there is nothing."""
-    return isinstance(value, float) and math.isnan(value)
+def is_missing(value: object) -> bool:
+    """Whether there is nothing, or NaN, which pandas writes then."""
+    return value is None or (isinstance(value, float) and math.isnan(value))
 
 
 def storable(text: str, name: str) -> str:
