@@ -47,8 +47,7 @@ def runs_in_progress(context: SensorEvaluationContext, spec: TableSpec) -> list[
     return [
         record
         for record in records
-        if (embeds(record.dagster_run, spec) or _maintains(record.dagster_run, spec))
-        and _is_here(context, record.dagster_run)
+        if _concerns(record.dagster_run, spec, index_alone=True) and _is_here(context, record.dagster_run)
     ]
 
 
@@ -59,6 +58,11 @@ def embeds(run: DagsterRun, spec: TableSpec) -> bool:
 
 def _maintains(run: DagsterRun, spec: TableSpec) -> bool:
     return bool(run.asset_selection) and spec.key(HEALTH) in (run.asset_selection or ())
+
+
+def _concerns(run: DagsterRun, spec: TableSpec, *, index_alone: bool) -> bool:
+    """Whether a run embeds the table, or, if that counts, maintains its index."""
+    return embeds(run, spec) or (index_alone and _maintains(run, spec))
 
 
 def is_silent(context: SensorEvaluationContext, record: RunRecord) -> bool:
@@ -103,7 +107,7 @@ def latest_finished(
         run = record.dagster_run
         if latest is not None and record.storage_id <= latest.storage_id:
             return False
-        return embeds(run, spec) or (index_alone and _maintains(run, spec))
+        return _concerns(run, spec, index_alone=index_alone)
 
     latest, most = known, _MOST_OF_OTHERS if known is None else _MOST_PASSED
     # First the table's own job, whose last run is mostly the one: then few of others are left to be read.
@@ -120,16 +124,14 @@ def cancelled_since(
     Of several that the sensor asked for together, none is what a person wants after another was cancelled, nor is one
     that Dagster starts again by itself.
     """
-    asked = _asked_for(context, record) + _TICK_OF_CLOCKS
-    wanted = RunsFilter(
-        statuses=[DagsterRunStatus.CANCELED], tags=location_tags(context), updated_after=asked - _TICK_OF_CLOCKS
-    )
+    asked = _asked_for(context, record)
+    wanted = RunsFilter(statuses=[DagsterRunStatus.CANCELED], tags=location_tags(context), updated_after=asked)
     ended = {
         one.end_time: one
         for one in context.instance.get_run_records(wanted, limit=_PAGE)
         if one.end_time is not None
-        and one.end_time > asked.timestamp()
-        and (embeds(one.dagster_run, spec) or (index_alone and _maintains(one.dagster_run, spec)))
+        and one.end_time > (asked + _TICK_OF_CLOCKS).timestamp()
+        and _concerns(one.dagster_run, spec, index_alone=index_alone)
     }
     return ended[max(ended)] if ended else None
 
