@@ -124,7 +124,7 @@ def _int8_ratio() -> tuple[float, Precision]:
     ways: list[tuple[Precision, torch.dtype, bool]] = [
         ("int8", torch.int8, True), ("float32", torch.float32, False), ("float32", torch.float32, True),
     ]  # fmt: skip
-    if torch.ops.mkldnn._is_mkldnn_bf16_supported():
+    if computes_bfloat16():
         ways.append(("bfloat16", torch.bfloat16, True))
     seconds: dict[Precision, float] = {}
     for _ in range(_TURNS):

@@ -107,7 +107,7 @@ def int8(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Ite
     by_dtype = dict(zip((torch.float32, torch.bfloat16, torch.int8), seconds, strict=True))
     for timing in ("_time_product", "_product_seconds"):
         monkeypatch.setattr(precision, timing, lambda dtype, *, packed: by_dtype[dtype] * (1 if packed else 2))
-    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: seconds[1] is not None, raising=False)
+    monkeypatch.setattr(precision, "computes_bfloat16", lambda: seconds[1] is not None)
     monkeypatch.setattr("embedding_assets.encoder.int8.products_are_exact", lambda: is_exact)
     monkeypatch.setattr(precision, "tiles_are_broken", lambda: False)
     precision._bfloat16_is_faster.cache_clear()
