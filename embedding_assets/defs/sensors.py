@@ -1,6 +1,7 @@
 """The sensor on new chunks of a table."""
 
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Final
 
 from dagster import (
@@ -17,6 +18,7 @@ from dagster._core.definitions.unresolved_asset_job_definition import Unresolved
 from embedding_assets.config import Settings
 from embedding_assets.defs.answering import answer_within
 from embedding_assets.defs.jobs import EMBEDDING, range_tags
+from embedding_assets.defs.lingering import LINGER_SECONDS, linger, room_to_linger
 from embedding_assets.defs.pauses import SensorNotes, pause, was_cancelled
 from embedding_assets.defs.table_look import TableLook, look_at_table, look_before_adoption
 from embedding_assets.defs.table_runs import embeds, is_silent, prefixes_of, runs_in_progress
@@ -37,6 +39,9 @@ early finds the tick not due yet and is left out, as one in three was.
 
 ANSWER_SECONDS: Final = 40.0
 """For the database to answer a tick, of which Dagster cuts one off after 60 s without saying why."""
+
+_LINGERING_ANSWER_SECONDS: Final = 10.0
+"""For the database to answer before that: with the other two less than the 60 s."""
 
 _NAME: Final = "new_chunks_sensor"
 
@@ -78,6 +83,7 @@ def ask_for_runs(context: SensorEvaluationContext, spec: TableSpec) -> SensorRes
 
 def _look_and_ask(context: SensorEvaluationContext, spec: TableSpec, notes: SensorNotes) -> SensorResult | SkipReason:
     settings = spec.run_settings(context)
+    _linger(spec, context, settings)
     records = runs_in_progress(context, spec)
     silent = {record.dagster_run.run_id: record.dagster_run for record in records if is_silent(context, record)}
     look = answer_within(spec.name(_NAME), ANSWER_SECONDS, settings, lambda: _look(spec, context, settings, silent))
@@ -106,6 +112,18 @@ def _look_and_ask(context: SensorEvaluationContext, spec: TableSpec, notes: Sens
         context.log.info("asking for a run that builds %s", ", ".join(look.missing))
         return SensorResult(run_requests=[RunRequest(asset_selection=[spec.key(HEALTH)])])
     return SkipReason(reason)
+
+
+def _linger(spec: TableSpec, context: SensorEvaluationContext, settings: Settings) -> None:
+    """Before anything else is looked at, which would be out of date after it."""
+
+    def wait() -> None:
+        with suppress(TableNotAdoptedError), spec.open(context) as database:
+            linger(database, settings)
+
+    with room_to_linger(context.instance) as has_room:
+        if has_room:
+            answer_within(spec.name(_NAME), LINGER_SECONDS + _LINGERING_ANSWER_SECONDS, settings, wait)
 
 
 def _look(spec: TableSpec, context: SensorEvaluationContext, settings: Settings, silent: Iterable[str]) -> TableLook:

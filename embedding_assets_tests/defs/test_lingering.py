@@ -1,0 +1,92 @@
+"""Ticks that linger until chunks are due, where Dagster's daemon has threads for that."""
+
+import threading
+
+import pytest
+from dagster import DagsterInstance
+
+from embedding_assets.config import get_settings
+from embedding_assets.defs import lingering
+from embedding_assets.defs.lingering import room_to_linger
+from embedding_assets_tests.support.selecting import select_unasked
+from embedding_assets_tests.support.sensor_ticks import insert, tick
+
+
+@pytest.fixture
+def threaded():
+    """An instance whose daemon evaluates four sensors at once, as the shipped one does."""
+    with DagsterInstance.ephemeral(settings={"sensors": {"use_threads": True, "num_workers": 4}}) as instance:
+        yield instance
+
+
+@pytest.fixture
+def is_endless(monkeypatch):
+    """A tick lingers until something is due, however slow this machine is."""
+    monkeypatch.setattr(lingering, "LINGER_SECONDS", 120.0)
+
+
+@pytest.mark.usefixtures("is_endless")
+def test_a_chunk_is_found_by_the_tick_that_it_comes_in(table, threaded, monkeypatch):
+    looks = 0
+
+    def sleep(_seconds):
+        nonlocal looks
+        looks += 1
+        if looks == 2:
+            insert(table, ["7"])
+
+    monkeypatch.setattr(lingering.time, "sleep", sleep)
+
+    assert tick(threaded) == ["7-7"]
+    assert looks == 2
+
+
+def test_a_tick_without_chunks_ends(table, threaded, monkeypatch):
+    monkeypatch.setattr(lingering, "LINGER_SECONDS", 0.2)
+    assert tick(threaded) == "no chunk is due"
+
+
+@pytest.mark.usefixtures("is_endless")
+def test_what_is_due_already_is_asked_for_at_once(table, threaded, monkeypatch):
+    monkeypatch.setattr(lingering.time, "sleep", None)
+    insert(table, ["3"])
+    assert tick(threaded) == ["3-3"]
+
+
+@pytest.mark.usefixtures("is_endless")
+def test_an_obstacle_is_said_at_once(table, threaded, monkeypatch):
+    monkeypatch.setattr(lingering.time, "sleep", None)
+    for name, value in (("PROVIDER", "openai"), ("OPENAI_API_KEY", "k"), ("OPENAI_USD_PER_MILLION_TOKENS", "1000000")):
+        monkeypatch.setenv(f"EMBEDDING_{name}", value)
+    select_unasked(get_settings(), table)
+    insert(table, ["3"])
+    monkeypatch.setenv("EMBEDDING_BUDGET_USD_PER_DAY", "1")
+    assert "EMBEDDING_BUDGET_USD_PER_DAY" in tick(threaded)
+
+
+@pytest.mark.usefixtures("is_endless")
+def test_a_daemon_without_threads_is_not_held_up(table, instance, monkeypatch):
+    monkeypatch.setattr(lingering.time, "sleep", None)
+    assert tick(instance) == "no chunk is due"
+
+
+def test_half_of_the_threads_linger_at_most(threaded):
+    inside, leave = threading.Barrier(3), threading.Event()
+
+    def stay():
+        with room_to_linger(threaded) as has_room:
+            assert has_room
+            inside.wait(60)
+            leave.wait(60)
+
+    threads = [threading.Thread(target=stay) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    inside.wait(60)
+    with room_to_linger(threaded) as has_room:
+        assert not has_room
+    leave.set()
+    for thread in threads:
+        thread.join()
+    with room_to_linger(threaded) as has_room:
+        assert has_room
