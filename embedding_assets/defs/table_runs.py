@@ -111,10 +111,12 @@ def latest_finished(
     # First the table's own job, whose last run is mostly the one: then few of others are left to be read.
     for job in (spec.job_name, _JOB_OF_ASSETS):
         latest = next(filter(is_ours, _finished(context, job, after=latest, most=most)), latest)
-    # Of a project's own jobs over the table: first the cancelled ones, which alone hold back what is due, and are few.
-    cancelled = _finished(context, None, after=latest, most=_MOST_OF_OTHERS, statuses=[DagsterRunStatus.CANCELED])
-    latest = next(filter(is_ours, cancelled), latest)
-    if latest is not None and latest.dagster_run.status is DagsterRunStatus.CANCELED:
+    # Then a project's own jobs over the table, of which the cancelled ones alone hold back what is due, and are few.
+    cancelled = DagsterRunStatus.CANCELED
+    if latest is None or latest.dagster_run.status is not cancelled:
+        held = _finished(context, None, after=latest, most=_MOST_OF_OTHERS, statuses=[cancelled])
+        latest = next(filter(is_ours, held), latest)
+    if latest is not None and latest.dagster_run.status is cancelled:
         latest = next(filter(is_ours, _finished(context, None, after=latest, most=_MOST_OF_OTHERS)), latest)
     return latest
 
