@@ -44,8 +44,10 @@ def configure_logging(config: LoggingConfig) -> None:
     handler.setFormatter(_json_formatter() if config.format == "json" else _TextFormatter())
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     logging.getLogger("embedding_assets").setLevel(config.level)
-    # Its warnings repeat, once a connection attempt, what our own retries already log.
-    logging.getLogger("psycopg.pool").setLevel(logging.ERROR)
+    # Its warnings repeat, once a connection attempt, what our own retries already log; or say how a connection was left
+    # that an error or Ctrl-C ended, of which our own sentence speaks.
+    for name in ("psycopg", "psycopg.pool"):
+        logging.getLogger(name).setLevel(logging.ERROR)
 
 
 def redact(text: str) -> str:

@@ -29,6 +29,13 @@ def logged(capsys: pytest.CaptureFixture[str]) -> list[dict[str, object]]:
     return [json.loads(line) for line in capsys.readouterr().err.splitlines()]
 
 
+def test_the_database_driver_adds_no_line_to_ours_on_what_ended_a_connection(capsys: pytest.CaptureFixture[str]):
+    configure_logging(LoggingConfig(level="DEBUG", format="json"))
+    for name in ("psycopg", "psycopg.pool"):
+        logging.getLogger(name).warning("error ignored in rollback on <psycopg.Connection [BAD]>")
+    assert logged(capsys) == []
+
+
 def test_json_lines(capsys: pytest.CaptureFixture[str]):
     configure_logging(LoggingConfig(level="INFO", format="json"))
     logger.info("embedded %d", 3, extra={"embedded": 3, "chunk_hash": "ab"})

@@ -82,6 +82,15 @@ def table_session() -> Iterator[tuple[Settings, Database]]:
         yield settings, database
 
 
+@contextmanager
+def looking_session() -> Iterator[tuple[Settings, Database, bool]]:
+    """As ``table_session``, for what only looks: nothing is made where nothing is there yet, as the last one says."""
+    from embedding_assets.postgres.bootstrap import open_database
+
+    with session() as settings, open_database(settings, looking=True) as database:
+        yield settings, database, bool(database.table.oid)
+
+
 def show(document: Any, view: RenderableType, *, as_json: bool) -> None:
     """Print the one for programs or the one for people."""
     if as_json:

@@ -14,7 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from embedding_assets.cli import progress
-from embedding_assets.cli.console import Json, confirm, err, out, show, table_session
+from embedding_assets.cli.console import Json, confirm, err, looking_session, out, show, table_session
 from embedding_assets.cli.stopping import exit_status
 from embedding_assets.errors import DocumentError
 from embedding_assets.formatting import counted, moment, visible
@@ -304,10 +304,10 @@ def documents(
     from embedding_assets.postgres.chunks import check_is_own
     from embedding_assets.postgres.documents import list_documents, summarize_collections
 
-    with table_session() as (_, database):
+    with looking_session() as (_, database, is_made):
         check_is_own(database)
         if name is None:
-            collections = summarize_collections(database)
+            collections = summarize_collections(database) if is_made else []
             view = (
                 _collections_table(collections)
                 if collections
@@ -315,7 +315,7 @@ def documents(
             )
             show([asdict(one) for one in collections], view, as_json=as_json)
             return
-        found = list_documents(database, name.rstrip("/"), limit)
+        found = list_documents(database, name.rstrip("/"), limit) if is_made else []
         if not found:
             raise DocumentError(f"{visible(name)} is not loaded; `embedding-assets documents` lists the collections")
         show([asdict(one) for one in found], _documents_table(found), as_json=as_json)

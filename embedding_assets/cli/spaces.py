@@ -9,7 +9,7 @@ import typer
 from rich.markup import escape
 
 from embedding_assets.cli import progress, tables
-from embedding_assets.cli.console import Json, confirm, err, out, print_json, show, table_session
+from embedding_assets.cli.console import Json, confirm, err, looking_session, out, print_json, show, table_session
 from embedding_assets.errors import ConfigurationError
 from embedding_assets.formatting import megabytes
 
@@ -31,11 +31,11 @@ def spaces(context: typer.Context, as_json: Json = False) -> None:
     context.obj = as_json
     if context.invoked_subcommand is not None:
         return
-    with table_session() as (settings, database):
-        configured = configured_space(settings, database)
+    with looking_session() as (settings, database, is_made):
+        configured = configured_space(settings, database) if is_made else None
         found = [
             (column, count_backlog(database, column), describe_index(database, column.index))
-            for column in list_spaces(database)
+            for column in (list_spaces(database) if is_made else [])
         ]
         document = [
             {

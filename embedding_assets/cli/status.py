@@ -12,7 +12,7 @@ import typer
 from rich.markup import escape
 
 from embedding_assets.cli import progress
-from embedding_assets.cli.console import Json, err, show, table_session
+from embedding_assets.cli.console import Json, err, looking_session, show
 from embedding_assets.errors import ConfigurationError
 from embedding_assets.formatting import duration
 
@@ -30,7 +30,7 @@ def status(as_json: Json = False) -> None:
     from embedding_assets.reporting.gather import gather_overview
     from embedding_assets.reporting.status_page import status_page
 
-    with table_session() as (settings, database):
+    with looking_session() as (settings, database, _):
         overview = gather_overview(database, settings)
     show(asdict(overview), status_page(overview), as_json=as_json)
 
@@ -56,8 +56,8 @@ def health(
     from embedding_assets.providers.space_selection import select_for_run
     from embedding_assets.reporting.status_page import verdict_table
 
-    with table_session() as (settings, database):
-        if not has_chunks(database):
+    with looking_session() as (settings, database, is_made):
+        if not (is_made and has_chunks(database)):
             raise ConfigurationError(database.table.emptiness)
         column = select_for_run(settings, database).column
         with progress.spinner(err, "building and measuring", quiet=as_json or not err.is_terminal):
@@ -95,7 +95,7 @@ def report(
     from embedding_assets.reporting.html import render_report
 
     drawing = progress.spinner(err, "drawing", quiet=as_json or not err.is_terminal)
-    with table_session() as (settings, database), drawing:
+    with looking_session() as (settings, database, _), drawing:
         overview = gather_overview(database, settings)
         page = render_report(overview, gather_samples(database, overview, MAP_SIZE))
     if str(html) == "-":

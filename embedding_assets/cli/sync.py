@@ -10,9 +10,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from embedding_assets.cli import progress
-from embedding_assets.cli.console import Json, err, out, show, table_session
+from embedding_assets.cli.console import Json, err, looking_session, out, show, table_session
 from embedding_assets.errors import ConfigurationError, EmbeddingAssetsError
 from embedding_assets.formatting import counted, moment
+from embedding_assets.identifiers import parts_of
 
 if TYPE_CHECKING:
     from embedding_assets.config import Settings
@@ -51,6 +52,10 @@ def sync(
     full: Annotated[bool, typer.Option("--full", help="Compare all rows, even where triggers note changes.")] = False,
     list_: Annotated[bool, typer.Option("--list", help="Show the known sources.")] = False,
     forget: Annotated[str | None, typer.Option(help="Remove a source with its chunks.", metavar="SOURCE")] = None,
+    release: Annotated[
+        str | None,
+        typer.Option(help="Let another asset of Dagster define a source, whose own is no more.", metavar="SOURCE"),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Keep rows of a table as documents: split into chunks, and in step with every change of the table.
@@ -70,13 +75,18 @@ def sync(
     given = {option: value for option, value in said.items() if value is not None}
     wanted = _Wanted(source, query, name, given, watch)
     wanted.check()
-    if (list_ or forget is not None) and (not wanted.is_all or full or (list_ and forget is not None)):
-        raise ConfigurationError("--list and --forget go with --json alone")
+    alone = [list_, forget is not None, release is not None]
+    if any(alone) and (not wanted.is_all or full or alone.count(True) > 1):
+        raise ConfigurationError("--list, --forget and --release go with --json alone")
+    if list_:
+        with looking_session() as (_, database, is_made):
+            _list(database, as_json=as_json, is_made=is_made)
+        return
     with table_session() as (settings, database):
-        if list_:
-            _list(database, as_json=as_json)
-        elif forget is not None:
+        if forget is not None:
             _forget(database, forget, as_json=as_json)
+        elif release is not None:
+            _release(database, release, as_json=as_json)
         else:
             _sync_all(settings, database, _chosen(database, wanted), full=full, as_json=as_json)
 
@@ -223,16 +233,38 @@ def _line(report: SyncReport) -> str:
     return f"{escape(report.source)}: {looked}; {'; '.join(parts)}."
 
 
-def _list(database: Database, *, as_json: bool) -> None:
+def _list(database: Database, *, as_json: bool, is_made: bool) -> None:
     from embedding_assets.postgres.chunks import check_is_own
     from embedding_assets.postgres.source_records import summarize_sources
 
     check_is_own(database)
-    found = summarize_sources(database)
+    found = summarize_sources(database) if is_made else []
     if as_json or found:
         show([{**asdict(one), "noticed": _noticed(one)} for one in found], _table(found), as_json=as_json)
     else:
         out.print("No source is known. Add one: [bold]embedding-assets sync TABLE --text COLUMN[/bold]")
+
+
+def _release(database: Database, source: str, *, as_json: bool) -> None:
+    from embedding_assets.documents.syncing import no_such_source
+    from embedding_assets.postgres.source_records import release_source
+
+    source = _name_of(database, source)
+    if not database.run(lambda connection: release_source(connection, source)):
+        raise no_such_source(source)
+    show({"source": source}, f"The next asset of Dagster that syncs {escape(source)} defines it.", as_json=as_json)
+
+
+def _name_of(database: Database, source: str) -> str:
+    """The name of a known source; as in SQL, a table may be called without its schema."""
+    from embedding_assets.postgres.chunks import check_is_own
+    from embedding_assets.postgres.source_records import list_sources
+
+    check_is_own(database)
+    with database.session() as connection:
+        known = [one.definition.name for one in list_sources(connection)]
+    alike = [name for name in known if parts_of(name)[-1:] == parts_of(source)]
+    return alike[0] if source not in known and len(alike) == 1 else source
 
 
 def _table(found: list[SourceSummary]) -> Table:
@@ -250,15 +282,8 @@ def _noticed(one: SourceSummary) -> str:
 
 def _forget(database: Database, source: str, *, as_json: bool) -> None:
     from embedding_assets.documents.syncing import remove_source
-    from embedding_assets.postgres.chunks import check_is_own
-    from embedding_assets.postgres.source_records import list_sources
 
-    check_is_own(database)
-    with database.session() as connection:
-        known = [one.definition.name for one in list_sources(connection)]
-    # As in SQL, a table may be called without its schema.
-    alike = [name for name in known if name.rpartition(".")[2] == source]
-    source = alike[0] if source not in known and len(alike) == 1 else source
+    source = _name_of(database, source)
     documents, chunks = remove_source(database, source)
     line = f"{escape(source)} is forgotten: {counted(documents, 'document')} and {counted(chunks, 'chunk')} removed."
     show({"source": source, "documents": documents, "chunks": chunks}, line, as_json=as_json)

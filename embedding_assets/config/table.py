@@ -8,6 +8,7 @@ from pydantic import AliasChoices, BeforeValidator, Field
 from pydantic_settings import NoDecode, SettingsConfigDict
 
 from embedding_assets.config.environment import EnvironmentSettings
+from embedding_assets.identifiers import unquoted
 
 
 def _split(value: Any) -> Any:
@@ -23,11 +24,7 @@ def _split(value: Any) -> Any:
             current = ""
         else:
             current += character
-    return tuple(_unquote(name.strip()) for name in [*names, current] if name.strip())
-
-
-def _unquote(name: str) -> str:
-    return name[1:-1].replace('""', '"') if len(name) > 1 and name[0] == name[-1] == '"' else name
+    return tuple(unquoted(name.strip()) for name in [*names, current] if name.strip())
 
 
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]

@@ -82,7 +82,8 @@ def build_embedding_definitions(
     """Assets, checks, job, schedule, sensors and resources of one embedded table.
 
     What is not given comes from the environment, as for the command line; with a table, database or model of its own
-    comes none of the environment's key, text, password or prompts. Two tables in one project need two prefixes.
+    comes none of the environment's key, text, password, documents or prompts. Two tables in one project need two
+    prefixes.
 
     Args:
         table: as in SQL, e.g. ``shop."Notes"``; by default ``knowledge_base``, or the only table that was adopted.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
@@ -22,7 +23,7 @@ PAUSE_AFTER_FAILURE_SECONDS: Final = 600
 INDEX_AGAIN_SECONDS: Final = 3600
 """Before an index that is still missing is asked for once more."""
 
-_CANCELLED, _INDEXES, _IDLE = "cancelled", "indexes", "idle"
+_CANCELLED, _INDEXES, _IDLE, _RUNNING = "cancelled", "indexes", "idle", "running"
 _NOTHING: Final[dict[str, Any]] = {"due": [], "chunks": 0}
 
 
@@ -62,6 +63,14 @@ class SensorNotes:
         """Id of the run that was seen cancelled."""
         noted = self._kept.get(_CANCELLED)
         return noted and str(noted["run"])
+
+    def ended(self, running: Iterable[str]) -> list[str]:
+        """Ids of runs that were seen running, and are none of those that run now, which are noted."""
+        before, now = self._kept.get(_RUNNING, []), sorted(running)
+        self._kept[_RUNNING] = now
+        if not now:
+            del self._kept[_RUNNING]
+        return [run_id for run_id in before if run_id not in now]
 
     def nothing_is_due(self) -> None:
         """All that is due later is new, whatever run was cancelled before: it left nothing, or that was embedded."""

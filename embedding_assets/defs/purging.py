@@ -22,7 +22,7 @@ from dagster._core.storage.event_log.schema import AssetCheckExecutionsTable
 from dagster._time import get_current_datetime
 
 from embedding_assets.defs.last_result import JUDGED
-from embedding_assets.defs.ownership import has_name_of, is_of_job, owns
+from embedding_assets.defs.ownership import has_name_of, is_of_job, owns_in
 from embedding_assets.defs.table_spec import TableSpec, parts_of_prefix
 from embedding_assets.health.checks import CHECKS
 
@@ -106,7 +106,7 @@ def _old_runs(instance: DagsterInstance, spec: TableSpec, days: float) -> Iterat
 def _is_of(instance: DagsterInstance, run: DagsterRun, spec: TableSpec) -> bool:
     """Whether a run is for assets and checks of the table alone."""
     keys = {*(run.asset_selection or ()), *(check.asset_key for check in run.asset_check_selection or ())}
-    return all(owns(spec, key) for key in keys) if keys else is_of_job(instance, spec, run)
+    return all(owns_in(instance, spec, run, key) for key in keys) if keys else is_of_job(instance, spec, run)
 
 
 def _latest_materializations(instance: DagsterInstance, spec: TableSpec) -> Iterator[str]:

@@ -95,7 +95,7 @@ def _sync(context: AssetExecutionContext, spec: TableSpec, source: RowSource) ->
             first.append(rejection)
 
     with correlate(context.run.run_id), spec.open(context) as database:
-        name = _register(database, source)
+        name = _register(database, source, context.asset_key.to_user_string())
         splitter = configured_splitter(settings, database)
         report = sync_source(database, name, splitter, on_progress=ProgressLines(context.log.info), on_reject=reject)
     if report.remark:
@@ -105,11 +105,11 @@ def _sync(context: AssetExecutionContext, spec: TableSpec, source: RowSource) ->
     return MaterializeResult(metadata=sync_metadata(report, first))
 
 
-def _register(database: Database, source: RowSource) -> str:
+def _register(database: Database, source: RowSource, owner: str) -> str:
     """Make the source known, or its new definition; returns its name."""
     with database.session() as connection:
         definition = source.define(connection)
         known = find_source(connection, definition.name)
-    if known is None or known.definition != definition:
-        add_source(database, definition)
+    if known is None or (known.definition, known.owner) != (definition, owner):
+        add_source(database, definition, owner=owner)
     return definition.name

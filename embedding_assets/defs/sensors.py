@@ -1,10 +1,11 @@
 """The sensor on new chunks of a table."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from typing import Final
 
 from dagster import (
+    DagsterRun,
     DefaultSensorStatus,
     RunRequest,
     SensorDefinition,
@@ -19,6 +20,7 @@ from embedding_assets.config import Settings
 from embedding_assets.defs.answering import answer_within
 from embedding_assets.defs.jobs import EMBEDDING, range_tags
 from embedding_assets.defs.lingering import LINGER_SECONDS, linger, room_to_linger
+from embedding_assets.defs.lost_runs import completed_by
 from embedding_assets.defs.pauses import SensorNotes, pause, was_cancelled
 from embedding_assets.defs.table_look import TableLook, look_at_table, look_before_adoption
 from embedding_assets.defs.table_runs import embeds, is_silent, prefixes_of, runs_in_progress
@@ -40,8 +42,11 @@ early finds the tick not due yet and is left out, as one in three was.
 ANSWER_SECONDS: Final = 40.0
 """For the database to answer a tick, of which Dagster cuts one off after 60 s without saying why."""
 
-_LINGERING_ANSWER_SECONDS: Final = 10.0
-"""For the database to answer before that: with the other two less than the 60 s."""
+_LINGERING_ANSWER_SECONDS: Final = 5.0
+"""For the database to answer before that."""
+
+_LOST_RUNS_SECONDS: Final = 10.0
+"""And after it: all of them together are less than the 60 s."""
 
 _NAME: Final = "new_chunks_sensor"
 
@@ -91,11 +96,34 @@ def _look_and_ask(context: SensorEvaluationContext, spec: TableSpec, notes: Sens
     # A silent run whose connections were lost has its prefixes again before anything else.
     dead = {i for i, run in silent.items() if i not in look.alive and look.busy.isdisjoint(prefixes_of(run, prefixes))}
     runs = [record.dagster_run for record in records if record.dagster_run.run_id not in dead]
+    embedding = [run for run in runs if embeds(context.instance, run, spec)]
+    ended = notes.ended(run.run_id for run in embedding)
+    # Else it would be shown after the next night only.
+    completed = completed_by(context, spec, settings, ended, seconds=_LOST_RUNS_SECONDS)
+    asked = _ask(context, spec, settings, look, notes, runs=runs, embedding=embedding)
+    if not completed:
+        return asked
+    if isinstance(asked, SkipReason):
+        return SensorResult(skip_reason=asked, asset_events=completed)
+    return SensorResult(run_requests=asked.run_requests, asset_events=completed)
+
+
+def _ask(
+    context: SensorEvaluationContext,
+    spec: TableSpec,
+    settings: Settings,
+    look: TableLook,
+    notes: SensorNotes,
+    *,
+    runs: Sequence[DagsterRun],
+    embedding: Sequence[DagsterRun],
+) -> SensorResult | SkipReason:
+    """Runs for what was seen; ``embedding`` are those of ``runs``, which are in progress, that embed."""
+    prefixes = all_prefixes(settings.embedding.prefix_length)
     if look.ready.warning:
         context.log.warning(look.ready.warning)
     ranges, reason = [], look.ready.obstacle or "no chunk is due"
     if look.ready.prefixes:
-        embedding = [run for run in runs if embeds(run, spec)]
         busy = look.busy.union(*(prefixes_of(run, prefixes) for run in embedding))
         reason = pause(context, spec, spec.name(_NAME), look, notes)
         ranges = [] if reason else _ranges(settings, look, busy, runs=len(embedding))

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
-from dagster import DagsterRun, DagsterRunStatus, RunRecord, RunsFilter
+from dagster import DagsterInstance, DagsterRun, DagsterRunStatus, RunRecord, RunsFilter
 from dagster._core.storage.tags import RETRY_NUMBER_TAG
 
 from embedding_assets.defs.jobs import IN_PROGRESS, STARTED, last_sign
+from embedding_assets.defs.ownership import is_over
 from embedding_assets.defs.table_spec import EMBEDDINGS, HEALTH, TableSpec
 from embedding_assets.planning import PrefixRange
 
@@ -47,22 +48,19 @@ def runs_in_progress(context: SensorEvaluationContext, spec: TableSpec) -> list[
     return [
         record
         for record in records
-        if _concerns(record.dagster_run, spec, index_alone=True) and _is_here(context, record.dagster_run)
+        if _is_here(context, record.dagster_run)
+        and _concerns(context.instance, record.dagster_run, spec, index_alone=True)
     ]
 
 
-def embeds(run: DagsterRun, spec: TableSpec) -> bool:
+def embeds(instance: DagsterInstance, run: DagsterRun, spec: TableSpec) -> bool:
     """Whether a run embeds the table."""
-    return spec.key(EMBEDDINGS) in run.asset_selection if run.asset_selection else run.job_name == spec.job_name
+    return is_over(instance, spec, run, EMBEDDINGS)
 
 
-def _maintains(run: DagsterRun, spec: TableSpec) -> bool:
-    return bool(run.asset_selection) and spec.key(HEALTH) in (run.asset_selection or ())
-
-
-def _concerns(run: DagsterRun, spec: TableSpec, *, index_alone: bool) -> bool:
+def _concerns(instance: DagsterInstance, run: DagsterRun, spec: TableSpec, *, index_alone: bool) -> bool:
     """Whether a run embeds the table, or, if that counts, maintains its index."""
-    return embeds(run, spec) or (index_alone and _maintains(run, spec))
+    return embeds(instance, run, spec) or (index_alone and is_over(instance, spec, run, HEALTH))
 
 
 def is_silent(context: SensorEvaluationContext, record: RunRecord) -> bool:
@@ -107,12 +105,19 @@ def latest_finished(
         run = record.dagster_run
         if latest is not None and record.storage_id <= latest.storage_id:
             return False
-        return _concerns(run, spec, index_alone=index_alone)
+        return _concerns(context.instance, run, spec, index_alone=index_alone)
 
     latest, most = known, _MOST_OF_OTHERS if known is None else _MOST_PASSED
     # First the table's own job, whose last run is mostly the one: then few of others are left to be read.
     for job in (spec.job_name, _JOB_OF_ASSETS):
         latest = next(filter(is_ours, _finished(context, job, after=latest, most=most)), latest)
+    # Then a project's own jobs over the table, of which the cancelled ones alone hold back what is due, and are few.
+    cancelled = DagsterRunStatus.CANCELED
+    if latest is None or latest.dagster_run.status is not cancelled:
+        held = _finished(context, None, after=latest, most=_MOST_OF_OTHERS, statuses=[cancelled])
+        latest = next(filter(is_ours, held), latest)
+    if latest is not None and latest.dagster_run.status is cancelled:
+        latest = next(filter(is_ours, _finished(context, None, after=latest, most=_MOST_OF_OTHERS)), latest)
     return latest
 
 
@@ -131,7 +136,7 @@ def cancelled_since(
         for one in context.instance.get_run_records(wanted, limit=_PAGE)
         if one.end_time is not None
         and one.end_time > (asked + _TICK_OF_CLOCKS).timestamp()
-        and _concerns(one.dagster_run, spec, index_alone=index_alone)
+        and _concerns(context.instance, one.dagster_run, spec, index_alone=index_alone)
     }
     return ended[max(ended)] if ended else None
 
@@ -147,21 +152,22 @@ def _asked_for(context: SensorEvaluationContext, record: RunRecord) -> datetime:
 def latest_of_sensor(context: SensorEvaluationContext, spec: TableSpec, sensor: str) -> RunRecord | None:
     """The last run that a sensor of this code location asked for, and that ended."""
     records = _finished(context, spec.job_name, {SENSOR_TAG: sensor})
-    return next((record for record in records if embeds(record.dagster_run, spec)), None)
+    return next((record for record in records if embeds(context.instance, record.dagster_run, spec)), None)
 
 
 def _finished(
     context: SensorEvaluationContext,
-    job_name: str,
+    job_name: str | None,
     tags: dict[str, str] | None = None,
     *,
     after: RunRecord | None = None,
     most: int = _MOST_PASSED,
+    statuses: Sequence[DagsterRunStatus] = _FINISHED,
 ) -> Iterator[RunRecord]:
     """The newest first; of those before ``after`` hardly any."""
     wanted = RunsFilter(
         job_name=job_name,
-        statuses=_FINISHED,
+        statuses=statuses,
         tags={**(tags or {}), **location_tags(context)},
         created_after=None if after is None else after.create_timestamp - _TICK_OF_CLOCKS,
     )

@@ -29,12 +29,12 @@ from dagster import (
 
 from embedding_assets.config.overlay import check_variables, settings_with
 from embedding_assets.defs.failures import variables_set_by
-from embedding_assets.defs.identifiers import as_part_of_key, parts_of_name, unquoted
 from embedding_assets.defs.row_source import RowSource
 from embedding_assets.defs.run_scope import in_run
-from embedding_assets.defs.variables import is_late, read, variable_of
+from embedding_assets.defs.variables import is_late, is_of_environment, read, variable_of
 from embedding_assets.encoder.threads import let_threads_sleep
 from embedding_assets.errors import ConfigurationError, TableNotAdoptedError
+from embedding_assets.identifiers import parts_of
 from embedding_assets.planning import all_prefixes
 from embedding_assets.postgres.lookup import OWN_TABLE
 
@@ -65,15 +65,17 @@ DATABASE_RESOURCE: Final = "embedding_database"
 MODEL_RESOURCE: Final = "embedding_model"
 PROVIDER_RESOURCE: Final = "embedding_provider"
 
+_TABLE: Final = "EMBEDDING_TABLE"
+_DATABASE: Final = "EMBEDDING_DATABASE_URL"
+_DOCUMENTS: Final = "EMBEDDING_DOCUMENTS"
 _SHAPING: Final = (
     "EMBEDDING_PREFIX_LENGTH",
     "EMBEDDING_RUN_TAGS",
     "EMBEDDING_EVALUATION_QUERIES",
-    "EMBEDDING_DOCUMENTS",
+    _DOCUMENTS,
 )
 """Settings that definitions depend on, so that they must be known when those are loaded."""
 
-_TABLE: Final = "EMBEDDING_TABLE"
 _OF_OTHERS: Final = {f"EMBEDDING_TABLE_{of}" for of in ("KEY", "TEXT", "WHERE")}
 
 
@@ -187,13 +189,16 @@ class TableSpec:
     def loads_documents(self) -> bool:
         """Whether it is filled with documents that the settings name.
 
-        Those that the environment names go into ``knowledge_base``: a table of one's own is filled by others.
+        Those that the environment names go into ``knowledge_base`` of its own database: a table of one's own, one with
+        a database of its own, and one that rows are said for, are filled by others.
 
         Raises:
             ConfigurationError: they are named for this table, which is not ``knowledge_base``.
         """
-        paths = self.settings_when_loaded().loading.paths
-        if paths and not self.is_own and "EMBEDDING_DOCUMENTS" in self.variables:
+        paths, named = self.settings_when_loaded().loading.paths, _DOCUMENTS in self.variables
+        if not named and (self.rows or not is_of_environment(_DATABASE, self.variables.get(_DATABASE))):
+            return False
+        if paths and not self.is_own and named:
             raise ConfigurationError(
                 "EMBEDDING_DOCUMENTS: documents go into knowledge_base, so leave the table out, or them out of its "
                 f"settings{self._where}"
@@ -228,7 +233,7 @@ class TableSpec:
         if table.relation is None or self.rows:
             return True
         said = table.key or table.text or table.where or _OF_OTHERS & self.variables.keys()
-        return table.relation.rpartition(".")[2] == OWN_TABLE and not (said or self.adopt)
+        return parts_of(table.relation)[-1:] == [OWN_TABLE] and not (said or self.adopt)
 
     @property
     def source(self) -> AssetKey | None:
@@ -240,7 +245,7 @@ class TableSpec:
         if self.upstream or self._table_is_unknown:
             return None
         relation = self.settings_when_loaded().source.relation or OWN_TABLE
-        parts = [as_part_of_key(part) for part in parts_of_name(relation)]
+        parts = [re.sub(r"\W", "_", part) for part in parts_of(relation)]
         return AssetKey([*self.key_prefix, *parts] if self.is_own else parts)
 
     @property
@@ -250,7 +255,7 @@ class TableSpec:
         Without the database, whose URL is mostly read late; a run adds its own name with it.
         """
         relation = "" if self._table_is_unknown else self.settings_when_loaded().source.relation or ""
-        parts = [unquoted(part) for part in parts_of_name(relation)]
+        parts = parts_of(relation)
         return {"dagster/table_name": ".".join(parts)} if len(parts) > 1 else {}
 
     @property

@@ -20,6 +20,16 @@ def variable_of(value: object) -> str | None:
     return str(value.name) if isinstance(value, _IntEnvVar) else None
 
 
+def is_of_environment(name: str, value: object) -> bool:
+    """Whether a setting is left to the environment, or said to be what that has.
+
+    Args:
+        name: of the setting's variable.
+        value: what is said of it; None if nothing is.
+    """
+    return value is None or variable_of(value) == name or value == os.environ.get(name)
+
+
 def is_late(value: object) -> bool:
     """Whether a value is to come from a variable, or one in its list or mapping is."""
     if isinstance(value, Mapping):

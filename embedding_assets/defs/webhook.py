@@ -6,7 +6,7 @@ import asyncio
 import threading
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import tenacity
@@ -93,6 +93,19 @@ class Alert:
         return {"text": self.text, **asdict(self)}
 
 
+@dataclass(frozen=True, slots=True)
+class Undelivered:
+    """An alert that was not delivered.
+
+    Attributes:
+        reason: why, and what to do; never with the URL, which is a secret.
+        may_pass: whether the same may be delivered later.
+    """
+
+    reason: str
+    may_pass: bool = False
+
+
 def describe_error(chain: Iterable[ErrorLine]) -> tuple[str, str | None]:
     """Class and message of an error that is safe to send.
 
@@ -119,7 +132,7 @@ def post_alert(
     *,
     timeout_seconds: float = TIMEOUT_SECONDS,
     deadline_seconds: float = DEADLINE_SECONDS,
-) -> str | None:
+) -> Undelivered | None:
     """Post it as JSON, up to three times; a server that answers too late may get it twice.
 
     Args:
@@ -129,9 +142,9 @@ def post_alert(
         deadline_seconds: for all attempts together, also if the server never ends an answer that it began.
 
     Returns:
-        None, or why it was not delivered and what to do; never with the URL, which is a secret.
+        None, or why it was not delivered.
     """
-    outcome: Future[_Failure | None] = Future()
+    outcome: Future[Undelivered | None] = Future()
 
     def deliver() -> None:
         try:
@@ -146,22 +159,16 @@ def post_alert(
         failure = outcome.result(deadline_seconds + _GRACE_SECONDS)
     except TimeoutError:
         failure = _late(deadline_seconds)
-    return f"the webhook of EMBEDDING_ALERT_WEBHOOK_URL {failure.reason}" if failure else None
-
-
-@dataclass(frozen=True, slots=True)
-class _Failure:
-    reason: str
-    transient: bool = False
+    return failure and replace(failure, reason=f"the webhook of EMBEDDING_ALERT_WEBHOOK_URL {failure.reason}")
 
 
 async def _deliver(
     url: SecretStr, payload: dict[str, Any], timeout_seconds: float, deadline_seconds: float
-) -> _Failure | None:
+) -> Undelivered | None:
     import httpx2
 
     retrying = tenacity.AsyncRetrying(
-        retry=tenacity.retry_if_result(lambda failure: failure is not None and failure.transient),
+        retry=tenacity.retry_if_result(lambda failure: failure is not None and failure.may_pass),
         stop=tenacity.stop_after_attempt(ATTEMPTS),
         wait=tenacity.wait_exponential(multiplier=0.5),
         retry_error_callback=lambda state: state.outcome.result() if state.outcome else None,
@@ -170,7 +177,7 @@ async def _deliver(
         # It reads the proxy settings of the environment.
         opening = httpx2.AsyncClient(timeout=timeout_seconds)
     except (ImportError, OSError, ValueError, httpx2.InvalidURL) as error:
-        return _Failure(
+        return Undelivered(
             f"cannot be asked ({type(error).__name__}); check HTTPS_PROXY, ALL_PROXY, NO_PROXY and SSL_CERT_FILE"
         )
     try:
@@ -181,11 +188,11 @@ async def _deliver(
         return _late(deadline_seconds)
 
 
-def _late(deadline_seconds: float) -> _Failure:
-    return _Failure(f"did not answer within {deadline_seconds:g} s; check that its server is well")
+def _late(deadline_seconds: float) -> Undelivered:
+    return Undelivered(f"did not answer within {deadline_seconds:g} s; check that its server is well", may_pass=True)
 
 
-async def _post(client: httpx2.AsyncClient, url: SecretStr, payload: dict[str, Any]) -> _Failure | None:
+async def _post(client: httpx2.AsyncClient, url: SecretStr, payload: dict[str, Any]) -> Undelivered | None:
     import httpx2
 
     headers = {"User-Agent": "embedding-assets"}
@@ -194,15 +201,15 @@ async def _post(client: httpx2.AsyncClient, url: SecretStr, payload: dict[str, A
         async with client.stream("POST", url.get_secret_value(), json=payload, headers=headers) as response:
             status = response.status_code
     except (httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError) as error:
-        return _Failure(
+        return Undelivered(
             f"could not be reached ({type(error).__name__}, {ATTEMPTS} attempts); check that its server is up, and "
             "that HTTPS_PROXY and NO_PROXY are right",
-            transient=True,
+            may_pass=True,
         )
     if status < 300:
         return None
     if status < 400:
-        return _Failure(f"redirects (HTTP {status}); set it to the address it leads to")
+        return Undelivered(f"redirects (HTTP {status}); set it to the address it leads to")
     if status < 500 and status != 429:
-        return _Failure(f"refuses alerts (HTTP {status}); check that it is still the right one")
-    return _Failure(f"fails (HTTP {status}, {ATTEMPTS} attempts); check that its server is well", transient=True)
+        return Undelivered(f"refuses alerts (HTTP {status}); check that it is still the right one")
+    return Undelivered(f"fails (HTTP {status}, {ATTEMPTS} attempts); check that its server is well", may_pass=True)

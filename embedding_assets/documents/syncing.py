@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shlex
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -77,21 +78,26 @@ class SyncReport:
     remark: str = ""
 
 
-def add_source(database: Database, definition: SourceDefinition, *, watched: bool | None = None) -> None:
+def add_source(
+    database: Database, definition: SourceDefinition, *, watched: bool | None = None, owner: str | None = None
+) -> None:
     """Register a source, or its new definition; its rows come with the first sync.
 
     Args:
         database: where.
         definition: what it is.
         watched: put triggers on the table that note changed rows, or take them off; None: as before, which is without.
+        owner: the asset of Dagster that defines it; None: as before.
 
     Raises:
-        ConfigurationError: its name is taken, or its changes cannot be noted.
+        ConfigurationError: its name is taken, also by another asset that defines it otherwise, or its changes cannot be
+            noted.
         DatabasePermissionError: the role may not put triggers on the table.
     """
     check_is_own(database)
     with database.session() as connection, _alone(database, connection, definition.name):
         known = find_source(connection, definition.name)
+        _check_owner(known, definition, owner)
         was_watched = known is not None and known.is_watched
         is_watched = was_watched if watched is None else watched
         records = database.table.records
@@ -102,9 +108,21 @@ def add_source(database: Database, definition: SourceDefinition, *, watched: boo
                     watch(connection, records, open_source(connection, definition))
                 elif was_watched and not is_watched:
                     unwatch(connection, records, definition.name)
-                register_source(connection, definition, is_watched=is_watched)
+                register_source(connection, definition, is_watched=is_watched, owner=owner)
 
         database.retry(work)
+
+
+def _check_owner(known: KnownSource | None, definition: SourceDefinition, owner: str | None) -> None:
+    """Two that say the same of it may share it, and the last one is its owner then."""
+    if known is None or None in (owner, known.owner) or owner == known.owner or definition == known.definition:
+        return
+    way_out = "give the query of one of them another name" if definition.query else "make one a query with a name"
+    raise ConfigurationError(
+        f"the asset {known.owner} keeps the rows of {definition.name} in this database, and defines them otherwise "
+        f"than {owner}: each would remove what the other one has brought. So {way_out}; if {known.owner} is no more, "
+        f"run `embedding-assets sync --release {shlex.quote(definition.name)}`, and then this again"
+    )
 
 
 def remove_source(database: Database, name: str) -> tuple[int, int]:
@@ -276,8 +294,13 @@ def manner_of(splitter: Splitter, definition: SourceDefinition) -> str:
 def _known(connection: Connection, name: str) -> KnownSource:
     known = find_source(connection, name)
     if known is None:
-        raise ConfigurationError(f"there is no source {name}; `embedding-assets sync --list` shows those there are")
+        raise no_such_source(name)
     return known
+
+
+def no_such_source(name: str) -> ConfigurationError:
+    """The error of a name that no source has."""
+    return ConfigurationError(f"there is no source {name}; `embedding-assets sync --list` shows those there are")
 
 
 def _alone(database: Database, connection: Connection, name: str) -> AbstractContextManager[None]:

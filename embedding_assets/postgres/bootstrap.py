@@ -21,12 +21,13 @@ def resolve_url(settings: Settings) -> str:
 
 
 @contextmanager
-def open_database(settings: Settings, *, reading: bool = False) -> Iterator[Database]:
+def open_database(settings: Settings, *, reading: bool = False, looking: bool = False) -> Iterator[Database]:
     """The configured database, started if it is the embedded one, its schema up to date; closed at the end.
 
     Args:
         settings: which database, and which table in it.
         reading: only searches follow, for which an older or newer schema may do.
+        looking: nothing is made where nothing is there yet: the table's ``oid`` is 0 then.
 
     Raises:
         DatabaseError: it cannot be reached, lacks pgvector, or refuses what is needed.
@@ -34,6 +35,6 @@ def open_database(settings: Settings, *, reading: bool = False) -> Iterator[Data
     with Database(resolve_url(settings), settings.database, settings.source) as database:
         if reading:
             check_readable(database)
-        elif migrate(database):
+        elif not (looking and database.table.is_own and not database.table.oid) and migrate(database):
             settle_columns(database)
         yield database

@@ -13,6 +13,7 @@ from psycopg import Error, sql
 from psycopg.errors import DeadlockDetected, DiskFull, DuplicateTable, NumericValueOutOfRange, OutOfMemory
 
 from embedding_assets.errors import DatabaseError
+from embedding_assets.identifiers import unquoted
 from embedding_assets.planning import EXACT_SEARCH_ROWS
 from embedding_assets.postgres.estimates import estimate_rows
 from embedding_assets.postgres.index_form import IndexForm, form_to_build, plain_form, possible_forms
@@ -184,11 +185,6 @@ def _parse_key(key: str) -> tuple[str, str]:
     """The column and the type of an indexed expression; both empty for any other than ours."""
     found: Any = next(filter(None, (pattern.fullmatch(key) for pattern in _EXPRESSIONS)), None)
     return (unquoted(found["column"]), found["cast"]) if found else ("", "")
-
-
-def unquoted(name: str) -> str:
-    """A name as PostgreSQL writes it in a definition, without its quotes."""
-    return name[1:-1].replace('""', '"') if name.startswith('"') else name
 
 
 def parts_of_index(connection: Connection, table: Table, name: str) -> frozenset[str]:

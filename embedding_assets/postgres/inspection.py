@@ -11,6 +11,7 @@ from psycopg import Error, sql
 from psycopg import errors as pg
 
 from embedding_assets.errors import ConfigurationError, DatabasePermissionError
+from embedding_assets.identifiers import unquoted
 from embedding_assets.postgres.lookup import OWN_TABLE, TRIGGER, VERSION_TABLE, locate, unique_keys
 from embedding_assets.postgres.table import (
     Column,
@@ -189,8 +190,8 @@ def _chosen_text(relation: Relation, config: TableConfig) -> str:
             rf"{where}: say what is embedded, a column or a template such as {{title}}\n{{body}}; text columns of "
             f"{relation.name}: {texts}"
         )
-    unquoted = config.text[1:-1] if config.text[0] == config.text[-1] == '"' else config.text
-    template = template_of(unquoted if unquoted in relation.columns else config.text, list(relation.columns))
+    name = unquoted(config.text)
+    template = template_of(name if name in relation.columns else config.text, list(relation.columns))
     if re.search(r"[{}]", re.sub(r"\{[^{}]+\}", "", template)):
         raise ConfigurationError(f"{where}: braces stand around the name of a column, and nowhere else")
     _check_columns(relation, template_columns(template), where)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from psycopg import sql
 
 from embedding_assets.errors import ConfigurationError, DatabasePermissionError, TableNotAdoptedError
+from embedding_assets.identifiers import parts_of
 from embedding_assets.postgres.table import Column, Table, castable, quoted
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def find_table(connection: psycopg.Connection[Any], config: TableConfig) -> Tabl
     """
     adopted = list_adopted(connection)
     if config.relation is not None:
-        if config.relation.rpartition(".")[2] == OWN_TABLE and not _is_there(connection, config.relation):
+        if parts_of(config.relation)[-1:] == [OWN_TABLE] and not _is_there(connection, config.relation):
             return _own_table_to_be(connection, config.relation)
         schema, name, _ = locate(connection, config.relation)
         found = next((table for table in adopted if (table.schema, table.name) == (schema, name)), None)
@@ -73,7 +74,7 @@ def _is_there(connection: psycopg.Connection[Any], relation: str) -> bool:
 def _own_table_to_be(connection: psycopg.Connection[Any], relation: str) -> Table:
     """``knowledge_base`` before it is made, in the schema that is named or in the first one that is searched."""
     row: Any = connection.execute("SELECT current_schema()").fetchone()
-    schema = relation.rpartition(".")[0] or row[0]
+    schema = next(iter(parts_of(relation)[:-1]), row[0])
     if schema is None:
         raise ConfigurationError(_NO_SCHEMA)
     return Table(schema, OWN_TABLE, 0, schema, is_own=True)

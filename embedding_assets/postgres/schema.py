@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-HEAD: Final = "0016"
+HEAD: Final = "0017"
 
 _COMPATIBLE: Final = {"read": "0010", "write": "0010"}
 """The oldest version whose processes may go on searching, or embedding too, beside this schema. It is written down in

@@ -31,12 +31,14 @@ class KnownSource:
         is_watched: whether triggers on its table note which rows change.
         compared_oid: the table, by PostgreSQL's number, that was last compared whole; None: not since it was defined.
         compared_manner: how its texts became chunks then.
+        owner: the asset of Dagster that defines it; None: the command line.
     """
 
     definition: SourceDefinition
     is_watched: bool
     compared_oid: int | None
     compared_manner: str | None
+    owner: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +69,16 @@ def documents_of(name: sql.Composable, column: sql.Composable) -> sql.Composed:
     return _OF_SOURCE.format(column, name)
 
 
-def register_source(connection: Connection, definition: SourceDefinition, *, is_watched: bool = False) -> None:
+def register_source(
+    connection: Connection, definition: SourceDefinition, *, is_watched: bool = False, owner: str | None = None
+) -> None:
     """Keep a source, or its new definition, with which it is compared whole when it is synced next.
+
+    Args:
+        connection: to the database.
+        definition: what it is.
+        is_watched: whether triggers note which rows change.
+        owner: the asset of Dagster that defines it from now on; None: as before.
 
     Raises:
         ConfigurationError: there are documents of that name which did not come from it.
@@ -85,14 +95,20 @@ def register_source(connection: Connection, definition: SourceDefinition, *, is_
             )
         connection.execute(
             """
-            INSERT INTO synced_sources AS s (name, definition, is_watched) VALUES (%s, %s, %s)
+            INSERT INTO synced_sources AS s (name, definition, is_watched, owner) VALUES (%s, %s, %s, %s)
             ON CONFLICT (name) DO UPDATE SET
                 compared_oid = CASE WHEN (s.definition, s.is_watched) = (excluded.definition, excluded.is_watched)
                     THEN s.compared_oid END,
-                definition = excluded.definition, is_watched = excluded.is_watched
+                definition = excluded.definition, is_watched = excluded.is_watched,
+                owner = coalesce(excluded.owner, s.owner)
             """,
-            [definition.name, Jsonb(definition.as_json()), is_watched],
+            [definition.name, Jsonb(definition.as_json()), is_watched, owner],
         )
+
+
+def release_source(connection: Connection, name: str) -> bool:
+    """Let any asset of Dagster define a source. Returns whether there is one of that name."""
+    return connection.execute("UPDATE synced_sources SET owner = NULL WHERE name = %s", [name]).rowcount > 0
 
 
 def require_comparison(connection: Connection, name: str) -> None:
@@ -103,7 +119,7 @@ def require_comparison(connection: Connection, name: str) -> None:
 def list_sources(connection: Connection) -> list[KnownSource]:
     """All of them, by name."""
     rows = connection.execute(
-        "SELECT definition, is_watched, compared_oid, compared_manner FROM synced_sources ORDER BY name"
+        "SELECT definition, is_watched, compared_oid, compared_manner, owner FROM synced_sources ORDER BY name"
     ).fetchall()
     return [KnownSource(SourceDefinition.from_json(row[0]), *row[1:]) for row in rows]
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
+from decimal import Decimal
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Final
 
@@ -19,7 +21,7 @@ from embedding_assets.postgres.prefixes import PrefixCounts, count_by_prefix
 from embedding_assets.postgres.runs import list_runs
 from embedding_assets.postgres.samples import sample_sources
 from embedding_assets.postgres.spaces import list_spaces
-from embedding_assets.postgres.usage.ledger import count_spending, list_daily_costs
+from embedding_assets.postgres.usage.ledger import Spending, count_spending, list_daily_costs
 from embedding_assets.providers.space_selection import configured_space
 from embedding_assets.reporting.overview import CostOverview, Overview, SpaceOverview, changed_settings
 
@@ -37,7 +39,7 @@ ELSEWHERE: Final = "?"
 
 
 def gather_overview(database: Database, settings: Settings) -> Overview:
-    """The state of everything, the space that serves searches first. Measures nothing that takes long.
+    """The state of everything, the space that serves searches first. Measures nothing that takes long, makes nothing.
 
     Recall and latency are those that ``pgvector_index_health`` or ``embedding-assets health`` measured last.
 
@@ -45,23 +47,38 @@ def gather_overview(database: Database, settings: Settings) -> Overview:
         database: whose tables.
         settings: what is judged by; of secrets only shows that they are set.
     """
+    if not database.table.oid:
+        return _overview(database, settings, CostOverview.of(Spending(*3 * [Decimal()]), settings.budget))
     columns = sorted(list_spaces(database), key=lambda column: not column.serving)
     # Without one, e.g. before its first run, the backlog that matters is that of searches.
     configured = configured_space(settings, database) or (columns[0].space.name if columns else None)
+    return replace(
+        _overview(
+            database,
+            settings,
+            CostOverview.of(count_spending(database, run_id=""), settings.budget, list_daily_costs(database)),
+        ),
+        chunks=count_chunks(database),
+        documents=count_documents(database),
+        spaces=tuple(
+            _gather_space(database, settings, column, configured=column.space.name == configured) for column in columns
+        ),
+    )
+
+
+def _overview(database: Database, settings: Settings, costs: CostOverview) -> Overview:
+    """Of a table in which nothing is."""
     return Overview(
         created_at=datetime.now(UTC),
         version=version("embedding-assets"),
         database=database.address,
         table=str(database.table),
-        chunks=count_chunks(database),
-        documents=count_documents(database),
+        chunks=0,
+        documents=0,
         ef_search=settings.index.ef_search,
         recall_floor=settings.embedding.recall_floor,
         throughput_floor=settings.embedding.throughput_floor,
-        spaces=tuple(
-            _gather_space(database, settings, column, configured=column.space.name == configured) for column in columns
-        ),
-        costs=CostOverview.of(count_spending(database, run_id=""), settings.budget, list_daily_costs(database)),
+        costs=costs,
         settings=changed_settings(settings),
     )
 

@@ -7,6 +7,9 @@ import psycopg
 import pytest
 
 from embedding_assets.config import Settings
+from embedding_assets.documents.syncing import add_source
+from embedding_assets.errors import ConfigurationError
+from embedding_assets.postgres.source_lookup import define_table
 
 
 @pytest.fixture
@@ -137,7 +140,7 @@ REFUSED = {
     "a name with a slash": (["--query", "SELECT 1 AS key, 'x' AS text", "--name", "a/b"], "is no name"),
     "a query with columns": (["--query", "SELECT 1", "--name", "q", "--text", "body"], "--text: a query says"),
     "options without a table": (["--text", "body"], "say which table these options are about"),
-    "a list of one": (["shop.articles", "--list"], "--list and --forget go with --json alone"),
+    "a list of one": (["shop.articles", "--list"], "--list, --forget and --release go with --json alone"),
     "forgetting what is not known": (["--forget", "shop.articles"], "there is no source shop.articles"),
     "watching a partitioned table": (["shop.parts", "--text", "body", "--watch"], "is partitioned"),
     "watching a partition": (["shop.part", "--text", "body", "--watch"], "inherits from"),
@@ -194,3 +197,15 @@ def test_an_adopted_table_is_not_filled(empty_url: str, run, monkeypatch: pytest
     for arguments in (["--list"], [], ["articles", "--text", "body"], ["--forget", "articles"]):
         code, _, err = run("sync", *arguments)
         assert (code, "is filled by others" in err) == (2, True)
+
+
+def test_a_source_is_released_for_another_asset(shop, database, run):
+    with database.session() as connection:
+        one, other = (define_table(connection, "shop.articles", text=text) for text in ("body", "title"))
+    add_source(database, one, owner="first/synced_rows")
+    with pytest.raises(ConfigurationError, match=r"run `embedding-assets sync --release shop\.articles`"):
+        add_source(database, other, owner="second/synced_rows")
+    code, out, _ = run("sync", "--release", "Articles")
+    assert (code, out) == (0, "The next asset of Dagster that syncs shop.articles defines it.\n")
+    add_source(database, other, owner="second/synced_rows")
+    assert "there is no source nothing" in run("sync", "--release", "nothing")[2]

@@ -6,14 +6,17 @@ from dagster import (
     AssetCheckResult,
     AssetCheckSeverity,
     DagsterRunStatus,
+    Definitions,
     RunsFilter,
     asset,
     asset_check,
     build_sensor_context,
 )
+from dagster._core.definitions.sensor_definition import SensorType
 from dagster._core.test_utils import create_run_for_test
 
 from embedding_assets.defs import run_watching
+from embedding_assets.defs.factory import build_embedding_definitions
 from embedding_assets.errors import QuotaExceededError
 from embedding_assets_tests.support.defined import SPEC, failed_checks_sensor, failed_runs_sensor
 from embedding_assets_tests.support.webhook import SECRET, Webhook
@@ -39,8 +42,8 @@ def tick(instance):
     """Evaluates a sensor as the daemon does: the first tick only notes where the log ends."""
     cursors = {}
 
-    def tick(sensor):
-        context = build_sensor_context(instance=instance, cursor=cursors.get(sensor.name))
+    def tick(sensor, **options):
+        context = build_sensor_context(instance=instance, cursor=cursors.get(sensor.name), **options)
         outcome = sensor.evaluate_tick(context)
         cursors[sensor.name] = outcome.cursor
         return outcome
@@ -260,3 +263,102 @@ def test_settings_that_are_wrong_are_shown_in_the_tick_and_later_runs_are_report
     ours = run(instance, out_of_credit)
     tick(failed_runs_sensor)
     assert [post["run_id"] for post in webhook.received] == [ours.run_id]
+
+
+def test_an_alert_waits_for_a_webhook_that_is_down(instance, webhook, tick, sensor, monkeypatch):
+    """A later run waits behind it, and each is delivered once."""
+    monkeypatch.setattr("embedding_assets.defs.webhook.ATTEMPTS", 1)
+    fail_both_ways(instance)
+    fail_both_ways(instance)
+    webhook.script = [503] * 2
+
+    for _ in range(2):
+        skipped = tick(sensor).skip_message
+        assert "fails (HTTP 503" in skipped
+        assert skipped.endswith("The next tick tries again")
+    refused = {post["run_id"] for post in webhook.received}
+    webhook.received.clear()
+    reacted = tick(sensor).dagster_run_reactions
+    tick(sensor)
+
+    assert len(refused) == 1
+    posted = [post["run_id"] for post in webhook.received]
+    assert len(posted) == len(set(posted)) == 2
+    assert posted[0] in refused
+    assert [one.dagster_run.run_id for one in reacted] == posted
+
+
+def test_it_does_not_wait_for_ever(instance, webhook, tick, sensor, monkeypatch):
+    monkeypatch.setattr("embedding_assets.defs.webhook.ATTEMPTS", 1)
+    fail_both_ways(instance)
+    fail_both_ways(instance)
+    webhook.script = [503] * 2
+    tick(sensor)
+    monkeypatch.setattr(run_watching, "AGAIN_SECONDS", 0.0)
+
+    assert tick(sensor).skip_message.endswith("is tried no more")
+    webhook.received.clear()
+    tick(sensor)
+    assert len(webhook.received) == 1, "of the other run"
+
+
+def test_the_ui_shows_them_among_sensors_on_runs(sensor):
+    assert sensor.sensor_type is SensorType.RUN_STATUS
+    copied = sensor.with_attributes(metadata={"of": "a component"})
+    assert (copied.sensor_type, copied.name, copied.metadata["of"].value) == (
+        SensorType.RUN_STATUS, sensor.name, "a component"
+    )  # fmt: skip
+
+
+@pytest.fixture
+def two(instance, tick, monkeypatch):
+    """The sensors on failed runs of two tables of one code location."""
+
+    def two(**of_second):
+        first = build_embedding_definitions(key_prefix="first")
+        second = build_embedding_definitions(key_prefix="second", settings=of_second)
+        repository = Definitions.merge(first, second).get_repository_def()
+        sensors = [repository.get_sensor_def(f"{prefix}__failed_runs_sensor") for prefix in ("second", "first")]
+
+        def tick_both():
+            return [tick(sensor, repository_def=repository) for sensor in sensors]
+
+        tick_both()
+        return tick_both
+
+    return two
+
+
+def fail_over_both(instance):
+    """A run in which assets pass for ones of both tables."""
+    failed = {}
+
+    for prefix in ("first", "second"):
+
+        @asset(key=[prefix, "chunk_embeddings"])
+        def embeddings() -> None:
+            raise QuotaExceededError("the account has no credit left")
+
+        failed[prefix] = embeddings
+    return run(instance, *failed.values())
+
+
+def test_a_run_over_two_tables_is_posted_once(instance, webhook, two):
+    tick_both = two()
+    fail_over_both(instance)
+
+    second, first = tick_both()
+    tick_both()
+
+    [post] = webhook.received
+    assert [step["step"] for step in post["steps"]] == ["first__chunk_embeddings", "second__chunk_embeddings"]
+    assert len(first.dagster_run_reactions) == 1
+    assert second.skip_message.startswith("first__failed_runs_sensor posts run ")
+
+
+def test_where_the_tables_have_webhooks_of_their_own_each_gets_it(instance, webhook, two):
+    with Webhook() as other:
+        tick_both = two(EMBEDDING_ALERT_WEBHOOK_URL=other.url)
+        fail_over_both(instance)
+        tick_both()
+        assert len(webhook.received) == len(other.received) == 1

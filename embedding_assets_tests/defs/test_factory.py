@@ -9,6 +9,7 @@ import dagster as dg
 import pytest
 
 from embedding_assets.defs.factory import build_embedding_definitions
+from embedding_assets.defs.row_source import RowSource
 from embedding_assets.errors import ConfigurationError
 
 
@@ -186,6 +187,24 @@ class TestWhatTheEnvironmentNames:
     def test_is_for_the_table_without_a_prefix(self, table: str | None):
         keys = build_embedding_definitions(table).resolve_asset_graph().materializable_asset_keys
         assert {dg.AssetKey("documents"), dg.AssetKey("retrieval_quality")} <= keys
+
+    @pytest.mark.parametrize(
+        ("arguments", "expected"),
+        [
+            ({}, True),
+            ({"database_url": dg.EnvVar("EMBEDDING_DATABASE_URL")}, True),
+            ({"database_url": dg.EnvVar("SHOP_URL")}, False),
+            ({"database_url": "postgresql://db.example.com/shop"}, False),
+            ({"rows": RowSource(name="reviews", query="SELECT 1")}, False),
+            ({"database_url": dg.EnvVar("SHOP_URL"), "settings": {"EMBEDDING_DOCUMENTS": "/srv/shop"}}, True),
+        ],
+    )
+    def test_is_for_the_database_of_the_environment(self, arguments: dict[str, object], expected: bool):
+        """Of several tables in one code location each with a database of its own, none gets the documents of all."""
+        defs = build_embedding_definitions(key_prefix="shop", **arguments)
+        keys = defs.resolve_asset_graph().materializable_asset_keys
+        assert (dg.AssetKey(["shop", "documents"]) in keys) is expected
+        assert defs.get_repository_def().has_sensor_def("shop__documents_sensor") is expected
 
     def test_several_are_not_measured_by_the_same_questions(self):
         defs = dg.Definitions.merge(

@@ -4,9 +4,10 @@ import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from dagster import DagsterRunStatus
+from dagster import AssetSelection, DagsterRunStatus, Definitions, asset, define_asset_job
 from dagster._core.test_utils import freeze_time
 
+from embedding_assets.defs.factory import build_embedding_definitions
 from embedding_assets.postgres.spaces import list_spaces
 from embedding_assets_tests.support.sensor_ticks import add_run, insert, tick
 
@@ -67,3 +68,42 @@ def test_rows_that_come_after_a_cancelled_run_that_left_nothing_are_asked_for_at
     assert tick(instance, cursor=cursor) == "no chunk is due"
     insert(table, ["3"])
     assert tick(instance, cursor=cursor) == ["3-3"]
+
+
+@pytest.fixture
+def own_job(instance):
+    """Makes a run of the whole of a project's own job over our assets, as one is launched in the UI."""
+    job = define_asset_job("everything", AssetSelection.assets("theirs", "chunk_embeddings"))
+
+    @asset
+    def theirs() -> None:
+        """Of the project."""
+
+    defs = Definitions.merge(build_embedding_definitions(), Definitions([theirs], jobs=[job]))
+    snapshot = defs.resolve_job_def("everything").get_job_snapshot()
+    return lambda **options: add_run(instance, job="everything", snapshot=snapshot, **options)
+
+
+def test_a_cancelled_run_of_a_job_of_ones_own_is_held_too(table, instance, own_job):
+    insert(table, ["3"])
+    run = own_job()
+    assert "runs for all of them are in progress" in tick(instance)
+    instance.report_run_canceled(run)
+    cursor = []
+    assert f"run {run.run_id[:8]} was cancelled" in tick(instance, cursor=cursor)
+    insert(table, ["4"])
+    assert tick(instance, cursor=cursor) == ["3-4"]
+    own_job(status=DagsterRunStatus.SUCCESS)
+    assert tick(instance) == ["3-4"], "a person asked for it"
+
+
+def test_a_cancelled_run_of_a_job_over_assets_of_others_holds_nothing(table, instance):
+    @asset
+    def theirs() -> None:
+        """Of the project."""
+
+    defs = Definitions([theirs], jobs=[define_asset_job("everything", [theirs])])
+    insert(table, ["3"])
+    snapshot = defs.resolve_job_def("everything").get_job_snapshot()
+    instance.report_run_canceled(add_run(instance, job="everything", snapshot=snapshot))
+    assert tick(instance) == ["3-3"]

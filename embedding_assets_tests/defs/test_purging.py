@@ -108,6 +108,22 @@ def test_runs_over_documents_go_where_these_are_the_tables(home, tmp_path):
     assert [one.run_id for one in home.get_runs()] == [run]
 
 
+def test_the_function_knows_by_a_run_itself_whose_documents_it_loaded(home, tmp_path):
+    """Whatever its own environment says."""
+    settings = {"EMBEDDING_DOCUMENTS": str(tmp_path)}
+    defs = build_embedding_definitions(key_prefix="shop", settings=settings)
+    keys = [AssetKey(["shop", name]) for name in ("documents", "chunks_pending")]
+    job = defs.resolve_implicit_global_asset_job_def()
+    with freeze_time(LONG_AGO):
+        for selection in (keys[:1], keys):
+            home.create_run_for_job(
+                job.get_subset(asset_selection={*selection}),
+                status=DagsterRunStatus.FAILURE,
+                asset_selection=frozenset(selection),
+            )
+    assert purge_runs(home, older_than_days=1, key_prefix="shop") == 2
+
+
 @pytest.mark.parametrize("prefix", ["shop/articles", ["shop", "articles"], ("shop", "articles")])
 def test_a_prefix_may_be_said_in_every_way(home, prefix):
     ours = frozenset([AssetKey(["shop", "articles", "chunk_embeddings"])])

@@ -65,8 +65,12 @@ def add_run(
     location="location",
     asked=False,
     retry_of=None,
+    snapshot=None,
 ):
-    """A run as Dagster records one; ``asked``: by the sensor; ``retry_of``: the run that Dagster starts again so."""
+    """A run as Dagster records one.
+
+    ``asked``: by the sensor; ``retry_of``: the run that Dagster starts again so; ``snapshot``: of a job of one's own.
+    """
     tags = {"dagster/partition": partition} if partition else {}
     if first:
         tags = {"dagster/asset_partition_range_start": first, "dagster/asset_partition_range_end": last}
@@ -84,6 +88,7 @@ def add_run(
         tags=tags,
         asset_selection=selection,
         remote_job_origin=RemoteJobOrigin(repository, job),
+        job_snapshot=snapshot,
         root_run_id=failed,
         parent_run_id=failed,
     )

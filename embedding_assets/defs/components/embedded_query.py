@@ -9,6 +9,7 @@ import dagster as dg
 from pydantic import ConfigDict, Field
 
 from embedding_assets.defs.components.component import PRODUCES, EmbeddedComponent
+from embedding_assets.defs.components.same_names import check_names
 from embedding_assets.defs.components.scaffolding import QueryScaffolder
 from embedding_assets.defs.components.templating import LateText, at_load, late, plain
 from embedding_assets.defs.row_source import RowSource
@@ -110,6 +111,17 @@ class EmbeddedQuery(EmbeddedComponent, Source):
     def get_spec(cls) -> dg.ComponentTypeSpec:
         """For the lists of components."""
         return dg.ComponentTypeSpec(tags=["postgres", "pgvector", "embeddings"], produces=PRODUCES)
+
+    def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
+        """All definitions of the rows and their vectors.
+
+        Raises:
+            ConfigurationError: two fields do not go together, or another component brings other rows by the same name.
+        """
+        made = super().build_defs(context)
+        prefix = self.key_prefix if isinstance(self.key_prefix, str) else "/".join(self.key_prefix)
+        check_names(context, prefix, self.database_url, [one.rows() for one in self.sources or [self]])
+        return made
 
     def arguments(self) -> dict[str, Any]:
         """The rows.

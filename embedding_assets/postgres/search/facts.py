@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from psycopg import sql
 
-from embedding_assets.postgres.catalog import IndexRow, form_of, state_of, unquoted
+from embedding_assets.identifiers import unquoted
+from embedding_assets.postgres.catalog import IndexRow, form_of, state_of
 from embedding_assets.postgres.search_indexes import (
     IS_UNICODE,
     LANGUAGE,
