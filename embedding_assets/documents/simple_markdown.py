@@ -10,6 +10,9 @@ from typing import Final, Literal
 _HEADING: Final = re.compile(r"(#{1,6})[ \t]+([^ \t\x00][^\x00]*)$")
 _FENCE: Final = re.compile(r"`{3,}(?=[^`]*$)|~{3,}")
 _CLOSING: Final = re.compile(r" {0,3}(`{3,}|~{3,})[ \t]*$")
+_RULE: Final = re.compile(r" {0,3}(?:(?:\*[ \t]*){3,}|(?:-[ \t]*){3,}|(?:_[ \t]*){3,})$")
+_UNDERLINE: Final = re.compile(r" {0,3}(?:=+|-+)[ \t]*$")
+_QUOTING: Final = re.compile(r"(?:> ?)+")
 _INDENTED: Final = ("    ", "\t")
 _OTHER: Final = re.compile(
     r"<"  # HTML
@@ -30,11 +33,11 @@ class SimpleMarkdown:
     """What a simple text is made of, in order; lines are counted from 0, ranges of them half-open.
 
     Attributes:
-        headings: level, markup and line of each.
+        headings: level, markup and lines of each.
         blocks: kind and lines of each, and those at which the items of a list begin.
     """
 
-    headings: list[tuple[int, str, int]] = field(default_factory=list)
+    headings: list[tuple[int, str, int, int]] = field(default_factory=list)
     blocks: list[tuple[BlockKind, int, int, tuple[int, ...]]] = field(default_factory=list)
 
 
@@ -54,7 +57,7 @@ def simple_markdown(text: str) -> SimpleMarkdown | None:
         if kind is None:
             at += 1
         elif kind == "heading" and (heading := _heading(line)) is not None:
-            found.headings.append((*heading, at))
+            found.headings.append((*heading, at, at + 1))
             at += 1
         elif may_have_targets and (kind in {"item", "quote"} or line.lstrip(" ").startswith("[")):
             return None
@@ -64,7 +67,11 @@ def simple_markdown(text: str) -> SimpleMarkdown | None:
                 return None
             found.blocks.append(("list", items[0], at, tuple(items)))
         elif (end := _end(lines, at, kind)) > 0:
-            found.blocks.append(("text" if kind in {"text", "quote"} else "code", at, end, ()))
+            found.blocks.append(("code" if kind in {"code", "fence"} else "text", at, end, ()))
+            at = end
+        elif kind == "text" and (end := _underlined_end(lines, at)) > 0:
+            level = 1 if "=" in lines[end - 1] else 2
+            found.headings.append((level, "\n".join(lines[at : end - 1]).strip(), at, end))
             at = end
         else:
             return None
@@ -110,7 +117,9 @@ def _end(lines: Sequence[str], start: int, kind: LineKind) -> int:
         return _code_end(lines, start)
     if kind == "quote":
         return _quote_end(lines, start)
-    return _fence_end(lines, start) if kind == "fence" else 0
+    if kind == "fence":
+        return _fence_end(lines, start)
+    return start + 1 if kind == "other" and _RULE.match(lines[start]) else 0
 
 
 def _paragraph_end(lines: Sequence[str], start: int) -> int:
@@ -127,14 +136,36 @@ def _paragraph_end(lines: Sequence[str], start: int) -> int:
     return len(lines)
 
 
+def _underlined_end(lines: Sequence[str], start: int) -> int:
+    """The line after that below a heading; 0 if it is none, or might be the header of a table."""
+    if "|" in lines[start]:
+        return 0
+    for number in range(start + 1, len(lines)):
+        line = lines[number]
+        if _UNDERLINE.match(line):
+            return 0 if "\x00" in "".join(lines[start:number]) else number + 1
+        if not line.strip(" \t") or _kind(line) not in {"text", "code"}:
+            return 0
+    return 0
+
+
 def _quote_end(lines: Sequence[str], start: int) -> int:
     end = start
+    is_of_text = True
     while end < len(lines) and lines[end].strip(" \t"):
-        if lines[end][0] != ">":
-            return 0
+        line = lines[end]
+        if line[0] == ">":
+            is_of_text = is_of_text and _is_quoted_text(line)
+        elif not (is_of_text and _kind(line) in {"text", "code"}):
+            return 0  # only with a paragraph a line without the mark goes on
         end += 1
     # To one that ends with an empty line belong those after it.
     return end if lines[end - 1].strip("> \t") else 0
+
+
+def _is_quoted_text(line: str) -> bool:
+    quoted = _QUOTING.sub("", line, count=1)
+    return bool(quoted.strip(" \t")) and _kind(quoted) == "text"
 
 
 def _list(lines: Sequence[str], start: int) -> tuple[list[int], int]:
@@ -206,4 +237,4 @@ def _fence_end(lines: Sequence[str], start: int) -> int:
         found = _CLOSING.match(lines[number])
         if found and found[1].startswith(fence):
             return number + 1
-    return 0
+    return len(lines) - (not lines[-1].strip(" \t"))
