@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from embedding_assets.documents.document import Document
 from embedding_assets.documents.front_matter import front_matter_end
@@ -24,8 +23,7 @@ _HTML_ROW = re.compile(r"<tr\b", re.IGNORECASE)
 _SENTENCE_END = re.compile(r"[.!?]\s+")
 
 
-@dataclass(frozen=True, slots=True)
-class Block:
+class Block(NamedTuple):
     """A stretch of a text; the blocks of a section follow one another without gaps.
 
     Attributes:
@@ -45,8 +43,7 @@ class Block:
     after: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Section:
+class Section(NamedTuple):
     """A stretch of a text under one header.
 
     Attributes:
@@ -141,11 +138,8 @@ def _markdown_sections(document: Document) -> list[Section]:
 
 def _line_offsets(text: str) -> list[int]:
     """Where each line starts, and the end."""
-    offsets = [0]
-    at = text.find("\n")
-    while at >= 0:
-        offsets.append(at + 1)
-        at = text.find("\n", at + 1)
+    at = 0
+    offsets = [0, *[at := at + len(line) + 1 for line in text.split("\n")[:-1]]]
     if offsets[-1] < len(text):
         offsets.append(len(text))
     # Of a line that is counted after the last line ending.

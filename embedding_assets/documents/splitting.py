@@ -7,9 +7,9 @@ import json
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import takewhile
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from tokenizers import Tokenizer
 
@@ -40,8 +40,7 @@ _COUNTED_TOGETHER = 256
 _SMALL_PART = 6
 
 
-@dataclass(frozen=True, slots=True)
-class _Sized:
+class _Sized(NamedTuple):
     """A piece of a section with the header it is embedded under, room in tokens, and whether it was measured yet."""
 
     header: str
@@ -112,7 +111,7 @@ class Splitter:
     def chunks(self, document: Document) -> Iterator[ProcessedChunk]:
         """As ``split``, one by one: those of a long text take far more memory than the text."""
         if document.chunk_hash is None:
-            total, made = self._texts(replace(document, text=normalized_newlines(document.text)))
+            total, made = self._texts(_with_newlines(document))
         else:
             (count,) = self._tokens.exact([embedded_text(document.context_header, document.text)])
             total, made = 1, iter([(document.context_header, document.text, count, document.metadata)])
@@ -163,7 +162,7 @@ class Splitter:
                 names = _shared(last.names, section.names)
                 is_inside = names in (last.names, section.names)
                 if is_inside or min(sizes[-1], size) < self._room // _SMALL_PART:
-                    groups[-1] = replace(last, names=names, end=section.end, blocks=[*last.blocks, *section.blocks])
+                    groups[-1] = last._replace(names=names, end=section.end, blocks=[*last.blocks, *section.blocks])
                     sizes[-1] += size
                     continue
             groups.append(section)
@@ -196,7 +195,7 @@ class Splitter:
             markdown=one.section.markdown,
         )
         pieces = packer.pieces(one.section.blocks, one.piece)
-        return [replace(one, piece=piece, capacity=capacity, uncut=False) for piece in pieces]
+        return [one._replace(piece=piece, capacity=capacity, uncut=False) for piece in pieces]
 
     def _fitting(self, text: str, pieces: Sequence[_Sized]) -> list[tuple[_Sized, int]]:
         """The pieces with their tokens; one that turns out too long is cut, again if need be, for less."""
@@ -254,6 +253,11 @@ class _PlaceFinder:
         self._number += self._text.count("\n", self._at, offset)
         self._at = offset
         return self._number
+
+
+def _with_newlines(document: Document) -> Document:
+    text = normalized_newlines(document.text)
+    return document if text is document.text else replace(document, text=text)
 
 
 def _shared(left: Sequence[str], right: Sequence[str]) -> tuple[str, ...]:

@@ -17,8 +17,8 @@ _MARK: Final = re.compile(f"[{_MARKS}]")
 _PART: Final = re.compile(rf"[{_MARKS}]|[^{_MARKS}]+")
 _PLAIN: Final = re.compile("[A-Za-z0-9]+")
 _WORD_ALONE: Final = re.compile(rf"\S{{1,{_LONGEST_WORD}}}")
-_NO_SPACE_OF_TOKENIZERS: Final = re.compile(r"[\x0b\x0c\x1c-\x1f\x85]")
-"""What parts words by Python's rules, and is removed or kept within a word by those of tokenizers."""
+_NO_SPACES_OF_TOKENIZERS: Final = "\x0b\x0c\x1c\x1d\x1e\x1f\x85"
+"""Each parts words by Python's rules, and is removed, or kept within a word by those of tokenizers."""
 
 
 class TokenCounter:
@@ -55,14 +55,25 @@ class TokenCounter:
 
     def plain(self, text: str) -> int:
         """The tokens of a text, without special ones."""
-        return self.exact([text])[0] - self._specials
+        count = self._exact(text) if self._is_by_words else None
+        if count is None:
+            [count] = self.exact([text])
+        return count - self._specials
 
     def _exact(self, text: str) -> int | None:
-        words = text.split()
-        # A longer word comes in parts, which are words of their own to the tokenizer.
-        if _NO_SPACE_OF_TOKENIZERS.search(text) or max(map(len, words), default=0) >= _LONGEST_WORD:
+        if any(map(text.__contains__, _NO_SPACES_OF_TOKENIZERS)):
             return None
+        words = text.split()
+        if max(map(len, words), default=0) >= _LONGEST_WORD:
+            words = self._with_parts(words)
+            if max(map(len, words)) >= _LONGEST_WORD:
+                return None
         return self._specials + self._sum(words)
+
+    def _with_parts(self, words: Sequence[str]) -> list[str]:
+        """The same with the parts of long ones in their place: an address, or a line of a table, is not remembered."""
+        parts = (self._parts(word) if len(word) >= _LONGEST_WORD else [word] for word in words)
+        return list(chain.from_iterable(parts))
 
     def _words(self, text: str) -> list[str]:
         if not self._is_by_words:
