@@ -112,7 +112,7 @@ def markdown_structure(text: str) -> MarkdownStructure:
         Heading(level, _inline_text(markup[:_HEADING_CHARACTERS]), start, end)
         for level, markup, start, end in simple.headings
     ]
-    return MarkdownStructure(headings, [LineBlock(*block) for block in simple.blocks])
+    return MarkdownStructure(headings, [_block(*block) for block in simple.blocks])
 
 
 def parsed_structure(text: str) -> MarkdownStructure:
@@ -148,7 +148,7 @@ def _kind(token: str) -> Kind:
     return "list" if token.endswith("_list_open") else kinds.get(token, "text")
 
 
-def _block(kind: Kind, start: int, end: int, parts: list[int]) -> LineBlock:
+def _block(kind: Kind, start: int, end: int, parts: Sequence[int]) -> LineBlock:
     if kind != "table":
         return LineBlock(kind, start, end, tuple(parts))
     # The rows below the header and the line under it.

@@ -63,6 +63,7 @@ class ReadingPool:
         self._announced: dict[str, list[PooledTask]] = {}
         self._numbers = 0
         self._waiting = 0
+        self._undispatched = 0
         self._failed_starts = 0
         self._was_ready = False
 
@@ -77,7 +78,8 @@ class ReadingPool:
         """
         if source not in self._announced:
             self._announced[source] = self._add(path, source, size, shares)
-            is_small = size <= _SMALL_BYTES and len(self._pending) < _TOGETHER
+            self._undispatched += shares
+            is_small = size <= _SMALL_BYTES and self._undispatched < _TOGETHER
             if not is_small or len(self._workers) < self._most:
                 self._dispatch()
 
@@ -148,6 +150,7 @@ class ReadingPool:
                 self._pending.remove(task)
 
     def _dispatch(self) -> None:
+        self._undispatched = 0
         self._assign()
         for worker in self._workers:
             worker.send()

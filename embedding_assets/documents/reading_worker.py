@@ -85,7 +85,8 @@ class Worker:
         self._process.stdin.close()
         self._process.stdout.close()
         os.set_blocking(self._answers, False)
-        _widen(self._answers)
+        for pipe in (self._asked.fileno(), self._answers):
+            _widen(pipe)
         self._heard = b""
         self.tasks: deque[PooledTask] = deque()
         self.since = time.monotonic()
@@ -180,7 +181,7 @@ def _environment() -> dict[str, str]:
 
 
 def _widen(pipe: int) -> None:
-    """Have a pipe hold more, so that its writer goes on while this process is at something else."""
+    """Have a pipe hold more, so that its writer goes on while who reads it is at something else."""
     try:
         import fcntl
 

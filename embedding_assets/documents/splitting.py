@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 from bisect import bisect_right
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import takewhile
@@ -115,10 +114,12 @@ class Splitter:
         else:
             (count,) = self._tokens.exact([embedded_text(document.context_header, document.text)])
             total, made = 1, iter([(document.context_header, document.text, count, document.metadata)])
-        seen: Counter[bytes] = Counter()
+        seen: dict[bytes, int] = {}
         distinction = _distinction(document)
         for index, (header, text, token_count, metadata) in enumerate(made):
             key = hashlib.sha256(f"{header}\x00{text}".encode("utf-8", "surrogatepass")).digest()
+            occurrence = seen.get(key, 0)
+            seen[key] = occurrence + 1
             yield ProcessedChunk.create_from_chunk(
                 text,
                 metadata,
@@ -126,11 +127,10 @@ class Splitter:
                 chunk_index=index,
                 total_chunks=total,
                 token_count=token_count,
-                occurrence=seen[key],
+                occurrence=occurrence,
                 distinction=distinction,
                 chunk_hash=document.chunk_hash,
             )
-            seen[key] += 1
 
     def _texts(self, document: Document) -> tuple[int, Iterator[tuple[str, str, int, DocumentMetadata]]]:
         """How many chunks there are; header, text, tokens and metadata of each."""
@@ -173,7 +173,8 @@ class Splitter:
         header = self._shortened(section.header(self._header))
         capacity = max(1, self._room - self._tokens.plain(f"{header}\n")) if header else self._room
         whole = _Sized(header, section, Piece(section.start, section.end), capacity, uncut=True)
-        usual = len(whole.piece.of(text)) <= _USUAL_CHARACTERS_PER_TOKEN * capacity
+        most = _USUAL_CHARACTERS_PER_TOKEN * capacity
+        usual = section.end - section.start <= most or len(whole.piece.of(text)) <= most
         return [whole] if usual else self._cut(text, whole, capacity)
 
     def _shortened(self, header: str) -> str:

@@ -44,7 +44,7 @@ _RECORD_DOCUMENTS = """
     SELECT d.origin, d.digest, CASE WHEN d.digest <> '' THEN d.chunks ELSE (
         SELECT count(*) FROM knowledge_base k WHERE k.document_metadata ->> 'origin' = d.origin
     ) END, d.collection, d.content, d.rejected, d.mark
-    FROM unnest(%s::text[], %s::text[], %s::integer[], %s::text[], %s::text[], %s::integer[], %s::text[])
+    FROM unnest(%b::text[], %b::text[], %s::integer[], %b::text[], %b::text[], %s::integer[], %s::text[])
         AS d (origin, digest, chunks, collection, content, rejected, mark)
     ORDER BY d.origin
     ON CONFLICT (origin) DO UPDATE SET
@@ -60,7 +60,7 @@ _RECORD_BEGUN = """
 
 # One probe of the index for each document: without statistics PostgreSQL takes them for much of the table.
 _CHUNKS_OF = """
-    SELECT k.chunk_hash, d.origin FROM unnest(%s::text[]) AS d (origin)
+    SELECT k.chunk_hash, d.origin FROM unnest(%b::text[]) AS d (origin)
     CROSS JOIN LATERAL (
         SELECT chunk_hash FROM knowledge_base WHERE document_metadata ->> 'origin' = d.origin OFFSET 0
     ) AS k

@@ -21,7 +21,9 @@ LINES = st.sampled_from(
         "[x", "y]: z", "[^1]: note", "(a)", "!", "![a](b)", "&", "\x0c", "\xa0", "\u2028", "\\# no", "\\", '"quoted"',
         "a\x00", "# a\x00b", "a  ", "{% raw %}", "$x$", "\u3000x",
         "- another", "* other", "2. two", "-   wide", "  goes on", "  - inner", "     deep", "      - deeper", "  # x",
-        "> more", ">", "> - item", ">     code", "> ```", "- > quote", "- ```", "- # x", "- [a]: b",
+        "> more", ">", "> - item", ">     code", "> ```", "- > quote", "  > quote", " >>> call()", "    > # x",
+        "|a|b|c|", "|:-:|--|", "|-|", "| --- |\t", "||",
+        "| a \\| b |", "- ```", "- # x", "- [a]: b",
     ]
 )  # fmt: skip
 TEXTS = st.lists(LINES, max_size=12).map("\n".join) | st.text(alphabet="#`~-*_=+|:<>[]()1. \t\nab\\!&", max_size=40)
@@ -54,8 +56,9 @@ def test_pages_of_this_project_have_the_structure_that_the_parser_finds() -> Non
         "**Note** that 1.5 is\n`code`, -1 and *this*\n",
         "words:\n- one\n  and more\ngoes on\n\n- two\n  - inner\n\n  a paragraph\n\nend\n",
         "words\n\n---\n***\n _ _ _\nwords\n\n~~~~\ncode\n",
-        "Title\n===\nof two\n   lines\n--\nwords\n\nnext\n-",
-        ">>> call()\n1.5\n    more\n>>> call()\n[2]\n\nwords\n> quoted\n> # heading\n\n> quoted\ngoes on",
+        "words\n\n| a | b |\n|---|:-:|\n| 1 | 2 |\n|3|\n\n| a |\n|-|\n",
+        "  >>> call()\n  1\n\nTitle\n===\nof two\n   lines\n--\nwords\n\nnext\n-",
+        ">>> call()\n1.5\n  more\n>>> call()\n[2]\n\nwords\n> quoted\n> # heading\n\n> quoted\ngoes on",
         "1. one\n2. two\n# Next\n> quoted\n> - item\n\n   a little indented\n",
     ],
 )
