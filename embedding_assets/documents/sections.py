@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from embedding_assets.documents.document import Document
@@ -42,7 +44,8 @@ class Block(NamedTuple):
     after: str = ""
 
 
-class Section(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Section:
     """A stretch of a text under one header.
 
     Attributes:
@@ -121,9 +124,7 @@ def _markdown_sections(document: Document) -> list[Section]:
     start, taken = front_matter_end(text), 0
     for heading in [*structure.headings, Heading(1, "", len(offsets) - 1, len(offsets) - 1)]:
         end = max(start, offsets[heading.start])
-        until = taken
-        while until < len(structure.blocks) and structure.blocks[until].start < heading.start:
-            until += 1
+        until = bisect_left(structure.blocks, heading.start, taken, key=lambda block: block.start)
         if says_something(text[start:end]):
             blocks = _blocks(text, offsets, start, end, structure.blocks[taken:until])
             names = _below(root, [one.text for one in above])

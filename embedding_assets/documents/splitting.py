@@ -162,7 +162,7 @@ class Splitter:
                 names = _shared(last.names, section.names)
                 is_inside = names in (last.names, section.names)
                 if is_inside or min(sizes[-1], size) < self._room // _SMALL_PART:
-                    groups[-1] = last._replace(names=names, end=section.end, blocks=[*last.blocks, *section.blocks])
+                    groups[-1] = replace(last, names=names, end=section.end, blocks=[*last.blocks, *section.blocks])
                     sizes[-1] += size
                     continue
             groups.append(section)
