@@ -6,7 +6,7 @@ import re
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from embedding_assets.documents.document import Document
 from embedding_assets.documents.front_matter import front_matter_end
@@ -24,7 +24,8 @@ _HTML_ROW = re.compile(r"<tr\b", re.IGNORECASE)
 _SENTENCE_END = re.compile(r"[.!?]\s+")
 
 
-class Block(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Block:
     """A stretch of a text; the blocks of a section follow one another without gaps.
 
     Attributes:
