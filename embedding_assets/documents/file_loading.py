@@ -134,6 +134,7 @@ class _Load:
         self._found = Found()
         self._manner = Manner(splitter, options.read)
         self._sizes = {name: count_collection(database, name) for name in collections}
+        self._found.begun.update(name for name, (documents, _) in self._sizes.items() if not documents)
 
     def run(self, roots: Sequence[Root]) -> LoadReport:
         with ReadAhead(self._reader, self._is_to_load, self._fail) as ahead:
@@ -155,7 +156,7 @@ class _Load:
         """The files of a root that are to be loaded; others are counted."""
         before = self._counts.files
         read = self._options.read
-        files = self._new(find_files(root, self._options.choice, lambda path: is_wanted(path, read), self._counts))
+        files = self._new(find_files(root, self._options.choice, lambda name: is_wanted(name, read), self._counts))
         while batch := list(islice(files, _BATCH_FILES)):
             self._found.collections.add(root.collection.name)
             yield from self._jobs_of(root, batch)

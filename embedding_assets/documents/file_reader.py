@@ -64,9 +64,9 @@ class FileReader:
         if self._pool is not None:
             self._pool.close()
 
-    def announce(self, path: Path, source: str) -> None:
-        """Say which file will be read soon."""
-        size = _size(path)
+    def announce(self, path: Path, source: str, size: int | None = None) -> None:
+        """Say which file, of that many bytes, will be read soon."""
+        size = _size(path) if size is None else size
         self._announced[source] = path, size
         if self._pool is not None:
             self._pool.announce(path, source, size, self._shares(path, size))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from embedding_assets.documents.formats.reading import read_file
 from embedding_assets.documents.rejection import Rejection
-from embedding_assets.models import ProcessedChunk
+from embedding_assets.postgres.chunk_rows import ChunkRow
 
 if TYPE_CHECKING:
     from embedding_assets.documents.formats.options import ReadOptions
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-Portion = list[ProcessedChunk | Rejection]
+Portion = list[ChunkRow | Rejection]
 
 _PORTION_ITEMS: Final = 256
 _PORTION_CHARACTERS: Final = 262_144
@@ -72,11 +72,11 @@ def read_portions(
 
 def _read(
     path: Path, source: str, options: ReadOptions, splitter: Splitter, share: Share
-) -> Iterator[ProcessedChunk | Rejection]:
+) -> Iterator[ChunkRow | Rejection]:
     for index, one in enumerate(read_file(path, source, options)):
         if not share.has(index):
             continue
         if isinstance(one, Rejection):
             yield one
         else:
-            yield from splitter.chunks(one)
+            yield from map(ChunkRow.of, splitter.chunks(one))

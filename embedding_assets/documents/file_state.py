@@ -12,6 +12,9 @@ from typing import Final
 _COARSE_NANOSECONDS: Final = 2_000_000_000
 """Within that a file may have changed twice at the same time, as far as any file system can tell."""
 
+_SIZE: Final = 2
+"""Its place in a stamp."""
+
 _PART_BYTES: Final = 65_536
 """Most files are no longer; to make room for more takes longer than to read one."""
 
@@ -31,6 +34,11 @@ class FileState:
     stamp: tuple[int, ...] = ()
     taken_at: int = 0
     mark: str | None = None
+
+    @property
+    def size(self) -> int:
+        """In bytes; 0 of a file elsewhere."""
+        return self.stamp[_SIZE] if self.stamp else 0
 
     def is_still_that_of(self, path: Path) -> bool:
         """Whether the file is surely the same one and has not changed; False where only reading it again can tell.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from embedding_assets.documents.collections import LocalRoot
@@ -30,7 +30,7 @@ def check_kind(root: Root, read: ReadOptions) -> None:
     Raises:
         DocumentError: it is of a kind that is not read.
     """
-    if not (root.is_folder or read.format or is_readable(Path(root.origin))):
+    if not (root.is_folder or read.format or is_readable(PurePosixPath(root.origin).name)):
         raise DocumentError(
             f"{root} is of a kind that is not read; `embedding-assets formats` lists those that are, and --format says "
             "which of them it is"
@@ -47,19 +47,19 @@ def count_files(roots: Sequence[Root], choice: Choice, read: ReadOptions) -> int
     counts = WalkCounts()
     seen: set[int] = set()
     for root in roots:
-        for file in find_files(root, choice, lambda path: is_wanted(path, read), counts):
+        for file in find_files(root, choice, lambda name: is_wanted(name, read), counts):
             if not isinstance(file, Rejection):
                 seen.add(hash(file.origin))
     return len(seen)
 
 
-def is_wanted(path: Path, read: ReadOptions) -> bool:
-    """Whether a file of a folder is of a kind that is read."""
-    return read.format is not None or is_readable(path)
+def is_wanted(name: str, read: ReadOptions) -> bool:
+    """Whether a file of that name in a folder is of a kind that is read."""
+    return read.format is not None or is_readable(name)
 
 
 def find_files(
-    root: Root, choice: Choice, is_wanted: Callable[[Path], bool], counts: WalkCounts
+    root: Root, choice: Choice, is_wanted: Callable[[str], bool], counts: WalkCounts
 ) -> Iterator[FoundFile | Rejection]:
     """The files to read of a root, by name; a file that is one itself, whatever the rules. See ``walk``."""
     if isinstance(root, StoreRoot):

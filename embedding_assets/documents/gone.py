@@ -27,6 +27,7 @@ class Found:
         failed: origins of files that were not read to their end, or had rejected parts.
         unread: origins of folders that could not be listed.
         collections: names of those of which there is any file.
+        begun: names of those that had no documents before, none of which can be gone.
     """
 
     seen: set[int] = field(default_factory=set)
@@ -35,6 +36,7 @@ class Found:
     failed: set[str] = field(default_factory=set)
     unread: list[str] = field(default_factory=list)
     collections: set[str] = field(default_factory=set)
+    begun: set[str] = field(default_factory=set)
 
     def has(self, origin: str) -> bool:
         """Whether there is such a file."""
@@ -73,7 +75,7 @@ class Gone:
 
 def find_gone(database: Database, root: Root, found: Found, gone: Gone) -> None:
     """Add the documents of a root that were not found in it; of a file only the one that an earlier version loaded."""
-    if root.is_folder:
+    if root.is_folder and root.collection.name not in found.begun:
         _find_missing(database, root, found, gone)
     if isinstance(root, LocalRoot):
         _find_earlier(database, root, found, gone)

@@ -45,6 +45,8 @@ _FILES: Final = {
 }
 """Files that no person wrote to be read, although some of them end like texts or code: kind, then what names fit."""
 
+_ANY_FILE: Final = re.compile("|".join(f"(?:{names.pattern})" for names in _FILES.values()))
+
 
 @dataclass(frozen=True, slots=True)
 class Choice:
@@ -145,4 +147,6 @@ def made_by_tools(path: str, siblings: frozenset[str], has: Callable[[str], bool
 
 def kind_by_name(name: str) -> str | None:
     """What a file is that is known by its name to be no document, in the plural; None for any other."""
-    return next((kind for kind, names in _FILES.items() if names.fullmatch(name)), None)
+    if not _ANY_FILE.fullmatch(name):
+        return None
+    return next(kind for kind, names in _FILES.items() if names.fullmatch(name))

@@ -65,10 +65,10 @@ def look_at(paths: Sequence[str], choice: Choice, *, seconds: float) -> Appearan
     digest = hashlib.sha256()
     until = time.monotonic() + seconds
 
-    def is_wanted(path: Path) -> bool:
+    def is_wanted(name: str) -> bool:
         if time.monotonic() > until:
             raise TimeoutError
-        return is_readable(path)
+        return is_readable(name)
 
     missing = []
     files = 0
@@ -89,7 +89,7 @@ def look_at(paths: Sequence[str], choice: Choice, *, seconds: float) -> Appearan
     return Appearance(digest.hexdigest(), files, tuple(missing))
 
 
-def _found_here(path: str, choice: Choice, is_wanted: Callable[[Path], bool], _: float) -> _Found:
+def _found_here(path: str, choice: Choice, is_wanted: Callable[[str], bool], _: float) -> _Found:
     place = Path(path).expanduser().absolute()
     try:
         place.stat()
@@ -100,7 +100,7 @@ def _found_here(path: str, choice: Choice, is_wanted: Callable[[Path], bool], _:
     return find_files(root, choice, is_wanted, WalkCounts())
 
 
-def _found_elsewhere(path: str, choice: Choice, is_wanted: Callable[[Path], bool], until: float) -> _Found:
+def _found_elsewhere(path: str, choice: Choice, is_wanted: Callable[[str], bool], until: float) -> _Found:
     address = parsed(path)
     store = open_store(address)
     name = str(address)

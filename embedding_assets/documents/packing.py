@@ -5,9 +5,8 @@ from __future__ import annotations
 import re
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 from semantic_text_splitter import MarkdownSplitter, TextSplitter
 
@@ -22,8 +21,7 @@ _SENTENCE_START = re.compile(r"(?:(?<=[.!?])[ \t]+|\n\s*)(?=\S)")
 _WORD_START = re.compile(r"(?<=\s)(?=\S)")
 
 
-@dataclass(frozen=True, slots=True)
-class Piece:
+class Piece(NamedTuple):
     """A stretch of a text, without the blank around it, and what is repeated around it.
 
     Attributes:
@@ -51,8 +49,7 @@ class Piece:
         return min(text.rfind("\n", self.start, first) + 1 or self.start, end), end
 
 
-@dataclass(frozen=True, slots=True)
-class _Unit:
+class _Unit(NamedTuple):
     """What is not cut any more; it follows the one before it without a gap."""
 
     start: int

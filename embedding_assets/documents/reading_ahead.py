@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from embedding_assets.documents.root import Root
     from embedding_assets.postgres.documents import KnownDocument
 
-_AHEAD_FILES: Final = 256
+_AHEAD_FILES: Final = 1_024
+"""They are read while others are stored, of which there are about as many at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +71,7 @@ class ReadAhead:
         """Those to be loaded, in order, each with its file on this machine; a fetched one is there until the next."""
         for job in jobs:
             if isinstance(job.file, LocalFile):
-                self._reader.announce(job.file.path, job.file.origin)
+                self._reader.announce(job.file.path, job.file.origin, job.state.size)
             else:
                 while not self._fetcher.has_room(job.file):
                     yield from self._first()
@@ -117,5 +118,5 @@ class ReadAhead:
         if not self._is_to_load(arrived):
             self._fetcher.release(file.origin)
             return None
-        self._reader.announce(file.path, file.origin)
+        self._reader.announce(file.path, file.origin, arrived.state.size)
         return arrived

@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import logging
-import os
 import pickle
 import signal
-import subprocess
-import sys
 import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
-from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from embedding_assets.documents.file_reading import WHOLE, Portion, Share
-from embedding_assets.documents.reading_process import HEADER, LAST_PORTION, LOG_RECORD, READY, ReaderSetup, Task
+from embedding_assets.documents.reading_process import LAST_PORTION, LOG_RECORD, READY, ReaderSetup
+from embedding_assets.documents.reading_worker import Answer, PooledTask, Worker, speaking
 from embedding_assets.documents.rejection import Rejection
 
 if TYPE_CHECKING:
@@ -33,36 +29,16 @@ FILE_SECONDS: Final = 300.0
 _WAITING_BYTES: Final = 24_000_000
 """Of answers that are not taken yet; at more, processes wait."""
 
-_AHEAD_TASKS: Final = 16
-_AHEAD_BYTES: Final = 262_144
-"""Small files that a process is given at once, so that it need not wait for the next one."""
+_TOGETHER: Final = 64
+_SMALL_BYTES: Final = 16_384
+"""So many small files are handed to processes together."""
 
-_PIPE_BYTES: Final = 1 << 20
 _POLL_SECONDS: Final = 1.0
-_END_SECONDS: Final = 5.0
 _FEWEST_TO_TRY: Final = 2
 
 
 class ProcessesUnavailableError(Exception):
     """No process could be started."""
-
-
-@dataclass(slots=True, eq=False)
-class _Task:
-    """A file, or a share of its rows, and what came of it so far.
-
-    Attributes:
-        answers: portions, as they came.
-        is_done: whether there are no more to come.
-    """
-
-    number: int
-    path: Path
-    source: str
-    size: int
-    share: Share
-    answers: deque[bytes] = field(default_factory=deque)
-    is_done: bool = False
 
 
 class ReadingPool:
@@ -81,12 +57,13 @@ class ReadingPool:
         setup: ReaderSetup = (splitter, options, logging.getLogger("embedding_assets").getEffectiveLevel())
         self._setup = pickle.dumps(setup, pickle.HIGHEST_PROTOCOL)
         self._most = processes
-        self._workers: list[_Worker] = []
-        self._pending: deque[_Task] = deque()
-        self._tasks: dict[int, _Task] = {}
-        self._announced: dict[str, list[_Task]] = {}
+        self._workers: list[Worker] = []
+        self._pending: deque[PooledTask] = deque()
+        self._tasks: dict[int, PooledTask] = {}
+        self._announced: dict[str, list[PooledTask]] = {}
         self._numbers = 0
         self._waiting = 0
+        self._undispatched = 0
         self._failed_starts = 0
         self._was_ready = False
 
@@ -101,7 +78,10 @@ class ReadingPool:
         """
         if source not in self._announced:
             self._announced[source] = self._add(path, source, size, shares)
-            self._dispatch()
+            self._undispatched += shares
+            is_small = size <= _SMALL_BYTES and self._undispatched < _TOGETHER
+            if not is_small or len(self._workers) < self._most:
+                self._dispatch()
 
     def read(self, path: Path, source: str, size: int, shares: int = 1) -> Iterator[Portion]:
         """The chunks of a file, and what of it is rejected, until it is read to its end; see ``announce``.
@@ -147,12 +127,12 @@ class ReadingPool:
             worker.end()
         self._workers.clear()
 
-    def _add(self, path: Path, source: str, size: int, shares: int, *, first: bool = False) -> list[_Task]:
+    def _add(self, path: Path, source: str, size: int, shares: int, *, first: bool = False) -> list[PooledTask]:
         tasks = []
         for number in range(shares):
             self._numbers += 1
             share = WHOLE if shares == 1 else Share(number, shares)
-            tasks.append(_Task(self._numbers, path, source, size, share))
+            tasks.append(PooledTask(self._numbers, path, source, size, share))
         self._tasks |= {task.number: task for task in tasks}
         if first:
             self._pending.extendleft(reversed(tasks))
@@ -160,7 +140,7 @@ class ReadingPool:
             self._pending.extend(tasks)
         return tasks
 
-    def _forget(self, task: _Task) -> None:
+    def _forget(self, task: PooledTask) -> None:
         """What comes of it is of no interest any more."""
         self._waiting -= sum(map(len, task.answers))
         task.answers.clear()
@@ -170,6 +150,7 @@ class ReadingPool:
                 self._pending.remove(task)
 
     def _dispatch(self) -> None:
+        self._undispatched = 0
         self._assign()
         for worker in self._workers:
             worker.send()
@@ -181,48 +162,46 @@ class ReadingPool:
             worker = min(ready, key=lambda one: (len(one.tasks) > 0, one.bytes), default=None)
             starting = len(self._workers) - len(ready)
             if (worker is None or worker.tasks) and starting < len(self._pending) and len(self._workers) < self._most:
-                self._workers.append(_Worker(self._setup))
+                self._workers.append(Worker(self._setup))
                 continue
             if worker is None or not worker.has_room(task):
                 return
             self._pending.popleft()
             worker.give(task)
 
-    def _pump(self, wanted: list[_Task], seconds: float = _POLL_SECONDS) -> None:
+    def _pump(self, wanted: list[PooledTask], seconds: float = _POLL_SECONDS) -> None:
         """Take what processes have to say, or wait for it so long."""
         self._dispatch()
         is_waited_for = any(task in self._pending for task in wanted)
-        heard = {}
+        heard = []
         for worker in self._workers:
             if self._waiting < _WAITING_BYTES or is_waited_for or any(task in worker.tasks for task in wanted):
-                heard[worker.answers] = worker
+                heard.append(worker)
             else:
                 worker.since = time.monotonic()
-        for connection in wait(list(heard), seconds):
-            worker = heard[connection]  # type: ignore[index]
+        for worker in speaking(heard, seconds):
             try:
-                self._take(worker, worker.answers.recv_bytes())
+                for answer in worker.hear():
+                    self._take(worker, answer)
             except (EOFError, OSError):
                 self._bury(worker, "")
         for worker in list(self._workers):
             is_awaited = worker.tasks or not worker.is_ready
-            if is_awaited and time.monotonic() - worker.since > FILE_SECONDS and not worker.answers.poll():
+            if is_awaited and time.monotonic() - worker.since > FILE_SECONDS and not speaking([worker], 0):
                 self._bury(worker, f"takes longer than {FILE_SECONDS:g} seconds to read")
 
-    def _take(self, worker: _Worker, answer: bytes) -> None:
-        number, kind = HEADER.unpack_from(answer)
+    def _take(self, worker: Worker, answer: Answer) -> None:
+        number, kind, content = answer
         worker.since = time.monotonic()
         if kind == READY:
             self._was_ready = worker.is_ready = True
-            return
-        content = answer[HEADER.size :]
-        if kind == LOG_RECORD:
+        elif kind == LOG_RECORD:
             record = pickle.loads(content)  # noqa: S301 (of a process that this one started)
             logging.getLogger(record.name).handle(record)
-            return
-        self._keep(number, content)
-        if kind == LAST_PORTION:
-            worker.remove_first().is_done = True
+        else:
+            self._keep(number, content)
+            if kind == LAST_PORTION:
+                worker.remove_first().is_done = True
 
     def _keep(self, number: int, answer: bytes) -> None:
         task = self._tasks.get(number)
@@ -230,7 +209,7 @@ class ReadingPool:
             task.answers.append(answer)
             self._waiting += len(answer)
 
-    def _bury(self, worker: _Worker, reason: str) -> None:
+    def _bury(self, worker: Worker, reason: str) -> None:
         """Reject what an ended process was at, and have others do the rest."""
         self._workers.remove(worker)
         status = worker.end()
@@ -244,102 +223,6 @@ class ReadingPool:
             self._keep(guilty.number, pickle.dumps([rejection]))
             guilty.is_done = True
         self._pending.extendleft(task for task in reversed(worker.tasks) if task.number in self._tasks)
-
-
-class _Worker:
-    """A process, and what it was given to read.
-
-    Attributes:
-        tasks: the one that it is at, and those that follow.
-        answers: what it has to say.
-        since: when it started, last spoke, was given something after it had nothing, or was not listened to.
-        bytes: size of all these.
-        is_ready: whether it has spoken.
-    """
-
-    def __init__(self, setup: bytes) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "embedding_assets.documents.reading_process"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            # Libraries in C or Rust may print what they choke on.
-            stderr=subprocess.DEVNULL,
-            env=_environment(),
-        )
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._asked = Connection(os.dup(self._process.stdin.fileno()), readable=False)
-        self.answers = Connection(os.dup(self._process.stdout.fileno()), writable=False)
-        self._process.stdin.close()
-        self._process.stdout.close()
-        _widen(self.answers)
-        self.tasks: deque[_Task] = deque()
-        self.since = time.monotonic()
-        self.is_ready = False
-        self.bytes = 0
-        self._is_full = False
-        self._unsent: list[Task] = []
-        with suppress(OSError):
-            self._asked.send_bytes(setup)
-
-    def has_room(self, task: _Task) -> bool:
-        """Whether it may be given one more."""
-        if not self.tasks:
-            return True
-        # Once full, it is given several again together: each message takes its time at both ends.
-        most = _AHEAD_TASKS // 2 if self._is_full else _AHEAD_TASKS
-        self._is_full = len(self.tasks) >= most
-        return not self._is_full and self.bytes + task.size <= _AHEAD_BYTES
-
-    def give(self, task: _Task) -> None:
-        """Have it read a file, once that is sent."""
-        if not self.tasks:
-            self.since = time.monotonic()
-        self.tasks.append(task)
-        self.bytes += task.size
-        self._unsent.append((task.number, str(task.path), task.source, task.share))
-
-    def send(self) -> None:
-        """Send what it was given; if it is gone, that shows when it is listened to."""
-        if self._unsent:
-            with suppress(OSError):
-                self._asked.send_bytes(pickle.dumps(self._unsent, pickle.HIGHEST_PROTOCOL))
-            self._unsent.clear()
-
-    def remove_first(self) -> _Task:
-        """The file that it was at, which is over."""
-        task = self.tasks.popleft()
-        self.bytes -= task.size
-        return task
-
-    def end(self) -> int:
-        """End the process, if it has not ended by itself; returns its status."""
-        self._asked.close()
-        self.answers.close()
-        if self.tasks or not self.is_ready:
-            self._process.kill()
-        try:
-            return self._process.wait(_END_SECONDS)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            return self._process.wait()
-
-
-def _environment() -> dict[str, str]:
-    """One thread each, and packages from where this process has them, not from the folder it is in."""
-    path = os.pathsep.join(os.path.abspath(entry) for entry in sys.path)  # noqa: PTH100 (as the interpreter has it)
-    threads = dict.fromkeys(("OMP_NUM_THREADS", "RAYON_NUM_THREADS", "TOKENIZERS_PARALLELISM"), "1")
-    return {**os.environ, "PYTHONPATH": path, **threads, "TOKENIZERS_PARALLELISM": "false", "MALLOC_ARENA_MAX": "2"}
-
-
-def _widen(connection: Connection) -> None:
-    """Have a pipe hold more, so that its writer goes on while this process is at something else."""
-    try:
-        import fcntl
-
-        fcntl.fcntl(connection.fileno(), fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
-    except (AttributeError, OSError):
-        return  # not Linux, or not allowed
 
 
 def _ending(status: int) -> str:

@@ -5,6 +5,7 @@ Run by ``ReadingPool`` as ``python -m embedding_assets.documents.reading_process
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import pickle
@@ -24,8 +25,8 @@ from embedding_assets.documents.file_reading import Share, read_portions
 from embedding_assets.documents.formats.options import ReadOptions
 from embedding_assets.documents.splitting import Splitter
 
-HEADER: Final = struct.Struct("!QB")
-"""Of an answer: number of the task, and what follows."""
+HEADER: Final = struct.Struct("!QQB")
+"""Of an answer: bytes that follow, number of the task, and what they are."""
 
 READY: Final = 0
 PORTION: Final = 1
@@ -36,6 +37,7 @@ MEMORY_BYTES: Final = 1 << 30
 """What a process may take for data; a file that needs more is rejected."""
 
 _NICENESS: Final = 5
+_YOUNG_OBJECTS: Final = 20_000
 _GRACE_SECONDS: Final = 2.0
 
 ReaderSetup = tuple[Splitter, ReadOptions, int]
@@ -52,12 +54,15 @@ def main() -> None:
         signal.signal(stop, signal.SIG_IGN)
     os.nice(_NICENESS)
     # Libraries print to standard output too.
-    asked, answers = Connection(os.dup(0), writable=False), Connection(os.dup(1), readable=False)
+    asked, answers = Connection(os.dup(0), writable=False), os.dup(1)
     os.dup2(2, 1)
     _limit_memory()
     splitter, options, level = pickle.loads(asked.recv_bytes())  # noqa: S301 (from the process that started this one)
     logging.getLogger().addHandler(_Forwarding(answers))
     logging.getLogger().setLevel(level)
+    # What is there stays, and reading a file leaves no cycles behind that are worth a look at every 700 objects.
+    gc.freeze()
+    gc.set_threshold(_YOUNG_OBJECTS)
     _answer(answers, 0, READY)
     tasks: queue.SimpleQueue[Task | None] = queue.SimpleQueue()
     threading.Thread(target=_receive, args=(asked, tasks), daemon=True).start()
@@ -83,9 +88,12 @@ def _receive(asked: Connection, tasks: queue.SimpleQueue[Task | None]) -> None:
         os._exit(1)
 
 
-def _answer(answers: Connection, number: int, kind: int, content: object = None) -> None:
+def _answer(answers: int, number: int, kind: int, content: object = None) -> None:
+    pickled = pickle.dumps(content, pickle.HIGHEST_PROTOCOL)
+    rest = memoryview(HEADER.pack(len(pickled), number, kind) + pickled)
     try:
-        answers.send_bytes(HEADER.pack(number, kind) + pickle.dumps(content, pickle.HIGHEST_PROTOCOL))
+        while rest:
+            rest = rest[os.write(answers, rest) :]
     except OSError:
         sys.exit(1)  # the other side is gone
 
@@ -99,7 +107,7 @@ def _limit_memory() -> None:
 class _Forwarding(QueueHandler):
     """Hands records of the log over to the process that started this one."""
 
-    def __init__(self, answers: Connection) -> None:
+    def __init__(self, answers: int) -> None:
         super().__init__(answers)  # type: ignore[arg-type]
         self._answers = answers
 

@@ -141,11 +141,8 @@ def _markdown_sections(document: Document) -> list[Section]:
 
 def _line_offsets(text: str) -> list[int]:
     """Where each line starts, and the end."""
-    offsets = [0]
-    at = text.find("\n")
-    while at >= 0:
-        offsets.append(at + 1)
-        at = text.find("\n", at + 1)
+    at = 0
+    offsets = [0, *[at := at + len(line) + 1 for line in text.split("\n")[:-1]]]
     if offsets[-1] < len(text):
         offsets.append(len(text))
     # Of a line that is counted after the last line ending.

@@ -10,6 +10,11 @@ from typing import Final, Literal
 _HEADING: Final = re.compile(r"(#{1,6})[ \t]+([^ \t\x00][^\x00]*)$")
 _FENCE: Final = re.compile(r"`{3,}(?=[^`]*$)|~{3,}")
 _CLOSING: Final = re.compile(r" {0,3}(`{3,}|~{3,})[ \t]*$")
+_RULE: Final = re.compile(r" {0,3}(?:(?:\*[ \t]*){3,}|(?:-[ \t]*){3,}|(?:_[ \t]*){3,})$")
+_UNDERLINE: Final = re.compile(r" {0,3}(?:=+|-+)[ \t]*$")
+_QUOTING: Final = re.compile(r" {0,3}(?:> ?)+")
+_BELOW_HEADER: Final = re.compile(r"\|(?:[ \t]*:?-+:?[ \t]*\|)+[ \t]*$")
+_MOST_CELLS: Final = 60_000
 _INDENTED: Final = ("    ", "\t")
 _OTHER: Final = re.compile(
     r"<"  # HTML
@@ -22,7 +27,8 @@ _ITEM: Final = re.compile(r"(?:[*+-]|[0-9]{1,9}[.)]) {1,3}(?=[^ \t])")
 _CODE_COLUMNS: Final = 4
 
 LineKind = Literal["text", "heading", "fence", "code", "item", "quote", "other"]
-BlockKind = Literal["text", "code", "list"]
+BlockKind = Literal["text", "code", "list", "table"]
+FoundBlock = tuple[BlockKind, int, int, tuple[int, ...]]
 
 
 @dataclass(slots=True)
@@ -30,12 +36,12 @@ class SimpleMarkdown:
     """What a simple text is made of, in order; lines are counted from 0, ranges of them half-open.
 
     Attributes:
-        headings: level, markup and line of each.
-        blocks: kind and lines of each, and those at which the items of a list begin.
+        headings: level, markup and lines of each.
+        blocks: kind and lines of each, and those at which the items of a list or the rows of a table begin.
     """
 
-    headings: list[tuple[int, str, int]] = field(default_factory=list)
-    blocks: list[tuple[BlockKind, int, int, tuple[int, ...]]] = field(default_factory=list)
+    headings: list[tuple[int, str, int, int]] = field(default_factory=list)
+    blocks: list[FoundBlock] = field(default_factory=list)
 
 
 def simple_markdown(text: str) -> SimpleMarkdown | None:
@@ -54,17 +60,16 @@ def simple_markdown(text: str) -> SimpleMarkdown | None:
         if kind is None:
             at += 1
         elif kind == "heading" and (heading := _heading(line)) is not None:
-            found.headings.append((*heading, at))
+            found.headings.append((*heading, at, at + 1))
             at += 1
         elif may_have_targets and (kind in {"item", "quote"} or line.lstrip(" ").startswith("[")):
             return None
-        elif kind == "item":
-            items, at = _list(lines, at)
-            if not at:
-                return None
-            found.blocks.append(("list", items[0], at, tuple(items)))
-        elif (end := _end(lines, at, kind)) > 0:
-            found.blocks.append(("text" if kind in {"text", "quote"} else "code", at, end, ()))
+        elif (block := _block(lines, at, kind)) is not None:
+            found.blocks.append(block)
+            at = block[2]
+        elif kind == "text" and (end := _underlined_end(lines, at)) > 0:
+            level = 1 if "=" in lines[end - 1] else 2
+            found.headings.append((level, "\n".join(lines[at : end - 1]).strip(), at, end))
             at = end
         else:
             return None
@@ -89,9 +94,10 @@ def _kind_of_text(line: str) -> LineKind:
     if not (line[0] == " " or _OTHER.match(line)):
         return "text"
     begun = len(line) - len(line.lstrip(" ")) or _column(line)
-    if not begun or _kind(line[begun:]) != "text":
-        return "other"
-    return "text" if line[0] == " " else "item"
+    kind = _kind(line[begun:]) if begun else "other"
+    if line[0] == " ":
+        return kind if kind in {"text", "quote"} else "other"
+    return "item" if kind == "text" else "other"
 
 
 def _heading(line: str) -> tuple[int, str] | None:
@@ -102,6 +108,17 @@ def _heading(line: str) -> tuple[int, str] | None:
     return len(found[1]), found[2].strip()
 
 
+def _block(lines: Sequence[str], start: int, kind: LineKind) -> FoundBlock | None:
+    """The block that begins with a line; None if it is not as simple as it begins."""
+    if kind == "item":
+        items, end = _list(lines, start)
+        return ("list", start, end, tuple(items)) if end else None
+    if lines[start][0] == "|" and (end := _table_end(lines, start)):
+        return "table", start, end, tuple(range(start, end))
+    end = _end(lines, start, kind)
+    return ("code" if kind in {"code", "fence"} else "text", start, end, ()) if end else None
+
+
 def _end(lines: Sequence[str], start: int, kind: LineKind) -> int:
     """The line after a block; 0 if it is not as simple as it begins."""
     if kind == "text":
@@ -110,7 +127,9 @@ def _end(lines: Sequence[str], start: int, kind: LineKind) -> int:
         return _code_end(lines, start)
     if kind == "quote":
         return _quote_end(lines, start)
-    return _fence_end(lines, start) if kind == "fence" else 0
+    if kind == "fence":
+        return _fence_end(lines, start)
+    return start + 1 if kind == "other" and _RULE.match(lines[start]) else 0
 
 
 def _paragraph_end(lines: Sequence[str], start: int) -> int:
@@ -127,14 +146,52 @@ def _paragraph_end(lines: Sequence[str], start: int) -> int:
     return len(lines)
 
 
+def _underlined_end(lines: Sequence[str], start: int) -> int:
+    """The line after that below a heading; 0 if it is none, or might be the header of a table."""
+    if "|" in lines[start]:
+        return 0
+    for number in range(start + 1, len(lines)):
+        line = lines[number]
+        if _UNDERLINE.match(line):
+            return 0 if "\x00" in "".join(lines[start:number]) else number + 1
+        if not line.strip(" \t") or _kind(line) not in {"text", "code"}:
+            return 0
+    return 0
+
+
+def _table_end(lines: Sequence[str], start: int) -> int:
+    """The line after a table with all its bars; 0 if it is not that simple, or none."""
+    header = lines[start].rstrip(" \t")
+    columns = header.count("|") - 1
+    is_header = columns > 0 and header[-1] == "|" and "\\" not in header
+    below = lines[start + 1] if is_header and start + 1 < len(lines) else ""
+    if below.count("|") - 1 != columns or not _BELOW_HEADER.match(below):
+        return 0
+    end = start + 2
+    while end < len(lines) and lines[end].startswith("|"):
+        end += 1
+    is_over = end == len(lines) or not lines[end].strip(" \t")
+    return end if is_over and (end - start) * columns < _MOST_CELLS else 0
+
+
 def _quote_end(lines: Sequence[str], start: int) -> int:
     end = start
+    is_of_text = True
     while end < len(lines) and lines[end].strip(" \t"):
-        if lines[end][0] != ">":
-            return 0
+        line = lines[end]
+        kind = _kind(line)
+        if kind == "quote":
+            is_of_text = is_of_text and _is_quoted_text(line)
+        elif not is_of_text or kind != "text":
+            return 0  # only with a paragraph a line without the mark goes on
         end += 1
     # To one that ends with an empty line belong those after it.
     return end if lines[end - 1].strip("> \t") else 0
+
+
+def _is_quoted_text(line: str) -> bool:
+    quoted = _QUOTING.sub("", line, count=1)
+    return bool(quoted.strip(" \t")) and _kind(quoted) == "text"
 
 
 def _list(lines: Sequence[str], start: int) -> tuple[list[int], int]:
@@ -206,4 +263,4 @@ def _fence_end(lines: Sequence[str], start: int) -> int:
         found = _CLOSING.match(lines[number])
         if found and found[1].startswith(fence):
             return number + 1
-    return 0
+    return len(lines) - (not lines[-1].strip(" \t"))

@@ -5,11 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 from bisect import bisect_right
-from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import takewhile
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from tokenizers import Tokenizer
 
@@ -40,8 +39,7 @@ _COUNTED_TOGETHER = 256
 _SMALL_PART = 6
 
 
-@dataclass(frozen=True, slots=True)
-class _Sized:
+class _Sized(NamedTuple):
     """A piece of a section with the header it is embedded under, room in tokens, and whether it was measured yet."""
 
     header: str
@@ -112,14 +110,16 @@ class Splitter:
     def chunks(self, document: Document) -> Iterator[ProcessedChunk]:
         """As ``split``, one by one: those of a long text take far more memory than the text."""
         if document.chunk_hash is None:
-            total, made = self._texts(replace(document, text=normalized_newlines(document.text)))
+            total, made = self._texts(_with_newlines(document))
         else:
             (count,) = self._tokens.exact([embedded_text(document.context_header, document.text)])
             total, made = 1, iter([(document.context_header, document.text, count, document.metadata)])
-        seen: Counter[bytes] = Counter()
+        seen: dict[bytes, int] = {}
         distinction = _distinction(document)
         for index, (header, text, token_count, metadata) in enumerate(made):
             key = hashlib.sha256(f"{header}\x00{text}".encode("utf-8", "surrogatepass")).digest()
+            occurrence = seen.get(key, 0)
+            seen[key] = occurrence + 1
             yield ProcessedChunk.create_from_chunk(
                 text,
                 metadata,
@@ -127,11 +127,10 @@ class Splitter:
                 chunk_index=index,
                 total_chunks=total,
                 token_count=token_count,
-                occurrence=seen[key],
+                occurrence=occurrence,
                 distinction=distinction,
                 chunk_hash=document.chunk_hash,
             )
-            seen[key] += 1
 
     def _texts(self, document: Document) -> tuple[int, Iterator[tuple[str, str, int, DocumentMetadata]]]:
         """How many chunks there are; header, text, tokens and metadata of each."""
@@ -174,7 +173,8 @@ class Splitter:
         header = self._shortened(section.header(self._header))
         capacity = max(1, self._room - self._tokens.plain(f"{header}\n")) if header else self._room
         whole = _Sized(header, section, Piece(section.start, section.end), capacity, uncut=True)
-        usual = len(whole.piece.of(text)) <= _USUAL_CHARACTERS_PER_TOKEN * capacity
+        most = _USUAL_CHARACTERS_PER_TOKEN * capacity
+        usual = section.end - section.start <= most or len(whole.piece.of(text)) <= most
         return [whole] if usual else self._cut(text, whole, capacity)
 
     def _shortened(self, header: str) -> str:
@@ -196,7 +196,7 @@ class Splitter:
             markdown=one.section.markdown,
         )
         pieces = packer.pieces(one.section.blocks, one.piece)
-        return [replace(one, piece=piece, capacity=capacity, uncut=False) for piece in pieces]
+        return [one._replace(piece=piece, capacity=capacity, uncut=False) for piece in pieces]
 
     def _fitting(self, text: str, pieces: Sequence[_Sized]) -> list[tuple[_Sized, int]]:
         """The pieces with their tokens; one that turns out too long is cut, again if need be, for less."""
@@ -254,6 +254,11 @@ class _PlaceFinder:
         self._number += self._text.count("\n", self._at, offset)
         self._at = offset
         return self._number
+
+
+def _with_newlines(document: Document) -> Document:
+    text = normalized_newlines(document.text)
+    return document if text is document.text else replace(document, text=text)
 
 
 def _shared(left: Sequence[str], right: Sequence[str]) -> tuple[str, ...]:

@@ -103,7 +103,7 @@ def _checked(name: str | None, read: ReadOptions) -> str:
     parts = name.split("/")
     if visible(name) != name or not all(part.strip(". ") for part in parts) or len(name.encode()) > _MOST_NAME_BYTES:
         raise DocumentError(f"--name: {visible(name)!r} is no name; it is a path in a collection, as in guide.md")
-    if kind is None and not is_readable(Path(name)):
+    if kind is None and not is_readable(parts[-1]):
         raise DocumentError(
             "say what standard input holds: --format, as in --format jsonl (`embedding-assets formats` lists them), or "
             "a --name that ends as such files do"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from itertools import chain
+from itertools import chain, filterfalse
 from typing import Final
 
 from tokenizers import Tokenizer
@@ -17,8 +17,8 @@ _MARK: Final = re.compile(f"[{_MARKS}]")
 _PART: Final = re.compile(rf"[{_MARKS}]|[^{_MARKS}]+")
 _PLAIN: Final = re.compile("[A-Za-z0-9]+")
 _WORD_ALONE: Final = re.compile(rf"\S{{1,{_LONGEST_WORD}}}")
-_NO_SPACE_OF_TOKENIZERS: Final = re.compile(r"[\x0b\x0c\x1c-\x1f\x85]")
-"""What parts words by Python's rules, and is removed or kept within a word by those of tokenizers."""
+_NO_SPACES_OF_TOKENIZERS: Final = "\x0b\x0c\x1c\x1d\x1e\x1f\x85"
+"""Each parts words by Python's rules, and is removed, or kept within a word by those of tokenizers."""
 
 
 class TokenCounter:
@@ -35,8 +35,10 @@ class TokenCounter:
         self._tokenizer = tokenizer
         self._specials: int = tokenizer.num_special_tokens_to_add(is_pair=False)
         self._is_by_words = _is_by_words(tokenizer)
-        # What special tokens begin with, which may be written within a word.
-        self._openings = {token.content[:1] for token in tokenizer.get_added_tokens_decoder().values()}
+        # Special tokens, which may be written within a word, and what they begin with.
+        added = [token.content for token in tokenizer.get_added_tokens_decoder().values()]
+        self._added = re.compile("|".join(map(re.escape, added)), re.IGNORECASE)
+        self._openings = {content[:1] for content in added}
         self._is_by_parts = self._is_by_words and all(map(_MARK.match, self._openings))
         self._known: dict[str, int] = {}
         self._model = tokenizer.model
@@ -55,14 +57,25 @@ class TokenCounter:
 
     def plain(self, text: str) -> int:
         """The tokens of a text, without special ones."""
-        return self.exact([text])[0] - self._specials
+        count = self._exact(text) if self._is_by_words else None
+        if count is None:
+            [count] = self.exact([text])
+        return count - self._specials
 
     def _exact(self, text: str) -> int | None:
-        words = text.split()
-        # A longer word comes in parts, which are words of their own to the tokenizer.
-        if _NO_SPACE_OF_TOKENIZERS.search(text) or max(map(len, words), default=0) >= _LONGEST_WORD:
+        if any(map(text.__contains__, _NO_SPACES_OF_TOKENIZERS)):
             return None
+        words = text.split()
+        if max(map(len, words), default=0) >= _LONGEST_WORD:
+            words = self._with_parts(words)
+            if max(map(len, words)) >= _LONGEST_WORD:
+                return None
         return self._specials + self._sum(words)
+
+    def _with_parts(self, words: Sequence[str]) -> list[str]:
+        """The same with the parts of long ones in their place: an address, or a line of a table, is not remembered."""
+        parts = (self._parts(word) if len(word) >= _LONGEST_WORD else [word] for word in words)
+        return list(chain.from_iterable(parts))
 
     def _words(self, text: str) -> list[str]:
         if not self._is_by_words:
@@ -72,9 +85,10 @@ class TokenCounter:
 
     def _parts(self, word: str) -> list[str]:
         """What of a word the tokenizer takes by itself: it parts it at punctuation."""
-        if not self._is_by_parts or not word.isascii() or any(mark in word for mark in self._openings):
+        if not self._is_by_parts or not word.isascii():
             return [word]
-        return _PART.findall(word)
+        is_special = not self._openings.isdisjoint(word) and self._added.search(word)
+        return [word] if is_special else _PART.findall(word)
 
     def _sum(self, words: Sequence[str]) -> int:
         try:
@@ -88,8 +102,8 @@ class TokenCounter:
         if len(known) > _REMEMBERED_WORDS:
             # Replaced, not cleared: another thread may be summing over it.
             known = self._known = {}
-        parts = {word: self._parts(word) for word in dict.fromkeys(words) if word not in known}
-        unknown = [part for part in dict.fromkeys(chain.from_iterable(parts.values())) if part not in known]
+        parts = {word: self._parts(word) for word in filterfalse(known.__contains__, dict.fromkeys(words))}
+        unknown = list(filterfalse(known.__contains__, dict.fromkeys(chain.from_iterable(parts.values()))))
         if self._is_by_parts:
             plain = list(filter(_PLAIN.fullmatch, unknown))
             known.update((part, self._plain_tokens(part)) for part in plain)

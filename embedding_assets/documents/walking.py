@@ -47,7 +47,7 @@ class WalkCounts:
 
 
 def walk(
-    tree: Tree[F], origin: str, choice: Choice, is_readable: Callable[[Path], bool], counts: WalkCounts
+    tree: Tree[F], origin: str, choice: Choice, is_readable: Callable[[str], bool], counts: WalkCounts
 ) -> Iterator[F | Rejection]:
     """The files to read of a folder and those below it, by name.
 
@@ -55,7 +55,7 @@ def walk(
         tree: the folders.
         origin: what the uppermost one is called.
         choice: which files are wanted.
-        is_readable: whether a file is of a kind that is read, by its name.
+        is_readable: whether a file of that name is of a kind that is read.
         counts: to be added to.
     """
     rules = [] if choice.all_files else tree.ignore_files_above()
@@ -63,7 +63,7 @@ def walk(
 
 
 class _Walk(Generic[F]):
-    def __init__(self, tree: Tree[F], choice: Choice, is_readable: Callable[[Path], bool], counts: WalkCounts) -> None:
+    def __init__(self, tree: Tree[F], choice: Choice, is_readable: Callable[[str], bool], counts: WalkCounts) -> None:
         self._tree = tree
         self._choice = choice
         self._included = choice.included
@@ -92,7 +92,7 @@ class _Walk(Generic[F]):
                 yield from self.folder(entry.path, name, rules, depth + 1)
             elif not self._is_wanted(entry):
                 self._counts.left_out["--include"] += 1
-            elif not self._is_readable(Path(entry.name)):
+            elif not self._is_readable(entry.name):
                 self._counts.other_kinds[Path(entry.name).suffix.lower() or "without a suffix"] += 1
             else:
                 self._counts.files += 1

@@ -6,6 +6,7 @@ import re
 import unicodedata
 
 _WORD = re.compile(r"[^\W_]")
+_LINE_OF_WORDS = re.compile(r"^[ \t]*[^\W_]", re.MULTILINE)
 _MARKUP = re.compile(
     r"</?[a-zA-Z][\w-]*(?::[a-zA-Z][\w-]*)?(?:[\s/][^<>]*)?>"  # HTML tags, anchors and line breaks among them; not <https://…>
     r"|&#?\w{1,31};"  # entities
@@ -26,6 +27,9 @@ def has_words(text: str) -> bool:
 
 def says_something(markup: str) -> bool:
     """Whether a text has words besides comments, pictures, anchors and tables of contents of Markdown."""
+    begun = _LINE_OF_WORDS.search(markup)
+    if begun is not None and markup.find("<", 0, begun.end()) < 0:
+        return True  # tags and comments alone go on to a line that begins with a word
     return has_words(_MARKUP.sub("", _without_comments(markup)))
 
 

@@ -9,6 +9,7 @@ from embedding_assets.postgres.chunks import MOST_STALE, LoadedDocument, remove_
 
 if TYPE_CHECKING:
     from embedding_assets.models import ProcessedChunk
+    from embedding_assets.postgres.chunk_rows import ChunkRow
     from embedding_assets.postgres.connection import Database
 
 _BATCH_CHUNKS = 1000
@@ -34,7 +35,7 @@ class ChunkWriter:
         self._database = database
         self._on_progress = on_progress
         self._keep_stale = keep_stale
-        self._waiting: list[ProcessedChunk] = []
+        self._waiting: list[ProcessedChunk | ChunkRow] = []
         self._completed: list[LoadedDocument] = []
         self._begun: tuple[str, str | None] | None = None
         self._stale: list[tuple[str, str]] = []
@@ -48,7 +49,7 @@ class ChunkWriter:
         """The document that was begun has no chunks and is no document."""
         self._begun = None
 
-    def add(self, chunks: Sequence[ProcessedChunk], completed: LoadedDocument | None = None) -> None:
+    def add(self, chunks: Sequence[ProcessedChunk | ChunkRow], completed: LoadedDocument | None = None) -> None:
         """Chunks of a document, and the document itself if they are its last ones: both are stored together."""
         self._waiting += chunks
         if completed is not None:

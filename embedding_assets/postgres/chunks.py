@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from psycopg import sql
-from psycopg.types.json import Jsonb
 
 from embedding_assets.errors import ConfigurationError
+from embedding_assets.postgres.chunk_rows import ChunkRow
 
 if TYPE_CHECKING:
     from embedding_assets.models import ProcessedChunk
@@ -17,16 +17,26 @@ if TYPE_CHECKING:
     from embedding_assets.postgres.hash_set import Hashes
     from embedding_assets.postgres.table import Table
 
-_LOADED = (
-    "chunk_hash",
-    "chunk_text",
-    "context_header",
-    "document_metadata",
-    "chunk_index",
-    "total_chunks",
-    "token_count",
-)
-_LOADED_COLUMNS = sql.SQL(", ").join(map(sql.Identifier, _LOADED))
+_LOADED_COLUMNS = sql.SQL(", ").join(map(sql.Identifier, ChunkRow._fields))
+
+_COPY = sql.SQL("COPY incoming_chunks ({}) FROM STDIN (FORMAT BINARY)").format(_LOADED_COLUMNS)
+_COPIED_TYPES = ("text", "text", "text", "text", "int4", "int4", "int4")
+
+_JSONB_VERSION = "\x01"
+"""In binary, jsonb is JSON behind the number of its version."""
+
+_UPDATE_KNOWN = """
+    UPDATE knowledge_base k
+    SET (chunk_text, context_header, document_metadata, chunk_index, total_chunks, token_count) = (
+        i.chunk_text, i.context_header, i.document_metadata, i.chunk_index, i.total_chunks, i.token_count
+    )
+    FROM incoming_chunks i
+    WHERE i.chunk_hash = k.chunk_hash AND (
+        k.chunk_text, k.context_header, k.document_metadata, k.chunk_index, k.total_chunks, k.token_count
+    ) IS DISTINCT FROM (
+        i.chunk_text, i.context_header, i.document_metadata, i.chunk_index, i.total_chunks, i.token_count
+    )
+"""
 
 # Chunks of a document that is not complete are counted: some may be there from before.
 _RECORD_DOCUMENTS = """
@@ -34,7 +44,7 @@ _RECORD_DOCUMENTS = """
     SELECT d.origin, d.digest, CASE WHEN d.digest <> '' THEN d.chunks ELSE (
         SELECT count(*) FROM knowledge_base k WHERE k.document_metadata ->> 'origin' = d.origin
     ) END, d.collection, d.content, d.rejected, d.mark
-    FROM unnest(%s::text[], %s::text[], %s::integer[], %s::text[], %s::text[], %s::integer[], %s::text[])
+    FROM unnest(%b::text[], %b::text[], %s::integer[], %b::text[], %b::text[], %s::integer[], %s::text[])
         AS d (origin, digest, chunks, collection, content, rejected, mark)
     ORDER BY d.origin
     ON CONFLICT (origin) DO UPDATE SET
@@ -50,7 +60,7 @@ _RECORD_BEGUN = """
 
 # One probe of the index for each document: without statistics PostgreSQL takes them for much of the table.
 _CHUNKS_OF = """
-    SELECT k.chunk_hash, d.origin FROM unnest(%s::text[]) AS d (origin)
+    SELECT k.chunk_hash, d.origin FROM unnest(%b::text[]) AS d (origin)
     CROSS JOIN LATERAL (
         SELECT chunk_hash FROM knowledge_base WHERE document_metadata ->> 'origin' = d.origin OFFSET 0
     ) AS k
@@ -135,7 +145,7 @@ def store_chunks(
 
 def store_documents(
     database: Database,
-    chunks: Sequence[ProcessedChunk],
+    chunks: Sequence[ProcessedChunk | ChunkRow],
     completed: Sequence[LoadedDocument],
     *,
     begun: tuple[str, str | None] | None = None,
@@ -188,7 +198,7 @@ def check_is_own(database: Database) -> None:
 
 def _store(
     connection: Connection,
-    chunks: Sequence[ProcessedChunk],
+    chunks: Sequence[ProcessedChunk | ChunkRow],
     completed: Sequence[LoadedDocument],
     sharing: Table | None = None,
     *,
@@ -200,18 +210,8 @@ def _store(
         _copy_in(connection, chunks)
         sources = _same_texts(connection, sharing) if sharing is not None else {}
         stored.added, stored.reused = _insert(connection, sources)
-        connection.execute("""
-            UPDATE knowledge_base k
-            SET (chunk_text, context_header, document_metadata, chunk_index, total_chunks, token_count) = (
-                i.chunk_text, i.context_header, i.document_metadata, i.chunk_index, i.total_chunks, i.token_count
-            )
-            FROM incoming_chunks i
-            WHERE i.chunk_hash = k.chunk_hash AND (
-                k.chunk_text, k.context_header, k.document_metadata, k.chunk_index, k.total_chunks, k.token_count
-            ) IS DISTINCT FROM (
-                i.chunk_text, i.context_header, i.document_metadata, i.chunk_index, i.total_chunks, i.token_count
-            )
-        """)
+        if stored.added < len(chunks):
+            connection.execute(_UPDATE_KNOWN)
     if begun is not None:
         connection.execute(_RECORD_BEGUN, begun)
     if completed:
@@ -219,7 +219,7 @@ def _store(
     return stored
 
 
-def _copy_in(connection: Connection, chunks: Sequence[ProcessedChunk]) -> None:
+def _copy_in(connection: Connection, chunks: Sequence[ProcessedChunk | ChunkRow]) -> None:
     # Not LIKE knowledge_base: an adopted table may have other integer types, and further columns that must be filled.
     connection.execute("""
         CREATE TEMP TABLE IF NOT EXISTS incoming_chunks (
@@ -227,22 +227,12 @@ def _copy_in(connection: Connection, chunks: Sequence[ProcessedChunk]) -> None:
             total_chunks integer, token_count integer
         ) ON COMMIT DELETE ROWS
     """)
-    with connection.cursor().copy(
-        sql.SQL("COPY incoming_chunks ({}) FROM STDIN (FORMAT BINARY)").format(_LOADED_COLUMNS)
-    ) as copy:
-        copy.set_types(["text", "text", "text", "jsonb", "int4", "int4", "int4"])
+    with connection.cursor().copy(_COPY) as copy:
+        copy.set_types(_COPIED_TYPES)
         for chunk in chunks:
-            copy.write_row(
-                (
-                    chunk.chunk_hash,
-                    chunk.chunk_text,
-                    chunk.context_header,
-                    Jsonb(chunk.metadata.model_dump(mode="json")),
-                    chunk.chunk_index,
-                    chunk.total_chunks,
-                    chunk.token_count,
-                )
-            )
+            row = chunk if isinstance(chunk, ChunkRow) else ChunkRow.of(chunk)
+            chunk_hash, text, header, metadata, *numbers = row
+            copy.write_row((chunk_hash, text, header, f"{_JSONB_VERSION}{metadata}", *numbers))
 
 
 def _same_texts(connection: Connection, table: Table) -> dict[str, list[tuple[str, str]]]:
@@ -304,7 +294,7 @@ def _insert(connection: Connection, sources: dict[str, list[tuple[str, str]]]) -
         )
         parameters += [[new for new, _ in pairs], [known for _, known in pairs]]
     vectors = [sql.SQL("{}.{}").format(sql.Identifier(f"k{n}"), column) for n, column in enumerate(columns)]
-    loaded = sql.SQL(", ").join(sql.Identifier("i", name) for name in _LOADED)
+    loaded = sql.SQL(", ").join(sql.Identifier("i", name) for name in ChunkRow._fields)
     # In one order, so that two loads of the same document meet its rows in it. Not that of the hashes: neighbours are
     # embedded together, and the new versions of all rows of a page would not fit into it.
     query = sql.SQL("""

@@ -126,7 +126,7 @@ def find_documents(database: Database, origins: Sequence[str]) -> dict[str, Know
     query = """
         SELECT d.origin, d.digest, d.content, d.chunks, d.rejected, d.chunks = (
             SELECT count(*) FROM knowledge_base k WHERE k.document_metadata ->> 'origin' = d.origin
-        ), d.mark FROM loaded_documents d WHERE d.origin = ANY(%s)
+        ), d.mark FROM loaded_documents d WHERE d.origin = ANY(%b::text[])
     """
     rows = database.run(lambda connection: connection.execute(query, [list(origins)]).fetchall())
     return {row[0]: KnownDocument(*row) for row in rows}

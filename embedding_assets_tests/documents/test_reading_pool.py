@@ -88,6 +88,14 @@ def test_chunks_are_those_that_this_process_makes(pool, splitter, tmp_path):
     assert there == here
 
 
+def test_a_large_answer_arrives_whole_among_small_ones(pool, splitter, tmp_path):
+    texts = {f"n{n}": f"text {n}" for n in range(20)} | {"large": "größer " * 120_000}
+    files = write(tmp_path, **texts)
+    found = read_all(pool, files)
+    assert {name: found[name] for name in files if name != "large"} == {f"n{n}": [f"text {n}"] for n in range(20)}
+    assert found["large"] == texts_of(read_portions(files["large"], "large", ReadOptions(), splitter))
+
+
 @pytest.mark.parametrize("suffix", ["jsonl", "csv"])
 def test_shares_of_rows_are_all_rows(pool, splitter, tmp_path, suffix):
     path = tmp_path / f"rows.{suffix}"

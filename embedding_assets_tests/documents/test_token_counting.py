@@ -23,7 +23,11 @@ TEXTS = (
     | st.text(alphabet="ab .,!\n\t\x0b\x0c\x1c\x1f\x85\xa0\u200b\u2028\u3000\u0301é語ß[]")
     | st.lists(
         st.sampled_from(
-            ["word", "[MASK]", "x[SEP]y", "a" * 99, "b" * 100, "don't", "3.14", "  ", "(a,b)!", "[a", "x_y"]
+            [
+                *("word", "[MASK]", "x[SEP]y", "[mask]", "a[Sep](b)", "[c](d)", "e[f]", "[a", "x_y"),
+                *("a" * 99, "b" * 100, "don't", "3.14", "  ", "(a,b)!", "-" * 120, "http://a.b/" + "c-" * 60),
+                *("d," * 60 + "[SEP]", "é," * 60, "-" * 20 + "e" * 101),
+            ]
         )
     ).map(" ".join)
 )
@@ -53,6 +57,14 @@ def test_a_word_beside_other_punctuation_is_not_tokenized_again(monkeypatch: pyt
     expected = counter.exact(["(known , unbelievably )."])
     monkeypatch.setattr(counter, "_tokenizer", None)
     assert counter.exact(["(known, unbelievably)."]) == expected
+
+
+def test_an_address_and_a_line_of_a_table_are_not_tokenized_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    counter = TokenCounter(TOKENIZER)
+    counter.exact(["- | / . : http example org some path"])
+    texts = ["|" + "-" * 150 + "|", "http://example.org/" + "some/path/" * 12]
+    monkeypatch.setattr(counter, "_tokenizer", None)
+    assert counter.exact(texts) == [len(TOKENIZER.encode(text)) for text in texts]
 
 
 def test_a_special_token_that_begins_with_a_letter_counts_within_a_word() -> None:

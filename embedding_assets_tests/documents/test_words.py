@@ -28,6 +28,9 @@ def test_no_words(text: str) -> None:
             "&nbsp;",
             "![](x.png)",
             "<!-- a -->",
+            "<!--\nwords\n-->",
+            "<a\nname='x'>",
+            "![\n](x)",
             "[TOC]",
             "{:toc}",
             "```sh\n```",
@@ -45,6 +48,7 @@ def test_markup_of_nothing(text: str) -> None:
     [
         *("![a chart](x.png)", "[Use](use.md)", "<b>bold</b>", "<!-- open", "`x`"),
         *("<help@example.org>", "<https://example.org/refunds>", "[^1]: Refunds take ten days.", "[^1]: b.md"),
+        *("words\n<br>", "<br>\n  words", "<a\nname='x'>\nwords"),
         *("[Warning]: do not restart it", "<tel:5551234>", "<issn:1234-5678>"),
     ],
 )

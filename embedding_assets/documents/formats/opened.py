@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 MAX_DOCUMENT_BYTES: Final = 100_000_000
 """Largest file that is read as one document, unpacked; rows are read one by one from files of any size."""
 
+_SMALL_BYTES: Final = 65_536
 _MOST_RATIO: Final = 200
 _UNSUSPICIOUS_BYTES: Final = 100_000_000
 
@@ -98,7 +99,10 @@ class OpenedFile:
             UnreadableError: they are none, or too many.
         """
         with self.stream() as stream:
-            data = stream.read(MAX_DOCUMENT_BYTES + 1)
+            # Room for the largest one takes longer to make than a small one takes to read.
+            data = stream.read(_SMALL_BYTES)
+            if len(data) == _SMALL_BYTES:
+                data += stream.read(MAX_DOCUMENT_BYTES + 1 - _SMALL_BYTES)
         if len(data) > MAX_DOCUMENT_BYTES:
             raise UnreadableError(f"is larger than {MAX_DOCUMENT_BYTES // 1_000_000} MB; divide it")
         if not data:

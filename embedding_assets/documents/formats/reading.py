@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from embedding_assets.documents.formats.opened import OpenedFile, UnreadableError
-from embedding_assets.documents.formats.registry import EXTRA, SUFFIXES, Format, format_of
+from embedding_assets.documents.formats.registry import EXTRA, SUFFIXES, Format, format_by_name, format_of
 from embedding_assets.documents.rejection import TOO_DEEP, Rejection
 
 if TYPE_CHECKING:
@@ -26,9 +26,9 @@ Reader = Callable[[OpenedFile], "Iterator[Document | Rejection]"]
 """What reads a format: it yields documents and rejections of rows, or raises ``UnreadableError``."""
 
 
-def is_readable(path: Path) -> bool:
-    """Whether a file is of a kind that is read, by its name; what that takes may still have to be installed."""
-    return format_of(path) is not None
+def is_readable(name: str) -> bool:
+    """Whether a file of that name is of a kind that is read; what that takes may still have to be installed."""
+    return format_by_name(name) is not None
 
 
 def read_file(path: Path, source: str, options: ReadOptions) -> Iterator[Document | Rejection]:

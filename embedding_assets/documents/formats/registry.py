@@ -110,8 +110,13 @@ def format_named(name: str) -> Format | None:
 
 
 def format_of(path: PurePath) -> Format | None:
-    """The format of a file by what its name ends in, ``.gz`` aside, or by its name; None if it is of another kind."""
-    name = path.name.lower().removesuffix(".gz")
+    """The format of a file, see ``format_by_name``."""
+    return format_by_name(path.name)
+
+
+def format_by_name(name: str) -> Format | None:
+    """The format of a file by what its name ends in, ``.gz`` aside, or by all of it; None if it is of another kind."""
+    name = name.lower().removesuffix(".gz")
     dot = name.rfind(".")
     return _BY_SUFFIX.get(name[dot:]) if dot > 0 else _BY_FILE_NAME.get(name)
 
