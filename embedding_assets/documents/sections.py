@@ -131,7 +131,9 @@ def _markdown_sections(document: Document) -> list[Section]:
         block = Block("text", 0, len(text))
         return [Section(document.context_header, (), 0, len(text), [block], markdown=True)] if is_kept else []
     sections = _Sections(document.context_header or document.metadata.title)
-    blank = [not text[start:end].strip() for start, end in zip(starts, ends, strict=True)]
+    blank = [
+        not is_text and not text[start:end].strip() for is_text, start, end in zip(says, starts, ends, strict=True)
+    ]
     lone = lone_headings(headings, says[1:], blank[1:], sections.title)
     above: list[Heading] = []
     taken = 0
