@@ -19,12 +19,12 @@ _SPACE: Final = {
     ),
     "openai": ("model", "dimensions"),
 }  # fmt: skip
-_SPLITTING: Final = ("model_name", "chunk_tokens", "chunk_overlap")
+_SPLITTING: Final = ("model_name", "chunk_tokens", "chunk_overlap", "chunk_header")
 _DEPENDS_ON: Final[dict[str, dict[str, tuple[str, ...]]]] = {
     ROWS: {"embedding": _SPLITTING},
     DOCUMENTS: {
         "embedding": _SPLITTING,
-        "loading": ("text_column", "text_template", "encoding", "no_ignore", "accept_rejected"),
+        "loading": ("text_column", "text_template", "encoding", "include", "exclude", "no_ignore", "accept_rejected"),
     },
     EMBEDDINGS: _SPACE,
     QUALITY: {

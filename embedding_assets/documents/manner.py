@@ -55,14 +55,14 @@ class Manner:
         """Whether a document that is complete has the chunks that a file of these bytes would have."""
         if before.digest == self.digest(content):
             return True
-        # What could be read without an encoding needs none; but a page may have named its own.
+        # What could be read without an encoding needs none; but a page, also one in mail, may have named its own.
         if self._without_encoding is None or before.rejected or self._is_page(before.origin):
             return False
         return before.digest == _hashed(f"{self._without_encoding}{content}")
 
     def _is_page(self, origin: str) -> bool:
         kind = self._read.format_of(PurePosixPath(origin))
-        return kind is not None and kind.name == "html"
+        return kind is not None and kind.name in {"html", "email"}
 
 
 def _said(splitter: Splitter, read: ReadOptions) -> str:

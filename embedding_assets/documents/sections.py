@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from embedding_assets.documents.document import Document
 from embedding_assets.documents.front_matter import front_matter_end
+from embedding_assets.documents.lone_headings import lone_headings
 from embedding_assets.documents.markdown import Heading, Kind, LineBlock, markdown_structure
 from embedding_assets.documents.words import has_words, says_something
 
@@ -117,26 +118,89 @@ def _code_section(text: str, title: str, names: tuple[str, ...], start: int, end
 
 def _markdown_sections(document: Document) -> list[Section]:
     text = document.text
-    root = document.context_header or document.metadata.title
     structure = markdown_structure(text)
+    headings = structure.headings
     offsets = _line_offsets(text)
-    sections: list[Section] = []
-    above: list[Heading] = []
-    start, taken = front_matter_end(text), 0
-    for heading in [*structure.headings, Heading(1, "", len(offsets) - 1, len(offsets) - 1)]:
-        end = max(start, offsets[heading.start])
-        until = bisect_left(structure.blocks, heading.start, taken, key=lambda block: block.start)
-        if says_something(text[start:end]):
-            blocks = _blocks(text, offsets, start, end, structure.blocks[taken:until])
-            names = _below(root, [one.text for one in above])
-            sections.append(Section(root, names, start, end, blocks, markdown=True))
-        taken = until
-        above = [*(one for one in above if one.level < heading.level), heading]
-        start = offsets[heading.end]
-    if not sections and has_words(text) and structure.headings and says_something(text):
+    # Of what stands before the first heading, and below each.
+    starts = [front_matter_end(text), *(offsets[heading.end] for heading in headings)]
+    ends = [*(offsets[heading.start] for heading in headings), len(text)]
+    says = [says_something(text[start:end]) for start, end in zip(starts, ends, strict=True)]
+    if not any(says):
         # Headings alone are kept where nothing else would be.
-        return [Section(document.context_header, (), 0, len(text), [Block("text", 0, len(text))], markdown=True)]
-    return sections
+        is_kept = has_words(text) and headings and says_something(text)
+        block = Block("text", 0, len(text))
+        return [Section(document.context_header, (), 0, len(text), [block], markdown=True)] if is_kept else []
+    sections = _Sections(document.context_header or document.metadata.title)
+    blank = [
+        not is_text and not text[start:end].strip() for is_text, start, end in zip(says, starts, ends, strict=True)
+    ]
+    lone = lone_headings(headings, says[1:], blank[1:], sections.title)
+    above: list[Heading] = []
+    taken = 0
+    for number, (start, end) in enumerate(zip(starts, ends, strict=True)):
+        if number:
+            heading = headings[number - 1]
+            above = [one for one in above if one.level < heading.level]
+            if number - 1 in lone:
+                found = lone[number - 1]
+                sections.add_headings(above, ends[found.first], ends[found.end], is_statement=found.is_statement)
+            above.append(heading)
+        until = len(structure.blocks)
+        if number < len(headings):
+            until = bisect_left(structure.blocks, headings[number].start, taken, key=lambda block: block.start)
+        if says[number]:
+            begin = sections.begin(start)
+            sections.add(above, begin, end, _blocks(text, offsets, begin, end, structure.blocks[taken:until]))
+        elif not blank[number]:
+            sections.interrupt()
+        taken = until
+    return sections.all()
+
+
+class _Sections:
+    """The sections of Markdown, with the headings that stand above no text in those beside them."""
+
+    def __init__(self, title: str) -> None:
+        self.title = title
+        self._found: list[Section] = []
+        self._waiting: Section | None = None
+
+    def begin(self, start: int) -> int:
+        """Where the next section begins: at its text, or at headings above it that say little and follow nothing."""
+        if self._waiting is not None:
+            start = self._waiting.start
+            self._waiting = None
+        return start
+
+    def add(self, above: Sequence[Heading], start: int, end: int, blocks: Sequence[Block]) -> None:
+        """Add text below headings."""
+        self._found.append(self._section(above, start, end, blocks))
+
+    def add_headings(self, above: Sequence[Heading], start: int, end: int, *, is_statement: bool) -> None:
+        """Add headings above no text: to the text that they follow, if they are below the same ones or say little."""
+        start = self.begin(start)
+        one = self._section(above, start, end, [Block("text", start, end)])
+        last = self._found[-1] if self._found else None
+        if last is not None and last.end == start and (last.names == one.names or not is_statement):
+            self._found[-1] = replace(last, end=end, blocks=[*last.blocks, *one.blocks])
+        elif is_statement:
+            self._found.append(one)
+        else:
+            self._waiting = one
+
+    def interrupt(self) -> None:
+        """Note that something follows which says nothing, and belongs to no section."""
+        if self._waiting is not None:
+            self._found.append(self._waiting)
+            self._waiting = None
+
+    def all(self) -> list[Section]:
+        """All of them in order."""
+        self.interrupt()
+        return self._found
+
+    def _section(self, above: Sequence[Heading], start: int, end: int, blocks: Sequence[Block]) -> Section:
+        return Section(self.title, _below(self.title, [one.text for one in above]), start, end, blocks, markdown=True)
 
 
 def _line_offsets(text: str) -> list[int]:

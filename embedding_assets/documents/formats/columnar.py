@@ -5,19 +5,24 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, Final
 
 from embedding_assets.documents.document import Document
 from embedding_assets.documents.formats.opened import OpenedFile
 from embedding_assets.documents.formats.registry import format_of
-from embedding_assets.documents.formats.rows import NO_ROWS, Row, missing_text, row_document
+from embedding_assets.documents.formats.rows import NO_ROWS, Row, column_names, missing_text, row_document
+from embedding_assets.documents.formats.values import log_left_out
 from embedding_assets.documents.rejection import EMPTY, NOT_UTF8, Rejection
 
 if TYPE_CHECKING:
-    from pyarrow import DataType, Field, RecordBatch, Schema
+    from pyarrow import Array, DataType, Field, RecordBatch, Schema
 
-_BATCH_ROWS = 256
-_INDEX = re.compile(r"__index_level_\d+__")
+_BATCH_ROWS: Final = 256
+_INDEX: Final = re.compile(r"__index_level_\d+__")
+_NO_VALUES: Final = (ValueError, OverflowError, KeyError)
+"""What is raised where Python has no such value: years beyond 9999, unknown time zones, fields of one name twice."""
+_NOT_UTF8: Final = object()
+_LEFT_OUT: Final = object()
 
 
 def read(file: OpenedFile) -> Iterator[Document | Rejection]:
@@ -32,15 +37,16 @@ def read(file: OpenedFile) -> Iterator[Document | Rejection]:
     number = 0
     try:
         with _unpacked(file) as stream, (_parquet if kind == "parquet" else _arrow)(stream) as (schema, batches):
-            problem = missing_text(schema.names, file.options.text_column, file.options.template)
+            problem = missing_text(column_names(schema.names), file.options.text_column, file.options.template)
             if problem is not None:
                 yield file.rejected(problem)
                 return
             has_maps = any(_has_maps(field.type) for field in schema)
             for batch in batches:
-                for row in _rows(_without_index(batch)):
+                columns = _named(batch)
+                for row in _rows(file, columns):
                     number += 1
-                    yield row_document(file, number, _with_maps_of_fields(row, schema) if has_maps else row)
+                    yield row_document(file, number, _with_maps_of_fields(row, columns.schema) if has_maps else row)
     except (pyarrow.ArrowException, OSError):
         yield (
             file.rejected("is followed by damage", number)
@@ -98,10 +104,15 @@ def _slices(batches: Iterator[RecordBatch]) -> Iterator[RecordBatch]:
             yield batch.slice(start, _BATCH_ROWS)
 
 
-def _without_index(batch: RecordBatch) -> RecordBatch:
-    """Without the numbers that pandas gives rows which have no index."""
-    names = [name for name in batch.schema.names if not _INDEX.fullmatch(name)]
-    return batch if len(names) == batch.num_columns else batch.select(names)
+def _named(batch: RecordBatch) -> RecordBatch:
+    """With a name of its own for each column, and without the numbers that pandas gives rows that have no index."""
+    import pyarrow
+
+    kept = [number for number, name in enumerate(batch.schema.names) if not _INDEX.fullmatch(name)]
+    names = column_names(batch.schema.names[number] for number in kept)
+    if names == batch.schema.names:
+        return batch
+    return pyarrow.RecordBatch.from_arrays([batch.column(number) for number in kept], names=names)
 
 
 def _check(batch: RecordBatch) -> None:
@@ -114,12 +125,56 @@ def _check(batch: RecordBatch) -> None:
             raise
 
 
-def _rows(batch: RecordBatch) -> list[Row | str]:
+def _rows(file: OpenedFile, batch: RecordBatch) -> list[Row | str]:
     try:
         rows: list[Row | str] = batch.to_pylist()
-    except (ValueError, OverflowError):
-        return [_single_row(batch.slice(index, 1)) for index in range(batch.num_rows)]
+    except _NO_VALUES:
+        columns = {name: _values(column) for name, column in zip(batch.schema.names, batch.columns, strict=True)}
+        return [_row(file, {name: values[at] for name, values in columns.items()}) for at in range(batch.num_rows)]
     return rows
+
+
+def _values(column: Array) -> list[Any]:
+    try:
+        values: list[Any] = column.to_pylist()
+    except _NO_VALUES:
+        return [_value(column.slice(at, 1)) for at in range(len(column))]
+    return values
+
+
+def _value(column: Array) -> Any:
+    """The only value of a column; what Python does not have as such, as a day in the year 10000, in words if it can."""
+    try:
+        return column[0].as_py()
+    except UnicodeDecodeError:
+        return _NOT_UTF8
+    except _NO_VALUES:
+        return _in_words(column) or _LEFT_OUT
+
+
+def _in_words(column: Array) -> str | None:
+    import pyarrow
+
+    types = pyarrow.types
+    zone = ""
+    if types.is_timestamp(column.type) and column.type.tz:
+        column, zone = column.cast(pyarrow.timestamp(column.type.unit)), "+00:00"
+    if not types.is_temporal(column.type) or types.is_duration(column.type):
+        return None
+    try:
+        words: str = column.cast(pyarrow.string())[0].as_py()
+    except pyarrow.ArrowException:
+        return None
+    return None if "out of range" in words else f"{words}{zone}"
+
+
+def _row(file: OpenedFile, row: dict[str, Any]) -> Row | str:
+    if any(value is _NOT_UTF8 for value in row.values()):
+        return NOT_UTF8
+    for name in [name for name, value in row.items() if value is _LEFT_OUT]:
+        log_left_out(file, name, "values that cannot be read")
+        del row[name]
+    return row
 
 
 def _has_maps(kind: DataType) -> bool:
@@ -149,16 +204,5 @@ def _with_maps(value: Any, kind: DataType) -> Any:
 def _with_maps_of_fields(row: Row | str, fields: Iterable[Field]) -> Row | str:
     if isinstance(row, str):
         return row
-    # Of fields of the same name the last one's value is there.
     kinds = {field.name: field.type for field in fields}
     return {name: _with_maps(value, kinds[name]) for name, value in row.items()}
-
-
-def _single_row(batch: RecordBatch) -> Row | str:
-    try:
-        row: Row = batch.to_pylist()[0]
-    except UnicodeDecodeError:
-        return NOT_UTF8
-    except (ValueError, OverflowError):
-        return "holds a value that is out of range"
-    return row

@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import csv
+import io
+import logging
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import zip_longest
-from typing import IO
+from typing import IO, Final
 
 from embedding_assets.documents.document import Document
 from embedding_assets.documents.formats.opened import OpenedFile, wrong_encoding
 from embedding_assets.documents.formats.registry import format_of
-from embedding_assets.documents.formats.rows import NO_ROWS, Row, column_names, missing_text, row_document
+from embedding_assets.documents.formats.rows import NO_ROWS, Row, column_names, find_header, missing_text, row_document
 from embedding_assets.documents.formats.values import is_unicode
 from embedding_assets.documents.lines import MAX_WRITING_CHARACTERS, read_lines
 from embedding_assets.documents.rejection import EMPTY, TOO_LONG, BlankRow, Rejection
+from embedding_assets.formatting import counted
 
-_DELIMITERS = (",", ";", "\t", "|")
-_SEPARATOR_LINE = "sep="
+logger = logging.getLogger(__name__)
+
+_DELIMITERS: Final = (",", ";", "\t", "|")
+_SEPARATOR_LINE: Final = "sep="
+_HEADER_CHARACTERS: Final = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,29 +75,94 @@ def read(file: OpenedFile) -> Iterator[Document | Rejection]:
         yield file.rejected(EMPTY)
         return
     kind = file.options.format or (found.name if (found := format_of(file.path)) else "csv")
-    with file.stream() as stream:
-        dialect = _dialect(file.utf8_lines(stream), "\t" if kind == "tsv" else ",")
-    with file.stream() as stream:
-        yield from _rows(file, file.utf8_lines(stream), dialect)
+    with _lines(file) as stream:
+        dialect = _dialect(file, stream, "\t" if kind == "tsv" else ",")
+    with _lines(file) as stream:
+        yield from _rows(file, stream, dialect)
 
 
-def _dialect(stream: IO[bytes], usual: str) -> _Dialect:
-    """The delimiter that stands most often in the header, outside of quotes, and whether there are any."""
-    number, line = 0, ""
-    for number, data, _ in read_lines(stream):
-        line = data.decode("utf-8", "replace").strip("\r\n")
-        if line.lower().startswith(_SEPARATOR_LINE) and len(line) == len(_SEPARATOR_LINE) + 1:
-            # As Excel writes it.
-            return _Dialect(line[-1], is_quoted=True, first_line=number + 1)
-        if line.strip():
-            break
-    header = line[:100_000]
-    bare = "".join(header.split('"')[::2])
+@contextmanager
+def _lines(file: OpenedFile) -> Iterator[IO[bytes]]:
+    """The file in UTF-8, with lines that end in ``\\n`` if they end in ``\\r`` alone, as on old Macs."""
+    with file.stream() as stream:
+        lines = file.utf8_lines(stream)
+        first = lines.peek(1).split(b"\n", 1)[0].removesuffix(b"\r")
+        is_of_mac = b"\r" in b"".join(first.split(b'"')[::2])
+        yield io.BufferedReader(_OfMac(lines)) if is_of_mac else lines
+
+
+class _OfMac(io.RawIOBase):
+    """Bytes whose lines end in ``\\r``, with ``\\n`` in its place."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream = stream
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: object) -> int:
+        view = memoryview(buffer)  # type: ignore[arg-type]
+        data = self._stream.read(len(view)).replace(b"\r", b"\n")
+        view[: len(data)] = data
+        return len(data)
+
+
+def _dialect(file: OpenedFile, stream: IO[bytes], usual: str) -> _Dialect:
+    """The delimiter that stands most often in the header, outside of quotes, and whether there are any.
+
+    A header may stand below the title of an export, where there are other delimiters, or none.
+    """
+    dialects: dict[int, _Dialect] = {}
+    separator = ""
+
+    def rows() -> Iterator[tuple[int, list[str]]]:
+        nonlocal separator
+        for number, data, too_long in read_lines(stream):
+            if too_long:
+                # Nothing is known of it, nor looked for below.
+                dialects[number] = _Dialect(separator or usual, is_quoted=True, first_line=number)
+                yield number, [TOO_LONG]
+                return
+            line = data.decode("utf-8", "replace").strip("\r\n")[:_HEADER_CHARACTERS]
+            if not dialects and line.lower().startswith(_SEPARATOR_LINE) and len(line) == len(_SEPARATOR_LINE) + 1:
+                # As Excel writes it.
+                separator = line[-1]
+            elif line.strip():
+                one = dialects[number] = _dialect_of(line, number, separator, usual)
+                yield number, _fields(line, one)
+                if one.is_quoted and line.count('"') % 2:
+                    # Of a header over several lines, or of text, the next line is no row.
+                    return
+
+    found = find_header(rows(), file.options)
+    if found is None:
+        return _Dialect(separator or usual, is_quoted=True)
+    if found.problem is None and found.above:
+        said = f"left out {counted(found.above, 'line')} above the header"
+        logger.warning(said, extra={"document": file.source})
+    return dialects[found.line]
+
+
+def _fields(line: str, dialect: _Dialect) -> list[str]:
+    """Those of a line by itself."""
+    reader = (
+        csv.reader([line], delimiter=dialect.delimiter)
+        if dialect.is_quoted
+        else csv.reader([line], delimiter=dialect.delimiter, quoting=csv.QUOTE_NONE)
+    )
+    return next(reader, [])
+
+
+def _dialect_of(line: str, number: int, separator: str, usual: str) -> _Dialect:
+    """That of a file whose header is this line."""
+    if separator:
+        return _Dialect(separator, is_quoted=True, first_line=number)
+    bare = "".join(line.split('"')[::2])
     counts = {mark: bare.count(mark) for mark in _DELIMITERS}
     delimiter = max(_DELIMITERS, key=lambda mark: (counts[mark], mark == usual))
     delimiter = delimiter if counts[delimiter] else usual
     # Who writes tabs between fields seldom quotes them, and then the header too.
-    return _Dialect(delimiter, is_quoted=delimiter != "\t" or header.lstrip().startswith('"'))
+    return _Dialect(delimiter, is_quoted=delimiter != "\t" or line.lstrip().startswith('"'), first_line=number)
 
 
 def _rows(file: OpenedFile, stream: IO[bytes], dialect: _Dialect) -> Iterator[Document | Rejection]:

@@ -3,15 +3,32 @@
 from __future__ import annotations
 
 import io
+import logging
+import re
+import zipfile
 from collections.abc import Iterator, Sequence
+from datetime import datetime, time
 from itertools import zip_longest
-from typing import Any
+from typing import Any, Final
 
 from embedding_assets.documents.document import Document
 from embedding_assets.documents.formats.opened import OpenedFile
 from embedding_assets.documents.formats.packages import check_package
-from embedding_assets.documents.formats.rows import NO_ROWS, column_names, missing_text, row_document, unnamed
-from embedding_assets.documents.rejection import Rejection
+from embedding_assets.documents.formats.rows import NO_ROWS, find_header, row_document, text_columns, unnamed
+from embedding_assets.documents.rejection import BlankRow, Rejection
+from embedding_assets.formatting import counted
+
+logger = logging.getLogger(__name__)
+
+_ERRORS: Final = frozenset(
+    ["#N/A", "#REF!", "#DIV/0!", "#VALUE!", "#NAME?", "#NUM!", "#NULL!", "#SPILL!", "#CALC!", "#GETTING_DATA"]
+)
+"""What stands where a formula came to nothing."""
+
+_UNCOMPUTED: Final = re.compile(rb"</f>\s*(?:<v\s*/>|<v>\s*</v>|</c>)")
+_NOT_COMPUTED: Final = (
+    "has no text, where there may be a formula that was never computed: save it by Excel or LibreOffice"
+)
 
 
 def read(file: OpenedFile) -> Iterator[Document | Rejection]:
@@ -23,41 +40,83 @@ def read(file: OpenedFile) -> Iterator[Document | Rejection]:
     workbook = load_workbook(data, read_only=True, data_only=True)
     try:
         found = False
+        is_computed = not _has_uncomputed(data)
         sheets = workbook.worksheets
         for sheet in sheets:
             for result in _sheet(file, sheet, is_only=len(sheets) == 1):
                 found = True
-                yield result
+                if isinstance(result, BlankRow) and not is_computed:
+                    yield file.rejected(_NOT_COMPUTED, result.line)
+                else:
+                    yield result
         if not found:
             yield file.rejected(NO_ROWS)
     finally:
         workbook.close()
 
 
+def _has_uncomputed(data: io.BytesIO) -> bool:
+    """Whether a program has written formulas without what they come to, which only a spreadsheet computes."""
+    with zipfile.ZipFile(data) as package:
+        for name in package.namelist():
+            if name.startswith("xl/worksheets/") and name.endswith(".xml"):
+                with package.open(name) as stream:
+                    tail = b""
+                    while piece := stream.read(1 << 20):
+                        if _UNCOMPUTED.search(tail + piece):
+                            return True
+                        tail = piece[-50:]
+    return False
+
+
 def _sheet(file: OpenedFile, sheet: Any, *, is_only: bool) -> Iterator[Document | Rejection]:
-    names: list[str] = []
     # What the file says about its size is not believed: it may name a million empty rows.
     sheet.reset_dimensions()
+    rows = _rows(sheet)
+    header = find_header(rows, file.options)
+    if header is None:
+        return
+    if header.problem is not None:
+        said = header.problem if is_only else f"sheet {sheet.title[:60]!r} {header.problem}"
+        yield file.rejected(said, header.line)
+        return
+    if header.above:
+        said = f"left out {counted(header.above, 'row')} above the header of a sheet"
+        logger.warning(said, extra={"document": file.source})
+    texts = frozenset(text_columns(header.names, file.options.text_column))
+    for number, cells in rows:
+        row = _row(header.names, cells, "" if is_only else sheet.title)
+        yield row_document(file, number, {name: _text(row[name]) if name in texts else row[name] for name in row})
+
+
+def _rows(sheet: Any) -> Iterator[tuple[int, Sequence[Any]]]:
+    """The rows that are not blank, up to the last cell that is not empty: those with a style go on for thousands."""
     for number, cells in enumerate(sheet.iter_rows(values_only=True), start=1):
-        if not any(cell not in (None, "") for cell in cells):
-            continue
-        if not names:
-            names = column_names(cells[: _filled(cells)])
-            problem = missing_text(names, file.options.text_column, file.options.template)
-            if problem is not None:
-                yield file.rejected(problem if is_only else f"sheet {sheet.title[:60]!r} {problem}", number)
-                return
-            continue
-        yield row_document(file, number, _row(names, cells, "" if is_only else sheet.title))
+        filled = max((place for place, cell in enumerate(cells, start=1) if cell not in (None, "")), default=0)
+        if filled:
+            yield number, [_value(cell) for cell in cells[:filled]]
 
 
-def _filled(cells: Sequence[Any]) -> int:
-    """How many there are up to the last that is not empty: those with a style alone go on for thousands."""
-    return max((number for number, cell in enumerate(cells, start=1) if cell not in (None, "")), default=0)
+def _value(cell: Any) -> Any:
+    """What a cell holds: a day has no time, and an error is nothing."""
+    if isinstance(cell, datetime) and cell.time() == time():
+        return cell.date()
+    if isinstance(cell, str):
+        # As Excel writes what other programs end lines with.
+        return None if cell in _ERRORS else cell.replace("_x000D_", "\r")
+    return cell
+
+
+def _text(cell: Any) -> Any:
+    """A cell of texts in words, as Excel shows it: 404 typed there is a number."""
+    if isinstance(cell, bool):
+        return str(cell).upper()
+    if isinstance(cell, float):
+        return f"{cell:.15g}"
+    return cell if cell is None else str(cell)
 
 
 def _row(names: Sequence[str], cells: Sequence[Any], sheet: str) -> dict[str, Any]:
-    filled = max(len(names), _filled(cells))
-    beyond = map(unnamed, range(len(names) + 1, filled + 1))
-    row = dict(zip_longest([*names, *beyond], cells[:filled]))
+    beyond = map(unnamed, range(len(names) + 1, len(cells) + 1))
+    row = dict(zip_longest([*names, *beyond], cells))
     return {"sheet": sheet, **row} if sheet else row

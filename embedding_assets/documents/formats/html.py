@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
 from embedding_assets.documents.document import Document
+from embedding_assets.documents.formats.html_nesting import check_nesting
+from embedding_assets.documents.formats.html_table import in_columns, is_line_of_code, rows_of, without_line_numbers
 from embedding_assets.documents.formats.opened import OpenedFile, UnreadableError, check_lines, decoded
 from embedding_assets.documents.formats.values import document_metadata
 from embedding_assets.documents.markdown import markdown_title
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
     from selectolax.lexbor import LexborHTMLParser, LexborNode
 
 _DEEPEST: Final = 300
+LONGEST_HEADING: Final = 300
+"""Characters of a heading; what is longer is a paragraph in its style."""
 _LEFT_OUT: Final = frozenset(
     [
         "script",
@@ -95,32 +99,40 @@ _TO_ITSELF: Final = re.compile(r"anchor|header-?link|perma-?link|hash-?link", re
 """In the class of such a link; what Sphinx documents are terms, not headings."""
 _SPACE: Final = re.compile(r"[ \t\r\n\f]+")
 _LANGUAGE: Final = re.compile(r"(?:language|lang|highlight)-([\w+#-]{1,30})")
-_HEADING: Final = re.compile(r"^( {0,3})(#{1,6}(?:[ \t]|$))", re.MULTILINE)
+_LIKE_HEADING: Final = re.compile(r"^( {0,3}#{1,6})(?:[ \t]|$)|(?<=[^\n]\n)( {0,3}(?:=+|-+))[ \t]*$", re.MULTILINE)
 _BLANK_LINES: Final = re.compile(r"\n{3,}")
 
 
 def read(file: OpenedFile) -> Iterator[Document | Rejection]:
     """The document that a page is."""
-    title, text = page(_decoded(file))
+    title, text = page(decoded_page(file.read(), file.options.encoding))
     check_lines(text)
     if not has_words(text):
         raise UnreadableError(NOTHING)
     yield Document(document_metadata(file, markdown_title(text) or title, {}), text, markdown=True)
 
 
-def _decoded(file: OpenedFile) -> str:
-    data = file.read()
-    if file.options.encoding:
-        return decoded(data, file.options.encoding)
+def decoded_page(data: bytes, encoding: str | None) -> str:
+    """The text of a page, whose encoding it may say itself.
+
+    Args:
+        data: the page.
+        encoding: the one that it is said to have.
+
+    Raises:
+        UnreadableError: it has another one.
+    """
+    if encoding:
+        return decoded(data, encoding)
     if _is_utf8(data):
         # Whatever the page says: text of another encoding is not valid UTF-8, but in a few bytes.
         return decoded(data, None)
     declared = _CHARSET.search(data[:4_096])
-    encoding = _meant(declared.group(1).decode()) if declared else None
-    if encoding == "cp1252" and not data.startswith(_UTF_16):
+    meant = _meant(declared.group(1).decode()) if declared else None
+    if meant == "cp1252" and not data.startswith(_UTF_16):
         data = data.translate(None, _NOT_OF_CP1252)
     try:
-        return decoded(data, encoding)
+        return decoded(data, meant)
     except LookupError:
         return decoded(data, None)
 
@@ -157,7 +169,9 @@ def page(html: str, *, is_book: bool = False) -> tuple[str, str]:
     """
     from selectolax.lexbor import LexborHTMLParser
 
+    check_nesting(html)
     tree = LexborHTMLParser(html.replace("\x00", ""))
+    without_line_numbers(tree, html)
     found = tree.css_first("title")
     title = _SPACE.sub(" ", found.text()).strip() if found is not None else ""
     root = tree.body or tree.root if is_book else _main(tree)
@@ -236,7 +250,7 @@ class _Writer:
         elif self._is_left_out(node, tag):
             return
         elif len(tag) == 2 and tag[0] == "h" and tag[1] in "123456":
-            self._block(f"{'#' * int(tag[1])} {self._inline(node, depth)}")
+            self._heading(int(tag[1]), self._inline(node, depth))
         elif tag == "pre":
             self._code(node)
         elif tag in {"ul", "ol"}:
@@ -271,11 +285,17 @@ class _Writer:
         text = _SPACE.sub(" ", text)
         if not self.parts or self.parts[-1].endswith(("\n", " ")):
             text = text.lstrip()
+        if text.startswith(("#", "-", "=")) and (not self.parts or self.parts[-1].endswith("\n")):
+            text = no_headings(f".\n{text}")[2:]
         if text:
             self.parts.append(text)
 
     def _block(self, text: str) -> None:
         self.parts.append(f"\n\n{text}\n\n")
+
+    def _heading(self, level: int, words: str) -> None:
+        # A paragraph that is to look like one heads nothing, and would be cut off.
+        self._block(f"{'#' * level} {words}" if len(words) <= LONGEST_HEADING else no_headings(words))
 
     def _inner(self, node: LexborNode, depth: int) -> str:
         inner = _Writer(is_whole=False)
@@ -296,9 +316,8 @@ class _Writer:
         code = node.css_first("code")
         classes = f"{node.attributes.get('class') or ''} {(code.attributes.get('class') or '') if code else ''}"
         language = _LANGUAGE.search(classes)
-        text = _lines(node).strip("\n")
-        fence = "```" if "```" not in text else "~~~~"
-        self._block(f"{fence}{language.group(1) if language else ''}\n{text}\n{fence}")
+        if text := _lines(node).strip("\n"):
+            self._block(_fenced(text, language.group(1) if language else ""))
 
     def _list(self, node: LexborNode, depth: int, *, is_ordered: bool) -> None:
         lines: list[str] = []
@@ -319,43 +338,47 @@ class _Writer:
         self._block("\n".join(lines))
 
     def _table(self, node: LexborNode, depth: int) -> None:
-        parts = list(node.iter())
-        captions = [self._inline(part, depth) for part in parts if part.tag == "caption"]
-        # Not those of tables inside.
-        rows = [row for part in parts for row in _rows(part)]
-        cells = [[cell for cell in row.iter() if cell.tag in {"td", "th"}] for row in rows]
-        for caption in captions:
-            self._block(caption)
-        if max(map(len, cells), default=0) < 2 or len(node.css("table")) > 1:
+        for caption in (part for part in node.iter() if part.tag == "caption"):
+            self._block(self._inline(caption, depth))
+        cells = rows_of(node)
+        if lines := _code_of(cells):
+            self._block(_fenced("\n".join(lines)))
+            return
+        is_nested = len(node.css("table")) > 1
+        texts = [] if is_nested else [[self._inline(cell, depth).replace("|", "\\|") for cell in row] for row in cells]
+        if is_nested or max((len(list(filter(None, row))) for row in texts), default=0) < 2:
             # It places things on the page.
             for cell in (cell for row in cells for cell in row):
                 self.parts.append("\n\n")
                 self.children(cell, depth)
                 self.parts.append("\n\n")
             return
-        texts = [[self._inline(cell, depth).replace("|", "\\|") for cell in row] for row in cells]
-        self._block(table([row for row in texts if any(row)]))
+        self._block(table([row for row in in_columns(cells, texts) if any(row)]))
+
+
+def _code_of(cells: list[list[LexborNode]]) -> list[str]:
+    """The lines of a table that shows a file, and nothing else."""
+    lines = [cell for row in cells for cell in row if cell.text()]
+    return [_lines(cell).strip("\n") for cell in lines] if lines and all(map(is_line_of_code, lines)) else []
+
+
+def _fenced(code: str, language: str = "") -> str:
+    fence = "```" if "```" not in code else "~~~~"
+    return f"{fence}{language}\n{code}\n{fence}"
 
 
 def _lines(code: LexborNode) -> str:
-    """The text of preformatted text, whose lines may end in elements."""
+    """The text of preformatted text, whose lines may end in elements, or be rows of a table."""
     return "".join(
-        "\n" if node.tag == "br" else node.text_content or ""
+        "\n" if node.tag in {"br", "tr"} else node.text_content or ""
         for node in code.traverse(include_text=True)
-        if node.tag in {"br", "-text"}
+        if node.tag in {"br", "tr", "-text"}
     )
 
 
-def _rows(part: LexborNode) -> list[LexborNode]:
-    """The rows in a child of a table, which may be one itself."""
-    if part.tag in {"thead", "tbody", "tfoot"}:
-        return [row for row in part.iter() if row.tag == "tr"]
-    return [part] if part.tag == "tr" else []
-
-
 def no_headings(text: str) -> str:
-    """A text that is not Markdown as such: ``# of users`` is no heading there."""
-    return _HEADING.sub(r"\1\\\2", text)
+    """A text that is not Markdown as such: ``# of users`` is no heading there, with a space that does not break."""
+    return _LIKE_HEADING.sub("\\1\\2\u00a0", text)
 
 
 def table(rows: list[list[str]]) -> str:

@@ -2,40 +2,27 @@
 
 from __future__ import annotations
 
-import json
+import re
 from collections.abc import Iterator
+from typing import Final
 
 from embedding_assets.documents.document import Document
-from embedding_assets.documents.formats.opened import OpenedFile, wrong_encoding
-from embedding_assets.documents.formats.rows import Row, row_documents
-from embedding_assets.documents.lines import read_lines
-from embedding_assets.documents.rejection import EMPTY, TOO_DEEP, TOO_LONG, Rejection
+from embedding_assets.documents.formats import json_rows
+from embedding_assets.documents.formats.json_line_rows import read_rows
+from embedding_assets.documents.formats.opened import OpenedFile
+from embedding_assets.documents.rejection import EMPTY, Rejection
+
+_ARRAY: Final = re.compile(rb"(?:\xef\xbb\xbf)?\s*\[\s*\{")
 
 
 def read(file: OpenedFile) -> Iterator[Document | Rejection]:
-    """The documents that the lines of a file are."""
+    """The documents that the lines of a file are, or the rows of an array that is called so."""
     if file.path.stat().st_size == 0:
         yield file.rejected(EMPTY)
         return
-    yield from row_documents(file, _rows(file))
+    yield from json_rows.read(file) if _is_array(file) else read_rows(file)
 
 
-def _rows(file: OpenedFile) -> Iterator[tuple[int | None, Row | str]]:
+def _is_array(file: OpenedFile) -> bool:
     with file.stream() as stream:
-        for number, line, too_long in read_lines(file.utf8_lines(stream)):
-            if too_long or line.strip():
-                yield number, TOO_LONG if too_long else _object(line)
-
-
-def _object(line: bytes) -> Row | str:
-    try:
-        value = json.loads(line.decode())
-    except UnicodeDecodeError:
-        return wrong_encoding("utf-8")
-    except json.JSONDecodeError as error:
-        return f"is not valid JSON: {error.msg} at column {error.colno}"
-    except RecursionError:
-        return TOO_DEEP
-    except ValueError:
-        return "is JSON with a number of too many digits"
-    return value if isinstance(value, dict) else "is not a JSON object"
+        return _ARRAY.match(file.utf8_lines(stream).peek(1)) is not None

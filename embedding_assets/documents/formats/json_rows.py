@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from embedding_assets.documents.document import Document
+from embedding_assets.documents.formats.json_line_rows import read_rows
 from embedding_assets.documents.formats.opened import OpenedFile, UnreadableError, decoded, utf16_hint
 from embedding_assets.documents.formats.rows import NO_ROWS, Row, missing_text, row_documents, text_columns
 from embedding_assets.documents.rejection import EMPTY, TOO_DEEP, Rejection
@@ -25,6 +26,10 @@ def read(file: OpenedFile) -> Iterator[Document | Rejection]:
     try:
         value = json.loads(text)
     except json.JSONDecodeError as error:
+        if error.msg == "Extra data" and "\n" not in text[: error.pos].strip():
+            # JSON lines that are called otherwise.
+            yield from read_rows(file)
+            return
         raise UnreadableError(f"is not valid JSON: {error.msg} at column {error.colno}", error.lineno) from None
     except RecursionError:
         raise UnreadableError(TOO_DEEP) from None

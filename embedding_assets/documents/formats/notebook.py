@@ -1,17 +1,16 @@
-"""Jupyter notebooks: their cells, and what the code printed."""
+"""Jupyter notebooks: their cells, and what the code printed or showed."""
 
 from __future__ import annotations
 
 import json
 import logging
-import re
 from collections.abc import Iterator
 from typing import Any, Final
 
 from embedding_assets.documents.document import Document, Places
+from embedding_assets.documents.formats.notebook_output import joined_lines, printed
 from embedding_assets.documents.formats.opened import OpenedFile, UnreadableError, check_lines, decoded, without_data
 from embedding_assets.documents.formats.values import document_metadata, storable
-from embedding_assets.documents.lines import normalized_newlines
 from embedding_assets.documents.markdown import markdown_title
 from embedding_assets.documents.rejection import NOTHING, TOO_DEEP, Rejection
 from embedding_assets.documents.words import has_words
@@ -20,7 +19,6 @@ from embedding_assets.formatting import counted
 logger = logging.getLogger(__name__)
 
 _MOST_OUTPUT_CHARACTERS: Final = 20_000
-_COLOURS: Final = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
 def read(file: OpenedFile) -> Iterator[Document | Rejection]:
@@ -35,13 +33,13 @@ def read(file: OpenedFile) -> Iterator[Document | Rejection]:
     if cells is None:
         raise UnreadableError("is JSON, but not a notebook of version 3 or 4")
     language = _language(value)
-    printed = [_printed(cell) for cell in cells]
-    if (cut := sum(len(text) > _MOST_OUTPUT_CHARACTERS for text in printed)) > 0:
+    outputs = [_printed(cell) for cell in cells]
+    if (cut := sum(len(text) > _MOST_OUTPUT_CHARACTERS for text in outputs)) > 0:
         said = f"left out what {counted(cut, 'cell')} printed beyond {_MOST_OUTPUT_CHARACTERS:,} characters"
         logger.warning(said, extra={"document": file.source})
     texts = [
         storable(without_data(_cell(cell, output[:_MOST_OUTPUT_CHARACTERS], language)), "cells")
-        for cell, output in zip(cells, printed, strict=True)
+        for cell, output in zip(cells, outputs, strict=True)
     ]
     text, starts = joined_units(texts)
     check_lines(text)
@@ -87,21 +85,21 @@ def _language(value: dict[str, Any]) -> str:
     return ""
 
 
-def _cell(cell: Any, printed: str, language: str) -> str:
+def _cell(cell: Any, output: str, language: str) -> str:
     if not isinstance(cell, dict):
         return ""
     kind = cell.get("cell_type")
-    source = _text(cell.get("source", cell.get("input")))
+    source = joined_lines(cell.get("source", cell.get("input")))
     if kind == "heading":
         return f"# {source}"
     if kind != "code":
         return source
-    return "\n\n".join(block for block in (_fenced(source, language), _fenced(printed, "")) if block)
+    return "\n\n".join(block for block in (_fenced(source, language), _fenced(output, "")) if block)
 
 
 def _printed(cell: Any) -> str:
     outputs = cell.get("outputs") if isinstance(cell, dict) and cell.get("cell_type") == "code" else None
-    return "".join(map(_output, outputs)) if isinstance(outputs, list) else ""
+    return printed(outputs) if isinstance(outputs, list) else ""
 
 
 def _fenced(text: str, language: str) -> str:
@@ -110,18 +108,3 @@ def _fenced(text: str, language: str) -> str:
         return ""
     fence = "```" if "```" not in text else "~~~~"
     return f"{fence}{language}\n{text}\n{fence}"
-
-
-def _output(output: Any) -> str:
-    """The text of an output; not pictures, and not the tracebacks of errors."""
-    if not isinstance(output, dict):
-        return ""
-    data = output.get("data")
-    text = _text(data.get("text/plain") if isinstance(data, dict) else output.get("text"))
-    return f"{text.rstrip()}\n" if text.strip() else ""
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, list):
-        value = "".join(line for line in value if isinstance(line, str))
-    return _COLOURS.sub("", normalized_newlines(value)) if isinstance(value, str) else ""

@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import IO, TYPE_CHECKING, Final
+from typing import IO, TYPE_CHECKING, Any, Final
 
 from embedding_assets.documents.lines import MAX_LINE_CHARACTERS, normalized_newlines
 from embedding_assets.documents.rejection import EMPTY, NOT_UTF8, Rejection, too_long
@@ -124,7 +124,7 @@ class OpenedFile:
             raise UnreadableError(f"{EMPTY} or blank" if text else EMPTY)
         return text
 
-    def utf8_lines(self, stream: IO[bytes]) -> IO[bytes]:
+    def utf8_lines(self, stream: IO[bytes]) -> io.BufferedReader[Any]:
         """The stream in UTF-8, if its beginning names another encoding, or the options do of what is not UTF-8."""
         buffered = stream if isinstance(stream, io.BufferedReader) else io.BufferedReader(stream)  # type: ignore[type-var]
         begins = buffered.peek(_BEGINNING)[:_BEGINNING]

@@ -4,14 +4,25 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, time
+from decimal import Decimal
+from itertools import islice
 from typing import Any, Final
 
 from pydantic import ValidationError
 
 from embedding_assets.documents.document import Document
 from embedding_assets.documents.formats.opened import OpenedFile, UnreadableError, without_data
-from embedding_assets.documents.formats.options import fields_of_template
-from embedding_assets.documents.formats.values import fields_of_folders, is_missing, json_fields, storable, taken_fields
+from embedding_assets.documents.formats.options import ReadOptions, fields_of_template
+from embedding_assets.documents.formats.values import (
+    fields_of_folders,
+    is_missing,
+    json_fields,
+    json_value,
+    storable,
+    taken_fields,
+)
 from embedding_assets.documents.lines import normalized_newlines
 from embedding_assets.documents.rejection import NOT_UTF8, NOTHING, TOO_DEEP, BlankRow, Rejection, too_long
 from embedding_assets.documents.words import has_words
@@ -35,6 +46,8 @@ _RESERVED: Final = frozenset({"chunk_hash", "context_header", "title", "source",
 )
 # A field of a template that is longer than this is text, and not what somebody filters by.
 _LONGEST_KEPT: Final = 200
+_MOST_ABOVE: Final = 20
+"""Rows among which a header is looked for."""
 _NAMING_FIELDS: Final = ("url", "href", "path", "name", "title", "id")
 
 
@@ -116,6 +129,9 @@ def _text(row: Row, text_column: str | None) -> tuple[frozenset[str], str]:
             raise UnreadableError(f"has a {name!r} that {NOT_UTF8}") from None
     if is_missing(text):
         raise _BlankError(f"has an empty {name!r}")
+    if text_column and isinstance(text, int | float | Decimal | date | time) and not isinstance(text, bool):
+        # A count, most likely, in a column that is only called like a text; but not where somebody names it.
+        text = _worded(text, name)
     if not isinstance(text, str):
         raise UnreadableError(f"has a {name!r} that is not a string")
     if not text.strip():
@@ -150,13 +166,12 @@ def _templated(row: Row, template: str) -> tuple[frozenset[str], str]:
 def _worded(value: object, name: str) -> str:
     if is_missing(value):
         return ""
-    if isinstance(value, str):
-        return storable(value, name).strip()
-    return (
-        value.decode("utf-8", "replace")
-        if isinstance(value, bytes)
-        else json.dumps(value, ensure_ascii=False, default=str)
-    )
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    if isinstance(value, list | tuple | Mapping):
+        return json.dumps(value, ensure_ascii=False, default=str)
+    plain = json_value(value, name)
+    return plain.strip() if isinstance(plain, str) else "" if plain is None else json.dumps(plain)
 
 
 def _nested(row: Row, name: str) -> Any:
@@ -190,6 +205,52 @@ def text_columns(columns: Iterable[str], text_column: str | None) -> list[str]:
         if name.lower() not in lowered or name in TEXT_COLUMNS:
             lowered[name.lower()] = name
     return [lowered[name] for name in TEXT_COLUMNS if name in lowered]
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """The row of a table that names its columns.
+
+    Attributes:
+        line: its number.
+        names: of the columns.
+        problem: the reason why there is no text among them, if so.
+        above: how many rows stand above it, such as a title.
+    """
+
+    line: int
+    names: list[str]
+    problem: str | None
+    above: int = 0
+
+
+def find_header(rows: Iterable[tuple[int, Sequence[object]]], options: ReadOptions) -> Header | None:
+    """The first row, or the first one with a text below others that are all narrower, as titles and notes are.
+
+    Args:
+        rows: with their numbers; as many are taken as it needs.
+        options: which columns have the text.
+
+    Returns:
+        None if all rows are blank.
+    """
+    first: Header | None = None
+    widest = 0
+    for above, (line, cells) in enumerate(islice((row for row in rows if _width(row[1])), _MOST_ABOVE)):
+        names = column_names(cells)
+        found = Header(line, names, missing_text(names, options.text_column, options.template), above)
+        width = _width(cells)
+        if found.problem is None and width > widest:
+            return found
+        if first is None or len(first.names) == 1 < width:
+            first = found
+        widest = max(widest, width)
+    return first
+
+
+def _width(cells: Iterable[object]) -> int:
+    """How many of the cells are not empty."""
+    return sum(cell is not None and bool(str(cell).strip()) for cell in cells)
 
 
 def column_names(header: Iterable[object]) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Final
 
 from embedding_assets.documents.document import Document, Places
 from embedding_assets.documents.formats.html import no_headings, table
@@ -14,6 +14,10 @@ from embedding_assets.documents.formats.packages import check_package
 from embedding_assets.documents.formats.values import document_metadata
 from embedding_assets.documents.rejection import NOTHING, Rejection
 from embedding_assets.documents.words import has_words
+
+_DIAGRAM: Final = "{http://schemas.openxmlformats.org/drawingml/2006/diagram}"
+_DRAWING: Final = "{http://schemas.openxmlformats.org/drawingml/2006/main}"
+_DATA: Final = "{http://schemas.openxmlformats.org/officeDocument/2006/relationships}dm"
 
 
 def read(file: OpenedFile) -> Iterator[Document | Rejection]:
@@ -48,12 +52,29 @@ def _slide(slide: Any) -> str:
         if getattr(shape, "has_table", False):
             rows = [[" ".join(cell.text.split()).replace("|", "\\|") for cell in row.cells] for row in shape.table.rows]
             parts.append(table([row for row in rows if any(row)]))
+        elif diagram := _diagram(slide, shape):
+            parts.append(diagram)
         elif shape.has_text_frame:
             # A line break within a paragraph comes as a vertical tab.
             parts.append("\n\n".join(_paragraph(one.text) for one in shape.text_frame.paragraphs))
     if slide.has_notes_slide and slide.notes_slide.notes_text_frame is not None:
         parts.append(_paragraph(slide.notes_slide.notes_text_frame.text))
     return "\n\n".join(part for part in parts if part.strip())
+
+
+def _diagram(slide: Any, shape: Any) -> str:
+    """The words of a diagram (SmartArt), whose boxes are the items of a list."""
+    named = shape.element.find(f".//{_DIAGRAM}relIds")
+    if named is None:
+        return ""
+    from pptx.oxml import parse_xml
+
+    try:
+        data = parse_xml(slide.part.related_part(named.get(_DATA, "")).blob)
+    except KeyError:
+        return ""
+    texts = (" ".join("".join(text.itertext(f"{_DRAWING}t")).split()) for text in data.iter(f"{_DIAGRAM}t"))
+    return "\n".join(f"- {text}" for text in texts if text)
 
 
 def _paragraph(text: str) -> str:

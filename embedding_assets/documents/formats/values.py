@@ -63,7 +63,7 @@ def json_fields(fields: Mapping[str, object], file: OpenedFile, without: frozens
             continue
         plain = json_value(value, name)
         if plain is _LEFT_OUT:
-            _log_left_out(file, name)
+            log_left_out(file, name, "a long list of numbers")
         elif plain not in (None, ""):
             kept[storable(name, name)] = plain
     return kept
@@ -90,13 +90,13 @@ def fields_of_folders(file: OpenedFile, without: frozenset[str] = _OWN) -> dict[
 _logged: set[tuple[str, str]] = set()
 
 
-def _log_left_out(file: OpenedFile, name: str) -> None:
-    # Once a file, not once a row.
+def log_left_out(file: OpenedFile, name: str, what: str) -> None:
+    """Log what of a field is not in the metadata, once a file, not once a row."""
     if (file.source, name) not in _logged:
         if len(_logged) > 10_000:
             _logged.clear()
         _logged.add((file.source, name))
-        logger.warning("left out a long list of numbers", extra={"document": file.source, "field": name[:60]})
+        logger.warning("left out %s", what, extra={"document": file.source, "field": name[:60]})
 
 
 def json_value(value: object, name: str) -> object:  # noqa: PLR0911 (one for each type)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from embedding_assets.documents.document import Document
-from embedding_assets.documents.formats.html import no_headings, table
+from embedding_assets.documents.formats.html import LONGEST_HEADING, no_headings, table
 from embedding_assets.documents.formats.opened import OpenedFile, UnreadableError, check_lines
 from embedding_assets.documents.formats.packages import check_package
 from embedding_assets.documents.formats.values import document_metadata
@@ -18,6 +18,8 @@ from embedding_assets.documents.rejection import NOTHING, Rejection
 from embedding_assets.documents.words import has_words
 
 _HEADING: Final = re.compile(r"^heading (\d)$", re.IGNORECASE)
+_LONGEST_REPEATED: Final = 1_000
+"""Characters of a cell over several columns that are in each of them."""
 _W: Final = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
 
 _Notes = dict[tuple[str, str], Any]
@@ -31,20 +33,16 @@ def read(file: OpenedFile) -> Iterator[Document | Rejection]:
     data = io.BytesIO(file.read())
     check_package(data)
     document = docx.Document(data)
-    text = _markdown(document)
+    writer = _Writer(_styles(document), _notes(document.part))
+    writer.blocks(blocks_in(document.element.body))
+    text = "\n\n".join(writer.parts) + "\n"
     check_lines(text)
     if not has_words(text):
         raise UnreadableError(NOTHING)
     properties = document.core_properties
     # What the library says of a file without properties, as Google Docs writes them.
-    title = (properties.title if properties.title != "Word Document" else "") or markdown_title(text)
+    title = (properties.title if properties.title != "Word Document" else "") or writer.title or markdown_title(text)
     yield Document(document_metadata(file, title, {"author": properties.author}), text, markdown=True)
-
-
-def _markdown(document: Any) -> str:
-    writer = _Writer(_styles(document), _notes(document.part))
-    writer.blocks(blocks_in(document.element.body))
-    return "\n\n".join(writer.parts) + "\n"
 
 
 def _styles(document: Any) -> dict[str | None, str]:
@@ -76,6 +74,8 @@ class _Writer:
 
     def __init__(self, styles: Mapping[str | None, str], notes: _Notes) -> None:
         self.parts: list[str] = []
+        # What the document calls itself; chapters are headings of the same level.
+        self.title = ""
         self._styles = styles
         self._notes = notes
 
@@ -100,12 +100,18 @@ class _Writer:
 
     def _styled(self, words: str, style: str) -> None:
         level = 1 if style == "Title" else int(found.group(1)) if (found := _HEADING.match(style)) else 0
-        if level:
+        if style == "Title" and not self.title:
+            self.title = " ".join(words.split())
+        if level and len(words) <= LONGEST_HEADING:
             self.parts.append(f"{'#' * min(level, 6)} {' '.join(words.split())}")
-        elif style.startswith("List") and self._is_in_list:
-            self.parts[-1] += f"\n- {words}"
+        elif style.startswith("List"):
+            item = f"- {no_headings(words)}".replace("\n", "\n  ")
+            if self._is_in_list:
+                self.parts[-1] += f"\n{item}"
+            else:
+                self.parts.append(item)
         else:
-            self.parts.append(f"- {words}" if style.startswith("List") else no_headings(words))
+            self.parts.append(no_headings(words))
 
     def _note_below(self, note: str) -> None:
         if self._is_in_list:
@@ -130,9 +136,19 @@ class _Writer:
             for cell in (cell for cells in rows for cell, continues in cells if not continues):
                 self.blocks(blocks_in(cell))
             return
-        written = [[self._flat(cell).replace("|", "\\|") for cell, _ in cells] for cells in rows]
+        written = [self._texts(cells) for cells in rows]
         if text := table([row for row in written if any(row)]):
             self.parts.append(text)
+
+    def _texts(self, cells: Sequence[tuple[Any, bool]]) -> list[str]:
+        """Those of the cells of a row; of one over all of it only once, for it heads the rows below."""
+        is_one = all(cell is cells[0][0] for cell, _ in cells)
+        texts: list[str] = []
+        for number, (cell, _) in enumerate(cells):
+            is_repeated = number > 0 and cell is cells[number - 1][0]
+            text = "" if is_one and number else self._flat(cell).replace("|", "\\|")
+            texts.append("" if is_repeated and len(text) > _LONGEST_REPEATED else text)
+        return texts
 
     def _note(self, reference: tuple[str, str]) -> str:
         # Each once: notes that refer to notes would multiply.
@@ -144,7 +160,7 @@ class _Writer:
         texts: list[str] = []
         for block in blocks_in(element):
             if block.tag == TABLE:
-                texts += [self._flat(cell) for cells in cells_in(rows_in(block)) for cell, _ in cells]
+                texts += [self._flat(cell) for cells in cells_in(rows_in(block)) for cell, again in cells if not again]
                 continue
             found = inline(block)
             texts.append("".join(found.texts))

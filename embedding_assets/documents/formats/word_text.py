@@ -12,6 +12,8 @@ _M: Final = "{http://schemas.openxmlformats.org/officeDocument/2006/math}"
 
 PARAGRAPH: Final = f"{_W}p"
 TABLE: Final = f"{_W}tbl"
+_MOST_COLUMNS: Final = 63
+"""Of a table, as Word has it."""
 _BLOCKS: Final = frozenset({PARAGRAPH, TABLE})
 _ROW: Final = frozenset({f"{_W}tr"})
 _CELL: Final = frozenset({f"{_W}tc"})
@@ -58,7 +60,7 @@ def rows_in(table: Any) -> Iterator[Any]:
 
 
 def cells_in(rows: Iterator[Any]) -> Iterator[list[tuple[Any, bool]]]:
-    """The cells of each row, a cell over several rows in each of them, with whether it began in one above."""
+    """The cells of each row, one over several rows and columns in each of them, with whether it began in one before."""
     above: dict[int, Any] = {}
     for row in rows:
         at = _number(row, "trPr/", "gridBefore", 0)
@@ -68,8 +70,9 @@ def cells_in(rows: Iterator[Any]) -> Iterator[list[tuple[Any, bool]]]:
             merged = cell.find(f"{_W}tcPr/{_W}vMerge")
             continues = merged is not None and merged.get(f"{_W}val", "continue") == "continue" and at in above
             begun[at] = above[at] if continues else cell
-            cells.append((begun[at], continues))
-            at += _number(cell, "tcPr/", "gridSpan", 1)
+            columns = max(1, min(_number(cell, "tcPr/", "gridSpan", 1), _MOST_COLUMNS))
+            cells += [(begun[at], continues), *[(begun[at], True)] * (columns - 1)]
+            at += columns
         above = begun
         yield cells
 

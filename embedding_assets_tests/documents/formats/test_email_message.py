@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from embedding_assets.documents.document import Document
+from embedding_assets.documents.formats.options import ReadOptions
 from embedding_assets_tests.support.formats import read_as
 
 
@@ -115,3 +116,40 @@ def test_of_a_page_with_pictures_the_part_that_it_names_is_read(tmp_path: Path) 
     page["Content-ID"] = "<page>"
     message.attach(page)
     assert only(tmp_path, message).text.strip() == "The page."
+
+
+PARTS = "--x y\nContent-Type: text/plain; charset=utf-8\n\nOné\n--x y\nContent-Type: text/html\n\n<p>Two\n--x y--\n"
+
+
+@pytest.mark.parametrize("kind", ["multipart/mixed", 'multipart/mixed; boundary="other"', "multipart/mixed; boundary="])
+def test_parts_whose_boundary_is_not_said_are_found(tmp_path: Path, kind: str) -> None:
+    message = f"Subject: Broken\nContent-Type: {kind}\n\n{PARTS}".encode()
+    assert only(tmp_path, message).text.split() == ["Oné", "Two"]
+    around = (
+        f"Subject: Broken\nContent-Type: multipart/mixed; boundary=o\n\n--o\nContent-Type: {kind}\n\n{PARTS}\n--o--\n"
+    )
+    assert only(tmp_path, around.encode()).text.split() == ["Oné", "Two"]
+
+
+def test_mail_that_says_to_have_parts_and_has_none_is_its_text(tmp_path: Path) -> None:
+    message = b"Subject: Broken\nContent-Type: multipart/mixed\n\nHello\n-- \nAda\n"
+    assert only(tmp_path, message).text == "Hello\n-- \nAda\n"
+
+
+@pytest.mark.parametrize("kind", ["", "Content-Type: text/plain\n", "Content-Type: text/html; charset=us-ascii\n"])
+def test_mail_in_utf_8_need_not_say_so(tmp_path: Path, kind: str) -> None:
+    document = only(tmp_path, f"Subject: Café\n{kind}\nÉtudes.\n".encode())
+    assert (document.metadata.title, document.text) == ("Café", "Études.\n")
+
+
+def test_another_encoding_that_is_not_said_is_not_guessed(tmp_path: Path) -> None:
+    message = "Subject: Note\n\nÉtudes.\n".encode("cp1252")
+    documents, (rejection,) = read_as(tmp_path, "a.eml", message)
+    assert not documents
+    assert "--encoding" in rejection.reason
+    (document,), _ = read_as(tmp_path, "a.eml", message, ReadOptions(encoding="cp1252"))
+    assert document.text == "Études.\n"
+
+
+def test_mail_may_begin_with_a_mark_and_blank_lines(tmp_path: Path) -> None:
+    assert only(tmp_path, b"\xef\xbb\xbf\r\n\nSubject: Note\n\nwords\n").text == "words\n"

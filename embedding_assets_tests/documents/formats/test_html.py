@@ -142,3 +142,13 @@ def test_headers_and_asides_of_a_book_are_read() -> None:
     assert page(html, is_book=True)[1] == "## One\n\nwords\n\nA note.\n"
     assert "A note." in page("<main><p>words</p></main><aside><p>A note.</p></aside>", is_book=True)[1]
     assert text_of(html) == "words\n"
+
+
+def test_a_paragraph_that_begins_like_a_heading_is_none() -> None:
+    html = "<p># of users: 5</p><p>one<br>---<br>two</p><h2>Next</h2>"
+    assert text_of(html) == "#\u00a0of users: 5\n\none\n---\u00a0\ntwo\n\n## Next\n"
+
+
+def test_a_paragraph_in_the_style_of_a_heading_is_none() -> None:
+    words = "many words " * 30
+    assert text_of(f"<h3>{words}</h3><h3>few</h3>") == f"{words.strip()}\n\n### few\n"

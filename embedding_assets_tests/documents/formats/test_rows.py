@@ -8,6 +8,7 @@ from pathlib import Path
 import openpyxl
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 from openpyxl.styles import Font
 
 from embedding_assets.documents.lines import MAX_LINE_CHARACTERS
@@ -119,16 +120,64 @@ def test_parquet_values_that_are_no_python_values_cost_only_their_row(tmp_path: 
     raw = pa.array([b"one", BAD_UTF8, b"three"])
     text = pa.StringArray.from_buffers(3, *raw.buffers()[1:])
     pq.write_table(pa.table({"text": text}), tmp_path / "a.parquet")
-    when = pa.array([0, 2**60], pa.timestamp("ms"))
-    pq.write_table(pa.table({"text": ["one", "two"], "when": when}), tmp_path / "b.parquet")
+    documents, rejections = read(tmp_path)
+    assert [one.text for one in documents] == ["one", "three"]
+    assert [(one.line, one.reason) for one in rejections] == [(2, "is not valid UTF-8")]
+
+
+def test_days_beyond_the_year_9999_are_in_words(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    columns = {
+        "text": ["one", "two"],
+        "day": pa.array([0, 4_000_000], pa.date32()),
+        "when": pa.array([0, 253_402_300_800_000], pa.timestamp("ms")),
+        "never": pa.array([0, 2**60], pa.timestamp("ms")),
+        "away": pa.array([1, 2], pa.timestamp("ms", "Mars/Phobos")),
+        "twice": pa.StructArray.from_arrays([pa.array([1, 1]), pa.array([2, 2])], names=["n", "n"]),
+    }
+    pq.write_table(pa.table(columns), tmp_path / "a.parquet")
 
     documents, rejections = read(tmp_path)
 
-    assert [one.text for one in documents] == ["one", "three", "one"]
-    assert [(one.line, one.reason) for one in rejections] == [
-        (2, "is not valid UTF-8"),
-        (2, "holds a value that is out of range"),
+    assert not rejections
+    assert [one.metadata.model_extra for one in documents] == [
+        {
+            "day": "1970-01-01",
+            "when": "1970-01-01 00:00:00",
+            "never": "1970-01-01 00:00:00",
+            "away": "1970-01-01 00:00:00.001+00:00",
+        },
+        {"day": "12921-08-18", "when": "10000-01-01 00:00:00.000", "away": "1970-01-01 00:00:00.002+00:00"},
     ]
+    left_out = [record.__dict__["field"] for record in caplog.records if "cannot be read" in record.message]
+    assert sorted(left_out) == ["never", "twice"]
+
+
+def test_a_text_that_cannot_be_read_is_no_empty_one(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"text": pa.array([2**60], pa.timestamp("ms")), "n": [1]}), tmp_path / "a.parquet")
+    documents, (rejection,) = read(tmp_path, text_column="text")
+    assert not documents
+    assert rejection.reason.startswith("has no column 'text'")
+
+
+def test_columns_of_parquet_and_arrow_of_the_same_name_are_told_apart(tmp_path: Path) -> None:
+    columns = [pa.array([value]) for value in ("one", "x", 2, "y")]
+    table = pa.table(columns, names=["text", "n", "n", ""])
+    pq.write_table(table, tmp_path / "a.parquet")
+    with pa.ipc.new_file(tmp_path / "b.arrow", table.schema) as writer:
+        writer.write_table(table)
+    documents, rejections = read(tmp_path)
+    assert not rejections
+    assert [one.metadata.model_extra for one in documents] == [{"n": "x", "n_2": 2, "column_4": "y"}] * 2
+
+
+def test_a_number_is_a_text_where_its_column_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"text": 404}\n{"text": 1.5}\n{"text": true}\n')
+    _, rejections = read(path)
+    assert {one.reason for one in rejections} == {"has a 'text' that is not a string"}
+    documents, (rejection,) = read(path, text_column="text")
+    assert [one.text for one in documents] == ["404", "1.5"]
+    assert rejection.line == 3
 
 
 def test_parquet_damaged_inside_keeps_what_precedes(tmp_path: Path) -> None:
@@ -144,3 +193,12 @@ def test_parquet_damaged_inside_keeps_what_precedes(tmp_path: Path) -> None:
 
     assert [one.text for one in documents] == texts[: len(documents)]
     assert rejection.reason in {"is followed by damage", "is not a readable Parquet file"}
+
+
+def test_json_lines_and_json_may_be_called_like_the_other(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text('{"text": "one"}\n{"text": "two"}\nx\n')
+    (tmp_path / "b.jsonl").write_text(' [{"text": "three"},\n {"text": "four"}]\n')
+    (tmp_path / "c.json").write_text('{\n  "text": "five"\n}\n{')
+    documents, rejections = read(tmp_path)
+    assert [one.text for one in documents] == ["one", "two", "three", "four"]
+    assert [(Path(one.source).name, one.line) for one in rejections] == [("a.json", 3), ("c.json", 4)]

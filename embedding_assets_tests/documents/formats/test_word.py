@@ -10,7 +10,7 @@ import docx
 import pytest
 
 from embedding_assets_tests.support import office
-from embedding_assets_tests.support.formats import read_as
+from embedding_assets_tests.support.formats import chunks_of, read_as
 
 NAMES = (
     'xmlns:w="http://schemas.openxmlformats.org/wordprocessingml/2006/main" '
@@ -167,8 +167,40 @@ def test_cells_over_several_rows_and_columns(tmp_path: Path) -> None:
     )
     deleted = f"<w:tr><w:trPr><w:del w:id='1'/></w:trPr>{words('old') * 3}</w:tr></w:tbl>"
     assert text_of(tmp_path, body.replace("</w:tbl>", deleted)) == (
-        "| kind | name | price |\n| --- | --- | --- |\n| tea | green | 7 |\n| tea | black | 8 |\n| all | wide |  |\n"
+        "| kind | name | price |\n| --- | --- | --- |\n| tea | green | 7 |\n| tea | black | 8 |\n"
+        "| all | wide | wide |\n"
     )
+
+
+def test_a_cell_over_all_of_a_row_is_there_once(tmp_path: Path) -> None:
+    wide = cell(paragraph(run("Teas")), look='<w:gridSpan w:val="2"/>')
+    two = cell(paragraph(run("both")), look='<w:gridSpan w:val="2"/>')
+    body = table(words("name") + words("price") + words("n"), wide.replace('"2"', '"3"'), two + words("7"))
+    assert text_of(tmp_path, body) == (
+        "| name | price | n |\n| --- | --- | --- |\n| Teas |  |  |\n| both | both | 7 |\n"
+    )
+
+
+def test_the_title_heads_all_of_its_chapters(tmp_path: Path) -> None:
+    document = docx.Document()
+    document.core_properties.title = ""
+    document.add_paragraph("Handbook", style="Title")
+    for chapter in ("One", "Two"):
+        document.add_heading(chapter, 1)
+        document.add_paragraph("words")
+    (found,), _ = read_as(tmp_path, "a.docx", office.saved(document.save))
+    assert chunks_of(found) == [("Handbook > One", "words"), ("Handbook > Two", "words")]
+
+
+def test_lines_that_begin_like_headings_are_none(tmp_path: Path) -> None:
+    document = docx.Document()
+    document.add_paragraph("# of users: 5")
+    document.add_paragraph("first\n# of them", style="List Bullet")
+    document.add_paragraph("A paragraph that looks like a heading. " * 10, style="Heading 1")
+    (found,), _ = read_as(tmp_path, "a.docx", office.saved(document.save))
+    ((header, text),) = chunks_of(found)
+    assert header == "a"
+    assert text.startswith("#\u00a0of users: 5\n\n- first\n  #\u00a0of them\n\nA paragraph that")
 
 
 def test_a_document_without_properties_has_no_title_of_the_library(tmp_path: Path) -> None:

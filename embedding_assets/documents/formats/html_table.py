@@ -1,0 +1,92 @@
+"""Tables of HTML: the columns that cells stand in, and those that only place code beside its line numbers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from selectolax.lexbor import LexborHTMLParser, LexborNode
+
+_MOST_REPEATED: Final = 1_000_000
+"""Characters that cells over several rows and columns may add to a table."""
+_NUMBERED: Final = re.compile(r"lineno|gutter|blob-num|hljs-ln|line-number|class=[\"']?lnt?\b", re.IGNORECASE)
+_NUMBERS: Final = ", ".join(
+    [
+        *(f"td.{name}" for name in ("linenos", "lineno", "gutter", "rouge-gutter", "blob-num", "hljs-ln-numbers")),
+        *("td.line-number", "td.line-numbers", ".linenodiv"),
+        *(f"pre .{name}" for name in ("linenos", "lineno", "line-number", "lnt", "ln")),
+    ]
+)
+"""Where programs that colour code write the numbers of its lines."""
+_DIGITS: Final = re.compile(r"[\d\s]*")
+_LINE_OF_CODE: Final = re.compile(r"(?:^|\s)(?:blob-code|hljs-ln-code)\b")
+
+
+def without_line_numbers(tree: LexborHTMLParser, html: str) -> None:
+    """Take the numbers of lines of code out of a page."""
+    if _NUMBERED.search(html):
+        for node in tree.css(_NUMBERS):
+            if _DIGITS.fullmatch(node.text()):
+                node.decompose()
+
+
+def rows_of(table: LexborNode) -> list[list[LexborNode]]:
+    """The cells of each row; not those of tables inside."""
+    rows = [row for part in table.iter() for row in _rows(part)]
+    return [[cell for cell in row.iter() if cell.tag in {"td", "th"}] for row in rows]
+
+
+def _rows(part: LexborNode) -> list[LexborNode]:
+    """The rows in a child of a table, which may be one itself."""
+    if part.tag in {"thead", "tbody", "tfoot"}:
+        return [row for row in part.iter() if row.tag == "tr"]
+    return [part] if part.tag == "tr" else []
+
+
+def is_line_of_code(cell: LexborNode) -> bool:
+    """Whether it is a line in a table that shows a file."""
+    return _LINE_OF_CODE.search(cell.attributes.get("class") or "") is not None
+
+
+def in_columns(cells: Sequence[Sequence[LexborNode]], texts: Sequence[Sequence[str]]) -> list[list[str]]:
+    """The texts of each row, one for each column: that of a cell over several of them in each.
+
+    One over all of its row is there once; it heads the rows below.
+
+    Args:
+        cells: those of each row.
+        texts: what they say.
+    """
+    most = max(map(len, cells), default=0)
+    left = _MOST_REPEATED
+    above: dict[int, tuple[int, str]] = {}
+    written: list[list[str]] = []
+    for number, (row, said) in enumerate(zip(cells, texts, strict=True)):
+        line: list[str] = []
+        below = {at: (count - 1, text) for at, (count, text) in above.items() if count > 1}
+        for cell, text in zip(row, said, strict=True):
+            while len(line) in above:
+                line.append(above[len(line)][1])
+            # No table has more columns than cells somewhere.
+            columns, count = min(_span(cell, "colspan"), most), min(_span(cell, "rowspan"), len(cells) - number)
+            left -= (len(text) + 3) * (columns * count - 1)
+            if left < 0:
+                columns = count = 1
+            repeated = text if len(row) > 1 else ""
+            if count > 1:
+                below |= {len(line) + at: (count - 1, repeated) for at in range(columns)}
+            line += [text, *[repeated] * (columns - 1)]
+        while len(line) in above:
+            line.append(above[len(line)][1])
+        above = below
+        written.append(line)
+    return written
+
+
+def _span(cell: LexborNode, name: str) -> int:
+    value = (cell.attributes.get(name) or "").strip()
+    # Zero are all rows that are left.
+    count = int(value) if value.isascii() and value.isdecimal() and len(value) < 6 else 1
+    return count or (65_534 if name == "rowspan" else 1)

@@ -1,0 +1,53 @@
+"""CSV as programs export it: lines above the header, line ends of old Macs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from embedding_assets.documents.formats.options import ReadOptions
+from embedding_assets_tests.support.formats import read_as
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_lines_may_end_as_on_old_macs(tmp_path: Path, encoding: str) -> None:
+    rows = "".join(f'"row\r{number}",{number}\r' for number in range(5_000))
+    documents, rejections = read_as(tmp_path, "a.csv", f"text,n\r{rows}".encode(encoding))
+    assert not rejections
+    assert [one.text for one in documents] == [f"row\n{number}" for number in range(5_000)]
+
+
+@pytest.mark.parametrize(
+    "above", ["Report 2024\n\n", "Report 2024;;;\n;;;\n", "Report, of 2024\n", "# made, by, a program\nat;noon\n"]
+)
+def test_a_header_may_stand_below_a_title(tmp_path: Path, above: str, caplog: pytest.LogCaptureFixture) -> None:
+    documents, (rejection,) = read_as(tmp_path, "a.csv", f"{above}text;a;b;c\none;1;2;3\n1;2;3;4;5\n")
+    assert [(one.text, one.metadata.model_extra) for one in documents] == [("one", {"a": "1", "b": "2", "c": "3"})]
+    assert rejection.line == above.count("\n") + 3
+    assert "above the header" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        ("name,price\ntea,text\n", "'name', 'price'"),
+        ("name\ntext\nwords\n", "'name'"),
+        ("Report\nname,price\ntea,7\n", "'name', 'price'"),
+    ],
+)
+def test_rows_of_another_table_are_no_header(tmp_path: Path, content: str, found: str) -> None:
+    documents, (rejection,) = read_as(tmp_path, "a.csv", content)
+    assert not documents
+    assert f"found {found};" in rejection.reason
+
+
+def test_a_header_over_several_lines_is_no_title(tmp_path: Path) -> None:
+    (document,), _ = read_as(tmp_path, "a.csv", '"name\nof it",text\ntea,words\n')
+    assert (document.text, document.metadata.model_extra) == ("words", {"name\nof it": "tea"})
+
+
+def test_a_named_column_is_looked_for_below_a_title(tmp_path: Path) -> None:
+    content = "text\nid,answer\n1,words\n"
+    (document,), _ = read_as(tmp_path, "a.csv", content, ReadOptions(text_column="answer"))
+    assert document.text == "words"

@@ -1,0 +1,33 @@
+"""Pages that are nested without end, and those that only look so."""
+
+from __future__ import annotations
+
+import pytest
+
+from embedding_assets.documents.formats.html import page
+from embedding_assets.documents.formats.html_nesting import check_nesting
+from embedding_assets.documents.formats.opened import UnreadableError
+
+
+@pytest.mark.parametrize("html", ["<ul><li>", "<OL>", "<div class=x>", "<b>", "<table><tr><td>", "</p><blockquote>"])
+def test_a_page_that_is_nested_without_end_is_refused(html: str) -> None:
+    with pytest.raises(UnreadableError, match="nested too deeply"):
+        check_nesting(html * 50_000)
+
+
+@pytest.mark.parametrize(
+    "html",
+    [
+        "<ul><li>a</li></ul>",
+        "</div></ul>",
+        "<ul><li>a<b>b</ul>",
+        "<p>a<li>b",
+    ],
+)
+def test_a_long_page_is_not_nested(html: str) -> None:
+    check_nesting(html * 10_000)
+
+
+def test_what_is_left_open_in_the_cells_of_a_table_ends_with_them() -> None:
+    text = page("<table>" + "<tr><td><div>one<td><ul><li>two" * 4_000 + "</table>")[1]
+    assert text.count("one") == 4_000
