@@ -34,8 +34,7 @@ _taken_by: Final[set[int]] = set()
 def room_to_linger(instance: DagsterInstance) -> Iterator[bool]:
     """Whether a tick may linger, which then counts as lingering within the context.
 
-    Only where Dagster's daemon evaluates sensors in threads, and in one half of these at most: a tick that lingers
-    keeps no other sensor from its own.
+    Only where Dagster's daemon evaluates sensors in threads, and, of each code location, in one half of these at most.
 
     Args:
         instance: whose daemon asked for the tick.
@@ -55,8 +54,8 @@ def room_to_linger(instance: DagsterInstance) -> Iterator[bool]:
                 _taken_by.remove(thread)
 
 
-def linger(database: Database, settings: Settings) -> None:
-    """Wait until chunks are due, something keeps them from being embedded, or the time is over.
+def linger(database: Database, settings: Settings) -> bool:
+    """Wait until chunks are due, or something keeps them from being embedded; False if the time was over first.
 
     Raises:
         ConfigurationError: the settings do not lead to the table's model, or a dollar limit needs a price.
@@ -64,7 +63,8 @@ def linger(database: Database, settings: Settings) -> None:
     prefixes = all_prefixes(settings.embedding.prefix_length)
     until = time.monotonic() + LINGER_SECONDS
     while time.monotonic() < until:
+        time.sleep(LOOK_SECONDS)
         ready = check_readiness(database, settings, prefixes)
         if ready.prefixes or ready.obstacle:
-            return
-        time.sleep(LOOK_SECONDS)
+            return True
+    return False

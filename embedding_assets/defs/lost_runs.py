@@ -33,7 +33,7 @@ def completed_by(
         runs: by id; of those that succeeded nothing is looked for.
         seconds: for the database to answer; where it does not, there are none, and the nightly run brings them.
     """
-    lost = {run_id for run_id in runs if not _succeeded(context.instance, run_id)}
+    lost = {run_id for run_id in runs if _is_lost(context.instance, spec, run_id)}
     left = _unfinished(context.instance, spec, lost) if lost else set()
     if not left:
         return []
@@ -62,9 +62,13 @@ def completed_by(
     ]
 
 
-def _succeeded(instance: DagsterInstance, run_id: str) -> bool:
+def _is_lost(instance: DagsterInstance, spec: TableSpec, run_id: str) -> bool:
+    """Whether a run has begun to embed and did not succeed; one that never came so far has completed nothing."""
     run = instance.get_run_by_id(run_id)
-    return run is None or run.status is DagsterRunStatus.SUCCESS
+    if run is None or run.status is DagsterRunStatus.SUCCESS:
+        return False
+    step = spec.key(EMBEDDINGS).to_python_identifier()
+    return any(one.start_time is not None for one in instance.get_run_step_stats(run_id, [step]))
 
 
 def _unfinished(instance: DagsterInstance, spec: TableSpec, runs: Collection[str]) -> set[str]:

@@ -35,15 +35,19 @@ def owns_in(instance: DagsterInstance, spec: TableSpec, run: DagsterRun, key: As
 
 
 def own_ops(instance: DagsterInstance, spec: TableSpec, run: DagsterRun) -> frozenset[str]:
-    """Names of the ops in a run's job that are the table's: those that need its database, as none of a project does."""
+    """Names of the ops in a run's job that are the table's: they need all of its resources.
+
+    An asset of a project that searches needs its database alone.
+    """
     if run.job_snapshot_id is None:
         return frozenset()
+    keys = spec.resource_keys
     place = (run.job_snapshot_id, spec.name(DATABASE_RESOURCE))
     found = _known_ops.get(place)
     if found is None:
         snapshot = instance.get_job_snapshot(run.job_snapshot_id)
         ops = snapshot.node_defs_snapshot.op_def_snaps
-        found = frozenset(op.name for op in ops if place[1] in op.required_resource_keys)
+        found = frozenset(op.name for op in ops if keys <= {*op.required_resource_keys})
         if len(_known_ops) >= _MOST_KNOWN:
             _known_ops.clear()
         _known_ops[place] = found

@@ -1,7 +1,7 @@
 """The sensor on new chunks of a table."""
 
+import time
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from typing import Final
 
 from dagster import (
@@ -42,12 +42,14 @@ early finds the tick not due yet and is left out, as one in three was.
 ANSWER_SECONDS: Final = 40.0
 """For the database to answer a tick, of which Dagster cuts one off after 60 s without saying why."""
 
-_LINGERING_ANSWER_SECONDS: Final = 5.0
-"""For the database to answer before that."""
+_QUICK_SECONDS: Final = 2.0
+"""A look that took longer is not followed by another in the same tick."""
 
-_LOST_RUNS_SECONDS: Final = 10.0
-"""And after it: all of them together are less than the 60 s."""
+_LINGERING_ANSWER_SECONDS: Final = 3.0
+_LOST_RUNS_SECONDS: Final = 5.0
+"""For the database between and after looks: all of a tick together takes less than the 60 s."""
 
+_NOTHING_IS_DUE: Final = "no chunk is due"
 _NAME: Final = "new_chunks_sensor"
 
 
@@ -75,8 +77,12 @@ def new_chunks_sensor(spec: TableSpec, job: UnresolvedAssetJobDefinition) -> Sen
 def ask_for_runs(context: SensorEvaluationContext, spec: TableSpec) -> SensorResult | SkipReason:
     """One probe of the partial index for each prefix, however large the table; none of a model or an API."""
     notes = SensorNotes(context.cursor)
+    begun = time.monotonic()
     try:
         outcome = _look_and_ask(context, spec, notes)
+        is_idle = isinstance(outcome, SkipReason) and outcome.skip_message == _NOTHING_IS_DUE
+        if is_idle and time.monotonic() - begun < _QUICK_SECONDS and _linger(spec, context):
+            outcome = _look_and_ask(context, spec, notes)
     except (ConfigurationError, DatabaseError) as error:
         # Neither a fault of this sensor, nor one that its stack would explain. Skipped ticks are kept for a day, failed
         # ones, of which there would be one every five seconds, for a month.
@@ -88,7 +94,6 @@ def ask_for_runs(context: SensorEvaluationContext, spec: TableSpec) -> SensorRes
 
 def _look_and_ask(context: SensorEvaluationContext, spec: TableSpec, notes: SensorNotes) -> SensorResult | SkipReason:
     settings = spec.run_settings(context)
-    _linger(spec, context, settings)
     records = runs_in_progress(context, spec)
     silent = {record.dagster_run.run_id: record.dagster_run for record in records if is_silent(context, record)}
     look = answer_within(spec.name(_NAME), ANSWER_SECONDS, settings, lambda: _look(spec, context, settings, silent))
@@ -122,7 +127,7 @@ def _ask(
     prefixes = all_prefixes(settings.embedding.prefix_length)
     if look.ready.warning:
         context.log.warning(look.ready.warning)
-    ranges, reason = [], look.ready.obstacle or "no chunk is due"
+    ranges, reason = [], look.ready.obstacle or _NOTHING_IS_DUE
     if look.ready.prefixes:
         busy = look.busy.union(*(prefixes_of(run, prefixes) for run in embedding))
         reason = pause(context, spec, spec.name(_NAME), look, notes)
@@ -142,16 +147,18 @@ def _ask(
     return SkipReason(reason)
 
 
-def _linger(spec: TableSpec, context: SensorEvaluationContext, settings: Settings) -> None:
-    """Before anything else is looked at, which would be out of date after it."""
+def _linger(spec: TableSpec, context: SensorEvaluationContext) -> bool:
+    """Whether chunks came within some seconds; runs that began meanwhile are to be looked at then, too."""
+    settings = spec.run_settings(context)
 
-    def wait() -> None:
-        with suppress(TableNotAdoptedError), spec.open(context) as database:
-            linger(database, settings)
+    def wait() -> bool:
+        with spec.open(context) as database:
+            return linger(database, settings)
 
     with room_to_linger(context.instance) as has_room:
-        if has_room:
-            answer_within(spec.name(_NAME), LINGER_SECONDS + _LINGERING_ANSWER_SECONDS, settings, wait)
+        return has_room and answer_within(
+            spec.name("lingering"), LINGER_SECONDS + _LINGERING_ANSWER_SECONDS, settings, wait
+        )
 
 
 def _look(spec: TableSpec, context: SensorEvaluationContext, settings: Settings, silent: Iterable[str]) -> TableLook:

@@ -257,8 +257,9 @@ def _translated(error: BaseException | None, database: Database) -> BaseExceptio
     address = database.address
     if isinstance(error, pg.InsufficientPrivilege):
         return DatabasePermissionError(
-            f"{address}: {error.diag.message_primary}; the role must own knowledge_base or be able to create tables "
-            "in the schema (GRANT USAGE, CREATE ON SCHEMA … TO …)"
+            f"{address}: {error.diag.message_primary}; to bring what is kept about the table up to date, the role must "
+            "own knowledge_base or be able to create tables in the schema (GRANT USAGE, CREATE ON SCHEMA … TO …); or "
+            "have its owner run `embedding-assets migrate`"
         )
     if isinstance(error, pg.Error):
         return error

@@ -6,7 +6,7 @@ import pytest
 from dagster import DagsterInstance
 
 from embedding_assets.config import get_settings
-from embedding_assets.defs import lingering
+from embedding_assets.defs import lingering, sensors
 from embedding_assets.defs.lingering import room_to_linger
 from embedding_assets_tests.support.selecting import select_unasked
 from embedding_assets_tests.support.sensor_ticks import insert, tick
@@ -68,6 +68,13 @@ def test_an_obstacle_is_said_at_once(table, threaded, monkeypatch):
 def test_a_daemon_without_threads_is_not_held_up(table, instance, monkeypatch):
     monkeypatch.setattr(lingering.time, "sleep", None)
     assert tick(instance) == "no chunk is due"
+
+
+@pytest.mark.usefixtures("is_endless")
+def test_a_database_that_is_slow_is_looked_at_once(table, threaded, monkeypatch):
+    monkeypatch.setattr(lingering.time, "sleep", None)
+    monkeypatch.setattr(sensors, "_QUICK_SECONDS", 0.0)
+    assert tick(threaded) == "no chunk is due"
 
 
 def test_half_of_the_threads_linger_at_most(threaded):

@@ -1,6 +1,7 @@
 """What a killed run has completed, and could not say."""
 
 from dagster import AssetKey, DagsterRunStatus, build_sensor_context
+from dagster._core.events import DagsterEvent
 from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
 
 from embedding_assets.definitions import defs
@@ -15,15 +16,19 @@ from embedding_assets_tests.support.sensor_ticks import insert
 EMBEDDINGS = AssetKey("chunk_embeddings")
 
 
-def begin(instance, first, last):
-    """A run over a range that has begun with it."""
+def begin(instance, first, last, *, embeds=True):
+    """A run over a range that has begun, and got as far as to embed if it ``embeds``."""
     repository = RemoteRepositoryOrigin(RegisteredCodeLocationOrigin("location"), "repository")
-    return instance.create_run_for_job(
+    run = instance.create_run_for_job(
         defs.resolve_job_def("embed_chunks"),
         status=DagsterRunStatus.STARTED,
         tags=range_tags(PrefixRange(first, last)),
         remote_job_origin=RemoteJobOrigin(repository, "embed_chunks"),
     )
+    if embeds:
+        started = DagsterEvent("STEP_START", "embed_chunks", step_key="chunk_embeddings")
+        instance.report_dagster_event(started, run.run_id)
+    return run
 
 
 def tick(instance, cursor):
@@ -58,6 +63,16 @@ def test_what_a_killed_run_has_completed_is_shown_by_the_next_tick(table, instan
     assert [request.tags["dagster/asset_partition_range_start"] for request in outcome.run_requests] == ["3"]
     tick(instance, cursor)
     assert len(instance.fetch_materializations(EMBEDDINGS, limit=10).records) == 3, "said once"
+
+
+def test_a_run_that_never_came_to_embed_has_completed_nothing(table, instance):
+    """It was planned to complete all of them, as Dagster records before a run starts."""
+    run = begin(instance, "2", "5", embeds=False)
+    cursor = [None]
+    tick(instance, cursor)
+    instance.report_run_canceled(run)
+    tick(instance, cursor)
+    assert shown(instance) == []
 
 
 def test_what_a_later_run_has_begun_is_for_that_to_say(table, instance):

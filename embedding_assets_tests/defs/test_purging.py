@@ -20,6 +20,7 @@ from embedding_assets.definitions import defs as shipped
 from embedding_assets.defs.factory import build_embedding_definitions
 from embedding_assets.defs.jobs import range_tags
 from embedding_assets.defs.purging import purge_runs
+from embedding_assets.defs.resources import PostgresResource
 from embedding_assets.errors import ConfigurationError
 from embedding_assets.health.checks import CHECKS
 from embedding_assets.planning import PrefixRange
@@ -82,11 +83,11 @@ def test_runs_of_jobs_and_assets_that_others_call_alike_stay(home):
     def purge() -> None:
         tidy()
 
-    @asset
+    @asset(required_resource_keys={"embedding_database"})
     def documents() -> None:
         """Of a project, which fills the table with it."""
 
-    theirs = Definitions([documents], jobs=[purge])
+    theirs = Definitions([documents], jobs=[purge], resources={"embedding_database": PostgresResource()})
     implicit = theirs.resolve_implicit_global_asset_job_def()
     for _ in range(2):
         assert theirs.resolve_job_def("purge_runs").execute_in_process(instance=home).success
