@@ -159,6 +159,7 @@ def api(monkeypatch: pytest.MonkeyPatch) -> ApiServer:
         yield server
 
 
+@pytest.mark.uncovered
 def test_workers_killed_at_random_moments_cost_nothing(
     start: Start,
     ray_cluster: RayCluster,

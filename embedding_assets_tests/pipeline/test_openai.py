@@ -32,6 +32,7 @@ def run(settings: Settings, database: Database, on_progress: Callable[[int], Non
     return EmbeddingGenerator(settings, database=database, on_progress=on_progress).generate_embeddings_batch()
 
 
+@pytest.mark.uncovered
 def test_ten_thousand_chunks_through_every_fault(
     database: Database, beside: psycopg.Connection, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):

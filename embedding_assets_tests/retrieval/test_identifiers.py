@@ -1,5 +1,7 @@
 """Identifiers are found first by hybrid searches too, whatever their vectors say."""
 
+import pytest
+
 from embedding_assets import EmbeddingGenerator
 from embedding_assets.postgres.search_indexes import build_search_indexes
 from embedding_assets.retrieval import Searcher
@@ -21,6 +23,7 @@ WORDINGS = [
 ]
 
 
+@pytest.mark.uncovered
 def test_two_hundred_identifiers_among_vectors_of_a_model(settings, database):
     named = [name for name in identifiers(1600) if "<" not in name][:1500]
     rows = {

@@ -20,6 +20,7 @@ def test_all_that_have_none(settings, database: Database):
     assert str(count_without_vectors(database, column)) == "2 of 5 chunks"
 
 
+@pytest.mark.uncovered
 def test_all_that_have_none_in_two_spaces(settings, database: Database):
     settings, provider = with_fallback(settings), Unsteady()
     insert_chunks(database, ["a", "b"])
