@@ -124,7 +124,14 @@ def _evaluate(
     one = RunStatusSensorDefinition(name=name, run_status=status, run_status_sensor_fn=look_at)
     for _ in range(MOST_RUNS):
         before = context.cursor
-        one.evaluate_tick(context)
+        try:
+            one.evaluate_tick(context)
+        except Exception as error:
+            if not tick.reactions:
+                raise
+            # A tick that fails keeps no cursor, so that the next would react to the same runs again.
+            context.log.warning(f"The tick ends early ({type(error).__name__}); the next goes on behind these runs")
+            break
         if tick.waiting is not None:
             # As if it had not been looked at.
             context.update_cursor(tick.waiting.as_cursor(before))

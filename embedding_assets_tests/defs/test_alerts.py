@@ -251,6 +251,46 @@ def test_a_tick_ends_when_its_time_is_up(instance, webhook, tick, monkeypatch):
     assert [one.dagster_run.run_id for one in tick(failed_runs_sensor).dagster_run_reactions] == [ours.run_id]
 
 
+@pytest.fixture
+def hiccup(instance, monkeypatch):
+    """Lets Dagster's database fail once, at the look for runs that is due after so many."""
+    fetch = instance.event_log_storage.fetch_run_status_changes
+    looks = []
+
+    def due_after(count):
+        looks[:] = [False] * count + [True]
+
+    def fetch_or_fail(*arguments, **options):
+        if looks and looks.pop(0):
+            raise ConnectionError("server closed the connection unexpectedly")
+        return fetch(*arguments, **options)
+
+    monkeypatch.setattr(instance.event_log_storage, "fetch_run_status_changes", fetch_or_fail)
+    return due_after
+
+
+def test_what_was_posted_is_kept_where_a_later_look_fails(instance, webhook, tick, hiccup):
+    of_theirs(instance, 1)
+    ours = [run(instance, out_of_credit).run_id for _ in range(2)]
+    hiccup(2)
+
+    first, second = (tick(failed_runs_sensor).dagster_run_reactions for _ in range(2))
+
+    assert [one.dagster_run.run_id for one in (*first, *second)] == ours
+    assert len(first) == 1
+    assert [post["run_id"] for post in webhook.received] == ours
+
+
+def test_where_nothing_was_posted_a_look_that_fails_fails_the_tick(instance, webhook, tick, hiccup):
+    run(instance, out_of_credit)
+    hiccup(0)
+
+    with pytest.raises(ConnectionError):
+        tick(failed_runs_sensor)
+    tick(failed_runs_sensor)
+    assert len(webhook.received) == 1
+
+
 def test_settings_that_are_wrong_are_shown_in_the_tick_and_later_runs_are_reported(
     instance, webhook, tick, monkeypatch
 ):
