@@ -114,7 +114,7 @@ class RunWatcher(SensorDefinition):
 def _evaluate(
     context: SensorEvaluationContext, name: str, status: DagsterRunStatus, react: React
 ) -> Iterator[SkipReason | DagsterRunReaction]:
-    looked, waiting = _read(context.cursor)
+    looked, waiting = read_cursor(context.cursor)
     context.update_cursor(looked)
     tick = _Tick(status, react, waiting)
 
@@ -154,7 +154,7 @@ class _Waiting:
         return json.dumps({"looked": looked, "run": self.run_id, "since": self.since})
 
 
-def _read(cursor: str | None) -> tuple[str | None, _Waiting | None]:
+def read_cursor(cursor: str | None) -> tuple[str | None, _Waiting | None]:
     """Dagster's own cursor, and the run that was put off."""
     try:
         kept = json.loads(cursor or "null")
