@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
-from dagster import AssetKey, DagsterEventType, DagsterInstance, DagsterRun, RunStatusSensorContext
-from dagster._core.scheduler.instigation import InstigatorStatus, InstigatorType
+from dagster import (
+    AssetKey,
+    DagsterEventType,
+    DagsterInstance,
+    DagsterRun,
+    RunStatusChangeRecordsFilter,
+    RunStatusSensorContext,
+)
+from dagster._core.definitions.run_status_sensor_definition import RunStatusSensorCursor
+from dagster._core.scheduler.instigation import InstigatorType
 
 from embedding_assets.defs.ownership import owns
-from embedding_assets.defs.run_watching import RunWatcher
+from embedding_assets.defs.run_watching import RunWatcher, read_cursor
 from embedding_assets.defs.table_spec import TableSpec
 from embedding_assets.errors import ConfigurationError
 
 FAILED_RUNS: Final = "failed_runs_sensor"
+
+_MOST_CHANGES: Final = 200
+"""Failed runs behind another sensor's cursor that are looked through."""
 
 
 def is_of(context: RunStatusSensorContext, spec: TableSpec) -> bool:
@@ -24,20 +35,30 @@ def is_of(context: RunStatusSensorContext, spec: TableSpec) -> bool:
 
 
 def tables_posted_together(context: RunStatusSensorContext, spec: TableSpec) -> list[TableSpec]:
-    """The tables that a failed run is for and whose sensors post to the same webhook; that of the first posts.
-
-    Found out by each sensor for itself, in the same way: they run at the same time, so that none could wait to see
-    what another one does.
-    """
+    """The tables, by name, that a failed run is for and whose sensors, on or off, post to the same webhook."""
     together = {spec.key_prefix: spec}
     if context.repository_def is not None:
-        stopped = _stopped(context)
         for sensor in context.repository_def.sensor_defs:
-            if isinstance(sensor, RunWatcher) and sensor.name not in stopped:
+            if isinstance(sensor, RunWatcher):
                 other = sensor.table
                 if sensor.name == other.name(FAILED_RUNS) and _posts_alike(spec, other) and is_of(context, other):
                     together[other.key_prefix] = other
     return [together[prefix] for prefix in sorted(together)]
+
+
+def other_poster(context: RunStatusSensorContext, spec: TableSpec, tables: Sequence[TableSpec]) -> str | None:
+    """The sensor that has posted a failed run over these tables, or will; None where that of ``spec`` is to post it.
+
+    Each sensor finds that out for itself: they run at the same time, so that none could wait to see what another one
+    does. The first by name posts, of those that are on and will come to the run: one that is new only notes, in its
+    first tick, where the log ends. Where that changed in between, it is posted twice rather than never.
+    """
+    sensors = [table.name(FAILED_RUNS) for table in tables]
+    before = sensors[: sensors.index(spec.name(FAILED_RUNS))]
+    # Looked at first: once a sensor has posted, Dagster notes that in the run's log, and then moves its cursor.
+    cursors = _cursors(context) if before else {}
+    coming = [name for name in before if name in cursors and _comes_to(context, cursors[name])]
+    return next(iter([*_posted(context, sensors), *coming]), None)
 
 
 def _posts_alike(spec: TableSpec, other: TableSpec) -> bool:
@@ -47,16 +68,39 @@ def _posts_alike(spec: TableSpec, other: TableSpec) -> bool:
         return False
 
 
-def _stopped(context: RunStatusSensorContext) -> set[str]:
-    """Names of the sensors of this code location that were switched off."""
+def _cursors(context: RunStatusSensorContext) -> dict[str, str]:
+    """Cursors of the sensors of this code location that are on and have ticked, by name."""
     origin = context.dagster_run.remote_job_origin
     if origin is None:
-        return set()
+        return {}
     label = origin.repository_origin.get_label()
-    states = context.instance.all_instigator_state(
-        instigator_type=InstigatorType.SENSOR, instigator_statuses={InstigatorStatus.STOPPED}
+    found = {}
+    for state in context.instance.all_instigator_state(instigator_type=InstigatorType.SENSOR):
+        data = state.sensor_instigator_data
+        if state.is_running and data and data.cursor and state.origin.repository_origin.get_label() == label:
+            found[state.instigator_name] = data.cursor
+    return found
+
+
+def _comes_to(context: RunStatusSensorContext, cursor: str) -> bool:
+    """Whether the run failed behind a cursor; one that is far behind comes to it so late that it finds it posted."""
+    looked, _ = read_cursor(cursor)
+    if looked is None or not RunStatusSensorCursor.is_valid(looked):
+        return False
+    after = RunStatusChangeRecordsFilter(
+        DagsterEventType.RUN_FAILURE, after_storage_id=RunStatusSensorCursor.from_json(looked).record_id
     )
-    return {state.instigator_name for state in states if state.origin.repository_origin.get_label() == label}
+    changes = context.instance.fetch_run_status_changes(after, limit=_MOST_CHANGES, ascending=True)
+    return any(change.event_log_entry.run_id == context.dagster_run.run_id for change in changes.records)
+
+
+def _posted(context: RunStatusSensorContext, sensors: Sequence[str]) -> list[str]:
+    """Those that have reacted to the run, by what Dagster's daemon notes in the run's log."""
+    run_id = context.dagster_run.run_id
+    records = context.instance.get_records_for_run(run_id, of_type=DagsterEventType.ENGINE_EVENT).records
+    events = [record.event_log_entry.dagster_event for record in records]
+    notes = [event.message or "" for event in events if event]
+    return [name for name in sensors if any(note.startswith(f'Sensor "{name}" acted on run') for note in notes)]
 
 
 def _planned(instance: DagsterInstance, run: DagsterRun) -> Iterator[AssetKey]:

@@ -17,7 +17,7 @@ from dagster import (
 from dagster._core.storage.tags import RUN_FAILURE_REASON_TAG, WILL_RETRY_TAG
 from dagster_shared.error import SerializableErrorInfo
 
-from embedding_assets.defs.alert_sharing import FAILED_RUNS, is_of, tables_posted_together
+from embedding_assets.defs.alert_sharing import FAILED_RUNS, is_of, other_poster, tables_posted_together
 from embedding_assets.defs.ownership import owns
 from embedding_assets.defs.run_watching import Failed, Outcome, Passed, Reacted, RunWatcher
 from embedding_assets.defs.table_spec import TableSpec
@@ -32,8 +32,9 @@ def alert_sensors(spec: TableSpec) -> list[SensorDefinition]:
         if not is_of(context, spec):
             return _of_others(context.dagster_run)
         tables = tables_posted_together(context, spec)
-        if tables[0].key_prefix != spec.key_prefix:
-            return Passed(f"{tables[0].name(FAILED_RUNS)} posts run {context.dagster_run.run_id}")
+        poster = other_poster(context, spec, tables)
+        if poster is not None:
+            return Passed(f"{poster} posts run {context.dagster_run.run_id}, or has posted it")
         return _post_failure(context.for_run_failure(), tables)
 
     def failed_checks(context: RunStatusSensorContext) -> Outcome:

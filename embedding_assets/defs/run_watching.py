@@ -114,7 +114,7 @@ class RunWatcher(SensorDefinition):
 def _evaluate(
     context: SensorEvaluationContext, name: str, status: DagsterRunStatus, react: React
 ) -> Iterator[SkipReason | DagsterRunReaction]:
-    looked, waiting = _read(context.cursor)
+    looked, waiting = read_cursor(context.cursor)
     context.update_cursor(looked)
     tick = _Tick(status, react, waiting)
 
@@ -124,7 +124,14 @@ def _evaluate(
     one = RunStatusSensorDefinition(name=name, run_status=status, run_status_sensor_fn=look_at)
     for _ in range(MOST_RUNS):
         before = context.cursor
-        one.evaluate_tick(context)
+        try:
+            one.evaluate_tick(context)
+        except Exception as error:
+            if not tick.reactions:
+                raise
+            # A tick that fails keeps no cursor, so that the next would react to the same runs again.
+            context.log.warning(f"The tick ends early ({type(error).__name__}); the next goes on behind these runs")
+            break
         if tick.waiting is not None:
             # As if it had not been looked at.
             context.update_cursor(tick.waiting.as_cursor(before))
@@ -147,7 +154,7 @@ class _Waiting:
         return json.dumps({"looked": looked, "run": self.run_id, "since": self.since})
 
 
-def _read(cursor: str | None) -> tuple[str | None, _Waiting | None]:
+def read_cursor(cursor: str | None) -> tuple[str | None, _Waiting | None]:
     """Dagster's own cursor, and the run that was put off."""
     try:
         kept = json.loads(cursor or "null")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 ATTEMPTS: Final = 3
 TIMEOUT_SECONDS: Final = 5.0
 DEADLINE_SECONDS: Final = 20.0
+
+_UNPROCESSED: Final = frozenset({429, 502, 503, 504})
+"""Statuses by which a server, or a proxy before it, says that it did nothing with a post."""
 
 _GRACE_SECONDS: Final = 1.0
 """Within which a delivery that is cancelled at its deadline ends by itself."""
@@ -99,7 +102,7 @@ class Undelivered:
 
     Attributes:
         reason: why, and what to do; never with the URL, which is a secret.
-        may_pass: whether the same may be delivered later.
+        may_pass: whether the same may be delivered later, where the server surely has not got it yet.
     """
 
     reason: str
@@ -133,7 +136,7 @@ def post_alert(
     timeout_seconds: float = TIMEOUT_SECONDS,
     deadline_seconds: float = DEADLINE_SECONDS,
 ) -> Undelivered | None:
-    """Post it as JSON, up to three times; a server that answers too late may get it twice.
+    """Post it as JSON, up to three times; a server that takes it and answers too late may get it each time.
 
     Args:
         url: of the webhook.
@@ -142,14 +145,15 @@ def post_alert(
         deadline_seconds: for all attempts together, also if the server never ends an answer that it began.
 
     Returns:
-        None, or why it was not delivered.
+        None, or why it was not delivered, as far as is known.
     """
     outcome: Future[Undelivered | None] = Future()
+    post = _Post(url, alert.payload())
 
     def deliver() -> None:
         try:
             with unlogged_client():
-                outcome.set_result(asyncio.run(_deliver(url, alert.payload(), timeout_seconds, deadline_seconds)))
+                outcome.set_result(asyncio.run(_deliver(post, timeout_seconds, deadline_seconds)))
         except BaseException as error:  # noqa: BLE001 (raised where it is waited for)
             outcome.set_exception(error)
 
@@ -159,12 +163,18 @@ def post_alert(
         failure = outcome.result(deadline_seconds + _GRACE_SECONDS)
     except TimeoutError:
         failure = _late(deadline_seconds)
-    return failure and replace(failure, reason=f"the webhook of EMBEDDING_ALERT_WEBHOOK_URL {failure.reason}")
+    return failure and _as_seen(failure, post)
 
 
-async def _deliver(
-    url: SecretStr, payload: dict[str, Any], timeout_seconds: float, deadline_seconds: float
-) -> Undelivered | None:
+def _as_seen(failure: Undelivered, post: _Post) -> Undelivered:
+    """The last attempt's failure, in view of what became of those before."""
+    reason = f"the webhook of EMBEDDING_ALERT_WEBHOOK_URL {failure.reason}"
+    if failure.may_pass and post.may_be_taken:
+        return Undelivered(f"{reason}; it may have taken the alert, which is not posted again")
+    return replace(failure, reason=reason)
+
+
+async def _deliver(post: _Post, timeout_seconds: float, deadline_seconds: float) -> Undelivered | None:
     import httpx2
 
     retrying = tenacity.AsyncRetrying(
@@ -183,7 +193,7 @@ async def _deliver(
     try:
         # The client's own time-out starts again with every byte that arrives.
         async with asyncio.timeout(deadline_seconds), opening as client:
-            return await retrying(_post, client, url, payload)
+            return await retrying(post.attempt, client)
     except TimeoutError:
         return _late(deadline_seconds)
 
@@ -192,20 +202,45 @@ def _late(deadline_seconds: float) -> Undelivered:
     return Undelivered(f"did not answer within {deadline_seconds:g} s; check that its server is well", may_pass=True)
 
 
-async def _post(client: httpx2.AsyncClient, url: SecretStr, payload: dict[str, Any]) -> Undelivered | None:
-    import httpx2
+class _Post:
+    """An alert on its way; ``may_be_taken`` once a server may have got it and did not say that it did nothing."""
 
-    headers = {"User-Agent": "embedding-assets"}
-    # Errors are named by their class alone: some quote the URL.
-    try:
-        async with client.stream("POST", url.get_secret_value(), json=payload, headers=headers) as response:
-            status = response.status_code
-    except (httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError) as error:
-        return Undelivered(
-            f"could not be reached ({type(error).__name__}, {ATTEMPTS} attempts); check that its server is up, and "
-            "that HTTPS_PROXY and NO_PROXY are right",
-            may_pass=True,
-        )
+    def __init__(self, url: SecretStr, payload: dict[str, Any]) -> None:
+        self._url, self._payload = url, payload
+        self.may_be_taken = False
+
+    async def attempt(self, client: httpx2.AsyncClient) -> Undelivered | None:
+        """One post; by ``may_pass`` of what it returns a further one at once may be delivered."""
+        import httpx2
+
+        earlier = self.may_be_taken
+        # Errors are named by their class alone: some quote the URL.
+        try:
+            async with client.stream(
+                "POST",
+                self._url.get_secret_value(),
+                json=self._payload,
+                headers={"User-Agent": "embedding-assets"},
+                extensions={"trace": self._note_sending},
+            ) as response:
+                status = response.status_code
+        except (httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError) as error:
+            return Undelivered(
+                f"could not be reached ({type(error).__name__}, {ATTEMPTS} attempts); check that its server is up, and "
+                "that HTTPS_PROXY and NO_PROXY are right",
+                may_pass=True,
+            )
+        if status in _UNPROCESSED:
+            self.may_be_taken = earlier
+        return _judge(status)
+
+    async def _note_sending(self, event: str, details: Mapping[str, Any]) -> None:
+        """What the client does, step by step; a proxy is asked first, by a request without a body."""
+        if event.endswith("send_request_body.started") and details["request"].method == b"POST":
+            self.may_be_taken = True
+
+
+def _judge(status: int) -> Undelivered | None:
     if status < 300:
         return None
     if status < 400:

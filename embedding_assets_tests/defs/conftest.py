@@ -18,6 +18,7 @@ from embedding_assets_tests.support.buckets import bucket, moto, s3
 from embedding_assets_tests.support.fakes import insert_chunks
 from embedding_assets_tests.support.generator_runs import texts
 from embedding_assets_tests.support.tiny_model import DIMENSIONS, save_tiny_model
+from embedding_assets_tests.support.webhook import Webhook
 from fake_api.server import ApiServer
 
 __all__ = ["bucket", "moto", "s3"]
@@ -29,6 +30,15 @@ def instance() -> Iterator[DagsterInstance]:
     shipped = yaml.safe_load(files("embedding_assets.defs").joinpath("dagster.yaml").read_text())
     with DagsterInstance.ephemeral(settings={"python_logs": shipped["python_logs"]}) as instance:
         yield instance
+
+
+@pytest.fixture
+def webhook(monkeypatch: pytest.MonkeyPatch) -> Iterator[Webhook]:
+    """The one that alerts are posted to."""
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with Webhook() as webhook:
+        monkeypatch.setenv("EMBEDDING_ALERT_WEBHOOK_URL", webhook.url)
+        yield webhook
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ from dagster import (
     AssetCheckResult,
     AssetCheckSeverity,
     DagsterRunStatus,
-    Definitions,
     RunsFilter,
     asset,
     asset_check,
@@ -16,20 +15,11 @@ from dagster._core.definitions.sensor_definition import SensorType
 from dagster._core.test_utils import create_run_for_test
 
 from embedding_assets.defs import run_watching
-from embedding_assets.defs.factory import build_embedding_definitions
 from embedding_assets.errors import QuotaExceededError
 from embedding_assets_tests.support.defined import SPEC, failed_checks_sensor, failed_runs_sensor
-from embedding_assets_tests.support.webhook import SECRET, Webhook
+from embedding_assets_tests.support.webhook import SECRET
 
 CANARY = "xylophonecanary"
-
-
-@pytest.fixture
-def webhook(monkeypatch):
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    with Webhook() as webhook:
-        monkeypatch.setenv("EMBEDDING_ALERT_WEBHOOK_URL", webhook.url)
-        yield webhook
 
 
 @pytest.fixture(params=[failed_runs_sensor, failed_checks_sensor], ids=["runs", "checks"])
@@ -251,6 +241,46 @@ def test_a_tick_ends_when_its_time_is_up(instance, webhook, tick, monkeypatch):
     assert [one.dagster_run.run_id for one in tick(failed_runs_sensor).dagster_run_reactions] == [ours.run_id]
 
 
+@pytest.fixture
+def hiccup(instance, monkeypatch):
+    """Lets Dagster's database fail once, at the look for runs that is due after so many."""
+    fetch = instance.event_log_storage.fetch_run_status_changes
+    looks = []
+
+    def due_after(count):
+        looks[:] = [False] * count + [True]
+
+    def fetch_or_fail(*arguments, **options):
+        if looks and looks.pop(0):
+            raise ConnectionError("server closed the connection unexpectedly")
+        return fetch(*arguments, **options)
+
+    monkeypatch.setattr(instance.event_log_storage, "fetch_run_status_changes", fetch_or_fail)
+    return due_after
+
+
+def test_what_was_posted_is_kept_where_a_later_look_fails(instance, webhook, tick, hiccup):
+    of_theirs(instance, 1)
+    ours = [run(instance, out_of_credit).run_id for _ in range(2)]
+    hiccup(2)
+
+    first, second = (tick(failed_runs_sensor).dagster_run_reactions for _ in range(2))
+
+    assert [one.dagster_run.run_id for one in (*first, *second)] == ours
+    assert len(first) == 1
+    assert [post["run_id"] for post in webhook.received] == ours
+
+
+def test_where_nothing_was_posted_a_look_that_fails_fails_the_tick(instance, webhook, tick, hiccup):
+    run(instance, out_of_credit)
+    hiccup(0)
+
+    with pytest.raises(ConnectionError):
+        tick(failed_runs_sensor)
+    tick(failed_runs_sensor)
+    assert len(webhook.received) == 1
+
+
 def test_settings_that_are_wrong_are_shown_in_the_tick_and_later_runs_are_reported(
     instance, webhook, tick, monkeypatch
 ):
@@ -308,57 +338,3 @@ def test_the_ui_shows_them_among_sensors_on_runs(sensor):
     assert (copied.sensor_type, copied.name, copied.metadata["of"].value) == (
         SensorType.RUN_STATUS, sensor.name, "a component"
     )  # fmt: skip
-
-
-@pytest.fixture
-def two(instance, tick, monkeypatch):
-    """The sensors on failed runs of two tables of one code location."""
-
-    def two(**of_second):
-        first = build_embedding_definitions(key_prefix="first")
-        second = build_embedding_definitions(key_prefix="second", settings=of_second)
-        repository = Definitions.merge(first, second).get_repository_def()
-        sensors = [repository.get_sensor_def(f"{prefix}__failed_runs_sensor") for prefix in ("second", "first")]
-
-        def tick_both():
-            return [tick(sensor, repository_def=repository) for sensor in sensors]
-
-        tick_both()
-        return tick_both
-
-    return two
-
-
-def fail_over_both(instance):
-    """A run in which assets pass for ones of both tables."""
-    failed = {}
-
-    for prefix in ("first", "second"):
-
-        @asset(key=[prefix, "chunk_embeddings"])
-        def embeddings() -> None:
-            raise QuotaExceededError("the account has no credit left")
-
-        failed[prefix] = embeddings
-    return run(instance, *failed.values())
-
-
-def test_a_run_over_two_tables_is_posted_once(instance, webhook, two):
-    tick_both = two()
-    fail_over_both(instance)
-
-    second, first = tick_both()
-    tick_both()
-
-    [post] = webhook.received
-    assert [step["step"] for step in post["steps"]] == ["first__chunk_embeddings", "second__chunk_embeddings"]
-    assert len(first.dagster_run_reactions) == 1
-    assert second.skip_message.startswith("first__failed_runs_sensor posts run ")
-
-
-def test_where_the_tables_have_webhooks_of_their_own_each_gets_it(instance, webhook, two):
-    with Webhook() as other:
-        tick_both = two(EMBEDDING_ALERT_WEBHOOK_URL=other.url)
-        fail_over_both(instance)
-        tick_both()
-        assert len(webhook.received) == len(other.received) == 1

@@ -38,10 +38,12 @@ def failed_post(url, alert, **options):
     """Why it was not delivered."""
     failure = post_alert(url, alert, **options)
     assert failure is not None
-    assert failure.may_pass is not any(lasting in failure.reason for lasting in ("refuses", "redirects", "cannot be"))
+    lasting = ("refuses", "redirects", "cannot be", "may have taken the alert")
+    assert failure.may_pass is not any(words in failure.reason for words in lasting)
     return failure.reason
 
 
+TAKEN = "; it may have taken the alert, which is not posted again"
 STEP = StepFailure("chunk_embeddings", "QuotaExceededError", "no credit is left")
 TEXTS = [
     ({}, "embed_chunks (partitions 0-7) failed, run 01234567"),
@@ -161,9 +163,41 @@ def test_an_answer_that_never_ends_is_left_at_the_deadline(no_pause):
         seconds = time.monotonic() - started
         assert webhook.left.wait(180), "the connection is closed, so nothing of the post stays behind"
 
-    assert failure.endswith("_URL did not answer within 0.5 s; check that its server is well")
+    assert "_URL did not answer within 0.5 s; check that its server is well" in failure
+    assert failure.endswith(TAKEN)
     assert 0.4 < seconds < 30
     assert len(webhook.received) == 2
+
+
+@pytest.mark.parametrize(
+    ("script", "may_pass"),
+    [
+        ([-1, -1, -1], False),  # it takes each, and stalls
+        ([503, 503, -1], False),
+        ([-1, 503, 503], False),
+        ([0, 0, 0], False),
+        ([500, 500, 500], False),
+        ([429, 502, 503], True),
+        ([504, 504, 504], True),
+    ],
+)
+def test_what_the_server_may_have_taken_is_not_posted_by_a_later_tick(script, may_pass):
+    with Webhook(script) as webhook:
+        failure = post_alert(SecretStr(webhook.url), ALERT, timeout_seconds=0.2 if -1 in script else 60)
+
+    assert failure is not None
+    assert (failure.may_pass, failure.reason.endswith(TAKEN)) == (may_pass, not may_pass)
+    assert len(webhook.received) == ATTEMPTS
+
+
+def test_a_proxy_that_does_not_let_it_through_has_not_taken_it(monkeypatch: pytest.MonkeyPatch):
+    """It takes the request to be connected, which is not the alert."""
+    with Webhook() as proxy:
+        monkeypatch.setenv("HTTPS_PROXY", proxy.url.removesuffix(f"/services/{SECRET}"))
+        failure = failed_post(SecretStr(f"https://192.0.2.1/{SECRET}"), ALERT, timeout_seconds=5)
+
+    assert "could not be reached (ProxyError, 3 attempts)" in failure
+    assert not failure.endswith(TAKEN)
 
 
 def test_no_try_begins_after_the_deadline():
