@@ -37,6 +37,11 @@ def load(*components: str) -> dg.Definitions:
         with sandbox.build_all_defs() as defs:
             return defs
 
+def table(name: str, *said: str) -> str:
+    lines = [f"  {line}" for line in ("key_prefix: first", f"table: {name}", *said)]
+    return "\n".join(["type: embedding_assets.EmbeddedQuery", "attributes:", *lines])
+
+
 
 class TestTwoComponents:
     @pytest.mark.parametrize("url", ["", "{{ env.SHOP_URL }}"])
@@ -54,7 +59,7 @@ class TestTwoComponents:
             component("second", QUERY.format("5, 6"), url="{{ env.SHOP_URL }}"),
             component("second"),
         ],
-        ids=["another name", "another database", "the same rows"],
+        ids=["another name", "another database", "the same rows", "the same rows, otherwise written"],
     )
     def test_that_do_not_replace_each_other_are_fine(self, second: str):
         keys = load(component("first"), second).resolve_asset_graph().get_all_asset_keys()
@@ -63,6 +68,7 @@ class TestTwoComponents:
 
 @pytest.mark.usefixtures("settings")
 class TestOneDatabase:
+            component("second", f"{QUERY.format('1, 2')} ;"),
     """Where definitions cannot see each other."""
 
     def synced(self, instance: dg.DagsterInstance, prefix: str, numbers: str) -> str:
@@ -70,6 +76,27 @@ class TestOneDatabase:
         rows = RowSource(name="numbers", query=QUERY.format(numbers))
         defs = build_embedding_definitions(key_prefix=prefix, rows=rows)
         result = defs.resolve_implicit_global_asset_job_def().execute_in_process(
+    @pytest.mark.parametrize(
+        "second",
+        [
+            table("shop.notes", "key: [id, part]", "metadata: [lang]", 'text: "{body}"'),
+            table('SHOP."notes"', 'key: "id,part"', 'metadata: "lang, "', "text: body"),
+            table("'\"shop.notes\"'", "key: id", "text: title"),
+        ],
+        ids=["lists", "texts", "another table"],
+    )
+    def test_are_compared_by_what_they_mean(self, second: str):
+        first = table("shop.notes", 'key: "id, part"', "metadata: lang", "text: body")
+        assert load(first, second.replace("first", "second")).resolve_asset_graph().get_all_asset_keys()
+
+    @pytest.mark.parametrize("said", ["key: part", 'key: "{{ env.KEY }}"', "key: [part, id]"])
+    def test_with_other_keys_are_refused(self, said: str, monkeypatch: pytest.MonkeyPatch):
+        monkeypatch.setenv("KEY", "id")
+        second = table("shop.notes", said, "text: body").replace("first", "second")
+        with pytest.raises(Exception, match="part1") as raised:
+            load(table("shop.notes", "key: [id, part]", "text: body"), second)
+        assert "both call rows shop.notes in one database" in str(raised.value.__cause__)
+
             instance=instance, asset_selection=[dg.AssetKey([prefix, "synced_rows"])], raise_on_error=False
         )
         return "" if result.success else first_error(result)
