@@ -54,7 +54,7 @@ def sync(
     forget: Annotated[str | None, typer.Option(help="Remove a source with its chunks.", metavar="SOURCE")] = None,
     release: Annotated[
         str | None,
-        typer.Option(help="Let another asset of Dagster define a source, whose own is no more.", metavar="SOURCE"),
+        typer.Option(help="Let another asset of Dagster define a source, whose own are no more.", metavar="SOURCE"),
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -269,10 +269,14 @@ def _name_of(database: Database, source: str) -> str:
 
 def _table(found: list[SourceSummary]) -> Table:
     table = Table("source", "documents", "chunks", "rejected", "last synced", "changes are noticed", box=None)
+    are_owned = any(one.owners for one in found)
+    if are_owned:
+        table.add_column("owners")
     for one in found:
         synced = "never" if one.synced_at is None else moment(one.synced_at)
         numbers = (f"{one.documents:,}", f"{one.chunks:,}", f"{one.rejected:,}")
-        table.add_row(escape(one.name), *numbers, synced, _noticed(one))
+        owners = [escape(", ".join(one.owners))] if are_owned else []
+        table.add_row(escape(one.name), *numbers, synced, _noticed(one), *owners)
     return table
 
 

@@ -205,7 +205,11 @@ def test_a_source_is_released_for_another_asset(shop, database, run):
     add_source(database, one, owner="first/synced_rows")
     with pytest.raises(ConfigurationError, match=r"run `embedding-assets sync --release shop\.articles`"):
         add_source(database, other, owner="second/synced_rows")
+    [listed] = json.loads(run("sync", "--list", "--json")[1])
+    assert listed["owners"] == ["first/synced_rows"]
+    assert "owners" in run("sync", "--list")[1]
     code, out, _ = run("sync", "--release", "Articles")
     assert (code, out) == (0, "The next asset of Dagster that syncs shop.articles defines it.\n")
+    assert "owners" not in run("sync", "--list")[1]
     add_source(database, other, owner="second/synced_rows")
     assert "there is no source nothing" in run("sync", "--release", "nothing")[2]
