@@ -54,7 +54,7 @@ def sync(
     forget: Annotated[str | None, typer.Option(help="Remove a source with its chunks.", metavar="SOURCE")] = None,
     release: Annotated[
         str | None,
-        typer.Option(help="Let another asset of Dagster define a source, whose own is no more.", metavar="SOURCE"),
+        typer.Option(help="Let another asset of Dagster define a source, whose own are no more.", metavar="SOURCE"),
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -256,23 +256,32 @@ def _release(database: Database, source: str, *, as_json: bool) -> None:
 
 
 def _name_of(database: Database, source: str) -> str:
-    """The name of a known source; as in SQL, a table may be called without its schema."""
+    """The name of a known source: a table may be called as in SQL, with or without its schema, a query exactly."""
     from embedding_assets.postgres.chunks import check_is_own
     from embedding_assets.postgres.source_records import list_sources
 
     check_is_own(database)
     with database.session() as connection:
-        known = [one.definition.name for one in list_sources(connection)]
-    alike = [name for name in known if parts_of(name)[-1:] == parts_of(source)]
-    return alike[0] if source not in known and len(alike) == 1 else source
+        known = [one.definition for one in list_sources(connection)]
+    parts = parts_of(source)
+    if not parts or source in (one.name for one in known):
+        return source
+    tables = [one.name for one in known if one.query is None and parts_of(one.name)[-len(parts) :] == parts]
+    if len(tables) > 1:
+        raise ConfigurationError(f"{source} is the name of several sources, {' and '.join(tables)}; say which")
+    return tables[0] if tables else source
 
 
 def _table(found: list[SourceSummary]) -> Table:
     table = Table("source", "documents", "chunks", "rejected", "last synced", "changes are noticed", box=None)
+    are_owned = any(one.owners for one in found)
+    if are_owned:
+        table.add_column("owners")
     for one in found:
         synced = "never" if one.synced_at is None else moment(one.synced_at)
         numbers = (f"{one.documents:,}", f"{one.chunks:,}", f"{one.rejected:,}")
-        table.add_row(escape(one.name), *numbers, synced, _noticed(one))
+        owners = [escape(", ".join(one.owners))] if are_owned else []
+        table.add_row(escape(one.name), *numbers, synced, _noticed(one), *owners)
     return table
 
 

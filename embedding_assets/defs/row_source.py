@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from embedding_assets.defs.variables import read, variable_of
 from embedding_assets.errors import ConfigurationError, DatabasePermissionError
-from embedding_assets.postgres.source_lookup import define_query, define_table
+from embedding_assets.postgres.source_lookup import bare_query, define_query, define_table
+from embedding_assets.postgres.table import template_of
 
 if TYPE_CHECKING:
     from embedding_assets.postgres.connection import Connection
@@ -112,6 +113,19 @@ class RowSource:
         given = self.table if self.query is None else self.name
         return None if given is None or variable_of(given) else _NOT_IN_NAMES.sub("_", given).strip("_")
 
+    @property
+    def contents(self) -> tuple[Hashable, ...]:
+        """What its documents are made of, equal where only the writing differs; a variable stands for what it holds."""
+        return (
+            _form(self.query, bare_query),
+            _form(self.text, lambda text: template_of(text, ())),
+            _form(self.title),
+            _form(self.where),
+            _forms(self.key),
+            _forms(self.metadata),
+            self.markdown,
+        )
+
     def define(self, connection: Connection) -> SourceDefinition:
         """What it is, checked against the database.
 
@@ -144,9 +158,26 @@ class RowSource:
         return None if value is None else str(value)
 
     def _names(self, field: str) -> tuple[str, ...]:
-        given: Any = getattr(self, field)
-        if given is None:
-            return ()
-        several = given if not isinstance(given, str) else (given,)
-        values = [str(read(field, one)) for one in several]
-        return tuple(name.strip() for value in values for name in value.split(",") if name.strip())
+        return tuple(name for one in _listed(getattr(self, field)) for name in _split(str(read(field, one))))
+
+
+def _listed(given: Any) -> Sequence[Any]:
+    if given is None:
+        return ()
+    return given if not isinstance(given, str) else (given,)
+
+
+def _split(names: str) -> list[str]:
+    return [name.strip() for name in names.split(",") if name.strip()]
+
+
+def _form(value: object, form: Callable[[str], str] = str) -> Hashable:
+    """A text in the form in which it is kept, or the variable that it comes from."""
+    variable = variable_of(value)
+    if variable is not None:
+        return (variable,)
+    return form(str(value)) if value else None
+
+
+def _forms(given: Any) -> tuple[Hashable, ...]:
+    return tuple(_form(name) for one in _listed(given) for name in ([one] if variable_of(one) else _split(str(one))))

@@ -16,12 +16,12 @@ from embedding_assets.defs.progress_lines import ProgressLines
 from embedding_assets.defs.row_source import RowSource
 from embedding_assets.defs.table_spec import TableSpec
 from embedding_assets.documents.loading import configured_splitter
+from embedding_assets.documents.owners import owner_of
 from embedding_assets.documents.rejection import Rejection
 from embedding_assets.documents.syncing import add_source, sync_source
 from embedding_assets.formatting import counted
 from embedding_assets.logs import correlate
 from embedding_assets.postgres.connection import Database
-from embedding_assets.postgres.source_records import find_source
 
 _FIRST_REJECTIONS: Final = 20
 
@@ -95,7 +95,7 @@ def _sync(context: AssetExecutionContext, spec: TableSpec, source: RowSource) ->
             first.append(rejection)
 
     with correlate(context.run.run_id), spec.open(context) as database:
-        name = _register(database, source, context.asset_key.to_user_string())
+        name = _register(database, source, _owner(context))
         splitter = configured_splitter(settings, database)
         report = sync_source(database, name, splitter, on_progress=ProgressLines(context.log.info), on_reject=reject)
     if report.remark:
@@ -105,11 +105,16 @@ def _sync(context: AssetExecutionContext, spec: TableSpec, source: RowSource) ->
     return MaterializeResult(metadata=sync_metadata(report, first))
 
 
+def _owner(context: AssetExecutionContext) -> str:
+    """This asset, by the code location that its run was launched from, if it was launched from one."""
+    origin = context.run.remote_job_origin
+    location = None if origin is None else origin.repository_origin.get_label()
+    return owner_of(context.asset_key.to_user_string(), location)
+
+
 def _register(database: Database, source: RowSource, owner: str) -> str:
     """Make the source known, or its new definition; returns its name."""
     with database.session() as connection:
         definition = source.define(connection)
-        known = find_source(connection, definition.name)
-    if known is None or (known.definition, known.owner) != (definition, owner):
-        add_source(database, definition, owner=owner)
+    add_source(database, definition, owner=owner)
     return definition.name

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from embedding_assets.documents.document import Document
 from embedding_assets.documents.lines import normalized_newlines
+from embedding_assets.documents.owners import owns, with_owner
 from embedding_assets.documents.rejection import TOO_DEEP, Rejection, too_long
 from embedding_assets.documents.writing import ChunkWriter
 from embedding_assets.errors import ConfigurationError, DatabaseError
@@ -81,16 +82,16 @@ class SyncReport:
 def add_source(
     database: Database, definition: SourceDefinition, *, watched: bool | None = None, owner: str | None = None
 ) -> None:
-    """Register a source, or its new definition; its rows come with the first sync.
+    """Register a source, or its new definition; its rows come with the first sync. Writes only what is new.
 
     Args:
         database: where.
         definition: what it is.
         watched: put triggers on the table that note changed rows, or take them off; None: as before, which is without.
-        owner: the asset of Dagster that defines it; None: as before.
+        owner: the asset of Dagster that defines it, see ``owner_of``; None: as before.
 
     Raises:
-        ConfigurationError: its name is taken, also by another asset that defines it otherwise, or its changes cannot be
+        ConfigurationError: its name is taken, also by other assets that define it otherwise, or its changes cannot be
             noted.
         DatabasePermissionError: the role may not put triggers on the table.
     """
@@ -100,6 +101,9 @@ def add_source(
         _check_owner(known, definition, owner)
         was_watched = known is not None and known.is_watched
         is_watched = was_watched if watched is None else watched
+        owners = with_owner(owner, () if known is None else known.owners)
+        if known is not None and (known.definition, known.is_watched, known.owners) == (definition, is_watched, owners):
+            return
         records = database.table.records
 
         def work() -> None:
@@ -108,20 +112,26 @@ def add_source(
                     watch(connection, records, open_source(connection, definition))
                 elif was_watched and not is_watched:
                     unwatch(connection, records, definition.name)
-                register_source(connection, definition, is_watched=is_watched, owner=owner)
+                register_source(connection, definition, is_watched=is_watched, owners=owners)
 
         database.retry(work)
 
 
 def _check_owner(known: KnownSource | None, definition: SourceDefinition, owner: str | None) -> None:
-    """Two that say the same of it may share it, and the last one is its owner then."""
-    if known is None or None in (owner, known.owner) or owner == known.owner or definition == known.definition:
+    """Several that say the same of it share it, and each of them may say otherwise from then on, as all will."""
+    if known is None or owner is None or not known.owners or definition == known.definition:
+        return
+    if owns(owner, known.owners):
         return
     way_out = "give the query of one of them another name" if definition.query else "make one a query with a name"
+    is_one = len(known.owners) == 1
+    assets, keep, define, are = ("asset", "keeps", "defines", "is") if is_one else ("assets", "keep", "define", "are")
+    owners = " and ".join(known.owners)
     raise ConfigurationError(
-        f"the asset {known.owner} keeps the rows of {definition.name} in this database, and defines them otherwise "
-        f"than {owner}: each would remove what the other one has brought. So {way_out}; if {known.owner} is no more, "
-        f"run `embedding-assets sync --release {shlex.quote(definition.name)}`, and then this again"
+        f"the {assets} {owners} {keep} the rows of {definition.name} in this database, and "
+        f"{define} them otherwise than {owner}: each would remove what the other one has brought. So {way_out}, or let "
+        f"both say the same; if {owners} {are} no more, run `embedding-assets sync --release "
+        f"{shlex.quote(definition.name)}`, and then this again"
     )
 
 

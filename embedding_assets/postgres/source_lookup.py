@@ -94,7 +94,7 @@ def define_query(connection: Connection, name: str, query: str, *, markdown: boo
     """
     if not _QUERY_NAME.fullmatch(name):
         raise ConfigurationError(f"--name: {name!r} is no name; use letters, digits, _ and -, as in help_pages")
-    query = query.strip().rstrip(";").rstrip()
+    query = bare_query(query)
     columns = _query_columns(connection, query)
     missing = [one for one in ("key", "text") if one not in columns]
     if missing:
@@ -112,6 +112,11 @@ def define_query(connection: Connection, name: str, query: str, *, markdown: boo
     )
     _try(connection, open_source(connection, definition))
     return definition
+
+
+def bare_query(query: str) -> str:
+    """A query as it is kept: without what may surround it."""
+    return query.strip().rstrip(";").rstrip()
 
 
 def open_source(connection: Connection, definition: SourceDefinition) -> Source:

@@ -31,14 +31,14 @@ class KnownSource:
         is_watched: whether triggers on its table note which rows change.
         compared_oid: the table, by PostgreSQL's number, that was last compared whole; None: not since it was defined.
         compared_manner: how its texts became chunks then.
-        owner: the asset of Dagster that defines it; None: the command line.
+        owners: the assets of Dagster that define it; none: the command line.
     """
 
     definition: SourceDefinition
     is_watched: bool
     compared_oid: int | None
     compared_manner: str | None
-    owner: str | None = None
+    owners: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +53,7 @@ class SourceSummary:
         is_watched: whether triggers note which rows change.
         synced_at: when it was last brought up to date.
         compared_at: when it was last compared whole.
+        owners: the assets of Dagster that define it.
     """
 
     name: str
@@ -62,6 +63,7 @@ class SourceSummary:
     is_watched: bool
     synced_at: datetime | None
     compared_at: datetime | None
+    owners: Sequence[str]
 
 
 def documents_of(name: sql.Composable, column: sql.Composable) -> sql.Composed:
@@ -70,7 +72,7 @@ def documents_of(name: sql.Composable, column: sql.Composable) -> sql.Composed:
 
 
 def register_source(
-    connection: Connection, definition: SourceDefinition, *, is_watched: bool = False, owner: str | None = None
+    connection: Connection, definition: SourceDefinition, *, is_watched: bool = False, owners: Sequence[str] = ()
 ) -> None:
     """Keep a source, or its new definition, with which it is compared whole when it is synced next.
 
@@ -78,7 +80,7 @@ def register_source(
         connection: to the database.
         definition: what it is.
         is_watched: whether triggers note which rows change.
-        owner: the asset of Dagster that defines it from now on; None: as before.
+        owners: the assets of Dagster that define it from now on.
 
     Raises:
         ConfigurationError: there are documents of that name which did not come from it.
@@ -95,20 +97,20 @@ def register_source(
             )
         connection.execute(
             """
-            INSERT INTO synced_sources AS s (name, definition, is_watched, owner) VALUES (%s, %s, %s, %s)
+            INSERT INTO synced_sources AS s (name, definition, is_watched, owners) VALUES (%s, %s, %s, %s)
             ON CONFLICT (name) DO UPDATE SET
                 compared_oid = CASE WHEN (s.definition, s.is_watched) = (excluded.definition, excluded.is_watched)
                     THEN s.compared_oid END,
                 definition = excluded.definition, is_watched = excluded.is_watched,
-                owner = coalesce(excluded.owner, s.owner)
+                owners = excluded.owners
             """,
-            [definition.name, Jsonb(definition.as_json()), is_watched, owner],
+            [definition.name, Jsonb(definition.as_json()), is_watched, list(owners)],
         )
 
 
 def release_source(connection: Connection, name: str) -> bool:
     """Let any asset of Dagster define a source. Returns whether there is one of that name."""
-    return connection.execute("UPDATE synced_sources SET owner = NULL WHERE name = %s", [name]).rowcount > 0
+    return connection.execute("UPDATE synced_sources SET owners = '{}' WHERE name = %s", [name]).rowcount > 0
 
 
 def require_comparison(connection: Connection, name: str) -> None:
@@ -119,9 +121,12 @@ def require_comparison(connection: Connection, name: str) -> None:
 def list_sources(connection: Connection) -> list[KnownSource]:
     """All of them, by name."""
     rows = connection.execute(
-        "SELECT definition, is_watched, compared_oid, compared_manner, owner FROM synced_sources ORDER BY name"
+        "SELECT definition, is_watched, compared_oid, compared_manner, owners FROM synced_sources ORDER BY name"
     ).fetchall()
-    return [KnownSource(SourceDefinition.from_json(row[0]), *row[1:]) for row in rows]
+    return [
+        KnownSource(SourceDefinition.from_json(definition), is_watched, oid, manner, tuple(owners))
+        for definition, is_watched, oid, manner, owners in rows
+    ]
 
 
 def find_source(connection: Connection, name: str) -> KnownSource | None:
@@ -140,7 +145,7 @@ def source_of(connection: Connection, origin: str) -> str | None:
 def summarize_sources(database: Database) -> list[SourceSummary]:
     """Every source with its documents and chunks, by name."""
     query = sql.SQL("""
-        SELECT name, documents, chunks, rejected, is_watched, synced_at, compared_at FROM synced_sources s
+        SELECT name, documents, chunks, rejected, is_watched, synced_at, compared_at, owners FROM synced_sources s
         CROSS JOIN LATERAL (
             SELECT count(*) FILTER (WHERE chunks > 0) AS documents, coalesce(sum(chunks), 0) AS chunks,
                    count(*) FILTER (WHERE chunks = 0) AS rejected

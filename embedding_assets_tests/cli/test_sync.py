@@ -205,7 +205,30 @@ def test_a_source_is_released_for_another_asset(shop, database, run):
     add_source(database, one, owner="first/synced_rows")
     with pytest.raises(ConfigurationError, match=r"run `embedding-assets sync --release shop\.articles`"):
         add_source(database, other, owner="second/synced_rows")
+    [listed] = json.loads(run("sync", "--list", "--json")[1])
+    assert listed["owners"] == ["first/synced_rows"]
+    assert "owners" in run("sync", "--list")[1]
     code, out, _ = run("sync", "--release", "Articles")
     assert (code, out) == (0, "The next asset of Dagster that syncs shop.articles defines it.\n")
+    assert "owners" not in run("sync", "--list")[1]
     add_source(database, other, owner="second/synced_rows")
     assert "there is no source nothing" in run("sync", "--release", "nothing")[2]
+
+
+def test_a_table_is_forgotten_by_any_name_that_means_it_and_a_query_by_its_own(shop, run):
+    shop.execute("CREATE SCHEMA old; CREATE TABLE old.articles (id bigint PRIMARY KEY, body text)")
+    query = "SELECT id AS key, body AS text FROM shop.articles"
+    assert run("sync", "--query", query, "--name", "Reviews")[0] == 0
+    for table in ("shop.articles", "old.articles"):
+        assert run("sync", table, "--text", "body", "--json")[0] == 0
+    code, _, err = run("sync", "--forget", "articles")
+    assert (code, " ".join(err.split())) == (
+        2,
+        "error: articles is the name of several sources, old.articles and shop.articles; say which",
+    )
+    for name in ("reviews", "REVIEWS", "shop.Reviews", "", ".", "other.shop.articles", '"Articles"'):
+        code, _, err = run("sync", "--forget", name)
+        assert (code, "there is no source" in err) == (2, True), (name, err)
+    assert run("sync", "--forget", "SHOP.Articles")[1].startswith("shop.articles is forgotten")
+    assert run("sync", "--forget", "Articles")[1].startswith("old.articles is forgotten")
+    assert run("sync", "--forget", "Reviews")[1].startswith("Reviews is forgotten")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakKeyDictionary
 
@@ -36,13 +35,11 @@ def check_names(context: dg.ComponentLoadContext, prefix: str, database_url: obj
     Raises:
         ConfigurationError: one does.
     """
-    own: dict[_Place, tuple[str, RowSource]] = {
-        (_of(database_url), *_name_of(source)): (prefix, replace(source, every=None)) for source in sources
-    }
+    own = {(_of(database_url), *_name_of(source)): (prefix, source) for source in sources}
     project = _built.setdefault(context.component_tree.state_tracker, {})
     project[context.component_loc] = own
     for place, (other, rows) in ((place, one) for built in project.values() for place, one in built.items()):
-        if place in own and own[place][1] != rows:
+        if place in own and own[place][1].contents != rows.contents:
             name = rows.name or rows.table
             raise ConfigurationError(
                 f"the components with key_prefix {_shown(other)} and {_shown(prefix)} both call rows {name} in one "
@@ -61,7 +58,7 @@ def _name_of(source: RowSource) -> _Place:
     variable = variable_of(given)
     if variable is not None:
         return (source.table is None, variable, True)
-    return (source.table is None, given if source.table is None else ".".join(parts_of(str(given))), False)
+    return (source.table is None, given if source.table is None else tuple(parts_of(str(given))), False)
 
 
 def _shown(prefix: str) -> str:

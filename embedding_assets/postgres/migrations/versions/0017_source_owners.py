@@ -1,4 +1,4 @@
-"""Which asset of Dagster defines a source, so that another one of the same name does not replace it."""
+"""Which assets of Dagster define a source, so that another one of the same name does not replace it."""
 
 from alembic import op
 
@@ -9,4 +9,4 @@ down_revision = "0016"
 def upgrade() -> None:
     """Not known of sources that nothing has synced since."""
     if op.get_context().opts["is_own"]:
-        op.execute("ALTER TABLE synced_sources ADD COLUMN owner text")
+        op.execute("ALTER TABLE synced_sources ADD COLUMN owners text[] NOT NULL DEFAULT '{}'")
