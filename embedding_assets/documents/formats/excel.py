@@ -5,16 +5,24 @@ from __future__ import annotations
 import io
 import logging
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import datetime, time
-from itertools import zip_longest
+from itertools import chain, islice, zip_longest
 from typing import Any, Final
 
 from embedding_assets.documents.document import Document
 from embedding_assets.documents.formats.opened import OpenedFile
 from embedding_assets.documents.formats.options import ReadOptions, fields_of_template
 from embedding_assets.documents.formats.packages import check_package
-from embedding_assets.documents.formats.rows import NO_ROWS, find_header, row_document, text_columns, unnamed
+from embedding_assets.documents.formats.rows import (
+    HEADER_ROWS,
+    NO_ROWS,
+    Header,
+    find_header,
+    row_document,
+    text_columns,
+    unnamed,
+)
 from embedding_assets.documents.rejection import BlankRow, Rejection
 from embedding_assets.formatting import counted
 
@@ -79,7 +87,8 @@ def _sheet(file: OpenedFile, sheet: Any, *, is_only: bool) -> Iterator[Document 
     # What the file says about its size is not believed: it may name a million empty rows.
     sheet.reset_dimensions()
     rows = _rows(sheet)
-    header = find_header(rows, file.options)
+    first = list(islice(rows, HEADER_ROWS))
+    header = find_header(first, file.options)
     if header is None:
         return
     if header.problem is not None:
@@ -89,17 +98,26 @@ def _sheet(file: OpenedFile, sheet: Any, *, is_only: bool) -> Iterator[Document 
     if header.above:
         said = f"left out {counted(header.above, 'row')} above the header of a sheet"
         logger.warning(said, extra={"document": file.source})
-    texts = frozenset(text_columns(header.names, file.options.text_column))
     uncomputed: frozenset[int] | None = None
-    for number, cells in rows:
-        row = _row(header.names, cells, "" if is_only else sheet.title)
-        result = row_document(file, number, {name: _text(row[name]) if name in texts else row[name] for name in row})
+    for number, row in _named(header, chain(first, rows), "" if is_only else sheet.title, file.options):
+        result = row_document(file, number, row)
         if isinstance(result, BlankRow):
             if uncomputed is None:
                 uncomputed = _uncomputed_rows(sheet, _letters(header.names, file.options))
             if number in uncomputed:
                 result = file.rejected(_NOT_COMPUTED, number)
         yield result
+
+
+def _named(
+    header: Header, rows: Iterable[tuple[int, Sequence[Any]]], title: str, options: ReadOptions
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The rows below the header, by its names."""
+    texts = frozenset(text_columns(header.names, options.text_column))
+    for number, cells in rows:
+        if number > header.line:
+            row = _row(header.names, cells, title)
+            yield number, {name: _text(row[name]) if name in texts else row[name] for name in row}
 
 
 def _letters(names: Sequence[str], options: ReadOptions) -> frozenset[str]:
