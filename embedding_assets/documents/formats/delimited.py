@@ -7,14 +7,23 @@ import io
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import zip_longest
 from typing import IO, Final
 
 from embedding_assets.documents.document import Document
 from embedding_assets.documents.formats.opened import OpenedFile, wrong_encoding
+from embedding_assets.documents.formats.options import ReadOptions
 from embedding_assets.documents.formats.registry import format_of
-from embedding_assets.documents.formats.rows import NO_ROWS, Row, column_names, find_header, missing_text, row_document
+from embedding_assets.documents.formats.rows import (
+    HEADER_ROWS,
+    NO_ROWS,
+    Row,
+    column_names,
+    find_header,
+    missing_text,
+    row_document,
+)
 from embedding_assets.documents.formats.values import is_unicode
 from embedding_assets.documents.lines import MAX_WRITING_CHARACTERS, read_lines
 from embedding_assets.documents.rejection import EMPTY, TOO_LONG, BlankRow, Rejection
@@ -23,6 +32,7 @@ from embedding_assets.formatting import counted
 logger = logging.getLogger(__name__)
 
 _DELIMITERS: Final = (",", ";", "\t", "|")
+_OF_SENTENCES: Final = ",;"
 _SEPARATOR_LINE: Final = "sep="
 _HEADER_CHARACTERS: Final = 100_000
 
@@ -112,29 +122,23 @@ def _dialect(file: OpenedFile, stream: IO[bytes], usual: str) -> _Dialect:
 
     A header may stand below the title of an export, where there are other delimiters, or none.
     """
+    separator, lines = _first_lines(stream)
     dialects: dict[int, _Dialect] = {}
-    separator = ""
-
-    def rows() -> Iterator[tuple[int, list[str]]]:
-        nonlocal separator
-        for number, data, too_long in read_lines(stream):
-            if too_long:
-                # Nothing is known of it, nor looked for below.
-                dialects[number] = _Dialect(separator or usual, is_quoted=True, first_line=number)
-                yield number, [TOO_LONG]
-                return
-            line = data.decode("utf-8", "replace").strip("\r\n")[:_HEADER_CHARACTERS]
-            if not dialects and line.lower().startswith(_SEPARATOR_LINE) and len(line) == len(_SEPARATOR_LINE) + 1:
-                # As Excel writes it.
-                separator = line[-1]
-            elif line.strip():
-                one = dialects[number] = _dialect_of(line, number, separator, usual)
-                yield number, _fields(line, one)
-                if one.is_quoted and line.count('"') % 2:
-                    # Of a header over several lines, or of text, the next line is no row.
-                    return
-
-    found = find_header(rows(), file.options)
+    rows: list[tuple[int, list[str]]] = []
+    of_table: _Dialect | None = None
+    for (number, line), (_, below) in zip_longest(lines, lines[1:], fillvalue=(0, "")):
+        one = replace(of_table or _dialect_of(line, separator, usual), first_line=number)
+        dialects[number] = one
+        fields = _fields(line, one)
+        if _is_row(fields, below, one):
+            of_table = one
+        elif rows or not _has_text(fields, file.options):
+            fields = [line]
+        rows.append((number, fields))
+        if one.is_quoted and line.count('"') % 2:
+            # Of a header over several lines, or of text, the next line is no row.
+            break
+    found = find_header(rows, file.options)
     if found is None:
         return _Dialect(separator or usual, is_quoted=True)
     if found.problem is None and found.above:
@@ -143,26 +147,63 @@ def _dialect(file: OpenedFile, stream: IO[bytes], usual: str) -> _Dialect:
     return dialects[found.line]
 
 
+def _first_lines(stream: IO[bytes]) -> tuple[str, list[tuple[int, str]]]:
+    """The delimiter that a line of its own names, or nothing, and the lines below that are not blank."""
+    separator = ""
+    lines: list[tuple[int, str]] = []
+    for number, data, too_long in read_lines(stream):
+        line = data.decode("utf-8", "replace").strip("\r\n")[:_HEADER_CHARACTERS]
+        if not lines and line.lower().startswith(_SEPARATOR_LINE) and len(line) == len(_SEPARATOR_LINE) + 1:
+            # As Excel writes it.
+            separator = line[-1]
+        elif line.strip() and not too_long:
+            lines.append((number, line))
+        if too_long or len(lines) == HEADER_ROWS:
+            # Of one too long nothing is known, nor looked for below.
+            break
+    return separator, lines
+
+
+def _is_row(fields: Sequence[str], below: str, dialect: _Dialect) -> bool:
+    """Whether the line below has as many fields; what is between the commas of a sentence is none."""
+    if len(fields) < 2 or (dialect.delimiter in _OF_SENTENCES and any(map(_is_spaced, fields[1:]))):
+        return False
+    count = len(_fields(below, dialect))
+    goes_on = dialect.is_quoted and below.count('"') % 2 == 1
+    return count == len(fields) or (goes_on and count < len(fields))
+
+
+def _is_spaced(field: str) -> bool:
+    return field.startswith(" ") and not field.isspace()
+
+
+def _has_text(fields: Sequence[str], options: ReadOptions) -> bool:
+    return missing_text(column_names(fields), options.text_column, options.template) is None
+
+
 def _fields(line: str, dialect: _Dialect) -> list[str]:
-    """Those of a line by itself."""
+    """Those of a line by itself; of one that is no row, all of it."""
     reader = (
         csv.reader([line], delimiter=dialect.delimiter)
         if dialect.is_quoted
         else csv.reader([line], delimiter=dialect.delimiter, quoting=csv.QUOTE_NONE)
     )
-    return next(reader, [])
+    try:
+        return next(reader, [])
+    except csv.Error:
+        return [line]
 
 
-def _dialect_of(line: str, number: int, separator: str, usual: str) -> _Dialect:
+def _dialect_of(line: str, separator: str, usual: str) -> _Dialect:
     """That of a file whose header is this line."""
     if separator:
-        return _Dialect(separator, is_quoted=True, first_line=number)
+        return _Dialect(separator, is_quoted=True)
     bare = "".join(line.split('"')[::2])
     counts = {mark: bare.count(mark) for mark in _DELIMITERS}
     delimiter = max(_DELIMITERS, key=lambda mark: (counts[mark], mark == usual))
     delimiter = delimiter if counts[delimiter] else usual
     # Who writes tabs between fields seldom quotes them, and then the header too.
-    return _Dialect(delimiter, is_quoted=delimiter != "\t" or line.lstrip().startswith('"'), first_line=number)
+    return _Dialect(delimiter, is_quoted=delimiter != "\t" or line.lstrip().startswith('"'))
 
 
 def _rows(file: OpenedFile, stream: IO[bytes], dialect: _Dialect) -> Iterator[Document | Rejection]:

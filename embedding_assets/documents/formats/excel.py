@@ -5,16 +5,24 @@ from __future__ import annotations
 import io
 import logging
 import re
-import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import datetime, time
-from itertools import zip_longest
+from itertools import chain, islice, zip_longest
 from typing import Any, Final
 
 from embedding_assets.documents.document import Document
 from embedding_assets.documents.formats.opened import OpenedFile
+from embedding_assets.documents.formats.options import ReadOptions, fields_of_template
 from embedding_assets.documents.formats.packages import check_package
-from embedding_assets.documents.formats.rows import NO_ROWS, find_header, row_document, text_columns, unnamed
+from embedding_assets.documents.formats.rows import (
+    HEADER_ROWS,
+    NO_ROWS,
+    Header,
+    find_header,
+    row_document,
+    text_columns,
+    unnamed,
+)
 from embedding_assets.documents.rejection import BlankRow, Rejection
 from embedding_assets.formatting import counted
 
@@ -25,7 +33,12 @@ _ERRORS: Final = frozenset(
 )
 """What stands where a formula came to nothing."""
 
-_UNCOMPUTED: Final = re.compile(rb"</f>\s*(?:<v\s*/>|<v>\s*</v>|</c>)")
+_UNCOMPUTED: Final = re.compile(
+    rb"<c\s(?![^<>]*\bt=[\"']str[\"'])[^<>]*?\br=[\"']([A-Z]{1,3})(\d{1,7})[\"'][^<>]*>"
+    rb"\s*<f(?:\s[^<>]*)?(?:/>|>[^<]*</f>)\s*(?:<v\s*/>|<v>\s*</v>|</c>)"
+)
+"""A cell with a formula and nothing that it comes to; where that is an empty text, the cell is said to hold one."""
+_LONGEST_CELL: Final = 65_536
 _NOT_COMPUTED: Final = (
     "has no text, where there may be a formula that was never computed: save it by Excel or LibreOffice"
 )
@@ -40,40 +53,42 @@ def read(file: OpenedFile) -> Iterator[Document | Rejection]:
     workbook = load_workbook(data, read_only=True, data_only=True)
     try:
         found = False
-        is_computed = not _has_uncomputed(data)
         sheets = workbook.worksheets
         for sheet in sheets:
             for result in _sheet(file, sheet, is_only=len(sheets) == 1):
                 found = True
-                if isinstance(result, BlankRow) and not is_computed:
-                    yield file.rejected(_NOT_COMPUTED, result.line)
-                else:
-                    yield result
+                yield result
         if not found:
             yield file.rejected(NO_ROWS)
     finally:
         workbook.close()
 
 
-def _has_uncomputed(data: io.BytesIO) -> bool:
-    """Whether a program has written formulas without what they come to, which only a spreadsheet computes."""
-    with zipfile.ZipFile(data) as package:
-        for name in package.namelist():
-            if name.startswith("xl/worksheets/") and name.endswith(".xml"):
-                with package.open(name) as stream:
-                    tail = b""
-                    while piece := stream.read(1 << 20):
-                        if _UNCOMPUTED.search(tail + piece):
-                            return True
-                        tail = piece[-50:]
-    return False
+def _uncomputed_rows(sheet: Any, columns: Collection[str]) -> frozenset[int]:
+    """The rows in which a program has written a formula without what it comes to, which only a spreadsheet computes.
+
+    Args:
+        sheet: whose cells they are.
+        columns: in which they are looked for, by their letters.
+    """
+    rows: set[int] = set()
+    # openpyxl reads either formulas or what they come to.
+    with sheet._get_source() as stream:
+        rest = b""
+        while piece := stream.read(1 << 20):
+            text = rest + piece
+            rows.update(int(row) for column, row in _UNCOMPUTED.findall(text) if column.decode() in columns)
+            last = text.rfind(b"<c ")
+            rest = text[last:] if last >= 0 and len(text) - last <= _LONGEST_CELL else b""
+    return frozenset(rows)
 
 
 def _sheet(file: OpenedFile, sheet: Any, *, is_only: bool) -> Iterator[Document | Rejection]:
     # What the file says about its size is not believed: it may name a million empty rows.
     sheet.reset_dimensions()
     rows = _rows(sheet)
-    header = find_header(rows, file.options)
+    first = list(islice(rows, HEADER_ROWS))
+    header = find_header(first, file.options)
     if header is None:
         return
     if header.problem is not None:
@@ -83,10 +98,38 @@ def _sheet(file: OpenedFile, sheet: Any, *, is_only: bool) -> Iterator[Document 
     if header.above:
         said = f"left out {counted(header.above, 'row')} above the header of a sheet"
         logger.warning(said, extra={"document": file.source})
-    texts = frozenset(text_columns(header.names, file.options.text_column))
+    uncomputed: frozenset[int] | None = None
+    for number, row in _named(header, chain(first, rows), "" if is_only else sheet.title, file.options):
+        result = row_document(file, number, row)
+        if isinstance(result, BlankRow):
+            if uncomputed is None:
+                uncomputed = _uncomputed_rows(sheet, _letters(header.names, file.options))
+            if number in uncomputed:
+                result = file.rejected(_NOT_COMPUTED, number)
+        yield result
+
+
+def _named(
+    header: Header, rows: Iterable[tuple[int, Sequence[Any]]], title: str, options: ReadOptions
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The rows below the header, by its names."""
+    texts = frozenset(text_columns(header.names, options.text_column))
     for number, cells in rows:
-        row = _row(header.names, cells, "" if is_only else sheet.title)
-        yield row_document(file, number, {name: _text(row[name]) if name in texts else row[name] for name in row})
+        if number > header.line:
+            row = _row(header.names, cells, title)
+            yield number, {name: _text(row[name]) if name in texts else row[name] for name in row}
+
+
+def _letters(names: Sequence[str], options: ReadOptions) -> frozenset[str]:
+    """The columns of which a text is made."""
+    from openpyxl.utils import get_column_letter
+
+    used = (
+        [name for _, name in fields_of_template(options.template)]
+        if options.template
+        else text_columns(names, options.text_column)
+    )
+    return frozenset(get_column_letter(place) for place, name in enumerate(names, start=1) if name in used)
 
 
 def _rows(sheet: Any) -> Iterator[tuple[int, Sequence[Any]]]:

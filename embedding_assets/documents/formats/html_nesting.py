@@ -11,11 +11,17 @@ from embedding_assets.documents.rejection import TOO_DEEP
 
 _DEEPEST: Final = 3_000
 _TAG: Final = re.compile(
-    r"<(/?)(div|span|ul|ol|section|article|blockquote|table|details|figure|main|aside|nav|header|footer|form|dl"
-    r"|b|i|u|s|em|strong|font|small|big|code|tt|t[rdh])(?=[\s/>])",
+    r"<(?:!--(?!-?>)[^-]*+(?:-(?!-!?>)[^-]*+)*+"
+    r"|(script|style|textarea)(?=[\s/>])[^<]*+(?:<(?!/\1[\s/>])[^<]*+)*+"
+    r"|(/?)(div|span|ul|ol|section|article|blockquote|table|details|figure|main|aside|nav|header|footer|form|dl"
+    r"|b|i|u|s|em|strong|font|small|big|code|tt|t[rdh])(?=[\s/>]))",
     re.IGNORECASE,
 )
-"""Elements that end where that is said, and those of tables, which end what has been left open in the cell before."""
+"""Elements that end where that is said, and those of tables, which end what has been left open in the cell before.
+
+A comment or a script is one match, as far as it goes, or else to the end of the page; of a template, and of what is for
+browsers without scripts, elements are made.
+"""
 _OF_TABLES: Final = frozenset({"tr", "td", "th"})
 
 
@@ -30,8 +36,10 @@ def check_nesting(html: str) -> None:
     opened: list[str] = []
     counts: Counter[str] = Counter()
     for found in _TAG.finditer(html):
-        name = found[2].lower()
-        if name in _OF_TABLES or found[1]:
+        if not found[3]:
+            continue
+        name = found[3].lower()
+        if name in _OF_TABLES or found[2]:
             _close(opened, counts, "table" if name in _OF_TABLES else name, is_kept=name in _OF_TABLES)
             continue
         opened.append(name)

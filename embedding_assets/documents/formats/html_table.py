@@ -13,23 +13,54 @@ _MOST_REPEATED: Final = 1_000_000
 """Characters that cells over several rows and columns may add to a table."""
 _NUMBERED: Final = re.compile(r"lineno|gutter|blob-num|hljs-ln|line-number|class=[\"']?lnt?\b", re.IGNORECASE)
 _NUMBERS: Final = ", ".join(
-    [
-        *(f"td.{name}" for name in ("linenos", "lineno", "gutter", "rouge-gutter", "blob-num", "hljs-ln-numbers")),
-        *("td.line-number", "td.line-numbers", ".linenodiv"),
-        *(f"pre .{name}" for name in ("linenos", "lineno", "line-number", "lnt", "ln")),
-    ]
+    [".linenodiv", *(f"pre .{name}" for name in ("linenos", "lineno", "line-number", "lnt", "ln"))]
 )
 """Where programs that colour code write the numbers of its lines."""
+_CELLS: Final = ", ".join(
+    f"td.{name}"
+    for name in (
+        "linenos",
+        "lineno",
+        "gutter",
+        "rouge-gutter",
+        "blob-num",
+        "hljs-ln-numbers",
+        "line-number",
+        "line-numbers",
+    )
+)
+"""Cells in which they do; in other tables those of that class are cells as others are."""
 _DIGITS: Final = re.compile(r"[\d\s]*")
 _LINE_OF_CODE: Final = re.compile(r"(?:^|\s)(?:blob-code|hljs-ln-code)\b")
+_CODE: Final = re.compile(r"(?:^|\s)(?:blob-code|hljs-ln-code|code)(?:\s|$)")
 
 
 def without_line_numbers(tree: LexborHTMLParser, html: str) -> None:
     """Take the numbers of lines of code out of a page."""
     if _NUMBERED.search(html):
-        for node in tree.css(_NUMBERS):
-            if _DIGITS.fullmatch(node.text()):
-                node.decompose()
+        _remove(tree.css(_NUMBERS))
+        _remove(_beside_code(tree.css(_CELLS)))
+
+
+def _remove(nodes: Sequence[LexborNode]) -> None:
+    """Take out those with nothing but a number: each once, and before what it stands in."""
+    for node in reversed({node.mem_id: node for node in nodes}.values()):
+        if _DIGITS.fullmatch(node.text()):
+            node.decompose()
+
+
+def _beside_code(cells: Sequence[LexborNode]) -> list[LexborNode]:
+    """Those in whose row another cell has code."""
+    numbers = {cell.mem_id for cell in cells}
+    rows = {cell.parent.mem_id: cell.parent for cell in cells if cell.parent is not None}
+    of_code = {
+        place for place, row in rows.items() if any(_has_code(at) for at in row.iter() if at.mem_id not in numbers)
+    }
+    return [cell for cell in cells if cell.parent is not None and cell.parent.mem_id in of_code]
+
+
+def _has_code(cell: LexborNode) -> bool:
+    return _CODE.search(cell.attributes.get("class") or "") is not None or cell.css_first("pre, code") is not None
 
 
 def rows_of(table: LexborNode) -> list[list[LexborNode]]:

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, time
 from decimal import Decimal
-from itertools import islice
 from typing import Any, Final
 
 from pydantic import ValidationError
@@ -46,8 +45,12 @@ _RESERVED: Final = frozenset({"chunk_hash", "context_header", "title", "source",
 )
 # A field of a template that is longer than this is text, and not what somebody filters by.
 _LONGEST_KEPT: Final = 200
-_MOST_ABOVE: Final = 20
+HEADER_ROWS: Final = 20
 """Rows among which a header is looked for."""
+_MOST_IN_TITLE: Final = 2
+"""Cells that a row of a title has."""
+_LONGEST_NAME: Final = 60
+"""Characters that a column's name has at most where it stands below a title."""
 _NAMING_FIELDS: Final = ("url", "href", "path", "name", "title", "id")
 
 
@@ -225,27 +228,49 @@ class Header:
 
 
 def find_header(rows: Iterable[tuple[int, Sequence[object]]], options: ReadOptions) -> Header | None:
-    """The first row, or the first one with a text below others that are all narrower, as titles and notes are.
+    """The first row, or one with a text and names of columns below a title: rows of a cell or two, all narrower.
+
+    A row of another table that holds the word ``text`` is no header.
 
     Args:
-        rows: with their numbers; as many are taken as it needs.
+        rows: the first ``HEADER_ROWS`` with their numbers.
         options: which columns have the text.
 
     Returns:
         None if all rows are blank.
     """
+    filled = [row for row in rows if _width(row[1])]
     first: Header | None = None
     widest = 0
-    for above, (line, cells) in enumerate(islice((row for row in rows if _width(row[1])), _MOST_ABOVE)):
+    for above, (line, cells) in enumerate(filled):
+        width = _width(cells)
+        if 1 < widest >= width:
+            # Of a table.
+            break
         names = column_names(cells)
         found = Header(line, names, missing_text(names, options.text_column, options.template), above)
-        width = _width(cells)
-        if found.problem is None and width > widest:
+        below = filled[above + 1][1] if above + 1 < len(filled) else ()
+        if found.problem is None and width > max(widest, 1) and (not above or _are_names(cells, below)):
             return found
-        if first is None or len(first.names) == 1 < width:
+        if first is None or (first.problem and found.problem and widest == 1 < width):
             first = found
+        if width > _MOST_IN_TITLE:
+            break
         widest = max(widest, width)
     return first
+
+
+def _are_names(cells: Sequence[object], below: Sequence[object]) -> bool:
+    """Whether cells are short and different words, which the row below does not have again."""
+    words = [cell.strip().casefold() for cell in cells if isinstance(cell, str) and cell.strip()]
+    repeats = any(cell == under for cell, under in zip(cells, below, strict=False) if _width([cell]))
+    return len(set(words)) == _width(cells) and all(map(_is_name, words)) and not repeats
+
+
+def _is_name(word: str) -> bool:
+    """Whether it may name a column; not a sentence, a number or a day."""
+    is_number = any(map(str.isdigit, word)) and not any(map(str.isalpha, word))
+    return len(word) <= _LONGEST_NAME and "\n" not in word and not is_number
 
 
 def _width(cells: Iterable[object]) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import zipfile
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -86,3 +88,56 @@ def test_a_formula_that_was_never_computed_is_no_empty_text(tmp_path: Path) -> N
     assert not isinstance(rejection, BlankRow)
     assert rejection.line == 3
     assert "never computed" in rejection.reason
+
+
+def computed(data: bytes, cell: str) -> bytes:
+    """The workbook, as Excel saves a cell whose formula came to an empty text."""
+    with zipfile.ZipFile(io.BytesIO(data)) as package:
+        files = {name: package.read(name) for name in package.namelist()}
+    name = "xl/worksheets/sheet1.xml"
+    files[name] = files[name].replace(f'<c r="{cell}">'.encode(), f'<c r="{cell}" t="str">'.encode())
+    assert b't="str"' in files[name]
+    return office.packed(files)
+
+
+def test_a_formula_that_came_to_an_empty_text_is_an_empty_text(tmp_path: Path) -> None:
+    workbook = openpyxl.Workbook()
+    for row in (["text", "n"], ["words", 1], ['=IF(B3>1,"","x")', 2], [None, 3]):
+        workbook.active.append(row)
+    _, rejections = read_as(tmp_path, "a.xlsx", computed(office.saved(workbook.save), "A3"))
+    assert [(one.line, type(one)) for one in rejections] == [(3, BlankRow), (4, BlankRow)]
+
+
+@pytest.mark.parametrize(
+    ("options", "lines"),
+    [
+        (ReadOptions(), {2}),
+        (ReadOptions(text_column="note"), {3}),
+        (ReadOptions(template="{text}{note}"), {2, 3}),
+    ],
+)
+def test_rows_without_a_formula_in_their_text_are_only_blank(
+    tmp_path: Path, options: ReadOptions, lines: set[int]
+) -> None:
+    workbook = openpyxl.Workbook()
+    other = workbook.create_sheet()
+    for row in (
+        ["text", "note", "n", "id"],
+        ["=D2", None, 1, 2],
+        [None, "=D3", 2, 3],
+        [None, None, "=D4", 4],
+        [None, None, 4, 5],
+    ):
+        workbook.active.append(row)
+    for row in (["text", "note", "n", "id"], [None, None, 1, 2], [None, None, "=D3", 3]):
+        other.append(row)
+    _, rejections = read_as(tmp_path, "a.xlsx", office.saved(workbook.save), options)
+    assert len(rejections) == 6
+    assert [one.line for one in rejections if "never computed" in one.reason] == sorted(lines)
+
+
+def test_formulas_are_found_wherever_a_long_sheet_is_divided(tmp_path: Path) -> None:
+    formula = f'="{"x" * 400}"'
+    _, rejections = read_rows(tmp_path, ["text", "n"], *([formula, number] for number in range(8_000)))
+    assert len(rejections) == 8_000
+    assert all("never computed" in one.reason for one in rejections)

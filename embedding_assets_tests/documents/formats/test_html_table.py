@@ -77,3 +77,16 @@ def test_code_is_read_in_lines_without_their_numbers(html: str) -> None:
 
 def test_what_is_no_number_of_a_line_is_kept() -> None:
     assert rows_of(f'{HEAD}<tr><td class="gutter">x<td>1<td class="code">2</tr>')[1] == ["x", "1", "2"]
+
+
+def test_numbers_of_rows_are_kept_where_there_is_no_code() -> None:
+    head = "<tr><th>Line<th>Item<th>Price</tr>"
+    for name in ("line-number", "line-numbers", "lineno", "gutter"):
+        html = f'{head}<tr><td class="{name}">1<td>Widget<td>9</tr>'
+        assert rows_of(html) == [["Line", "Item", "Price"], ["1", "Widget", "9"]]
+
+
+def test_a_number_is_taken_out_once_whatever_it_is_in() -> None:
+    inner = '<table><tr><td class="lineno gutter">2<td class="code"><pre>b()</pre></table>'
+    html = f'<table><tr><td class="gutter lineno">1<td class="code"><pre>a()</pre><td class="gutter">{inner}</table>'
+    assert set(text_of(html).replace("`", " ").split()) == {"a()", "b()"}

@@ -1,0 +1,127 @@
+"""Which row of a table names its columns: the first, one below a title, or none that is only like one."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import openpyxl
+import pytest
+
+from embedding_assets_tests.support import office
+from embedding_assets_tests.support.formats import read_as
+
+FIELDS = [
+    ["Field", "Type"],
+    ["id", "number"],
+    ["body", "text", "the body of the ticket"],
+    ["title", "text", "its title"],
+]
+HEADER = ["id", "text", "who"]
+ROW = [1, "words", "Ada"]
+
+
+def read_sheet(folder: Path, rows: list[list[Any]]) -> tuple[list[str], list[str]]:
+    workbook = openpyxl.Workbook()
+    for row in rows:
+        workbook.active.append(row)
+    documents, rejections = read_as(folder, "a.xlsx", office.saved(workbook.save))
+    return [one.text for one in documents], [one.reason for one in rejections]
+
+
+def read_csv(folder: Path, content: str) -> tuple[list[str], list[str]]:
+    documents, rejections = read_as(folder, "a.csv", content)
+    return [one.text for one in documents], [one.reason for one in rejections]
+
+
+@pytest.mark.parametrize(
+    "above",
+    [
+        [["Content"]],
+        [["Text"], ["of 2024"]],
+        [["Report"], [], ["by", "Ada"]],
+        [["by", datetime(2024, 5, 1)]],
+        [[None, "Report"], [None, "made by Ada"], []],
+    ],
+)
+def test_a_header_of_a_sheet_below_a_title(tmp_path: Path, above: list[list[Any]]) -> None:
+    assert read_sheet(tmp_path, [*above, HEADER, ROW]) == (["words"], [])
+
+
+@pytest.mark.parametrize(
+    ("rows", "found"),
+    [
+        (FIELDS, "'Field', 'Type'"),
+        ([FIELDS[0], *FIELDS[2:]], "'Field', 'Type'"),
+        ([["name", "price", "note"], ["tea", "text", "x", "y"], ["a", "b", "c", "d"]], "'name', 'price', 'note'"),
+        ([["Report"], ["name", "price"], ["tea", "seven"], HEADER, ROW], "'name', 'price'"),
+        ([["by", "Ada"], ["Report"], HEADER, ROW], "'by', 'Ada'"),
+        ([["Report"], ["body", 7, "x"], ["title", "x", "y"]], "'Report'"),
+        ([["Report"], ["body", "2024-05-01", "x"], ["title", "x", "y"]], "'Report'"),
+        ([["Report"], ["text", "x", "X"], ["a", "b", "c"]], "'Report'"),
+        ([["Report"], ["text", "so long " * 10], ["a", "b"]], "'Report'"),
+        ([["Report"], ["text", "two\nlines"], ["a", "b"]], "'Report'"),
+    ],
+)
+def test_a_row_of_a_sheet_that_only_holds_such_a_word_is_no_header(
+    tmp_path: Path, rows: list[list[Any]], found: str
+) -> None:
+    texts, (reason,) = read_sheet(tmp_path, rows)
+    assert not texts
+    assert f"found {found};" in reason
+
+
+def test_a_sheet_of_one_column_has_its_header_in_the_first_row(tmp_path: Path) -> None:
+    rows = [["text"], ["one"], ["two", "a note"], ["Text", "text", 3]]
+    assert read_sheet(tmp_path, rows)[0] == ["one", "two", "Text"]
+
+
+@pytest.mark.parametrize(
+    "above",
+    [
+        "Content\n",
+        "Content;;\n;;\n",
+        "Report;;\nby;Ada;\n",
+        "made, by, a program\nContent, body, and tone\n",
+        "Report\nat 12:30, or later\n",
+        "Report\nmade by\rme\n",
+    ],
+)
+@pytest.mark.parametrize("row", ["1;words;Ada", '1;words;"Ada\nof London"', '1;words;"Ada; of London"'])
+def test_a_header_of_csv_below_a_title(tmp_path: Path, above: str, row: str) -> None:
+    assert read_csv(tmp_path, f"{above}id;text;who\n{row}\n") == (["words"], [])
+
+
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        ("id;comment\n1;Content, body, and tone matter\n2;Content, body, and tone\n", "'id', 'comment'"),
+        ("id;comment\n1;Content,body,tone\n2;Content,body,x\n", "'id', 'comment'"),
+        ("comment\nContent, body, and tone matter\nContent, body, and tone\n", "'comment'"),
+        ("comment\nbody,text,x\n", "'comment'"),
+        ("comment\nbody,text,x\na,b\n", "'comment'"),
+        ("comment\nbody,7,x\n1,2,3\n", "'comment'"),
+        ("Field,Type\nid,number\nbody,text,the body of the ticket\ntitle,text,its title\n", "'Field', 'Type'"),
+        ("title,summary\nfoo\rbar,x\n", "'title', 'summary'"),
+    ],
+)
+def test_a_line_of_csv_that_only_holds_such_a_word_is_no_header(tmp_path: Path, content: str, found: str) -> None:
+    texts, (reason,) = read_csv(tmp_path, content)
+    assert not texts
+    assert f"found {found};" in reason
+
+
+@pytest.mark.parametrize(
+    ("content", "texts"),
+    [
+        ("text\nHello, content, world\nContent, body, and tone\n", []),
+        ("text, who\nwords, Ada\nContent, body, and tone\n", ["words"]),
+        ('text\n"one, two"\n"body, text"\n', ["one, two", "body, text"]),
+        ("text\tnote\nContent, body\tx\n", ["Content, body"]),
+    ],
+)
+def test_the_first_line_of_csv_that_names_a_text_is_the_header(tmp_path: Path, content: str, texts: list[str]) -> None:
+    found, rejections = read_csv(tmp_path, content)
+    assert found == texts
+    assert all("the header names" in reason for reason in rejections)
