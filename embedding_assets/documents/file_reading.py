@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -58,7 +61,7 @@ def read_portions(
     portion: Portion = []
     characters = 0
     try:
-        for one in _read(path, source, options, splitter, share):
+        for one in _read_patiently(path, source, options, splitter, share):
             portion.append(one)
             characters += 0 if isinstance(one, Rejection) else len(one.chunk_text)
             if len(portion) >= _PORTION_ITEMS or characters >= _PORTION_CHARACTERS:
@@ -68,6 +71,21 @@ def read_portions(
         portion.append(Rejection(source, None, "takes more memory than the reading of a file may"))
     if portion:
         yield portion
+
+
+def _read_patiently(
+    path: Path, source: str, options: ReadOptions, splitter: Splitter, share: Share
+) -> Iterator[ChunkRow | Rejection]:
+    """As ``_read``; once more if memory was short before anything came of it, as garbage of other files may fill it."""
+    found = _read(path, source, options, splitter, share)
+    first: list[ChunkRow | Rejection] | None = None
+    with suppress(MemoryError):
+        first = list(islice(found, 1))
+    if first is None:
+        # No sooner: the error has what was read.
+        gc.collect()
+        first, found = [], _read(path, source, options, splitter, share)
+    yield from chain(first, found)
 
 
 def _read(

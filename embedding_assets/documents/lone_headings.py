@@ -38,7 +38,7 @@ def lone_headings(
     Args:
         headings: all of it.
         says: whether there is text below each, up to the next one.
-        blank: whether there is nothing at all, no picture nor comment either.
+        blank: whether there is nothing but rules, pictures and the like; not a table of contents, which they head.
         title: that of the text, which heads all of it anyway.
     """
     above_text = _above_text(headings, says)

@@ -16,6 +16,7 @@ import struct
 import sys
 import threading
 import time
+from contextlib import suppress
 from logging.handlers import QueueHandler
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -38,6 +39,7 @@ MEMORY_BYTES: Final = 1 << 30
 
 _NICENESS: Final = 5
 _YOUNG_OBJECTS: Final = 20_000
+_BYTES_TO_COLLECT: Final = 4_000_000
 _GRACE_SECONDS: Final = 2.0
 
 ReaderSetup = tuple[Splitter, ReadOptions, int]
@@ -60,20 +62,37 @@ def main() -> None:
     splitter, options, level = pickle.loads(asked.recv_bytes())  # noqa: S301 (from the process that started this one)
     logging.getLogger().addHandler(_Forwarding(answers))
     logging.getLogger().setLevel(level)
-    # What is there stays, and reading a file leaves no cycles behind that are worth a look at every 700 objects.
+    # What is there stays, and to look for cycles at every 700 objects is not worth it; see ``_Garbage``.
     gc.freeze()
     gc.set_threshold(_YOUNG_OBJECTS)
     _answer(answers, 0, READY)
     tasks: queue.SimpleQueue[Task | None] = queue.SimpleQueue()
     threading.Thread(target=_receive, args=(asked, tasks), daemon=True).start()
+    garbage = _Garbage()
     while (task := tasks.get()) is not None:
         number, path, source, share = task
+        garbage.add(Path(path))
         before = None
         for portion in read_portions(Path(path), source, options, splitter, share):
             if before is not None:
                 _answer(answers, number, PORTION, before)
             before = portion
         _answer(answers, number, LAST_PORTION, before or [])
+
+
+class _Garbage:
+    """Collects what files have left in cycles: few objects, that hold all of a document of Word with its pictures."""
+
+    def __init__(self) -> None:
+        self._bytes = 0
+
+    def add(self, path: Path) -> None:
+        """Collect before a file is read, if those before it were large, and count it."""
+        if self._bytes > _BYTES_TO_COLLECT:
+            gc.collect()
+            self._bytes = 0
+        with suppress(OSError):
+            self._bytes += path.stat().st_size
 
 
 def _receive(asked: Connection, tasks: queue.SimpleQueue[Task | None]) -> None:

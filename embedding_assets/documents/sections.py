@@ -12,7 +12,7 @@ from embedding_assets.documents.document import Document
 from embedding_assets.documents.front_matter import front_matter_end
 from embedding_assets.documents.lone_headings import lone_headings
 from embedding_assets.documents.markdown import Heading, Kind, LineBlock, markdown_structure
-from embedding_assets.documents.words import has_words, says_something
+from embedding_assets.documents.words import has_words, is_blank, says_something
 
 if TYPE_CHECKING:
     from embedding_assets.config import HeaderChoice
@@ -131,9 +131,7 @@ def _markdown_sections(document: Document) -> list[Section]:
         block = Block("text", 0, len(text))
         return [Section(document.context_header, (), 0, len(text), [block], markdown=True)] if is_kept else []
     sections = _Sections(document.context_header or document.metadata.title)
-    blank = [
-        not is_text and not text[start:end].strip() for is_text, start, end in zip(says, starts, ends, strict=True)
-    ]
+    blank = [not is_text and is_blank(text[start:end]) for is_text, start, end in zip(says, starts, ends, strict=True)]
     lone = lone_headings(headings, says[1:], blank[1:], sections.title)
     above: list[Heading] = []
     taken = 0
@@ -189,7 +187,7 @@ class _Sections:
             self._waiting = one
 
     def interrupt(self) -> None:
-        """Note that something follows which says nothing, and belongs to no section."""
+        """Note that something follows which belongs to no section, as a table of contents."""
         if self._waiting is not None:
             self._found.append(self._waiting)
             self._waiting = None

@@ -14,6 +14,7 @@ _RULE: Final = re.compile(r" {0,3}(?:(?:\*[ \t]*){3,}|(?:-[ \t]*){3,}|(?:_[ \t]*
 _UNDERLINE: Final = re.compile(r" {0,3}(?:=+|-+)[ \t]*$")
 _QUOTING: Final = re.compile(r" {0,3}(?:> ?)+")
 _BELOW_HEADER: Final = re.compile(r"\|(?:[ \t]*:?-+:?[ \t]*\|)+[ \t]*$")
+_MAYBE_BELOW_HEADER: Final = re.compile(r" {0,3}[|:-][|: \t-]*$")
 _MOST_CELLS: Final = 60_000
 _INDENTED: Final = ("    ", "\t")
 _OTHER: Final = re.compile(
@@ -59,6 +60,8 @@ def simple_markdown(text: str) -> SimpleMarkdown | None:
         kind = _kind(line) if line.strip(" \t") else None
         if kind is None:
             at += 1
+        elif kind in {"heading", "fence"} and _may_head_table(lines, at):
+            return None
         elif kind == "heading" and (heading := _heading(line)) is not None:
             found.headings.append((*heading, at, at + 1))
             at += 1
@@ -108,6 +111,11 @@ def _heading(line: str) -> tuple[int, str] | None:
     return len(found[1]), found[2].strip()
 
 
+def _may_head_table(lines: Sequence[str], at: int) -> bool:
+    """Whether a line may be the header of a table, which comes before all else that it looks like."""
+    return "|" in lines[at] and at + 1 < len(lines) and _MAYBE_BELOW_HEADER.match(lines[at + 1]) is not None
+
+
 def _block(lines: Sequence[str], start: int, kind: LineKind) -> FoundBlock | None:
     """The block that begins with a line; None if it is not as simple as it begins."""
     if kind == "item":
@@ -147,13 +155,12 @@ def _paragraph_end(lines: Sequence[str], start: int) -> int:
 
 
 def _underlined_end(lines: Sequence[str], start: int) -> int:
-    """The line after that below a heading; 0 if it is none, or might be the header of a table."""
-    if "|" in lines[start]:
-        return 0
+    """The line after that below a heading; 0 if it is none, or the line above might be the header of a table."""
     for number in range(start + 1, len(lines)):
         line = lines[number]
         if _UNDERLINE.match(line):
-            return 0 if "\x00" in "".join(lines[start:number]) else number + 1
+            words = "".join(lines[start:number])
+            return 0 if "\x00" in words or "|" in words else number + 1
         if not line.strip(" \t") or _kind(line) not in {"text", "code"}:
             return 0
     return 0

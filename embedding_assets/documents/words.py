@@ -7,10 +7,14 @@ import unicodedata
 
 _WORD = re.compile(r"[^\W_]")
 _LINE_OF_WORDS = re.compile(r"^[ \t]*[^\W_]", re.MULTILINE)
-_MARKUP = re.compile(
+_UNSEEN = (
     r"</?[a-zA-Z][\w-]*(?::[a-zA-Z][\w-]*)?(?:[\s/][^<>]*)?>"  # HTML tags, anchors and line breaks among them; not <https://…>
     r"|&#?\w{1,31};"  # entities
     r"|!\[[^\w\[\]]*\]\([^()\n]*\)"  # pictures that nothing is said about
+)
+_UNSEEN_ALONE = re.compile(_UNSEEN)
+_MARKUP = re.compile(
+    rf"{_UNSEEN}"
     r"|\[\[?_?TOC_?\]?\]|\{:? ?toc ?\}|\{\{<? ?toc ?>?\}\}"  # places for a table of contents
     r"|^[ \t]*\.\. contents::.*$"
     r"|\[[^\[\]\n]*\]\(#[^()\n]*\)"  # a table of contents: links into the page itself
@@ -31,6 +35,11 @@ def says_something(markup: str) -> bool:
     if begun is not None and markup.find("<", 0, begun.end()) < 0:
         return True  # tags and comments alone go on to a line that begins with a word
     return has_words(_MARKUP.sub("", _without_comments(markup)))
+
+
+def is_blank(markup: str) -> bool:
+    """Whether a text is nothing but rules, comments, pictures and anchors of Markdown; not a table of contents."""
+    return not has_words(_UNSEEN_ALONE.sub("", _without_comments(markup)))
 
 
 def _without_comments(markup: str) -> str:

@@ -91,24 +91,24 @@ def test_what_leads_to_a_long_paragraph_is_not_left_alone() -> None:
 
 
 def test_sections_of_nothing_make_no_chunk() -> None:
-    nothing = [
+    blank = [
         "---",
         "***",
-        "[TOC]",
         "\u200b\ufeff",
         "![](a.png)",
         "<!-- a comment\n\n# in it -->",
         "&nbsp;",
         "<br/>",
         '<a name="x"></a>',
-        "```c\n```",
-        "[ref]: https://example.org",
-        "- [Use](#use)\n- [More](#more)",
         "...",
     ]
-    text = "".join(f"## Section\n\n{one}\n\n" for one in nothing)
+    named = ["[TOC]", "```c\n```", "[ref]: https://example.org", "- [Use](#use)\n- [More](#more)"]
+    text = "".join(f"## Section\n\n{one}\n\n" for one in named)
     assert [chunk.chunk_text for chunk in split(f"# Title\n\n{text}## Last\n\nwords\n")] == ["words"]
-    for one in nothing:
+    for one in blank:
+        section = f"## Section\n\n{one}\n\n## Last\n\nwords"
+        assert [chunk.chunk_text for chunk in split(f"# Title\n\n{section}\n")] == [section]
+    for one in [*blank, *named]:
         assert split(f"{one}\n") == []
     assert [chunk.chunk_text for chunk in split("👍\n")] == ["👍"]
 

@@ -22,10 +22,17 @@ SECRET = "a secret of the document"
 
 # Python runs it as it starts: plain text reads as before, unless it says what is to happen.
 SABOTAGE = """
-import ctypes, logging, os, signal, time
+import ctypes, logging, os, signal, time, weakref
 import embedding_assets.documents.formats.plain_text as reader
 
 read = reader.read
+
+class Cycle:
+    def __init__(self, size):
+        self.itself = self
+        self.content = bytearray(size)
+
+cycles = weakref.WeakSet()
 
 def spoiled(file):
     text = file.path.read_text()
@@ -40,6 +47,11 @@ def spoiled(file):
         time.sleep(600)
     if "MEMORY" in text:
         bytearray(4 << 30)
+    if "HOARDS" in text:
+        Cycle(700 << 20)
+    if "CYCLE" in text:
+        logging.getLogger("embedding_assets.documents.spoiled").warning("%d cycles", len(cycles))
+        cycles.add(Cycle(0))
     if "WARNS" in text:
         logging.getLogger("embedding_assets.documents.spoiled").warning("a remark")
     yield from read(file)
@@ -133,6 +145,21 @@ def test_a_file_that_ends_its_process_is_rejected_and_the_others_are_read(pool, 
     bad = {"n7", "n8"}
     assert {name: found[name] for name in bad} == {name: [f"{name}: {reason}"] for name in bad}
     assert all(found[f"n{n}"] == [f"text {n}"] for n in range(40) if f"n{n}" not in bad)
+
+
+@pytest.mark.usefixtures("sabotage")
+def test_memory_that_other_files_hold_in_cycles_costs_no_file(pool, tmp_path):
+    texts = {f"n{n}": f"HOARDS {n}" for n in range(6)}
+    found = read_all(pool, write(tmp_path, **texts))
+    assert found == {name: [text] for name, text in texts.items()}
+
+
+@pytest.mark.usefixtures("sabotage")
+def test_cycles_are_collected_by_what_was_read(pool, tmp_path, caplog):
+    files = write(tmp_path, small="CYCLE", large="CYCLE" + "\n" * 5_000_000, last="CYCLE")
+    for name, path in files.items():
+        list(pool.read(path, name, path.stat().st_size))
+    assert [record.getMessage() for record in caplog.records] == ["0 cycles", "1 cycles", "0 cycles"]
 
 
 @pytest.mark.usefixtures("sabotage")

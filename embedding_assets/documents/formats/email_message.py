@@ -26,7 +26,11 @@ logger = logging.getLogger(__name__)
 _MOST_PARTS: Final = 1_000
 _NOT_SAID: Final = frozenset({None, "us-ascii", "ascii"})
 _LATIN_1: Final = frozenset({"iso-8859-1", "iso8859-1", "latin1", "latin-1"})
-_BOUNDARY: Final = re.compile(rb"^--([^\r\n]{1,200}?)[ \t]*\r?\n(?=[A-Za-z-]+:|\r?\n)", re.MULTILINE)
+_BOUNDARY: Final = re.compile(
+    rb"^--(?=[ \t-]*[^\s-])([^\r\n]{1,200}?)[ \t]*\r?\n(?=Content-[A-Z-]+:)", re.MULTILINE | re.IGNORECASE
+)
+"""Not a line of dashes, as it stands above signatures and quoted mail."""
+_BEFORE_PARTS: Final = re.compile(rb"\s*(?:This is a multi-?part message in MIME format\.?\s*)?", re.IGNORECASE)
 _OF_WINDOWS: Final = {code: bytes([code]).decode("cp1252", "ignore") for code in range(0x80, 0xA0)}
 """What programs of Windows mean where they say Latin-1, which has control characters there."""
 
@@ -110,6 +114,8 @@ def _with_parts(part: MIMEPart) -> MIMEPart:
     if not isinstance(content, bytes):
         return part
     found = _BOUNDARY.search(content)
+    if found is not None and not _BEFORE_PARTS.fullmatch(content, 0, found.start()):
+        found = None  # what stands before parts is not read
     kind = "text/plain"
     if found is not None:
         boundary = found[1].decode("latin-1").replace("\\", "\\\\").replace('"', '\\"')

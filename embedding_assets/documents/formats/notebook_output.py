@@ -16,12 +16,13 @@ _SEQUENCES: Final = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x08")
 """Colours, movements, and what goes back by a character."""
 _ADDRESS: Final = re.compile(r"(<[^<>\n]{1,300}?) at 0x[0-9a-fA-F]{3,16}(?=[>,])")
 _NAME: Final = (
-    r"(?:<[^<>\n]{1,300}? at 0x[0-9a-fA-F]{3,16}>|<[\w.]{1,300} object>|<\w{1,100} object of \d+ artists>"
+    r"(?><[^<>\n]{1,300}? at 0x[0-9a-fA-F]{3,16}>|<[\w.]{1,300} object>|<\w{1,100} object of \d+ artists>"
     r"|<(?:Figure|Axes|AxesSubplot|Axes3DSubplot)\b[^<>\n]*>|Text\([^()\n]*\))"
 )
-_NAMES_ALONE: Final = re.compile(rf"(?:array)?[\[(,\s]*(?:{_NAME}[\[\](),\s]*)+(?:dtype=object\))?\s*")
-"""Names of objects, which stand for the picture or the page that is shown, and say nothing."""
-_LONGEST_NAMES: Final = 10_000
+_NAMES_ALONE: Final = re.compile(rf"(?:array)?[\[(,\s]*+(?:{_NAME}[\[\](),\s]*+)++(?:dtype=object\))?\s*+")
+"""Names of objects, which stand for the picture or the page that is shown, and say nothing; in linear time."""
+_TO_TRUST: Final = "Make this Notebook Trusted to load map: File -> Trust Notebook"
+"""What folium writes beside the frame of a map."""
 
 
 def printed(outputs: Iterable[Any]) -> str:
@@ -69,25 +70,20 @@ def _shown(output: dict[str, Any]) -> str:
     if _WIDGET in data:
         return ""
     text = joined_lines(data.get(_PLAIN))
-    if text.strip() and not _is_name(text):
+    if text.strip() and not _NAMES_ALONE.fullmatch(text):
         return text
     ways = (joined_lines(data.get("text/markdown")), joined_lines(data.get("text/latex")))
     return next(filter(str.strip, ways), "") or _page(joined_lines(data.get("text/html")))
 
 
-def _is_name(text: str) -> bool:
-    return len(text) <= _LONGEST_NAMES and _NAMES_ALONE.fullmatch(text) is not None
-
-
 def _page(html: str) -> str:
     kind = format_named("html")
-    # What a frame shows lies elsewhere; around it stands what to do where it is not shown.
-    if not html.strip() or "<iframe" in html or kind is None or not kind.is_installed:
+    if not html.strip() or kind is None or not kind.is_installed:
         return ""
     from embedding_assets.documents.formats.html import page
 
     try:
-        return page(html)[1]
+        return page(html.replace(_TO_TRUST, ""))[1]
     except UnreadableError:
         return ""
 

@@ -136,6 +136,25 @@ def test_mail_that_says_to_have_parts_and_has_none_is_its_text(tmp_path: Path) -
     assert only(tmp_path, message).text == "Hello\n-- \nAda\n"
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Important.\n\n-----Original Message-----\nFrom: x\nDate: y\n\nOld text.\n",
+        "Important.\n-- \nTel: 123\n\nmore\n",
+        "Important.\n-----\n\nmore\n",
+        "Important.\n-----\nContent-Type: is a header\n\nmore\n",
+        f"Important.\n\n{PARTS}",
+    ],
+)
+def test_nothing_is_lost_before_what_looks_like_a_boundary(tmp_path: Path, text: str) -> None:
+    assert only(tmp_path, f"Subject: Broken\nContent-Type: multipart/mixed\n\n{text}".encode()).text == text
+
+
+def test_what_programs_write_before_parts_is_left_out(tmp_path: Path) -> None:
+    before = "Content-Type: multipart/mixed\n\nThis is a multi-part message in MIME format.\n\n"
+    assert only(tmp_path, f"{before}{PARTS.lower()}".encode()).text.split() == ["oné", "two"]
+
+
 @pytest.mark.parametrize("kind", ["", "Content-Type: text/plain\n", "Content-Type: text/html; charset=us-ascii\n"])
 def test_mail_in_utf_8_need_not_say_so(tmp_path: Path, kind: str) -> None:
     document = only(tmp_path, f"Subject: Café\n{kind}\nÉtudes.\n".encode())

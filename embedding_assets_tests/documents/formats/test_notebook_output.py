@@ -11,6 +11,7 @@ import pytest
 from embedding_assets.documents.formats.notebook_output import printed
 from embedding_assets_tests.support.formats import read_as
 
+TO_TRUST = "Make this Notebook Trusted to load map: File -> Trust Notebook"
 WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
@@ -44,6 +45,14 @@ def test_what_a_value_says_is_read(text: str) -> None:
     assert printed([shown(text_plain=text.splitlines(keepends=True))]) == f"{text}\n"
 
 
+@pytest.mark.parametrize(
+    "names", ["<Axes at 0x7f3a5c0>" * 5_000, "<Axes: >, " * 5_000, "[" * 200_000, "<Figure size>" + " " * 1_000_000]
+)
+def test_long_outputs_like_names_take_linear_time(names: str) -> None:
+    assert printed([shown(text_plain=f"{names}x")]).endswith("x\n")
+    assert names[0] == "[" or printed([shown(text_plain=names)]) == ""
+
+
 def test_addresses_which_change_with_every_run_are_left_out() -> None:
     outputs = [stream("<function run at 0x7f3a5c0> ran\n"), shown(text_plain="<bound of <A object at 0x7f3a>>, 1")]
     assert printed(outputs) == "<function run> ran\n<bound of <A object>>, 1\n"
@@ -66,9 +75,10 @@ def test_what_is_shown_as_a_page_is_read() -> None:
         shown(text_markdown="**all** of it", text_plain="<IPython.core.display.Markdown object>"),
         shown(text_html=html, text_plain="<pandas.io.formats.style.Styler at 0x7f3a5c0>"),
         shown(text_html="<p>not this</p>", text_plain="but this"),
-        shown(text_html="Trust it to see it <iframe src=x></iframe>"),
+        shown(text_html=f"<span>{TO_TRUST}</span><iframe srcdoc='&lt;p&gt;map'></iframe>"),
+        shown(text_html="<p>Before.<IFRAME src=x>Frames are not shown.</IFRAME><p>Behind."),
     ]
-    assert printed(outputs) == "**all** of it\n| a | b |\n| --- | --- |\nbut this\n"
+    assert printed(outputs) == "**all** of it\n| a | b |\n| --- | --- |\nbut this\nBefore.\n\nBehind.\n"
 
 
 def test_outputs_of_version_3(tmp_path: Path) -> None:
