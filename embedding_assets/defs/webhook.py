@@ -22,8 +22,8 @@ ATTEMPTS: Final = 3
 TIMEOUT_SECONDS: Final = 5.0
 DEADLINE_SECONDS: Final = 20.0
 
-_UNPROCESSED: Final = frozenset({429, 502, 503, 504})
-"""Statuses by which a server, or a proxy before it, says that it did nothing with a post."""
+_UNPROCESSED: Final = frozenset({429, 503})
+"""Statuses by which a server says that it did nothing with a post; 502 and 504 are a proxy's, which had sent it on."""
 
 _GRACE_SECONDS: Final = 1.0
 """Within which a delivery that is cancelled at its deadline ends by itself."""

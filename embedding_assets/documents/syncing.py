@@ -101,7 +101,9 @@ def add_source(
         _check_owner(known, definition, owner)
         was_watched = known is not None and known.is_watched
         is_watched = was_watched if watched is None else watched
-        owners = with_owner(owner, () if known is None else known.owners)
+        # By another definition the others own it again once they say the same.
+        is_shared = known is not None and (owner is None or known.definition == definition)
+        owners = with_owner(owner, known.owners if known is not None and is_shared else ())
         if known is not None and (known.definition, known.is_watched, known.owners) == (definition, is_watched, owners):
             return
         records = database.table.records
@@ -118,7 +120,7 @@ def add_source(
 
 
 def _check_owner(known: KnownSource | None, definition: SourceDefinition, owner: str | None) -> None:
-    """Several that say the same of it share it, and each of them may say otherwise from then on, as all will."""
+    """Several that say the same of it share it; each of them may say otherwise, and is its only owner then."""
     if known is None or owner is None or not known.owners or definition == known.definition:
         return
     if owns(owner, known.owners):

@@ -51,6 +51,20 @@ def test_two_code_locations_do_not_replace_each_others_rows(articles: psycopg.Co
         assert find_source(connection, one.name).owners == (HERE,)
 
 
+def test_one_that_shared_a_source_does_not_undo_what_another_has_made_of_it(
+    articles: psycopg.Connection, database: Database
+):
+    with database.session() as connection:
+        one, other = (define_table(connection, "shop.articles", text=text) for text in ("body", "title"))
+        for owner in (HERE, OTHER):
+            add_source(database, one, owner=owner)
+        add_source(database, other, owner=HERE)
+        with pytest.raises(ConfigurationError, match=f"the asset {HERE} keeps"):
+            add_source(database, one, owner=OTHER)
+        add_source(database, other, owner=OTHER)
+        assert find_source(connection, one.name).owners == tuple(sorted((HERE, OTHER)))
+
+
 def test_nothing_is_written_where_nothing_changes(articles: psycopg.Connection, database: Database):
     written = "SELECT xmin FROM synced_sources"
     with database.session() as connection:

@@ -30,7 +30,10 @@ _BOUNDARY: Final = re.compile(
     rb"^--(?=[ \t-]*[^\s-])([^\r\n]{1,200}?)[ \t]*\r?\n(?=Content-[A-Z-]+:)", re.MULTILINE | re.IGNORECASE
 )
 """Not a line of dashes, as it stands above signatures and quoted mail."""
-_BEFORE_PARTS: Final = re.compile(rb"\s*(?:This is a multi-?part message in MIME format\.?\s*)?", re.IGNORECASE)
+_BEFORE_PARTS: Final = re.compile(
+    rb"\s*(?:(?=[^\r\n]*\b(?:MIME|multi-?part)\b)[^\r\n]++(?:\r?\n[^\r\n]++)*+\s*)?", re.IGNORECASE
+)
+"""Nothing, or a paragraph for programs that know no parts, whose first line says so."""
 _OF_WINDOWS: Final = {code: bytes([code]).decode("cp1252", "ignore") for code in range(0x80, 0xA0)}
 """What programs of Windows mean where they say Latin-1, which has control characters there."""
 

@@ -34,7 +34,7 @@ _ERRORS: Final = frozenset(
 """What stands where a formula came to nothing."""
 
 _UNCOMPUTED: Final = re.compile(
-    rb"<c\s(?![^<>]*\bt=[\"']str[\"'])[^<>]*?\br=[\"']([A-Z]{1,3})(\d{1,7})[\"'][^<>]*>"
+    rb"<c\s(?![^<>]*\bt=[\"']str[\"'])(?>[^<>]*?\br=[\"']([A-Z]{1,3})(\d{1,7})[\"'])[^<>]*+>"
     rb"\s*<f(?:\s[^<>]*)?(?:/>|>[^<]*</f>)\s*(?:<v\s*/>|<v>\s*</v>|</c>)"
 )
 """A cell with a formula and nothing that it comes to; where that is an empty text, the cell is said to hold one."""

@@ -12,7 +12,7 @@ from embedding_assets.documents.rejection import TOO_DEEP
 _DEEPEST: Final = 3_000
 _TAG: Final = re.compile(
     r"<(?:!--(?!-?>)[^-]*+(?:-(?!-!?>)[^-]*+)*+"
-    r"|(script|style|textarea)(?=[\s/>])[^<]*+(?:<(?!/\1[\s/>])[^<]*+)*+"
+    r"|(script|style|textarea)(?=[\s/>])[^<>]*+(?<!/)>[^<]*+(?:<(?!/\1[\s/>])[^<]*+)*+"
     r"|(/?)(div|span|ul|ol|section|article|blockquote|table|details|figure|main|aside|nav|header|footer|form|dl"
     r"|b|i|u|s|em|strong|font|small|big|code|tt|t[rdh])(?=[\s/>]))",
     re.IGNORECASE,

@@ -228,9 +228,10 @@ class Header:
 
 
 def find_header(rows: Iterable[tuple[int, Sequence[object]]], options: ReadOptions) -> Header | None:
-    """The first row, or one with a text and names of columns below a title: rows of a cell or two, all narrower.
+    """The first row, or one with a text and names of columns below a title, which is narrower.
 
-    A row of another table that holds the word ``text`` is no header.
+    A title is rows of one cell, the last of which may have two. A row of another table that holds the word ``text`` is
+    no header.
 
     Args:
         rows: the first ``HEADER_ROWS`` with their numbers.

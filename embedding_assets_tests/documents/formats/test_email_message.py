@@ -150,8 +150,17 @@ def test_nothing_is_lost_before_what_looks_like_a_boundary(tmp_path: Path, text:
     assert only(tmp_path, f"Subject: Broken\nContent-Type: multipart/mixed\n\n{text}".encode()).text == text
 
 
-def test_what_programs_write_before_parts_is_left_out(tmp_path: Path) -> None:
-    before = "Content-Type: multipart/mixed\n\nThis is a multi-part message in MIME format.\n\n"
+@pytest.mark.parametrize(
+    "said",
+    [
+        "This is a multi-part message in MIME format.",
+        "This is a multi-part message in MIME format...",
+        "This is a MIME-encapsulated message.",
+        "This is a message with multiple parts in MIME format.\nYour reader does not know it.",
+    ],
+)
+def test_what_programs_write_before_parts_is_left_out(tmp_path: Path, said: str) -> None:
+    before = f"Content-Type: multipart/mixed\n\n{said}\n\n"
     assert only(tmp_path, f"{before}{PARTS.lower()}".encode()).text.split() == ["oné", "two"]
 
 

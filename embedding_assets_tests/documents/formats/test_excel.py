@@ -12,6 +12,7 @@ import openpyxl
 import pytest
 
 from embedding_assets.documents.document import Document
+from embedding_assets.documents.formats.excel import _UNCOMPUTED
 from embedding_assets.documents.formats.options import ReadOptions
 from embedding_assets.documents.rejection import BlankRow, Rejection
 from embedding_assets_tests.support import office
@@ -134,6 +135,11 @@ def test_rows_without_a_formula_in_their_text_are_only_blank(
     _, rejections = read_as(tmp_path, "a.xlsx", office.saved(workbook.save), options)
     assert len(rejections) == 6
     assert [one.line for one in rejections if "never computed" in one.reason] == sorted(lines)
+
+
+def test_a_cell_with_a_long_attribute_costs_no_time() -> None:
+    """Each of what looks like its name was tried with all of the rest."""
+    assert _UNCOMPUTED.search(b"<c x='" + b' r="A1"' * 150_000 + b"'><v>1</v></c>") is None
 
 
 def test_formulas_are_found_wherever_a_long_sheet_is_divided(tmp_path: Path) -> None:

@@ -33,6 +33,11 @@ def test_a_long_page_is_not_nested(html: str) -> None:
     check_nesting(html * 10_000)
 
 
+def test_an_element_of_a_picture_that_ends_at_once_hides_nothing() -> None:
+    with pytest.raises(UnreadableError, match="nested too deeply"):
+        check_nesting("<svg><style/></svg>" + "<div>" * 5_000)
+
+
 def test_what_is_left_open_in_the_cells_of_a_table_ends_with_them() -> None:
     text = page("<table>" + "<tr><td><div>one<td><ul><li>two" * 4_000 + "</table>")[1]
     assert text.count("one") == 4_000
