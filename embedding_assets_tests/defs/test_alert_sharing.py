@@ -125,23 +125,14 @@ def test_while_one_is_off_the_other_posts_and_it_does_not_repeat_that(webhook, s
     assert len(outcome.dagster_run_reactions) == 1
 
 
-def test_to_one_that_is_new_no_run_is_left(instance, webhook, fail_over_both):
-    """It has not ticked."""
+@pytest.mark.parametrize("order", [("second", "first"), ("first", "second")])
+def test_to_one_that_is_new_no_run_is_left(instance, webhook, fail_over_both, order):
+    """It has not ticked, or noted in its first tick that the log ends behind the run."""
     sensors = Sensors(instance)
     sensors.tick("second")
     run_id = fail_over_both()
 
-    sensors.tick("second", "first", "second", "first")
-
-    assert [post["run_id"] for post in webhook.received] == [run_id]
-
-
-def test_to_one_that_began_behind_a_run_that_run_is_not_left(instance, webhook, fail_over_both):
-    sensors = Sensors(instance)
-    sensors.tick("second")
-    run_id = fail_over_both()
-
-    sensors.tick("first", "second", "first", "second")
+    sensors.tick(*order, *order)
 
     assert [post["run_id"] for post in webhook.received] == [run_id]
 
