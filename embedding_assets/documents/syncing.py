@@ -101,9 +101,11 @@ def add_source(
         _check_owner(known, definition, owner)
         was_watched = known is not None and known.is_watched
         is_watched = was_watched if watched is None else watched
-        # By another definition the others own it again once they say the same.
-        is_shared = known is not None and (owner is None or known.definition == definition)
-        owners = with_owner(owner, known.owners if known is not None and is_shared else ())
+        before = () if known is None else known.owners
+        if owner is not None and known is not None and known.definition != definition:
+            # The others own it again once they say the same.
+            before = tuple(other for other in before if owns(owner, [other]))
+        owners = with_owner(owner, before)
         if known is not None and (known.definition, known.is_watched, known.owners) == (definition, is_watched, owners):
             return
         records = database.table.records

@@ -47,6 +47,7 @@ def test_two_code_locations_do_not_replace_each_others_rows(articles: psycopg.Co
         assert find_source(connection, one.name).definition == one
         # Of a run by `dg launch`, after which the other way goes on.
         add_source(database, other, owner=BARE)
+        assert find_source(connection, one.name).owners == (HERE,)
         add_source(database, one, owner=HERE)
         assert find_source(connection, one.name).owners == (HERE,)
 
