@@ -20,7 +20,7 @@ ui: $(INSTALLED) ## Serve the Dagster UI on the demo's state: http://127.0.0.1:3
 # Passive: threads of one process that spin keep those of the others from the cores.
 test: $(INSTALLED) ## Run all tests with coverage
 	$(BIN)/coverage erase
-	OMP_WAIT_POLICY=PASSIVE $(BIN)/coverage run -m pytest -n 3 --dist loadfile --no-loadscope-reorder --durations=20
+	OMP_WAIT_POLICY=PASSIVE $(BIN)/coverage run -m pytest -n 4 --dist loadfile --no-loadscope-reorder --durations=20
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 

@@ -6,6 +6,7 @@ import shutil
 import signal
 import sys
 import tempfile
+import threading
 import uuid
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
@@ -13,7 +14,6 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from coverage import Coverage
 from pgvector.psycopg import register_vector
 from psycopg.conninfo import make_conninfo
 
@@ -71,15 +71,20 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
-    """Take no coverage of a test that is marked ``uncovered``."""
-    measurement = Coverage.current()
-    if measurement is None or item.get_closest_marker("uncovered") is None:
+    """Take no coverage of a test that is marked ``uncovered``.
+
+    Threads that outlive their test go on being traced: once coverage is stopped as a whole, they are not any more.
+    """
+    trace, trace_thread = sys.gettrace(), threading.gettrace()
+    if trace is None or item.get_closest_marker("uncovered") is None:
         return (yield)
-    measurement.stop()
+    sys.settrace(None)
+    threading.settrace(None)  # type: ignore[arg-type]
     try:
         return (yield)
     finally:
-        measurement.start()
+        threading.settrace(trace_thread)  # type: ignore[arg-type]
+        sys.settrace(trace)
 
 
 @pytest.fixture(scope="session")
