@@ -137,12 +137,14 @@ def database_url(server_url: str, template: str) -> Iterator[str]:
 
 
 @pytest.fixture(autouse=True)
-def clean_environment(monkeypatch: pytest.MonkeyPatch, data_dir: Path) -> None:
+def clean_environment(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, data_dir: Path) -> None:
     """No setting of the person who runs the tests; no network; the demo model instead of the default.
 
-    No coverage in processes that are started, which takes them twice as long: most cover nothing new.
+    No coverage in processes that are started, which takes them twice as long: most cover nothing new. Those of tests
+    marked ``covered_processes`` do.
     """
-    monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
+    if request.node.get_closest_marker("covered_processes") is None:
+        monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
     for name in list(os.environ):
         if name.startswith(("EMBEDDING_", "DAGSTER_", "OPENAI_")):
             monkeypatch.delenv(name)

@@ -376,12 +376,15 @@ def _shown(statement: sql.Composable, connection: Connection) -> str:
 
 
 def candidates(connection: Connection) -> Sequence[str]:
-    """Tables with a text that could be adopted, as they are called in SQL."""
+    """Tables with a text that could be adopted, as they are called in SQL; without those that this package has made."""
     rows = connection.execute("""
         SELECT format('%I.%I', n.nspname, relname) FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace
         WHERE relkind IN ('r', 'p') AND NOT relispartition AND relpersistence <> 't'
           AND nspname NOT IN ('pg_catalog', 'information_schema') AND nspname NOT LIKE 'pg\\_%'
-          AND pg_has_role(relowner, 'USAGE') AND relname NOT LIKE 'embedding\\_%' AND relname <> 'loaded_documents'
+          AND pg_has_role(relowner, 'USAGE') AND NOT (
+              relname ~ '^(embedding_.*|loaded_(documents|collections)|synced_(sources|changes)|knowledge_base)$'
+              AND EXISTS (SELECT FROM pg_class WHERE relnamespace = n.oid AND relname = 'embedding_runs')
+          )
           AND EXISTS (
               SELECT FROM pg_attribute WHERE attrelid = c.oid AND atttypid IN ('text'::regtype, 'varchar'::regtype)
           )

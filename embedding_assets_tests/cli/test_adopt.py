@@ -1,6 +1,9 @@
 """`adopt` from the command line: shown first, done with --yes, undone; then embedded and searched."""
 
 import json
+import os
+import pty
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,6 +11,7 @@ import psycopg
 import pytest
 
 from embedding_assets.config import Settings
+from embedding_assets_tests.support import processes
 from embedding_assets_tests.support.shop import BIGINT, fill
 
 Run = Callable[..., tuple[int, str, str]]
@@ -99,3 +103,45 @@ def test_without_a_table_and_with_a_wrong_one(run: Run, settings: Settings):
     assert (code, "there is no table nots in this database" in err) == (2, True)
     code, _, err = run("adopt", "--undo", "knowledge_base")
     assert (code, "knowledge_base is not adopted" in err) == (2, True)
+
+
+COMMAND = [sys.executable, "-c", "from embedding_assets.cli.entry import main; main()", "adopt"]
+
+
+@pytest.fixture
+def answer() -> Callable[..., str]:
+    """Run `adopt` in a terminal and type these answers; returns what stands there at the end."""
+
+    def typed(*answers: str) -> str:
+        ours, theirs = pty.openpty()
+        try:
+            process = processes.start(COMMAND, stdin=theirs, stdout=theirs, stderr=theirs)
+            os.close(theirs)
+            os.write(ours, "".join(f"{answer}\n" for answer in answers).encode())
+            seen = b""
+            try:
+                while more := os.read(ours, 4096):
+                    seen += more
+            except OSError:  # the other side has ended
+                pass
+            assert process.wait(60) == 0, seen
+            return seen.decode().replace("\r\n", "\n")
+        finally:
+            os.close(ours)
+
+    return typed
+
+
+@pytest.mark.covered_processes
+@pytest.mark.usefixtures("notes")
+def test_in_a_terminal_it_asks_for_what_was_not_said(answer: Callable[..., str], beside: psycopg.Connection):
+    beside.execute("CREATE SCHEMA shop CREATE TABLE embedding_notes (id int PRIMARY KEY, body text)")
+    triggers = "SELECT count(*) FROM pg_trigger WHERE tgrelid = 'notes'::regclass"
+    said = ("public.notes", r"{title}\n{body}", "price, lang", "price < 4")
+    seen = answer(*said, "n")
+    assert "Tables with a text: public.notes, shop.embedding_notes\n" in seen
+    for question in ("Columns: id, ", "Only rows for which this holds", "Do it?"):
+        assert question in seen
+    assert beside.execute(triggers).fetchone() == (0,)
+    assert "records in schema embedding_assets_notes." in answer(*said, "y")
+    assert beside.execute(triggers).fetchone() != (0,)

@@ -29,6 +29,7 @@ main()
 """
 
 
+@pytest.mark.covered_processes
 @pytest.mark.parametrize("module", ["typer", "embedding_assets.cli.app", "embedding_assets.pipeline.run"])
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_stopped_while_it_imports(module: str, number: signal.Signals, status: int):

@@ -16,6 +16,7 @@ from embedding_assets_tests.support.fakes import insert_chunks
 COMMAND = "from embedding_assets.cli.entry import main; main()"
 
 
+@pytest.mark.covered_processes
 @pytest.mark.usefixtures("settings")
 def test_rows_are_embedded_as_they_come_until_it_is_stopped(database: Database):
     insert_chunks(database, ["there before"])

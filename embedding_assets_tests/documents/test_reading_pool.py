@@ -174,6 +174,7 @@ def test_a_file_that_takes_too_long_is_rejected_and_the_others_are_read(pool, tm
     }
 
 
+@pytest.mark.covered_processes
 @pytest.mark.usefixtures("sabotage")
 def test_log_of_the_processes_comes_here(pool, tmp_path, caplog):
     read_all(pool, write(tmp_path, one="WARNS"))

@@ -42,6 +42,7 @@ def best(client: httpx2.Client) -> str:
     return response.json()["results"][0]["text"]
 
 
+@pytest.mark.covered_processes
 @pytest.mark.usefixtures("embedded")
 @pytest.mark.parametrize(("how", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_it_answers_and_stops(tmp_path: Path, how: signal.Signals, status: int):

@@ -207,6 +207,7 @@ async def ready(agent: Client) -> None:
     raise AssertionError("the service is not ready")
 
 
+@pytest.mark.covered_processes
 @pytest.mark.parametrize(("how", "status"), [("end of input", 0), (signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_it_ends(settings: Settings, provider: FakeProvider, how: signal.Signals | str, status: int, tmp_path: Path):
     log = (tmp_path / "log").open("w+")
