@@ -107,9 +107,13 @@ def _completed(database: Database, settings: Settings) -> TableConfig:
         changes["text"] = typer.prompt(
             "Text, a column or a template such as {title}\\n{body}", default=default, err=True
         )
-        changes["metadata"] = typer.prompt("Columns that searches show and filter by", default="", err=True)
-        changes["where"] = typer.prompt("Only rows for which this holds", default="", err=True) or None
+        changes["metadata"] = _prompt("Columns that searches show and filter by, with commas (Enter: none)")
+        changes["where"] = _prompt("Only rows for which this holds, as behind WHERE (Enter: all)") or None
     return settings.with_group("source", **changes).source
+
+
+def _prompt(question: str) -> str:
+    return str(typer.prompt(question, default="", show_default=False, err=True))
 
 
 def _show_plan(plan: Adoption, *, asks: bool, as_json: bool) -> None:
