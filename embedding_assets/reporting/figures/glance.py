@@ -11,14 +11,15 @@ from typing import Final
 
 from embedding_assets.reporting.figures.picture import INK, INLINE_CHARACTERS, Picture
 
-WIDTH: Final = 350
-"""CSS pixels: what the value of an asset's metadata has room for in windows of 1,280 pixels and more, and beside the
-lineage from 1,500 on."""
+WIDTH: Final = 240
+"""CSS pixels: what the value of an asset's metadata has room for in a window of 1,280 pixels, whose longest key is
+``dagster/partition_row_count``."""
 
 HEIGHT: Final = 92
-LEFT, RIGHT, TOP, FLOOR = 2, 348, 20, 74
+LEFT, RIGHT, TOP, FLOOR = 2, WIDTH - 2, 20, 74
 MOST_BARS: Final = 30
 _FONT_SIZE: Final = 11
+_LINE_HEIGHT: Final = 14
 _WIDEST: Final = 0.55
 """Mean width of a character, as a share of the size, in the widest of the fonts that system-ui may be."""
 
@@ -30,12 +31,12 @@ def glance(title: Sequence[tuple[str, str]], *drawings: Sequence[str]) -> Pictur
         title: words and their colours: those of what they name, so that the title is the legend too.
         drawings: their parts.
     """
-    head = "".join(
-        f"<tspan fill='{colour}'>{_escaped(words)}</tspan>" if colour else _escaped(words) for words, colour in title
-    )
     alt = "".join(words for words, _ in title)
+    lines = _lines(title)
+    above = _LINE_HEIGHT * (len(lines) - 1)
+    head = "".join(_heading(line, 11 - above + _LINE_HEIGHT * number) for number, line in enumerate(lines))
     for parts in drawings:
-        picture = Picture(_svg("".join([f"<text y='11'{_fitting(alt)}>{head}</text>", *parts]), HEIGHT), alt)
+        picture = Picture(_svg("".join([head, *parts]), HEIGHT, above), alt)
         if len(picture.markdown) <= INLINE_CHARACTERS:
             break
     return picture
@@ -43,7 +44,7 @@ def glance(title: Sequence[tuple[str, str]], *drawings: Sequence[str]) -> Pictur
 
 def note(words: str) -> Picture:
     """A picture for lack of data: what will be here, and what brings it."""
-    return Picture(_svg(text(0, 18, words), 28), words)
+    return Picture(_svg(text(0, 18, words, _size(_fitting([(words, "")]))), 28), words)
 
 
 def text(x: int, y: int, words: str, attributes: str = "") -> str:
@@ -89,9 +90,30 @@ def scale(lowest: float, highest: float, measure: Callable[[float], float] = flo
     return lambda value: round(FLOOR - (measure(value) - lowest) / extent * (FLOOR - TOP))
 
 
-def _fitting(words: str) -> str:
-    """The size of a title that is too long for the usual one."""
-    size = min(_FONT_SIZE, WIDTH / len(words) / _WIDEST)
+def _lines(title: Sequence[tuple[str, str]]) -> list[list[tuple[str, str]]]:
+    """The title in one line, or in two between its parts where both are larger then."""
+    splits = [[list(title)]]
+    for n in range(len(title) - 1, 0, -1):
+        (words, colour), *rest = title[n:]
+        splits.append([list(title[:n]), [(words.lstrip(",; "), colour), *rest]])
+    return max(splits, key=lambda lines: min(map(_fitting, lines)))
+
+
+def _heading(line: Sequence[tuple[str, str]], y: int) -> str:
+    """One line of the title, smaller where it is too long."""
+    size = _fitting(line)
+    words = "".join(
+        f"<tspan fill='{colour}'>{_escaped(part)}</tspan>" if colour else _escaped(part) for part, colour in line
+    )
+    return f"<text y='{y}'{_size(size)}>{words}</text>"
+
+
+def _fitting(line: Sequence[tuple[str, str]]) -> float:
+    """The size in which a line of these words fits."""
+    return min(_FONT_SIZE, WIDTH / sum(len(words) for words, _ in line) / _WIDEST)
+
+
+def _size(size: float) -> str:
     return "" if size == _FONT_SIZE else f" font-size='{size:.1f}'"
 
 
@@ -99,8 +121,10 @@ def _escaped(words: str) -> str:
     return escape(words, quote=False)
 
 
-def _svg(content: str, height: int) -> str:
+def _svg(content: str, height: int, above: int = 0) -> str:
+    """An image from so many pixels above zero on."""
+    shifted = f" viewBox='0 {-above} {WIDTH} {height + above}'" if above else ""
     return (
-        f"<svg xmlns='http://www.w3.org/2000/svg' width='{WIDTH}' height='{height}' font-family='system-ui,sans-serif' "
-        f"font-size='{_FONT_SIZE}' fill='{INK}'>{content}</svg>"
+        f"<svg xmlns='http://www.w3.org/2000/svg' width='{WIDTH}' height='{height + above}'{shifted} "
+        f"font-family='system-ui,sans-serif' font-size='{_FONT_SIZE}' fill='{INK}'>{content}</svg>"
     )
