@@ -13,7 +13,17 @@ from rich.markup import escape
 
 from embedding_assets.cli import progress, tables
 from embedding_assets.cli.adopt import adopt
-from embedding_assets.cli.console import Json, StoppableGroup, err, out, print_json, session, show, table_session
+from embedding_assets.cli.console import (
+    Json,
+    StoppableGroup,
+    err,
+    looking_session,
+    out,
+    print_json,
+    session,
+    show,
+    table_session,
+)
 from embedding_assets.cli.documents import documents, forget, load
 from embedding_assets.cli.drift import drift
 from embedding_assets.cli.duplicates import duplicates
@@ -82,7 +92,10 @@ def demo(
 
 @app.command()
 def migrate(as_json: Json = False) -> None:
-    """Create the tables, or bring them up to date. Everything else does this by itself, except for an adopted table."""
+    """Create the tables, or bring them up to date. Loading and embedding do this, too, except for an adopted table.
+
+    What only looks, such as status, changes nothing, and asks for this where it is needed.
+    """
     from embedding_assets.postgres.bootstrap import resolve_url
     from embedding_assets.postgres.connection import Database
     from embedding_assets.postgres.schema import HEAD
@@ -99,24 +112,36 @@ def migrate(as_json: Json = False) -> None:
 def estimate(as_json: Json = False) -> None:
     """Estimate what the backlog will take, before anything is spent: chunks, tokens, minutes, dollars."""
     from embedding_assets.health.costs import limits_exceeded_by
-    from embedding_assets.pipeline.estimate import estimate_backlog, estimate_new_space, measure_tokens_per_second
+    from embedding_assets.pipeline.estimate import (
+        BacklogEstimate,
+        estimate_backlog,
+        estimate_new_space,
+        measure_tokens_per_second,
+    )
     from embedding_assets.postgres.usage.ledger import count_spending
-    from embedding_assets.providers.space_selection import api_space, find_for_run, select_for_run
+    from embedding_assets.providers.space_selection import api_space, find_for_run, select_for_run, select_space
 
-    with table_session() as (settings, database):
+    with looking_session() as (settings, database, is_made):
+        if not is_made:
+            nothing = {"space": None, "pending": 0, **asdict(BacklogEstimate(0, 0, 0.0, 0.0))}
+            empty: list[str] = []
+            document = {**nothing, "limits_exceeded": empty, "limits_below_a_request": empty}
+            show(document, f"{database.table.emptiness}.", as_json=as_json)
+            return
         followed, column = find_for_run(settings, database)
         if column is None and followed.embedding.provider == "openai":
-            # Neither asked, which costs, nor registered unasked.
+            # Not asked, which costs.
             name, plan = api_space(followed).name, estimate_new_space(database, followed)
             pending = plan.chunks
         else:
-            selection = select_for_run(settings, database)
+            selection = select_for_run(settings, database, look_only=True)
             name, column = selection.column.space.name, selection.column
             backlog, plan = estimate_backlog(database, column, settings)
             # An API would bill for it.
             if plan.seconds is None and backlog.due and column.space.provider == "local":
+                chosen = select_space(selection.settings, column, database) if column.name else selection
                 with progress.spinner(err, "no run to judge by yet: timing the model on a few chunks", quiet=as_json):
-                    rate = measure_tokens_per_second(database, column, selection.open_provider())
+                    rate = measure_tokens_per_second(database, column, chosen.open_provider())
                 backlog, plan = estimate_backlog(database, column, settings, tokens_per_second=rate)
             pending = backlog.pending
         spending = count_spending(database, run_id="")
@@ -204,11 +229,12 @@ def costs(
     as_json: Json = False,
 ) -> None:
     """Show what APIs have billed, and how much of the limits in dollars is used."""
-    from embedding_assets.postgres.usage.ledger import count_spending, list_costs, total_costs
+    from embedding_assets.postgres.usage.ledger import NOTHING_SPENT, add_up, count_spending, list_costs, total_costs
 
-    with table_session() as (settings, database):
-        rows, total = list_costs(database, by=by, limit=limit), total_costs(database)
-        spending = count_spending(database, run_id="")
+    with looking_session() as (settings, database, is_made):
+        rows = list_costs(database, by=by, limit=limit) if is_made else []
+        total = total_costs(database) if is_made else add_up([])
+        spending = count_spending(database, run_id="") if is_made else NOTHING_SPENT
         if as_json:
             print_json(
                 {
@@ -242,13 +268,14 @@ def failures(
     """List chunks that could not be embedded, by hash and error code; or try them again."""
     from embedding_assets.postgres.failures import list_failures, retry_failures
 
-    with table_session() as (_, database):
-        if retry:
+    if retry:
+        with table_session() as (_, database):
             count = retry_failures(database)
             line = f"{count:,} chunks are due again. Next: [bold]embedding-assets embed[/bold]"
             show({"retried": count}, line, as_json=as_json)
-            return
-        found = list_failures(database)
+        return
+    with looking_session() as (_, database, is_made):
+        found = list_failures(database) if is_made else []
         view = tables.failures_view(found) if found else "No chunk has failed."
         show([asdict(failure) for failure in found], view, as_json=as_json)
 

@@ -83,11 +83,15 @@ def table_session() -> Iterator[tuple[Settings, Database]]:
 
 
 @contextmanager
-def looking_session() -> Iterator[tuple[Settings, Database, bool]]:
-    """As ``table_session``, for what only looks: nothing is made where nothing is there yet, as the last one says."""
-    from embedding_assets.postgres.bootstrap import open_database
+def looking_session(*, maintaining: bool = False) -> Iterator[tuple[Settings, Database, bool]]:
+    """As ``table_session``, for what only looks, and changes nothing; and whether there is a table yet.
 
-    with session() as settings, open_database(settings, looking=True) as database:
+    Args:
+        maintaining: what is there is brought up to date, and nothing is made either.
+    """
+    from embedding_assets.postgres.bootstrap import look_at_database
+
+    with session() as settings, look_at_database(settings, maintaining=maintaining) as database:
         yield settings, database, bool(database.table.oid)
 
 

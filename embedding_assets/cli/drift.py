@@ -11,7 +11,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from embedding_assets.cli import progress
-from embedding_assets.cli.console import Json, err, out, print_json, table_session
+from embedding_assets.cli.console import Json, err, looking_session, out, print_json
+from embedding_assets.errors import ConfigurationError
 from embedding_assets.formatting import counted, share
 
 if TYPE_CHECKING:
@@ -33,7 +34,9 @@ def drift(
     from embedding_assets.health.drift import measure_drift
     from embedding_assets.postgres.question_weeks import list_question_weeks
 
-    with table_session() as (_, database):
+    with looking_session() as (_, database, is_made):
+        if not is_made:
+            raise ConfigurationError(database.table.emptiness)
         asked = list_question_weeks(database, weeks)
         questions = [{**asdict(week), "share": week.share} for week in asked]
         if not database.table.is_own and asked:

@@ -10,7 +10,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from embedding_assets.cli import progress
-from embedding_assets.cli.console import Json, err, out, print_json, table_session
+from embedding_assets.cli.console import Json, err, looking_session, out, print_json
 from embedding_assets.errors import ConfigurationError
 from embedding_assets.formatting import counted, visible
 
@@ -50,7 +50,9 @@ def duplicates(
     from embedding_assets.postgres.duplicates.equal_texts import find_equal_texts
     from embedding_assets.postgres.duplicates.near import NearDuplicates, find_near_duplicates, prepare
 
-    with table_session() as (settings, database):
+    with looking_session() as (settings, database, is_made):
+        if not is_made:
+            raise ConfigurationError(database.table.emptiness)
         # First: what cannot be done is known at once.
         search = prepare(database, at_least=at_least or _AT_LEAST, most=look_at, ef_search=settings.index.ef_search)
         if isinstance(search, NearDuplicates) and at_least is not None:

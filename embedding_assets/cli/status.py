@@ -56,7 +56,7 @@ def health(
     from embedding_assets.providers.space_selection import select_for_run
     from embedding_assets.reporting.status_page import verdict_table
 
-    with looking_session() as (settings, database, is_made):
+    with looking_session(maintaining=True) as (settings, database, is_made):
         if not (is_made and has_chunks(database)):
             raise ConfigurationError(database.table.emptiness)
         column = select_for_run(settings, database).column

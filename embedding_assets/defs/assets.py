@@ -253,8 +253,8 @@ def _check_columns(database: Database, columns: Sequence[DescribedColumn]) -> No
 
 
 def _embed(context: AssetExecutionContext, spec: TableSpec) -> Iterator[AssetMaterialization | MaterializeResult[Any]]:
-    keys = context.partition_key_range
-    prefixes = PrefixRange(keys.start, keys.end)
+    partitions = _partitions(context, spec)
+    prefixes = PrefixRange(partitions[0], partitions[-1])
     with correlate(context.run.run_id), spec.open(context) as database:
         if not has_chunks(database):
             shown = {"dagster/row_count": 0, **table_metadata(database, describe_columns(database))}
@@ -276,7 +276,7 @@ def _embed(context: AssetExecutionContext, spec: TableSpec) -> Iterator[AssetMat
         except BaseException as error:  # also what terminating a run raises
             if not isinstance(error, DatabaseUnavailableError):
                 with suppress(EmbeddingAssetsError):  # what ended the run is the news
-                    yield from _complete_partitions(context, spec, database, settings)
+                    yield from _complete_partitions(context, spec, partitions, database, settings)
             raise
         column, stats = outcome.column, outcome.stats
         spending = count_spending(database, context.run.run_id)
@@ -291,14 +291,42 @@ def _embed(context: AssetExecutionContext, spec: TableSpec) -> Iterator[AssetMat
     of_run = {**pictures, **run_metadata(stats, column.space.provider, spending), **rows, **table}
     # Each partition's own numbers come first: those of the result would stand before them.
     by_prefix = {counts.prefix: counts for counts in left}
-    for prefix in context.partition_keys:
-        own = partition_metadata(prefix, stats.prefixes.get(prefix, PrefixStats()), by_prefix.get(prefix))
-        context.add_asset_metadata(metadata={**own, **of_run}, partition_key=prefix)
-    yield MaterializeResult()
+    own = {
+        prefix: partition_metadata(prefix, stats.prefixes.get(prefix, PrefixStats()), by_prefix.get(prefix)) | of_run
+        for prefix in partitions
+    }
+    yield from _materialized(context, spec, own, of_run)
+
+
+def _materialized(
+    context: AssetExecutionContext, spec: TableSpec, own: Mapping[str, dict[str, Any]], of_run: Mapping[str, Any]
+) -> Iterator[AssetMaterialization | MaterializeResult[Any]]:
+    """Each partition with its own metadata; in a run that names none the asset as a whole, too."""
+    if _names_partitions(context):
+        for prefix, metadata in own.items():
+            context.add_asset_metadata(metadata=metadata, partition_key=prefix)
+        yield MaterializeResult()
+        return
+    for prefix, metadata in own.items():
+        yield AssetMaterialization(spec.key(EMBEDDINGS), partition=prefix, metadata=metadata)
+    yield MaterializeResult(metadata=of_run)
+
+
+def _partitions(context: AssetExecutionContext, spec: TableSpec) -> Sequence[str]:
+    """Those of the run; all where it names none, as one that a project's own schedule asks for."""
+    return context.partition_keys if _names_partitions(context) else spec.partitions.get_partition_keys()
+
+
+def _names_partitions(context: AssetExecutionContext) -> bool:
+    return bool(context.has_partition_key or context.has_partition_key_range)
 
 
 def _complete_partitions(
-    context: AssetExecutionContext, spec: TableSpec, database: Database, settings: Settings
+    context: AssetExecutionContext,
+    spec: TableSpec,
+    partitions: Sequence[str],
+    database: Database,
+    settings: Settings,
 ) -> Iterator[AssetMaterialization]:
     """Materializations of those partitions in which a run that was cut off has left nothing to do."""
 
@@ -312,10 +340,10 @@ def _complete_partitions(
     if found is None:
         return
     column, pending = found
-    complete = [prefix for prefix in context.partition_keys if prefix not in pending]
-    context.log.info("%d of %d partitions are complete", len(complete), len(context.partition_keys))
+    complete = [prefix for prefix in partitions if prefix not in pending]
+    context.log.info("%d of %d partitions are complete", len(complete), len(partitions))
     for prefix in complete:
-        metadata = {"partition": prefix, "pending": 0, "space": column.space.name}
+        metadata: dict[str, Any] = {"partition": prefix, "pending": 0, "space": column.space.name}
         yield AssetMaterialization(spec.key(EMBEDDINGS), partition=prefix, metadata=metadata)
 
 

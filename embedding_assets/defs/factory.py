@@ -182,7 +182,16 @@ def _upstream(deps: str | Upstream | Sequence[str | Upstream]) -> tuple[Upstream
     # Keys and specs are tuples, too.
     one = isinstance(deps, str | AssetKey | AssetSpec | AssetDep | AssetsDefinition)
     several: Any = [deps] if one else deps
-    return tuple(AssetKey.from_user_string(dep) if isinstance(dep, str) else dep for dep in several)
+    return tuple(_key_of(dep) if isinstance(dep, str) else dep for dep in several)
+
+
+def _key_of(dep: str) -> AssetKey:
+    if "." in dep:
+        # No asset would have it, and nothing say so: a table is called so in SQL, beside which this stands.
+        raise ConfigurationError(
+            f"deps: {dep!r} is no key of an asset; its parts are separated by /, as in {dep.replace('.', '/')!r}"
+        )
+    return AssetKey.from_user_string(dep)
 
 
 def table_definitions(spec: TableSpec, reference: CodeReferencesMetadataValue | None) -> Definitions:

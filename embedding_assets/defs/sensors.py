@@ -23,7 +23,7 @@ from embedding_assets.defs.lingering import LINGER_SECONDS, linger, room_to_ling
 from embedding_assets.defs.lost_runs import completed_by
 from embedding_assets.defs.pauses import SensorNotes, pause, was_cancelled
 from embedding_assets.defs.table_look import TableLook, look_at_table, look_before_adoption
-from embedding_assets.defs.table_runs import embeds, is_silent, prefixes_of, runs_in_progress
+from embedding_assets.defs.table_runs import embeds, is_silent, location_label, prefixes_of, runs_in_progress
 from embedding_assets.defs.table_spec import HEALTH, TableSpec
 from embedding_assets.errors import ConfigurationError, DatabaseError, TableNotAdoptedError
 from embedding_assets.logs import redact
@@ -155,7 +155,8 @@ def _linger(spec: TableSpec, context: SensorEvaluationContext) -> bool:
         with spec.open(context) as database:
             return linger(database, settings)
 
-    with room_to_linger(context.instance) as has_room:
+    label = location_label(context)
+    with room_to_linger(context.instance, (label, spec.name(_NAME)) if label else None) as has_room:
         return has_room and answer_within(
             spec.name("lingering"), LINGER_SECONDS + _LINGERING_ANSWER_SECONDS, settings, wait
         )

@@ -85,7 +85,7 @@ def prefixes_of(run: DagsterRun, prefixes: list[str]) -> list[str]:
 
 def location_tags(context: SensorEvaluationContext) -> dict[str, str]:
     """What all runs of this code location have among their tags: another one may have a table of the same name."""
-    label = _label(context)
+    label = location_label(context)
     return {_LOCATION_TAG: label} if label else {}
 
 
@@ -182,13 +182,13 @@ def _finished(
 
 def _is_here(context: SensorEvaluationContext, run: DagsterRun) -> bool:
     """Whether a run is of this code location, or of none: another one may have a table of the same name."""
-    label = _label(context)
+    label = location_label(context)
     origin = run.remote_job_origin
     return label is None or origin is None or origin.repository_origin.get_label() == label
 
 
-def _label(context: SensorEvaluationContext) -> str | None:
-    """Of this code location, as Dagster puts it into the tags of its runs."""
+def location_label(context: SensorEvaluationContext) -> str | None:
+    """By which Dagster calls this code location in the tags of its runs."""
     location = context.code_location_origin
     if location is None or context.repository_name is None:
         return None

@@ -35,6 +35,11 @@ _COMPATIBLE: Final = {"read": "0010", "write": "0010"}
 """The oldest version whose processes may go on searching, or embedding too, beside this schema. It is written down in
 the database, for them to find; a process of this package can do as much with a schema of that version."""
 
+NOTHING_EMBEDDED: Final = (
+    "nothing is embedded here yet; run `embedding-assets load PATH` or `embedding-assets adopt TABLE`, and then "
+    "`embedding-assets embed`"
+)
+
 RECORDS: Final = (
     "embedding_adopted_table",
     "embedding_endpoints",
@@ -76,10 +81,34 @@ def check_readable(database: Database) -> None:
         return True
 
     if not database.run_in_session(is_there):
-        raise ConfigurationError(
-            "nothing is embedded here yet; run `embedding-assets load PATH` or `embedding-assets adopt TABLE`, and "
-            "then `embedding-assets embed`"
-        )
+        raise ConfigurationError(NOTHING_EMBEDDED)
+
+
+def check_current(database: Database) -> None:
+    """Make sure that what is kept about the table is as this version needs it, and change nothing of it.
+
+    Raises:
+        PgvectorError: the extension is missing or too old.
+        ConfigurationError: it is of an older version, or of a newer one that this package does not know; or the trigger
+            of an adopted table is lost.
+    """
+    table = database.table
+
+    def trigger(connection: Connection) -> TriggerState:
+        version = _current_version(connection, table)
+        if version is None or version < HEAD:
+            raise ConfigurationError(_too_old(table, version))
+        if version > HEAD and _compatible_from(connection, table, "write") > HEAD:
+            raise ConfigurationError(_too_new(version))
+        check_pgvector(connection)
+        return "there" if version > HEAD else trigger_state(connection, table)
+
+    state = database.run_in_session(trigger)
+    if state == "there":
+        return
+    if not table.is_own:
+        raise ConfigurationError(unwatched(table, state))
+    logger.warning("the trigger %s is %s on %s; the next load or run puts it back", TRIGGER, state, table)
 
 
 def migrate(database: Database, *, asked: bool = False) -> bool:
@@ -129,10 +158,7 @@ def migrate(database: Database, *, asked: bool = False) -> bool:
                 raise ConfigurationError(_too_new(version))
             return False
         if not (table.is_own or asked):
-            raise ConfigurationError(
-                f"what is kept about {table} has version {version}, and this package needs {HEAD}; run "
-                "`embedding-assets migrate` when that suits you: searches go on without"
-            )
+            raise ConfigurationError(_too_old(table, version))
         ensure_pgvector(connection, table, database.address)
         database.retry(lambda: _upgrade(database, table))
         database.use_table(None)
@@ -207,6 +233,13 @@ def unwatched(table: Table, state: str) -> str:
         f"the trigger {TRIGGER} is {state} on {table}, as after a restore or a swap of the table: of texts that were "
         f"edited without it the old vectors would be served. Run `embedding-assets adopt {table}`, which puts it back"
     )
+
+
+def _too_old(table: Table, version: str | None) -> str:
+    found = f"what is kept about {table} has version {version}, and this package needs {HEAD}"
+    if table.is_own:
+        return f"{found}; `embedding-assets migrate` brings it there, as the next load or embed does"
+    return f"{found}; run `embedding-assets migrate` when that suits you: searches go on without"
 
 
 def _too_new(version: str) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime
-from decimal import Decimal
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Final
 
@@ -21,7 +20,7 @@ from embedding_assets.postgres.prefixes import PrefixCounts, count_by_prefix
 from embedding_assets.postgres.runs import list_runs
 from embedding_assets.postgres.samples import sample_sources
 from embedding_assets.postgres.spaces import list_spaces
-from embedding_assets.postgres.usage.ledger import Spending, count_spending, list_daily_costs
+from embedding_assets.postgres.usage.ledger import NOTHING_SPENT, count_spending, list_daily_costs
 from embedding_assets.providers.space_selection import configured_space
 from embedding_assets.reporting.overview import CostOverview, Overview, SpaceOverview, changed_settings
 
@@ -48,7 +47,7 @@ def gather_overview(database: Database, settings: Settings) -> Overview:
         settings: what is judged by; of secrets only shows that they are set.
     """
     if not database.table.oid:
-        return _overview(database, settings, CostOverview.of(Spending(*3 * [Decimal()]), settings.budget))
+        return _overview(database, settings, CostOverview.of(NOTHING_SPENT, settings.budget))
     columns = sorted(list_spaces(database), key=lambda column: not column.serving)
     # Without one, e.g. before its first run, the backlog that matters is that of searches.
     configured = configured_space(settings, database) or (columns[0].space.name if columns else None)

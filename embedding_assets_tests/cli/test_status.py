@@ -4,7 +4,6 @@ import json
 import re
 from datetime import datetime
 
-import psycopg
 import pytest
 
 from embedding_assets.config import get_settings
@@ -159,26 +158,3 @@ def test_an_empty_table_of_yours_is_called_by_its_name(run, settings, beside, mo
     code, _, err = run("health")
     assert code != 0
     assert "public.notes is empty" in " ".join(err.split())
-
-
-@pytest.mark.parametrize(
-    ("command", "code", "said"),
-    [
-        (["status"], 0, "Nothing is embedded yet. Next: embedding-assets load PATH"),
-        (["report", "--html", "-"], 0, "Nothing is embedded yet. Next: "),
-        (["health"], 2, "knowledge_base is empty; load documents with `embedding-assets load PATH`"),
-        (["spaces"], 0, "There is no vector space yet"),
-        (["documents"], 0, "Nothing is loaded. Next: embedding-assets load PATH"),
-        (["documents", "handbook"], 1, "handbook is not loaded"),
-        (["sync", "--list"], 0, "No source is known. Add one"),
-        (["status", "--json"], 0, '"chunks": 0'),
-        (["spaces", "--json"], 0, "[]"),
-    ],
-)
-def test_looking_makes_nothing_in_a_new_database(run, empty_url, monkeypatch, command, code, said):
-    monkeypatch.setenv("EMBEDDING_DATABASE_URL", empty_url)
-    ended, out, err = run(*command)
-    assert ended == code
-    assert said in " ".join((out + err).split())
-    with psycopg.connect(empty_url) as connection:
-        assert connection.execute("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'").fetchone() == (0,)

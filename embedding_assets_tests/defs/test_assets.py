@@ -104,6 +104,28 @@ def test_each_partition_shows_its_own_numbers(database, instance):
         assert (metadata["pending"], metadata["dagster/partition_row_count"]) == (0, expected)
 
 
+def test_a_run_that_names_no_partition_is_over_all(database, instance):
+    """As one that a schedule of somebody's asks for over a job of theirs."""
+    hashes = insert_chunks(database, TEXTS[:8])
+
+    result = materialize(instance, tags={"team": "search"})
+
+    assert result.success
+    assert embedded(database) == 8
+    key = AssetKey("chunk_embeddings")
+    assert instance.get_materialized_partitions(key) == {*"0123456789abcdef"}
+    prefix = hashes[0][0]
+    metadata = metadata_of(result, "chunk_embeddings", prefix)
+    expected = sum(chunk_hash.startswith(prefix) for chunk_hash in hashes)
+    assert (metadata["partition"], metadata["embedded"], metadata["run_embedded"]) == (prefix, expected, 8)
+    [whole] = [m for m in result.asset_materializations_for_node("chunk_embeddings") if m.partition is None]
+    assert whole.metadata["run_embedded"].value == 8
+    assert "partition" not in whole.metadata
+    judged = {check.check_name: check.passed for check in result.get_asset_check_evaluations()}
+    assert judged["vectors_match_model"]
+    assert judged["coverage"]
+
+
 def test_the_catalog_knows_where_the_vectors_are(database, instance):
     insert_chunks(database, TEXTS[:3])
 

@@ -74,6 +74,7 @@ def test_two_tables_under_one_prefix_are_refused_by_the_names_they_share():
         ({"key_prefix": "my-shop"}, ConfigurationError, "key_prefix: 'my-shop' may have letters, digits and _ alone"),
         ({"key_prefix": ["a", ""]}, ConfigurationError, "key_prefix: ''"),
         ({"partitions": 17}, ConfigurationError, "partitions: there may be 16 or 256, not 17"),
+        ({"deps": ["shop.articles"]}, ConfigurationError, "deps: 'shop.articles' is no key .* as in 'shop/articles'"),
         ({"model": "small"}, ConfigurationError, "model: say whose it is, too, by provider"),
         ({"provider": "magic"}, ConfigurationError, "EMBEDDING_PROVIDER: Input should be 'local' or 'openai'"),
         ({"settings": {"EMBEDDING_INDEX_N": 3}}, ConfigurationError, "did you mean EMBEDDING_INDEX_M"),

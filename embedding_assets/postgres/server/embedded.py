@@ -53,6 +53,18 @@ def start_embedded_server(data_dir: Path) -> str:
     return url
 
 
+def future_url(data_dir: Path) -> str | None:
+    """The URL that the server of ``data_dir`` will have once it is made; None where its data is there."""
+    cluster = data_dir.expanduser().resolve() / "postgres"
+    try:
+        cluster.stat()
+    except FileNotFoundError:
+        return postmaster.url_of(cluster)
+    except OSError:
+        pass  # starting it says why it cannot be used
+    return None
+
+
 def stop_embedded_server(data_dir: Path) -> None:
     """End this process's use of the server now instead of at exit; stops it unless another process uses it."""
     data_dir = data_dir.expanduser().resolve()

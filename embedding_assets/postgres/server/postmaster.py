@@ -66,12 +66,17 @@ def ensure_running(cluster: Path, user: SystemUser | None) -> str:
             _check_or_create(cluster, user)
             _start(cluster, user)
         elif found.status == "ready" and found.socket_dir is not None:
-            return f"postgresql://postgres:@/postgres?host={quote(str(found.socket_dir))}&port={_PORT}"
+            return url_of(found.socket_dir)
         else:
             time.sleep(0.05)  # starting, or stopping for a process that was killed meanwhile
     raise DatabaseUnavailableError(
         f"the embedded PostgreSQL is still starting or stopping; its log is {cluster / _LOG_NAME}"
     )
+
+
+def url_of(socket_dir: Path) -> str:
+    """The libpq URL of a server with its socket in that folder."""
+    return f"postgresql://postgres:@/postgres?host={quote(str(socket_dir))}&port={_PORT}"
 
 
 def stop(cluster: Path) -> None:

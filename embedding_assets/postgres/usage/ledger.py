@@ -14,7 +14,7 @@ from embedding_assets.formatting import dollars
 from embedding_assets.postgres.usage.endpoints import IDLE_TIMEOUT, Endpoint
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from embedding_assets.config import BudgetConfig
     from embedding_assets.postgres.connection import Connection, Database
@@ -151,6 +151,9 @@ class Spending:
     run: Decimal
     day: Decimal
     month: Decimal
+
+
+NOTHING_SPENT: Final = Spending(Decimal(0), Decimal(0), Decimal(0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -360,7 +363,11 @@ def _exceeded(period: str, limit: Decimal, spent: Decimal, most: Decimal, now: f
 
 def total_costs(database: Database) -> CostRow:
     """Costs of all spaces together."""
-    rows = list_costs(database, by="space")
+    return add_up(list_costs(database, by="space"))
+
+
+def add_up(rows: Sequence[CostRow]) -> CostRow:
+    """Some costs together."""
     return CostRow(
         "total",
         requests=sum(row.requests for row in rows),
