@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from embedding_assets.documents.formats.diagrams import DIAGRAM
+
 _W: Final = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
 _MC: Final = "{http://schemas.openxmlformats.org/markup-compatibility/2006}"
 _M: Final = "{http://schemas.openxmlformats.org/officeDocument/2006/math}"
@@ -41,11 +43,13 @@ class Inline:
     Attributes:
         texts: its text, in parts.
         boxes: the elements of its text boxes.
+        diagrams: those of its diagrams.
         notes: the notes that it refers to: ``footnote`` or ``endnote``, and the number.
     """
 
     texts: list[str] = field(default_factory=list)
     boxes: list[Any] = field(default_factory=list)
+    diagrams: list[Any] = field(default_factory=list)
     notes: list[tuple[str, str]] = field(default_factory=list)
 
 
@@ -98,6 +102,8 @@ def _collect(element: Any, found: Inline) -> None:
             found.texts.append("\n" if child.get(f"{_W}type", "textWrapping") == "textWrapping" else "")
         elif tag == _BOX:
             found.boxes.append(child)
+        elif tag == DIAGRAM:
+            found.diagrams.append(child)
         elif tag in _REFERENCES:
             found.notes.append((_REFERENCES[tag], child.get(f"{_W}id", "")))
         elif tag == _ALTERNATIVES:

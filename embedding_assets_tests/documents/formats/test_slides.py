@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pptx
+import pytest
 from pptx.opc.package import Part
 from pptx.opc.packuri import PackURI
 from pptx.oxml import parse_xml
@@ -42,6 +43,40 @@ def test_the_words_of_a_diagram_are_read(tmp_path: Path) -> None:
     slide.shapes._spTree.append(parse_xml(frame))
     (document,), _ = read_as(tmp_path, "a.pptx", office.saved(presentation.save))
     assert chunks_of(document) == [("a > How we work", "- plan it\n- build it")]
+
+
+@pytest.mark.parametrize(
+    ("merges", "rows"),
+    [
+        ([(1, 0, 2, 0)], ["| 10 | 11 | 12 |", "| 10 | 21 | 22 |"]),
+        ([(1, 1, 1, 2)], ["| 10 | 11 | 11 |", "| 20 | 21 | 22 |"]),
+        ([(1, 1, 2, 2)], ["| 10 | 11 | 11 |", "| 20 | 11 | 11 |"]),
+        ([(1, 0, 1, 2)], ["| 10 |  |  |", "| 20 | 21 | 22 |"]),
+        ([(1, 0, 2, 2)], ["| 10 |  |  |"]),
+        ([(0, 1, 0, 2), (1, 0, 2, 0)], ["| 10 | 11 | 12 |", "| 10 | 21 | 22 |"]),
+    ],
+)
+def test_a_cell_over_several_rows_and_columns_is_in_each(
+    tmp_path: Path, merges: list[tuple[int, int, int, int]], rows: list[str]
+) -> None:
+    presentation = pptx.Presentation()
+    slide = presentation.slides.add_slide(presentation.slide_layouts[5])
+    table = slide.shapes.add_table(3, 3, 0, 0, 9, 9).table
+    merged = {
+        (row, column)
+        for top, left, bottom, right in merges
+        for row in range(top, bottom + 1)
+        for column in range(left, right + 1)
+        if (row, column) != (top, left)
+    }
+    for row in range(3):
+        for column in range(3):
+            table.cell(row, column).text = "" if (row, column) in merged else f"{row}{column}"
+    for top, left, bottom, right in merges:
+        table.cell(top, left).merge(table.cell(bottom, right))
+    (document,), _ = read_as(tmp_path, "a.pptx", office.saved(presentation.save))
+    head = "| 00 | 01 | 01 |" if (0, 2) in merged else "| 00 | 01 | 02 |"
+    assert document.text.split("\n") == [head, "| --- | --- | --- |", *rows, "", ""]
 
 
 def test_a_slide_with_a_title_alone_is_found(tmp_path: Path) -> None:

@@ -8,10 +8,16 @@ from pathlib import Path
 
 import docx
 import pytest
+from docx.opc.packuri import PackURI
+from docx.opc.part import Part
+from docx.oxml.parser import parse_xml
 
 from embedding_assets_tests.support import office
 from embedding_assets_tests.support.formats import chunks_of, read_as
 
+DIAGRAM = "http://schemas.openxmlformats.org/drawingml/2006/diagram"
+DRAWING = "http://schemas.openxmlformats.org/drawingml/2006/main"
+RELATED = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
 NAMES = (
     'xmlns:w="http://schemas.openxmlformats.org/wordprocessingml/2006/main" '
     'xmlns:mc="http://schemas.openxmlformats.org/markup-compatibility/2006" '
@@ -148,6 +154,24 @@ def test_text_boxes_are_read_once(tmp_path: Path) -> None:
     body = paragraph(run("before "), f"<w:r>{both}</mc:AlternateContent></w:r>", run("after"))
     assert text_of(tmp_path, body) == "before after\n\nboxed\n\nwords\n"
     assert text_of(tmp_path, paragraph(f"<w:r>{old}</w:r>")) == "boxed\n\nwords\n"
+
+
+def test_the_words_of_a_diagram_are_read(tmp_path: Path) -> None:
+    document = docx.Document()
+    for number, words in enumerate((("plan", "build"), ("ship",), ())):
+        texts = "".join(f"<d:pt><d:t><a:p><a:r><a:t>{word}</a:t></a:r></a:p></d:t></d:pt>" for word in words)
+        data = f'<d:dataModel xmlns:d="{DIAGRAM}" xmlns:a="{DRAWING}"><d:ptLst>{texts}</d:ptLst></d:dataModel>'
+        name = PackURI(f"/word/diagrams/data{number}.xml")
+        kind = "application/vnd.openxmlformats-officedocument.drawingml.diagramData+xml"
+        related = document.part.relate_to(Part(name, kind, data.encode()), f"{RELATED}/diagramData")
+        ids = f'<d:relIds xmlns:d="{DIAGRAM}" xmlns:r="{RELATED}" r:dm="{related}"/>'
+        drawing = f'<w:drawing {NAMES}><a:graphic xmlns:a="{DRAWING}">{ids}</a:graphic></w:drawing>'
+        at = document.add_table(1, 2).cell(0, 1).paragraphs[0] if number == 1 else document.add_paragraph("How we work")
+        at.add_run()._r.append(parse_xml(drawing))
+    missing = drawing.replace(related, "none")
+    document.add_paragraph()._p.append(parse_xml(f"<w:r {NAMES}>{missing}</w:r>"))
+    (found,), _ = read_as(tmp_path, "a.docx", office.saved(document.save))
+    assert found.text == "How we work\n\n- plan\n- build\n\n|  | - ship |\n| --- | --- |\n\nHow we work\n"
 
 
 def test_a_table_of_tables_is_layout(tmp_path: Path) -> None:
