@@ -34,7 +34,7 @@ def merged_book(rows: list[list[Any]], *ranges: str) -> bytes:
 
 
 def test_a_value_over_several_rows_is_in_each(tmp_path: Path) -> None:
-    rows = [
+    rows: list[Any] = [
         ["Teas of 2024"],
         ["kind", "text", "price"],
         ["green", "one", 1],
@@ -57,13 +57,13 @@ def test_a_value_over_several_rows_is_in_each(tmp_path: Path) -> None:
 
 
 def test_a_text_over_several_rows_is_that_of_each(tmp_path: Path) -> None:
-    rows = [["question", "body"], ["who?", "Ada"], ["and who else?", None], ["none", None]]
+    rows: list[Any] = [["question", "body"], ["who?", "Ada"], ["and who else?", None], ["none", None]]
     found = fields_of(tmp_path, merged_book(rows, "B2:B3"), "{question} {body}")
     assert [one["text"] for one in found] == ["who? Ada", "and who else? Ada", "none"]
 
 
 def test_a_row_that_is_one_cell_is_no_text(tmp_path: Path) -> None:
-    rows = [["kind", "text"], ["Teas", None], ["green", "one"]]
+    rows: list[Any] = [["kind", "text"], ["Teas", None], ["green", "one"]]
     assert fields_of(tmp_path, merged_book(rows, "A2:B2")) == [{"kind": "green", "text": "one"}]
 
 
@@ -92,7 +92,7 @@ def test_a_header_with_merged_cells(
 
 
 def test_a_second_row_that_would_rename_the_text_is_none_of_the_header(tmp_path: Path) -> None:
-    rows = [["id", "text", None], [None, "English", "German"], [1, "one", "eins"]]
+    rows: list[Any] = [["id", "text", None], [None, "English", "German"], [1, "one", "eins"]]
     assert fields_of(tmp_path, merged_book(rows, "B1:C1"))[-1] == {"id": 1, "text": "one", "column_3": "eins"}
 
 
@@ -104,6 +104,6 @@ def test_merged_cells_are_found_wherever_a_long_sheet_is_divided() -> None:
 
 
 def test_merged_cells_do_not_multiply_a_sheet() -> None:
-    rows = [(number, ["x" * 30_000 if number == 1 else None, "y"]) for number in range(1, 2_000)]
+    rows: list[Any] = [(number, ["x" * 30_000 if number == 1 else None, "y"]) for number in range(1, 2_000)]
     texts = [cells[0] for _, cells in filled_down(rows, [Merged(1, 1, 2_000, 1)])]
     assert sum(len(text or "") for text in texts) < 11_000_000

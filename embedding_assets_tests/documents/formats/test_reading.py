@@ -243,6 +243,17 @@ def test_what_only_links_pages_of_restructured_text_is_no_chunk(tmp_path: Path) 
     assert chunks_of(document) == [("", "Guide\n=====\n\n.. toctree::\n\n   install")]
 
 
+def test_a_title_of_restructured_text_above_nothing_is_text(tmp_path: Path) -> None:
+    text = "Guide\n=====\n\n.. _use:\n\nUse\n===\n\nrun it\n\nMore\n----\n\nDeep\n----\n\nwords\n\nLast\n----\n\n"
+    text += "End\n===\n"
+    (document,), _ = read_as(tmp_path, "README", text, ReadOptions(format="rst"))
+    assert chunks_of(document) == [
+        ("README > Use", "Guide\n=====\n\n.. _use:\n\nUse\n===\n\nrun it"),
+        ("README > Use > Deep", "More\n----\n\nDeep\n----\n\nwords"),
+        ("README", "Last\n----\n\nEnd\n==="),
+    ]
+
+
 @pytest.mark.parametrize(
     ("value", "texts"),
     [
