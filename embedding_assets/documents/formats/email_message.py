@@ -13,7 +13,8 @@ from email.message import MIMEPart
 from typing import Final
 
 from embedding_assets.documents.document import Document
-from embedding_assets.documents.formats.html import decoded_page, page
+from embedding_assets.documents.formats.html import page
+from embedding_assets.documents.formats.html_encoding import decoded_page
 from embedding_assets.documents.formats.opened import OpenedFile, UnreadableError, check_lines, decoded, without_data
 from embedding_assets.documents.formats.registry import EXTRA, format_named
 from embedding_assets.documents.formats.values import document_metadata, is_unicode

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-import codecs
 import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
 from embedding_assets.documents.document import Document
+from embedding_assets.documents.formats.formulas import (
+    formula_of,
+    in_tex,
+    is_picture_of_formula,
+    is_source,
+    without_renderings,
+)
+from embedding_assets.documents.formats.html_encoding import decoded_page
 from embedding_assets.documents.formats.html_nesting import check_nesting
 from embedding_assets.documents.formats.html_table import in_columns, is_line_of_code, rows_of, without_line_numbers
-from embedding_assets.documents.formats.opened import OpenedFile, UnreadableError, check_lines, decoded
+from embedding_assets.documents.formats.opened import OpenedFile, UnreadableError, check_lines
 from embedding_assets.documents.formats.values import document_metadata
 from embedding_assets.documents.markdown import markdown_title
 from embedding_assets.documents.rejection import NOTHING, TOO_DEEP, Rejection
@@ -30,7 +37,6 @@ _LEFT_OUT: Final = frozenset(
         "template",
         "nav",
         "svg",
-        "math",
         "iframe",
         "object",
         "embed",
@@ -78,20 +84,6 @@ _BLOCKS: Final = frozenset(
     ]
 )
 _MAIN: Final = ("main", "[role=main]", "article", "#content", "#main-content", ".document")
-_CHARSET: Final = re.compile(rb"<meta[^<>]{0,200}?charset\s*=\s*[\"']?\s*([\w.:-]{1,40})", re.IGNORECASE)
-_MEANT: Final = {
-    "ascii": "cp1252",
-    "iso8859-1": "cp1252",
-    "iso8859-9": "cp1254",
-    "iso8859-11": "cp874",
-    "tis-620": "cp874",
-    "gb2312": "gb18030",
-    "gbk": "gb18030",
-    "shift_jis": "cp932",
-    "euc_kr": "cp949",
-}
-_NOT_OF_CP1252: Final = b"\x81\x8d\x8f\x90\x9d"
-_UTF_16: Final = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _PERMALINKS: Final = frozenset("¶#§\uf0c1")
 """Behind headings, where Sphinx, MkDocs and their like link to them."""
 _HEADINGS: Final = frozenset({"h1", "h2", "h3", "h4", "h5", "h6"})
@@ -112,51 +104,6 @@ def read(file: OpenedFile) -> Iterator[Document | Rejection]:
     yield Document(document_metadata(file, markdown_title(text) or title, {}), text, markdown=True)
 
 
-def decoded_page(data: bytes, encoding: str | None) -> str:
-    """The text of a page, whose encoding it may say itself.
-
-    Args:
-        data: the page.
-        encoding: the one that it is said to have.
-
-    Raises:
-        UnreadableError: it has another one.
-    """
-    if encoding:
-        return decoded(data, encoding)
-    if _is_utf8(data):
-        # Whatever the page says: text of another encoding is not valid UTF-8, but in a few bytes.
-        return decoded(data, None)
-    declared = _CHARSET.search(data[:4_096])
-    meant = _meant(declared.group(1).decode()) if declared else None
-    if meant == "cp1252" and not data.startswith(_UTF_16):
-        data = data.translate(None, _NOT_OF_CP1252)
-    try:
-        return decoded(data, meant)
-    except LookupError:
-        return decoded(data, None)
-
-
-def _is_utf8(data: bytes) -> bool:
-    if data.isascii():
-        return False
-    try:
-        data.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
-
-
-def _meant(label: str) -> str | None:
-    """The encoding that browsers read under a label (https://encoding.spec.whatwg.org/#names-and-labels)."""
-    try:
-        name = codecs.lookup(label).name
-    except LookupError:
-        return None
-    # A page that says so in ASCII is not in UTF-16.
-    return None if name.startswith(("utf-16", "utf-32")) else _MEANT.get(name, name)
-
-
 def page(html: str, *, is_book: bool = False) -> tuple[str, str]:
     """Title and main content of a page, the content as Markdown.
 
@@ -172,6 +119,7 @@ def page(html: str, *, is_book: bool = False) -> tuple[str, str]:
     check_nesting(html)
     tree = LexborHTMLParser(html.replace("\x00", ""))
     without_line_numbers(tree, html)
+    without_renderings(tree, html)
     found = tree.css_first("title")
     title = _SPACE.sub(" ", found.text()).strip() if found is not None else ""
     root = tree.body or tree.root if is_book else _main(tree)
@@ -261,8 +209,12 @@ class _Writer:
             self.parts.append("\n")
         elif tag == "hr":
             self._block("")
-        elif tag == "img":
+        elif tag == "img" and not is_picture_of_formula(node):
             self.parts.append(node.attributes.get("alt") or "")
+        elif tag == "math":
+            self._formula(formula_of(node), is_block=node.attributes.get("display") == "block")
+        elif tag == "script":
+            self._formula(in_tex(node.text()), is_block="display" in (node.attributes.get("type") or ""))
         elif tag == "code":
             self.parts.append(f"`{_SPACE.sub(' ', node.text()).strip()}`")
         elif tag == "blockquote":
@@ -275,7 +227,7 @@ class _Writer:
             self.children(node, depth)
 
     def _is_left_out(self, node: LexborNode, tag: str) -> bool:
-        if tag.startswith(("-", "_", "!")) or tag in _LEFT_OUT or _is_unseen(node):
+        if tag.startswith(("-", "_", "!")) or (tag in _LEFT_OUT and not is_source(node)) or _is_unseen(node):
             return True
         if tag == "a" and node.text() in _PERMALINKS and _is_of_heading(node):
             return True
@@ -292,6 +244,12 @@ class _Writer:
 
     def _block(self, text: str) -> None:
         self.parts.append(f"\n\n{text}\n\n")
+
+    def _formula(self, text: str, *, is_block: bool) -> None:
+        if is_block:
+            self._block(text)
+        else:
+            self._text(text)
 
     def _heading(self, level: int, words: str) -> None:
         # A paragraph that is to look like one heads nothing, and would be cut off.

@@ -32,7 +32,6 @@ _CELLS: Final = ", ".join(
 """Cells in which they do; in other tables those of that class are cells as others are."""
 _DIGITS: Final = re.compile(r"[\d\s]*")
 _LINE_OF_CODE: Final = re.compile(r"(?:^|\s)(?:blob-code|hljs-ln-code)\b")
-_CODE: Final = re.compile(r"(?:^|\s)(?:blob-code|hljs-ln-code|code)(?:\s|$)")
 
 
 def without_line_numbers(tree: LexborHTMLParser, html: str) -> None:
@@ -60,7 +59,8 @@ def _beside_code(cells: Sequence[LexborNode]) -> list[LexborNode]:
 
 
 def _has_code(cell: LexborNode) -> bool:
-    return _CODE.search(cell.attributes.get("class") or "") is not None or cell.css_first("pre, code") is not None
+    # What an invoice calls code is none, and where programs call it so, it is in such an element.
+    return is_line_of_code(cell) or cell.css_first("pre, code") is not None
 
 
 def rows_of(table: LexborNode) -> list[list[LexborNode]]:

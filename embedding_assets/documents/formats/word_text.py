@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from embedding_assets.documents.formats.diagrams import DIAGRAM
+from embedding_assets.documents.formats.formulas import formula_in_word
 
 _W: Final = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
 _MC: Final = "{http://schemas.openxmlformats.org/markup-compatibility/2006}"
@@ -23,6 +24,7 @@ _BOX: Final = f"{_W}txbxContent"
 _BREAK: Final = f"{_W}br"
 _ALTERNATIVES: Final = f"{_MC}AlternateContent"
 _TEXTS: Final = frozenset({f"{_W}t", f"{_M}t"})
+_FORMULA: Final = f"{_M}oMath"
 _MARKS: Final = {f"{_W}tab": "\t", f"{_W}ptab": "\t", f"{_W}cr": "\n", f"{_W}noBreakHyphen": "-"}
 _REFERENCES: Final = {f"{_W}footnoteReference": "footnote", f"{_W}endnoteReference": "endnote"}
 _LEFT_OUT: Final = frozenset(
@@ -93,6 +95,8 @@ def _collect(element: Any, found: Inline) -> None:
         tag = child.tag
         if tag in _TEXTS:
             found.texts.append(child.text or "")
+        elif tag == _FORMULA:
+            found.texts.append(formula_in_word(child))
         elif tag in _LEFT_OUT:
             continue
         elif tag in _MARKS:
