@@ -17,6 +17,8 @@ _UNSEEN: Final = ("Pr", "}del", "}moveFrom")
 """Elements of Word with properties, and with what was struck out."""
 _INVISIBLE: Final = dict.fromkeys(range(0x2061, 0x2065), "")
 """Signs of a multiplication and the like that is not written."""
+RAISED: Final = re.compile(r"[-+\u2212]?\d{1,4}(?:\s?[,;\u2013-]\s?\d{1,4})*")
+"""What is raised behind a word or a number: an exponent, or the numbers of notes; it is written behind ``^``."""
 
 _Writing = Callable[[Sequence[str]], str]
 

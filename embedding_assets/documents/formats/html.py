@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from embedding_assets.documents.document import Document
 from embedding_assets.documents.formats.formulas import (
+    RAISED,
     formula_of,
     in_tex,
     is_picture_of_formula,
@@ -16,6 +17,7 @@ from embedding_assets.documents.formats.formulas import (
 )
 from embedding_assets.documents.formats.html_encoding import decoded_page
 from embedding_assets.documents.formats.html_nesting import check_nesting
+from embedding_assets.documents.formats.html_noise import is_contents, is_unseen, seen, without_noise
 from embedding_assets.documents.formats.html_table import in_columns, is_line_of_code, rows_of, without_line_numbers
 from embedding_assets.documents.formats.opened import OpenedFile, UnreadableError, check_lines
 from embedding_assets.documents.formats.values import document_metadata
@@ -52,10 +54,12 @@ _LEFT_OUT: Final = frozenset(
         "head",
         "link",
         "meta",
+        # How the characters beside it are pronounced.
+        "rp",
+        "rt",
     ]
 )
 _AROUND: Final = frozenset({"header", "footer", "aside"})
-_ROLES: Final = frozenset({"navigation", "banner", "contentinfo", "search", "complementary", "menu"})
 _BLOCKS: Final = frozenset(
     [
         "p",
@@ -83,6 +87,9 @@ _BLOCKS: Final = frozenset(
         "li",
     ]
 )
+_LISTS: Final = frozenset({"ul", "ol", "dl"})
+_TITLES: Final = "p.MsoTitle, body.doc-content > p.title"
+"""As Word and Google Docs write them."""
 _MAIN: Final = ("main", "[role=main]", "article", "#content", "#main-content", ".document")
 _PERMALINKS: Final = frozenset("¶#§\uf0c1")
 """Behind headings, where Sphinx, MkDocs and their like link to them."""
@@ -120,7 +127,8 @@ def page(html: str, *, is_book: bool = False) -> tuple[str, str]:
     tree = LexborHTMLParser(html.replace("\x00", ""))
     without_line_numbers(tree, html)
     without_renderings(tree, html)
-    found = tree.css_first("title")
+    without_noise(tree, html)
+    found = tree.css_first(_TITLES) or tree.css_first("title")
     title = _SPACE.sub(" ", found.text()).strip() if found is not None else ""
     root = tree.body or tree.root if is_book else _main(tree)
     if root is None:
@@ -154,19 +162,9 @@ def _characters(node: LexborNode) -> int:
             tag = child.tag or ""
             if tag == "-text":
                 count += len((child.text_content or "").strip())
-            elif tag not in _LEFT_OUT and tag not in _AROUND and not _is_unseen(child):
+            elif tag not in _LEFT_OUT and tag not in _AROUND and not is_unseen(child):
                 waiting.append(child)
     return count
-
-
-def _is_unseen(node: LexborNode) -> bool:
-    """Whether an element is hidden for good, or navigation by its role; tabs hide all panels but one for a while."""
-    attributes = node.attributes
-    role = attributes.get("role")
-    if role in _ROLES:
-        return True
-    is_hidden = "hidden" in attributes or attributes.get("aria-hidden") == "true"
-    return is_hidden and role != "tabpanel" and attributes.get("hidden") != "until-found"
 
 
 def _is_of_heading(link: LexborNode) -> bool:
@@ -174,6 +172,24 @@ def _is_of_heading(link: LexborNode) -> bool:
     parent = link.parent
     above = {node.tag for node in (parent, parent and parent.parent) if node}
     return not above.isdisjoint(_HEADINGS) or _TO_ITSELF.search(link.attributes.get("class") or "") is not None
+
+
+def _is_title(paragraph: LexborNode) -> bool:
+    classes = (paragraph.attributes.get("class") or "").split()
+    return "MsoTitle" in classes or ("title" in classes and paragraph.css_matches(_TITLES))
+
+
+def _is_of_task(box: LexborNode) -> bool:
+    """Whether it is a box of a list of tasks, not of a form."""
+    attributes = box.attributes
+    return attributes.get("type") == "checkbox" and (
+        "disabled" in attributes or "task" in (attributes.get("class") or "")
+    )
+
+
+def _number(node: LexborNode, name: str, usual: int) -> int:
+    value = (node.attributes.get(name) or "").strip()
+    return int(value) if value.isascii() and value.isdecimal() and len(value) < 10 else usual
 
 
 class _Writer:
@@ -199,8 +215,12 @@ class _Writer:
             return
         elif len(tag) == 2 and tag[0] == "h" and tag[1] in "123456":
             self._heading(int(tag[1]), self._inline(node, depth))
+        elif tag == "p" and _is_title(node):
+            self._heading(1, self._inline(node, depth))
         elif tag == "pre":
             self._code(node)
+        elif tag in _LISTS and is_contents(node):
+            self._contents()
         elif tag in {"ul", "ol"}:
             self._list(node, depth, is_ordered=tag == "ol")
         elif tag == "table":
@@ -215,6 +235,10 @@ class _Writer:
             self._formula(formula_of(node), is_block=node.attributes.get("display") == "block")
         elif tag == "script":
             self._formula(in_tex(node.text()), is_block="display" in (node.attributes.get("type") or ""))
+        elif tag == "input":
+            self.parts.append("[x] " if "checked" in node.attributes else "[ ] ")
+        elif tag == "sup" and self._is_behind_text() and RAISED.fullmatch(node.text().strip()):
+            self.parts.append(f"^{self._inline(node, depth)}")
         elif tag == "code":
             self.parts.append(f"`{_SPACE.sub(' ', node.text()).strip()}`")
         elif tag == "blockquote":
@@ -227,14 +251,16 @@ class _Writer:
             self.children(node, depth)
 
     def _is_left_out(self, node: LexborNode, tag: str) -> bool:
-        if tag.startswith(("-", "_", "!")) or (tag in _LEFT_OUT and not is_source(node)) or _is_unseen(node):
+        if tag.startswith(("-", "_", "!")) or is_unseen(node):
             return True
+        if tag in _LEFT_OUT:
+            return not (is_source(node) if tag == "script" else tag == "input" and _is_of_task(node))
         if tag == "a" and node.text() in _PERMALINKS and _is_of_heading(node):
             return True
         return self._is_whole and tag in _AROUND and node.css_first("h1") is None
 
     def _text(self, text: str) -> None:
-        text = _SPACE.sub(" ", text)
+        text = _SPACE.sub(" ", text if text.isascii() else seen(text))
         if not self.parts or self.parts[-1].endswith(("\n", " ")):
             text = text.lstrip()
         if text.startswith(("#", "-", "=")) and (not self.parts or self.parts[-1].endswith("\n")):
@@ -244,6 +270,15 @@ class _Writer:
 
     def _block(self, text: str) -> None:
         self.parts.append(f"\n\n{text}\n\n")
+
+    def _is_behind_text(self) -> bool:
+        return bool(self.parts) and not self.parts[-1][-1:].isspace()
+
+    def _contents(self) -> None:
+        """What makes no chunk, below the heading that it may have."""
+        above = next((part for part in reversed(self.parts) if part.strip()), "")
+        if above.lstrip().startswith("#"):
+            self._block("[TOC]")
 
     def _formula(self, text: str, *, is_block: bool) -> None:
         if is_block:
@@ -279,11 +314,11 @@ class _Writer:
 
     def _list(self, node: LexborNode, depth: int, *, is_ordered: bool) -> None:
         lines: list[str] = []
-        number = 0
+        number = _number(node, "start", 1) - 1
         indent = ""
         for item in node.iter(include_text=True):
             tag = item.tag or ""
-            number += tag == "li"
+            number = _number(item, "value", number + 1) if tag == "li" else number
             text = self._inner(item, depth) if tag == "li" else self._alone(item, depth)
             if not text or (tag == "li" and self._is_left_out(item, tag)):
                 continue

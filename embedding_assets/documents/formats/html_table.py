@@ -6,6 +6,8 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
+from embedding_assets.documents.formats.html_noise import remove
+
 if TYPE_CHECKING:
     from selectolax.lexbor import LexborHTMLParser, LexborNode
 
@@ -42,10 +44,8 @@ def without_line_numbers(tree: LexborHTMLParser, html: str) -> None:
 
 
 def _remove(nodes: Sequence[LexborNode]) -> None:
-    """Take out those with nothing but a number: each once, and before what it stands in."""
-    for node in reversed({node.mem_id: node for node in nodes}.values()):
-        if _DIGITS.fullmatch(node.text()):
-            node.decompose()
+    """Take out those with nothing but a number."""
+    remove([node for node in nodes if _DIGITS.fullmatch(node.text())])
 
 
 def _beside_code(cells: Sequence[LexborNode]) -> list[LexborNode]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 from embedding_assets.documents.document import Document, Places
-from embedding_assets.documents.formats.diagrams import DIAGRAM, data_of, diagram_words
+from embedding_assets.documents.formats.diagrams import DIAGRAMS, data_of, diagram_words
 from embedding_assets.documents.formats.html import no_headings, table
 from embedding_assets.documents.formats.notebook import joined_units
 from embedding_assets.documents.formats.opened import OpenedFile, UnreadableError, check_lines
@@ -16,6 +16,7 @@ from embedding_assets.documents.formats.values import document_metadata
 from embedding_assets.documents.rejection import NOTHING, Rejection
 from embedding_assets.documents.words import has_words
 
+_TITLE: Final = "## "
 _LONGEST_REPEATED: Final = 1_000
 """Characters of a cell over several rows or columns that are in each of them."""
 
@@ -27,7 +28,7 @@ def read(file: OpenedFile) -> Iterator[Document | Rejection]:
     data = io.BytesIO(file.read())
     check_package(data)
     presentation = pptx.Presentation(data)
-    texts = [_slide(slide).replace("\x00", "") for slide in presentation.slides]
+    texts = list(_divided(_slide(slide).replace("\x00", "") for slide in presentation.slides))
     text, starts = joined_units(texts)
     check_lines(text)
     if not has_words(text):
@@ -42,10 +43,18 @@ def read(file: OpenedFile) -> Iterator[Document | Rejection]:
     )
 
 
+def _divided(slides: Iterable[str]) -> Iterator[str]:
+    """The texts of slides; one without a title does not stand under that of the slide before."""
+    is_titled = False
+    for text in slides:
+        yield f"##\n\n{text}" if is_titled and text and not text.startswith(_TITLE) else text
+        is_titled = text.startswith(_TITLE) if text else is_titled
+
+
 def _slide(slide: Any) -> str:
     title = slide.shapes.title
     heading = " ".join(title.text_frame.text.split()) if title is not None else ""
-    parts = [f"## {heading}"] if heading else []
+    parts = [f"{_TITLE}{heading}"] if heading else []
     for shape in _shapes(slide.shapes):
         if title is not None and shape.shape_id == title.shape_id:
             continue
@@ -82,7 +91,7 @@ def _rows(of: Any) -> list[list[str]]:
 
 
 def _diagram(slide: Any, shape: Any) -> str:
-    named = shape.element.find(f".//{DIAGRAM}")
+    named = next(shape.element.iter(*DIAGRAMS), None)
     if named is None:
         return ""
     from pptx.oxml import parse_xml

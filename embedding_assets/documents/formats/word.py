@@ -1,4 +1,4 @@
-"""Word documents: headings, paragraphs, lists, tables, notes, text boxes and diagrams, as Markdown."""
+"""Word documents: headings, paragraphs, lists, tables, notes, text boxes, diagrams and charts, as Markdown."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ from embedding_assets.documents.formats.html import LONGEST_HEADING, no_headings
 from embedding_assets.documents.formats.opened import OpenedFile, UnreadableError, check_lines
 from embedding_assets.documents.formats.packages import check_package
 from embedding_assets.documents.formats.values import document_metadata
-from embedding_assets.documents.formats.word_text import TABLE, blocks_in, cells_in, inline, rows_in
+from embedding_assets.documents.formats.word_text import TABLE, blocks_in, cells_in, inline, rows_in, say_looks
 from embedding_assets.documents.markdown import markdown_title
 from embedding_assets.documents.rejection import NOTHING, Rejection
 from embedding_assets.documents.words import has_words
 
 _HEADING: Final = re.compile(r"^heading (\d)$", re.IGNORECASE)
+_CONTENTS: Final = re.compile(r"toc \d|toc heading|table of figures", re.IGNORECASE)
 _LONGEST_REPEATED: Final = 1_000
 """Characters of a cell over several columns that are in each of them."""
 _W: Final = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
@@ -35,6 +36,7 @@ def read(file: OpenedFile) -> Iterator[Document | Rejection]:
     check_package(data)
     document = docx.Document(data)
     writer = _Writer(_styles(document), _notes(document.part), document.part.related_parts)
+    say_looks(document.element.body)
     writer.blocks(blocks_in(document.element.body))
     text = "\n\n".join(writer.parts) + "\n"
     check_lines(text)
@@ -92,8 +94,8 @@ class _Writer:
     def _paragraph(self, paragraph: Any) -> None:
         found = inline(paragraph)
         words = "".join(found.texts).strip()
-        if words:
-            self._styled(words, self._style(paragraph))
+        if words and not _CONTENTS.match(style := self._style(paragraph)):
+            self._styled(words, style)
         for reference in found.notes:
             if note := self._note(reference):
                 self._note_below(note)
