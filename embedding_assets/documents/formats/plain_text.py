@@ -20,13 +20,19 @@ _TITLE = re.compile(
 )
 
 
-_TARGET = re.compile(r"^\.\. _[^\n]+:[^\n]*$", re.MULTILINE)
-_SILENT = re.compile(
-    rf"{_TARGET.pattern}"
-    r"|^\.\. (?:toctree|contents|index|highlight|currentmodule|meta)::[^\n]*(?:\n(?:[ \t]+\S[^\n]*|[ \t]*(?=\n)))*",
+_BLOCK = r"[^\n]*(?:\n(?:[ \t]+\S[^\n]*|[ \t]*(?=\n)))*"
+_UNSEEN = re.compile(
+    r"^\.\. _[^\n]+:[^\n]*$"
+    rf"|^\.\.(?=[ \t]|$)(?![ \t]+(?:\[|\||[\w.:+-]+[ ]?::)){_BLOCK}"
+    rf"|^\.\. \|[^|\n]+\|[ \t]{_BLOCK}"
+    r"|^:(?:orphan|tocdepth|nocomments|nosearch):[^\n]*$",
     re.MULTILINE,
 )
-"""Targets of links, and directives whose content is no text of a page."""
+"""Targets of links, comments, what is written elsewhere for a name between bars, and fields for Sphinx."""
+_SILENT = re.compile(
+    rf"{_UNSEEN.pattern}|^\.\. (?:toctree|contents|index|highlight|currentmodule|meta)::{_BLOCK}", re.MULTILINE
+)
+"""Also directives whose content is no text of a page."""
 
 
 def read(file: OpenedFile) -> Iterator[Document | Rejection]:
@@ -64,7 +70,7 @@ def _sections(text: str) -> tuple[str, tuple[Part, ...]]:
     for one, following in zip_longest(headings, headings[1:]):
         end = following.start if following else len(text)
         is_lone = (not following or following.level <= one.level) and not has_words(
-            _TARGET.sub("", text[one.end : end])
+            _UNSEEN.sub("", text[one.end : end])
         )
         has_title = has_title and not (is_lone and one.level == 0)
         names = [*above[: one.level], one.words]

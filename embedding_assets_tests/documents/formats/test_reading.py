@@ -243,6 +243,20 @@ def test_what_only_links_pages_of_restructured_text_is_no_chunk(tmp_path: Path) 
     assert chunks_of(document) == [("", "Guide\n=====\n\n.. toctree::\n\n   install")]
 
 
+def test_comments_of_restructured_text_alone_are_no_chunk(tmp_path: Path) -> None:
+    text = (
+        ":orphan:\n\n.. Licensed under\n   the terms\n\n.. |x| image:: x.png\n   :alt: Build\n\n..\n   hidden\n\n"
+        "Guide\n=====\n\n"
+        ".. a comment\n\nuse |x|\n\n... and\n\nSee\n---\n\n.. note :: this\n\nTalk\n----\n\n.. hidden: not said\n"
+    )
+    (document,), _ = read_as(tmp_path, "a.rst", text)
+    assert chunks_of(document) == [
+        ("Guide", ".. a comment\n\nuse |x|\n\n... and"),
+        ("Guide > See", ".. note :: this"),
+        ("Guide", "Talk\n----\n\n.. hidden: not said"),
+    ]
+
+
 def test_a_title_of_restructured_text_above_nothing_is_text(tmp_path: Path) -> None:
     text = "Guide\n=====\n\n.. _use:\n\nUse\n===\n\nrun it\n\nMore\n----\n\nDeep\n----\n\nwords\n\nLast\n----\n\n"
     text += "End\n===\n"
