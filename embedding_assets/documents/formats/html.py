@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Final
 
 from embedding_assets.documents.document import Document
@@ -15,9 +15,17 @@ from embedding_assets.documents.formats.formulas import (
     is_source,
     without_renderings,
 )
+from embedding_assets.documents.formats.html_elements import AROUND, BLOCKS, LEFT_OUT
 from embedding_assets.documents.formats.html_encoding import decoded_page
 from embedding_assets.documents.formats.html_nesting import check_nesting
-from embedding_assets.documents.formats.html_noise import is_contents, is_unseen, seen, without_noise
+from embedding_assets.documents.formats.html_noise import (
+    are_headed,
+    is_contents,
+    is_of_note,
+    is_unseen,
+    seen,
+    without_noise,
+)
 from embedding_assets.documents.formats.html_table import in_columns, is_line_of_code, rows_of, without_line_numbers
 from embedding_assets.documents.formats.opened import OpenedFile, UnreadableError, check_lines
 from embedding_assets.documents.formats.values import document_metadata
@@ -31,62 +39,6 @@ if TYPE_CHECKING:
 _DEEPEST: Final = 300
 LONGEST_HEADING: Final = 300
 """Characters of a heading; what is longer is a paragraph in its style."""
-_LEFT_OUT: Final = frozenset(
-    [
-        "script",
-        "style",
-        "noscript",
-        "template",
-        "nav",
-        "svg",
-        "iframe",
-        "object",
-        "embed",
-        "canvas",
-        "audio",
-        "video",
-        "button",
-        "select",
-        "datalist",
-        "input",
-        "textarea",
-        "dialog",
-        "head",
-        "link",
-        "meta",
-        # How the characters beside it are pronounced.
-        "rp",
-        "rt",
-    ]
-)
-_AROUND: Final = frozenset({"header", "footer", "aside"})
-_BLOCKS: Final = frozenset(
-    [
-        "p",
-        "div",
-        "section",
-        "article",
-        "main",
-        "body",
-        "html",
-        "header",
-        "footer",
-        "aside",
-        "figure",
-        "figcaption",
-        "address",
-        "details",
-        "summary",
-        "dl",
-        "dt",
-        "dd",
-        "center",
-        "fieldset",
-        "form",
-        "hgroup",
-        "li",
-    ]
-)
 _LISTS: Final = frozenset({"ul", "ol", "dl"})
 _TITLES: Final = "p.MsoTitle, body.doc-content > p.title"
 """As Word and Google Docs write them."""
@@ -162,7 +114,7 @@ def _characters(node: LexborNode) -> int:
             tag = child.tag or ""
             if tag == "-text":
                 count += len((child.text_content or "").strip())
-            elif tag not in _LEFT_OUT and tag not in _AROUND and not is_unseen(child):
+            elif tag not in LEFT_OUT and tag not in AROUND and not is_unseen(child):
                 waiting.append(child)
     return count
 
@@ -214,7 +166,8 @@ class _Writer:
         elif self._is_left_out(node, tag):
             return
         elif len(tag) == 2 and tag[0] == "h" and tag[1] in "123456":
-            self._heading(int(tag[1]), self._inline(node, depth))
+            words = self._inline(node, depth)
+            self._block(no_headings(words)) if is_of_note(node) else self._heading(int(tag[1]), words)
         elif tag == "p" and _is_title(node):
             self._heading(1, self._inline(node, depth))
         elif tag == "pre":
@@ -243,7 +196,7 @@ class _Writer:
             self.parts.append(f"`{_SPACE.sub(' ', node.text()).strip()}`")
         elif tag == "blockquote":
             self._block("\n".join(f"> {line}" for line in self._inner(node, depth).split("\n")))
-        elif tag in _BLOCKS:
+        elif tag in BLOCKS:
             self.parts.append("\n\n")
             self.children(node, depth)
             self.parts.append("\n\n")
@@ -253,11 +206,11 @@ class _Writer:
     def _is_left_out(self, node: LexborNode, tag: str) -> bool:
         if tag.startswith(("-", "_", "!")) or is_unseen(node):
             return True
-        if tag in _LEFT_OUT:
+        if tag in LEFT_OUT:
             return not (is_source(node) if tag == "script" else tag == "input" and _is_of_task(node))
         if tag == "a" and node.text() in _PERMALINKS and _is_of_heading(node):
             return True
-        return self._is_whole and tag in _AROUND and node.css_first("h1") is None
+        return self._is_whole and tag in AROUND and node.css_first("h1") is None
 
     def _text(self, text: str) -> None:
         text = _SPACE.sub(" ", text if text.isascii() else seen(text))
@@ -313,6 +266,10 @@ class _Writer:
             self._block(_fenced(text, language.group(1) if language else ""))
 
     def _list(self, node: LexborNode, depth: int, *, is_ordered: bool) -> None:
+        if are_headed(node.iter()):
+            # It places things on the page, as the methods of a class.
+            self._apart(node.iter(), depth)
+            return
         lines: list[str] = []
         number = _number(node, "start", 1) - 1
         indent = ""
@@ -330,6 +287,13 @@ class _Writer:
             lines.append(mark + text.replace("\n", f"\n{indent}"))
         self._block("\n".join(lines))
 
+    def _apart(self, nodes: Iterable[LexborNode], depth: int) -> None:
+        for node in nodes:
+            if not self._is_left_out(node, node.tag or ""):
+                self.parts.append("\n\n")
+                self.children(node, depth)
+                self.parts.append("\n\n")
+
     def _table(self, node: LexborNode, depth: int) -> None:
         for caption in (part for part in node.iter() if part.tag == "caption"):
             self._block(self._inline(caption, depth))
@@ -337,14 +301,11 @@ class _Writer:
         if lines := _code_of(cells):
             self._block(_fenced("\n".join(lines)))
             return
-        is_nested = len(node.css("table")) > 1
+        is_nested = len(node.css("table")) > 1 or are_headed(cell for row in cells for cell in row if cell.tag == "td")
         texts = [] if is_nested else [[self._inline(cell, depth).replace("|", "\\|") for cell in row] for row in cells]
         if is_nested or max((len(list(filter(None, row))) for row in texts), default=0) < 2:
             # It places things on the page.
-            for cell in (cell for row in cells for cell in row):
-                self.parts.append("\n\n")
-                self.children(cell, depth)
-                self.parts.append("\n\n")
+            self._apart((cell for row in cells for cell in row), depth)
             return
         self._block(table([row for row in in_columns(cells, texts) if any(row)]))
 

@@ -1,4 +1,4 @@
-"""What of a page is not its content: navigation, tables of contents, buttons on code, invisible filling."""
+"""What of a page is not what it looks like: navigation, tables of contents, layout, headings of notes, filling."""
 
 from __future__ import annotations
 
@@ -10,10 +10,14 @@ if TYPE_CHECKING:
     from selectolax.lexbor import LexborHTMLParser, LexborNode
 
 _ROLES: Final = frozenset({"navigation", "banner", "contentinfo", "search", "complementary", "menu"})
+_BOXES: Final = (("[x] ", "li > div.checkbox-on"), ("[ ] ", "li > div.checkbox-off"))
+"""Before the tasks of Notion."""
 _NEIGHBOURS: Final = 'a[accesskey="n"], a[accesskey="p"]'
 """Links to the pages before and after, as texinfo and DocBook write them."""
 _MOST_OF_NAVIGATION: Final = 500
 """Characters of a line of such links."""
+_HEADINGS: Final = "h1, h2, h3, h4, h5, h6"
+_NOTES: Final = frozenset({"note", "tip", "warning", "important", "caution", "admonition"})
 _FEWEST_LINKS: Final = 2
 _LETTER: Final = re.compile(r"[^\W\d_]")
 _SOFT_HYPHEN: Final = "\u00ad"
@@ -24,17 +28,27 @@ _FILLING: Final = re.compile(
 
 
 def is_unseen(node: LexborNode) -> bool:
-    """Whether an element is hidden for good, or navigation by its role; tabs hide all panels but one for a while."""
+    """Whether an element is hidden for good, or navigation by its role; tabs hide all panels but one for a while.
+
+    What is not to be printed is such as the links by which Wikipedia is edited.
+    """
     attributes = node.attributes
+    if not attributes:
+        return False
     role = attributes.get("role")
-    if role in _ROLES:
+    classes = attributes.get("class") or ""
+    if role in _ROLES or "mw-editsection" in classes or "noprint" in classes:
         return True
     is_hidden = "hidden" in attributes or attributes.get("aria-hidden") == "true"
     return is_hidden and role != "tabpanel" and attributes.get("hidden") != "until-found"
 
 
 def without_noise(tree: LexborHTMLParser, html: str) -> None:
-    """Take buttons out of code, and lines of links to the pages around this one."""
+    """Take buttons out of code, and lines of links to the pages around this one; write boxes of tasks as text."""
+    if "checkbox-o" in html:
+        for text, box in _BOXES:
+            for node in tree.css(box):
+                node.replace_with(text)
     if "<button" in html:
         remove(tree.css("pre button"))
     if "accesskey" in html:
@@ -71,3 +85,20 @@ def is_contents(items: LexborNode) -> bool:
 def seen(text: str) -> str:
     """A text without places where a word may be divided, and without filling that is not seen."""
     return _FILLING.sub(" ", text.replace(_SOFT_HYPHEN, ""))
+
+
+def are_headed(items: Iterable[LexborNode]) -> bool:
+    """Whether items of a list, or cells, begin with headings, so that the list only places them."""
+    found = False
+    for item in items:
+        heading = item.css_first(_HEADINGS)
+        if heading is not None and not item.text().lstrip().startswith(heading.text().strip()):
+            return False
+        found = found or heading is not None
+    return found
+
+
+def is_of_note(heading: LexborNode) -> bool:
+    """Whether it only says of a box that it is a note or a warning, and heads nothing behind it."""
+    classes = (heading.parent.attributes.get("class") or "").split() if heading.parent is not None else []
+    return not _NOTES.isdisjoint(classes)

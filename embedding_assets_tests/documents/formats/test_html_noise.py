@@ -72,6 +72,10 @@ def test_a_button_on_code_is_not_of_it() -> None:
             "<ul><li><input type=checkbox disabled checked> done<li><p><input type=checkbox class=task-box> open</ul>",
             "- [x] done\n- [ ] open",
         ),
+        (
+            "<ul><li><div class='x checkbox-on'></div> done<li><div class='x checkbox-off'></div>open</ul>",
+            "- [x] done\n- [ ] open",
+        ),
         ("<label><input type=checkbox> agree</label>", "agree"),
     ],
 )
@@ -90,3 +94,31 @@ def test_a_title_in_the_style_of_one_heads_all(tmp_path: Path, html: str) -> Non
     (document,), _ = read_as(tmp_path, "page.html", html)
     assert chunks_of(document) == [("Report > One", "words")]
     assert "# " not in text_of("<p class=title>Card<p>words")
+
+
+def test_what_is_not_to_be_printed_is_left_out() -> None:
+    edit = "<span class='mw-editsection'>[<a>edit</a>]</span>"
+    assert text_of(f"<h2>Tea{edit}</h2><div class='hint noprint'>Edit</div><p>words") == "## Tea\n\nwords"
+
+
+@pytest.mark.parametrize(
+    "html",
+    [
+        "<ul><li><section><h3>run</h3><p>runs</section><li hidden>no<li><h3>stop</h3><ul><li>stops</ul></ul>",
+        "<table><tr><td><h3>run</h3><p>runs<td><h3>stop</h3><ul><li>stops</ul></table>",
+    ],
+)
+def test_a_list_or_table_of_headings_is_layout(tmp_path: Path, html: str) -> None:
+    (document,), _ = read_as(tmp_path, "page.html", f"<h1>Foo</h1>{html}")
+    assert chunks_of(document) == [("Foo > run", "runs"), ("Foo > stop", "- stops")]
+
+
+def test_a_list_with_a_heading_further_behind_is_one() -> None:
+    assert text_of("<ul><li>one<li><p>two<h3>Note</h3>more</ul>").startswith("- one\n- two")
+    assert text_of("<table><tr><td>a<td>b<tr><td>1<h3>Note</h3><td>2</table>").startswith("| a | b |")
+
+
+def test_the_heading_of_a_note_heads_nothing_behind_it(tmp_path: Path) -> None:
+    html = "<h2>Use</h2><p>words<div class='note'><h3 class=title>Note</h3><p>beware</div><p>more"
+    (document,), _ = read_as(tmp_path, "page.html", html)
+    assert chunks_of(document) == [("page > Use", "words\n\nNote\n\nbeware\n\nmore")]
