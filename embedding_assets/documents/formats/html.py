@@ -131,6 +131,13 @@ def _is_title(paragraph: LexborNode) -> bool:
     return "MsoTitle" in classes or ("title" in classes and paragraph.css_matches(_TITLES))
 
 
+def _is_raised(node: LexborNode, tag: str) -> bool:
+    if tag != "a":
+        return tag == "sup"
+    attributes = node.attributes
+    return attributes.get("epub:type") == "noteref" or attributes.get("role") == "doc-noteref"
+
+
 def _is_of_task(box: LexborNode) -> bool:
     """Whether it is a box of a list of tasks, not of a form."""
     attributes = box.attributes
@@ -190,7 +197,7 @@ class _Writer:
             self._formula(in_tex(node.text()), is_block="display" in (node.attributes.get("type") or ""))
         elif tag == "input":
             self.parts.append("[x] " if "checked" in node.attributes else "[ ] ")
-        elif tag == "sup" and self._is_behind_text() and RAISED.fullmatch(node.text().strip()):
+        elif _is_raised(node, tag) and self._is_behind_text() and RAISED.fullmatch(node.text().strip()):
             self.parts.append(f"^{self._inline(node, depth)}")
         elif tag == "code":
             self.parts.append(f"`{_SPACE.sub(' ', node.text()).strip()}`")

@@ -60,6 +60,8 @@ def test_a_button_on_code_is_not_of_it() -> None:
         ("10<sup>6</sup> m<sup>2</sup>", "10^6 m^2"),
         ("10<sup>-6</sup>", "10^-6"),
         ("grew.<sup><a href='#n'>1, 2</a></sup> So", "grew.^1, 2 So"),
+        ("was<a epub:type='noteref' href='#n'>1</a> dark", "was^1 dark"),
+        ("was<sup><a role='doc-noteref' href='#n'>1</a></sup> dark", "was^1 dark"),
         ("1<sup>st</sup> H<sub>2</sub>O and <sup>3</sup>He", "1st H2O and 3He"),
         ("a<sup>[1]</sup>", "a[1]"),
         ("<ruby>漢<rp>(</rp><rt>かん</rt><rp>)</rp>字<rt>じ</rt></ruby>", "漢字"),
