@@ -24,6 +24,7 @@ from embedding_assets.documents.formats.rows import (
     missing_text,
     row_document,
 )
+from embedding_assets.documents.formats.tab_rows import Record, whole_rows
 from embedding_assets.documents.formats.values import is_unicode
 from embedding_assets.documents.lines import MAX_WRITING_CHARACTERS, read_lines
 from embedding_assets.documents.rejection import EMPTY, TOO_LONG, BlankRow, Rejection
@@ -225,7 +226,7 @@ def _dialect_of(line: str, separator: str, usual: str) -> _Dialect:
 
 
 def _rows(file: OpenedFile, stream: IO[bytes], dialect: _Dialect) -> Iterator[Document | Rejection]:
-    records = _records(stream, dialect)
+    records = _records(stream, dialect) if dialect.is_quoted else whole_rows(_records(stream, dialect))
     line, header = next(records, (None, NO_ROWS))
     names = [] if isinstance(header, str) else column_names(header)
     options = file.options
@@ -244,7 +245,7 @@ def _rows(file: OpenedFile, stream: IO[bytes], dialect: _Dialect) -> Iterator[Do
         yield file.rejected(NO_ROWS)
 
 
-def _records(stream: IO[bytes], dialect: _Dialect) -> Iterator[tuple[int, list[str] | str]]:
+def _records(stream: IO[bytes], dialect: _Dialect) -> Iterator[Record]:
     # The limit is the process's; raising it takes nothing from others.
     csv.field_size_limit(max(csv.field_size_limit(), MAX_WRITING_CHARACTERS))
     lines = _Lines(stream, is_quoted=dialect.is_quoted)
@@ -266,15 +267,8 @@ def _records(stream: IO[bytes], dialect: _Dialect) -> Iterator[tuple[int, list[s
             yield start, TOO_LONG
         elif not is_unicode("".join(fields)):
             yield start, wrong_encoding("utf-8")
-        elif fields:
-            yield start, fields if dialect.is_quoted else [_unquoted(field) for field in fields]
-
-
-def _unquoted(field: str) -> str:
-    """A field without the quotes around it, if it was written by a program that quotes."""
-    inner = field[1:-1]
-    is_quoted = len(field) > 1 and field[0] == field[-1] == '"' and '"' not in inner.replace('""', "")
-    return inner.replace('""', '"') if is_quoted else field
+        elif fields or not dialect.is_quoted:
+            yield start, fields
 
 
 def _row(names: Sequence[str], fields: Sequence[str]) -> Row | str:

@@ -132,6 +132,8 @@ def _text(row: Row, text_column: str | None) -> tuple[frozenset[str], str]:
             raise UnreadableError(f"has a {name!r} that {NOT_UTF8}") from None
     if is_missing(text):
         raise _BlankError(f"has an empty {name!r}")
+    if isinstance(text, list | tuple):
+        text = _spoken(text)
     if text_column and isinstance(text, int | float | Decimal | date | time) and not isinstance(text, bool):
         # A count, most likely, in a column that is only called like a text; but not where somebody names it.
         text = _worded(text, name)
@@ -140,6 +142,16 @@ def _text(row: Row, text_column: str | None) -> tuple[frozenset[str], str]:
     if not text.strip():
         raise _BlankError(f"has an empty or blank {name!r}")
     return frozenset(names), _checked(text, f"{name!r}", name)
+
+
+def _spoken(parts: Sequence[object]) -> object:
+    """The text of a message in parts, some of them objects with a text, as chats keep it; other lists as they are."""
+    texts = [part.get("text") if isinstance(part, Mapping) else part for part in parts]
+    if not any(isinstance(part, Mapping) and isinstance(part.get("text"), str) for part in parts):
+        return parts
+    # Texts beside links go on in a line; parts that are all objects stand below one another.
+    between = "" if any(isinstance(part, str) for part in parts) else "\n"
+    return between.join(text for text in texts if isinstance(text, str))
 
 
 def _checked(text: str, where: str, name: str) -> str:
