@@ -7,6 +7,7 @@ import logging
 import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final
+from unicodedata import normalize
 
 from embedding_assets.documents.document import Document, Places
 from embedding_assets.documents.formats.notebook import joined_units
@@ -24,8 +25,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_LIGATURES: Final = str.maketrans(dict(zip("ﬀﬁﬂﬃﬄﬅﬆ", ("ff", "fi", "fl", "ffi", "ffl", "st", "st"), strict=True)))
-"""Letters that fonts draw as one, by which no word would be found."""
+_FORMS: Final = re.compile(r"[\ufb00-\ufdff\ufe70-\ufefc]+")
+"""Letters as fonts draw them: some as one, those of Arabic by their place in a word; no word would be found by them."""
 _LEADERS: Final = re.compile(r"[ \t]*(?:\.[ \t]?){5,}[ \t]*")
 """From a heading to its page, in a table of contents."""
 _DIVIDED: Final = re.compile(r"([^\W\d_]+)(?:-|\u00ad)\n([^\W\d_]+)")
@@ -111,7 +112,7 @@ def _text(page: PageObject) -> str:
     if contents is not None and len(contents.get_data()) > _MOST_PAGE_BYTES:
         raise UnreadableError("has a page that is too large")
     text = normalized_newlines(page.extract_text()).replace("\x00", "")
-    text = _LEADERS.sub(" … ", text.translate(_LIGATURES))
+    text = _LEADERS.sub(" … ", _FORMS.sub(lambda found: normalize("NFKC", found.group()), text))
     return (text if is_unicode(text) else text.encode("utf-8", "replace").decode()).strip()
 
 

@@ -351,10 +351,10 @@ def test_a_fetched_file_is_known_by_the_name_that_it_had(tmp_path: Path) -> None
 
 
 def test_ligatures_of_fonts_are_letters(tmp_path: Path) -> None:
-    names = b"/Encoding << /Type /Encoding /Differences [1 /ffi /fl] >>"
-    content = office.pdf("o\x01ce \x02oor").replace(b"/BaseFont", names + b" /BaseFont")
+    names = b"/Encoding << /Type /Encoding /Differences [1 /ffi /fl /uniFEE3 /uniFEAE] >>"
+    content = office.pdf("o\x01ce \x02oor \x03\x04").replace(b"/BaseFont", names + b" /BaseFont")
     (document,), _ = read_as(tmp_path, "a.pdf", content)
-    assert document.text.split() == ["office", "floor"]
+    assert document.text.split() == ["office", "floor", "\u0645\u0631"]
 
 
 def test_a_bullet_that_begins_like_a_heading_is_none(tmp_path: Path) -> None:
