@@ -193,8 +193,16 @@ def _content(part: MIMEPart, encoding: str | None, *, is_page: bool) -> str:
     try:
         content = part.get_content()
     except LookupError:
-        raise UnreadableError("is in an unknown encoding") from None
+        content = _in_unknown_encoding(part.get_payload(decode=True))
     return content if isinstance(content, str) else ""
+
+
+def _in_unknown_encoding(data: object) -> str:
+    """What is UTF-8 whatever it says, as mail that says ``unknown-8bit`` is."""
+    try:
+        return decoded(data, None) if isinstance(data, bytes) else ""
+    except UnreadableError:
+        raise UnreadableError("is in an unknown encoding") from None
 
 
 def _header(message: MIMEPart, name: str) -> str:

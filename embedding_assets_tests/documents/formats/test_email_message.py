@@ -98,12 +98,18 @@ def test_one_part_that_cannot_be_read_costs_none_of_the_others(
     message = mail("Hello.", "Note")
     message.make_mixed()
     footer = part("footer")
-    footer.set_param("charset", "foo-bar")
+    footer.replace_header("Content-Type", 'text/plain; charset="foo-bar"')
+    footer.set_payload(b"caf\xe9")
     message.attach(footer)
     assert only(tmp_path, message).text.strip() == "Hello."
     assert "left out a part of mail that is in an unknown encoding" in caplog.text
     _, (rejection,) = read_as(tmp_path, "b.eml", b"Subject: a\n" + footer.as_bytes())
     assert rejection.reason == "is in an unknown encoding"
+
+
+def test_mail_that_says_an_unknown_encoding_may_be_utf8(tmp_path: Path) -> None:
+    head = b"Subject: x\nContent-Type: text/plain; charset=unknown-8bit\n\n"
+    assert only(tmp_path, head + "caf\u00e9\n".encode()).text == "caf\u00e9\n"
 
 
 def test_of_a_page_with_pictures_the_part_that_it_names_is_read(tmp_path: Path) -> None:
