@@ -41,12 +41,12 @@ def lone_headings(
         blank: whether there is nothing but rules, pictures and the like; not a table of contents, which they head.
         title: that of the text, which heads all of it anyway.
     """
-    above_text = _above_text(headings, says)
+    is_above = above_text([heading.level for heading in headings], says)
     found: dict[int, LoneHeadings] = {}
     at = 0
     while at < len(headings):
         end = at
-        while end < len(headings) and headings[end].level >= headings[at].level and blank[end] and not above_text[end]:
+        while end < len(headings) and headings[end].level >= headings[at].level and blank[end] and not is_above[end]:
             end += 1
         words = " ".join(one.text for one in headings[at:end])
         if has_words(words) and words != title:
@@ -55,12 +55,12 @@ def lone_headings(
     return found
 
 
-def _above_text(headings: Sequence[Heading], says: Sequence[bool]) -> list[bool]:
+def above_text(levels: Sequence[int], says: Sequence[bool]) -> list[bool]:
     """Whether there is text below each heading, or below one that is below it."""
-    above = [False] * len(headings)
+    above = [False] * len(levels)
     opened: list[int] = []
-    for number, heading in enumerate(headings):
-        while opened and headings[opened[-1]].level >= heading.level:
+    for number, level in enumerate(levels):
+        while opened and levels[opened[-1]] >= level:
             opened.pop()
         opened.append(number)
         if says[number]:

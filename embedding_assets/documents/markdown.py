@@ -107,12 +107,36 @@ def markdown_structure(text: str) -> MarkdownStructure:
     shown = "\n" * text.count("\n", 0, end) + text[end:] if end else text
     simple = simple_markdown(shown)
     if simple is None:
-        return parsed_structure(shown)
-    headings = [
-        Heading(level, _inline_text(markup[:_HEADING_CHARACTERS]), start, end)
-        for level, markup, start, end in simple.headings
-    ]
-    return MarkdownStructure(headings, [_block(*block) for block in simple.blocks])
+        found = parsed_structure(shown)
+    else:
+        headings = [
+            Heading(level, _inline_text(markup[:_HEADING_CHARACTERS]), start, end)
+            for level, markup, start, end in simple.headings
+        ]
+        found = MarkdownStructure(headings, [_block(*block) for block in simple.blocks])
+    return _without_formulas(found, shown) if "$$" in shown or "\\begin{" in shown else found
+
+
+def _without_formulas(found: MarkdownStructure, text: str) -> MarkdownStructure:
+    """Without headings that are lines of a formula, as an equals sign alone makes one of the line above it."""
+    lines = text.split("\n")
+    return MarkdownStructure([one for one in found.headings if not _is_in_formula(one, lines)], found.blocks)
+
+
+def _is_in_formula(heading: Heading, lines: Sequence[str]) -> bool:
+    """Whether a formula is open where a heading ends, and closed before the next blank line."""
+    first, last = heading.start, heading.end
+    while first and lines[first - 1].strip():
+        first -= 1
+    while last < len(lines) and lines[last].strip():
+        last += 1
+    is_underlined = heading.end > heading.start + 1
+    above = "\n".join(lines[first : heading.end if is_underlined else heading.start])
+    below = "\n".join(lines[heading.end : last])
+    if "`" in above:
+        return False
+    is_open = above.count("\\begin{") > above.count("\\end{") and "\\end{" in below
+    return is_open or (above.count("$$") % 2 == 1 and "$$" in below)
 
 
 def parsed_structure(text: str) -> MarkdownStructure:

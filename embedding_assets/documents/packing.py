@@ -11,11 +11,13 @@ from typing import Any, NamedTuple
 from semantic_text_splitter import MarkdownSplitter, TextSplitter
 
 from embedding_assets.documents.sections import Block
+from embedding_assets.documents.words import is_blank
 
 # The splitter reads ahead within what it is given, which takes quadratic time in a long text without paragraphs.
 _PORTION_CHARACTERS = 32_768
 # What stands before a block that has to be cut is cut with it if it would fill less of a chunk than one in so many.
 _SMALL_PART = 4
+_CODE = re.compile(r"`|~~~|^(?: {4}|\t)", re.MULTILINE)
 _BLANK_LINE = re.compile(r"\n[ \t]*\n")
 _SENTENCE_START = re.compile(r"(?:(?<=[.!?])[ \t]+|\n\s*)(?=\S)")
 _WORD_START = re.compile(r"(?<=\s)(?=\S)")
@@ -86,6 +88,7 @@ class Packer:
         self._capacity = max(1, capacity - overlap)
         self._max_characters = max_characters
         self._overlap = overlap
+        self._is_markdown = markdown
         self._kind: Any = MarkdownSplitter if markdown else TextSplitter
         self._splitter = self._kind.from_callback(size, self._capacity)
 
@@ -96,8 +99,15 @@ class Packer:
             start, end = max(block.start, of.start), min(block.end, of.end)
             if start < end:
                 self._add_units(units, block, start, end)
-        pieces = [piece for piece in self._packed(units) if self._text[piece.start : piece.end].strip()]
+        pieces = [piece for piece in self._packed(units) if self._says(piece)]
         return self._lapped(pieces) if self._overlap else pieces
+
+    def _says(self, piece: Piece) -> bool:
+        """Whether there is anything in a piece; of Markdown, outside of code, also besides comments and anchors."""
+        text = self._text[piece.start : piece.end]
+        if not self._is_markdown or piece.before or piece.after or "<" not in text or _CODE.search(text):
+            return bool(text.strip())
+        return not is_blank(text)
 
     def _add_units(self, units: list[_Unit], block: Block, start: int, end: int) -> None:
         def unit(first: int, last: int, size: int) -> _Unit:

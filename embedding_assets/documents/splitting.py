@@ -22,7 +22,7 @@ from embedding_assets.models import HEADINGS, DocumentMetadata, ProcessedChunk, 
 if TYPE_CHECKING:
     from embedding_assets.config import HeaderChoice
 
-SPLITTER_VERSION = 4
+SPLITTER_VERSION = 5
 """Part of every digest: raise it when the same document would be split, or the same file read, differently."""
 
 CHARACTERS_PER_TOKEN = 16

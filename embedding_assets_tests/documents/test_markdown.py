@@ -40,3 +40,30 @@ def test_markdown_headings(text: str, expected: list[tuple[int, str, int, int]])
 )
 def test_the_title_is_a_first_heading_alone_at_its_level(text: str, title: str) -> None:
     assert markdown_title(text) == title
+
+
+@pytest.mark.parametrize(
+    "formula",
+    [
+        "so $$\na\n=\nb\n=\nc\n$$",
+        "$$\n# x &= 1\n$$",
+        "\\begin{align}\na\n-\nb\n\\end{align}",
+        "$$\n\\begin{aligned}\na\n=\nb\n\\end{aligned}\n$$",
+    ],
+)
+def test_lines_of_a_formula_are_no_headings(formula: str) -> None:
+    text = f"# Title\n\n{formula}\n\n## End\n"
+    assert [one.text for one in markdown_headings(text)] == ["Title", "End"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Costs $$\n========\nwords\n\n$$\nx\n$$\n",
+        "$$x$$\n# Costs\n$$y$$\n",
+        "the shell is `$$`\n# Costs\nand $$\n",
+        "```\necho $$\n```\n# Costs\n$$x$$\n",
+    ],
+)
+def test_headings_beside_formulas_are_headings(text: str) -> None:
+    assert [one.text.removesuffix(" $$") for one in markdown_headings(text)] == ["Costs"]

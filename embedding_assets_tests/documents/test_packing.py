@@ -53,6 +53,12 @@ def test_a_header_that_is_most_of_a_chunk_is_not_repeated() -> None:
     assert max(chunk.token_count for chunk in chunks) <= 64
 
 
+def test_a_piece_of_comments_and_anchors_is_no_chunk() -> None:
+    words = " ".join(f"word{number}" for number in range(10))
+    text = f"# Title\n\n{words}\n\n<a id='x'></a>\n<!-- {words} -->\n\n{words}\n\n```html\n<!-- {words} -->\n```\n"
+    assert [chunk.chunk_text.split()[0] for chunk in split(text, 44)] == ["word0", "word0", "```html"]
+
+
 def test_each_piece_of_a_list_has_its_lead_in() -> None:
     items = [f"- item{number} with some words that fill the room" for number in range(12)]
     chunks = split("Before. These are the reasons:\n\n" + "\n".join(items) + "\n")

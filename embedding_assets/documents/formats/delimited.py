@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import zip_longest
@@ -24,6 +24,7 @@ from embedding_assets.documents.formats.rows import (
     missing_text,
     row_document,
 )
+from embedding_assets.documents.formats.tab_rows import Record, whole_rows
 from embedding_assets.documents.formats.values import is_unicode
 from embedding_assets.documents.lines import MAX_WRITING_CHARACTERS, read_lines
 from embedding_assets.documents.rejection import EMPTY, TOO_LONG, BlankRow, Rejection
@@ -41,6 +42,7 @@ _HEADER_CHARACTERS: Final = 100_000
 class _Dialect:
     delimiter: str
     is_quoted: bool
+    is_spaced: bool = False
     first_line: int = 1
 
 
@@ -126,15 +128,18 @@ def _dialect(file: OpenedFile, stream: IO[bytes], usual: str) -> _Dialect:
     dialects: dict[int, _Dialect] = {}
     rows: list[tuple[int, list[str]]] = []
     of_table: _Dialect | None = None
-    for (number, line), (_, below) in zip_longest(lines, lines[1:], fillvalue=(0, "")):
+    names_text = False
+    for at, (number, line) in enumerate(lines, start=1):
         one = replace(of_table or _dialect_of(line, separator, usual), first_line=number)
         dialects[number] = one
         fields = _fields(line, one)
-        if _is_row(fields, below, one):
+        if _is_row(fields, [below for _, below in lines[at:]], one) and not (one.is_spaced and names_text):
             of_table = one
         elif rows or not _has_text(fields, file.options):
             fields = [line]
         rows.append((number, fields))
+        # Lines of a column that is called so are prose.
+        names_text = names_text or _has_text(fields, file.options)
         if one.is_quoted and line.count('"') % 2:
             # Of a header over several lines, or of text, the next line is no row.
             break
@@ -164,16 +169,26 @@ def _first_lines(stream: IO[bytes]) -> tuple[str, list[tuple[int, str]]]:
     return separator, lines
 
 
-def _is_row(fields: Sequence[str], below: str, dialect: _Dialect) -> bool:
-    """Whether the line below has as many fields; what is between the commas of a sentence is none."""
-    if len(fields) < 2 or (dialect.delimiter in _OF_SENTENCES and any(map(_is_spaced, fields[1:]))):
+def _is_row(fields: Sequence[str], below: Sequence[str], dialect: _Dialect) -> bool:
+    """Whether the line below has as many fields; what is between the commas of a sentence is none.
+
+    Where a space is behind each comma, fields are words, and all lines below have as many.
+    """
+    if len(fields) < 2 or (dialect.delimiter in _OF_SENTENCES and any(map(_begins_with_space, fields[1:]))):
         return False
-    count = len(_fields(below, dialect))
-    goes_on = dialect.is_quoted and below.count('"') % 2 == 1
+    if dialect.is_spaced:
+        are_words = all(len(field.split()) == 1 for field in fields)
+        return are_words and bool(below) and all(_has_as_many(fields, line, dialect) for line in below)
+    return _has_as_many(fields, below[0] if below else "", dialect)
+
+
+def _has_as_many(fields: Sequence[str], line: str, dialect: _Dialect) -> bool:
+    count = len(_fields(line, dialect))
+    goes_on = dialect.is_quoted and line.count('"') % 2 == 1
     return count == len(fields) or (goes_on and count < len(fields))
 
 
-def _is_spaced(field: str) -> bool:
+def _begins_with_space(field: str) -> bool:
     return field.startswith(" ") and not field.isspace()
 
 
@@ -183,15 +198,17 @@ def _has_text(fields: Sequence[str], options: ReadOptions) -> bool:
 
 def _fields(line: str, dialect: _Dialect) -> list[str]:
     """Those of a line by itself; of one that is no row, all of it."""
-    reader = (
-        csv.reader([line], delimiter=dialect.delimiter)
-        if dialect.is_quoted
-        else csv.reader([line], delimiter=dialect.delimiter, quoting=csv.QUOTE_NONE)
-    )
     try:
-        return next(reader, [])
+        return next(_reader([line], dialect), [])
     except csv.Error:
         return [line]
+
+
+def _reader(lines: Iterable[str], dialect: _Dialect, *, strict: bool = False) -> Iterator[list[str]]:
+    mark, is_spaced = dialect.delimiter, dialect.is_spaced
+    if not dialect.is_quoted:
+        return csv.reader(lines, delimiter=mark, skipinitialspace=is_spaced, quoting=csv.QUOTE_NONE)
+    return csv.reader(lines, delimiter=mark, skipinitialspace=is_spaced, strict=strict)
 
 
 def _dialect_of(line: str, separator: str, usual: str) -> _Dialect:
@@ -203,11 +220,13 @@ def _dialect_of(line: str, separator: str, usual: str) -> _Dialect:
     delimiter = max(_DELIMITERS, key=lambda mark: (counts[mark], mark == usual))
     delimiter = delimiter if counts[delimiter] else usual
     # Who writes tabs between fields seldom quotes them, and then the header too.
-    return _Dialect(delimiter, is_quoted=delimiter != "\t" or line.lstrip().startswith('"'))
+    is_quoted = delimiter != "\t" or line.lstrip().startswith('"')
+    is_spaced = delimiter in _OF_SENTENCES and 0 < bare.count(delimiter) == bare.count(f"{delimiter} ")
+    return _Dialect(delimiter, is_quoted, is_spaced)
 
 
 def _rows(file: OpenedFile, stream: IO[bytes], dialect: _Dialect) -> Iterator[Document | Rejection]:
-    records = _records(stream, dialect)
+    records = _records(stream, dialect) if dialect.is_quoted else whole_rows(_records(stream, dialect))
     line, header = next(records, (None, NO_ROWS))
     names = [] if isinstance(header, str) else column_names(header)
     options = file.options
@@ -226,17 +245,13 @@ def _rows(file: OpenedFile, stream: IO[bytes], dialect: _Dialect) -> Iterator[Do
         yield file.rejected(NO_ROWS)
 
 
-def _records(stream: IO[bytes], dialect: _Dialect) -> Iterator[tuple[int, list[str] | str]]:
+def _records(stream: IO[bytes], dialect: _Dialect) -> Iterator[Record]:
     # The limit is the process's; raising it takes nothing from others.
     csv.field_size_limit(max(csv.field_size_limit(), MAX_WRITING_CHARACTERS))
     lines = _Lines(stream, is_quoted=dialect.is_quoted)
     for _ in range(dialect.first_line - 1):
         next(lines, None)
-    reader = (
-        csv.reader(lines, delimiter=dialect.delimiter, strict=True)
-        if dialect.is_quoted
-        else csv.reader(lines, delimiter=dialect.delimiter, quoting=csv.QUOTE_NONE)
-    )
+    reader = _reader(lines, dialect, strict=True)
     while True:
         start = lines.start_record()
         try:
@@ -252,15 +267,8 @@ def _records(stream: IO[bytes], dialect: _Dialect) -> Iterator[tuple[int, list[s
             yield start, TOO_LONG
         elif not is_unicode("".join(fields)):
             yield start, wrong_encoding("utf-8")
-        elif fields:
-            yield start, fields if dialect.is_quoted else [_unquoted(field) for field in fields]
-
-
-def _unquoted(field: str) -> str:
-    """A field without the quotes around it, if it was written by a program that quotes."""
-    inner = field[1:-1]
-    is_quoted = len(field) > 1 and field[0] == field[-1] == '"' and '"' not in inner.replace('""', "")
-    return inner.replace('""', '"') if is_quoted else field
+        elif fields or not dialect.is_quoted:
+            yield start, fields
 
 
 def _row(names: Sequence[str], fields: Sequence[str]) -> Row | str:

@@ -8,12 +8,15 @@ from codecs import BOM_UTF8
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from email import message_from_bytes, policy
-from email.errors import MessageError
+from email.errors import InvalidHeaderDefect, MessageError
+from email.header import decode_header, make_header
 from email.message import MIMEPart
 from typing import Final
 
 from embedding_assets.documents.document import Document
-from embedding_assets.documents.formats.html import decoded_page, page
+from embedding_assets.documents.formats.calendar_text import calendar_words
+from embedding_assets.documents.formats.html import page
+from embedding_assets.documents.formats.html_encoding import decoded_page
 from embedding_assets.documents.formats.opened import OpenedFile, UnreadableError, check_lines, decoded, without_data
 from embedding_assets.documents.formats.registry import EXTRA, format_named
 from embedding_assets.documents.formats.values import document_metadata, is_unicode
@@ -26,6 +29,8 @@ logger = logging.getLogger(__name__)
 _MOST_PARTS: Final = 1_000
 _NOT_SAID: Final = frozenset({None, "us-ascii", "ascii"})
 _LATIN_1: Final = frozenset({"iso-8859-1", "iso8859-1", "latin1", "latin-1"})
+_TEXTS: Final = frozenset({"text/plain", "text/html"})
+_CALENDAR: Final = "text/calendar"
 _BOUNDARY: Final = re.compile(
     rb"^--(?=[ \t-]*[^\s-])([^\r\n]{1,200}?)[ \t]*\r?\n(?=Content-[A-Z-]+:)", re.MULTILINE | re.IGNORECASE
 )
@@ -78,7 +83,7 @@ class _Reading:
 def _texts_of(message: MIMEPart, reading: _Reading) -> list[str]:
     """The texts of a message in their order, as mail with pictures in between or with the footer of a list has several.
 
-    Those with a file's name are enclosed, unless there is no other.
+    Those with a file's name are enclosed, unless there is no other; so is a calendar.
 
     Args:
         message: or a part that is one.
@@ -105,7 +110,7 @@ def _texts(part: MIMEPart, reading: _Reading, *, with_files: bool = False) -> It
     elif part.is_multipart():
         for inner in part.iter_parts():
             yield from _texts(inner, reading, with_files=with_files)
-    elif kind in {"text/plain", "text/html"} and (with_files or not part.get_filename()):
+    elif (kind in _TEXTS and not part.get_filename()) or (with_files and kind in {*_TEXTS, _CALENDAR}):
         yield from _own_text(part, reading)
 
 
@@ -169,6 +174,8 @@ def _text(part: MIMEPart, encoding: str | None) -> str:
     text = normalized_newlines(_storable(_content(part, encoding, is_page=is_page)))
     if part.get_content_charset() in _LATIN_1:
         text = text.translate(_OF_WINDOWS)
+    if part.get_content_type() == _CALENDAR:
+        return calendar_words(text)
     if not is_page:
         return without_data(text)
     html = format_named("html")
@@ -186,24 +193,41 @@ def _content(part: MIMEPart, encoding: str | None, *, is_page: bool) -> str:
     try:
         content = part.get_content()
     except LookupError:
-        raise UnreadableError("is in an unknown encoding") from None
+        content = _in_unknown_encoding(part.get_payload(decode=True))
     return content if isinstance(content, str) else ""
 
 
-def _header(message: MIMEPart, name: str) -> str:
+def _in_unknown_encoding(data: object) -> str:
+    """What is UTF-8 whatever it says, as mail that says ``unknown-8bit`` is."""
     try:
-        value = str(message.get(name, ""))
+        return decoded(data, None) if isinstance(data, bytes) else ""
+    except UnreadableError:
+        raise UnreadableError("is in an unknown encoding") from None
+
+
+def _header(message: MIMEPart, name: str) -> str:
+    raw = _raw(message, name)
+    try:
+        found = message.get(name, "")
+        value = str(found)
+        if any(isinstance(defect, InvalidHeaderDefect) for defect in getattr(found, "defects", ())):
+            # Of addresses parted by semicolons, as Outlook shows them, only the first is one.
+            value = str(make_header(decode_header(_in_utf8(raw))))
     except (LookupError, ValueError, AttributeError, TypeError, MessageError):
         # The parser of addresses fails at some that are none: as it is written, then.
-        value = _raw(message, name)
-    if "\ufffd" in value and "=?" not in (raw := _raw(message, name)):
+        value = raw
+    if "\ufffd" in value and "=?" not in raw:
         # In UTF-8, as it may be, although it does not say so.
-        value = raw.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+        value = _in_utf8(raw)
     return " ".join(_storable(value).split())[:1_000]
 
 
 def _raw(message: MIMEPart, name: str) -> str:
     return next((str(raw) for key, raw in message.raw_items() if key.lower() == name), "")
+
+
+def _in_utf8(raw: str) -> str:
+    return raw.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def _storable(text: str) -> str:

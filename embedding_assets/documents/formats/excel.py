@@ -11,6 +11,7 @@ from itertools import chain, islice, zip_longest
 from typing import Any, Final
 
 from embedding_assets.documents.document import Document
+from embedding_assets.documents.formats.excel_merges import filled_down, merged_cells, whole_header
 from embedding_assets.documents.formats.opened import OpenedFile
 from embedding_assets.documents.formats.options import ReadOptions, fields_of_template
 from embedding_assets.documents.formats.packages import check_package
@@ -98,8 +99,11 @@ def _sheet(file: OpenedFile, sheet: Any, *, is_only: bool) -> Iterator[Document 
     if header.above:
         said = f"left out {counted(header.above, 'row')} above the header of a sheet"
         logger.warning(said, extra={"document": file.source})
+    merged = merged_cells(sheet)
+    header = whole_header(header, first, merged, file.options)
+    below = filled_down((row for row in chain(first, rows) if row[0] > header.line), merged)
     uncomputed: frozenset[int] | None = None
-    for number, row in _named(header, chain(first, rows), "" if is_only else sheet.title, file.options):
+    for number, row in _named(header, below, "" if is_only else sheet.title, file.options):
         result = row_document(file, number, row)
         if isinstance(result, BlankRow):
             if uncomputed is None:
@@ -115,9 +119,8 @@ def _named(
     """The rows below the header, by its names."""
     texts = frozenset(text_columns(header.names, options.text_column))
     for number, cells in rows:
-        if number > header.line:
-            row = _row(header.names, cells, title)
-            yield number, {name: _text(row[name]) if name in texts else row[name] for name in row}
+        row = _row(header.names, cells, title)
+        yield number, {name: _text(row[name]) if name in texts else row[name] for name in row}
 
 
 def _letters(names: Sequence[str], options: ReadOptions) -> frozenset[str]:

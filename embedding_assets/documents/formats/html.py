@@ -2,15 +2,32 @@
 
 from __future__ import annotations
 
-import codecs
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Final
 
 from embedding_assets.documents.document import Document
+from embedding_assets.documents.formats.formulas import (
+    RAISED,
+    formula_of,
+    in_tex,
+    is_picture_of_formula,
+    is_source,
+    without_renderings,
+)
+from embedding_assets.documents.formats.html_elements import AROUND, BLOCKS, LEFT_OUT
+from embedding_assets.documents.formats.html_encoding import decoded_page
 from embedding_assets.documents.formats.html_nesting import check_nesting
+from embedding_assets.documents.formats.html_noise import (
+    are_headed,
+    is_contents,
+    is_of_note,
+    is_unseen,
+    seen,
+    without_noise,
+)
 from embedding_assets.documents.formats.html_table import in_columns, is_line_of_code, rows_of, without_line_numbers
-from embedding_assets.documents.formats.opened import OpenedFile, UnreadableError, check_lines, decoded
+from embedding_assets.documents.formats.opened import OpenedFile, UnreadableError, check_lines
 from embedding_assets.documents.formats.values import document_metadata
 from embedding_assets.documents.markdown import markdown_title
 from embedding_assets.documents.rejection import NOTHING, TOO_DEEP, Rejection
@@ -22,76 +39,10 @@ if TYPE_CHECKING:
 _DEEPEST: Final = 300
 LONGEST_HEADING: Final = 300
 """Characters of a heading; what is longer is a paragraph in its style."""
-_LEFT_OUT: Final = frozenset(
-    [
-        "script",
-        "style",
-        "noscript",
-        "template",
-        "nav",
-        "svg",
-        "math",
-        "iframe",
-        "object",
-        "embed",
-        "canvas",
-        "audio",
-        "video",
-        "button",
-        "select",
-        "datalist",
-        "input",
-        "textarea",
-        "dialog",
-        "head",
-        "link",
-        "meta",
-    ]
-)
-_AROUND: Final = frozenset({"header", "footer", "aside"})
-_ROLES: Final = frozenset({"navigation", "banner", "contentinfo", "search", "complementary", "menu"})
-_BLOCKS: Final = frozenset(
-    [
-        "p",
-        "div",
-        "section",
-        "article",
-        "main",
-        "body",
-        "html",
-        "header",
-        "footer",
-        "aside",
-        "figure",
-        "figcaption",
-        "address",
-        "details",
-        "summary",
-        "dl",
-        "dt",
-        "dd",
-        "center",
-        "fieldset",
-        "form",
-        "hgroup",
-        "li",
-    ]
-)
+_LISTS: Final = frozenset({"ul", "ol", "dl"})
+_TITLES: Final = "p.MsoTitle, body.doc-content > p.title"
+"""As Word and Google Docs write them."""
 _MAIN: Final = ("main", "[role=main]", "article", "#content", "#main-content", ".document")
-_CHARSET: Final = re.compile(rb"<meta[^<>]{0,200}?charset\s*=\s*[\"']?\s*([\w.:-]{1,40})", re.IGNORECASE)
-_MEANT: Final = {
-    "ascii": "cp1252",
-    "iso8859-1": "cp1252",
-    "iso8859-9": "cp1254",
-    "iso8859-11": "cp874",
-    "tis-620": "cp874",
-    "gb2312": "gb18030",
-    "gbk": "gb18030",
-    "shift_jis": "cp932",
-    "euc_kr": "cp949",
-}
-_NOT_OF_CP1252: Final = b"\x81\x8d\x8f\x90\x9d"
-_UTF_16: Final = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _PERMALINKS: Final = frozenset("¶#§\uf0c1")
 """Behind headings, where Sphinx, MkDocs and their like link to them."""
 _HEADINGS: Final = frozenset({"h1", "h2", "h3", "h4", "h5", "h6"})
@@ -112,51 +63,6 @@ def read(file: OpenedFile) -> Iterator[Document | Rejection]:
     yield Document(document_metadata(file, markdown_title(text) or title, {}), text, markdown=True)
 
 
-def decoded_page(data: bytes, encoding: str | None) -> str:
-    """The text of a page, whose encoding it may say itself.
-
-    Args:
-        data: the page.
-        encoding: the one that it is said to have.
-
-    Raises:
-        UnreadableError: it has another one.
-    """
-    if encoding:
-        return decoded(data, encoding)
-    if _is_utf8(data):
-        # Whatever the page says: text of another encoding is not valid UTF-8, but in a few bytes.
-        return decoded(data, None)
-    declared = _CHARSET.search(data[:4_096])
-    meant = _meant(declared.group(1).decode()) if declared else None
-    if meant == "cp1252" and not data.startswith(_UTF_16):
-        data = data.translate(None, _NOT_OF_CP1252)
-    try:
-        return decoded(data, meant)
-    except LookupError:
-        return decoded(data, None)
-
-
-def _is_utf8(data: bytes) -> bool:
-    if data.isascii():
-        return False
-    try:
-        data.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
-
-
-def _meant(label: str) -> str | None:
-    """The encoding that browsers read under a label (https://encoding.spec.whatwg.org/#names-and-labels)."""
-    try:
-        name = codecs.lookup(label).name
-    except LookupError:
-        return None
-    # A page that says so in ASCII is not in UTF-16.
-    return None if name.startswith(("utf-16", "utf-32")) else _MEANT.get(name, name)
-
-
 def page(html: str, *, is_book: bool = False) -> tuple[str, str]:
     """Title and main content of a page, the content as Markdown.
 
@@ -172,7 +78,9 @@ def page(html: str, *, is_book: bool = False) -> tuple[str, str]:
     check_nesting(html)
     tree = LexborHTMLParser(html.replace("\x00", ""))
     without_line_numbers(tree, html)
-    found = tree.css_first("title")
+    without_renderings(tree, html)
+    without_noise(tree, html)
+    found = tree.css_first(_TITLES) or tree.css_first("title")
     title = _SPACE.sub(" ", found.text()).strip() if found is not None else ""
     root = tree.body or tree.root if is_book else _main(tree)
     if root is None:
@@ -206,19 +114,9 @@ def _characters(node: LexborNode) -> int:
             tag = child.tag or ""
             if tag == "-text":
                 count += len((child.text_content or "").strip())
-            elif tag not in _LEFT_OUT and tag not in _AROUND and not _is_unseen(child):
+            elif tag not in LEFT_OUT and tag not in AROUND and not is_unseen(child):
                 waiting.append(child)
     return count
-
-
-def _is_unseen(node: LexborNode) -> bool:
-    """Whether an element is hidden for good, or navigation by its role; tabs hide all panels but one for a while."""
-    attributes = node.attributes
-    role = attributes.get("role")
-    if role in _ROLES:
-        return True
-    is_hidden = "hidden" in attributes or attributes.get("aria-hidden") == "true"
-    return is_hidden and role != "tabpanel" and attributes.get("hidden") != "until-found"
 
 
 def _is_of_heading(link: LexborNode) -> bool:
@@ -226,6 +124,31 @@ def _is_of_heading(link: LexborNode) -> bool:
     parent = link.parent
     above = {node.tag for node in (parent, parent and parent.parent) if node}
     return not above.isdisjoint(_HEADINGS) or _TO_ITSELF.search(link.attributes.get("class") or "") is not None
+
+
+def _is_title(paragraph: LexborNode) -> bool:
+    classes = (paragraph.attributes.get("class") or "").split()
+    return "MsoTitle" in classes or ("title" in classes and paragraph.css_matches(_TITLES))
+
+
+def _is_raised(node: LexborNode, tag: str) -> bool:
+    if tag != "a":
+        return tag == "sup"
+    attributes = node.attributes
+    return attributes.get("epub:type") == "noteref" or attributes.get("role") == "doc-noteref"
+
+
+def _is_of_task(box: LexborNode) -> bool:
+    """Whether it is a box of a list of tasks, not of a form."""
+    attributes = box.attributes
+    return attributes.get("type") == "checkbox" and (
+        "disabled" in attributes or "task" in (attributes.get("class") or "")
+    )
+
+
+def _number(node: LexborNode, name: str, usual: int) -> int:
+    value = (node.attributes.get(name) or "").strip()
+    return int(value) if value.isascii() and value.isdecimal() and len(value) < 10 else usual
 
 
 class _Writer:
@@ -250,9 +173,14 @@ class _Writer:
         elif self._is_left_out(node, tag):
             return
         elif len(tag) == 2 and tag[0] == "h" and tag[1] in "123456":
-            self._heading(int(tag[1]), self._inline(node, depth))
+            words = self._inline(node, depth)
+            self._block(no_headings(words)) if is_of_note(node) else self._heading(int(tag[1]), words)
+        elif tag == "p" and _is_title(node):
+            self._heading(1, self._inline(node, depth))
         elif tag == "pre":
             self._code(node)
+        elif tag in _LISTS and is_contents(node):
+            self._contents()
         elif tag in {"ul", "ol"}:
             self._list(node, depth, is_ordered=tag == "ol")
         elif tag == "table":
@@ -261,13 +189,21 @@ class _Writer:
             self.parts.append("\n")
         elif tag == "hr":
             self._block("")
-        elif tag == "img":
+        elif tag == "img" and not is_picture_of_formula(node):
             self.parts.append(node.attributes.get("alt") or "")
+        elif tag == "math":
+            self._formula(formula_of(node), is_block=node.attributes.get("display") == "block")
+        elif tag == "script":
+            self._formula(in_tex(node.text()), is_block="display" in (node.attributes.get("type") or ""))
+        elif tag == "input":
+            self.parts.append("[x] " if "checked" in node.attributes else "[ ] ")
+        elif _is_raised(node, tag) and self._is_behind_text() and RAISED.fullmatch(node.text().strip()):
+            self.parts.append(f"^{self._inline(node, depth)}")
         elif tag == "code":
             self.parts.append(f"`{_SPACE.sub(' ', node.text()).strip()}`")
         elif tag == "blockquote":
             self._block("\n".join(f"> {line}" for line in self._inner(node, depth).split("\n")))
-        elif tag in _BLOCKS:
+        elif tag in BLOCKS:
             self.parts.append("\n\n")
             self.children(node, depth)
             self.parts.append("\n\n")
@@ -275,14 +211,16 @@ class _Writer:
             self.children(node, depth)
 
     def _is_left_out(self, node: LexborNode, tag: str) -> bool:
-        if tag.startswith(("-", "_", "!")) or tag in _LEFT_OUT or _is_unseen(node):
+        if tag.startswith(("-", "_", "!")) or is_unseen(node):
             return True
+        if tag in LEFT_OUT:
+            return not (is_source(node) if tag == "script" else tag == "input" and _is_of_task(node))
         if tag == "a" and node.text() in _PERMALINKS and _is_of_heading(node):
             return True
-        return self._is_whole and tag in _AROUND and node.css_first("h1") is None
+        return self._is_whole and tag in AROUND and node.css_first("h1") is None
 
     def _text(self, text: str) -> None:
-        text = _SPACE.sub(" ", text)
+        text = _SPACE.sub(" ", text if text.isascii() else seen(text))
         if not self.parts or self.parts[-1].endswith(("\n", " ")):
             text = text.lstrip()
         if text.startswith(("#", "-", "=")) and (not self.parts or self.parts[-1].endswith("\n")):
@@ -292,6 +230,21 @@ class _Writer:
 
     def _block(self, text: str) -> None:
         self.parts.append(f"\n\n{text}\n\n")
+
+    def _is_behind_text(self) -> bool:
+        return bool(self.parts) and not self.parts[-1][-1:].isspace()
+
+    def _contents(self) -> None:
+        """What makes no chunk, below the heading that it may have."""
+        above = next((part for part in reversed(self.parts) if part.strip()), "")
+        if above.lstrip().startswith("#"):
+            self._block("[TOC]")
+
+    def _formula(self, text: str, *, is_block: bool) -> None:
+        if is_block:
+            self._block(text)
+        else:
+            self._text(text)
 
     def _heading(self, level: int, words: str) -> None:
         # A paragraph that is to look like one heads nothing, and would be cut off.
@@ -320,12 +273,16 @@ class _Writer:
             self._block(_fenced(text, language.group(1) if language else ""))
 
     def _list(self, node: LexborNode, depth: int, *, is_ordered: bool) -> None:
+        if are_headed(node.iter()):
+            # It places things on the page, as the methods of a class.
+            self._apart(node.iter(), depth)
+            return
         lines: list[str] = []
-        number = 0
+        number = _number(node, "start", 1) - 1
         indent = ""
         for item in node.iter(include_text=True):
             tag = item.tag or ""
-            number += tag == "li"
+            number = _number(item, "value", number + 1) if tag == "li" else number
             text = self._inner(item, depth) if tag == "li" else self._alone(item, depth)
             if not text or (tag == "li" and self._is_left_out(item, tag)):
                 continue
@@ -337,6 +294,13 @@ class _Writer:
             lines.append(mark + text.replace("\n", f"\n{indent}"))
         self._block("\n".join(lines))
 
+    def _apart(self, nodes: Iterable[LexborNode], depth: int) -> None:
+        for node in nodes:
+            if not self._is_left_out(node, node.tag or ""):
+                self.parts.append("\n\n")
+                self.children(node, depth)
+                self.parts.append("\n\n")
+
     def _table(self, node: LexborNode, depth: int) -> None:
         for caption in (part for part in node.iter() if part.tag == "caption"):
             self._block(self._inline(caption, depth))
@@ -344,14 +308,11 @@ class _Writer:
         if lines := _code_of(cells):
             self._block(_fenced("\n".join(lines)))
             return
-        is_nested = len(node.css("table")) > 1
+        is_nested = len(node.css("table")) > 1 or are_headed(cell for row in cells for cell in row if cell.tag == "td")
         texts = [] if is_nested else [[self._inline(cell, depth).replace("|", "\\|") for cell in row] for row in cells]
         if is_nested or max((len(list(filter(None, row))) for row in texts), default=0) < 2:
             # It places things on the page.
-            for cell in (cell for row in cells for cell in row):
-                self.parts.append("\n\n")
-                self.children(cell, depth)
-                self.parts.append("\n\n")
+            self._apart((cell for row in cells for cell in row), depth)
             return
         self._block(table([row for row in in_columns(cells, texts) if any(row)]))
 

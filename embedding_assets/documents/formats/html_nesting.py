@@ -10,17 +10,19 @@ from embedding_assets.documents.formats.opened import UnreadableError
 from embedding_assets.documents.rejection import TOO_DEEP
 
 _DEEPEST: Final = 3_000
+_ATTRIBUTES: Final = r"(?=[\s/>])[^=>]*+(?:=\s*+(?:\"[^\"]*+\"?|'[^']*+'?|[^\s>\"'][^\s>]*+)?+[^=>]*+)*+"
 _TAG: Final = re.compile(
     r"<(?:!--(?!-?>)[^-]*+(?:-(?!-!?>)[^-]*+)*+"
-    r"|(script|style|textarea)(?=[\s/>])[^<>]*+(?<!/)>[^<]*+(?:<(?!/\1[\s/>])[^<]*+)*+"
+    rf"|(script|style|textarea){_ATTRIBUTES}(?<!/)>[^<]*+(?:<(?!/\1[\s/>])[^<]*+)*+"
     r"|(/?)(div|span|ul|ol|section|article|blockquote|table|details|figure|main|aside|nav|header|footer|form|dl"
-    r"|b|i|u|s|em|strong|font|small|big|code|tt|t[rdh])(?=[\s/>]))",
+    rf"|b|i|u|s|em|strong|font|small|big|code|tt|t[rdh]){_ATTRIBUTES}"
+    rf"|/?[a-z][^\s/>]*+{_ATTRIBUTES})",
     re.IGNORECASE,
 )
 """Elements that end where that is said, and those of tables, which end what has been left open in the cell before.
 
-A comment or a script is one match, as far as it goes, or else to the end of the page; of a template, and of what is for
-browsers without scripts, elements are made.
+What is in an attribute is neither. A comment or a script is one match, as far as it goes, or else to the end of the
+page; of a template, and of what is for browsers without scripts, elements are made.
 """
 _OF_TABLES: Final = frozenset({"tr", "td", "th"})
 

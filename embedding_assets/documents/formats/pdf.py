@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import io
 import logging
+import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final
+from unicodedata import normalize
 
 from embedding_assets.documents.document import Document, Places
 from embedding_assets.documents.formats.notebook import joined_units
 from embedding_assets.documents.formats.opened import OpenedFile, UnreadableError, check_lines
+from embedding_assets.documents.formats.pdf_edges import without_edges
 from embedding_assets.documents.formats.registry import EXTRA
 from embedding_assets.documents.formats.values import document_metadata, is_unicode
 from embedding_assets.documents.lines import normalized_newlines
@@ -22,8 +25,12 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_LIGATURES: Final = str.maketrans(dict(zip("ﬀﬁﬂﬃﬄﬅﬆ", ("ff", "fi", "fl", "ffi", "ffl", "st", "st"), strict=True)))
-"""Letters that fonts draw as one, by which no word would be found."""
+_FORMS: Final = re.compile(r"[\ufb00-\ufdff\ufe70-\ufefc]+")
+"""Letters as fonts draw them: some as one, those of Arabic by their place in a word; no word would be found by them."""
+_LEADERS: Final = re.compile(r"[ \t]*(?:\.[ \t]?){5,}[ \t]*")
+"""From a heading to its page, in a table of contents."""
+_DIVIDED: Final = re.compile(r"([^\W\d_]+)(?:-|\u00ad)\n([^\W\d_]+)")
+_WORD: Final = re.compile(r"[^\W\d_]+(?:-[^\W\d_]+)*")
 
 _MOST_PAGES: Final = 20_000
 _MOST_CHARACTERS: Final = 50_000_000
@@ -50,7 +57,7 @@ def read(file: OpenedFile) -> Iterator[Document | Rejection]:
         raise UnreadableError(f"is encrypted by AES, and needs cryptography to be read: {EXTRA}") from None
     except PyPdfError as error:
         raise UnreadableError(f"is a damaged or cut PDF ({type(error).__name__})") from None
-    text, starts = joined_units(texts)
+    text, starts = joined_units(_with_whole_words(without_edges(texts)))
     if not has_words(text):
         raise UnreadableError(f"holds no text: scans have to be recognized (OCR) first ({counted(len(texts), 'page')})")
     check_lines(text)
@@ -86,12 +93,26 @@ def _texts(pages: Any) -> list[str]:
     return texts
 
 
+def _with_whole_words(texts: list[str]) -> list[str]:
+    """Pages without the hyphens at the ends of lines that are of no word: those of which the whole is elsewhere."""
+    if not any(map(_DIVIDED.search, texts)):
+        return texts
+    words = {word.casefold() for text in texts for word in _WORD.findall(text)}
+
+    def whole(found: re.Match[str]) -> str:
+        word = f"{found[1]}{found[2]}"
+        is_compound = f"{found[1]}-{found[2]}".casefold() in words
+        return found.group() if is_compound or word.casefold() not in words else word
+
+    return [_DIVIDED.sub(whole, text) for text in texts]
+
+
 def _text(page: PageObject) -> str:
     contents = page.get_contents()
     if contents is not None and len(contents.get_data()) > _MOST_PAGE_BYTES:
         raise UnreadableError("has a page that is too large")
     text = normalized_newlines(page.extract_text()).replace("\x00", "")
-    text = text.translate(_LIGATURES)
+    text = _LEADERS.sub(" … ", _FORMS.sub(lambda found: normalize("NFKC", found.group()), text))
     return (text if is_unicode(text) else text.encode("utf-8", "replace").decode()).strip()
 
 

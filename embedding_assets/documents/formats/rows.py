@@ -132,6 +132,8 @@ def _text(row: Row, text_column: str | None) -> tuple[frozenset[str], str]:
             raise UnreadableError(f"has a {name!r} that {NOT_UTF8}") from None
     if is_missing(text):
         raise _BlankError(f"has an empty {name!r}")
+    if isinstance(text, list | tuple):
+        text = _spoken(text)
     if text_column and isinstance(text, int | float | Decimal | date | time) and not isinstance(text, bool):
         # A count, most likely, in a column that is only called like a text; but not where somebody names it.
         text = _worded(text, name)
@@ -140,6 +142,16 @@ def _text(row: Row, text_column: str | None) -> tuple[frozenset[str], str]:
     if not text.strip():
         raise _BlankError(f"has an empty or blank {name!r}")
     return frozenset(names), _checked(text, f"{name!r}", name)
+
+
+def _spoken(parts: Sequence[object]) -> object:
+    """The text of a message in parts, some of them objects with a text, as chats keep it; other lists as they are."""
+    texts = [part.get("text") if isinstance(part, Mapping) else part for part in parts]
+    if not any(isinstance(part, Mapping) and isinstance(part.get("text"), str) for part in parts):
+        return parts
+    # Texts beside links go on in a line; parts that are all objects stand below one another.
+    between = "" if any(isinstance(part, str) for part in parts) else "\n"
+    return between.join(text for text in texts if isinstance(text, str))
 
 
 def _checked(text: str, where: str, name: str) -> str:
@@ -230,8 +242,8 @@ class Header:
 def find_header(rows: Iterable[tuple[int, Sequence[object]]], options: ReadOptions) -> Header | None:
     """The first row, or one with a text and names of columns below a title, which is narrower.
 
-    A title is rows of one cell, the last of which may have two. A row of another table that holds the word ``text`` is
-    no header.
+    A title is rows of one cell, the last of which may have two. Below pairs, such as the head of an invoice, a header
+    stands apart. A row of another table that holds the word ``text`` is no header.
 
     Args:
         rows: the first ``HEADER_ROWS`` with their numbers.
@@ -243,10 +255,13 @@ def find_header(rows: Iterable[tuple[int, Sequence[object]]], options: ReadOptio
     filled = [row for row in rows if _width(row[1])]
     first: Header | None = None
     widest = 0
+    is_below_pairs = False
     for above, (line, cells) in enumerate(filled):
         width = _width(cells)
-        if 1 < widest >= width:
-            # Of a table.
+        if width <= widest == _MOST_IN_TITLE:
+            is_below_pairs = True
+            continue
+        if is_below_pairs and not _stands_apart(filled[above - 1 : above + 2]):
             break
         names = column_names(cells)
         found = Header(line, names, missing_text(names, options.text_column, options.template), above)
@@ -259,6 +274,14 @@ def find_header(rows: Iterable[tuple[int, Sequence[object]]], options: ReadOptio
             break
         widest = max(widest, width)
     return first
+
+
+def _stands_apart(around: Sequence[tuple[int, Sequence[object]]]) -> bool:
+    """Whether a row is below a blank one, and the next one is no wider: of the row before, the row, and the next."""
+    if len(around) < 3:
+        return False
+    (before, _), (line, cells), (_, below) = around
+    return line > before + 1 and _width(cells) >= _width(below)
 
 
 def _are_names(cells: Sequence[object], below: Sequence[object]) -> bool:

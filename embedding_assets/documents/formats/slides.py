@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 from embedding_assets.documents.document import Document, Places
+from embedding_assets.documents.formats.diagrams import DIAGRAMS, data_of, diagram_words
 from embedding_assets.documents.formats.html import no_headings, table
 from embedding_assets.documents.formats.notebook import joined_units
 from embedding_assets.documents.formats.opened import OpenedFile, UnreadableError, check_lines
@@ -15,9 +16,9 @@ from embedding_assets.documents.formats.values import document_metadata
 from embedding_assets.documents.rejection import NOTHING, Rejection
 from embedding_assets.documents.words import has_words
 
-_DIAGRAM: Final = "{http://schemas.openxmlformats.org/drawingml/2006/diagram}"
-_DRAWING: Final = "{http://schemas.openxmlformats.org/drawingml/2006/main}"
-_DATA: Final = "{http://schemas.openxmlformats.org/officeDocument/2006/relationships}dm"
+_TITLE: Final = "## "
+_LONGEST_REPEATED: Final = 1_000
+"""Characters of a cell over several rows or columns that are in each of them."""
 
 
 def read(file: OpenedFile) -> Iterator[Document | Rejection]:
@@ -27,7 +28,7 @@ def read(file: OpenedFile) -> Iterator[Document | Rejection]:
     data = io.BytesIO(file.read())
     check_package(data)
     presentation = pptx.Presentation(data)
-    texts = [_slide(slide).replace("\x00", "") for slide in presentation.slides]
+    texts = list(_divided(_slide(slide).replace("\x00", "") for slide in presentation.slides))
     text, starts = joined_units(texts)
     check_lines(text)
     if not has_words(text):
@@ -42,16 +43,23 @@ def read(file: OpenedFile) -> Iterator[Document | Rejection]:
     )
 
 
+def _divided(slides: Iterable[str]) -> Iterator[str]:
+    """The texts of slides; one without a title does not stand under that of the slide before."""
+    is_titled = False
+    for text in slides:
+        yield f"##\n\n{text}" if is_titled and text and not text.startswith(_TITLE) else text
+        is_titled = text.startswith(_TITLE) if text else is_titled
+
+
 def _slide(slide: Any) -> str:
     title = slide.shapes.title
     heading = " ".join(title.text_frame.text.split()) if title is not None else ""
-    parts = [f"## {heading}"] if heading else []
+    parts = [f"{_TITLE}{heading}"] if heading else []
     for shape in _shapes(slide.shapes):
         if title is not None and shape.shape_id == title.shape_id:
             continue
         if getattr(shape, "has_table", False):
-            rows = [[" ".join(cell.text.split()).replace("|", "\\|") for cell in row.cells] for row in shape.table.rows]
-            parts.append(table([row for row in rows if any(row)]))
+            parts.append(table([row for row in _rows(shape.table) if any(row)]))
         elif diagram := _diagram(slide, shape):
             parts.append(diagram)
         elif shape.has_text_frame:
@@ -62,19 +70,36 @@ def _slide(slide: Any) -> str:
     return "\n\n".join(part for part in parts if part.strip())
 
 
+def _rows(of: Any) -> list[list[str]]:
+    """The texts of a table, one over several rows and columns in each; one over all of a row heads those below."""
+    rows: list[list[str]] = []
+    for row in of.rows:
+        line: list[str] = []
+        cells = list(row.cells)
+        is_one = all(cell._tc.hMerge for cell in cells[1:])
+        for number, cell in enumerate(cells):
+            if cell._tc.hMerge:
+                text = line[-1] if line and not is_one else ""
+            elif cell._tc.vMerge:
+                text = rows[-1][number] if rows and number < len(rows[-1]) and not is_one else ""
+            else:
+                line.append(" ".join(cell.text.split()).replace("|", "\\|"))
+                continue
+            line.append(text if len(text) <= _LONGEST_REPEATED else "")
+        rows.append(line)
+    return rows
+
+
 def _diagram(slide: Any, shape: Any) -> str:
-    """The words of a diagram (SmartArt), whose boxes are the items of a list."""
-    named = shape.element.find(f".//{_DIAGRAM}relIds")
+    named = next(shape.element.iter(*DIAGRAMS), None)
     if named is None:
         return ""
     from pptx.oxml import parse_xml
 
     try:
-        data = parse_xml(slide.part.related_part(named.get(_DATA, "")).blob)
+        return diagram_words(parse_xml(slide.part.related_part(data_of(named)).blob))
     except KeyError:
         return ""
-    texts = (" ".join("".join(text.itertext(f"{_DRAWING}t")).split()) for text in data.iter(f"{_DIAGRAM}t"))
-    return "\n".join(f"- {text}" for text in texts if text)
 
 
 def _paragraph(text: str) -> str:

@@ -1,4 +1,4 @@
-"""Word documents: headings, paragraphs, lists, tables, notes and text boxes, as Markdown."""
+"""Word documents: headings, paragraphs, lists, tables, notes, text boxes, diagrams and charts, as Markdown."""
 
 from __future__ import annotations
 
@@ -8,16 +8,18 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from embedding_assets.documents.document import Document
+from embedding_assets.documents.formats.diagrams import data_of, diagram_words
 from embedding_assets.documents.formats.html import LONGEST_HEADING, no_headings, table
 from embedding_assets.documents.formats.opened import OpenedFile, UnreadableError, check_lines
 from embedding_assets.documents.formats.packages import check_package
 from embedding_assets.documents.formats.values import document_metadata
-from embedding_assets.documents.formats.word_text import TABLE, blocks_in, cells_in, inline, rows_in
+from embedding_assets.documents.formats.word_text import TABLE, blocks_in, cells_in, inline, rows_in, say_looks
 from embedding_assets.documents.markdown import markdown_title
 from embedding_assets.documents.rejection import NOTHING, Rejection
 from embedding_assets.documents.words import has_words
 
 _HEADING: Final = re.compile(r"^heading (\d)$", re.IGNORECASE)
+_CONTENTS: Final = re.compile(r"toc \d|toc heading|table of figures", re.IGNORECASE)
 _LONGEST_REPEATED: Final = 1_000
 """Characters of a cell over several columns that are in each of them."""
 _W: Final = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
@@ -33,7 +35,8 @@ def read(file: OpenedFile) -> Iterator[Document | Rejection]:
     data = io.BytesIO(file.read())
     check_package(data)
     document = docx.Document(data)
-    writer = _Writer(_styles(document), _notes(document.part))
+    writer = _Writer(_styles(document), _notes(document.part), document.part.related_parts)
+    say_looks(document.element.body)
     writer.blocks(blocks_in(document.element.body))
     text = "\n\n".join(writer.parts) + "\n"
     check_lines(text)
@@ -72,15 +75,16 @@ def _notes(part: Any) -> _Notes:
 class _Writer:
     """Writes paragraphs and tables as Markdown."""
 
-    def __init__(self, styles: Mapping[str | None, str], notes: _Notes) -> None:
+    def __init__(self, styles: Mapping[str | None, str], notes: _Notes, related: Mapping[str, Any]) -> None:
         self.parts: list[str] = []
         # What the document calls itself; chapters are headings of the same level.
         self.title = ""
         self._styles = styles
         self._notes = notes
+        self._related = related
 
     def blocks(self, blocks: Iterable[Any]) -> None:
-        """Write paragraphs and tables, each with its notes and text boxes behind it."""
+        """Write paragraphs and tables, each with its notes, text boxes and diagrams behind it."""
         for block in blocks:
             if block.tag == TABLE:
                 self._table(block)
@@ -90,13 +94,14 @@ class _Writer:
     def _paragraph(self, paragraph: Any) -> None:
         found = inline(paragraph)
         words = "".join(found.texts).strip()
-        if words:
-            self._styled(words, self._style(paragraph))
+        if words and not _CONTENTS.match(style := self._style(paragraph)):
+            self._styled(words, style)
         for reference in found.notes:
             if note := self._note(reference):
                 self._note_below(note)
         for box in found.boxes:
             self.blocks(blocks_in(box))
+        self.parts += filter(None, map(self._diagram, found.diagrams))
 
     def _styled(self, words: str, style: str) -> None:
         level = 1 if style == "Title" else int(found.group(1)) if (found := _HEADING.match(style)) else 0
@@ -155,6 +160,12 @@ class _Writer:
         note = self._notes.pop(reference, None)
         return self._flat(note) if note is not None else ""
 
+    def _diagram(self, diagram: Any) -> str:
+        from docx.oxml.parser import parse_xml
+
+        part = self._related.get(data_of(diagram))
+        return diagram_words(parse_xml(part.blob)) if part is not None else ""
+
     def _flat(self, element: Any) -> str:
         """All text in an element, in a line."""
         texts: list[str] = []
@@ -166,4 +177,5 @@ class _Writer:
             texts.append("".join(found.texts))
             texts += map(self._note, found.notes)
             texts += map(self._flat, found.boxes)
+            texts += map(self._diagram, found.diagrams)
         return " ".join(" ".join(texts).split())

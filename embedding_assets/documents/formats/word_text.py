@@ -6,6 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from embedding_assets.documents.formats.diagrams import DIAGRAMS
+from embedding_assets.documents.formats.formulas import RAISED, formula_in_word
+
 _W: Final = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
 _MC: Final = "{http://schemas.openxmlformats.org/markup-compatibility/2006}"
 _M: Final = "{http://schemas.openxmlformats.org/officeDocument/2006/math}"
@@ -21,6 +24,12 @@ _BOX: Final = f"{_W}txbxContent"
 _BREAK: Final = f"{_W}br"
 _ALTERNATIVES: Final = f"{_MC}AlternateContent"
 _TEXTS: Final = frozenset({f"{_W}t", f"{_M}t"})
+_FORMULA: Final = f"{_M}oMath"
+_RUN: Final = f"{_W}r"
+_HIDDEN: Final = f"{_W}vanish"
+_PLACE: Final = f"{_W}vertAlign"
+_TEXT: Final = f"{_W}t"
+_OFF: Final = frozenset({"0", "false", "off"})
 _MARKS: Final = {f"{_W}tab": "\t", f"{_W}ptab": "\t", f"{_W}cr": "\n", f"{_W}noBreakHyphen": "-"}
 _REFERENCES: Final = {f"{_W}footnoteReference": "footnote", f"{_W}endnoteReference": "endnote"}
 _LEFT_OUT: Final = frozenset(
@@ -41,12 +50,35 @@ class Inline:
     Attributes:
         texts: its text, in parts.
         boxes: the elements of its text boxes.
+        diagrams: those of its diagrams and charts.
         notes: the notes that it refers to: ``footnote`` or ``endnote``, and the number.
     """
 
     texts: list[str] = field(default_factory=list)
     boxes: list[Any] = field(default_factory=list)
+    diagrams: list[Any] = field(default_factory=list)
     notes: list[tuple[str, str]] = field(default_factory=list)
+
+
+def say_looks(element: Any) -> None:
+    """Take out hidden text, and write ``^`` before numbers that are raised behind a text."""
+    for mark in list(element.iter(_HIDDEN)):
+        run = mark.getparent().getparent()
+        if run.tag == _RUN and mark.get(f"{_W}val") not in _OFF:
+            run.getparent().remove(run)
+    for mark in element.iter(_PLACE):
+        run = mark.getparent().getparent()
+        if run.tag == _RUN and mark.get(f"{_W}val") == "superscript":
+            _say_raised(run)
+
+
+def _say_raised(run: Any) -> None:
+    texts = list(run.iterchildren(_TEXT))
+    # Behind another run, whatever says between them where a bookmark ends, or an error of spelling.
+    before = next(run.itersiblings(_RUN, preceding=True), None)
+    behind = "".join(text.text or "" for text in before.iterchildren(_TEXT))[-1:] if before is not None else ""
+    if behind and not behind.isspace() and RAISED.fullmatch("".join(text.text or "" for text in texts).strip()):
+        texts[0].text = f"^{texts[0].text}"
 
 
 def blocks_in(element: Any) -> Iterator[Any]:
@@ -89,6 +121,8 @@ def _collect(element: Any, found: Inline) -> None:
         tag = child.tag
         if tag in _TEXTS:
             found.texts.append(child.text or "")
+        elif tag == _FORMULA:
+            found.texts.append(formula_in_word(child))
         elif tag in _LEFT_OUT:
             continue
         elif tag in _MARKS:
@@ -98,6 +132,8 @@ def _collect(element: Any, found: Inline) -> None:
             found.texts.append("\n" if child.get(f"{_W}type", "textWrapping") == "textWrapping" else "")
         elif tag == _BOX:
             found.boxes.append(child)
+        elif tag in DIAGRAMS:
+            found.diagrams.append(child)
         elif tag in _REFERENCES:
             found.notes.append((_REFERENCES[tag], child.get(f"{_W}id", "")))
         elif tag == _ALTERNATIVES:

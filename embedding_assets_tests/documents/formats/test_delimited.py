@@ -51,3 +51,27 @@ def test_a_named_column_is_looked_for_below_a_title(tmp_path: Path) -> None:
     content = "text\nid,answer\n1,words\n"
     (document,), _ = read_as(tmp_path, "a.csv", content, ReadOptions(text_column="answer"))
     assert document.text == "words"
+
+
+def rows_of(folder: Path, content: str) -> list[tuple[str, ...]]:
+    documents, _ = read_as(folder, "a.tsv", content)
+    return [(one.text, *(one.metadata.model_extra or {}).values()) for one in documents]
+
+
+@pytest.mark.parametrize(
+    ("rows", "found"),
+    [
+        ('"multi\nline"\t1\nx\t2\n', [("multi\nline", "1"), ("x", "2")]),
+        ('"one\n\nhe said ""two""\nthree"\t1\n', [('one\n\nhe said "two"\nthree', "1")]),
+        ('x\t"of\ntwo"\n"y\nz"\t"3"\n', [("x", "of\ntwo"), ("y\nz", "3")]),
+        ('"never closed\t1\nx\t2\n', [('"never closed', "1"), ("x", "2")]),
+        ('"open\nx\t2\nclosed"\t3\n', [('"open',), ("x", "2"), ('closed"', "3")]),
+        ('x\t"Hello\ny\tworld"\n', [("x", '"Hello'), ("y", 'world"')]),
+        ('5"\t1\n6"\t2\n', [('5"', "1"), ('6"', "2")]),
+        ('"open\nand "so\t1\n', [('"open',), ('and "so', "1")]),
+    ],
+)
+def test_only_fields_over_several_lines_may_be_quoted_between_tabs(
+    tmp_path: Path, rows: str, found: list[tuple[str, ...]]
+) -> None:
+    assert rows_of(tmp_path, f"text\tn\n{rows}") == found

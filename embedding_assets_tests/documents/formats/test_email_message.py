@@ -98,12 +98,18 @@ def test_one_part_that_cannot_be_read_costs_none_of_the_others(
     message = mail("Hello.", "Note")
     message.make_mixed()
     footer = part("footer")
-    footer.set_param("charset", "foo-bar")
+    footer.replace_header("Content-Type", 'text/plain; charset="foo-bar"')
+    footer.set_payload(b"caf\xe9")
     message.attach(footer)
     assert only(tmp_path, message).text.strip() == "Hello."
     assert "left out a part of mail that is in an unknown encoding" in caplog.text
     _, (rejection,) = read_as(tmp_path, "b.eml", b"Subject: a\n" + footer.as_bytes())
     assert rejection.reason == "is in an unknown encoding"
+
+
+def test_mail_that_says_an_unknown_encoding_may_be_utf8(tmp_path: Path) -> None:
+    head = b"Subject: x\nContent-Type: text/plain; charset=unknown-8bit\n\n"
+    assert only(tmp_path, head + "caf\u00e9\n".encode()).text == "caf\u00e9\n"
 
 
 def test_of_a_page_with_pictures_the_part_that_it_names_is_read(tmp_path: Path) -> None:
@@ -181,3 +187,54 @@ def test_another_encoding_that_is_not_said_is_not_guessed(tmp_path: Path) -> Non
 
 def test_mail_may_begin_with_a_mark_and_blank_lines(tmp_path: Path) -> None:
     assert only(tmp_path, b"\xef\xbb\xbf\r\n\nSubject: Note\n\nwords\n").text == "words\n"
+
+
+INVITATION = r"""BEGIN:VCALENDAR
+BEGIN:VTIMEZONE
+DTSTART:16010101T000000
+END:VTIMEZONE
+BEGIN:VEVENT
+DTSTART;TZID="Europe/Berlin":20240305T100000
+LOCATION:Room 5\, first floor
+DESCRIPTION;LANGUAGE=en:Agenda: budget\nand hi
+ ring\; more
+SUMMARY:Planning
+BEGIN:VALARM
+DESCRIPTION:REMINDER
+END:VALARM
+END:VEVENT
+BEGIN:VEVENT
+SUMMARY:Party
+DTSTART;VALUE=DATE:20240601
+DTEND:20240602T100000Z
+END:VEVENT
+END:VCALENDAR
+"""
+
+
+def test_an_invitation_without_a_text_is_its_calendar(tmp_path: Path) -> None:
+    message = part(INVITATION, "calendar")
+    message["Subject"] = "Invitation"
+    said = [
+        "Planning\nStart: 2024-03-05 10:00\nLocation: Room 5, first floor\nAgenda: budget\nand hiring; more",
+        "Party\nStart: 2024-06-01\nEnd: 2024-06-02 10:00 UTC",
+    ]
+    assert only(tmp_path, message).text == "\n\n".join(said)
+    message = mail("Come.", "Invitation")
+    message.make_mixed()
+    message.attach(part(INVITATION, "calendar"))
+    assert only(tmp_path, message).text.strip() == "Come."
+
+
+@pytest.mark.parametrize(
+    ("to", "shown"),
+    [
+        (b"a@example.org; b@example.org", "a@example.org; b@example.org"),
+        (b"=?utf-8?q?J=C3=B6rg?= <a@example.org>; b@example.org;", "J\u00f6rg <a@example.org>; b@example.org;"),
+        ("J\u00f6rg; Zo\u00eb".encode(), "J\u00f6rg; Zo\u00eb"),
+        (b"undisclosed-recipients:;", "undisclosed-recipients:;"),
+    ],
+)
+def test_addresses_between_semicolons_are_kept(tmp_path: Path, to: bytes, shown: str) -> None:
+    document = only(tmp_path, b"To: " + to + b"\nSubject: x\n\nwords\n")
+    assert (document.metadata.model_extra or {})["to"] == shown

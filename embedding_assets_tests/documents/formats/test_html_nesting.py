@@ -54,6 +54,31 @@ def test_what_is_never_closed_goes_to_the_end(html: str) -> None:
 
 @pytest.mark.parametrize(
     "html",
+    [
+        '<p title="<!--">',
+        "<a title = '<script>'>",
+        "<img alt=<!-->",
+        "<div data-a='\"<!--' title=\"it's\">",
+        "<p don't>",
+    ],
+)
+def test_what_is_in_an_attribute_hides_nothing(html: str) -> None:
+    with pytest.raises(UnreadableError, match="nested too deeply"):
+        check_nesting(html + "<div>" * 50_000)
+    with pytest.raises(UnreadableError, match="nested too deeply"):
+        check_nesting(f"{html}<div>" * 50_000)
+
+
+@pytest.mark.parametrize(
+    "html",
+    ['<p title="<div>">', "<b title='<b>'/></b>", "<a href=?a=<div>x</a>", '<a title="<div', "<a href='", "<a b='\""],
+)
+def test_elements_in_an_attribute_are_none(html: str) -> None:
+    check_nesting(html * 50_000)
+
+
+@pytest.mark.parametrize(
+    "html",
     ["<!-->", "<!--->", "<script></script>", "<!-- --!>", "<scripts>", "<template>", "<noscript>", "<style></style>"],
 )
 def test_what_is_behind_a_script_or_a_comment_is_counted(html: str) -> None:

@@ -82,7 +82,7 @@ def test_what_is_no_number_of_a_line_is_kept() -> None:
 def test_numbers_of_rows_are_kept_where_there_is_no_code() -> None:
     head = "<tr><th>Line<th>Item<th>Price</tr>"
     for name in ("line-number", "line-numbers", "lineno", "gutter"):
-        html = f'{head}<tr><td class="{name}">1<td>Widget<td>9</tr>'
+        html = f'{head}<tr><td class="{name}">1<td class="code">Widget<td>9</tr>'
         assert rows_of(html) == [["Line", "Item", "Price"], ["1", "Widget", "9"]]
 
 

@@ -243,6 +243,31 @@ def test_what_only_links_pages_of_restructured_text_is_no_chunk(tmp_path: Path) 
     assert chunks_of(document) == [("", "Guide\n=====\n\n.. toctree::\n\n   install")]
 
 
+def test_comments_of_restructured_text_alone_are_no_chunk(tmp_path: Path) -> None:
+    text = (
+        ":orphan:\n\n.. Licensed under\n   the terms\n\n.. |x| image:: x.png\n   :alt: Build\n\n..\n   hidden\n\n"
+        "Guide\n=====\n\n"
+        ".. a comment\n\nuse |x|\n\n... and\n\nSee\n---\n\n.. note :: this\n\nTalk\n----\n\n.. hidden: not said\n"
+    )
+    (document,), _ = read_as(tmp_path, "a.rst", text)
+    assert chunks_of(document) == [
+        ("Guide", ".. a comment\n\nuse |x|\n\n... and"),
+        ("Guide > See", ".. note :: this"),
+        ("Guide", "Talk\n----\n\n.. hidden: not said"),
+    ]
+
+
+def test_a_title_of_restructured_text_above_nothing_is_text(tmp_path: Path) -> None:
+    text = "Guide\n=====\n\n.. _use:\n\nUse\n===\n\nrun it\n\nMore\n----\n\nDeep\n----\n\nwords\n\nLast\n----\n\n"
+    text += "End\n===\n"
+    (document,), _ = read_as(tmp_path, "README", text, ReadOptions(format="rst"))
+    assert chunks_of(document) == [
+        ("README > Use", "Guide\n=====\n\n.. _use:\n\nUse\n===\n\nrun it"),
+        ("README > Use > Deep", "More\n----\n\nDeep\n----\n\nwords"),
+        ("README", "Last\n----\n\nEnd\n==="),
+    ]
+
+
 @pytest.mark.parametrize(
     ("value", "texts"),
     [
@@ -326,10 +351,10 @@ def test_a_fetched_file_is_known_by_the_name_that_it_had(tmp_path: Path) -> None
 
 
 def test_ligatures_of_fonts_are_letters(tmp_path: Path) -> None:
-    names = b"/Encoding << /Type /Encoding /Differences [1 /ffi /fl] >>"
-    content = office.pdf("o\x01ce \x02oor").replace(b"/BaseFont", names + b" /BaseFont")
+    names = b"/Encoding << /Type /Encoding /Differences [1 /ffi /fl /uniFEE3 /uniFEAE] >>"
+    content = office.pdf("o\x01ce \x02oor \x03\x04").replace(b"/BaseFont", names + b" /BaseFont")
     (document,), _ = read_as(tmp_path, "a.pdf", content)
-    assert document.text.split() == ["office", "floor"]
+    assert document.text.split() == ["office", "floor", "\u0631\u0645"]
 
 
 def test_a_bullet_that_begins_like_a_heading_is_none(tmp_path: Path) -> None:

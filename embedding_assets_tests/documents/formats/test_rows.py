@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import openpyxl
 import pyarrow as pa
@@ -12,6 +14,7 @@ import pytest
 from openpyxl.styles import Font
 
 from embedding_assets.documents.lines import MAX_LINE_CHARACTERS
+from embedding_assets_tests.support.formats import read_as
 from embedding_assets_tests.support.reading import BAD_UTF8, read
 
 
@@ -202,3 +205,22 @@ def test_json_lines_and_json_may_be_called_like_the_other(tmp_path: Path) -> Non
     documents, rejections = read(tmp_path)
     assert [one.text for one in documents] == ["one", "two", "three", "four"]
     assert [(Path(one.source).name, one.line) for one in rejections] == [("a.json", 3), ("c.json", 4)]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (["see ", {"type": "link", "text": "https://example.org"}, " now"], "see https://example.org now"),
+        ([{"type": "text", "text": "one"}, {"type": "image"}, {"type": "text", "text": "two"}], "one\ntwo"),
+    ],
+)
+def test_a_text_in_parts_is_put_together(tmp_path: Path, text: list[Any], said: str) -> None:
+    (document,), _ = read_as(tmp_path, "a.json", json.dumps([{"text": text}]))
+    assert document.text == said
+
+
+@pytest.mark.parametrize("text", [["The", "cat"], [{"type": "image"}], [1, 2], []])
+def test_a_list_without_texts_is_no_text(tmp_path: Path, text: list[Any]) -> None:
+    documents, (rejection,) = read_as(tmp_path, "a.json", json.dumps([{"text": text}]))
+    assert not documents
+    assert rejection.reason == "has a 'text' that is not a string"

@@ -5,6 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pptx
+import pytest
+from pptx.chart.data import CategoryChartData, XyChartData
+from pptx.enum.chart import XL_CHART_TYPE
 from pptx.opc.package import Part
 from pptx.opc.packuri import PackURI
 from pptx.oxml import parse_xml
@@ -44,6 +47,40 @@ def test_the_words_of_a_diagram_are_read(tmp_path: Path) -> None:
     assert chunks_of(document) == [("a > How we work", "- plan it\n- build it")]
 
 
+@pytest.mark.parametrize(
+    ("merges", "rows"),
+    [
+        ([(1, 0, 2, 0)], ["| 10 | 11 | 12 |", "| 10 | 21 | 22 |"]),
+        ([(1, 1, 1, 2)], ["| 10 | 11 | 11 |", "| 20 | 21 | 22 |"]),
+        ([(1, 1, 2, 2)], ["| 10 | 11 | 11 |", "| 20 | 11 | 11 |"]),
+        ([(1, 0, 1, 2)], ["| 10 |  |  |", "| 20 | 21 | 22 |"]),
+        ([(1, 0, 2, 2)], ["| 10 |  |  |"]),
+        ([(0, 1, 0, 2), (1, 0, 2, 0)], ["| 10 | 11 | 12 |", "| 10 | 21 | 22 |"]),
+    ],
+)
+def test_a_cell_over_several_rows_and_columns_is_in_each(
+    tmp_path: Path, merges: list[tuple[int, int, int, int]], rows: list[str]
+) -> None:
+    presentation = pptx.Presentation()
+    slide = presentation.slides.add_slide(presentation.slide_layouts[5])
+    table = slide.shapes.add_table(3, 3, 0, 0, 9, 9).table
+    merged = {
+        (row, column)
+        for top, left, bottom, right in merges
+        for row in range(top, bottom + 1)
+        for column in range(left, right + 1)
+        if (row, column) != (top, left)
+    }
+    for row in range(3):
+        for column in range(3):
+            table.cell(row, column).text = "" if (row, column) in merged else f"{row}{column}"
+    for top, left, bottom, right in merges:
+        table.cell(top, left).merge(table.cell(bottom, right))
+    (document,), _ = read_as(tmp_path, "a.pptx", office.saved(presentation.save))
+    head = "| 00 | 01 | 01 |" if (0, 2) in merged else "| 00 | 01 | 02 |"
+    assert document.text.split("\n") == [head, "| --- | --- | --- |", *rows, "", ""]
+
+
 def test_a_slide_with_a_title_alone_is_found(tmp_path: Path) -> None:
     presentation = pptx.Presentation()
     for title, text in (("Plan", "words"), ("Revenue grew by a third", ""), ("Thanks", "")):
@@ -52,3 +89,56 @@ def test_a_slide_with_a_title_alone_is_found(tmp_path: Path) -> None:
         slide.placeholders[1].text = text
     (document,), _ = read_as(tmp_path, "a.pptx", office.saved(presentation.save))
     assert chunks_of(document) == [("a > Plan", "words"), ("a", "## Revenue grew by a third\n\n## Thanks")]
+
+
+def test_a_slide_without_a_title_is_not_of_the_one_before(tmp_path: Path) -> None:
+    presentation = pptx.Presentation()
+    for title, text in (("", "first"), ("Plan", "words"), ("", "# of one"), ("", "and two"), ("Costs", "seven")):
+        slide = presentation.slides.add_slide(presentation.slide_layouts[1 if title else 6])
+        if title:
+            slide.shapes.title.text = title
+            slide.placeholders[1].text = text
+        else:
+            slide.shapes.add_textbox(0, 0, 9, 9).text_frame.text = text
+    (document,), _ = read_as(tmp_path, "a.pptx", office.saved(presentation.save))
+    assert chunks_of(document) == [
+        ("a", "first"),
+        ("a > Plan", "words"),
+        ("a", "#\u00a0of one\n\nand two"),
+        ("a > Costs", "seven"),
+    ]
+
+
+@pytest.mark.parametrize("kind", [XL_CHART_TYPE.COLUMN_CLUSTERED, XL_CHART_TYPE.PIE])
+@pytest.mark.parametrize("title", ["Sales in regions", ""])
+def test_the_numbers_of_a_chart_are_read(tmp_path: Path, kind: XL_CHART_TYPE, title: str) -> None:
+    presentation = pptx.Presentation()
+    slide = presentation.slides.add_slide(presentation.slide_layouts[6])
+    data = CategoryChartData()
+    data.categories = ["East|West", "South"]
+    data.add_series("2023", (0.1 + 0.2, None))
+    if kind != XL_CHART_TYPE.PIE:
+        data.add_series("2024", (1_250_000, 7))
+    chart = slide.shapes.add_chart(kind, 0, 0, 9, 9, data).chart
+    chart.has_title = bool(title)
+    if title:
+        chart.chart_title.text_frame.text = title
+    (document,), _ = read_as(tmp_path, "a.pptx", office.saved(presentation.save))
+    rows = (
+        ["|  | 2023 |", "| --- | --- |", "| East\\|West | 0.3 |"]
+        if kind == XL_CHART_TYPE.PIE
+        else ["|  | 2023 | 2024 |", "| --- | --- | --- |", "| East\\|West | 0.3 | 1250000 |", "| South |  | 7 |"]
+    )
+    assert document.text.strip().split("\n") == [*([title, ""] if title else []), *rows]
+
+
+def test_a_curve_is_its_names(tmp_path: Path) -> None:
+    presentation = pptx.Presentation()
+    data = XyChartData()
+    series = data.add_series("noise over time")
+    for at in range(500):
+        series.add_data_point(at, at % 7)
+    slide = presentation.slides.add_slide(presentation.slide_layouts[6])
+    slide.shapes.add_chart(XL_CHART_TYPE.XY_SCATTER_LINES, 0, 0, 9, 9, data)
+    (document,), _ = read_as(tmp_path, "a.pptx", office.saved(presentation.save))
+    assert document.text.strip() == "|  | noise over time |\n| --- | --- |"

@@ -8,10 +8,18 @@ from pathlib import Path
 
 import docx
 import pytest
+from docx.enum.style import WD_STYLE_TYPE
+from docx.opc.packuri import PackURI
+from docx.opc.part import Part
+from docx.oxml.parser import parse_xml
 
 from embedding_assets_tests.support import office
 from embedding_assets_tests.support.formats import chunks_of, read_as
 
+DIAGRAM = "http://schemas.openxmlformats.org/drawingml/2006/diagram"
+CHART = "http://schemas.openxmlformats.org/drawingml/2006/chart"
+DRAWING = "http://schemas.openxmlformats.org/drawingml/2006/main"
+RELATED = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
 NAMES = (
     'xmlns:w="http://schemas.openxmlformats.org/wordprocessingml/2006/main" '
     'xmlns:mc="http://schemas.openxmlformats.org/markup-compatibility/2006" '
@@ -98,6 +106,31 @@ def test_marks_between_words(tmp_path: Path) -> None:
     assert text_of(tmp_path, body) == "a\tb\nc-de x=2\n"
 
 
+def look(text: str, *marks: str) -> str:
+    """A run with that look."""
+    return f"<w:r><w:rPr>{''.join(marks)}</w:rPr><w:t>{text}</w:t></w:r>"
+
+
+def test_raised_numbers_and_hidden_words(tmp_path: Path) -> None:
+    raised, lowered = '<w:vertAlign w:val="superscript"/>', '<w:vertAlign w:val="subscript"/>'
+    body = paragraph(
+        run("10"), look("6", "<w:b/>", raised), run(" m"), look("2", raised), run(" H"), look("2", lowered)
+    )
+    body += paragraph(look("3", raised), run("He, the 1"), look("st", raised))
+    body += paragraph(run("a"), look("hidden", "<w:vanish/>"), look("b", '<w:vanish w:val="0"/>'))
+    assert text_of(tmp_path, body) == "10^6 m^2 H2\n\n3He, the 1st\n\nab\n"
+
+
+def test_a_table_of_contents_is_left_out(tmp_path: Path) -> None:
+    document = docx.Document()
+    style = document.styles.add_style("toc 1", WD_STYLE_TYPE.PARAGRAPH)
+    for number in range(3):
+        document.add_paragraph(f"Chapter {number}\t7", style=style)
+    document.add_paragraph("words")
+    (found,), _ = read_as(tmp_path, "a.docx", office.saved(document.save))
+    assert found.text == "words\n"
+
+
 def test_controls_around_blocks(tmp_path: Path) -> None:
     control = "<w:sdt><w:sdtPr/><w:sdtContent>{}</w:sdtContent></w:sdt>"
     heading = paragraph(run("Terms"), style="Heading1")
@@ -148,6 +181,43 @@ def test_text_boxes_are_read_once(tmp_path: Path) -> None:
     body = paragraph(run("before "), f"<w:r>{both}</mc:AlternateContent></w:r>", run("after"))
     assert text_of(tmp_path, body) == "before after\n\nboxed\n\nwords\n"
     assert text_of(tmp_path, paragraph(f"<w:r>{old}</w:r>")) == "boxed\n\nwords\n"
+
+
+def test_the_words_of_a_diagram_are_read(tmp_path: Path) -> None:
+    document = docx.Document()
+    for number, words in enumerate((("plan", "build"), ("ship",), ())):
+        texts = "".join(f"<d:pt><d:t><a:p><a:r><a:t>{word}</a:t></a:r></a:p></d:t></d:pt>" for word in words)
+        data = f'<d:dataModel xmlns:d="{DIAGRAM}" xmlns:a="{DRAWING}"><d:ptLst>{texts}</d:ptLst></d:dataModel>'
+        name = PackURI(f"/word/diagrams/data{number}.xml")
+        kind = "application/vnd.openxmlformats-officedocument.drawingml.diagramData+xml"
+        related = document.part.relate_to(Part(name, kind, data.encode()), f"{RELATED}/diagramData")
+        ids = f'<d:relIds xmlns:d="{DIAGRAM}" xmlns:r="{RELATED}" r:dm="{related}"/>'
+        drawing = f'<w:drawing {NAMES}><a:graphic xmlns:a="{DRAWING}">{ids}</a:graphic></w:drawing>'
+        at = document.add_table(1, 2).cell(0, 1).paragraphs[0] if number == 1 else document.add_paragraph("How we work")
+        at.add_run()._r.append(parse_xml(drawing))
+    missing = drawing.replace(related, "none")
+    document.add_paragraph()._p.append(parse_xml(f"<w:r {NAMES}>{missing}</w:r>"))
+    (found,), _ = read_as(tmp_path, "a.docx", office.saved(document.save))
+    assert found.text == "How we work\n\n- plan\n- build\n\n|  | - ship |\n| --- | --- |\n\nHow we work\n"
+
+
+def test_the_numbers_of_a_chart_are_read(tmp_path: Path) -> None:
+    points = '<c:pt idx="{}"><c:v>{}</c:v></c:pt>'
+    series = (
+        f"<c:tx><c:strRef>{points.format(0, 'Sales')}</c:strRef></c:tx>"
+        f"<c:cat>{points.format(0, 'East')}</c:cat><c:val>{points.format(0, 7)}</c:val>"
+    )
+    title = "<c:title><a:p><a:r><a:t>Regions</a:t></a:r></a:p></c:title>"
+    kinds = f"<c:plotArea><c:barChart><c:ser>{series}</c:ser></c:barChart></c:plotArea>"
+    data = f'<c:chartSpace xmlns:c="{CHART}" xmlns:a="{DRAWING}"><c:chart>{title}{kinds}</c:chart></c:chartSpace>'
+    document = docx.Document()
+    kind = "application/vnd.openxmlformats-officedocument.drawingml.chart+xml"
+    part = Part(PackURI("/word/charts/chart1.xml"), kind, data.encode())
+    related = document.part.relate_to(part, f"{RELATED}/chart")
+    drawing = f'<w:drawing {NAMES}><c:chart xmlns:c="{CHART}" xmlns:r="{RELATED}" r:id="{related}"/></w:drawing>'
+    document.add_paragraph("As shown").add_run()._r.append(parse_xml(drawing))
+    (found,), _ = read_as(tmp_path, "a.docx", office.saved(document.save))
+    assert found.text == "As shown\n\nRegions\n\n|  | Sales |\n| --- | --- |\n| East | 7 |\n"
 
 
 def test_a_table_of_tables_is_layout(tmp_path: Path) -> None:

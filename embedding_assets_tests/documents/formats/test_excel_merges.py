@@ -1,0 +1,109 @@
+"""Workbooks with merged cells: categories over rows, headers over columns and over two rows."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import openpyxl
+import pytest
+from openpyxl.worksheet.cell_range import CellRange
+
+from embedding_assets.documents.formats.excel_merges import Merged, filled_down, merged_cells
+from embedding_assets.documents.formats.options import ReadOptions
+from embedding_assets_tests.support import office
+from embedding_assets_tests.support.formats import read_as
+
+
+def fields_of(folder: Path, content: bytes, template: str | None = None) -> list[dict[str, Any]]:
+    """Text and fields of the rows of a workbook."""
+    documents, rejections = read_as(folder, "a.xlsx", content, ReadOptions(template=template))
+    assert all("has an empty" in one.reason for one in rejections)
+    return [{"text": one.text, **(one.metadata.model_extra or {})} for one in documents]
+
+
+def merged_book(rows: list[list[Any]], *ranges: str) -> bytes:
+    workbook = openpyxl.Workbook()
+    for row in rows:
+        workbook.active.append(row)
+    for one in ranges:
+        workbook.active.merge_cells(one)
+    return office.saved(workbook.save)
+
+
+def test_a_value_over_several_rows_is_in_each(tmp_path: Path) -> None:
+    rows: list[Any] = [
+        ["Teas of 2024"],
+        ["kind", "text", "price"],
+        ["green", "one", 1],
+        [None, "two", 2],
+        [],
+        [None, "three", 3],
+        ["black", "four", 4],
+        [None, "five"],
+        [None, "six", 6],
+    ]
+    book = merged_book(rows, "A1:C1", "A3:A6", "C7:C8")
+    assert fields_of(tmp_path, book) == [
+        {"kind": "green", "text": "one", "price": 1},
+        {"kind": "green", "text": "two", "price": 2},
+        {"kind": "green", "text": "three", "price": 3},
+        {"kind": "black", "text": "four", "price": 4},
+        {"text": "five", "price": 4},
+        {"text": "six", "price": 6},
+    ]
+
+
+def test_a_text_over_several_rows_is_that_of_each(tmp_path: Path) -> None:
+    rows: list[Any] = [["question", "body"], ["who?", "Ada"], ["and who else?", None], ["none", None]]
+    found = fields_of(tmp_path, merged_book(rows, "B2:B3"), "{question} {body}")
+    assert [one["text"] for one in found] == ["who? Ada", "and who else? Ada", "none"]
+
+
+def test_a_row_that_is_one_cell_is_no_text(tmp_path: Path) -> None:
+    rows: list[Any] = [["kind", "text"], ["Teas", None], ["green", "one"]]
+    assert fields_of(tmp_path, merged_book(rows, "A2:B2")) == [{"kind": "green", "text": "one"}]
+
+
+@pytest.mark.parametrize(
+    ("rows", "ranges", "names"),
+    [
+        ([["text", "price", None, "n"]], ["B1:C1"], ["price", "price_2", "n"]),
+        ([["text", "price", None, "n"], [None, "net", "gross", None]], ["B1:C1"], ["price net", "price gross", "n"]),
+        (
+            [["text", "price", None, "n"], [None, "net", "gross", None]],
+            ["A1:A2", "B1:C1", "D1:D2"],
+            ["price net", "price gross", "n"],
+        ),
+        ([["text", "price", "gross", "n"], []], ["A1:A2", "B1:B2", "C1:C2", "D1:D2"], ["price", "gross", "n"]),
+    ],
+)
+@pytest.mark.parametrize("above", [0, 1])
+def test_a_header_with_merged_cells(
+    tmp_path: Path, rows: list[list[Any]], ranges: list[str], names: list[str], above: int
+) -> None:
+    merged = [CellRange(one) for one in ranges]
+    for one in merged:
+        one.shift(row_shift=above)
+    book = merged_book([*[["Report"]] * above, *rows, ["one", 1, 2, 3]], *(one.coord for one in merged))
+    assert fields_of(tmp_path, book) == [{"text": "one", **dict(zip(names, (1, 2, 3), strict=True))}]
+
+
+def test_a_second_row_that_would_rename_the_text_is_none_of_the_header(tmp_path: Path) -> None:
+    rows: list[Any] = [["id", "text", None], [None, "English", "German"], [1, "one", "eins"]]
+    assert fields_of(tmp_path, merged_book(rows, "B1:C1"))[-1] == {"id": 1, "text": "one", "column_3": "eins"}
+
+
+def test_merged_cells_are_found_wherever_a_long_sheet_is_divided() -> None:
+    data = b"<row>" + b"<c>x</c>" * 131_000 + b'<mergeCell ref="B2:AC7"/>' * 50_000
+    for shift in range(0, 60, 7):
+        sheet = SimpleNamespace(_get_source=lambda shift=shift: io.BytesIO(b" " * shift + data))
+        assert merged_cells(sheet) == [Merged(2, 2, 7, 29)] * 50_000
+
+
+def test_merged_cells_do_not_multiply_a_sheet() -> None:
+    rows: list[Any] = [(number, ["x" * 30_000 if number == 1 else None, "y"]) for number in range(1, 2_000)]
+    texts = [cells[0] for _, cells in filled_down(rows, [Merged(1, 1, 2_000, 1)])]
+    assert sum(len(text or "") for text in texts) < 11_000_000
