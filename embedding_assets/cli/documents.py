@@ -315,12 +315,13 @@ def documents(
             )
             show([asdict(one) for one in collections], view, as_json=as_json)
             return
-        found = list_documents(database, name.rstrip("/"), limit) if is_made else []
+        found = list_documents(database, name.rstrip("/"), limit + 1) if is_made else []
         if not found:
             raise DocumentError(f"{visible(name)} is not loaded; `embedding-assets documents` lists the collections")
-        show([asdict(one) for one in found], _documents_table(found), as_json=as_json)
-        if not as_json and len(found) == limit:
-            out.print(f"Only the first {limit:,}; --limit shows more.")
+        shown = found[:limit]
+        show([asdict(one) for one in shown], _documents_table(shown), as_json=as_json)
+        if len(found) > limit:
+            err.print(f"Only the first {limit:,}; --limit shows more.", highlight=False)
 
 
 def _collections_table(collections: list[CollectionSummary]) -> Table:

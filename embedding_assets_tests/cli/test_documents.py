@@ -90,7 +90,9 @@ def test_a_folder_that_moves_shrinks_and_is_forgotten(run, settings, docs, tmp_p
     listed = json.loads(run("documents", "docs", "--json")[1])
     assert [one["origin"] for one in listed] == [f"docs/n{number}.md" for number in range(23, 30)]
     assert "docs/n23.md" in run("documents", "docs/n23.md")[1]
-    assert "Only the first 2" in run("documents", "docs", "--limit", 2)[1]
+    for options in ([], ["--json"]):
+        assert run("documents", "docs", "--limit", 2, *options)[2] == "Only the first 2; --limit shows more.\n"
+        assert run("documents", "docs", "--limit", 7, *options)[2] == "", "those are all"
 
     monkeypatch.setattr("sys.stdin", io.StringIO("n\n"))
     code, _, err = run("forget", "docs/n23.md")
