@@ -93,7 +93,7 @@ class _Walk(Generic[F]):
             elif not self._is_wanted(entry):
                 self._counts.left_out["--include"] += 1
             elif not self._is_readable(entry.name):
-                self._counts.other_kinds[Path(entry.name).suffix.lower() or "without a suffix"] += 1
+                self._counts.other_kinds[_kind(entry.name)] += 1
             else:
                 self._counts.files += 1
                 yield self._tree.file(entry.path, name)
@@ -124,6 +124,12 @@ class _Walk(Generic[F]):
         """The path below the uppermost folder, with a slash at the end of a folder's."""
         below = entry.path[len(self._tree.top) :].lstrip("/")
         return f"{below}/" if entry.is_folder else below
+
+
+def _kind(name: str) -> str:
+    """What a file is counted as that is not read: its suffix, and of a packed one that of what is in it, too."""
+    suffixes = Path(name.lower()).suffixes
+    return "".join(suffixes[-2:] if suffixes[-1:] == [".gz"] else suffixes[-1:]) or "without a suffix"
 
 
 def _problem(origin: str, depth: int) -> str | None:

@@ -70,6 +70,14 @@ _TEXT_NAMES: Final = (
     "license",
     "notice",
     "copying",
+    "copyright",
+    "history",
+    "todo",
+    "faq",
+    "credits",
+    "thanks",
+    "contributors",
+    "maintainers",
 )
 
 FORMATS: Final = (
