@@ -14,7 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from embedding_assets.cli import progress
-from embedding_assets.cli.console import Json, confirm, err, looking_session, out, show, table_session
+from embedding_assets.cli.console import Json, confirm, err, looking_session, show, table_session
 from embedding_assets.cli.stopping import exit_status
 from embedding_assets.errors import DocumentError
 from embedding_assets.formatting import counted, moment, visible
