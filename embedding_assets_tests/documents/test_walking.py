@@ -34,8 +34,8 @@ def make(folder: Path, *names: str) -> Path:
 
 def test_files_come_in_order_and_the_rest_is_counted(tmp_path):
     make(
-        tmp_path, "b/2.md", "b/1.TXT", "a.md", "c.text", ".hidden.md", ".git/x.md", "image.png", "b/x.PNG", "Dockerfile",
-        "TODO", "x.ps.gz",
+        tmp_path, "b/2.md", "b/1.TXT", "a.md", "c.text", ".hidden.md", ".git/x.md", "image.png", "b/x.PNG",
+        "Dockerfile", "TODO", "x.ps.gz",
     )  # fmt: skip
     assert walked(tmp_path)[0] == ["c/TODO", "c/a.md", "c/b/1.TXT", "c/b/2.md", "c/c.text"]
     counts = walked(tmp_path)[2]
