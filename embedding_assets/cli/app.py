@@ -286,13 +286,14 @@ def ui(
     port: Annotated[int, typer.Option(help="Port to listen on.")] = 3000,
 ) -> None:
     """Open the Dagster UI on the same state, with the sensor and the schedule running."""
-    from embedding_assets.cli.dagster import dagster_environment, ui_command
+    from embedding_assets.cli.dagster import dagster_environment, table_setting, ui_command
 
     with session() as settings:
+        environment = dagster_environment(settings) | table_setting(settings)
         err.print(f"Dagster UI on http://{host}:{port} (stop it with Ctrl-C)")
         # Replaces this process: signals then reach Dagster itself, which stops its children.
         command = ui_command(host, port)
-        os.execve(command[0], command, dagster_environment(settings))  # noqa: S606
+        os.execve(command[0], command, environment)  # noqa: S606
 
 
 def main() -> None:

@@ -6,11 +6,13 @@ import os
 import subprocess
 import sys
 from importlib.resources import files
-from typing import IO
+from typing import IO, Final
 
 from embedding_assets.config import Settings
+from embedding_assets.errors import EmbeddingAssetsError
 
 _MODULE = "embedding_assets.definitions"
+_PATIENCE_SECONDS: Final = 2.0
 
 
 def dagster_environment(settings: Settings) -> dict[str, str]:
@@ -22,6 +24,25 @@ def dagster_environment(settings: Settings) -> dict[str, str]:
     config = files("embedding_assets").joinpath("defs", "dagster.yaml").read_text("utf-8")
     (home / "dagster.yaml").write_text(config, "utf-8")
     return {**os.environ, "DAGSTER_HOME": os.environ.get("DAGSTER_HOME", str(home))}
+
+
+def table_setting(settings: Settings) -> dict[str, str]:
+    """``EMBEDDING_TABLE``, where commands find an adopted table without it: definitions look at no database.
+
+    Nothing where the database does not answer, which the UI then shows.
+    """
+    if settings.database.url is None or settings.source.relation is not None:
+        return {}
+    from embedding_assets.postgres.bootstrap import resolve_url
+    from embedding_assets.postgres.connection import Database
+
+    config = settings.database.model_copy(update={"retry_seconds": _PATIENCE_SECONDS})
+    try:
+        with Database(resolve_url(settings), config, settings.source) as database:
+            table = database.table
+    except EmbeddingAssetsError:
+        return {}
+    return {} if table.is_own else {"EMBEDDING_TABLE": str(table)}
 
 
 def start_materialization(settings: Settings, log: IO[bytes]) -> subprocess.Popen[bytes]:

@@ -10,12 +10,15 @@ from pathlib import Path
 
 import psutil
 import pytest
+from pydantic import SecretStr
 
-from embedding_assets.cli.dagster import dagster_environment, start_materialization, ui_command
+from embedding_assets.cli.dagster import dagster_environment, start_materialization, table_setting, ui_command
+from embedding_assets.config import TableConfig
 from embedding_assets.providers.space_selection import select_for_run
 from embedding_assets_tests.support import processes
 from embedding_assets_tests.support.dagster_ui import wait_for_definitions
 from embedding_assets_tests.support.fakes import insert_chunks
+from embedding_assets_tests.support.shop import BIGINT, adopt_shop, fill
 
 CHECKOUT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
@@ -57,6 +60,17 @@ def test_the_run_covers_all_partitions(settings, tmp_path, monkeypatch, length, 
     start_materialization(settings, sys.stdout.buffer)
 
     assert expected in started[0]
+
+
+def test_the_ui_is_about_the_table_that_commands_find(settings, beside):
+    assert table_setting(settings) == {}
+    fill(beside, BIGINT, 1)
+    adopt_shop(settings, BIGINT)
+    assert table_setting(settings) == {"EMBEDDING_TABLE": "public.notes"}
+    named = settings.model_copy(update={"source": TableConfig(relation="knowledge_base")})
+    assert table_setting(named) == {}
+    away = settings.database.model_copy(update={"url": SecretStr("postgresql://127.0.0.1:1/d")})
+    assert table_setting(settings.model_copy(update={"database": away})) == {}
 
 
 def test_materialize_and_launch_at_once_in_a_checkout(settings, database, tmp_path):
