@@ -81,7 +81,7 @@ def page(html: str, *, is_book: bool = False) -> tuple[str, str]:
     without_line_numbers(tree, html)
     without_renderings(tree, html)
     without_noise(tree, html)
-    found = tree.css_first(_TITLES) or tree.css_first("title")
+    found = tree.css_first(_TITLES) or tree.css_first("head > title, body > title")
     title = _SPACE.sub(" ", found.text()).strip() if found is not None else ""
     root = tree.body or tree.root if is_book else _main(tree)
     if root is None:

@@ -67,6 +67,7 @@ BLOCKS: Final = frozenset(
         "form",
         "hgroup",
         "li",
+        "label",
     ]
 )
 

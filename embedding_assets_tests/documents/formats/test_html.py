@@ -170,3 +170,13 @@ def test_an_element_of_xhtml_may_end_where_it_begins(begin: str) -> None:
 
 def test_elements_of_html_go_on_whatever_stands_in_them() -> None:
     assert page("<p>a<textarea/>b</textarea>c")[1] == "ac\n"
+
+
+def test_the_title_of_a_picture_is_not_that_of_the_page() -> None:
+    assert page("<p>a<svg><title>icon</title></svg>b") == ("", "ab\n")
+    assert page("<p>a<title>Page</title>b")[0] == ""
+    assert page("words<title>Page</title>")[0] == "Page"
+
+
+def test_the_names_of_tabs_are_apart() -> None:
+    assert page("<label for=a>Linux</label><label for=b>Mac</label>")[1].split() == ["Linux", "Mac"]
