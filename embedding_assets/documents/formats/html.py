@@ -15,7 +15,7 @@ from embedding_assets.documents.formats.formulas import (
     is_source,
     without_renderings,
 )
-from embedding_assets.documents.formats.html_elements import AROUND, BLOCKS, LEFT_OUT
+from embedding_assets.documents.formats.html_elements import AROUND, BLOCKS, LEFT_OUT, without_xml_ends
 from embedding_assets.documents.formats.html_encoding import decoded_page
 from embedding_assets.documents.formats.html_nesting import check_nesting
 from embedding_assets.documents.formats.html_noise import (
@@ -75,12 +75,13 @@ def page(html: str, *, is_book: bool = False) -> tuple[str, str]:
     """
     from selectolax.lexbor import LexborHTMLParser
 
+    html = without_xml_ends(html)
     check_nesting(html)
     tree = LexborHTMLParser(html.replace("\x00", ""))
     without_line_numbers(tree, html)
     without_renderings(tree, html)
     without_noise(tree, html)
-    found = tree.css_first(_TITLES) or tree.css_first("title")
+    found = tree.css_first(_TITLES) or tree.css_first("head > title, body > title")
     title = _SPACE.sub(" ", found.text()).strip() if found is not None else ""
     root = tree.body or tree.root if is_book else _main(tree)
     if root is None:

@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
+_XML: Final = re.compile(
+    r"(?:\s|<!--[^>]*-->|<!DOCTYPE[^<>]*>)*+(?:<\?xml\s|<html\s[^<>]*http://www\.w3\.org/1999/xhtml)", re.IGNORECASE
+)
+_EMPTY: Final = re.compile(
+    r"<(?!(?:area|base|br|col|embed|hr|img|input|link|meta|param|source|track|wbr)[\s/])"
+    r"([a-zA-Z][\w:.-]*+)((?:[^<>\"'/]|\"[^\"<]*\"|'[^'<]*'|/(?!>))*+)/>"
+)
+"""An element of XML that ends where it begins, which in HTML would go on, as of a title, to the end of the page."""
 LEFT_OUT: Final = frozenset(
     [
         "script",
@@ -58,5 +67,11 @@ BLOCKS: Final = frozenset(
         "form",
         "hgroup",
         "li",
+        "label",
     ]
 )
+
+
+def without_xml_ends(page: str) -> str:
+    """A page of XHTML as one of HTML; any other as it is."""
+    return _EMPTY.sub(r"<\1\2></\1>", page) if "/>" in page and _XML.match(page) else page

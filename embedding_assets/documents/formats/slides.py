@@ -12,6 +12,7 @@ from embedding_assets.documents.formats.html import no_headings, table
 from embedding_assets.documents.formats.notebook import joined_units
 from embedding_assets.documents.formats.opened import OpenedFile, UnreadableError, check_lines
 from embedding_assets.documents.formats.packages import check_package
+from embedding_assets.documents.formats.slide_text import choose_alternatives, words_in, words_of
 from embedding_assets.documents.formats.values import document_metadata
 from embedding_assets.documents.rejection import NOTHING, Rejection
 from embedding_assets.documents.words import has_words
@@ -52,8 +53,9 @@ def _divided(slides: Iterable[str]) -> Iterator[str]:
 
 
 def _slide(slide: Any) -> str:
+    choose_alternatives(slide.element)
     title = slide.shapes.title
-    heading = " ".join(title.text_frame.text.split()) if title is not None else ""
+    heading = " ".join(words_of(title.text_frame).split()) if title is not None else ""
     parts = [f"{_TITLE}{heading}"] if heading else []
     for shape in _shapes(slide.shapes):
         if title is not None and shape.shape_id == title.shape_id:
@@ -63,10 +65,9 @@ def _slide(slide: Any) -> str:
         elif diagram := _diagram(slide, shape):
             parts.append(diagram)
         elif shape.has_text_frame:
-            # A line break within a paragraph comes as a vertical tab.
-            parts.append("\n\n".join(_paragraph(one.text) for one in shape.text_frame.paragraphs))
+            parts.append("\n\n".join(no_headings(words_in(one._p)) for one in shape.text_frame.paragraphs))
     if slide.has_notes_slide and slide.notes_slide.notes_text_frame is not None:
-        parts.append(_paragraph(slide.notes_slide.notes_text_frame.text))
+        parts.append(no_headings(words_of(slide.notes_slide.notes_text_frame)))
     return "\n\n".join(part for part in parts if part.strip())
 
 
@@ -83,7 +84,7 @@ def _rows(of: Any) -> list[list[str]]:
             elif cell._tc.vMerge:
                 text = rows[-1][number] if rows and number < len(rows[-1]) and not is_one else ""
             else:
-                line.append(" ".join(cell.text.split()).replace("|", "\\|"))
+                line.append(" ".join(words_of(cell.text_frame).split()).replace("|", "\\|"))
                 continue
             line.append(text if len(text) <= _LONGEST_REPEATED else "")
         rows.append(line)
@@ -100,10 +101,6 @@ def _diagram(slide: Any, shape: Any) -> str:
         return diagram_words(parse_xml(slide.part.related_part(data_of(named)).blob))
     except KeyError:
         return ""
-
-
-def _paragraph(text: str) -> str:
-    return no_headings(text.replace("\v", "\n").strip())
 
 
 def _shapes(shapes: Any) -> Iterator[Any]:

@@ -13,6 +13,7 @@ from embedding_assets.documents.formats.html import LONGEST_HEADING, no_headings
 from embedding_assets.documents.formats.opened import OpenedFile, UnreadableError, check_lines
 from embedding_assets.documents.formats.packages import check_package
 from embedding_assets.documents.formats.values import document_metadata
+from embedding_assets.documents.formats.word_styles import LIST, is_item, styles_of
 from embedding_assets.documents.formats.word_text import TABLE, blocks_in, cells_in, inline, rows_in, say_looks
 from embedding_assets.documents.markdown import markdown_title
 from embedding_assets.documents.rejection import NOTHING, Rejection
@@ -35,7 +36,7 @@ def read(file: OpenedFile) -> Iterator[Document | Rejection]:
     data = io.BytesIO(file.read())
     check_package(data)
     document = docx.Document(data)
-    writer = _Writer(_styles(document), _notes(document.part), document.part.related_parts)
+    writer = _Writer(styles_of(document.styles.element), _notes(document.part), document.part.related_parts)
     say_looks(document.element.body)
     writer.blocks(blocks_in(document.element.body))
     text = "\n\n".join(writer.parts) + "\n"
@@ -46,18 +47,6 @@ def read(file: OpenedFile) -> Iterator[Document | Rejection]:
     # What the library says of a file without properties, as Google Docs writes them.
     title = (properties.title if properties.title != "Word Document" else "") or writer.title or markdown_title(text)
     yield Document(document_metadata(file, title, {"author": properties.author}), text, markdown=True)
-
-
-def _styles(document: Any) -> dict[str | None, str]:
-    """The names of the styles of paragraphs by their ids, that of the usual one by None."""
-    names: dict[str | None, str] = {}
-    for style in document.styles.element.iterfind(f"{_W}style[@{_W}type='paragraph']"):
-        name = style.find(f"{_W}name")
-        named = name.get(f"{_W}val", "") if name is not None else ""
-        names[style.get(f"{_W}styleId", "")] = named
-        if style.get(f"{_W}default") in {"1", "true", "on"}:
-            names[None] = named
-    return names
 
 
 def _notes(part: Any) -> _Notes:
@@ -130,9 +119,12 @@ class _Writer:
 
     def _style(self, paragraph: Any) -> str:
         """The name of a paragraph's style."""
-        style = paragraph.find(f"{_W}pPr/{_W}pStyle")
+        look = paragraph.find(f"{_W}pPr")
+        style = look.find(f"{_W}pStyle") if look is not None else None
         usual = self._styles.get(None, "")
-        return self._styles.get(style.get(f"{_W}val"), usual) if style is not None else usual
+        name = self._styles.get(style.get(f"{_W}val"), usual) if style is not None else usual
+        is_heading = name == "Title" or _HEADING.match(name)
+        return LIST if not is_heading and is_item(look) else name
 
     def _table(self, element: Any) -> None:
         rows = list(cells_in(rows_in(element)))

@@ -152,3 +152,31 @@ def test_a_paragraph_that_begins_like_a_heading_is_none() -> None:
 def test_a_paragraph_in_the_style_of_a_heading_is_none() -> None:
     words = "many words " * 30
     assert text_of(f"<h3>{words}</h3><h3>few</h3>") == f"{words.strip()}\n\n### few\n"
+
+
+@pytest.mark.parametrize(
+    "begin",
+    [
+        '<?xml version="1.0"?><html>',
+        '\n<?xml version="1.0"?>\n<!DOCTYPE html>\n<html>',
+        '<!DOCTYPE html PUBLIC "-//W3C//DTD XHTML 1.1//EN" "x.dtd">\n<html lang="en" xmlns="http://www.w3.org/1999/xhtml">',
+    ],
+)
+def test_an_element_of_xhtml_may_end_where_it_begins(begin: str) -> None:
+    head = "<head><title/><script src='a/b.js'/><style type='x' /></head>"
+    body = "<h1><a id='p'/>One</h1><div/><p>words<br/><img alt='a/>b' src='x'/></p><iframe src='y'/><p>more</p>"
+    assert page(f"{begin}{head}<body>{body}</body></html>")[1] == "# One\n\nwords\na/>b\n\nmore\n"
+
+
+def test_elements_of_html_go_on_whatever_stands_in_them() -> None:
+    assert page("<p>a<textarea/>b</textarea>c")[1] == "ac\n"
+
+
+def test_the_title_of_a_picture_is_not_that_of_the_page() -> None:
+    assert page("<p>a<svg><title>icon</title></svg>b") == ("", "ab\n")
+    assert page("<p>a<title>Page</title>b")[0] == ""
+    assert page("words<title>Page</title>")[0] == "Page"
+
+
+def test_the_names_of_tabs_are_apart() -> None:
+    assert page("<label for=a>Linux</label><label for=b>Mac</label>")[1].split() == ["Linux", "Mac"]

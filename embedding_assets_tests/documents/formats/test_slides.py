@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from pathlib import Path
 
 import pptx
@@ -16,6 +17,9 @@ from embedding_assets_tests.support import office
 from embedding_assets_tests.support.formats import chunks_of, read_as
 
 DIAGRAM = "http://schemas.openxmlformats.org/drawingml/2006/diagram"
+COMPATIBILITY = "http://schemas.openxmlformats.org/markup-compatibility/2006"
+DRAWING_2010 = "http://schemas.microsoft.com/office/drawing/2010/main"
+MATH = "http://schemas.openxmlformats.org/officeDocument/2006/math"
 DRAWING = "http://schemas.openxmlformats.org/drawingml/2006/main"
 RELATED = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
 SLIDES = "http://schemas.openxmlformats.org/presentationml/2006/main"
@@ -130,6 +134,30 @@ def test_the_numbers_of_a_chart_are_read(tmp_path: Path, kind: XL_CHART_TYPE, ti
         else ["|  | 2023 | 2024 |", "| --- | --- | --- |", "| East\\|West | 0.3 | 1250000 |", "| South |  | 7 |"]
     )
     assert document.text.strip().split("\n") == [*([title, ""] if title else []), *rows]
+
+
+def test_formulas_and_raised_numbers_are_read_with_the_words_beside_them(tmp_path: Path) -> None:
+    presentation = pptx.Presentation()
+    slide = presentation.slides.add_slide(presentation.slide_layouts[5])
+    slide.shapes.title.text = "Growth\vin 2024"
+    frame = slide.shapes.add_textbox(0, 0, 9, 9).text_frame
+    frame.text = "It is 10"
+    for text, baseline in (("6", "30000"), (" H", "0"), ("2", "-25000")):
+        run = frame.paragraphs[0].add_run()
+        run.text = text
+        run._r.get_or_add_rPr().set("baseline", baseline)
+    box = slide.shapes._spTree[-1]
+    fraction = "<m:f><m:num><m:r><m:t>a</m:t></m:r></m:num><m:den><m:r><m:t>b</m:t></m:r></m:den></m:f>"
+    formula = f'<a14:m xmlns:a14="{DRAWING_2010}" xmlns:m="{MATH}"><m:oMath>{fraction}</m:oMath></a14:m>'
+    words = f'<a:p xmlns:a="{DRAWING}"><a:r><a:t>so </a:t></a:r>{formula}<a:r><a:t> is</a:t></a:r></a:p>'
+    ways = '<mc:Choice Requires="a14"/><mc:Fallback/>'
+    both = parse_xml(f'<mc:AlternateContent xmlns:mc="{COMPATIBILITY}">{ways}</mc:AlternateContent>')
+    box.addprevious(both)
+    both[1].append(deepcopy(box))
+    both[0].append(box)
+    box.txBody.append(parse_xml(words))
+    (document,), _ = read_as(tmp_path, "a.pptx", office.saved(presentation.save))
+    assert document.text.strip() == "## Growth in 2024\n\nIt is 10^6 H2\n\nso a/b is"
 
 
 def test_a_curve_is_its_names(tmp_path: Path) -> None:

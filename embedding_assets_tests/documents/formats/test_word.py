@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import docx
 import pytest
@@ -279,3 +280,26 @@ def test_a_document_without_properties_has_no_title_of_the_library(tmp_path: Pat
     document.add_paragraph("words")
     (found,), _ = read_as(tmp_path, "plan.docx", office.saved(document.save))
     assert found.metadata.title == "plan"
+
+
+def styled(name: str, inside: str) -> Any:
+    return parse_xml(
+        f'<w:style {NAMES} w:type="paragraph" w:styleId="{name}"><w:name w:val="{name}"/>{inside}</w:style>'
+    )
+
+
+def test_styles_of_a_template_are_what_they_are_made_from(tmp_path: Path) -> None:
+    document = docx.Document()
+    styles = document.styles.element
+    styles.append(styled("AcmeChapter", '<w:basedOn w:val="Heading1"/>'))
+    styles.append(styled("AcmePart", '<w:basedOn w:val="AcmeChapter"/><w:pPr><w:outlineLvl w:val="1"/></w:pPr>'))
+    styles.append(styled("AcmeTop", '<w:basedOn w:val="Heading1"/><w:pPr><w:outlineLvl w:val="9"/></w:pPr>'))
+    styles.append(styled("AcmeItem", '<w:basedOn w:val="ListBullet"/>'))
+    styles.append(styled("AcmeStep", '<w:pPr><w:numPr><w:numId w:val="3"/></w:numPr></w:pPr>'))
+    styles.append(styled("AcmeLoop", '<w:basedOn w:val="AcmeLoop"/>'))
+    for style in ("Chapter", "Top", "Item", "Step", "Loop", "Part"):
+        document.add_paragraph(f"a {style}", style=f"Acme{style}")
+    item = document.add_paragraph("a numbered one")
+    item._p.get_or_add_pPr()._add_numPr()._add_numId().val = 1
+    (found,), _ = read_as(tmp_path, "a.docx", office.saved(document.save))
+    assert found.text == "# a Chapter\n\na Top\n\n- a Item\n- a Step\n\na Loop\n\n## a Part\n\n- a numbered one\n"
