@@ -173,7 +173,7 @@ def _count_backlog(context: AssetExecutionContext, spec: TableSpec) -> Materiali
         _check_columns(database, columns)
         if not has_chunks(database):
             _observe(context, spec, database, columns, None)
-            return _nothing_to_do(context, database)
+            return MaterializeResult(metadata=_no_chunks(context, database))
         column = select_for_run(settings, database, look_only=True).column
         backlog, estimate = estimate_backlog(database, column, settings, roughly=written_by(context, spec) is not None)
         plan = plan_load(database, column, backlog)
@@ -258,7 +258,8 @@ def _embed(context: AssetExecutionContext, spec: TableSpec) -> Iterator[AssetMat
     with correlate(context.run.run_id), spec.open(context) as database:
         if not has_chunks(database):
             shown = {"dagster/row_count": 0, **table_metadata(database, describe_columns(database))}
-            yield _nothing_to_do(context, database, shown)
+            nothing = _no_chunks(context, database, shown)
+            yield from _materialized(context, spec, dict.fromkeys(partitions, nothing), nothing)
             return
         settings = spec.run_settings(context)
         built_later = spec.key(HEALTH) in context.job_def.asset_layer.selected_asset_keys
@@ -351,7 +352,7 @@ def _maintain(context: AssetExecutionContext, spec: TableSpec) -> MaterializeRes
     settings = spec.run_settings(context)
     with correlate(context.run.run_id), spec.open(context) as database:
         if not has_chunks(database):
-            return _nothing_to_do(context, database)
+            return MaterializeResult(metadata=_no_chunks(context, database))
         column = select_for_run(settings, database).column
         # Alone it was asked for, but by the automation; after every small load it would take longer than the load.
         written = total_written(context, spec)
@@ -368,11 +369,9 @@ def _maintain(context: AssetExecutionContext, spec: TableSpec) -> MaterializeRes
     return MaterializeResult(metadata={**pictures, **indexes_metadata(reports)})
 
 
-def _nothing_to_do(
+def _no_chunks(
     context: AssetExecutionContext, database: Database, shown: Mapping[str, Any] | None = None
-) -> MaterializeResult[Any]:
-    """An empty table needs no model, so that a fresh checkout runs before one was ever fetched."""
+) -> dict[str, Any]:
+    """What is shown of an empty table, which needs no model: a fresh checkout runs before one was ever fetched."""
     context.log.info(database.table.emptiness)
-    return MaterializeResult(
-        metadata={"chunks": 0, "note": MetadataValue.md(database.table.emptiness), **(shown or {})}
-    )
+    return {"chunks": 0, "note": MetadataValue.md(database.table.emptiness), **(shown or {})}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
 NIGHTLY: Final = "0 2 * * *"
 
 _PREFIX_LENGTHS: Final = {16: 1, 256: 2}
+_TABLE_NAME: Final = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*){1,2}")
 """Partitions → characters of a hash by which there are so many."""
 
 
@@ -186,10 +188,11 @@ def _upstream(deps: str | Upstream | Sequence[str | Upstream]) -> tuple[Upstream
 
 
 def _key_of(dep: str) -> AssetKey:
-    if "." in dep:
-        # No asset would have it, and nothing say so: a table is called so in SQL, beside which this stands.
+    if _TABLE_NAME.fullmatch(dep):
+        # Hardly any asset has it, and nothing would say so: a table is called so in SQL, beside which this stands.
         raise ConfigurationError(
-            f"deps: {dep!r} is no key of an asset; its parts are separated by /, as in {dep.replace('.', '/')!r}"
+            f"deps: {dep!r} is called as a table; the parts of an asset's key are separated by /, as in "
+            f"{dep.replace('.', '/')!r}. If the key has a dot, name it in Python: deps=AssetKey([{dep!r}])"
         )
     return AssetKey.from_user_string(dep)
 

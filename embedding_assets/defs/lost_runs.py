@@ -72,8 +72,16 @@ def _is_lost(instance: DagsterInstance, spec: TableSpec, run_id: str) -> bool:
 
 
 def _unfinished(instance: DagsterInstance, spec: TableSpec, runs: Collection[str]) -> set[str]:
-    """Partitions that one of these runs was the last to begin, and did not materialize."""
+    """Partitions that one of these runs was the last to begin, and did not materialize; all where it named none."""
     storage = instance.event_log_storage
     begun = storage.get_latest_asset_partition_materialization_attempts_without_materializations(spec.key(EMBEDDINGS))
     known = {*spec.partitions.get_partition_keys()}
+    if any(_names_no_partition(instance, run_id) for run_id in runs):
+        return known
     return {partition for partition, (run_id, _) in begun.items() if run_id in runs} & known
+
+
+def _names_no_partition(instance: DagsterInstance, run_id: str) -> bool:
+    """Whether a run was over all partitions without saying so: Dagster knows of none that it began."""
+    run = instance.get_run_by_id(run_id)
+    return run is not None and not {"dagster/partition", "dagster/asset_partition_range_start"} & {*run.tags}

@@ -60,6 +60,14 @@ def test_no_embedded_server_is_made(run, tmp_path, monkeypatch, command, code, s
     assert list(tmp_path.iterdir()) == []
 
 
+def test_no_embedded_server_is_made_in_an_empty_folder(run, tmp_path, monkeypatch):
+    """Where a volume is to be mounted."""
+    (tmp_path / "postgres").mkdir()
+    monkeypatch.setenv("EMBEDDING_DATA_DIR", str(tmp_path))
+    assert run("status")[0] == 0
+    assert list((tmp_path / "postgres").iterdir()) == []
+
+
 def test_a_table_of_yours_is_not_where_no_embedded_server_is(run, tmp_path, monkeypatch):
     monkeypatch.setenv("EMBEDDING_DATA_DIR", str(tmp_path / "data"))
     monkeypatch.setenv("EMBEDDING_TABLE", "shop.notes")

@@ -126,6 +126,11 @@ def test_a_run_that_names_no_partition_is_over_all(database, instance):
     assert judged["coverage"]
 
 
+def test_a_run_over_an_empty_table_that_names_no_partition_is_over_all(database, instance):
+    assert materialize(instance, tags={"team": "search"}).success
+    assert instance.get_materialized_partitions(AssetKey("chunk_embeddings")) == {*"0123456789abcdef"}
+
+
 def test_the_catalog_knows_where_the_vectors_are(database, instance):
     insert_chunks(database, TEXTS[:3])
 

@@ -74,7 +74,11 @@ def test_two_tables_under_one_prefix_are_refused_by_the_names_they_share():
         ({"key_prefix": "my-shop"}, ConfigurationError, "key_prefix: 'my-shop' may have letters, digits and _ alone"),
         ({"key_prefix": ["a", ""]}, ConfigurationError, "key_prefix: ''"),
         ({"partitions": 17}, ConfigurationError, "partitions: there may be 16 or 256, not 17"),
-        ({"deps": ["shop.articles"]}, ConfigurationError, "deps: 'shop.articles' is no key .* as in 'shop/articles'"),
+        (
+            {"deps": ["shop.articles"]},
+            ConfigurationError,
+            "deps: 'shop.articles' is called as a table; .*'shop/articles'",
+        ),
         ({"model": "small"}, ConfigurationError, "model: say whose it is, too, by provider"),
         ({"provider": "magic"}, ConfigurationError, "EMBEDDING_PROVIDER: Input should be 'local' or 'openai'"),
         ({"settings": {"EMBEDDING_INDEX_N": 3}}, ConfigurationError, "did you mean EMBEDDING_INDEX_M"),
@@ -114,6 +118,13 @@ def test_what_is_upstream_is_said_in_any_way(deps: object):
     defs = build_embedding_definitions("articles", key_prefix="found", deps=deps)
     pending = defs.resolve_asset_graph().get(dg.AssetKey(["found", "chunks_pending"]))
     assert pending.parent_keys == {dg.AssetKey(["shop", "articles"])}
+
+
+@pytest.mark.parametrize("key", ["s3.bucket/x", "raw-2024.orders"])
+def test_a_key_with_a_dot_that_is_no_table_may_be_upstream(key: str):
+    defs = build_embedding_definitions("articles", key_prefix="found", deps=key)
+    pending = defs.resolve_asset_graph().get(dg.AssetKey(["found", "chunks_pending"]))
+    assert pending.parent_keys == {dg.AssetKey.from_user_string(key)}
 
 
 def test_what_is_said_of_assets_is_on_all_of_them():

@@ -16,13 +16,13 @@ from embedding_assets_tests.support.sensor_ticks import insert
 EMBEDDINGS = AssetKey("chunk_embeddings")
 
 
-def begin(instance, first, last, *, embeds=True):
-    """A run over a range that has begun, and got as far as to embed if it ``embeds``."""
+def begin(instance, *extent, embeds=True):
+    """A run over a range, or over all, that has begun, and got as far as to embed if it ``embeds``."""
     repository = RemoteRepositoryOrigin(RegisteredCodeLocationOrigin("location"), "repository")
     run = instance.create_run_for_job(
         defs.resolve_job_def("embed_chunks"),
         status=DagsterRunStatus.STARTED,
-        tags=range_tags(PrefixRange(first, last)),
+        tags=range_tags(PrefixRange(*extent)) if extent else {},
         remote_job_origin=RemoteJobOrigin(repository, "embed_chunks"),
     )
     if embeds:
@@ -63,6 +63,16 @@ def test_what_a_killed_run_has_completed_is_shown_by_the_next_tick(table, instan
     assert [request.tags["dagster/asset_partition_range_start"] for request in outcome.run_requests] == ["3"]
     tick(instance, cursor)
     assert len(instance.fetch_materializations(EMBEDDINGS, limit=10).records) == 3, "said once"
+
+
+def test_a_killed_run_that_named_no_partition_was_over_all(table, instance):
+    insert(table, ["3"])
+    run = begin(instance)
+    cursor = [None]
+    tick(instance, cursor)
+    instance.report_run_failed(run)
+    tick(instance, cursor)
+    assert shown(instance) == sorted({*"0123456789abcdef"} - {"3"})
 
 
 def test_a_run_that_never_came_to_embed_has_completed_nothing(table, instance):

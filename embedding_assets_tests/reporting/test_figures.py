@@ -47,10 +47,13 @@ FIGURES = {
     "map of equal vectors": lambda: map_figure(np.ones((5, 8), np.float32), ["a"] * 5),
 }
 
+# Of other heights each: the longest that a picture of 16 bars can be.
+THREE_PARTS = [PrefixCounts(f"{n:x}", 4_900 + 13 * n, 1_600 + 7 * n, 3 * n + 1) for n in range(16)]
 GLANCES = {
     "backlog": lambda: backlog_glance(PREFIXES),
     "backlog of 256 prefixes": lambda: backlog_glance(MANY_PREFIXES),
     "backlog of many chunks": lambda: backlog_glance([replace(p, embedded=98_765_432) for p in MANY_PREFIXES]),
+    "backlog of three parts": lambda: backlog_glance(THREE_PARTS, when="before the run"),
     "backlog of one prefix": lambda: backlog_glance([PrefixCounts("a", 3, 1)]),
     "throughput": lambda: throughput_glance(runs(60), 10.0),
     "throughput on a long name": lambda: throughput_glance(runs(60, device="text-embedding-3-large of " * 3), 10.0),
@@ -183,8 +186,8 @@ def test_the_backlog_is_described_and_drawn():
     )
     long_title = backlog_glance([PrefixCounts("a", 123_456, 123_456, 123_456)], when="before the run")
     assert "<text y='-3' font-size='10." in long_title.svg, "what is too long for a line is set smaller, not cut off"
-    assert ">123,456 pending<" in long_title.svg.partition("<text y='11'>")[2]
-    assert "<text y='11'>" in backlog_glance([PrefixCounts("a", 5, 5)]).svg
+    assert ">123,456 pending<" in long_title.svg.partition("<text y='11'")[2]
+    assert "<text y='11' fill=" in backlog_glance([PrefixCounts("a", 5, 5)]).svg
     assert "0 quarantined" not in words(backlog_figure([PrefixCounts("0", 5, 5)]))
 
 
@@ -197,6 +200,10 @@ def test_bars_of_the_glance_are_as_high_as_their_numbers():
         colours.AMBER: "M0 74V47h40V34h40V74z",
         colours.RED: "M0 74V47h40V20h40V74z",
     }
+
+
+def test_bars_of_three_parts_keep_their_labels():
+    assert "0123456789abcdef" in words(GLANCES["backlog of three parts"]())
 
 
 def test_prefixes_of_two_characters_are_added_up_in_a_glance():

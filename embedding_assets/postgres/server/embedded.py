@@ -57,7 +57,8 @@ def future_url(data_dir: Path) -> str | None:
     """The URL that the server of ``data_dir`` will have once it is made; None where its data is there."""
     cluster = data_dir.expanduser().resolve() / "postgres"
     try:
-        cluster.stat()
+        if next(cluster.iterdir(), None) is None:  # an empty folder may be what a volume is mounted at
+            return postmaster.url_of(cluster)
     except FileNotFoundError:
         return postmaster.url_of(cluster)
     except OSError:

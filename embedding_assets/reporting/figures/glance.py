@@ -102,15 +102,21 @@ def _lines(title: Sequence[tuple[str, str]]) -> list[list[tuple[str, str]]]:
 def _heading(line: Sequence[tuple[str, str]], y: int) -> str:
     """One line of the title, smaller where it is too long."""
     size = _fitting(line)
+    [(first, colour), *rest] = line
     words = "".join(
-        f"<tspan fill='{colour}'>{_escaped(part)}</tspan>" if colour else _escaped(part) for part, colour in line
+        f"<tspan fill='{other or INK}'>{_escaped(part)}</tspan>" if other != colour else _escaped(part)
+        for part, other in rest
     )
-    return f"<text y='{y}'{_size(size)}>{words}</text>"
+    return f"<text y='{y}'{_size(size)}{_fill(colour)}>{_escaped(first)}{words}</text>"
 
 
 def _fitting(line: Sequence[tuple[str, str]]) -> float:
     """The size in which a line of these words fits."""
     return min(_FONT_SIZE, WIDTH / sum(len(words) for words, _ in line) / _WIDEST)
+
+
+def _fill(colour: str) -> str:
+    return f" fill='{colour}'" if colour else ""
 
 
 def _size(size: float) -> str:
