@@ -18,6 +18,8 @@ _LONGEST: Final = 300
 _MOST_MERGED: Final = 100_000
 _MOST_REPEATED: Final = 10_000_000
 """Characters that merged cells may add to a sheet."""
+_LEAST_REPEATED: Final = 4
+"""Characters that each of them counts beside its own."""
 _MOST_HEADER_ROWS: Final = 5
 _MOST_COLUMNS: Final = 16_384
 """Of a sheet, as Excel has it."""
@@ -133,12 +135,20 @@ def filled_down(rows: Rows, merged: Sequence[Merged]) -> Iterator[tuple[int, Seq
     for number, cells in rows:
         while waiting and waiting[-1].row <= number:
             one = waiting.pop()
-            if one.row == number and one.column <= len(cells):
+            if one.row == number and one.column <= len(cells) and cells[one.column - 1] not in (None, ""):
                 opened[one.column] = (one.last_row, cells[one.column - 1])
         opened = {column: one for column, one in opened.items() if one[0] >= number}
-        line = [*cells, *[None] * (max(opened, default=0) - len(cells))]
-        for column, (_, value) in opened.items():
-            if line[column - 1] is None and left > 0:
+        line = list(cells)
+        for column, (_, value) in sorted(opened.items()):
+            missing = max(0, column - len(line))
+            # Looking costs time, too.
+            left -= missing + _LEAST_REPEATED
+            if left < 0:
+                break
+            line += [None] * missing
+            if line[column - 1] is None:
                 line[column - 1] = value
-                left -= len(value) if isinstance(value, str) else 8
+                left -= len(value) if isinstance(value, str) else 0
+        if left < 0:
+            waiting, opened = [], {}
         yield number, line

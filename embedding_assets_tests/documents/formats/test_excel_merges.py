@@ -147,3 +147,14 @@ def test_merged_cells_do_not_multiply_a_sheet() -> None:
     rows: list[Any] = [(number, ["x" * 30_000 if number == 1 else None, "y"]) for number in range(1, 2_000)]
     texts = [cells[0] for _, cells in filled_down(rows, [Merged(1, 1, 2_000, 1)])]
     assert sum(len(text or "") for text in texts) < 11_000_000
+
+
+def test_merged_cells_do_not_widen_a_sheet() -> None:
+    rows: list[Any] = [(number, ["x"]) for number in range(1, 3_000)]
+    wide: list[Any] = [(number, ["x"] * 16_000 if number == 1 else ["x"]) for number in range(1, 3_000)]
+    empty = [Merged(1, column, 1_048_576, column) for column in range(1, 5_000)]
+    assert {len(cells) for _, cells in filled_down(rows, empty)} == {1}
+    filled = [cells for _, cells in filled_down(wide, [Merged(1, 16_000, 1_048_576, 16_000)])]
+    assert [cells[-1] for cells in filled] == ["x"] * len(filled)
+    assert len(filled[1]) == 16_000
+    assert sum(map(len, filled[1:])) < 11_000_000

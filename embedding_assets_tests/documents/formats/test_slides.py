@@ -13,6 +13,7 @@ from pptx.opc.package import Part
 from pptx.opc.packuri import PackURI
 from pptx.oxml import parse_xml
 
+from embedding_assets.documents.formats import slides
 from embedding_assets_tests.support import office
 from embedding_assets_tests.support.formats import chunks_of, read_as
 
@@ -83,6 +84,17 @@ def test_a_cell_over_several_rows_and_columns_is_in_each(
     (document,), _ = read_as(tmp_path, "a.pptx", office.saved(presentation.save))
     head = "| 00 | 01 | 01 |" if (0, 2) in merged else "| 00 | 01 | 02 |"
     assert document.text.split("\n") == [head, "| --- | --- | --- |", *rows, "", ""]
+
+
+def test_merged_cells_do_not_multiply_a_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slides, "_MOST_REPEATED", 10)
+    presentation = pptx.Presentation()
+    slide = presentation.slides.add_slide(presentation.slide_layouts[6])
+    table = slide.shapes.add_table(1, 5, 0, 0, 9, 9).table
+    table.cell(0, 0).text, table.cell(0, 4).text = "word", "end"
+    table.cell(0, 0).merge(table.cell(0, 3))
+    (document,), _ = read_as(tmp_path, "a.pptx", office.saved(presentation.save))
+    assert document.text.strip().split("\n")[0] == "| word | word | word |  | end |"
 
 
 def test_a_slide_with_a_title_alone_is_found(tmp_path: Path) -> None:
