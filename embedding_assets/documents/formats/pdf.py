@@ -27,9 +27,9 @@ logger = logging.getLogger(__name__)
 
 _FORMS: Final = re.compile(r"[\ufb00-\ufdff\ufe70-\ufefc]+")
 """Letters as fonts draw them: some as one, those of Arabic by their place in a word; no word would be found by them."""
-_LEADERS: Final = re.compile(r"[ \t]*(?:\.[ \t]?){5,}[ \t]*")
+_LEADERS: Final = re.compile(r"(?:(?<![ \t])[ \t]++)?+(?:\.[ \t]?+){5,}+[ \t]*+")
 """From a heading to its page, in a table of contents."""
-_DIVIDED: Final = re.compile(r"([^\W\d_]+)(?:-|\u00ad)\n([^\W\d_]+)")
+_DIVIDED: Final = re.compile(r"(?<![^\W\d_])([^\W\d_]++)[-\u00ad]\n([^\W\d_]++)")
 _WORD: Final = re.compile(r"[^\W\d_]+(?:-[^\W\d_]+)*")
 
 _MOST_PAGES: Final = 20_000
