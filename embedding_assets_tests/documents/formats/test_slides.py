@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pptx
 import pytest
-from pptx.chart.data import CategoryChartData, XyChartData
+from pptx.chart.data import CategoryChartData
 from pptx.enum.chart import XL_CHART_TYPE
 from pptx.opc.package import Part
 from pptx.opc.packuri import PackURI
@@ -170,15 +170,3 @@ def test_formulas_and_raised_numbers_are_read_with_the_words_beside_them(tmp_pat
     box.txBody.append(parse_xml(words))
     (document,), _ = read_as(tmp_path, "a.pptx", office.saved(presentation.save))
     assert document.text.strip() == "## Growth in 2024\n\nIt is 10^6 H2\n\nso a/b is"
-
-
-def test_a_curve_is_its_names(tmp_path: Path) -> None:
-    presentation = pptx.Presentation()
-    data = XyChartData()
-    series = data.add_series("noise over time")
-    for at in range(500):
-        series.add_data_point(at, at % 7)
-    slide = presentation.slides.add_slide(presentation.slide_layouts[6])
-    slide.shapes.add_chart(XL_CHART_TYPE.XY_SCATTER_LINES, 0, 0, 9, 9, data)
-    (document,), _ = read_as(tmp_path, "a.pptx", office.saved(presentation.save))
-    assert document.text.strip() == "|  | noise over time |\n| --- | --- |"
