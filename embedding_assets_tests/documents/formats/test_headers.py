@@ -143,10 +143,50 @@ def test_the_first_line_of_csv_that_names_a_text_is_the_header(tmp_path: Path, c
 
 @pytest.mark.parametrize("above", ["", "Report\n", "Report, of 2024\n\n", "by:, Ada\non:, Monday\n\n"])
 def test_a_space_behind_each_comma_is_none_of_a_field(tmp_path: Path, above: str) -> None:
-    content = f'{above}id, text, "who"\n1, "words, and more", Ada\n2, others,  "Bob\nof London"\n'
+    content = f'{above}id, text, "who"\n1, "words, and more", Ada\n2, others,  "Bob ""of"" London"\n'
     documents, rejections = read_as(tmp_path, "a.csv", content)
     assert not rejections
     assert [(one.text, (one.metadata.model_extra or {})["who"]) for one in documents] == [
         ("words, and more", "Ada"),
-        ("others", "Bob\nof London"),
+        ("others", 'Bob "of" London'),
     ]
+
+
+@pytest.mark.parametrize(
+    ("row", "text"),
+    [
+        ('2, "Quote" she said', '"Quote" she said'),
+        ('2, "unfinished here', '"unfinished here'),
+        ('2, "one" and "two"', '"one" and "two"'),
+        ('2, "one, two"', "one, two"),
+        ('2, "one ""of"" two"', 'one "of" two'),
+        ('2, a 5" disk', 'a 5" disk'),
+        ("2,words", "words"),
+        ('2,"one, two"', "one, two"),
+        ('2,"one,\n, two"', "one,\n, two"),
+        ('"2", "one"', "one"),
+        ('2,   "one"', "one"),
+    ],
+)
+@pytest.mark.parametrize("above", [1, 25])
+def test_a_quote_behind_a_space_is_one_only_around_a_field(tmp_path: Path, above: int, row: str, text: str) -> None:
+    content = "id, text\n" + '1, "first, one"\n' * above + f"{row}\n3, last\n"
+    if above == 1 and row.startswith("2,") and not row.startswith("2, "):
+        # Then not all of the first lines have a space.
+        content = content.replace('1, "first, one"', "1, first")
+    documents, rejections = read_as(tmp_path, "a.csv", content)
+    assert not rejections
+    assert [one.text.strip() for one in documents[-2:]] == [text, "last"]
+    assert len(documents) == above + 2
+
+
+def test_spaces_stay_where_not_all_lines_have_them(tmp_path: Path) -> None:
+    texts, reasons = read_csv(tmp_path, 'id, text\n1,words\n2, "Quote" she said\n3, "a, b"\n')
+    assert texts == ["words", ' "Quote" she said']
+    assert reasons == ["has 3 fields, the header names 2"]
+
+
+def test_a_line_of_many_quotes_costs_no_time(tmp_path: Path) -> None:
+    said = ', "a' * 200_000
+    (reason,) = read_csv(tmp_path, f"id, text\n1{said}\n")[1]
+    assert reason == "has 200001 fields, the header names 2"
