@@ -141,8 +141,8 @@ def filled_down(rows: Rows, merged: Sequence[Merged]) -> Iterator[tuple[int, Seq
         line = list(cells)
         for column, (_, value) in sorted(opened.items()):
             missing = max(0, column - len(line))
-            # Looking costs time, too.
-            left -= missing + _LEAST_REPEATED
+            # Looking costs time, too, and no sheet that people fill in has hundreds of such columns.
+            left -= missing + max(_LEAST_REPEATED, len(opened) // 8)
             if left < 0:
                 break
             line += [None] * missing

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from itertools import islice
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -154,6 +155,8 @@ def test_merged_cells_do_not_widen_a_sheet() -> None:
     wide: list[Any] = [(number, ["x"] * 16_000 if number == 1 else ["x"]) for number in range(1, 3_000)]
     empty = [Merged(1, column, 1_048_576, column) for column in range(1, 5_000)]
     assert {len(cells) for _, cells in filled_down(rows, empty)} == {1}
+    many = [Merged(1, column, 1_048_576, column) for column in range(1, 5_000)]
+    assert sum(cells[1:].count("x") for _, cells in islice(filled_down(wide, many), 1, None)) < 20_000
     filled = [cells for _, cells in filled_down(wide, [Merged(1, 16_000, 1_048_576, 16_000)])]
     assert [cells[-1] for cells in filled] == ["x"] * len(filled)
     assert len(filled[1]) == 16_000
