@@ -5,10 +5,12 @@ from __future__ import annotations
 import csv
 import io
 import logging
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from itertools import zip_longest
+from functools import cache
+from itertools import chain, takewhile, zip_longest
 from typing import IO, Final
 
 from embedding_assets.documents.document import Document
@@ -49,9 +51,10 @@ class _Dialect:
 class _Lines:
     """The decoded lines of a CSV file; remembers where it stands, which ``csv.reader`` only knows after a success."""
 
-    def __init__(self, stream: IO[bytes], *, is_quoted: bool = True) -> None:
+    def __init__(self, stream: IO[bytes], dialect: _Dialect) -> None:
         self._lines = read_lines(stream)
-        self._is_quoted = is_quoted
+        self._dialect = dialect
+        self._is_first = True
         self._open_quote = False
         self._characters = 0
         self.number = 0
@@ -64,7 +67,10 @@ class _Lines:
         self.number, line, too_long = next(self._lines)
         # Invalid bytes become lone surrogates, by which their row is known afterwards.
         text = line.decode("utf-8", "surrogateescape")
-        self._open_quote ^= self._is_quoted and text.count('"') % 2 == 1
+        if self._is_first:
+            text = _without_spaces(text, self._dialect)
+        self._is_first = False
+        self._open_quote ^= self._dialect.is_quoted and text.count('"') % 2 == 1
         self._characters += len(text)
         self.too_long = self.too_long or too_long or (self._open_quote and self._characters > MAX_WRITING_CHARACTERS)
         return text
@@ -72,6 +78,7 @@ class _Lines:
     def start_record(self) -> int:
         """The line at which the next record starts."""
         self._open_quote = self.too_long = False
+        self._is_first = True
         self._characters = 0
         return self.number + 1
 
@@ -130,10 +137,11 @@ def _dialect(file: OpenedFile, stream: IO[bytes], usual: str) -> _Dialect:
     of_table: _Dialect | None = None
     names_text = False
     for at, (number, line) in enumerate(lines, start=1):
-        one = replace(of_table or _dialect_of(line, separator, usual), first_line=number)
+        below = [below for _, below in lines[at:]]
+        one = replace(of_table or _dialect_of(line, below, separator, usual), first_line=number)
         dialects[number] = one
         fields = _fields(line, one)
-        if _is_row(fields, [below for _, below in lines[at:]], one) and not (one.is_spaced and names_text):
+        if _is_row(fields, below, one) and not (one.is_spaced and names_text):
             of_table = one
         elif rows or not _has_text(fields, file.options):
             fields = [line]
@@ -199,30 +207,55 @@ def _has_text(fields: Sequence[str], options: ReadOptions) -> bool:
 def _fields(line: str, dialect: _Dialect) -> list[str]:
     """Those of a line by itself; of one that is no row, all of it."""
     try:
-        return next(_reader([line], dialect), [])
+        return next(_reader([_without_spaces(line, dialect)], dialect), [])
     except csv.Error:
         return [line]
 
 
 def _reader(lines: Iterable[str], dialect: _Dialect, *, strict: bool = False) -> Iterator[list[str]]:
-    mark, is_spaced = dialect.delimiter, dialect.is_spaced
     if not dialect.is_quoted:
-        return csv.reader(lines, delimiter=mark, skipinitialspace=is_spaced, quoting=csv.QUOTE_NONE)
-    return csv.reader(lines, delimiter=mark, skipinitialspace=is_spaced, strict=strict)
+        return csv.reader(lines, delimiter=dialect.delimiter, quoting=csv.QUOTE_NONE)
+    return csv.reader(lines, delimiter=dialect.delimiter, strict=strict)
 
 
-def _dialect_of(line: str, separator: str, usual: str) -> _Dialect:
+@cache
+def _spaced(mark: str) -> re.Pattern[str]:
+    """A field, with the delimiter before it: quoted as a whole, opened for lines below, said in quotes, or plain."""
+    return re.compile(
+        rf'(^|{mark})(?: *+("(?:[^"]|"")*+"(?={mark}|[\r\n]*+\Z))|(".*+)|( ++"[^{mark}]*+)| *+([^{mark}]*+))', re.DOTALL
+    )
+
+
+def _without_spaces(line: str, dialect: _Dialect) -> str:
+    """The first line of a row without a space behind each delimiter, but where there is a quote that ends elsewhere."""
+    if not dialect.is_spaced:
+        return line
+    return _spaced(re.escape(dialect.delimiter)).sub(r"\1\2\3\4\5", line)
+
+
+def _dialect_of(line: str, below: Sequence[str], separator: str, usual: str) -> _Dialect:
     """That of a file whose header is this line."""
     if separator:
         return _Dialect(separator, is_quoted=True)
-    bare = "".join(line.split('"')[::2])
+    bare = _bare(line)
     counts = {mark: bare.count(mark) for mark in _DELIMITERS}
     delimiter = max(_DELIMITERS, key=lambda mark: (counts[mark], mark == usual))
     delimiter = delimiter if counts[delimiter] else usual
     # Who writes tabs between fields seldom quotes them, and then the header too.
     is_quoted = delimiter != "\t" or line.lstrip().startswith('"')
-    is_spaced = delimiter in _OF_SENTENCES and 0 < bare.count(delimiter) == bare.count(f"{delimiter} ")
-    return _Dialect(delimiter, is_quoted, is_spaced)
+    return _Dialect(delimiter, is_quoted, delimiter in _OF_SENTENCES and _is_spaced(line, below, delimiter))
+
+
+def _is_spaced(line: str, below: Iterable[str], mark: str) -> bool:
+    """Whether a space is behind each delimiter of a header, and of the lines below up to one with an opened field."""
+    whole = takewhile(lambda one: one.count('"') % 2 == 0, below)
+    counts = [(bare.count(mark), bare.count(f"{mark} ")) for bare in map(_bare, chain([line], whole))]
+    return counts[0][0] > 0 and all(all_marks == spaced for all_marks, spaced in counts)
+
+
+def _bare(line: str) -> str:
+    """What is outside of quotes."""
+    return "".join(line.split('"')[::2])
 
 
 def _rows(file: OpenedFile, stream: IO[bytes], dialect: _Dialect) -> Iterator[Document | Rejection]:
@@ -248,7 +281,7 @@ def _rows(file: OpenedFile, stream: IO[bytes], dialect: _Dialect) -> Iterator[Do
 def _records(stream: IO[bytes], dialect: _Dialect) -> Iterator[Record]:
     # The limit is the process's; raising it takes nothing from others.
     csv.field_size_limit(max(csv.field_size_limit(), MAX_WRITING_CHARACTERS))
-    lines = _Lines(stream, is_quoted=dialect.is_quoted)
+    lines = _Lines(stream, dialect)
     for _ in range(dialect.first_line - 1):
         next(lines, None)
     reader = _reader(lines, dialect, strict=True)

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Final, NamedTuple
 
-from embedding_assets.documents.formats.options import ReadOptions
-from embedding_assets.documents.formats.rows import Header, column_names, missing_text
+from embedding_assets.documents.formats.options import ReadOptions, fields_of_template
+from embedding_assets.documents.formats.rows import Header, column_names, missing_text, text_columns
 
 _MERGED: Final = re.compile(
     rb"<(?:\w{1,30}:)?mergeCell\s[^<>]{0,200}?\bref=[\"']([A-Z]{1,3})(\d{1,7}):([A-Z]{1,3})(\d{1,7})[\"']"
@@ -18,7 +18,11 @@ _LONGEST: Final = 300
 _MOST_MERGED: Final = 100_000
 _MOST_REPEATED: Final = 10_000_000
 """Characters that merged cells may add to a sheet."""
+_LEAST_REPEATED: Final = 4
+"""Characters that each of them counts beside its own."""
 _MOST_HEADER_ROWS: Final = 5
+_MOST_COLUMNS: Final = 16_384
+"""Of a sheet, as Excel has it."""
 
 Rows = Iterable[tuple[int, Sequence[Any]]]
 """With their numbers."""
@@ -64,22 +68,45 @@ def whole_header(header: Header, rows: Rows, merged: Sequence[Merged], options: 
         merged: what is merged in the sheet.
         options: which columns have the text.
     """
-    own = [one for one in merged if one.row == header.line and one.last_row < header.line + _MOST_HEADER_ROWS]
-    if not own:
+    own = _apart(one for one in merged if one.row == header.line and one.last_row < header.line + _MOST_HEADER_ROWS)
+    texts = _text_columns(header, options)
+    wide = [one for one in own if one.last_column > one.column and texts.isdisjoint(_columns(one))]
+    if not wide:
         return header
-    above = {column: one.column for one in own for column in range(one.column + 1, min(one.last_column, 20_000) + 1)}
     cells = {number: cells for number, cells in rows if number < header.line + _MOST_HEADER_ROWS}
-    last = max(one.last_row for one in own)
-    if last == header.line and _is_below(cells.get(last + 1, ()), {*above, *above.values()}):
-        last += 1
-    lines = [cells.get(number, ()) for number in range(header.line, last + 1)]
+    last = max(header.line + 1, *(one.last_row for one in own))
+    below = [cells.get(number, ()) for number in range(header.line + 1, last + 1)]
+    lines = [cells.get(header.line, ()), *(below if _are_parts(below, wide) else ())]
+    above = {column: one.column for one in wide for column in _columns(one)}
     names = [
         " ".join(dict.fromkeys([_named(lines[0], above.get(column, column)), *(_named(one, column) for one in lines)]))
         for column in range(1, max(map(len, lines)) + 1)
     ]
     found = column_names(" ".join(name.split()) for name in names)
-    problem = missing_text(found, options.text_column, options.template)
-    return replace(header, line=last, names=header.names if problem else found)
+    if missing_text(found, options.text_column, options.template):
+        return header
+    return replace(header, line=header.line + len(lines) - 1, names=found)
+
+
+def _apart(merged: Iterable[Merged]) -> list[Merged]:
+    """Those of a row that share no column, as all do in a sheet that Excel has written."""
+    found: list[Merged] = []
+    for one in sorted(merged, key=lambda one: one.column):
+        if not found or one.column > found[-1].last_column:
+            found.append(one)
+    return found
+
+
+def _text_columns(header: Header, options: ReadOptions) -> frozenset[int]:
+    """The columns of a header of which texts are made, counted from 1."""
+    used = set(text_columns(header.names, options.text_column))
+    if options.template is not None:
+        used = {name for _, name in fields_of_template(options.template) if name}
+    return frozenset(column for column, name in enumerate(header.names, start=1) if name in used)
+
+
+def _columns(one: Merged) -> range:
+    return range(one.column, min(one.last_column, _MOST_COLUMNS) + 1)
 
 
 def _named(cells: Sequence[Any], column: int) -> str:
@@ -87,10 +114,17 @@ def _named(cells: Sequence[Any], column: int) -> str:
     return "" if value is None else str(value).strip()
 
 
-def _is_below(cells: Sequence[Any], columns: set[int]) -> bool:
-    """Whether the row below a header names parts of its wide columns, and nothing else."""
-    filled = {column for column, cell in enumerate(cells, start=1) if cell not in (None, "")}
-    return bool(filled) and filled <= columns and all(isinstance(cells[column - 1], str) for column in filled)
+def _are_parts(rows: Sequence[Sequence[Any]], wide: Sequence[Merged]) -> bool:
+    """Whether rows below a header name parts of its wide cells, two or more of each, and nothing else.
+
+    A row of data has something elsewhere, at least in the column of its text, which is below no wide cell.
+    """
+    filled = {
+        column: cell for cells in rows for column, cell in enumerate(cells, start=1) if cell is not None and cell != ""
+    }
+    counts = [sum(column in filled for column in _columns(one)) for one in wide]
+    are_words = all(isinstance(cell, str) for cells in rows for cell in cells if cell is not None)
+    return are_words and sum(counts) == len(filled) > 0 and 1 not in counts
 
 
 def filled_down(rows: Rows, merged: Sequence[Merged]) -> Iterator[tuple[int, Sequence[Any]]]:
@@ -101,12 +135,20 @@ def filled_down(rows: Rows, merged: Sequence[Merged]) -> Iterator[tuple[int, Seq
     for number, cells in rows:
         while waiting and waiting[-1].row <= number:
             one = waiting.pop()
-            if one.row == number and one.column <= len(cells):
+            if one.row == number and one.column <= len(cells) and cells[one.column - 1] not in (None, ""):
                 opened[one.column] = (one.last_row, cells[one.column - 1])
         opened = {column: one for column, one in opened.items() if one[0] >= number}
-        line = [*cells, *[None] * (max(opened, default=0) - len(cells))]
-        for column, (_, value) in opened.items():
-            if line[column - 1] is None and left > 0:
+        line = list(cells)
+        for column, (_, value) in sorted(opened.items()):
+            missing = max(0, column - len(line))
+            # Looking costs time, too, and no sheet that people fill in has hundreds of such columns.
+            left -= missing + max(_LEAST_REPEATED, len(opened) // 8)
+            if left < 0:
+                break
+            line += [None] * missing
+            if line[column - 1] is None:
                 line[column - 1] = value
-                left -= len(value) if isinstance(value, str) else 8
+                left -= len(value) if isinstance(value, str) else 0
+        if left < 0:
+            waiting, opened = [], {}
         yield number, line

@@ -12,7 +12,7 @@ from unicodedata import normalize
 from embedding_assets.documents.document import Document, Places
 from embedding_assets.documents.formats.notebook import joined_units
 from embedding_assets.documents.formats.opened import OpenedFile, UnreadableError, check_lines
-from embedding_assets.documents.formats.pdf_edges import without_edges
+from embedding_assets.documents.formats.pdf_edges import without_page_numbers
 from embedding_assets.documents.formats.registry import EXTRA
 from embedding_assets.documents.formats.values import document_metadata, is_unicode
 from embedding_assets.documents.lines import normalized_newlines
@@ -27,9 +27,9 @@ logger = logging.getLogger(__name__)
 
 _FORMS: Final = re.compile(r"[\ufb00-\ufdff\ufe70-\ufefc]+")
 """Letters as fonts draw them: some as one, those of Arabic by their place in a word; no word would be found by them."""
-_LEADERS: Final = re.compile(r"[ \t]*(?:\.[ \t]?){5,}[ \t]*")
+_LEADERS: Final = re.compile(r"(?:(?<![ \t])[ \t]++)?+(?:\.[ \t]?+){5,}+[ \t]*+")
 """From a heading to its page, in a table of contents."""
-_DIVIDED: Final = re.compile(r"([^\W\d_]+)(?:-|\u00ad)\n([^\W\d_]+)")
+_DIVIDED: Final = re.compile(r"(?<![^\W\d_])([^\W\d_]++)[-\u00ad]\n([^\W\d_]++)")
 _WORD: Final = re.compile(r"[^\W\d_]+(?:-[^\W\d_]+)*")
 
 _MOST_PAGES: Final = 20_000
@@ -57,7 +57,7 @@ def read(file: OpenedFile) -> Iterator[Document | Rejection]:
         raise UnreadableError(f"is encrypted by AES, and needs cryptography to be read: {EXTRA}") from None
     except PyPdfError as error:
         raise UnreadableError(f"is a damaged or cut PDF ({type(error).__name__})") from None
-    text, starts = joined_units(_with_whole_words(without_edges(texts)))
+    text, starts = joined_units(_with_whole_words(without_page_numbers(texts)))
     if not has_words(text):
         raise UnreadableError(f"holds no text: scans have to be recognized (OCR) first ({counted(len(texts), 'page')})")
     check_lines(text)

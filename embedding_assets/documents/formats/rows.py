@@ -145,13 +145,19 @@ def _text(row: Row, text_column: str | None) -> tuple[frozenset[str], str]:
 
 
 def _spoken(parts: Sequence[object]) -> object:
-    """The text of a message in parts, some of them objects with a text, as chats keep it; other lists as they are."""
-    texts = [part.get("text") if isinstance(part, Mapping) else part for part in parts]
-    if not any(isinstance(part, Mapping) and isinstance(part.get("text"), str) for part in parts):
+    """The text of a message in parts, some of them objects of the type ``text``; other lists as they are.
+
+    A part of another type may say something elsewhere in it, as code or a result does.
+    """
+    texts = [_text_of(part) for part in parts]
+    if None in texts or all(isinstance(part, str) for part in parts):
         return parts
-    # Texts beside links go on in a line; parts that are all objects stand below one another.
-    between = "" if any(isinstance(part, str) for part in parts) else "\n"
-    return between.join(text for text in texts if isinstance(text, str))
+    return "\n".join(text for text in texts if text is not None)
+
+
+def _text_of(part: object) -> str | None:
+    text = part.get("text") if isinstance(part, Mapping) and part.get("type") == "text" else part
+    return text if isinstance(text, str) else None
 
 
 def _checked(text: str, where: str, name: str) -> str:
@@ -242,8 +248,8 @@ class Header:
 def find_header(rows: Iterable[tuple[int, Sequence[object]]], options: ReadOptions) -> Header | None:
     """The first row, or one with a text and names of columns below a title, which is narrower.
 
-    A title is rows of one cell, the last of which may have two. Below pairs, such as the head of an invoice, a header
-    stands apart. A row of another table that holds the word ``text`` is no header.
+    A title is rows of one cell, the last of which may have two. Below pairs of a name with a colon and a value, such as
+    the head of an invoice, a header stands apart. A row of another table that holds the word ``text`` is no header.
 
     Args:
         rows: the first ``HEADER_ROWS`` with their numbers.
@@ -261,7 +267,9 @@ def find_header(rows: Iterable[tuple[int, Sequence[object]]], options: ReadOptio
         if width <= widest == _MOST_IN_TITLE:
             is_below_pairs = True
             continue
-        if is_below_pairs and not _stands_apart(filled[above - 1 : above + 2]):
+        if is_below_pairs and not (
+            all(_is_pair(cells) for _, cells in filled[:above]) and _stands_apart(filled[above - 1 : above + 2])
+        ):
             break
         names = column_names(cells)
         found = Header(line, names, missing_text(names, options.text_column, options.template), above)
@@ -274,6 +282,13 @@ def find_header(rows: Iterable[tuple[int, Sequence[object]]], options: ReadOptio
             break
         widest = max(widest, width)
     return first
+
+
+def _is_pair(cells: Sequence[object]) -> bool:
+    """Whether a row of a title, or of two cells, is none of a table, whose first column has no colons."""
+    if _width(cells) < _MOST_IN_TITLE:
+        return True
+    return next(str(cell).strip() for cell in cells if _width([cell])).endswith(":")
 
 
 def _stands_apart(around: Sequence[tuple[int, Sequence[object]]]) -> bool:

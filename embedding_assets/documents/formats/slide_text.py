@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Final
 
-from embedding_assets.documents.formats.formulas import RAISED, formula_in_word
+from embedding_assets.documents.formats.formulas import formula_in_word
+from embedding_assets.documents.formats.raised import LOOKED_BACK, is_power
 
 _A: Final = "{http://schemas.openxmlformats.org/drawingml/2006/main}"
 _MC: Final = "{http://schemas.openxmlformats.org/markup-compatibility/2006}"
@@ -37,9 +38,9 @@ def _words(paragraph: Any) -> Iterator[str]:
     behind = ""
     for element in paragraph:
         text = _of_element(element)
-        if behind and not behind.isspace() and _is_raised(element) and RAISED.fullmatch(text.strip()):
+        if _is_raised(element) and is_power(behind, text):
             text = f"^{text}"
-        behind = text[-1:]
+        behind = f"{behind}{text}"[-LOOKED_BACK:]
         yield text
 
 

@@ -20,6 +20,8 @@ from embedding_assets.documents.words import has_words
 _TITLE: Final = "## "
 _LONGEST_REPEATED: Final = 1_000
 """Characters of a cell over several rows or columns that are in each of them."""
+_MOST_REPEATED: Final = 1_000_000
+"""Characters that these may add to a table."""
 
 
 def read(file: OpenedFile) -> Iterator[Document | Rejection]:
@@ -74,6 +76,7 @@ def _slide(slide: Any) -> str:
 def _rows(of: Any) -> list[list[str]]:
     """The texts of a table, one over several rows and columns in each; one over all of a row heads those below."""
     rows: list[list[str]] = []
+    left = _MOST_REPEATED
     for row in of.rows:
         line: list[str] = []
         cells = list(row.cells)
@@ -86,7 +89,8 @@ def _rows(of: Any) -> list[list[str]]:
             else:
                 line.append(" ".join(words_of(cell.text_frame).split()).replace("|", "\\|"))
                 continue
-            line.append(text if len(text) <= _LONGEST_REPEATED else "")
+            left -= len(text)
+            line.append(text if len(text) <= _LONGEST_REPEATED and left >= 0 else "")
         rows.append(line)
     return rows
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Final
 
+from embedding_assets.documents.lines import MAX_WRITING_CHARACTERS
+
 _MOST_LINES: Final = 10_000
 """Of a field."""
 
@@ -21,13 +23,15 @@ def whole_rows(records: Iterator[Record]) -> Iterator[Record]:
     """
     width = 0
     waiting: _Waiting = []
+    characters = 0
     for line, fields in records:
         if waiting and not isinstance(fields, str):
             if (joined := _joined(waiting, fields, width)) is not None:
                 yield waiting[0][0], _bare(joined)
                 waiting = []
                 continue
-            if _goes_on(fields) and len(waiting) < _MOST_LINES:
+            characters += sum(map(len, fields))
+            if _goes_on(fields) and len(waiting) < _MOST_LINES and characters <= MAX_WRITING_CHARACTERS:
                 waiting.append((line, fields))
                 continue
         yield from _apart(waiting)
@@ -36,7 +40,7 @@ def whole_rows(records: Iterator[Record]) -> Iterator[Record]:
         if isinstance(fields, str):
             yield line, fields
         elif fields and fields[-1].startswith('"') and _is_odd(fields[-1]):
-            waiting = [(line, fields)]
+            waiting, characters = [(line, fields)], sum(map(len, fields))
         elif fields:
             yield line, _bare(fields)
     yield from _apart(waiting)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, Final
 
 from embedding_assets.documents.formats.diagrams import DIAGRAMS
-from embedding_assets.documents.formats.formulas import RAISED, formula_in_word
+from embedding_assets.documents.formats.formulas import formula_in_word
+from embedding_assets.documents.formats.raised import LOOKED_BACK, is_power
 
 _W: Final = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
 _MC: Final = "{http://schemas.openxmlformats.org/markup-compatibility/2006}"
@@ -27,6 +29,7 @@ _TEXTS: Final = frozenset({f"{_W}t", f"{_M}t"})
 _FORMULA: Final = f"{_M}oMath"
 _RUN: Final = f"{_W}r"
 _HIDDEN: Final = f"{_W}vanish"
+_WITHOUT_WORDS: Final = frozenset(f"{_W}{name}" for name in ("bookmarkStart", "bookmarkEnd", "proofErr"))
 _PLACE: Final = f"{_W}vertAlign"
 _TEXT: Final = f"{_W}t"
 _OFF: Final = frozenset({"0", "false", "off"})
@@ -61,10 +64,11 @@ class Inline:
 
 
 def say_looks(element: Any) -> None:
-    """Take out hidden text, and write ``^`` before numbers that are raised behind a text."""
+    """Take out hidden text, and write ``^`` before powers, which are raised."""
     for mark in list(element.iter(_HIDDEN)):
         run = mark.getparent().getparent()
-        if run.tag == _RUN and mark.get(f"{_W}val") not in _OFF:
+        # One that says so twice is out already.
+        if run.tag == _RUN and mark.get(f"{_W}val") not in _OFF and run.getparent() is not None:
             run.getparent().remove(run)
     for mark in element.iter(_PLACE):
         run = mark.getparent().getparent()
@@ -74,11 +78,24 @@ def say_looks(element: Any) -> None:
 
 def _say_raised(run: Any) -> None:
     texts = list(run.iterchildren(_TEXT))
-    # Behind another run, whatever says between them where a bookmark ends, or an error of spelling.
-    before = next(run.itersiblings(_RUN, preceding=True), None)
-    behind = "".join(text.text or "" for text in before.iterchildren(_TEXT))[-1:] if before is not None else ""
-    if behind and not behind.isspace() and RAISED.fullmatch("".join(text.text or "" for text in texts).strip()):
-        texts[0].text = f"^{texts[0].text}"
+    if texts and is_power(_before(run), "".join(text.text or "" for text in texts)):
+        texts[0].text = f"^{texts[0].text or ''}"
+
+
+def _before(run: Any) -> str:
+    """What the runs before one say, as far as it has to be known; a letter stands for what is not."""
+    said = ""
+    for sibling in islice(run.itersiblings(preceding=True), LOOKED_BACK):
+        if len(said) >= LOOKED_BACK:
+            return said
+        if sibling.tag == f"{_W}pPr":
+            break
+        if sibling.tag != _RUN:
+            said = said if sibling.tag in _WITHOUT_WORDS else f"x{said}"
+            continue
+        own = ((part.text or "" if part.tag == _TEXT else " ") for part in sibling if part.tag != f"{_W}rPr")
+        said = "".join(own) + said
+    return said
 
 
 def blocks_in(element: Any) -> Iterator[Any]:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from embedding_assets.documents.formats import tab_rows
 from embedding_assets.documents.formats.options import ReadOptions
 from embedding_assets_tests.support.formats import read_as
 
@@ -75,3 +76,10 @@ def test_only_fields_over_several_lines_may_be_quoted_between_tabs(
     tmp_path: Path, rows: str, found: list[tuple[str, ...]]
 ) -> None:
     assert rows_of(tmp_path, f"text\tn\n{rows}") == found
+
+
+def test_an_opened_quote_does_not_hold_the_rest_of_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tab_rows, "MAX_WRITING_CHARACTERS", 10)
+    records = ((number, [text]) for number, text in enumerate(['"open', "12345", "67890", 'closed"'], start=1))
+    assert next(tab_rows.whole_rows(records)) == (1, ['"open'])
+    assert list(records) == [(4, ['closed"'])]

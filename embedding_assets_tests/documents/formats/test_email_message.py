@@ -216,7 +216,8 @@ def test_an_invitation_without_a_text_is_its_calendar(tmp_path: Path) -> None:
     message = part(INVITATION, "calendar")
     message["Subject"] = "Invitation"
     said = [
-        "Planning\nStart: 2024-03-05 10:00\nLocation: Room 5, first floor\nAgenda: budget\nand hiring; more",
+        "Planning\nStart: 2024-03-05 10:00 Europe/Berlin\nLocation: Room 5, first floor\n"
+        "Agenda: budget\nand hiring; more",
         "Party\nStart: 2024-06-01\nEnd: 2024-06-02 10:00 UTC",
     ]
     assert only(tmp_path, message).text == "\n\n".join(said)

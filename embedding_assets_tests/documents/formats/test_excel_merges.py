@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from itertools import islice
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -96,6 +97,46 @@ def test_a_second_row_that_would_rename_the_text_is_none_of_the_header(tmp_path:
     assert fields_of(tmp_path, merged_book(rows, "B1:C1"))[-1] == {"id": 1, "text": "one", "column_3": "eins"}
 
 
+@pytest.mark.parametrize(
+    ("rows", "ranges", "texts"),
+    [
+        (
+            [["text"], ["First rule"], ["Second"], ["Third"]],
+            ["A1:C1", "A2:C2", "A3:C3"],
+            ["First rule", "Second", "Third"],
+        ),
+        ([["id", "text", None], [None, "Untitled"], [1, "one"]], ["B1:C1"], ["Untitled", "one"]),
+        ([["id", "text", None], [None, "Untitled", "x"], [1, "one"]], ["B1:C1"], ["Untitled", "one"]),
+        (
+            [["id", "text", None, "Legend: P = planned"], [1, "one"], [2, "two"], [3, "three"], [4, "four"]],
+            ["D1:D4"],
+            ["one", "two", "three", "four"],
+        ),
+        ([["text", "price", None], ["one", "net", "gross"], ["two", 1, 2]], ["B1:C1"], ["one", "two"]),
+        ([["text", "price", None], ["one", "net", "gross"], ["two", 1, 2]], ["A1:A2", "B1:C1"], ["one", "two"]),
+    ],
+)
+def test_a_row_with_a_text_is_none_of_the_header(
+    tmp_path: Path, rows: list[list[Any]], ranges: list[str], texts: list[str]
+) -> None:
+    workbook = openpyxl.Workbook()
+    for row in rows:
+        workbook.active.append(row)
+    # Merging empties the cells, which other programs leave filled.
+    workbook.active.merged_cells.ranges = [CellRange(one) for one in ranges]
+    documents, rejections = read_as(tmp_path, "a.xlsx", office.saved(workbook.save))
+    assert [one.text for one in documents] == texts
+    assert not rejections
+
+
+@pytest.mark.parametrize("below", [[None, "net"], [None, 1, 2], [None, "net", "gross", "x"]])
+def test_what_may_be_a_row_of_data_is_none_of_the_header(tmp_path: Path, below: list[Any]) -> None:
+    rows: list[Any] = [["text", "price", None, "n"], below, ["one", 1, 2, 3]]
+    documents, rejections = read_as(tmp_path, "a.xlsx", merged_book(rows, "B1:C1"))
+    assert [one.line for one in rejections] == [2]
+    assert documents[0].metadata.model_extra == {"price": 1, "price_2": 2, "n": 3}
+
+
 def test_merged_cells_are_found_wherever_a_long_sheet_is_divided() -> None:
     data = b"<row>" + b"<c>x</c>" * 131_000 + b'<mergeCell ref="B2:AC7"/>' * 50_000
     for shift in range(0, 60, 7):
@@ -107,3 +148,16 @@ def test_merged_cells_do_not_multiply_a_sheet() -> None:
     rows: list[Any] = [(number, ["x" * 30_000 if number == 1 else None, "y"]) for number in range(1, 2_000)]
     texts = [cells[0] for _, cells in filled_down(rows, [Merged(1, 1, 2_000, 1)])]
     assert sum(len(text or "") for text in texts) < 11_000_000
+
+
+def test_merged_cells_do_not_widen_a_sheet() -> None:
+    rows: list[Any] = [(number, ["x"]) for number in range(1, 3_000)]
+    wide: list[Any] = [(number, ["x"] * 16_000 if number == 1 else ["x"]) for number in range(1, 3_000)]
+    empty = [Merged(1, column, 1_048_576, column) for column in range(1, 5_000)]
+    assert {len(cells) for _, cells in filled_down(rows, empty)} == {1}
+    many = [Merged(1, column, 1_048_576, column) for column in range(1, 5_000)]
+    assert sum(cells[1:].count("x") for _, cells in islice(filled_down(wide, many), 1, None)) < 20_000
+    filled = [cells for _, cells in filled_down(wide, [Merged(1, 16_000, 1_048_576, 16_000)])]
+    assert [cells[-1] for cells in filled] == ["x"] * len(filled)
+    assert len(filled[1]) == 16_000
+    assert sum(map(len, filled[1:])) < 11_000_000

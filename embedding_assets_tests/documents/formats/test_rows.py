@@ -210,8 +210,8 @@ def test_json_lines_and_json_may_be_called_like_the_other(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        (["see ", {"type": "link", "text": "https://example.org"}, " now"], "see https://example.org now"),
-        ([{"type": "text", "text": "one"}, {"type": "image"}, {"type": "text", "text": "two"}], "one\ntwo"),
+        (["one", {"type": "text", "text": "two"}], "one\ntwo"),
+        ([{"type": "text", "text": "one", "annotations": [1]}, {"type": "text", "text": "two"}], "one\ntwo"),
     ],
 )
 def test_a_text_in_parts_is_put_together(tmp_path: Path, text: list[Any], said: str) -> None:
@@ -219,8 +219,22 @@ def test_a_text_in_parts_is_put_together(tmp_path: Path, text: list[Any], said: 
     assert document.text == said
 
 
-@pytest.mark.parametrize("text", [["The", "cat"], [{"type": "image"}], [1, 2], []])
-def test_a_list_without_texts_is_no_text(tmp_path: Path, text: list[Any]) -> None:
+@pytest.mark.parametrize(
+    "text",
+    [
+        ["The", "cat"],
+        [{"type": "image"}],
+        [1, 2],
+        [],
+        [{"type": "text", "text": "one"}, {"type": "tool_result", "content": [{"type": "text", "text": "two"}]}],
+        [{"type": "text", "text": "one"}, {"type": "code", "content": "rm -r build"}],
+        ["one", "two", {"type": "link", "text": "three"}],
+        [{"type": "text", "text": "one"}, {"type": "text", "text": {"value": "two"}}],
+        [{"type": "text", "text": "one"}, None],
+        [{"text": "one"}],
+    ],
+)
+def test_a_list_of_other_things_is_no_text(tmp_path: Path, text: list[Any]) -> None:
     documents, (rejection,) = read_as(tmp_path, "a.json", json.dumps([{"text": text}]))
     assert not documents
     assert rejection.reason == "has a 'text' that is not a string"

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pptx
 import pytest
-from pptx.chart.data import CategoryChartData, XyChartData
+from pptx.chart.data import CategoryChartData
 from pptx.enum.chart import XL_CHART_TYPE
 from pptx.opc.package import Part
 from pptx.opc.packuri import PackURI
 from pptx.oxml import parse_xml
 
+from embedding_assets.documents.formats import slides
 from embedding_assets_tests.support import office
 from embedding_assets_tests.support.formats import chunks_of, read_as
 
@@ -83,6 +84,17 @@ def test_a_cell_over_several_rows_and_columns_is_in_each(
     (document,), _ = read_as(tmp_path, "a.pptx", office.saved(presentation.save))
     head = "| 00 | 01 | 01 |" if (0, 2) in merged else "| 00 | 01 | 02 |"
     assert document.text.split("\n") == [head, "| --- | --- | --- |", *rows, "", ""]
+
+
+def test_merged_cells_do_not_multiply_a_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slides, "_MOST_REPEATED", 10)
+    presentation = pptx.Presentation()
+    slide = presentation.slides.add_slide(presentation.slide_layouts[6])
+    table = slide.shapes.add_table(1, 5, 0, 0, 9, 9).table
+    table.cell(0, 0).text, table.cell(0, 4).text = "word", "end"
+    table.cell(0, 0).merge(table.cell(0, 3))
+    (document,), _ = read_as(tmp_path, "a.pptx", office.saved(presentation.save))
+    assert document.text.strip().split("\n")[0] == "| word | word | word |  | end |"
 
 
 def test_a_slide_with_a_title_alone_is_found(tmp_path: Path) -> None:
@@ -158,15 +170,3 @@ def test_formulas_and_raised_numbers_are_read_with_the_words_beside_them(tmp_pat
     box.txBody.append(parse_xml(words))
     (document,), _ = read_as(tmp_path, "a.pptx", office.saved(presentation.save))
     assert document.text.strip() == "## Growth in 2024\n\nIt is 10^6 H2\n\nso a/b is"
-
-
-def test_a_curve_is_its_names(tmp_path: Path) -> None:
-    presentation = pptx.Presentation()
-    data = XyChartData()
-    series = data.add_series("noise over time")
-    for at in range(500):
-        series.add_data_point(at, at % 7)
-    slide = presentation.slides.add_slide(presentation.slide_layouts[6])
-    slide.shapes.add_chart(XL_CHART_TYPE.XY_SCATTER_LINES, 0, 0, 9, 9, data)
-    (document,), _ = read_as(tmp_path, "a.pptx", office.saved(presentation.save))
-    assert document.text.strip() == "|  | noise over time |\n| --- | --- |"

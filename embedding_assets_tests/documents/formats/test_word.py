@@ -122,6 +122,44 @@ def test_raised_numbers_and_hidden_words(tmp_path: Path) -> None:
     assert text_of(tmp_path, body) == "10^6 m^2 H2\n\n3He, the 1st\n\nab\n"
 
 
+@pytest.mark.parametrize(
+    ("before", "raised", "text"),
+    [
+        (["10"], "6", "10^6"),
+        (["10"], "-9", "10^-9"),
+        (["3 \u00d7 10"], "12", "3 \u00d7 10^12"),
+        (["10"], "99", "1099"),
+        (["19"], "99", "1999"),
+        (["1", "9"], "99", "1999"),
+        (["$10"], "5", "$105"),
+        (["1,", "10"], "5", "1,105"),
+        (["20", "10"], "6", "20106"),
+        (["25 cm"], "3", "25 cm^3"),
+        (["9.8 m/s"], "2", "9.8 m/s^2"),
+        (["5", "m"], "2", "5m^2"),
+        (["5 m"], "17", "5 m17"),
+        (["I'm"], "2", "I'm2"),
+        (["the team"], "2", "the team2"),
+        (["word"], "1,2", "word1,2"),
+    ],
+)
+def test_only_powers_are_marked(tmp_path: Path, before: list[str], raised: str, text: str) -> None:
+    body = paragraph("".join(map(run, before)) + look(raised, '<w:vertAlign w:val="superscript"/>'))
+    assert text_of(tmp_path, body) == f"{text}\n"
+
+
+def test_what_stands_before_a_power_may_be_elsewhere(tmp_path: Path) -> None:
+    mark = '<w:vertAlign w:val="superscript"/>'
+    link = f"<w:hyperlink>{run('20')}</w:hyperlink>"
+    assert text_of(tmp_path, paragraph(link, run("10"), look("6", mark))) == "20106\n"
+    bookmark = '<w:bookmarkEnd w:id="0"/>'
+    assert text_of(tmp_path, paragraph(run("10"), bookmark, look("6", mark), run(" x"))) == "10^6 x\n"
+
+
+def test_a_run_may_be_hidden_twice(tmp_path: Path) -> None:
+    assert text_of(tmp_path, paragraph(run("a"), look("hidden", "<w:vanish/><w:vanish/>"))) == "a\n"
+
+
 def test_a_table_of_contents_is_left_out(tmp_path: Path) -> None:
     document = docx.Document()
     style = document.styles.add_style("toc 1", WD_STYLE_TYPE.PARAGRAPH)
