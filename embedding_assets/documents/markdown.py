@@ -123,7 +123,9 @@ def markdown_structure(text: str) -> MarkdownStructure:
 def _without_formulas(found: MarkdownStructure, text: str) -> MarkdownStructure:
     """Without headings that are lines of a formula, as an equals sign alone makes one of the line above it."""
     lines = text.split("\n")
-    signs = {one.end - 1 for one in found.headings if one.end - one.start > 1 and lines[one.end - 1].strip() in {"=", "-"}}
+    signs = {
+        one.end - 1 for one in found.headings if one.end - one.start > 1 and lines[one.end - 1].strip() in {"=", "-"}
+    }
     if not signs:
         return found
     signs &= _lines_of_formulas(lines)
