@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Final
 
 from embedding_assets.documents.document import Document
 from embedding_assets.documents.formats.formulas import (
+    LOOKED_BACK,
     RAISED,
     formula_of,
     in_tex,
     is_picture_of_formula,
+    is_power,
     is_source,
     without_renderings,
 )
@@ -127,10 +129,9 @@ def _is_title(paragraph: LexborNode) -> bool:
     return "MsoTitle" in classes or ("title" in classes and paragraph.css_matches(_TITLES))
 
 
-def _is_raised(node: LexborNode, tag: str) -> bool:
-    if tag != "a":
-        return tag == "sup"
-    attributes = node.attributes
+def _is_of_note(link: LexborNode) -> bool:
+    """Whether a link leads to a note, as books say."""
+    attributes = link.attributes
     return attributes.get("epub:type") == "noteref" or attributes.get("role") == "doc-noteref"
 
 
@@ -196,7 +197,7 @@ class _Writer:
             self._formula(in_tex(node.text()), is_block="display" in (node.attributes.get("type") or ""))
         elif tag == "input":
             self.parts.append("[x] " if "checked" in node.attributes else "[ ] ")
-        elif _is_raised(node, tag) and self._is_behind_text() and RAISED.fullmatch(node.text().strip()):
+        elif tag in {"sup", "a"} and self._is_marked(node, tag):
             self.parts.append(f"^{self._inline(node, depth)}")
         elif tag == "code":
             self.parts.append(f"`{_SPACE.sub(' ', node.text()).strip()}`")
@@ -230,8 +231,14 @@ class _Writer:
     def _block(self, text: str) -> None:
         self.parts.append(f"\n\n{text}\n\n")
 
-    def _is_behind_text(self) -> bool:
-        return bool(self.parts) and not self.parts[-1][-1:].isspace()
+    def _is_marked(self, node: LexborNode, tag: str) -> bool:
+        """Whether something is an exponent, or the number of a note of a book, behind a text."""
+        if not self.parts or self.parts[-1][-1:].isspace():
+            return False
+        if tag == "a":
+            return _is_of_note(node) and RAISED.fullmatch(node.text().strip()) is not None
+        before = "".join(part[-LOOKED_BACK:] for part in self.parts[-LOOKED_BACK:])[-LOOKED_BACK:]
+        return is_power(before, node.text().strip())
 
     def _contents(self) -> None:
         """What makes no chunk, below the heading that it may have."""

@@ -23,7 +23,14 @@ def test_a_button_on_code_is_not_of_it() -> None:
     [
         ("10<sup>6</sup> m<sup>2</sup>", "10^6 m^2"),
         ("10<sup>-6</sup>", "10^-6"),
-        ("grew.<sup><a href='#n'>1, 2</a></sup> So", "grew.^1, 2 So"),
+        ("<b>10</b><sup>-23</sup> and 6 x 10<sup>23</sup>", "10^-23 and 6 x 10^23"),
+        ("5 c<i>m</i><sup>2</sup>, (km<sup>2</sup>), kg/m<sup>-3</sup>", "5 cm^2, (km^2), kg/m^-3"),
+        (
+            "19<sup>99</sup> or $10<sup>9</sup> or 10<sup>99</sup> or Box10<sup>12</sup>",
+            "1999 or $109 or 1099 or Box1012",
+        ),
+        ("film<sup>2</sup> I'm<sup>2</sup> m<sup>4</sup> m<sup>st</sup>", "film2 I'm2 m4 mst"),
+        ("grew.<sup><a href='#n'>1, 2</a></sup> So", "grew.1, 2 So"),
         ("was<a epub:type='noteref' href='#n'>1</a> dark", "was^1 dark"),
         ("was<sup><a role='doc-noteref' href='#n'>1</a></sup> dark", "was^1 dark"),
         ("1<sup>st</sup> H<sub>2</sub>O and <sup>3</sup>He", "1st H2O and 3He"),
