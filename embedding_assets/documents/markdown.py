@@ -22,6 +22,9 @@ _HTML_TITLE = re.compile(r"<h1\b[^<>]*>([^\0]{1,1000}?)</h1>", re.IGNORECASE)
 # Not the underscore within a word, as in read_csv.
 _INLINE_MARKS = re.compile(r"[\\`*\[<\n\x00]|&[#a-zA-Z]|(?<![^\W_])_|_(?![^\W_])")
 _TAG = re.compile(r"</?[a-zA-Z][^<>]*>")
+# What opens a formula at the beginning of a line, and what is in none.
+_FORMULA = re.compile(r" {0,3}(?:\$\$|\\begin\{([^{}]{1,40})\})")
+_NO_FORMULA = re.compile(r"`|^ {0,3}(?:~~~|#{1,6}[ \t])")
 
 _PART_LEVELS = {"list_item_open": 1, "tr_open": 2}
 
@@ -120,23 +123,30 @@ def markdown_structure(text: str) -> MarkdownStructure:
 def _without_formulas(found: MarkdownStructure, text: str) -> MarkdownStructure:
     """Without headings that are lines of a formula, as an equals sign alone makes one of the line above it."""
     lines = text.split("\n")
-    return MarkdownStructure([one for one in found.headings if not _is_in_formula(one, lines)], found.blocks)
+    signs = {
+        one.end - 1 for one in found.headings if one.end - one.start > 1 and lines[one.end - 1].strip() in {"=", "-"}
+    }
+    if not signs:
+        return found
+    signs &= _lines_of_formulas(lines)
+    return MarkdownStructure([one for one in found.headings if one.end - 1 not in signs], found.blocks)
 
 
-def _is_in_formula(heading: Heading, lines: Sequence[str]) -> bool:
-    """Whether a formula is open where a heading ends, and closed before the next blank line."""
-    first, last = heading.start, heading.end
-    while first and lines[first - 1].strip():
-        first -= 1
-    while last < len(lines) and lines[last].strip():
-        last += 1
-    is_underlined = heading.end > heading.start + 1
-    above = "\n".join(lines[first : heading.end if is_underlined else heading.start])
-    below = "\n".join(lines[heading.end : last])
-    if "`" in above:
-        return False
-    is_open = above.count("\\begin{") > above.count("\\end{") and "\\end{" in below
-    return is_open or (above.count("$$") % 2 == 1 and "$$" in below)
+def _lines_of_formulas(lines: Sequence[str]) -> set[int]:
+    """The lines within formulas that begin and end at a line of their own, without a blank line or code in them."""
+    within: set[int] = set()
+    opened, end = 0, ""
+    for at, line in enumerate(lines):
+        if end and end in line:
+            within.update(range(opened + 1, at))
+            end = ""
+        elif not line.strip() or _NO_FORMULA.search(line):
+            end = ""
+        elif not end and (begin := _FORMULA.match(line)) is not None:
+            opened, end = at, "$$" if begin[1] is None else f"\\end{{{begin[1]}}}"
+            if end in line[begin.end() :]:
+                end = ""
+    return within
 
 
 def parsed_structure(text: str) -> MarkdownStructure:

@@ -45,8 +45,8 @@ def test_the_title_is_a_first_heading_alone_at_its_level(text: str, title: str) 
 @pytest.mark.parametrize(
     "formula",
     [
-        "so $$\na\n=\nb\n=\nc\n$$",
-        "$$\n# x &= 1\n$$",
+        "$$\na\n=\nb\n=\nc\n$$",
+        "so\n$$ a\n=\nb $$",
         "\\begin{align}\na\n-\nb\n\\end{align}",
         "$$\n\\begin{aligned}\na\n=\nb\n\\end{aligned}\n$$",
     ],
@@ -63,7 +63,21 @@ def test_lines_of_a_formula_are_no_headings(formula: str) -> None:
         "$$x$$\n# Costs\n$$y$$\n",
         "the shell is `$$`\n# Costs\nand $$\n",
         "```\necho $$\n```\n# Costs\n$$x$$\n",
+        "$$\n# Costs\n$$\n",
+        "$$\nCosts\n=====\n$$\n",
+        "Price: $$\nCosts\n=\nPrice: $$\n",
+        "$$ a $$\nCosts\n=\n$$ b $$\n",
     ],
 )
 def test_headings_beside_formulas_are_headings(text: str) -> None:
-    assert [one.text.removesuffix(" $$") for one in markdown_headings(text)] == ["Costs"]
+    assert ["Costs" in one.text for one in markdown_headings(text)] == [True]
+
+
+def test_a_price_of_dollars_takes_no_heading() -> None:
+    text = "# Restaurants\n## Luigi\nPasta. Price: $$\n## Mario\nFish. Price: $$\n"
+    assert [one.text for one in markdown_headings(text)] == ["Restaurants", "Luigi", "Mario"]
+
+
+def test_many_headings_beside_formulas_are_read() -> None:
+    assert len(markdown_headings("$$\n\n" + "# abc\n" * 150_000)) == 150_000
+    assert len(markdown_headings("$$\n\n" + "a\n=\n" * 250_000)) == 250_000

@@ -15,16 +15,61 @@ _SIMPLE: Final = re.compile(r"\d+|[^\W\d]*|[(\[{|][^()\[\]{}|]*[)\]}|]")
 _DEEPEST: Final = 100
 _UNSEEN: Final = ("Pr", "}del", "}moveFrom")
 """Elements of Word with properties, and with what was struck out."""
-_INVISIBLE: Final = dict.fromkeys(range(0x2061, 0x2065), "")
+_INVISIBLE: Final = dict.fromkeys((0, *range(0x2061, 0x2065)), "")
 """Signs of a multiplication and the like that is not written."""
 RAISED: Final = re.compile(r"[-+\u2212]?\d{1,4}(?:\s?[,;\u2013-]\s?\d{1,4})*")
 """What is raised behind a word or a number: an exponent, or the numbers of notes; it is written behind ``^``."""
+_TEN: Final = re.compile(
+    r"(?:(?P<times>(?:[\u00d7\u00b7\u22c5*]|(?<![^\W\d_])x)\s?)|(?<![\d.,:\w])(?<![$\u20ac\u00a3\u00a5])(?<![$\u20ac\u00a3\u00a5]\s))10"
+)
+_UNIT: Final = re.compile(r"(?<![^\s\d(/\u00b7\u22c5])(?:[kcdmn\u00b5\u03bc]?m|ft)")
+_LONGEST_BASE: Final = 6
+_EXPONENT: Final = re.compile(r"[-+\u2212]?\d|[-+\u2212]\d{2,3}")
+_LONG_EXPONENT: Final = re.compile(r"[-+\u2212]?\d{1,3}")
+_OF_UNIT: Final = re.compile(r"[23]|[-\u2212][123]")
+LOOKED_BACK: Final = 12
+"""Characters before what is raised by which it is known."""
+
+_IN_FRONT: Final = "\x00"
+"""Stands for the element of MathML behind which it says what is in front of a sign; a page has no such character."""
 
 _Writing = Callable[[Sequence[str]], str]
 
 
+def is_power(before: str, raised: str) -> bool:
+    """Whether a raised number is an exponent for sure: of ten, or of a unit of length.
+
+    Anything else may be a note, or the cents of a price.
+
+    Args:
+        before: the end of the text before it, ``LOOKED_BACK`` characters of it or all.
+        raised: the number.
+    """
+    for at in range(max(0, len(before) - _LONGEST_BASE), len(before)):
+        if ten := _TEN.fullmatch(before, at):
+            return (_LONG_EXPONENT if ten["times"] else _EXPONENT).fullmatch(raised) is not None
+        if _UNIT.fullmatch(before, at):
+            return _OF_UNIT.fullmatch(raised) is not None
+    return False
+
+
 def _group(text: str) -> str:
     return text if _SIMPLE.fullmatch(text) else f"({text})"
+
+
+def _binomial(parts: Sequence[str]) -> str:
+    return f"binom({', '.join(parts)})"
+
+
+def _with_scripts(parts: Sequence[str]) -> str:
+    """A sign with pairs of what is lowered and raised behind it, and in front of it."""
+    base, *others = parts or [""]
+    at = others.index(_IN_FRONT) if _IN_FRONT in others else len(others)
+    return f"{_pairs(others[at + 1 :])}{base}{_pairs(others[:at])}"
+
+
+def _pairs(parts: Sequence[str]) -> str:
+    return "".join(_both(["", *parts[at : at + 2]]) for at in range(0, len(parts), 2))
 
 
 def _fraction(parts: Sequence[str]) -> str:
@@ -80,6 +125,7 @@ _MATHML: Final[dict[str, _Writing]] = {
     "munder": _limited,
     "msubsup": _both,
     "munderover": _limited,
+    "mmultiscripts": _with_scripts,
     "msqrt": _root,
     "mroot": _nth_root,
     "mfenced": _in_parentheses,
@@ -87,8 +133,9 @@ _MATHML: Final[dict[str, _Writing]] = {
     "mtr": _in_row,
 }
 _TEX: Final = re.compile(r"\{\\displaystyle\s+(.*)\}", re.DOTALL)
-_RENDERED: Final = ", ".join(f".MathJax{ending}" for ending in ("", "_Display", "_SVG", "_CHTML", "_Preview"))
 _SOURCE: Final = "math/tex"
+_NO_BAR: Final = re.compile(r"\s*0(?:\.0*)?\s*[a-z%]*\s*", re.IGNORECASE)
+"""The thickness of the line of what is no fraction."""
 
 
 def formula_of(math: LexborNode) -> str:
@@ -113,32 +160,48 @@ def is_source(script: LexborNode) -> bool:
 
 
 def is_picture_of_formula(image: LexborNode) -> bool:
-    """Whether Wikipedia has a picture for browsers that do not show the formula beside it."""
-    is_fallback = "mwe-math-fallback" in (image.attributes.get("class") or "")
-    return is_fallback and image.parent is not None and image.parent.css_first("math") is not None
+    """Whether Wikipedia has a picture for browsers that do not show the formula before it."""
+    if "mwe-math-fallback" not in (image.attributes.get("class") or ""):
+        return False
+    before = image.prev
+    is_formula = before is not None and "mwe-math-mathml" in (before.attributes.get("class") or "")
+    return is_formula and before is not None and before.css_first("math") is not None
 
 
 def without_renderings(tree: LexborHTMLParser, html: str) -> None:
-    """Take out what MathJax has made of formulas whose TeX is in the page as a script, too."""
-    if _SOURCE in html:
-        for node in reversed(tree.css(_RENDERED)):
-            node.decompose()
+    """Take out what MathJax has made of formulas from the TeX that is behind it as a script."""
+    if _SOURCE not in html:
+        return
+    for source in tree.css(f'script[type^="{_SOURCE}"]'):
+        while (made := source.prev) is not None and _is_rendering(made):
+            made.decompose()
+
+
+def _is_rendering(node: LexborNode) -> bool:
+    classes = (node.attributes.get("class") or "").split() if node.tag in {"span", "div"} else []
+    return any(name.startswith("MathJax") for name in classes)
 
 
 def _of_mathml(node: LexborNode, depth: int) -> str:
     if depth > _DEEPEST:
         return node.text()
+    writing = _writing(node)
     parts = []
     for child in node.iter(include_text=True):
         tag = child.tag or ""
         if tag == "-text":
-            parts.append(child.text_content or "")
+            if writing is None or (child.text_content or "").strip():
+                parts.append(child.text_content or "")
+        elif tag == "mprescripts":
+            parts.append(_IN_FRONT)
         elif not tag.startswith(("annotation", "-", "_")):
             parts.append(_of_mathml(child, depth + 1))
-    writing = _MATHML.get(node.tag or "")
-    if writing is not None:
-        return writing([one for part in parts if (one := part.strip())])
-    return "".join(parts)
+    return "".join(parts) if writing is None else writing([part.strip() for part in parts])
+
+
+def _writing(node: LexborNode) -> _Writing | None:
+    is_binomial = node.tag == "mfrac" and _NO_BAR.fullmatch(node.attributes.get("linethickness") or "")
+    return _binomial if is_binomial else _MATHML.get(node.tag or "")
 
 
 def formula_in_word(element: Any) -> str:
@@ -179,13 +242,24 @@ def _large(element: Any) -> str:
     return f"{_both([sign, below, above])} {inner}"
 
 
+def _fraction_in_word(element: Any) -> str:
+    parts = _parts(element, "num", "den")
+    return _binomial(parts) if _property(element, "f", "type", "") == "noBar" else _fraction(parts)
+
+
+def _in_front(element: Any) -> str:
+    below, above, inner = _parts(element, "sub", "sup", "e")
+    return f"{_both(['', below, above])}{inner}"
+
+
 def _rooted(element: Any) -> str:
     degree, inner = _parts(element, "deg", "e")
     return _nth_root([inner, degree]) if degree else _root([inner])
 
 
 _WORD: Final[dict[str, Callable[[Any], str]]] = {
-    f"{_M}f": lambda one: _fraction(_parts(one, "num", "den")),
+    f"{_M}f": _fraction_in_word,
+    f"{_M}sPre": _in_front,
     f"{_M}sSup": lambda one: _raised(_parts(one, "e", "sup")),
     f"{_M}sSub": lambda one: _lowered(_parts(one, "e", "sub")),
     f"{_M}sSubSup": lambda one: _both(_parts(one, "e", "sub", "sup")),

@@ -8,24 +8,21 @@ from typing import TYPE_CHECKING, Final
 
 from embedding_assets.documents.document import Document
 from embedding_assets.documents.formats.formulas import (
+    LOOKED_BACK,
     RAISED,
     formula_of,
     in_tex,
     is_picture_of_formula,
+    is_power,
     is_source,
     without_renderings,
 )
+from embedding_assets.documents.formats.html_contents import contents_of
 from embedding_assets.documents.formats.html_elements import AROUND, BLOCKS, LEFT_OUT, without_xml_ends
 from embedding_assets.documents.formats.html_encoding import decoded_page
+from embedding_assets.documents.formats.html_layout import are_headed
 from embedding_assets.documents.formats.html_nesting import check_nesting
-from embedding_assets.documents.formats.html_noise import (
-    are_headed,
-    is_contents,
-    is_of_note,
-    is_unseen,
-    seen,
-    without_noise,
-)
+from embedding_assets.documents.formats.html_noise import is_of_note, is_unseen, seen, without_noise
 from embedding_assets.documents.formats.html_table import in_columns, is_line_of_code, rows_of, without_line_numbers
 from embedding_assets.documents.formats.opened import OpenedFile, UnreadableError, check_lines
 from embedding_assets.documents.formats.values import document_metadata
@@ -86,7 +83,7 @@ def page(html: str, *, is_book: bool = False) -> tuple[str, str]:
     root = tree.body or tree.root if is_book else _main(tree)
     if root is None:
         return title, ""
-    writer = _Writer(is_whole=not is_book and root.tag in {"body", "html"})
+    writer = _Writer(contents_of(tree, html), is_whole=not is_book and root.tag in {"body", "html"})
     writer.children(root, 0)
     return title, _BLANK_LINES.sub("\n\n", "".join(writer.parts)).strip() + "\n"
 
@@ -132,10 +129,9 @@ def _is_title(paragraph: LexborNode) -> bool:
     return "MsoTitle" in classes or ("title" in classes and paragraph.css_matches(_TITLES))
 
 
-def _is_raised(node: LexborNode, tag: str) -> bool:
-    if tag != "a":
-        return tag == "sup"
-    attributes = node.attributes
+def _is_of_note(link: LexborNode) -> bool:
+    """Whether a link leads to a note, as books say."""
+    attributes = link.attributes
     return attributes.get("epub:type") == "noteref" or attributes.get("role") == "doc-noteref"
 
 
@@ -155,8 +151,11 @@ def _number(node: LexborNode, name: str, usual: int) -> int:
 class _Writer:
     """Writes elements as Markdown."""
 
-    def __init__(self, *, is_whole: bool) -> None:
+    def __init__(self, contents: frozenset[int], *, is_whole: bool) -> None:
         self.parts: list[str] = []
+        self._looked_at = 0
+        self._said = ""
+        self._contents_of_page = contents
         # Of a page without a main element, what stands around it is left out.
         self._is_whole = is_whole
 
@@ -180,7 +179,7 @@ class _Writer:
             self._heading(1, self._inline(node, depth))
         elif tag == "pre":
             self._code(node)
-        elif tag in _LISTS and is_contents(node):
+        elif self._contents_of_page and tag in _LISTS and node.mem_id in self._contents_of_page:
             self._contents()
         elif tag in {"ul", "ol"}:
             self._list(node, depth, is_ordered=tag == "ol")
@@ -198,7 +197,7 @@ class _Writer:
             self._formula(in_tex(node.text()), is_block="display" in (node.attributes.get("type") or ""))
         elif tag == "input":
             self.parts.append("[x] " if "checked" in node.attributes else "[ ] ")
-        elif _is_raised(node, tag) and self._is_behind_text() and RAISED.fullmatch(node.text().strip()):
+        elif tag in {"sup", "a"} and self._is_marked(node, tag):
             self.parts.append(f"^{self._inline(node, depth)}")
         elif tag == "code":
             self.parts.append(f"`{_SPACE.sub(' ', node.text()).strip()}`")
@@ -232,13 +231,21 @@ class _Writer:
     def _block(self, text: str) -> None:
         self.parts.append(f"\n\n{text}\n\n")
 
-    def _is_behind_text(self) -> bool:
-        return bool(self.parts) and not self.parts[-1][-1:].isspace()
+    def _is_marked(self, node: LexborNode, tag: str) -> bool:
+        """Whether something is an exponent, or the number of a note of a book, behind a text."""
+        if not self.parts or self.parts[-1][-1:].isspace():
+            return False
+        if tag == "a":
+            return _is_of_note(node) and RAISED.fullmatch(node.text().strip()) is not None
+        before = "".join(part[-LOOKED_BACK:] for part in self.parts[-LOOKED_BACK:])[-LOOKED_BACK:]
+        return is_power(before, node.text().strip())
 
     def _contents(self) -> None:
         """What makes no chunk, below the heading that it may have."""
-        above = next((part for part in reversed(self.parts) if part.strip()), "")
-        if above.lstrip().startswith("#"):
+        behind = reversed(self.parts[self._looked_at :])
+        self._said = next((part for part in behind if part.strip()), self._said)
+        self._looked_at = len(self.parts)
+        if self._said.lstrip().startswith("#"):
             self._block("[TOC]")
 
     def _formula(self, text: str, *, is_block: bool) -> None:
@@ -252,14 +259,14 @@ class _Writer:
         self._block(f"{'#' * level} {words}" if len(words) <= LONGEST_HEADING else no_headings(words))
 
     def _inner(self, node: LexborNode, depth: int) -> str:
-        inner = _Writer(is_whole=False)
+        inner = _Writer(self._contents_of_page, is_whole=False)
         inner.children(node, depth)
         return _BLANK_LINES.sub("\n\n", "".join(inner.parts)).strip()
 
     def _alone(self, node: LexborNode, depth: int) -> str:
         if depth > _DEEPEST:
             raise UnreadableError(TOO_DEEP)
-        inner = _Writer(is_whole=False)
+        inner = _Writer(self._contents_of_page, is_whole=False)
         inner._write(node, depth + 1)
         return _BLANK_LINES.sub("\n\n", "".join(inner.parts)).strip()
 
@@ -274,9 +281,9 @@ class _Writer:
             self._block(_fenced(text, language.group(1) if language else ""))
 
     def _list(self, node: LexborNode, depth: int, *, is_ordered: bool) -> None:
-        if are_headed(node.iter()):
+        if not is_ordered and are_headed(node.iter(include_text=True)):
             # It places things on the page, as the methods of a class.
-            self._apart(node.iter(), depth)
+            self._apart(node.iter(include_text=True), depth)
             return
         lines: list[str] = []
         number = _number(node, "start", 1) - 1
@@ -288,8 +295,8 @@ class _Writer:
             if not text or (tag == "li" and self._is_left_out(item, tag)):
                 continue
             mark = f"{number}. " if is_ordered else "- "
-            if indent and tag in {"ul", "ol"}:
-                # One without an item around it belongs to the item above.
+            if (indent and tag in {"ul", "ol"}) or (is_ordered and tag != "li"):
+                # What stands in no item belongs to the one above, and has no number.
                 mark = indent
             indent = " " * len(mark)
             lines.append(mark + text.replace("\n", f"\n{indent}"))
@@ -297,10 +304,9 @@ class _Writer:
 
     def _apart(self, nodes: Iterable[LexborNode], depth: int) -> None:
         for node in nodes:
-            if not self._is_left_out(node, node.tag or ""):
-                self.parts.append("\n\n")
-                self.children(node, depth)
-                self.parts.append("\n\n")
+            self.parts.append("\n\n")
+            self._write(node, depth)
+            self.parts.append("\n\n")
 
     def _table(self, node: LexborNode, depth: int) -> None:
         for caption in (part for part in node.iter() if part.tag == "caption"):
@@ -309,13 +315,19 @@ class _Writer:
         if lines := _code_of(cells):
             self._block(_fenced("\n".join(lines)))
             return
-        is_nested = len(node.css("table")) > 1 or are_headed(cell for row in cells for cell in row if cell.tag == "td")
+        is_nested = len(node.css("table")) > 1 or _are_headed(cells)
         texts = [] if is_nested else [[self._inline(cell, depth).replace("|", "\\|") for cell in row] for row in cells]
         if is_nested or max((len(list(filter(None, row))) for row in texts), default=0) < 2:
             # It places things on the page.
             self._apart((cell for row in cells for cell in row), depth)
             return
         self._block(table([row for row in in_columns(cells, texts) if any(row)]))
+
+
+def _are_headed(cells: list[list[LexborNode]]) -> bool:
+    """Whether a table only places sections; one that names its rows or columns is of data."""
+    all_cells = [cell for row in cells for cell in row]
+    return not any(cell.tag == "th" for cell in all_cells) and are_headed(all_cells)
 
 
 def _code_of(cells: list[list[LexborNode]]) -> list[str]:

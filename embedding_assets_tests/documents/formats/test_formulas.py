@@ -57,6 +57,15 @@ def test_a_formula_of_a_page_is_its_source_once(html: str) -> None:
         ),
         ("<mtable><mtr><mtd>1</mtd><mtd>2</mtd></mtr><mtr><mtd>3</mtd><mtd>4</mtd></mtr></mtable>", "[1, 2; 3, 4]"),
         ("<mi>f</mi><mfenced><mi>x</mi><mi>y</mi></mfenced>", "f(x, y)"),
+        ("<msubsup><mi>x</mi><mrow></mrow><mn>2</mn></msubsup>", "x^2"),
+        ("<munderover> <mo>∑</mo> <mrow/></mrow> <mi>n</mi> </munderover><mi>i</mi>", "∑^n i"),
+        ("<msup><mrow></mrow><mn>14</mn></msup><mi>C</mi>", "^14C"),
+        ("<mmultiscripts><mi>C</mi><none/><mn>2</mn><mprescripts/><mn>6</mn><mn>14</mn></mmultiscripts>", "_6^14C^2"),
+        ("<mmultiscripts><mi>C</mi><mprescripts/><none/><mn>14</mn></mmultiscripts>", "^14C"),
+        ("<mrow><mi>C</mi><mprescripts/></mrow>", "C"),
+        ("<mfrac linethickness='0'><mi>n</mi><mi>k</mi></mfrac>", "binom(n, k)"),
+        ("<mfrac linethickness='0.0pt'><mi>n</mi><mi>k</mi></mfrac>", "binom(n, k)"),
+        ("<mfrac linethickness='1'><mi>n</mi><mi>k</mi></mfrac>", "n/k"),
         ("<mrow>" * 200 + "<mi>x</mi>", "x"),
     ],
 )
@@ -67,6 +76,17 @@ def test_a_formula_that_does_not_say_its_source_is_written_in_a_line(mathml: str
 def test_a_formula_apart_is_a_paragraph() -> None:
     assert text_of(f"<p>so <math display=block>{SQUARE}</math> is</p>") == "so \n\nE=mc^2\n\nis"
     assert text_of("<p>so <script type='math/tex; mode=display'>a < b</script>is</p>") == "so \n\n$a < b$\n\nis"
+
+
+def test_a_formula_of_a_page_that_speaks_of_its_source_is_kept() -> None:
+    formula = MATHJAX_3.replace("<mjx-container>", '<mjx-container class="MathJax">')
+    assert text_of(f"<p>Write math/tex for {formula}.") == "Write math/tex for $E=mc^2$."
+    assert text_of(f"<p>{formula} and {MATHJAX_2}") == "$E=mc^2$ and $E=mc^2$"
+    assert text_of(f"<p><span class=MathJax>E</span> and {MATHJAX_2}") == "E and $E=mc^2$"
+
+
+def test_many_pictures_of_formulas_are_read() -> None:
+    assert text_of("<p><img class=mwe-math-fallback alt=x>" + "<img class=mwe-math-fallback>" * 20_000) == "x"
 
 
 def test_a_picture_of_a_formula_without_another_is_read() -> None:
@@ -86,6 +106,9 @@ def part(name: str, text: str) -> str:
     ("inside", "text"),
     [
         (f"<m:f>{part('num', 'a+b')}{part('den', 'c')}</m:f>", "(a+b)/c"),
+        (f"<m:f><m:fPr><m:type m:val='noBar'/></m:fPr>{part('num', 'n')}{part('den', 'k')}</m:f>", "binom(n, k)"),
+        (f"<m:f><m:fPr><m:type m:val='lin'/></m:fPr>{part('num', 'n')}{part('den', 'k')}</m:f>", "n/k"),
+        (f"<m:sPre>{part('sub', '6')}{part('sup', '14')}{part('e', 'C')}</m:sPre>", "_6^14C"),
         (f"<m:sSup>{part('e', 'x')}{part('sup', '2')}</m:sSup>", "x^2"),
         (f"<m:sSub>{part('e', 'x')}{part('sub', 'max')}</m:sSub>", "x_max"),
         (f"<m:sSubSup>{part('e', 'x')}{part('sub', 'i')}{part('sup', '2')}</m:sSubSup>", "x_i^2"),
