@@ -8,12 +8,9 @@ from typing import TYPE_CHECKING, Final
 
 from embedding_assets.documents.document import Document
 from embedding_assets.documents.formats.formulas import (
-    LOOKED_BACK,
-    RAISED,
     formula_of,
     in_tex,
     is_picture_of_formula,
-    is_power,
     is_source,
     without_renderings,
 )
@@ -25,6 +22,7 @@ from embedding_assets.documents.formats.html_nesting import check_nesting
 from embedding_assets.documents.formats.html_noise import is_of_note, is_unseen, seen, without_noise
 from embedding_assets.documents.formats.html_table import in_columns, is_line_of_code, rows_of, without_line_numbers
 from embedding_assets.documents.formats.opened import OpenedFile, UnreadableError, check_lines
+from embedding_assets.documents.formats.raised import LOOKED_BACK, RAISED, is_power
 from embedding_assets.documents.formats.values import document_metadata
 from embedding_assets.documents.markdown import markdown_title
 from embedding_assets.documents.rejection import NOTHING, TOO_DEEP, Rejection

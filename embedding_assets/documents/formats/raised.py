@@ -1,25 +1,37 @@
-"""Raised numbers of Word and PowerPoint: powers of ten and of units, which without a mark are other numbers."""
+"""Raised numbers: exponents of ten and of units, which without a mark are other numbers, and the numbers of notes."""
 
 from __future__ import annotations
 
 import re
 from typing import Final
 
-LOOKED_BACK: Final = 20
-"""Characters before a raised number by which it is known."""
-
-_POWER: Final = re.compile(
-    r"(?<![\w.,'\u2019$\u20ac\u00a3\u00a5])10\^(?:\d|[-+\u2212]\d{1,2})\Z"
-    r"|[\u00b7\u00d7*] ?10\^\d{1,2}\Z"
-    r"|(?<![^\W\d]|[.'\u2019])(?:[cdkmn\u00b5\u03bc]?m|ft|yd|s)\^(?:[2-4]|[-+\u2212][1-4])\Z"
+RAISED: Final = re.compile(r"[-+\u2212]?\d{1,4}(?:\s?[,;\u2013-]\s?\d{1,4})*")
+"""What is raised behind a word or a number: an exponent, or the numbers of notes; it is written behind ``^``."""
+_TEN: Final = re.compile(
+    r"(?:(?P<times>(?:[\u00d7\u00b7\u22c5*]|(?<![^\W\d_])x)\s?)|(?<![\d.,:\w])(?<![$\u20ac\u00a3\u00a5])(?<![$\u20ac\u00a3\u00a5]\s))10"
 )
+_UNIT: Final = re.compile(r"(?<![^\s\d(/\u00b7\u22c5])(?:[kcdmn\u00b5\u03bc]?m|ft)|(?<=/)s")
+_LONGEST_BASE: Final = 6
+_EXPONENT: Final = re.compile(r"[-+\u2212]?\d|[-+\u2212]\d{2,3}")
+_LONG_EXPONENT: Final = re.compile(r"[-+\u2212]?\d{1,3}")
+_OF_UNIT: Final = re.compile(r"[23]|[-\u2212][123]")
+LOOKED_BACK: Final = 12
+"""Characters before what is raised by which it is known."""
 
 
-def is_power(behind: str, raised: str) -> bool:
-    """Whether a raised text is a power: ``10^6``, ``m^2``; others are cents of a price, or the number of a note.
+def is_power(before: str, raised: str) -> bool:
+    """Whether a raised number is an exponent for sure: of ten, or of a unit of length or acceleration.
+
+    Anything else may be a note, or the cents of a price.
 
     Args:
-        behind: what it stands behind, at least ``LOOKED_BACK`` characters of it if there are so many.
-        raised: the text itself.
+        before: the end of the text before it, ``LOOKED_BACK`` characters of it or all.
+        raised: the number.
     """
-    return _POWER.search(f"{behind[-LOOKED_BACK:]}^{raised.strip()[:LOOKED_BACK]}") is not None
+    raised = raised.strip()
+    for at in range(max(0, len(before) - _LONGEST_BASE), len(before)):
+        if ten := _TEN.fullmatch(before, at):
+            return (_LONG_EXPONENT if ten["times"] else _EXPONENT).fullmatch(raised) is not None
+        if _UNIT.fullmatch(before, at):
+            return _OF_UNIT.fullmatch(raised) is not None
+    return False

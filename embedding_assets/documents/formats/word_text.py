@@ -91,7 +91,7 @@ def _before(run: Any) -> str:
         if sibling.tag == f"{_W}pPr":
             break
         if sibling.tag != _RUN:
-            said = said if sibling.tag in _WITHOUT_WORDS else f"x{said}"
+            said = said if sibling.tag in _WITHOUT_WORDS else f"q{said}"
             continue
         own = ((part.text or "" if part.tag == _TEXT else " ") for part in sibling if part.tag != f"{_W}rPr")
         said = "".join(own) + said
