@@ -101,7 +101,7 @@ def _sheet(file: OpenedFile, sheet: Any, *, is_only: bool) -> Iterator[Document 
         logger.warning(said, extra={"document": file.source})
     merged = merged_cells(sheet)
     header = whole_header(header, first, merged, file.options)
-    below = filled_down((row for row in chain(first, rows) if row[0] > header.line), merged)
+    below = filled_down((row for row in chain(first, rows) if row[0] > header.line), merged, file.source)
     uncomputed: frozenset[int] | None = None
     for number, row in _named(header, below, "" if is_only else sheet.title, file.options):
         result = row_document(file, number, row)

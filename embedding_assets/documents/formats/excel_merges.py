@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -9,6 +10,8 @@ from typing import Any, Final, NamedTuple
 
 from embedding_assets.documents.formats.options import ReadOptions, fields_of_template
 from embedding_assets.documents.formats.rows import Header, column_names, missing_text, text_columns
+
+logger = logging.getLogger(__name__)
 
 _MERGED: Final = re.compile(
     rb"<(?:\w{1,30}:)?mergeCell\s[^<>]{0,200}?\bref=[\"']([A-Z]{1,3})(\d{1,7}):([A-Z]{1,3})(\d{1,7})[\"']"
@@ -127,8 +130,8 @@ def _are_parts(rows: Sequence[Sequence[Any]], wide: Sequence[Merged]) -> bool:
     return are_words and sum(counts) == len(filled) > 0 and 1 not in counts
 
 
-def filled_down(rows: Rows, merged: Sequence[Merged]) -> Iterator[tuple[int, Sequence[Any]]]:
-    """Rows with the value of a cell that is merged over several of them in each."""
+def filled_down(rows: Rows, merged: Sequence[Merged], source: str) -> Iterator[tuple[int, Sequence[Any]]]:
+    """Rows with the value of a cell that is merged over several of them in each; of document ``source``."""
     waiting = sorted((one for one in merged if one.last_row > one.row), reverse=True)
     opened: dict[int, tuple[int, Any]] = {}
     left = _MOST_REPEATED
@@ -149,6 +152,10 @@ def filled_down(rows: Rows, merged: Sequence[Merged]) -> Iterator[tuple[int, Seq
             if line[column - 1] is None:
                 line[column - 1] = value
                 left -= len(value) if isinstance(value, str) else 0
-        if left < 0:
+        if left < 0 and (waiting or opened):
+            said = (
+                "the values of cells that are merged over rows are too long to be in each, and are not from row %d on"
+            )
+            logger.warning(said, number, extra={"document": source})
             waiting, opened = [], {}
         yield number, line

@@ -144,20 +144,22 @@ def test_merged_cells_are_found_wherever_a_long_sheet_is_divided() -> None:
         assert merged_cells(sheet) == [Merged(2, 2, 7, 29)] * 50_000
 
 
-def test_merged_cells_do_not_multiply_a_sheet() -> None:
+def test_merged_cells_do_not_multiply_a_sheet(caplog: pytest.LogCaptureFixture) -> None:
     rows: list[Any] = [(number, ["x" * 30_000 if number == 1 else None, "y"]) for number in range(1, 2_000)]
-    texts = [cells[0] for _, cells in filled_down(rows, [Merged(1, 1, 2_000, 1)])]
+    texts = [cells[0] for _, cells in filled_down(rows, [Merged(1, 1, 2_000, 1)], "a.xlsx")]
     assert sum(len(text or "") for text in texts) < 11_000_000
+    [record] = caplog.records
+    assert record.getMessage().endswith("are not from row 335 on")
 
 
 def test_merged_cells_do_not_widen_a_sheet() -> None:
     rows: list[Any] = [(number, ["x"]) for number in range(1, 3_000)]
     wide: list[Any] = [(number, ["x"] * 16_000 if number == 1 else ["x"]) for number in range(1, 3_000)]
     empty = [Merged(1, column, 1_048_576, column) for column in range(1, 5_000)]
-    assert {len(cells) for _, cells in filled_down(rows, empty)} == {1}
+    assert {len(cells) for _, cells in filled_down(rows, empty, "a.xlsx")} == {1}
     many = [Merged(1, column, 1_048_576, column) for column in range(1, 5_000)]
-    assert sum(cells[1:].count("x") for _, cells in islice(filled_down(wide, many), 1, None)) < 20_000
-    filled = [cells for _, cells in filled_down(wide, [Merged(1, 16_000, 1_048_576, 16_000)])]
+    assert sum(cells[1:].count("x") for _, cells in islice(filled_down(wide, many, "a.xlsx"), 1, None)) < 20_000
+    filled = [cells for _, cells in filled_down(wide, [Merged(1, 16_000, 1_048_576, 16_000)], "a.xlsx")]
     assert [cells[-1] for cells in filled] == ["x"] * len(filled)
     assert len(filled[1]) == 16_000
     assert sum(map(len, filled[1:])) < 11_000_000
