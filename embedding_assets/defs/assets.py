@@ -22,6 +22,7 @@ from embedding_assets.defs.figures import backlog_pictures, index_pictures, run_
 from embedding_assets.defs.following import upstream_condition
 from embedding_assets.defs.freshness import freshness_of
 from embedding_assets.defs.metadata import (
+    complete_metadata,
     indexes_metadata,
     partition_metadata,
     prefix_table,
@@ -344,7 +345,7 @@ def _complete_partitions(
     complete = [prefix for prefix in partitions if prefix not in pending]
     context.log.info("%d of %d partitions are complete", len(complete), len(partitions))
     for prefix in complete:
-        metadata: dict[str, Any] = {"partition": prefix, "pending": 0, "space": column.space.name}
+        metadata = complete_metadata(prefix, column.space.name)
         yield AssetMaterialization(spec.key(EMBEDDINGS), partition=prefix, metadata=metadata)
 
 

@@ -52,8 +52,10 @@ if TYPE_CHECKING:
 NIGHTLY: Final = "0 2 * * *"
 
 _PREFIX_LENGTHS: Final = {16: 1, 256: 2}
-_TABLE_NAME: Final = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*){1,2}")
 """Partitions → characters of a hash by which there are so many."""
+
+_TABLE_NAME: Final = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*){1,2}")
+"""As SQL calls a table in a schema."""
 
 
 def build_embedding_definitions(

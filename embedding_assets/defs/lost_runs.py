@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from dagster import AssetMaterialization, DagsterRunStatus
 
 from embedding_assets.defs.answering import answer_within
+from embedding_assets.defs.metadata import complete_metadata
 from embedding_assets.defs.table_spec import EMBEDDINGS
 from embedding_assets.errors import EmbeddingAssetsError
 from embedding_assets.logs import redact
@@ -55,9 +56,7 @@ def completed_by(
     space, pending = found
     context.log.info("%d of %d partitions that killed runs have left are complete", len(left - pending), len(left))
     return [
-        AssetMaterialization(
-            spec.key(EMBEDDINGS), partition=prefix, metadata={"partition": prefix, "pending": 0, "space": space}
-        )
+        AssetMaterialization(spec.key(EMBEDDINGS), partition=prefix, metadata=complete_metadata(prefix, space))
         for prefix in sorted(left - pending)
     ]
 

@@ -42,6 +42,11 @@ def partition_metadata(prefix: str, own: PrefixStats, left: PrefixCounts | None)
     return {"partition": prefix, "embedded": own.embedded, **now, **_unless_zero(own)}
 
 
+def complete_metadata(prefix: str, space: str) -> dict[str, _Value]:
+    """Of a partition that a run has left without a chunk to embed in a space, and could not say so itself."""
+    return {"partition": prefix, "pending": 0, "space": space}
+
+
 def run_metadata(stats: EmbeddingStats, provider: str, spending: Spending) -> dict[str, _Value]:
     """What a run did in all its partitions; each is called so, beside the numbers of one of them.
 

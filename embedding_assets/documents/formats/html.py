@@ -15,7 +15,7 @@ from embedding_assets.documents.formats.formulas import (
     without_renderings,
 )
 from embedding_assets.documents.formats.html_contents import contents_of
-from embedding_assets.documents.formats.html_elements import AROUND, BLOCKS, LEFT_OUT, without_xml_ends
+from embedding_assets.documents.formats.html_elements import AROUND, BLOCKS, HEADINGS, LEFT_OUT, without_xml_ends
 from embedding_assets.documents.formats.html_encoding import decoded_page
 from embedding_assets.documents.formats.html_layout import are_headed
 from embedding_assets.documents.formats.html_nesting import check_nesting
@@ -34,13 +34,11 @@ if TYPE_CHECKING:
 _DEEPEST: Final = 300
 LONGEST_HEADING: Final = 300
 """Characters of a heading; what is longer is a paragraph in its style."""
-_LISTS: Final = frozenset({"ul", "ol", "dl"})
 _TITLES: Final = "p.MsoTitle, body.doc-content > p.title"
 """As Word and Google Docs write them."""
 _MAIN: Final = ("main", "[role=main]", "article", "#content", "#main-content", ".document")
 _PERMALINKS: Final = frozenset("¶#§\uf0c1")
 """Behind headings, where Sphinx, MkDocs and their like link to them."""
-_HEADINGS: Final = frozenset({"h1", "h2", "h3", "h4", "h5", "h6"})
 _TO_ITSELF: Final = re.compile(r"anchor|header-?link|perma-?link|hash-?link", re.IGNORECASE)
 """In the class of such a link; what Sphinx documents are terms, not headings."""
 _SPACE: Final = re.compile(r"[ \t\r\n\f]+")
@@ -119,7 +117,7 @@ def _is_of_heading(link: LexborNode) -> bool:
     """Whether a link stands in a heading, or is classed as one that leads to where it stands."""
     parent = link.parent
     above = {node.tag for node in (parent, parent and parent.parent) if node}
-    return not above.isdisjoint(_HEADINGS) or _TO_ITSELF.search(link.attributes.get("class") or "") is not None
+    return not above.isdisjoint(HEADINGS) or _TO_ITSELF.search(link.attributes.get("class") or "") is not None
 
 
 def _is_title(paragraph: LexborNode) -> bool:
@@ -170,14 +168,14 @@ class _Writer:
             self._text(node.text_content or "")
         elif self._is_left_out(node, tag):
             return
-        elif len(tag) == 2 and tag[0] == "h" and tag[1] in "123456":
+        elif tag in HEADINGS:
             words = self._inline(node, depth)
             self._block(no_headings(words)) if is_of_note(node) else self._heading(int(tag[1]), words)
         elif tag == "p" and _is_title(node):
             self._heading(1, self._inline(node, depth))
         elif tag == "pre":
             self._code(node)
-        elif self._contents_of_page and tag in _LISTS and node.mem_id in self._contents_of_page:
+        elif self._contents_of_page and node.mem_id in self._contents_of_page:
             self._contents()
         elif tag in {"ul", "ol"}:
             self._list(node, depth, is_ordered=tag == "ol")

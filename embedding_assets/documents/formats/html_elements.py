@@ -13,6 +13,7 @@ _EMPTY: Final = re.compile(
     r"([a-zA-Z][\w:.-]*+)((?:[^<>\"'/]|\"[^\"<]*\"|'[^'<]*'|/(?!>))*+)/>"
 )
 """An element of XML that ends where it begins, which in HTML would go on, as of a title, to the end of the page."""
+HEADINGS: Final = frozenset({"h1", "h2", "h3", "h4", "h5", "h6"})
 LEFT_OUT: Final = frozenset(
     [
         "script",

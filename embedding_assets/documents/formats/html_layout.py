@@ -6,14 +6,13 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Final
 
 from embedding_assets.documents.formats.formulas import is_source
-from embedding_assets.documents.formats.html_elements import LEFT_OUT
+from embedding_assets.documents.formats.html_elements import HEADINGS, LEFT_OUT
 from embedding_assets.documents.formats.html_noise import is_unseen
 from embedding_assets.documents.words import has_words
 
 if TYPE_CHECKING:
     from selectolax.lexbor import LexborNode
 
-_HEADINGS: Final = frozenset({"h1", "h2", "h3", "h4", "h5", "h6"})
 _TEXT: Final = "-text"
 _MOST_LOOKED_AT: Final = 1_000
 """Elements and texts of an item until something is said; one in which it takes more is none with a heading."""
@@ -31,7 +30,7 @@ def are_headed(items: Iterable[LexborNode]) -> bool:
         first = next(said, None)
         if first is None:
             continue
-        if first not in _HEADINGS or _TEXT not in said:
+        if first not in HEADINGS or _TEXT not in said:
             return False
         found = True
     return found
@@ -51,7 +50,7 @@ def _said(item: LexborNode) -> Iterator[str]:
         if looked_at > _MOST_LOOKED_AT:
             yield _TEXT
             return
-        if tag in _HEADINGS or tag == _TEXT:
+        if tag in HEADINGS or tag == _TEXT:
             if has_words(node.text() if tag != _TEXT else node.text_content or ""):
                 yield tag
         elif (tag == "script" and is_source(node)) or (tag == "img" and node.attributes.get("alt")):
